@@ -1,0 +1,27 @@
+"""What older scikit-learn lacks: the callbacks of version 1.9."""
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class _NoContext:
+        """A callback context for a scikit-learn that has no callbacks."""
+
+        def subcontext(self, **kwargs):
+            return self
+
+        def call_on_fit_task_begin(self, **kwargs):
+            pass
+
+        def call_on_fit_task_end(self, **kwargs):
+            return False
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        def _init_callback_context(self, **kwargs):
+            return _NoContext()
+
+    def with_callbacks(method):
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "with_callbacks"]

@@ -1,0 +1,213 @@
+"""The design matrix X as the algorithm sees it: an n × (1 + p) matrix Z = [1, z].
+
+The features z_ij = (x_ij − centre_j) / scale_j are never stored. Whatever touches X does so
+through three operations: a `sweep` (residuals and gradient in one pass), a `gram` and the
+standardised `rows` of a small selection. A new engine is a new class with these.
+"""
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.sparsefuncs import mean_variance_axis
+
+
+# Elements of X in a block: small enough for the L2 cache, whatever the layout.
+_BLOCK = 65_536
+# Bytes of standardised rows that a Gram matrix may hold at a time, in each lane.
+_GRAM_BYTES = 2**22
+# Gram matrices are added up in this many lanes, whatever the number of threads.
+_LANES = 4
+# Below this many elements NumPy's temporaries cost less than compiling a kernel.
+_SMALL = 500_000
+_ONE = np.ones(1)
+
+
+def as_design(X, team):
+    """The engine for this X: the one line where engines are chosen."""
+    return SparseDesign(X, team) if sparse.issparse(X) else DenseDesign(X, team)
+
+
+class _Design:
+    """What the engines share: blocks of rows, and the change of units."""
+
+    def __init__(self, X, team, block):
+        self.X = X
+        self.team = team
+        self.n, self.p = X.shape
+        self.n_elements = X.nnz if sparse.issparse(X) else X.size
+        self.block = max(4, block - block % 4)
+        self.n_blocks = -(-self.n // self.block)
+        self.centre = np.zeros(self.p)
+        self.scale = np.ones(self.p)
+        self.n_sweeps = 0
+
+    def standardise(self, centre, scale):
+        """Set the units; a feature of scale inf is constant and becomes z = 0."""
+        self.centre = centre
+        self.scale = scale
+
+    def sweep(self, coef, y, weight=None, beta=np.inf, residual=None):
+        """One pass over X at coef = (b, v): residuals y − b − z·v and their sums.
+
+        Returns the residuals and (Σ s c, Σ s c z, Σ s c (r − c/2), Σ s c²) as one vector of
+        length p + 3, where c is the residual clipped at ±beta.
+        """
+        self.n_sweeps += 1
+        residual = np.empty(self.n) if residual is None else residual
+        weight = _ONE if weight is None else weight
+        sums = np.empty((self.n_blocks, self.p + 3))
+        w = coef[1:] / self.scale
+        self._pass(w, float(coef[0]), y, weight, float(beta), residual, sums)
+        raw = sums.sum(axis=0) if self.n_blocks > 1 else sums[0]
+        out = np.empty(self.p + 3)
+        out[0] = raw[self.p]
+        out[1 : self.p + 1] = self._centred(raw) / self.scale
+        out[self.p + 1 :] = raw[self.p + 1 :]
+        return residual, out
+
+    def absolute(self, coef):
+        """|Z| coef, in blocks."""
+        size = max(256, _GRAM_BYTES // (8 * (self.p + 1)))
+        parts = [slice(i, i + size) for i in range(0, self.n, size)]
+        return np.concatenate([np.abs(self.rows(part)) @ coef for part in parts])
+
+
+class DenseDesign(_Design):
+    """X as an array of float64 or float32, in any layout."""
+
+    def __init__(self, X, team):
+        super().__init__(X, team, max(16, _BLOCK // max(1, X.shape[1])))
+        flags = X.flags
+        self.layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
+
+    def _pass(self, w, b, y, weight, beta, residual, sums):
+        from . import _kernels
+
+        run = _kernels.dense_pass(self.X.dtype, self.layout)
+        fixed = (self.X, self.centre, w, b, y, weight, beta, residual, sums)
+        self.team.run(lambda first, step: run(*fixed, first, step, self.block))
+
+    def _centred(self, raw):
+        return raw[: self.p]
+
+    def rows(self, index):
+        """The standardised rows [1, z] of an index, a slice or a mask, as a new array."""
+        part = self.X[index]
+        out = np.empty((part.shape[0], self.p + 1))
+        out[:, 0] = 1.0
+        np.subtract(part, self.centre, out=out[:, 1:])
+        out[:, 1:] /= self.scale
+        return out
+
+    def gram(self, weight=None, transform=None):
+        """Σ s ZᵀZ over the rows of weight > 0, or of Z times a transform."""
+        kept = slice(None) if weight is None else np.flatnonzero(weight)
+        n = self.n if weight is None else kept.size
+        size = max(256, _GRAM_BYTES // (8 * (self.p + 1)))
+        lanes: list = [None] * min(_LANES, -(-n // size))
+
+        def block(start):
+            part = slice(start, min(start + size, n))
+            Z = self.rows(part if weight is None else kept[part])
+            if transform is not None:
+                Z = Z @ transform
+            if weight is not None:
+                Z *= np.sqrt(weight[kept[part]])[:, None]
+            return Z.T @ Z
+
+        def task(first, step):
+            for lane in range(first, len(lanes), step):
+                for start in range(lane * size, n, len(lanes) * size):
+                    G = block(start)
+                    lanes[lane] = G if lanes[lane] is None else lanes[lane] + G
+
+        self.team.run(task)
+        return sum(lanes[1:], lanes[0]) if lanes else np.zeros((self.p + 1,) * 2)
+
+    def moments(self, weight, index):
+        """Weighted mean and standard deviation of each column, and leverage scores.
+
+        One pass; `index` selects rows that tell beforehand about where and how wide a
+        column is. A column that does not vary among them gets a tiny unit, so that the rare
+        rows where it does vary have the largest scores.
+        """
+        if self.n_elements < _SMALL:
+            return *_weighted_moments(self.X, weight), None
+        part = self.X[index].astype(float)
+        centre = part.mean(axis=0)
+        scale = part.std(axis=0)
+        rare = scale <= 1e-14 * abs(centre)
+        scale[rare] = 1e-50 * np.where(centre[rare] == 0, 1.0, abs(centre[rare]))
+        weight = _ONE if weight is None else weight
+        score = np.empty(self.n)
+        sums = np.empty((self.n_blocks, 2, self.p))
+        from . import _kernels
+
+        run = _kernels.dense_moments(self.X.dtype, self.layout)
+        fixed = (self.X, centre, 1.0 / scale, weight, score, sums)
+        self.team.run(lambda first, step: run(*fixed, first, step, self.block))
+        total = weight.sum() if weight.size == self.n else float(self.n)
+        first, second = sums.sum(axis=0) / total
+        std = scale * np.sqrt(np.maximum(second - first**2, 0.0))
+        return centre + scale * first, std, score
+
+    def take(self, index):
+        """The same design of the selected rows, in memory, with the same units."""
+        design = DenseDesign(np.ascontiguousarray(self.X[index]), self.team)
+        design.centre, design.scale = self.centre, self.scale
+        return design
+
+
+class SparseDesign(_Design):
+    """X as a CSR matrix; centring goes through algebra, since it would fill X."""
+
+    def __init__(self, X, team):
+        # Few blocks: each carries a vector of p sums.
+        super().__init__(X, team, -(-X.shape[0] // max(1, min(16, X.nnz // _BLOCK))))
+
+    def _pass(self, w, b, y, weight, beta, residual, sums):
+        X = self.X
+        from . import _kernels
+
+        run = _kernels.sparse_pass(X.data.dtype, X.indices.dtype)
+        shifted = b - float(self.centre @ w)
+        fixed = (X.data, X.indices, X.indptr, w, shifted, y, weight, beta, residual, sums)
+        self.team.run(lambda first, step: run(*fixed, first, step, self.block))
+
+    def _centred(self, raw):
+        return raw[: self.p] - raw[self.p] * self.centre
+
+    def rows(self, index):
+        part = self.X[index].toarray()
+        out = np.empty((part.shape[0], self.p + 1))
+        out[:, 0] = 1.0
+        out[:, 1:] = (part - self.centre) / self.scale
+        return out
+
+    def gram(self, weight=None, transform=None):
+        weight = np.ones(self.n) if weight is None else weight
+        kept = np.flatnonzero(weight)
+        X = self.X[kept].astype(float)
+        X.data *= np.repeat(np.sqrt(weight[kept]), np.diff(X.indptr))
+        total = weight.sum()
+        first = np.asarray(X.T @ np.sqrt(weight[kept])).ravel()
+        G = np.empty((self.p + 1, self.p + 1))
+        second = np.asarray((X.T @ X).todense())
+        c = self.centre
+        second += total * np.outer(c, c) - np.outer(first, c) - np.outer(c, first)
+        G[1:, 1:] = second / np.outer(self.scale, self.scale)
+        G[0, 0] = total
+        G[0, 1:] = G[1:, 0] = (first - total * c) / self.scale
+        return G if transform is None else transform.T @ G @ transform
+
+    def moments(self, weight, index=None):
+        mean, variance = mean_variance_axis(self.X, axis=0, weights=weight)
+        return mean, np.sqrt(variance), None
+
+
+def _weighted_moments(X, weight):
+    """Mean and standard deviation of the columns of a small dense X."""
+    mean = np.average(X, axis=0, weights=weight)
+    deviation = X - mean
+    correction = np.average(deviation, axis=0, weights=weight)
+    deviation -= correction
+    return mean + correction, np.sqrt(np.average(deviation**2, axis=0, weights=weight))

@@ -1,0 +1,255 @@
+"""The compiled loops, and the only file that imports Numba.
+
+One pass over the rows of X serves every purpose. With the centred row x̃_i = x_i − μ, the
+residual r_i = y_i − b − x̃_i·w and the clipped residual c_i = clip(r_i, −β, β), the Huber
+loss, its derivative and its derivative in β are polynomials in r and c, without a branch:
+
+    h_β(r) = c (r − c/2)        h_β'(r) = c        ∂/∂β [h_β(r)/β] = −c² / (2β²)
+
+so a pass returns, for each block of rows,
+
+    Σ s_i c_i x̃_i,    Σ s_i c_i,    Σ s_i c_i (r_i − c_i/2),    Σ s_i c_i²
+
+and writes r. With β = inf the loss is least squares (c = r); with y = 0 and weights that
+are zero outside the threshold the first sum is a Hessian-vector product; with w = 0 it is
+X̃ᵀy. Blocks are fixed by the shape alone and summed in their order, so that the bits do not
+depend on the number of threads.
+"""
+
+import functools
+
+import numba
+import numpy as np
+from numba import types
+
+# What lets LLVM vectorise a sum without declaring that NaN and inf do not occur.
+_FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+
+
+
+
+def _jit(function, *arguments):
+    """Compile for one signature, so that no other type can cause a second compilation."""
+    options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+    return numba.njit(types.void(*arguments), fastmath=_FASTMATH, **options)(function)
+
+
+def _array(dtype, ndim, layout="C"):
+    # A writable array may be passed where a read-only one is declared, not conversely:
+    # pandas and joblib hand out read-only arrays, which would be compiled for anew.
+    return types.Array(dtype, ndim, layout, readonly=True)
+
+
+def _sweep_tail():
+    vector = _array(types.float64, 1)
+    out = types.Array(types.float64, 1, "C"), types.Array(types.float64, 2, "C")
+    integers = types.intp, types.intp, types.intp
+    return (vector, types.float64, vector, vector, types.float64, *out, *integers)
+
+
+@functools.cache
+def dense_pass(dtype, layout):
+    """The pass for a dense X of this dtype and layout ("C", "F" or "A", any strides)."""
+    function = _columns_pass if layout == "F" else _rows_pass
+    X = _array(numba.from_dtype(dtype), 2, layout)
+    return _jit(function, X, _array(types.float64, 1), *_sweep_tail())
+
+
+@functools.cache
+def sparse_pass(dtype, index_dtype):
+    """The pass for a CSR X with data and indices of these dtypes; it cannot centre."""
+    index = _array(numba.from_dtype(index_dtype), 1)
+    data = _array(numba.from_dtype(dtype), 1)
+    return _jit(_sparse_pass, data, index, index, *_sweep_tail())
+
+
+@functools.cache
+def dense_moments(dtype, layout):
+    """The first pass over a large dense X: column moments and each row's leverage score."""
+    function = _columns_moments if layout == "F" else _rows_moments
+    X = _array(numba.from_dtype(dtype), 2, layout)
+    vector = _array(types.float64, 1)
+    out = types.Array(types.float64, 1, "C"), types.Array(types.float64, 3, "C")
+    integers = types.intp, types.intp, types.intp
+    return _jit(function, X, vector, vector, vector, *out, *integers)
+
+
+def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, size):
+    """Blocks first, first + step, … of a dense X that lies row by row."""
+    n, p = X.shape
+    stride = 1 if weight.shape[0] == n else 0
+    for k in range(first, sums.shape[0], step):
+        grad = sums[k]
+        grad[:] = 0.0
+        total = 0.0
+        value = 0.0
+        square = 0.0
+        stop = min(n, (k + 1) * size)
+        i = k * size
+        while i + 4 <= stop:
+            a0 = a1 = a2 = a3 = 0.0
+            for j in range(p):
+                wj, m = w[j], centre[j]
+                a0 += (X[i, j] - m) * wj
+                a1 += (X[i + 1, j] - m) * wj
+                a2 += (X[i + 2, j] - m) * wj
+                a3 += (X[i + 3, j] - m) * wj
+            r0 = y[i] - b - a0
+            r1 = y[i + 1] - b - a1
+            r2 = y[i + 2] - b - a2
+            r3 = y[i + 3] - b - a3
+            residual[i] = r0
+            residual[i + 1] = r1
+            residual[i + 2] = r2
+            residual[i + 3] = r3
+            c0 = min(max(r0, -beta), beta)
+            c1 = min(max(r1, -beta), beta)
+            c2 = min(max(r2, -beta), beta)
+            c3 = min(max(r3, -beta), beta)
+            d0 = c0 * weight[i * stride]
+            d1 = c1 * weight[(i + 1) * stride]
+            d2 = c2 * weight[(i + 2) * stride]
+            d3 = c3 * weight[(i + 3) * stride]
+            total += (d0 + d1) + (d2 + d3)
+            value += d0 * (r0 - 0.5 * c0) + d1 * (r1 - 0.5 * c1)
+            value += d2 * (r2 - 0.5 * c2) + d3 * (r3 - 0.5 * c3)
+            square += (d0 * c0 + d1 * c1) + (d2 * c2 + d3 * c3)
+            for j in range(p):
+                m = centre[j]
+                grad[j] += (
+                    d0 * (X[i, j] - m)
+                    + d1 * (X[i + 1, j] - m)
+                    + d2 * (X[i + 2, j] - m)
+                    + d3 * (X[i + 3, j] - m)
+                )
+            i += 4
+        while i < stop:
+            a0 = 0.0
+            for j in range(p):
+                a0 += (X[i, j] - centre[j]) * w[j]
+            r0 = y[i] - b - a0
+            residual[i] = r0
+            c0 = min(max(r0, -beta), beta)
+            d0 = c0 * weight[i * stride]
+            total += d0
+            value += d0 * (r0 - 0.5 * c0)
+            square += d0 * c0
+            for j in range(p):
+                grad[j] += d0 * (X[i, j] - centre[j])
+            i += 1
+        grad[p] = total
+        grad[p + 1] = value
+        grad[p + 2] = square
+
+
+def _columns_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, size):
+    """The same for a dense X that lies column by column; a block should fit in cache."""
+    n, p = X.shape
+    stride = 1 if weight.shape[0] == n else 0
+    for k in range(first, sums.shape[0], step):
+        grad = sums[k]
+        start = k * size
+        stop = min(n, start + size)
+        r = residual[start:stop]
+        for i in range(stop - start):
+            r[i] = y[start + i] - b
+        for j in range(p):
+            wj, m = w[j], centre[j]
+            x = X[start:stop, j]
+            for i in range(stop - start):
+                r[i] -= (x[i] - m) * wj
+        total = 0.0
+        value = 0.0
+        square = 0.0
+        d = np.empty(stop - start)
+        for i in range(stop - start):
+            ri = r[i]
+            c = min(max(ri, -beta), beta)
+            di = c * weight[(start + i) * stride]
+            d[i] = di
+            total += di
+            value += di * (ri - 0.5 * c)
+            square += di * c
+        for j in range(p):
+            m = centre[j]
+            x = X[start:stop, j]
+            g = 0.0
+            for i in range(stop - start):
+                g += d[i] * (x[i] - m)
+            grad[j] = g
+        grad[p] = total
+        grad[p + 1] = value
+        grad[p + 2] = square
+
+
+def _sparse_pass(
+    data, indices, indptr, w, b, y, weight, beta, residual, sums, first, step, size
+):
+    """The same for CSR, uncentred: the caller corrects b and the gradient for μ."""
+    n = residual.shape[0]
+    p = w.shape[0]
+    stride = 1 if weight.shape[0] == n else 0
+    for k in range(first, sums.shape[0], step):
+        grad = sums[k]
+        grad[:] = 0.0
+        total = 0.0
+        value = 0.0
+        square = 0.0
+        for i in range(k * size, min(n, (k + 1) * size)):
+            r = y[i] - b
+            for t in range(indptr[i], indptr[i + 1]):
+                r -= data[t] * w[indices[t]]
+            residual[i] = r
+            c = min(max(r, -beta), beta)
+            d = c * weight[i * stride]
+            total += d
+            value += d * (r - 0.5 * c)
+            square += d * c
+            if d != 0.0:
+                for t in range(indptr[i], indptr[i + 1]):
+                    grad[indices[t]] += d * data[t]
+        grad[p] = total
+        grad[p + 1] = value
+        grad[p + 2] = square
+
+
+def _rows_moments(X, centre, inverse_scale, weight, score, sums, first, step, size):
+    """Blocks of Σ s z and Σ s z², and per row Σ_j z⁴, of z = (x − c)/scale, by rows."""
+    n, p = X.shape
+    stride = 1 if weight.shape[0] == n else 0
+    for k in range(first, sums.shape[0], step):
+        mean, square = sums[k, 0], sums[k, 1]
+        mean[:] = 0.0
+        square[:] = 0.0
+        for i in range(k * size, min(n, (k + 1) * size)):
+            s = weight[i * stride]
+            total = 0.0
+            for j in range(p):
+                z = (X[i, j] - centre[j]) * inverse_scale[j]
+                mean[j] += s * z
+                square[j] += s * (z * z)
+                total += z * z * z * z
+            score[i] = total
+
+
+def _columns_moments(X, centre, inverse_scale, weight, score, sums, first, step, size):
+    """The same for a dense X that lies column by column."""
+    n, p = X.shape
+    stride = 1 if weight.shape[0] == n else 0
+    for k in range(first, sums.shape[0], step):
+        start = k * size
+        stop = min(n, start + size)
+        total = score[start:stop]
+        total[:] = 0.0
+        for j in range(p):
+            x, c, scale = X[start:stop, j], centre[j], inverse_scale[j]
+            mean = 0.0
+            square = 0.0
+            for i in range(stop - start):
+                z = (x[i] - c) * scale
+                s = weight[(start + i) * stride]
+                mean += s * z
+                square += s * (z * z)
+                total[i] += z * z * z * z
+            sums[k, 0, j] = mean
+            sums[k, 1, j] = square

@@ -1,0 +1,131 @@
+"""The objective of a linear model at a threshold β, as a function of whitened coordinates.
+
+    F(θ) = (1/S) Σ s_i h_β(r_i) + (a/2) Σ_j (v_j / scale_j)²,    (b, v) = Mθ
+    ∇F(θ) = Mᵀ [ −(1/S) Σ s_i c_i (1, z_i) + a (0, v / scale²) ]
+    ∇²F(θ) = Mᵀ [ (1/S) Σ_{|r_i| ≤ β} s_i (1, z_i)(1, z_i)ᵀ + a diag(0, 1 / scale²) ] M
+
+with h_β the Huber loss, c_i = clip(r_i, −β, β) its derivative, S = Σ s_i. Smooth L1 is h_β/β:
+the same minimiser with a = αβ in the place of a = α.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import lstsq
+
+
+class Point(NamedTuple):
+    """The objective at one θ; `clipped` is the root mean square of the clipped residuals."""
+
+    theta: np.ndarray
+    value: float
+    gradient: np.ndarray
+    residual: np.ndarray
+    clipped: float
+
+    @property
+    def norm(self):
+        """The length of the whitened gradient over `clipped`: 0 … 1, whatever the units."""
+        length = float(np.sqrt(self.gradient @ self.gradient))
+        return length / self.clipped if length else 0.0
+
+
+class LinearObjective:
+    """Mean Huber loss of y − Zw, Z = [1, z], with a ridge term.
+
+    Parameters
+    ----------
+    design : DenseDesign or SparseDesign of n rows and p features
+    y : ndarray (n,)
+    weight : ndarray (n,) of positive numbers, or None
+    whitening : Whitening, whose transform M is (p + 1, k); its first row is zero where
+        there is no intercept
+    alpha : (constant, slope), a = constant + slope·β
+    """
+
+    def __init__(self, design, y, weight, whitening, alpha):
+        self.design = design
+        self.y = y
+        self.weight = weight
+        self.total = float(design.n) if weight is None else float(weight.sum())
+        self.transform, self.condition = whitening
+        self.alpha = alpha
+        self._ridge = np.concatenate([[0.0], design.scale**-2.0])
+
+    def ridge(self, beta):
+        """The a of the formulas above."""
+        constant, slope = self.alpha
+        return constant + (slope * beta if slope else 0.0)
+
+    def coef(self, theta):
+        return self.transform @ theta
+
+    def theta(self, coef):
+        """Coordinates of the coefficients nearest to coef that M can express."""
+        if sparse.issparse(self.transform):
+            squares = self.transform.power(2).sum(axis=0)
+            return (self.transform.T @ coef) / np.asarray(squares).ravel()
+        size = np.abs(self.transform).max(axis=1)
+        unit = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
+        return lstsq(unit[:, None] * self.transform, unit * coef, check_finite=False)[0]
+
+    def at(self, theta, beta, residual=None):
+        """Value, gradient and residuals from one pass over X."""
+        coef = self.transform @ theta
+        residual, sums = self.design.sweep(coef, self.y, self.weight, beta, residual)
+        sums /= self.total
+        gradient = -sums[:-2]
+        value = sums[-2]
+        a = self.ridge(beta)
+        if a:
+            penalty = a * self._ridge * coef
+            gradient += penalty
+            value += 0.5 * float(penalty @ coef)
+        gradient = self.transform.T @ gradient
+        return Point(theta, float(value), gradient, residual, float(np.sqrt(sums[-1])))
+
+    def hessian(self, residual, beta):
+        """∇²F from the rows inside the threshold, a k × k matrix."""
+        inside = np.abs(residual) <= beta
+        weight = inside.astype(float) if self.weight is None else inside * self.weight
+        H = self.design.gram(weight, self.transform)
+        H /= self.total
+        a = self.ridge(beta)
+        if a:
+            H += self.transform.T @ ((a * self._ridge)[:, None] * self.transform)
+        return H
+
+    def hessian_product(self, residual, beta):
+        """The map d ↦ ∇²F d, one pass over X each time it is called."""
+        inside = np.abs(residual) <= beta
+        weight = inside.astype(float) if self.weight is None else inside * self.weight
+        zero = np.zeros(self.design.n)
+        scratch = np.empty(self.design.n)
+        a = self.ridge(beta)
+
+        def product(direction):
+            coef = self.transform @ direction
+            _, sums = self.design.sweep(coef, zero, weight, np.inf, scratch)
+            out = -sums[:-2] / self.total
+            if a:
+                out += a * self._ridge * coef
+            return self.transform.T @ out
+
+        return product
+
+    def magnitude(self, theta):
+        """|y_i| + Σ_j |z_ij v_j| for each row: what the rounding of r_i is relative to."""
+        coef = np.abs(self.coef(theta))
+        return np.abs(self.y) + self.design.absolute(coef)
+
+    def slope(self, point, step, change, beta):
+        """The function t ↦ d/dt F(θ + t·step), where residuals move by t·change: no pass."""
+        s = 1.0 if self.weight is None else self.weight
+        moving = s * change / self.total
+        coef, direction = self.transform @ point.theta, self.transform @ step
+        metric = self.ridge(beta) * self._ridge * direction
+        start, rate = float(metric @ coef), float(metric @ direction)
+        return lambda t: float(
+            np.clip(point.residual + t * change, -beta, beta) @ moving + start + t * rate
+        )

@@ -1,0 +1,246 @@
+"""Minimise the objective at a fixed threshold: L-BFGS, then Newton's method as a polish.
+
+L-BFGS comes near in a few passes over X, since the variables are whitened. It cannot come
+all the way: its line search compares values of F, which drown in rounding when the gradient
+is still 1e-7. F is piecewise quadratic, so Newton's method lands on the minimiser once the
+right rows are inside the threshold; it also measures how far from it a point is.
+
+Far below the residuals' scale few rows are inside and neither works from afar. There the
+threshold is lowered in steps, each started from the last minimiser (Madsen and Nielsen,
+"A finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh_tridiagonal
+from scipy.optimize import brentq, minimize
+
+# L-BFGS hands over to Newton's method at this whitened gradient norm, or after this many
+# evaluations: in whitened variables it has then met curvature that it does not learn.
+_HANDOVER = 1e-4
+_MAX_LBFGS = 20
+# A threshold is lowered at most to the 1/10th, and not below this many rows a variable.
+_LOWER = 0.1
+_ROWS_INSIDE = 5
+# The Hessian is formed where it costs at most this many operations an element of X.
+_DIRECT = 40
+_MAX_CG = 30
+_EPS = np.finfo(float).eps
+
+
+class Solution(NamedTuple):
+    """Where a minimisation ended.
+
+    `decrement` estimates F − min F from the Newton decrement, `noise` is the gradient norm
+    that rounding alone can make, `message` says in words how it ended.
+    """
+
+    point: object
+    n_iter: int
+    decrement: float
+    noise: float
+    converged: bool
+    message: str
+
+
+def solve(objective, start, beta, tol, max_iter):
+    """Minimise F at the threshold beta from the coordinates start.
+
+    Stops at a whitened gradient norm (`Point.norm`) of tol, at what rounding allows, or
+    after max_iter iterations. Never warns.
+    """
+    point = objective.at(start, beta)
+    used = 0
+    if np.isfinite(beta):
+        for threshold in _thresholds(point.residual, beta, start.size):
+            point = objective.at(point.theta, threshold)
+            point, n, *_ = _newton(objective, point, threshold, 1e-3, max_iter - used)
+            used += n
+            if used >= max_iter:
+                break
+        if used:
+            point = objective.at(point.theta, beta)
+    if not used and point.norm > max(_HANDOVER, tol):
+        point, used = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter)
+    point, n, decrement, stalled = _newton(objective, point, beta, tol, max_iter - used)
+    used += n
+    noise = 0.0 if point.norm <= tol else _rounding(objective, point, beta)
+    converged = point.norm <= tol + noise
+    if converged:
+        message = "gradient within tol" if point.norm <= tol else "gradient within rounding"
+    elif stalled:
+        message = "no further descent"
+    else:
+        message = f"max_iter={max_iter} reached"
+    return Solution(point, used, decrement, noise, converged, message)
+
+
+def _thresholds(residual, beta, k):
+    """Thresholds above beta to pass through, where too few rows are inside."""
+    size = np.abs(residual)
+    enough = min(_ROWS_INSIDE * k, size.size // 2)
+    if enough < 1 or np.count_nonzero(size <= beta) >= enough:
+        return
+    threshold = float(np.partition(size, enough)[enough])
+    while threshold > beta:
+        yield threshold
+        threshold *= _LOWER
+
+
+def _lbfgs(objective, start, beta, tol, max_iter):
+    """SciPy's L-BFGS; returns the best point and the number of iterations.
+
+    Its first step has length one whatever the problem, so the unit of length is the first
+    gradient: that makes it the Newton step of a whitened quadratic. ftol is zero because a
+    small decrease is no sign of being near.
+    """
+    unit = float(np.sqrt(start.gradient @ start.gradient))
+    best, spare = start, None
+
+    def fun(x):
+        nonlocal best, spare
+        point = objective.at(start.theta + unit * x, beta, spare)
+        if point.value < best.value:
+            best, spare = point, best.residual
+        else:
+            spare = point.residual
+        return (point.value - start.value) / unit**2, point.gradient / unit
+
+    def callback(intermediate_result):
+        if best.norm <= tol:
+            raise StopIteration
+
+    result = minimize(
+        fun,
+        np.zeros_like(start.theta),
+        jac=True,
+        method="L-BFGS-B",
+        callback=callback,
+        options={"maxiter": max_iter, "maxfun": _MAX_LBFGS, "ftol": 0.0, "gtol": 0.0},
+    )
+    return best, result.nit
+
+
+def _newton(objective, point, beta, tol, max_iter):
+    """Newton steps with an exact line search where the full one fails.
+
+    Returns point, iterations, the Newton decrement at the point, and whether it stalled.
+    """
+    damping, used, step = 0.0, 0, None
+    while used < max_iter and point.norm > tol:
+        step = _newton_step(objective, point, beta, damping, tol)
+        used += step.n_iter
+        trial = objective.at(point.theta + step.direction, beta)
+        slope = float(step.direction @ point.gradient)
+        if trial.value > point.value + 1e-4 * slope and trial.norm > 0.5 * point.norm:
+            length = _line_search(objective, point, step.direction, trial.residual, beta)
+            trial = objective.at(point.theta + length * step.direction, beta, trial.residual)
+        descent = point.value - trial.value > 4 * _EPS * point.value
+        if descent or trial.norm <= 0.9 * point.norm:
+            point, damping = trial, 0.01 * damping
+        elif damping < 1e-2:
+            damping = max(1e-6, 100 * damping)
+        else:
+            return point, used, step.decrement(point.gradient), True
+    if step is None:
+        step = _newton_step(objective, point, beta, damping, tol)
+    return point, used, step.decrement(point.gradient), False
+
+
+class _Step(NamedTuple):
+    direction: np.ndarray
+    n_iter: int
+    decrement: Callable
+
+
+def _newton_step(objective, point, beta, damping, tol):
+    """−H⁻¹g, by Cholesky where H costs no more than some passes over X, else matrix-free."""
+    inside = np.count_nonzero(np.abs(point.residual) <= beta)
+    k = point.theta.size
+    if inside * k**2 <= _DIRECT * objective.design.n_elements + 1e6:
+        return _direct_step(objective, point, beta, damping)
+    return _cg_step(objective, point, beta, damping, tol)
+
+
+def _direct_step(objective, point, beta, damping):
+    H = objective.hessian(point.residual, beta)
+    k = H.shape[0]
+    # Where no row is inside, the size of one row's contribution stands in for curvature.
+    size = max(float(np.trace(H)) / max(k, 1), 1.0 / objective.total)
+    factor = None
+    while factor is None:
+        try:
+            factor = cho_factor(H + damping * size * np.eye(k), check_finite=False)
+            if (np.abs(np.diagonal(factor[0])).min(initial=1.0) ** 2) < 1e-13 * size:
+                factor = None
+        except LinAlgError:
+            pass
+        damping = max(1e-10, 100 * damping)
+
+    def decrement(gradient):
+        return 0.5 * float(gradient @ cho_solve(factor, gradient, check_finite=False))
+
+    return _Step(-cho_solve(factor, point.gradient, check_finite=False), 1, decrement)
+
+
+def _cg_step(objective, point, beta, damping, tol):
+    """Conjugate gradients, to the accuracy that the next Newton step can use."""
+    product = objective.hessian_product(point.residual, beta)
+    forcing = max(0.5 * tol / max(point.norm, tol), min(0.1, point.norm))
+    x = np.zeros_like(point.gradient)
+    r = -point.gradient
+    d, rr, target = r, r @ r, forcing**2 * (r @ r)
+    alphas, betas = [], []
+    while rr > target and len(alphas) < _MAX_CG:
+        Hd = product(d) + damping * d
+        curvature = d @ Hd
+        if curvature <= 1e-14 * (d @ d):
+            x = x + d if not alphas else x
+            break
+        alphas.append(rr / curvature)
+        x = x + alphas[-1] * d
+        r = r - alphas[-1] * Hd
+        rr, previous = r @ r, rr
+        betas.append(rr / previous)
+        d = r + betas[-1] * d
+    smallest = _smallest_ritz_value(np.array(alphas), np.array(betas))
+
+    def decrement(gradient):
+        return 0.5 * float(gradient @ gradient) / smallest
+
+    return _Step(x, max(1, len(alphas)), decrement)
+
+
+def _smallest_ritz_value(alphas, betas):
+    """The smallest eigenvalue of H as conjugate gradients have seen it (Lanczos)."""
+    if not alphas.size:
+        return np.finfo(float).tiny
+    diagonal = 1.0 / alphas
+    diagonal[1:] += betas[:-1] / alphas[:-1]
+    off = np.sqrt(betas[:-1]) / alphas[:-1]
+    return float(eigvalsh_tridiagonal(diagonal, off, select="i", select_range=(0, 0))[0])
+
+
+def _line_search(objective, point, direction, residual, beta):
+    """The minimum of F along a direction, given the residuals at its end: no pass over X."""
+    slope = objective.slope(point, direction, residual - point.residual, beta)
+    if slope(0.0) >= 0:
+        return 0.0
+    end = 1.0
+    while slope(end) < 0 and end < 1e12:
+        end *= 4
+    return brentq(slope, 0.0, end, rtol=1e-9) if slope(end) > 0 else end
+
+
+def _rounding(objective, point, beta):
+    """The part of `Point.norm` that may be rounding: of residuals near the kink or inside,
+    and of the whitened features.
+    """
+    error = 4 * _EPS * objective.magnitude(point.theta)
+    near = np.minimum(error, beta) * (np.abs(point.residual) <= beta + error)
+    s = 1.0 if objective.weight is None else objective.weight
+    noise = float((s * near).sum()) / objective.total
+    relative = noise / point.clipped if point.clipped else 0.0
+    return relative + 4 * _EPS * objective.condition

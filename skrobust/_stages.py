@@ -1,0 +1,335 @@
+"""One target, from data to minimiser: start, stages of the threshold, agreement with the scale.
+
+The order of things: units for y; the least-squares fit, from which every estimated scale
+starts; for tall X the whole fit on a sample of rows, for a near start and a whitening that
+knows which rows are inside; then the stages, each a warm restart of the last.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from ._design import DenseDesign
+from ._objective import LinearObjective
+from ._scale import ScaleRule, weighted_median
+from ._solver import solve
+from ._whitening import Whitening, inverse_cholesky, whiten_gram, whiten_rows
+
+_EPS = np.finfo(float).eps
+# Tall X is sampled: this many rows a feature, from this many rows a feature and elements on.
+_SAMPLE = 100
+_TALL = 150
+_MANY_ELEMENTS = 2_000_000
+# Beyond this many features or rows, whichever are fewer, a k × k matrix costs too much.
+_MAX_WHITENED = 5_000
+# Rounds in which threshold and scale must come to agree, and the slowest contraction that
+# is extrapolated: steps are at most ten times those of the plain iteration.
+_MAX_ROUNDS = 60
+_MAX_CONTRACTION = 0.9
+# A named schedule starts where this share of the residuals is inside.
+_NEARLY_ALL = 0.99
+
+
+class Problem(NamedTuple):
+    """The design and weights that all targets share; `gram` is the weighted mean of ZᵀZ.
+
+    A `sample` is a smaller problem of the same kind, made of some `rows`.
+    """
+
+    design: object
+    weight: np.ndarray | None
+    fit_intercept: bool
+    gram: np.ndarray | None
+    sample: "Problem | None" = None
+    rows: np.ndarray | None = None
+
+
+class Task(NamedTuple):
+    """What is to be minimised: a fixed threshold or a rule for it, the ridge term as
+    (constant, slope) with a = constant + slope·β, and the multipliers of the stages.
+    """
+
+    threshold: float | ScaleRule
+    alpha: tuple[float, float]
+    schedule: Callable | np.ndarray | None
+    tol: float
+    max_iter: int
+
+
+class Stage(NamedTuple):
+    """Where a stage ended, in the units of the data."""
+
+    coef: np.ndarray
+    intercept: float
+    beta: float
+    scale: float
+    value: float
+    residual: np.ndarray
+    n_iter: int
+    n_eval: int
+    norm: float
+    decrement: float
+    converged: bool
+    message: str
+
+
+def pose(design, weight, fit_intercept):
+    """Choose the units of the features and the regime; one or two passes over X."""
+    rng = np.random.default_rng(0)
+    n, p = design.n, design.p
+    dense = isinstance(design, DenseDesign)
+    tall = dense and n >= _TALL * p and design.n_elements >= _MANY_ELEMENTS
+    probe = np.sort(rng.choice(n, min(n, 1000), replace=False, shuffle=False))
+    mean, std, score = design.moments(weight, probe)
+    if not fit_intercept:
+        mean, std = np.zeros(p), np.hypot(mean, std)
+    constant = std <= 8 * _EPS * np.abs(mean)
+    design.standardise(mean, np.where(constant, np.inf, std))
+    if tall:
+        rows, share = _sample_rows(score, weight, _SAMPLE * p, rng)
+        part = design.take(rows)
+        gram = part.gram(share) / share.sum()
+        sample = Problem(part, share, fit_intercept, gram, rows=rows)
+        return Problem(design, weight, fit_intercept, None, sample)
+    gram = None
+    if p < n and p <= _MAX_WHITENED:
+        gram = design.gram(weight) / (n if weight is None else weight.sum())
+    return Problem(design, weight, fit_intercept, gram)
+
+
+def _sample_rows(score, weight, m, rng):
+    """Rows and weights: a quarter those of most leverage, the others at random.
+
+    At random alone, a few rows far out would be missed and their directions stay unwhitened.
+    """
+    n = score.size
+    s = np.ones(n) if weight is None else weight
+    leverage = s**2 * np.maximum(score, 1.0)
+    top = np.argpartition(leverage, n - m // 4)[n - m // 4 :]
+    others = np.delete(np.arange(n), top)
+    drawn = rng.choice(others, m - top.size, replace=False, shuffle=False)
+    rows = np.concatenate([top, drawn])
+    share = s[rows].copy()
+    share[top.size :] *= s[others].sum() / s[drawn].sum()
+    order = np.argsort(rows)
+    return rows[order], share[order]
+
+
+def whiten(problem, a):
+    """The whitening for ridge a, by Cholesky where that is safe, else from the rows."""
+    design, weight = problem.design, problem.weight
+    first = 0 if problem.fit_intercept else 1
+    ridge = a * design.scale**-2.0
+    if problem.gram is not None:
+        found = whiten_gram(problem.gram, ridge, problem.fit_intercept)
+        if found is not None:
+            return found
+    elif min(design.n, design.p) > _MAX_WHITENED:
+        unit = np.concatenate([[1.0], 1.0 / np.sqrt(1.0 + ridge)])
+        return Whitening(sparse.diags_array(unit).tocsr()[:, first:], 1.0)
+    Z = design.rows(slice(None))
+    if weight is not None:
+        Z *= np.sqrt(weight)[:, None]
+    Z /= np.sqrt(design.n if weight is None else weight.sum())
+    varying = np.isfinite(design.scale)
+    digits = np.finfo(design.X.dtype).eps
+    rounding = np.abs(design.centre[varying]) / design.scale[varying] * digits
+    return whiten_rows(Z, ridge, problem.fit_intercept, 4 * rounding.max(initial=0.0))
+
+
+class _Target:
+    """A target in units in which nothing overflows: y = shift + unit · (what is fitted)."""
+
+    def __init__(self, problem, y, task):
+        self.shift = float(np.median(y)) if problem.fit_intercept else 0.0
+        far = float(np.abs(y - self.shift).max())
+        # A power of two: no digit changes.
+        self.unit = 2.0 ** np.round(np.log2(far)) if far > 0 else 1.0
+        self.y = (y - self.shift) / self.unit
+        self.problem = problem
+        self.alpha = (task.alpha[0], task.alpha[1] * self.unit)
+        self.task = task
+        self.rule = task.threshold if isinstance(task.threshold, ScaleRule) else None
+        self.beta = None if self.rule else task.threshold / self.unit
+
+    def objective(self, problem, whitening):
+        y = self.y if problem.rows is None else self.y[problem.rows]
+        return LinearObjective(problem.design, y, problem.weight, whitening, self.alpha)
+
+    def floor(self, objective, theta):
+        """Rounding error of each residual, and the least scale that can be told from it."""
+        rounding = 32 * objective.magnitude(theta) + np.abs(objective.y + self.shift / self.unit)
+        rounding *= _EPS
+        return rounding, weighted_median(rounding, objective.weight) or _EPS**2
+
+    def floor_bound(self, objective, theta):
+        """Above the floor, without a pass over X: most features are below 30 deviations."""
+        size = 1.0 + abs(self.shift / self.unit) + 30 * np.abs(objective.coef(theta)).sum()
+        return 32 * _EPS * float(size)
+
+    def scale(self, objective, point):
+        """The scale of the residuals, held at the floor."""
+        scale = self.rule.estimate(point.residual, objective.weight)
+        if scale < self.floor_bound(objective, point.theta):
+            scale = max(scale, self.floor(objective, point.theta)[1])
+        return scale
+
+
+def stages(problem, y, task, warm=None):
+    """Minimise for one target; yields a Stage at the end of each stage."""
+    target = _Target(problem, y, task)
+    swept = problem.design.n_sweeps
+    objective, theta, scale = _start(target, problem)
+    if warm is not None:
+        theta = objective.theta(_standardised(warm, target, problem.design))
+    used = 0
+    beta = target.beta if target.rule is None else target.rule.factor * scale
+    for multiplier in _multipliers(task.schedule, objective, theta, beta):
+        budget = max(0, task.max_iter - used)
+        if target.rule is None or multiplier > 1:
+            solution = solve(objective, theta, multiplier * beta, task.tol, budget)
+        else:
+            solution, scale = _settle(target, objective, theta, scale, task.tol, budget)
+            beta = target.rule.factor * scale
+        theta = solution.point.theta
+        used += solution.n_iter
+        yield _in_units_of_y(target, objective, solution, multiplier * beta, scale, swept)
+        swept = problem.design.n_sweeps
+        if target.rule is not None and multiplier > 1:
+            scale = target.scale(objective, solution.point)
+            beta = target.rule.factor * scale
+
+
+def _standardised(warm, target, design):
+    """(intercept, coef) in the units of the data as (b, v) of the design."""
+    intercept, coef = warm[0], warm[1:]
+    varying = np.isfinite(design.scale)
+    v = np.where(varying, coef, 0.0) * np.where(varying, design.scale, 0.0)
+    b = intercept + coef @ design.centre - target.shift
+    return np.concatenate([[b], v]) / target.unit
+
+
+def _in_units_of_y(target, objective, solution, beta, scale, swept):
+    unit, point = target.unit, solution.point
+    design = objective.design
+    coef = objective.coef(point.theta) * unit
+    slopes = coef[1:] / design.scale
+    return Stage(
+        slopes,
+        float(target.shift + coef[0] - slopes @ design.centre),
+        beta * unit,
+        1.0 if target.rule is None else scale * unit,
+        point.value / beta * unit,
+        point.residual * unit,
+        solution.n_iter,
+        objective.design.n_sweeps - swept,
+        point.norm,
+        solution.decrement / beta * unit,
+        solution.converged,
+        solution.message,
+    )
+
+
+def _multipliers(schedule, objective, theta, beta):
+    if schedule is None:
+        return np.ones(1)
+    if not callable(schedule):
+        return schedule
+    size = np.abs(objective.at(theta, beta).residual)
+    return schedule(float(np.quantile(size, _NEARLY_ALL)) / beta)
+
+
+def _start(target, problem):
+    """An objective, coordinates to start from and the scale there, None if β is fixed."""
+    if problem.sample is not None:
+        found = _start_from_sample(target, problem)
+        if found is not None:
+            return found
+    beta, scale = target.beta, None
+    if target.rule is not None and target.alpha[1]:
+        # The ridge term grows with β, so that β = ∞ means w = 0.
+        mean = np.average(target.y, weights=problem.weight) if problem.fit_intercept else 0.0
+        scale = target.rule.estimate(target.y - mean, problem.weight) or _EPS
+        beta = target.rule.factor * scale
+    a = target.alpha[0] + (target.alpha[1] * beta if target.alpha[1] else 0.0)
+    objective = target.objective(problem, whiten(problem, a))
+    zero = np.zeros(objective.transform.shape[1])
+    theta = -objective.at(zero, np.inf if not target.alpha[1] else beta).gradient
+    if target.rule is not None and scale is None:
+        point = solve(objective, theta, np.inf, 1e-6, 100).point
+        theta, scale = point.theta, target.scale(objective, point)
+    return objective, theta, scale
+
+
+def _start_from_sample(target, problem):
+    """The start found on the sample, and the whitening from the sample rows inside there.
+
+    None where the sample does not say enough: it has not full rank, or the scale settles so
+    slowly that another fixed point may be near.
+    """
+    objective, theta, scale = _start(target, problem.sample)
+    design = problem.design
+    if theta.size < np.count_nonzero(np.isfinite(design.scale)) + problem.fit_intercept:
+        return None
+    beta = target.beta
+    if target.rule is None:
+        point = solve(objective, theta, beta, 1e-3, 100).point
+    else:
+        solution, scale = _settle(target, objective, theta, scale, 1e-3, 100)
+        if not solution.converged:
+            return None
+        point = solution.point
+        beta = target.rule.factor * scale
+    window = max(beta, _widest(point.residual, 10 * theta.size))
+    M = inverse_cholesky(objective.hessian(point.residual, window))
+    transform = objective.transform if M is None else objective.transform @ M
+    whole = target.objective(problem, Whitening(transform, objective.condition))
+    return whole, whole.theta(objective.coef(point.theta)), scale
+
+
+def _widest(residual, m):
+    size = np.abs(residual)
+    return float(np.partition(size, min(m, size.size - 1))[min(m, size.size - 1)])
+
+
+def _settle(target, objective, theta, scale, tol, max_iter):
+    """Find the scale s with s = φ(s), φ(s) = scale of the residuals of the fit at factor·s.
+
+    Starts above, at the least-squares scale, and takes secant steps for log φ(s) − log s,
+    kept inside the bracket once there is one: φ contracts by .1 a round on usual data but by
+    .6 and more where most rows are fitted exactly.
+    """
+    rule, used, lower, upper, previous = target.rule, 0, -np.inf, np.inf, None
+    log_s, inner = float(np.log(scale)), max(tol, 1e-3)
+    for _ in range(_MAX_ROUNDS):
+        s = float(np.exp(log_s))
+        solution = solve(objective, theta, rule.factor * s, inner, max_iter - used)
+        used += solution.n_iter
+        theta = solution.point.theta
+        gap = float(np.log(target.scale(objective, solution.point))) - log_s
+        settled = abs(gap) <= tol
+        if not settled and target.floor_bound(objective, theta) > tol * s:
+            settled = abs(gap) * s <= target.floor(objective, theta)[1]
+        if (settled and inner <= tol) or used >= max_iter:
+            break
+        inner = max(tol, min(inner, 0.1 * abs(gap)))
+        if settled:
+            inner = tol
+            continue
+        if gap > 0:
+            lower = log_s
+        else:
+            upper = log_s
+        step = gap
+        if previous is not None and log_s != previous[0]:
+            contraction = 1.0 + (gap - previous[1]) / (log_s - previous[0])
+            step = gap / (1.0 - min(contraction, _MAX_CONTRACTION))
+        previous = log_s, gap
+        log_s += step
+        if not lower < log_s < upper:
+            log_s = 0.5 * (lower + upper)
+    if solution.converged and not settled:
+        solution = solution._replace(converged=False, message="the scale did not settle")
+    return solution._replace(n_iter=used), s
