@@ -121,7 +121,8 @@ class DenseDesign(_Design):
                     lanes[lane] = G if lanes[lane] is None else lanes[lane] + G
 
         self.team.run(task)
-        return sum(lanes[1:], lanes[0]) if lanes else np.zeros((self.p + 1,) * 2)
+        k = self.p + 1 if transform is None else transform.shape[1]
+        return sum(lanes[1:], lanes[0]) if lanes else np.zeros((k, k))
 
     def moments(self, weight, index):
         """Weighted mean and standard deviation of each column, and leverage scores.
@@ -206,6 +207,7 @@ class SparseDesign(_Design):
 
 def _weighted_moments(X, weight):
     """Mean and standard deviation of the columns of a small dense X."""
+    X = X.astype(np.float64, copy=False)
     mean = np.average(X, axis=0, weights=weight)
     deviation = X - mean
     correction = np.average(deviation, axis=0, weights=weight)

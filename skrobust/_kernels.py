@@ -26,8 +26,6 @@ from numba import types
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 
 
-
-
 def _jit(function, *arguments):
     """Compile for one signature, so that no other type can cause a second compilation."""
     options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}

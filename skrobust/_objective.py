@@ -28,7 +28,9 @@ class Point(NamedTuple):
     def norm(self):
         """The length of the whitened gradient over `clipped`: 0 … 1, whatever the units."""
         length = float(np.sqrt(self.gradient @ self.gradient))
-        return length / self.clipped if length else 0.0
+        if not length:
+            return 0.0
+        return length / self.clipped if self.clipped else np.inf
 
 
 class LinearObjective:

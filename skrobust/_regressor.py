@@ -17,11 +17,167 @@ from ._design import as_design
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, ScaleRule, concomitant, mad
 from ._stages import Task, pose, stages
 from ._threads import Team, single_threaded_blas
-from .schedules import check_schedule
+from .schedules import N_STAGES, check_schedule
 
 
-class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Linear regression."""
+class SmoothL1Regressor(
+    CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator
+):
+    r"""Linear regression that minimises the Smooth L1 or Huber loss.
+
+    Small residuals count squared, large ones with their absolute value, so that outliers in
+    y pull little. Features need no scaling: the fit is the same in any units, and costs less
+    than least squares. With the default ``beta="auto"`` the threshold between small and
+    large follows the data.
+
+    With residuals :math:`r_i = y_i - x_i^T w - b`, weights :math:`s_i`,
+    :math:`S = \sum_i s_i` and threshold :math:`\beta` it minimises over w and b
+
+    .. math:: \frac{1}{S} \sum_i s_i \, \ell(r_i) + \frac{\alpha}{2} \lVert w \rVert^2
+
+    where the loss is one of
+
+    .. math::
+
+        \text{smooth\_l1:}\quad \ell_\beta(r) = \begin{cases} r^2 / (2\beta) & |r| < \beta \\
+        |r| - \beta/2 & \text{otherwise} \end{cases}
+        \qquad \text{huber:}\quad h_\beta(r) = \beta\,\ell_\beta(r).
+
+    Read more in the :file:`docs/user_guide.md`.
+
+    Parameters
+    ----------
+    beta : float or "auto", default="auto"
+        The threshold. With ``scale=None`` it is in units of y, as the `beta` of PyTorch's
+        ``SmoothL1Loss`` and the `delta` of ``HuberLoss``; otherwise in units of the
+        estimated scale. "auto" is the value with 95 % of the efficiency of least squares
+        when the errors are normal: 1.345 normalised MADs, also with ``scale=None``, or
+        1.5960 concomitant scales.
+
+    loss : {"smooth_l1", "huber"}, default="smooth_l1"
+        They differ by the factor beta, which matters only to the penalty. The data term of
+        "smooth_l1" vanishes like 1/beta, so that a penalty of the same `alpha` takes over as
+        beta grows: to search over beta with ``alpha > 0`` use "huber", which tends to ridge
+        regression. Only "huber" with ``scale=None`` or "mad" is equivariant when y and beta
+        are scaled together and ``alpha > 0``.
+
+    scale : {"mad", "concomitant"} or None, default=None
+        How the scale of the residuals is estimated.
+
+        - None: not at all, unless beta is "auto", which uses the MAD.
+        - "mad": the median of :math:`|r_i|` over :math:`\Phi^{-1}(3/4)`, estimated anew
+          until it and the fit agree, starting from least squares; as R's ``MASS::rlm`` and
+          statsmodels' ``RLM``.
+        - "concomitant": minimised together with the coefficients, as in
+          :class:`~sklearn.linear_model.HuberRegressor`, whose ``epsilon`` is `beta` here;
+          needs ``beta > 1``. The objective for loss="huber" is
+
+          .. math:: \frac{1}{2S} \sum_i s_i \bigl[\sigma + H_\beta(r_i/\sigma)\,\sigma\bigr]
+                    + \frac{\alpha}{2} \lVert w \rVert^2, \qquad
+                    H_\beta(z) = \begin{cases} z^2 & |z| \le \beta \\ 2\beta|z| - \beta^2 &
+                    \text{otherwise} \end{cases}
+
+          and for loss="smooth_l1" the first term is divided by beta.
+
+    alpha : float, default=0.0
+        Strength of the penalty on the coefficients, not the intercept. With loss="huber" it
+        does not depend on beta, and tends to ``Ridge(alpha=alpha * S)`` as beta grows; see
+        `loss` for "smooth_l1". ``HuberRegressor(epsilon, alpha)`` is
+        ``SmoothL1Regressor(epsilon, loss="huber", scale="concomitant", alpha=alpha / S)``.
+
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+
+    beta_schedule : {"geometric", "linear", "cosine"}, array-like or None, default=None
+        Stages of the threshold, each started from the solution of the last: decreasing
+        multipliers that end in 1, such as ``[50, 10, 2, 1]``, or the name of a schedule from
+        :mod:`skrobust.schedules` that starts where nearly all residuals are small. The
+        answer is the same as without one; `history_` shows the way.
+
+    max_iter : int, default=1000
+        Most iterations on the full data, of all stages together.
+
+    tol : float, default=1e-8
+        Where to stop: the length of the gradient in coordinates in which the features are
+        uncorrelated and of variance one, relative to the root mean square of the residuals
+        clipped at the threshold. It has no unit; 0 means down to rounding.
+
+    warm_start : bool, default=False
+        Whether to start from the coefficients of the last fit, if it had as many features.
+        With an estimated scale the answer does not depend on where it starts.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients, of the dtype of X.
+
+    intercept_ : float or ndarray of shape (n_targets,)
+        Intercept, float64; 0.0 without one.
+
+    beta_ : float or ndarray of shape (n_targets,)
+        The threshold that was used, in units of y.
+
+    scale_ : float or ndarray of shape (n_targets,)
+        The estimated scale of the residuals, 1.0 with a fixed threshold.
+
+    n_iter_ : int or ndarray of shape (n_targets,)
+        Iterations on the full data, at least 1.
+
+    objective_ : float or ndarray of shape (n_targets,)
+        The value of the objective above, penalty included.
+
+    optimality_ : float or ndarray of shape (n_targets,)
+        Estimate of how far `objective_` is above the minimum, relative to its value, from
+        the Newton decrement.
+
+    outliers_ : ndarray of bool, of the shape of y
+        Where the residual is above `beta_` in absolute value, and so counts linearly.
+
+    history_ : list of dict
+        One for each stage of each target: target, beta, scale, n_iter, n_eval (passes over
+        X), objective, gradient_norm and message.
+
+    n_features_in_ : int
+        Number of features.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X has names that are all strings.
+
+    See Also
+    --------
+    sklearn.linear_model.HuberRegressor : The concomitant objective, for scaled features.
+    sklearn.linear_model.QuantileRegressor : The limit of a small threshold.
+    sklearn.linear_model.Ridge : The limit of a large threshold.
+
+    Notes
+    -----
+    Outliers in y lose their pull; rows that are far out in X (leverage points) do not.
+
+    Without a penalty, and where features are linearly dependent, the coefficients have no
+    component along the dependence, in features divided by their weighted standard deviation
+    (without an intercept, by their root mean square).
+
+    References
+    ----------
+    .. [1] P. J. Huber and E. M. Ronchetti, "Robust Statistics", 2nd ed., Wiley, 2009,
+           sections 7.3 to 7.8.
+    .. [2] A. B. Owen, "A robust hybrid of lasso and ridge regression", Contemporary
+           Mathematics 443, 2007 (the concomitant objective).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrobust import SmoothL1Regressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 2)) * [1.0, 1e6]
+    >>> y = X @ [3.0, 2e-6] + rng.normal(scale=0.1, size=200)
+    >>> y[:20] += 1000
+    >>> model = SmoothL1Regressor().fit(X, y)
+    >>> model.coef_ * [1.0, 1e6]
+    array([2.99..., 1.99...])
+    >>> int(model.outliers_[:20].sum())
+    20
+    """
 
     _parameter_constraints: dict = {
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -29,7 +185,11 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         "scale": [StrOptions({"mad", "concomitant"}), None],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
-        "beta_schedule": [StrOptions({"geometric", "linear", "cosine"}), "array-like", None],
+        "beta_schedule": [
+            StrOptions({"geometric", "linear", "cosine"}),
+            "array-like",
+            None,
+        ],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
@@ -66,10 +226,40 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
-        """Fit the model."""
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features; float64 and float32 are used as they are, without a copy.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets; each column is fitted on its own.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights. An integer weight is that many equal rows; a common
+            factor changes nothing.
+
+        Returns
+        -------
+        self : SmoothL1Regressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of its range, or the data are not finite.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `tol` was not reached; the best coefficients found are kept.
+        """
         task = self._task()
         if sparse.issparse(y):
-            raise TypeError("y is a sparse matrix; pass it as a dense array (y.toarray()).")
+            raise TypeError(
+                "y is a sparse matrix; pass a dense array, such as y.toarray()."
+            )
         # X is searched for NaN by the first pass of the fit, whose sums would show one.
         X, y = validate_data(
             self,
@@ -81,24 +271,29 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             multi_output=True,
             y_numeric=True,
         )
-        weight = _weight(sample_weight, X)
-        targets = np.asarray(y, dtype=np.float64).reshape(y.shape[0], -1)
-        context = self._init_callback_context(max_subtasks=None)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        results, histories = self._fit_targets(X, targets, weight, task, context)
-        fitted = _attributes(results, histories, X, y, task)
+        weight = _check_weight(sample_weight, X)
+        callbacks = _Callbacks(self, X, y, task)
+        fits, outliers = self._fit_targets(X, y, weight, task, callbacks)
         # All at once: an interrupted refit leaves the old model whole.
-        self.__dict__.update(fitted)
-        context.call_on_fit_task_end(
-            estimator=self, X=X, y=y, reconstruction_attributes={}
-        )
-        for target, result in enumerate(results):
-            if not result.converged:
-                warnings.warn(_advice(result, task, target, y.ndim), ConvergenceWarning)
+        self.__dict__.update(self._attributes(fits, outliers, X, y, task))
+        callbacks.end()
+        for stages_of_target in fits:
+            self._warn_unless_converged(stages_of_target[-1], task)
         return self
 
     def predict(self, X):
-        """Predict."""
+        """Predict with the linear model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predictions; float32 if X and the coefficients are.
+        """
         check_is_fitted(self)
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
@@ -107,62 +302,130 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         return prediction.astype(np.result_type(X.dtype, self.coef_.dtype), copy=False)
 
     def _task(self):
-        """The parameters, checked together, as the stages want them."""
+        """The parameters, checked together, in the form that the stages take."""
         beta, scale = self.beta, self.scale
-        if not isinstance(beta, str) and not np.isfinite(beta):
-            raise ValueError(f"beta must be finite, got {beta!r}; for least squares use Ridge.")
-        if scale == "concomitant" and not isinstance(beta, str) and beta <= 1:
+        if beta != "auto" and not np.isfinite(beta):
+            raise ValueError(f"beta must be finite, got {beta!r}; least squares is Ridge.")
+        if scale == "concomitant" and beta != "auto" and beta <= 1:
             raise ValueError(
                 f"beta must be above 1 with scale='concomitant', got {beta!r}: the estimated "
                 "scale would be 0. Use scale='mad' for a smaller threshold."
             )
-        slope = 0.0 if self.loss == "huber" else float(self.alpha)
-        constant = float(self.alpha) - slope
+        if not np.isfinite(self.alpha) or not np.isfinite(self.tol):
+            raise ValueError(f"alpha={self.alpha!r} and tol={self.tol!r} must be finite.")
+        alpha = (
+            (0.0, float(self.alpha))
+            if self.loss == "smooth_l1"
+            else (float(self.alpha), 0.0)
+        )
         if scale == "concomitant":
             factor = AUTO_CONCOMITANT if beta == "auto" else float(beta)
             threshold = ScaleRule(factor, concomitant(factor))
-            slope, constant = slope + constant / factor, 0.0
+            # The huber form of this objective is εβ-fold the smooth L1 form: a = αβ/ε.
+            alpha = 0.0, alpha[1] + alpha[0] / factor
         elif scale == "mad" or beta == "auto":
             threshold = ScaleRule(AUTO_MAD if beta == "auto" else float(beta), mad)
         else:
             threshold = float(beta)
         schedule = check_schedule(self.beta_schedule)
-        return Task(threshold, (constant, slope), schedule, float(self.tol), self.max_iter)
+        return Task(threshold, alpha, schedule, float(self.tol), int(self.max_iter))
 
-    def _fit_targets(self, X, targets, weight, task, context):
-        """Fit each column of targets; returns the last stage of each, and the histories."""
-        warm = self._warm(X.shape[1], targets.shape[1])
-        results, histories = [], []
-        kept = None if weight is None or weight.all() else np.flatnonzero(weight)
-        used, used_weight = (X, weight) if kept is None else (X[kept], weight[kept])
-        if used_weight is not None and (used_weight == used_weight[0]).all():
-            used_weight = None
-        n_elements = used.nnz if sparse.issparse(used) else used.size
-        with single_threaded_blas(), Team(n_elements) as team:
-            if kept is not None:
-                assert_all_finite(X[weight == 0], input_name="X", estimator_name=self)
-            design = as_design(used, team)
-            problem = pose(design, used_weight, self.fit_intercept)
-            for j, y in enumerate(targets.T):
-                y = np.ascontiguousarray(y if kept is None else y[kept])
-                history = []
-                for stage in stages(problem, y, task, None if warm is None else warm[j]):
-                    history.append(stage)
-                results.append(history[-1])
-                histories.append(history)
-        return results, histories
+    def _fit_targets(self, X, y, weight, task, callbacks):
+        """The stages of each target, and which rows are outliers."""
+        rows = slice(None) if weight is None or weight.all() else np.flatnonzero(weight)
+        if not isinstance(rows, slice):
+            rest = np.flatnonzero(weight == 0)
+            assert_all_finite(X[rest], input_name="X", estimator_name=self)
+        used = X if isinstance(rows, slice) else X[rows]
+        targets = np.asarray(y, dtype=np.float64).reshape(y.shape[0], -1)
+        warm = self._warm_start(X.shape[1], targets.shape[1])
+        outliers = np.empty(targets.shape, dtype=bool)
+        fits = []
+        with (
+            single_threaded_blas(),
+            Team(used.nnz if sparse.issparse(X) else used.size) as team,
+        ):
+            weight = None if weight is None or np.ptp(weight[rows]) == 0 else weight[rows]
+            problem = pose(as_design(used, team), weight, self.fit_intercept)
+            for j, target in enumerate(targets.T):
+                y_used = np.ascontiguousarray(target[rows])
+                found = callbacks.watch(stages(problem, y_used, task, warm[j]), fits)
+                fits.append(found)
+                outliers[rows, j] = found[-1].outlier
+                if not isinstance(rows, slice):
+                    fitted = safe_sparse_dot(X[rest], found[-1].coef) + found[-1].intercept
+                    outliers[rest, j] = np.abs(target[rest] - fitted) > found[-1].beta
+        return fits, outliers.reshape(y.shape)
 
-    def _warm(self, n_features, n_targets):
-        """(intercept, coef) rows to start from, if there are such for these shapes."""
+    def _warm_start(self, n_features, n_targets):
+        """(intercept, coefficients) of each target to start from, or None."""
         coef = np.atleast_2d(getattr(self, "coef_", np.empty((0, 0))))
         if not self.warm_start or coef.shape != (n_targets, n_features):
-            return None
+            return [None] * n_targets
         intercept = np.broadcast_to(self.intercept_, n_targets) * self.fit_intercept
-        return np.column_stack([intercept, coef]).astype(float)
+        return np.column_stack([intercept, coef]).astype(np.float64)
+
+    def _attributes(self, fits, outliers, X, y, task):
+        """The fitted attributes, in the shapes of y."""
+        last = [stages_of_target[-1] for stages_of_target in fits]
+        values = [self._value(stage, task) for stage in last]
+        attributes = {
+            "intercept_": [stage.intercept for stage in last],
+            "beta_": [stage.beta for stage in last],
+            "scale_": [stage.scale for stage in last],
+            "n_iter_": [max(1, sum(s.n_iter for s in f)) for f in fits],
+            "objective_": [value for value, _ in values],
+            "optimality_": [above / value if value else 0.0 for value, above in values],
+        }
+        if y.ndim == 1:
+            attributes = {name: value[0] for name, value in attributes.items()}
+        else:
+            attributes = {name: np.array(value) for name, value in attributes.items()}
+        coef = np.array([stage.coef for stage in last]).astype(X.dtype)
+        attributes["coef_"] = coef[0] if y.ndim == 1 else coef
+        attributes["outliers_"] = outliers
+        attributes["history_"] = [
+            {
+                "target": j,
+                "beta": stage.beta,
+                "scale": stage.scale,
+                "n_iter": stage.n_iter,
+                "n_eval": stage.n_eval,
+                "objective": self._value(stage, task)[0],
+                "gradient_norm": stage.norm,
+                "message": stage.message,
+            }
+            for j, stages_of_target in enumerate(fits)
+            for stage in stages_of_target
+        ]
+        return attributes
+
+    def _value(self, stage, task):
+        """The documented objective at a stage, and the estimate of its excess."""
+        if self.scale == "concomitant":
+            epsilon = task.threshold.factor
+            factor = epsilon if self.loss == "huber" else 1.0
+            value = stage.value + 0.5 * stage.scale / epsilon
+        else:
+            factor = stage.beta if self.loss == "huber" else 1.0
+            value = stage.value
+        return factor * value, factor * stage.decrement
+
+    def _warn_unless_converged(self, stage, task):
+        if stage.converged:
+            return
+        warnings.warn(
+            f"SmoothL1Regressor did not converge ({stage.message}): the whitened gradient "
+            f"norm is {stage.norm:.2g}, tol={task.tol:.2g}. The best coefficients found are "
+            f"kept. Increase max_iter (now {task.max_iter}) or tol, or try a larger beta or "
+            "some alpha.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
 
-def _weight(sample_weight, X):
-    """Checked weights with maximum one, or None where there are none."""
+def _check_weight(sample_weight, X):
+    """Weights with maximum 1, or None where none are given."""
     if sample_weight is None:
         return None
     weight = _check_sample_weight(
@@ -173,20 +436,47 @@ def _weight(sample_weight, X):
     return weight / weight.max()
 
 
-def _attributes(results, histories, X, y, task):
-    """The fitted attributes, in the shapes of y."""
-    many = y.ndim == 2
-    pick = (lambda name: np.array([getattr(r, name) for r in results])) if many else (
-        lambda name: getattr(results[0], name)
-    )
-    coef = np.array([r.coef for r in results]).astype(X.dtype)
-    return {"coef_": coef if many else coef[0], "intercept_": pick("intercept"),
-      "beta_": pick("beta"), "scale_": pick("scale"),
-      "n_iter_": np.array([max(1,sum(s.n_iter for s in h)) for h in histories]) if many else max(1,sum(s.n_iter for s in histories[0])),
-      "history_": [dict(target=j, beta=s.beta, scale=s.scale, n_iter=s.n_iter, n_eval=s.n_eval, objective=s.value, gradient_norm=s.norm, message=s.message) for j,h in enumerate(histories) for s in h],
-      "objective_": pick("value"), "optimality_": pick("decrement"),
-    }
+class _Callbacks:
+    """Tells scikit-learn's callbacks about the stages, each a task of the fit."""
 
+    def __init__(self, estimator, X, y, task):
+        self._estimator, self._data = estimator, {"X": X, "y": y}
+        self._shape = y.shape[1:]
+        schedule = task.schedule
+        n_stages = (
+            1 if schedule is None else N_STAGES if callable(schedule) else len(schedule)
+        )
+        n_tasks = n_stages * (y.shape[1] if y.ndim == 2 else 1)
+        self._context = estimator._init_callback_context(max_subtasks=n_tasks)
+        self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 
-def _advice(result, task, target, ndim):
-    return f"not converged: {result.message} norm {result.norm:.3g}"
+    def watch(self, stages, fits):
+        """The stages of a target as a list, up to where a callback says to stop."""
+        found: list = []
+        stop = False
+        while not stop:
+            task = self._context.subcontext(task_name="beta stage")
+            task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+            found.append(next(stages))
+            stop = task.call_on_fit_task_end(
+                estimator=self._estimator,
+                reconstruction_attributes=lambda: self._coefficients([*fits, found]),
+                **self._data,
+            )
+            stop = stop or found[-1].last
+        return found
+
+    def end(self):
+        self._context.call_on_fit_task_end(
+            estimator=self._estimator, reconstruction_attributes={}, **self._data
+        )
+
+    def _coefficients(self, fits):
+        """What predicts as if the fit had stopped here; zero for the targets to come."""
+        n_features = self._data["X"].shape[1]
+        coef = np.zeros((*self._shape, n_features))
+        intercept = np.zeros(self._shape)
+        for j, found in enumerate(fits):
+            where = j if self._shape else ...
+            coef[where], intercept[where] = found[-1].coef, found[-1].intercept
+        return {"coef_": coef, "intercept_": intercept}

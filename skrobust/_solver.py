@@ -136,7 +136,9 @@ def _newton(objective, point, beta, tol, max_iter):
         slope = float(step.direction @ point.gradient)
         if trial.value > point.value + 1e-4 * slope and trial.norm > 0.5 * point.norm:
             length = _line_search(objective, point, step.direction, trial.residual, beta)
-            trial = objective.at(point.theta + length * step.direction, beta, trial.residual)
+            trial = objective.at(
+                point.theta + length * step.direction, beta, trial.residual
+            )
         descent = point.value - trial.value > 4 * _EPS * point.value
         if descent or trial.norm <= 0.9 * point.norm:
             point, damping = trial, 0.01 * damping

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import assert_all_finite
 
 from ._design import DenseDesign
 from ._objective import LinearObjective
@@ -59,20 +60,25 @@ class Task(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Where a stage ended, in the units of the data."""
+    """Where a stage ended, in the units of the data.
+
+    `value` is the smooth L1 objective at beta, penalty included, without the σ/(2ε) of the
+    concomitant one; `decrement` estimates how far above the minimum it is.
+    """
 
     coef: np.ndarray
     intercept: float
     beta: float
     scale: float
     value: float
-    residual: np.ndarray
+    outlier: np.ndarray
     n_iter: int
     n_eval: int
     norm: float
     decrement: float
     converged: bool
     message: str
+    last: bool
 
 
 def pose(design, weight, fit_intercept):
@@ -82,7 +88,10 @@ def pose(design, weight, fit_intercept):
     dense = isinstance(design, DenseDesign)
     tall = dense and n >= _TALL * p and design.n_elements >= _MANY_ELEMENTS
     probe = np.sort(rng.choice(n, min(n, 1000), replace=False, shuffle=False))
-    mean, std, score = design.moments(weight, probe)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        mean, std, score = design.moments(weight, probe)
+    if not np.isfinite(mean).all():
+        assert_all_finite(design.X, input_name="X", estimator_name="SmoothL1Regressor")
     if not fit_intercept:
         mean, std = np.zeros(p), np.hypot(mean, std)
     constant = std <= 8 * _EPS * np.abs(mean)
@@ -160,7 +169,9 @@ class _Target:
 
     def floor(self, objective, theta):
         """Rounding error of each residual, and the least scale that can be told from it."""
-        rounding = 32 * objective.magnitude(theta) + np.abs(objective.y + self.shift / self.unit)
+        rounding = 32 * objective.magnitude(theta) + np.abs(
+            objective.y + self.shift / self.unit
+        )
         rounding *= _EPS
         return rounding, weighted_median(rounding, objective.weight) or _EPS**2
 
@@ -186,18 +197,21 @@ def stages(problem, y, task, warm=None):
         theta = objective.theta(_standardised(warm, target, problem.design))
     used = 0
     beta = target.beta if target.rule is None else target.rule.factor * scale
-    for multiplier in _multipliers(task.schedule, objective, theta, beta):
+    multipliers = _multipliers(task.schedule, objective, theta, beta)
+    for multiplier in multipliers:
+        last = multiplier == multipliers[-1]
         budget = max(0, task.max_iter - used)
-        if target.rule is None or multiplier > 1:
+        if target.rule is None or not last:
             solution = solve(objective, theta, multiplier * beta, task.tol, budget)
         else:
             solution, scale = _settle(target, objective, theta, scale, task.tol, budget)
             beta = target.rule.factor * scale
         theta = solution.point.theta
         used += solution.n_iter
-        yield _in_units_of_y(target, objective, solution, multiplier * beta, scale, swept)
+        threshold = multiplier * beta
+        yield _in_units_of_y(target, objective, solution, threshold, scale, swept, last)
         swept = problem.design.n_sweeps
-        if target.rule is not None and multiplier > 1:
+        if target.rule is not None and not last:
             scale = target.scale(objective, solution.point)
             beta = target.rule.factor * scale
 
@@ -211,24 +225,29 @@ def _standardised(warm, target, design):
     return np.concatenate([[b], v]) / target.unit
 
 
-def _in_units_of_y(target, objective, solution, beta, scale, swept):
+def _in_units_of_y(target, objective, solution, beta, scale, swept, last):
     unit, point = target.unit, solution.point
     design = objective.design
     coef = objective.coef(point.theta) * unit
     slopes = coef[1:] / design.scale
+    size = np.abs(point.residual)
+    outlier = size > beta
+    if target.rule is not None and scale < target.floor_bound(objective, point.theta):
+        outlier &= size > target.floor(objective, point.theta)[0]
     return Stage(
         slopes,
         float(target.shift + coef[0] - slopes @ design.centre),
-        beta * unit,
-        1.0 if target.rule is None else scale * unit,
-        point.value / beta * unit,
-        point.residual * unit,
+        float(beta * unit),
+        1.0 if target.rule is None else float(scale * unit),
+        float(point.value / beta * unit),
+        outlier,
         solution.n_iter,
         objective.design.n_sweeps - swept,
         point.norm,
-        solution.decrement / beta * unit,
+        float(solution.decrement / beta * unit),
         solution.converged,
         solution.message,
+        last,
     )
 
 
@@ -250,7 +269,9 @@ def _start(target, problem):
     beta, scale = target.beta, None
     if target.rule is not None and target.alpha[1]:
         # The ridge term grows with β, so that β = ∞ means w = 0.
-        mean = np.average(target.y, weights=problem.weight) if problem.fit_intercept else 0.0
+        mean = (
+            np.average(target.y, weights=problem.weight) if problem.fit_intercept else 0.0
+        )
         scale = target.rule.estimate(target.y - mean, problem.weight) or _EPS
         beta = target.rule.factor * scale
     a = target.alpha[0] + (target.alpha[1] * beta if target.alpha[1] else 0.0)
@@ -314,19 +335,20 @@ def _settle(target, objective, theta, scale, tol, max_iter):
             settled = abs(gap) * s <= target.floor(objective, theta)[1]
         if (settled and inner <= tol) or used >= max_iter:
             break
-        inner = max(tol, min(inner, 0.1 * abs(gap)))
+        # A gap no larger than the error of the fit tells nothing of φ: not its slope, nor
+        # on which side of the fixed point it is.
+        exact = abs(gap) > 10 * inner or inner <= tol
         if settled:
             inner = tol
             continue
-        if gap > 0:
-            lower = log_s
-        else:
-            upper = log_s
+        inner = max(tol, min(inner if exact else 0.1 * inner, 0.1 * abs(gap)))
         step = gap
-        if previous is not None and log_s != previous[0]:
-            contraction = 1.0 + (gap - previous[1]) / (log_s - previous[0])
-            step = gap / (1.0 - min(contraction, _MAX_CONTRACTION))
-        previous = log_s, gap
+        if exact:
+            lower, upper = (log_s, upper) if gap > 0 else (lower, log_s)
+            if previous is not None and log_s != previous[0]:
+                contraction = 1.0 + (gap - previous[1]) / (log_s - previous[0])
+                step = gap / (1.0 - min(contraction, _MAX_CONTRACTION))
+            previous = log_s, gap
         log_s += step
         if not lower < log_s < upper:
             log_s = 0.5 * (lower + upper)

@@ -1,0 +1,28 @@
+"""Scikit-learn's own checks, at the defaults and in every mode."""
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skrobust import SmoothL1Regressor
+
+MODES = [
+    SmoothL1Regressor(),
+    SmoothL1Regressor(beta=1.0),
+    SmoothL1Regressor(beta=0.01),
+    SmoothL1Regressor(beta=1.0, loss="huber"),
+    SmoothL1Regressor(loss="huber"),
+    SmoothL1Regressor(beta=1.5, scale="mad"),
+    SmoothL1Regressor(scale="concomitant"),
+    SmoothL1Regressor(beta=1.35, scale="concomitant", loss="huber"),
+    SmoothL1Regressor(alpha=0.1),
+    SmoothL1Regressor(alpha=0.1, loss="huber"),
+    SmoothL1Regressor(alpha=0.1, loss="huber", scale="concomitant"),
+    SmoothL1Regressor(fit_intercept=False),
+    SmoothL1Regressor(beta_schedule="geometric"),
+    SmoothL1Regressor(beta=1.0, beta_schedule=[50, 10, 2, 1]),
+    SmoothL1Regressor(warm_start=True),
+]
+
+
+@parametrize_with_checks(MODES)
+def test_estimator_checks_pass_in_every_mode(estimator, check):
+    check(estimator)
