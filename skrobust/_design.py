@@ -45,6 +45,12 @@ class _Design:
         self.centre = centre
         self.scale = scale
 
+    @property
+    def penalty(self):
+        """∂²/∂v² of ‖w‖²/2 for each feature: 1 / scale²."""
+        with np.errstate(over="ignore"):
+            return np.minimum(self.scale**-2.0, 1e300)
+
     def sweep(self, coef, y, weight=None, beta=np.inf, residual=None):
         """One pass over X at coef = (b, v): residuals y − b − z·v and their sums.
 
@@ -151,6 +157,14 @@ class DenseDesign(_Design):
         std = scale * np.sqrt(np.maximum(second - first**2, 0.0))
         return centre + scale * first, std, score
 
+    def extreme_moments(self, weight, columns):
+        """Mean and standard deviation of columns whose squares are no floats."""
+        X = self.X[:, columns].astype(np.float64)
+        unit = np.abs(X).max(axis=0, initial=0.0)
+        unit[unit == 0] = 1.0
+        mean, std = _weighted_moments(X / unit, weight)
+        return mean * unit, std * unit
+
     def take(self, index):
         """The same design of the selected rows, in memory, with the same units."""
         design = DenseDesign(np.ascontiguousarray(self.X[index]), self.team)
@@ -202,7 +216,14 @@ class SparseDesign(_Design):
 
     def moments(self, weight, index=None):
         mean, variance = mean_variance_axis(self.X, axis=0, weights=weight)
-        return mean, np.sqrt(variance), None
+        return mean.astype(np.float64), np.sqrt(variance, dtype=np.float64), None
+
+    def extreme_moments(self, weight, columns):
+        X = self.X[:, columns].astype(np.float64)
+        unit = abs(X).max(axis=0).toarray().ravel()
+        unit[unit == 0] = 1.0
+        mean, variance = mean_variance_axis(X.multiply(1 / unit).tocsr(), 0, weights=weight)
+        return mean * unit, np.sqrt(variance) * unit
 
 
 def _weighted_moments(X, weight):

@@ -53,7 +53,7 @@ class LinearObjective:
         self.total = float(design.n) if weight is None else float(weight.sum())
         self.transform, self.condition = whitening
         self.alpha = alpha
-        self._ridge = np.concatenate([[0.0], design.scale**-2.0])
+        self._ridge = np.concatenate([[0.0], design.penalty])
 
     def ridge(self, beta):
         """The a of the formulas above."""

@@ -51,8 +51,9 @@ def solve(objective, start, beta, tol, max_iter):
     Stops at a whitened gradient norm (`Point.norm`) of tol, at what rounding allows, or
     after max_iter iterations. Never warns.
     """
-    point = objective.at(start, beta)
-    used = 0
+    point, used, asked = objective.at(start, beta), 0, tol
+    if point.norm > tol and _rounding_bound(objective, point) > 1e-3:
+        tol = max(tol, _rounding(objective, point, beta))
     if np.isfinite(beta):
         for threshold in _thresholds(point.residual, beta, start.size):
             point = objective.at(point.theta, threshold)
@@ -66,14 +67,18 @@ def solve(objective, start, beta, tol, max_iter):
         point, used = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter)
     point, n, decrement, stalled = _newton(objective, point, beta, tol, max_iter - used)
     used += n
-    noise = 0.0 if point.norm <= tol else _rounding(objective, point, beta)
-    converged = point.norm <= tol + noise
+    noise = 0.0 if point.norm <= asked else _rounding(objective, point, beta)
+    converged = point.norm <= asked + noise
     if converged:
-        message = "gradient within tol" if point.norm <= tol else "gradient within rounding"
+        message = (
+            "gradient within tol" if point.norm <= asked else "gradient within rounding"
+        )
     elif stalled:
         message = "no further descent"
     else:
         message = f"max_iter={max_iter} reached"
+    if noise:
+        decrement *= max(0.0, 1.0 - noise / point.norm) ** 2
     return Solution(point, used, decrement, noise, converged, message)
 
 
@@ -234,6 +239,12 @@ def _line_search(objective, point, direction, residual, beta):
     while slope(end) < 0 and end < 1e12:
         end *= 4
     return brentq(slope, 0.0, end, rtol=1e-9) if slope(end) > 0 else end
+
+
+def _rounding_bound(objective, point):
+    """Above `_rounding` on usual data, without a pass over X; relevant for exact fits."""
+    size = np.abs(objective.y).max() + 30 * np.abs(objective.coef(point.theta)).sum()
+    return 4 * _EPS * float(size) / point.clipped if point.clipped else np.inf
 
 
 def _rounding(objective, point, beta):

@@ -92,6 +92,10 @@ def pose(design, weight, fit_intercept):
         mean, std, score = design.moments(weight, probe)
     if not np.isfinite(mean).all():
         assert_all_finite(design.X, input_name="X", estimator_name="SmoothL1Regressor")
+    # Squares overflow from 1e154 on and vanish below 1e-154.
+    extreme = np.flatnonzero(~((std > 1e-140) & (std < 1e140)))
+    if extreme.size:
+        mean[extreme], std[extreme] = design.extreme_moments(weight, extreme)
     if not fit_intercept:
         mean, std = np.zeros(p), np.hypot(mean, std)
     constant = std <= 8 * _EPS * np.abs(mean)
@@ -130,7 +134,7 @@ def whiten(problem, a):
     """The whitening for ridge a, by Cholesky where that is safe, else from the rows."""
     design, weight = problem.design, problem.weight
     first = 0 if problem.fit_intercept else 1
-    ridge = a * design.scale**-2.0
+    ridge = a * design.penalty
     if problem.gram is not None:
         found = whiten_gram(problem.gram, ridge, problem.fit_intercept)
         if found is not None:
@@ -323,25 +327,29 @@ def _settle(target, objective, theta, scale, tol, max_iter):
     .6 and more where most rows are fitted exactly.
     """
     rule, used, lower, upper, previous = target.rule, 0, -np.inf, np.inf, None
-    log_s, inner = float(np.log(scale)), max(tol, 1e-3)
+    # The scale is known as well as the fit from which it comes, if not a little less.
+    accuracy, finest = max(tol, 1e-14), 0.1 * tol
+    log_s, inner = float(np.log(scale)), max(finest, 1e-3)
     for _ in range(_MAX_ROUNDS):
         s = float(np.exp(log_s))
         solution = solve(objective, theta, rule.factor * s, inner, max_iter - used)
         used += solution.n_iter
         theta = solution.point.theta
         gap = float(np.log(target.scale(objective, solution.point))) - log_s
-        settled = abs(gap) <= tol
-        if not settled and target.floor_bound(objective, theta) > tol * s:
-            settled = abs(gap) * s <= target.floor(objective, theta)[1]
-        if (settled and inner <= tol) or used >= max_iter:
+        settled, least = abs(gap) <= accuracy, 0.0
+        if not settled and target.floor_bound(objective, theta) > accuracy * s:
+            # Rounding moves the scale by a part of the floor.
+            least = target.floor(objective, theta)[1]
+            settled = abs(np.expm1(gap)) * s <= least / 16 <= s
+        if (settled and inner <= finest) or used >= max_iter:
             break
         # A gap no larger than the error of the fit tells nothing of φ: not its slope, nor
         # on which side of the fixed point it is.
-        exact = abs(gap) > 10 * inner or inner <= tol
+        exact = abs(gap) > 10 * inner or inner <= finest
         if settled:
-            inner = tol
+            inner = finest
             continue
-        inner = max(tol, min(inner if exact else 0.1 * inner, 0.1 * abs(gap)))
+        inner = max(finest, min(inner if exact else 0.1 * inner, 0.1 * abs(gap)))
         step = gap
         if exact:
             lower, upper = (log_s, upper) if gap > 0 else (lower, log_s)
@@ -352,6 +360,8 @@ def _settle(target, objective, theta, scale, tol, max_iter):
         log_s += step
         if not lower < log_s < upper:
             log_s = 0.5 * (lower + upper)
+        if least:
+            log_s = max(log_s, float(np.log(least)))
     if solution.converged and not settled:
         solution = solution._replace(converged=False, message="the scale did not settle")
     return solution._replace(n_iter=used), s

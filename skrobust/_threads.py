@@ -19,7 +19,7 @@ _MIN_ELEMENTS = 100_000
 
 
 def n_threads():
-    """The least of the usable cores, OMP_NUM_THREADS and NUMBA_NUM_THREADS; 1 in a worker."""
+    """The least of usable cores, OMP_NUM_THREADS, NUMBA_NUM_THREADS; 1 in a worker."""
     # effective_n_jobs would not do: in a threading worker it still says all cores.
     if get_active_backend()[0].nesting_level:
         return 1
