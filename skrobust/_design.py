@@ -9,7 +9,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-
 # Elements of X in a block: small enough for the L2 cache, whatever the layout.
 _BLOCK = 65_536
 # Bytes of standardised rows that a Gram matrix may hold at a time, in each lane.

@@ -20,9 +20,7 @@ from ._threads import Team, single_threaded_blas
 from .schedules import N_STAGES, check_schedule
 
 
-class SmoothL1Regressor(
-    CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator
-):
+class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     r"""Linear regression that minimises the Smooth L1 or Huber loss.
 
     Small residuals count squared, large ones with their absolute value, so that outliers in
@@ -257,9 +255,7 @@ class SmoothL1Regressor(
         """
         task = self._task()
         if sparse.issparse(y):
-            raise TypeError(
-                "y is a sparse matrix; pass a dense array, such as y.toarray()."
-            )
+            raise TypeError("y is a sparse matrix; pass a dense array, such as y.toarray().")
         # X is searched for NaN by the first pass of the fit, whose sums would show one.
         X, y = validate_data(
             self,
@@ -314,9 +310,7 @@ class SmoothL1Regressor(
         if not np.isfinite(self.alpha) or not np.isfinite(self.tol):
             raise ValueError(f"alpha={self.alpha!r} and tol={self.tol!r} must be finite.")
         alpha = (
-            (0.0, float(self.alpha))
-            if self.loss == "smooth_l1"
-            else (float(self.alpha), 0.0)
+            (0.0, float(self.alpha)) if self.loss == "smooth_l1" else (float(self.alpha), 0.0)
         )
         if scale == "concomitant":
             factor = AUTO_CONCOMITANT if beta == "auto" else float(beta)
@@ -428,9 +422,7 @@ def _check_weight(sample_weight, X):
     """Weights with maximum 1, or None where none are given."""
     if sample_weight is None:
         return None
-    weight = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weight.max() > 0:
         raise ValueError("sample_weight is zero everywhere; at least one must be positive.")
     return weight / weight.max()
@@ -443,9 +435,7 @@ class _Callbacks:
         self._estimator, self._data = estimator, {"X": X, "y": y}
         self._shape = y.shape[1:]
         schedule = task.schedule
-        n_stages = (
-            1 if schedule is None else N_STAGES if callable(schedule) else len(schedule)
-        )
+        n_stages = 1 if schedule is None else N_STAGES if callable(schedule) else len(schedule)
         n_tasks = n_stages * (y.shape[1] if y.ndim == 2 else 1)
         self._context = estimator._init_callback_context(max_subtasks=n_tasks)
         self._context.call_on_fit_task_begin(estimator=estimator, **self._data)

@@ -38,9 +38,7 @@ def weighted_median(values, weight=None):
     half = 0.5 * cumulated[-1]
     slack = 4 * np.finfo(float).eps * np.sqrt(values.size) * cumulated[-1]
     low = values[np.searchsorted(cumulated, half - slack)]
-    high = values[
-        min(np.searchsorted(cumulated, half + slack, side="right"), values.size - 1)
-    ]
+    high = values[min(np.searchsorted(cumulated, half + slack, side="right"), values.size - 1)]
     return float(0.5 * (low + high))
 
 

@@ -70,9 +70,7 @@ def solve(objective, start, beta, tol, max_iter):
     noise = 0.0 if point.norm <= asked else _rounding(objective, point, beta)
     converged = point.norm <= asked + noise
     if converged:
-        message = (
-            "gradient within tol" if point.norm <= asked else "gradient within rounding"
-        )
+        message = "gradient within tol" if point.norm <= asked else "gradient within rounding"
     elif stalled:
         message = "no further descent"
     else:
@@ -141,9 +139,7 @@ def _newton(objective, point, beta, tol, max_iter):
         slope = float(step.direction @ point.gradient)
         if trial.value > point.value + 1e-4 * slope and trial.norm > 0.5 * point.norm:
             length = _line_search(objective, point, step.direction, trial.residual, beta)
-            trial = objective.at(
-                point.theta + length * step.direction, beta, trial.residual
-            )
+            trial = objective.at(point.theta + length * step.direction, beta, trial.residual)
         descent = point.value - trial.value > 4 * _EPS * point.value
         if descent or trial.norm <= 0.9 * point.norm:
             point, damping = trial, 0.01 * damping

@@ -273,9 +273,7 @@ def _start(target, problem):
     beta, scale = target.beta, None
     if target.rule is not None and target.alpha[1]:
         # The ridge term grows with β, so that β = ∞ means w = 0.
-        mean = (
-            np.average(target.y, weights=problem.weight) if problem.fit_intercept else 0.0
-        )
+        mean = np.average(target.y, weights=problem.weight) if problem.fit_intercept else 0.0
         scale = target.rule.estimate(target.y - mean, problem.weight) or _EPS
         beta = target.rule.factor * scale
     a = target.alpha[0] + (target.alpha[1] * beta if target.alpha[1] else 0.0)

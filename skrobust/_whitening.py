@@ -73,9 +73,7 @@ def whiten_rows(Z, ridge, fit_intercept, rounding):
     if sigma.size < feature.shape[1]:
         # Rows of X are z·scale in the coefficients w = v/scale: v = scale² times a row of z.
         # Where the ridge is zero the feature is constant, and z = 0 as well.
-        unit = np.sqrt(
-            np.divide(ridge.max(), ridge, out=np.ones_like(ridge), where=ridge > 0)
-        )
+        unit = np.sqrt(np.divide(ridge.max(), ridge, out=np.ones_like(ridge), where=ridge > 0))
         basis = unit[:, None] * qr(unit[:, None] * V, mode="economic")[0]
     columns = [Z[:, :1]] if fit_intercept else []
     stacked = np.hstack([*columns, feature @ basis])

@@ -53,9 +53,7 @@ def test_huber_has_the_values_in_the_documentation_of_keras():
 
 @pytest.mark.parametrize(("loss", "gradient"), LOSS_AND_GRADIENT)
 @pytest.mark.parametrize("beta", BETAS)
-def test_gradient_equals_central_differences_on_both_sides_of_each_kink(
-    loss, gradient, beta
-):
+def test_gradient_equals_central_differences_on_both_sides_of_each_kink(loss, gradient, beta):
     # A central difference of a quadratic or a line is exact but for rounding, as long as
     # it does not step over a kink.
     step = beta / 128
@@ -187,9 +185,7 @@ def test_scalars_give_a_numpy_scalar(function, beta, residual):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_works_element_by_element_with_broadcasting(function):
     residuals, betas = np.array([[-3.0, 0.0, 0.5], [4.0, 1.0, -0.1]]), [0.0, 1.0, 2.0]
-    expected = [
-        [function(r, b) for r, b in zip(row, betas, strict=True)] for row in residuals
-    ]
+    expected = [[function(r, b) for r, b in zip(row, betas, strict=True)] for row in residuals]
     assert_array_equal(function(residuals, betas), expected)
     assert_array_equal(function(residuals.T, 1.0), function(residuals, 1.0).T)
     assert function(np.empty((0, 3)), 1.0).shape == (0, 3)

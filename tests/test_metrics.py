@@ -128,9 +128,7 @@ def test_loss_beyond_the_range_of_floats_is_infinite_without_a_warning(metric):
 @pytest.mark.parametrize("metric", METRICS)
 def test_row_of_weight_zero_is_as_if_absent_however_wild(metric):
     y, prediction, weights = targets()
-    wild = metric(
-        np.r_[y, 1e300], np.r_[prediction, -1e300], sample_weight=np.r_[weights, 0.0]
-    )
+    wild = metric(np.r_[y, 1e300], np.r_[prediction, -1e300], sample_weight=np.r_[weights, 0.0])
     assert wild == metric(y, prediction, sample_weight=weights)
 
 
@@ -225,9 +223,7 @@ def exact_d2(y, prediction, weights, beta):
         )
 
     def slope(c):
-        return sum(
-            w * max(min(c - v, beta), -beta) for w, v in zip(weights, y, strict=True)
-        )
+        return sum(w * max(min(c - v, beta), -beta) for w, v in zip(weights, y, strict=True))
 
     points = sorted({v + s for v in y for s in (-beta, beta)})
     left, right = next((a, b) for a, b in pairwise(points) if slope(b) >= 0)

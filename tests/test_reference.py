@@ -289,9 +289,7 @@ def standardised_data():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize(("epsilon", "a"), [(1.35, 0.0), (1.35, 20.0), (1.1, 1e-4), (2, 5)])
-def test_huber_regressor_is_matched(
-    standardised_data, epsilon, a, intercept, weighted, loss
-):
+def test_huber_regressor_is_matched(standardised_data, epsilon, a, intercept, weighted, loss):
     X, y, weight = standardised_data
     weight = weight if weighted else None
     alpha = a / (weight.sum() if weighted else len(y))
