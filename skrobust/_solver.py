@@ -104,6 +104,8 @@ def _lbfgs(objective, start, beta, tol, max_iter):
 
     def fun(x):
         nonlocal best, spare
+        if not x.any():
+            return 0.0, start.gradient / unit
         point = objective.at(start.theta + unit * x, beta, spare)
         if point.value < best.value:
             best, spare = point, best.residual
