@@ -100,7 +100,7 @@ class DenseDesign(_Design):
         out = np.empty((part.shape[0], self.p + 1))
         out[:, 0] = 1.0
         np.subtract(part, self.centre, out=out[:, 1:])
-        out[:, 1:] /= self.scale
+        out[:, 1:] *= 1.0 / self.scale
         return out
 
     def gram(self, weight=None, transform=None):

@@ -84,43 +84,28 @@ def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, si
         square = 0.0
         stop = min(n, (k + 1) * size)
         i = k * size
-        while i + 4 <= stop:
-            a0 = a1 = a2 = a3 = 0.0
+        # Two rows at a time: four take 1.2 to 1.7 times as long at 50 and 100 features.
+        while i + 2 <= stop:
+            a0 = a1 = 0.0
             for j in range(p):
                 wj, m = w[j], centre[j]
                 a0 += (X[i, j] - m) * wj
                 a1 += (X[i + 1, j] - m) * wj
-                a2 += (X[i + 2, j] - m) * wj
-                a3 += (X[i + 3, j] - m) * wj
             r0 = y[i] - b - a0
             r1 = y[i + 1] - b - a1
-            r2 = y[i + 2] - b - a2
-            r3 = y[i + 3] - b - a3
             residual[i] = r0
             residual[i + 1] = r1
-            residual[i + 2] = r2
-            residual[i + 3] = r3
             c0 = min(max(r0, -beta), beta)
             c1 = min(max(r1, -beta), beta)
-            c2 = min(max(r2, -beta), beta)
-            c3 = min(max(r3, -beta), beta)
             d0 = c0 * weight[i * stride]
             d1 = c1 * weight[(i + 1) * stride]
-            d2 = c2 * weight[(i + 2) * stride]
-            d3 = c3 * weight[(i + 3) * stride]
-            total += (d0 + d1) + (d2 + d3)
+            total += d0 + d1
             value += d0 * (r0 - 0.5 * c0) + d1 * (r1 - 0.5 * c1)
-            value += d2 * (r2 - 0.5 * c2) + d3 * (r3 - 0.5 * c3)
-            square += (d0 * c0 + d1 * c1) + (d2 * c2 + d3 * c3)
+            square += d0 * c0 + d1 * c1
             for j in range(p):
                 m = centre[j]
-                grad[j] += (
-                    d0 * (X[i, j] - m)
-                    + d1 * (X[i + 1, j] - m)
-                    + d2 * (X[i + 2, j] - m)
-                    + d3 * (X[i + 3, j] - m)
-                )
-            i += 4
+                grad[j] += d0 * (X[i, j] - m) + d1 * (X[i + 1, j] - m)
+            i += 2
         while i < stop:
             a0 = 0.0
             for j in range(p):

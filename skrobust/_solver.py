@@ -17,6 +17,8 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh_tridiagonal
 from scipy.optimize import brentq, minimize
 
+from ._objective import Point
+
 # L-BFGS hands over to Newton's method at this whitened gradient norm, or after this many
 # evaluations: in whitened variables it has then met curvature that it does not learn.
 _HANDOVER = 1e-4
@@ -24,25 +26,28 @@ _MAX_LBFGS = 20
 # A threshold is lowered at most to the 1/10th, and not below this many rows a variable.
 _LOWER = 0.1
 _ROWS_INSIDE = 5
-# The Hessian is formed where it costs at most this many operations an element of X.
-_DIRECT = 40
+# The Hessian is formed where it costs less than some overhead and this many operations an
+# element of X, about as much as four passes, or where conjugate gradients need too many.
+_SMALL = 3_000_000
+_DIRECT = 4
 _MAX_CG = 30
+_MAX_DIRECT = 5_000
 _EPS = np.finfo(float).eps
 
 
 class Solution(NamedTuple):
     """Where a minimisation ended.
 
-    `decrement` estimates F − min F from the Newton decrement, `noise` is the gradient norm
-    that rounding alone can make, `message` says in words how it ended.
+    `noise` is the gradient norm that rounding alone can make, `step` the last Newton step if
+    there was one, `message` says in words how it ended.
     """
 
-    point: object
+    point: Point
     n_iter: int
-    decrement: float
     noise: float
     converged: bool
     message: str
+    step: "_Step | None"
 
 
 def solve(objective, start, beta, tol, max_iter):
@@ -51,13 +56,13 @@ def solve(objective, start, beta, tol, max_iter):
     Stops at a whitened gradient norm (`Point.norm`) of tol, at what rounding allows, or
     after max_iter iterations. Never warns.
     """
-    point, used, asked = objective.at(start, beta), 0, tol
+    point, used, asked, step = objective.at(start, beta), 0, tol, None
     if point.norm > tol and _rounding_bound(objective, point) > 1e-3:
         tol = max(tol, _rounding(objective, point, beta))
     if np.isfinite(beta):
         for threshold in _thresholds(point.residual, beta, start.size):
             point = objective.at(point.theta, threshold)
-            point, n, *_ = _newton(objective, point, threshold, 1e-3, max_iter - used)
+            point, n, _, step = _newton(objective, point, threshold, 1e-3, max_iter - used)
             used += n
             if used >= max_iter:
                 break
@@ -65,7 +70,7 @@ def solve(objective, start, beta, tol, max_iter):
             point = objective.at(point.theta, beta)
     if not used and point.norm > max(_HANDOVER, tol):
         point, used = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter)
-    point, n, decrement, stalled = _newton(objective, point, beta, tol, max_iter - used)
+    point, n, stalled, step = _newton(objective, point, beta, tol, max_iter - used)
     used += n
     noise = 0.0 if point.norm <= asked else _rounding(objective, point, beta)
     converged = point.norm <= asked + noise
@@ -75,9 +80,16 @@ def solve(objective, start, beta, tol, max_iter):
         message = "no further descent"
     else:
         message = f"max_iter={max_iter} reached"
-    if noise:
-        decrement *= max(0.0, 1.0 - noise / point.norm) ** 2
-    return Solution(point, used, decrement, noise, converged, message)
+    return Solution(point, used, noise, converged, message, step)
+
+
+def excess(objective, solution, beta):
+    """Estimate of F − min F from the Newton decrement gᵀH⁻¹g / 2, 0 within rounding."""
+    point, step = solution.point, solution.step
+    if step is None:
+        step = _newton_step(objective, point, beta, 0.0, 0.1)
+    beyond = max(0.0, 1.0 - solution.noise / point.norm) if point.norm else 0.0
+    return beyond**2 * step.decrement(point.gradient)
 
 
 def _thresholds(residual, beta, k):
@@ -131,7 +143,7 @@ def _lbfgs(objective, start, beta, tol, max_iter):
 def _newton(objective, point, beta, tol, max_iter):
     """Newton steps with an exact line search where the full one fails.
 
-    Returns point, iterations, the Newton decrement at the point, and whether it stalled.
+    Returns point, iterations, whether it stalled, and the last step.
     """
     damping, used, step = 0.0, 0, None
     while used < max_iter and point.norm > tol:
@@ -148,10 +160,8 @@ def _newton(objective, point, beta, tol, max_iter):
         elif damping < 1e-2:
             damping = max(1e-6, 100 * damping)
         else:
-            return point, used, step.decrement(point.gradient), True
-    if step is None:
-        step = _newton_step(objective, point, beta, damping, tol)
-    return point, used, step.decrement(point.gradient), False
+            return point, used, True, step
+    return point, used, False, step
 
 
 class _Step(NamedTuple):
@@ -161,12 +171,13 @@ class _Step(NamedTuple):
 
 
 def _newton_step(objective, point, beta, damping, tol):
-    """−H⁻¹g, by Cholesky where H costs no more than some passes over X, else matrix-free."""
+    """−H⁻¹g, by Cholesky where H is cheap or too ill-conditioned to go without it."""
     inside = np.count_nonzero(np.abs(point.residual) <= beta)
     k = point.theta.size
-    if inside * k**2 <= _DIRECT * objective.design.n_elements + 1e6:
-        return _direct_step(objective, point, beta, damping)
-    return _cg_step(objective, point, beta, damping, tol)
+    step = None
+    if k > _MAX_DIRECT or inside * k**2 > _SMALL + _DIRECT * objective.design.n_elements:
+        step = _cg_step(objective, point, beta, damping, tol)
+    return step or _direct_step(objective, point, beta, damping)
 
 
 def _direct_step(objective, point, beta, damping):
@@ -191,14 +202,21 @@ def _direct_step(objective, point, beta, damping):
 
 
 def _cg_step(objective, point, beta, damping, tol):
-    """Conjugate gradients, to the accuracy that the next Newton step can use."""
+    """Conjugate gradients, to the accuracy that the next Newton step can use.
+
+    None where they are slow and the Hessian can be formed instead.
+    """
     product = objective.hessian_product(point.residual, beta)
     forcing = max(0.5 * tol / max(point.norm, tol), min(0.1, point.norm))
     x = np.zeros_like(point.gradient)
     r = -point.gradient
     d, rr, target = r, r @ r, forcing**2 * (r @ r)
     alphas, betas = [], []
-    while rr > target and len(alphas) < _MAX_CG:
+    while rr > target:
+        if len(alphas) == _MAX_CG:
+            if x.size <= _MAX_DIRECT:
+                return None
+            break
         Hd = product(d) + damping * d
         curvature = d @ Hd
         if curvature <= 1e-14 * (d @ d):

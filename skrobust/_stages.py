@@ -15,13 +15,13 @@ from sklearn.utils import assert_all_finite
 from ._design import DenseDesign
 from ._objective import LinearObjective
 from ._scale import ScaleRule, weighted_median
-from ._solver import solve
+from ._solver import excess, solve
 from ._whitening import Whitening, inverse_cholesky, whiten_gram, whiten_rows
 
 _EPS = np.finfo(float).eps
 # Tall X is sampled: this many rows a feature, from this many rows a feature and elements on.
-_SAMPLE = 100
-_TALL = 150
+_SAMPLE = 200
+_TALL = 400
 _MANY_ELEMENTS = 2_000_000
 # Beyond this many features or rows, whichever are fewer, a k × k matrix costs too much.
 _MAX_WHITENED = 5_000
@@ -118,14 +118,20 @@ def _sample_rows(score, weight, m, rng):
     At random alone, a few rows far out would be missed and their directions stay unwhitened.
     """
     n = score.size
-    s = np.ones(n) if weight is None else weight
-    leverage = s**2 * np.maximum(score, 1.0)
-    top = np.argpartition(leverage, n - m // 4)[n - m // 4 :]
-    others = np.delete(np.arange(n), top)
-    drawn = rng.choice(others, m - top.size, replace=False, shuffle=False)
+    leverage = score if weight is None else weight**2 * np.maximum(score, 1.0)
+    drawn = rng.choice(n, m - m // 4, replace=False, shuffle=False)
+    # About twice as many as wanted are above this quantile of the random rows.
+    cut = np.quantile(leverage[drawn], 1.0 - 2.0 * (m // 4) / n)
+    top = np.flatnonzero(leverage >= cut)
+    if top.size > m // 4:
+        top = top[np.argpartition(leverage[top], -(m // 4))[-(m // 4) :]]
+    is_top = np.zeros(n, dtype=bool)
+    is_top[top] = True
+    drawn = drawn[~is_top[drawn]]
     rows = np.concatenate([top, drawn])
-    share = s[rows].copy()
-    share[top.size :] *= s[others].sum() / s[drawn].sum()
+    share = np.ones(rows.size) if weight is None else weight[rows]
+    rest = n - top.size if weight is None else weight.sum() - share[: top.size].sum()
+    share[top.size :] *= rest / share[top.size :].sum()
     order = np.argsort(rows)
     return rows[order], share[order]
 
@@ -248,7 +254,7 @@ def _in_units_of_y(target, objective, solution, beta, scale, swept, last):
         solution.n_iter,
         objective.design.n_sweeps - swept,
         point.norm,
-        float(solution.decrement / beta * unit),
+        float(excess(objective, solution, beta) / beta * unit),
         solution.converged,
         solution.message,
         last,
@@ -320,46 +326,64 @@ def _widest(residual, m):
 def _settle(target, objective, theta, scale, tol, max_iter):
     """Find the scale s with s = φ(s), φ(s) = scale of the residuals of the fit at factor·s.
 
-    Starts above, at the least-squares scale, and takes secant steps for log φ(s) − log s,
-    kept inside the bracket once there is one: φ contracts by .1 a round on usual data but by
-    .6 and more where most rows are fitted exactly.
+    Starts above, at the least-squares scale. The fit at the next s starts where the last two
+    point to, since minimisers move along straight pieces as the threshold does.
     """
-    rule, used, lower, upper, previous = target.rule, 0, -np.inf, np.inf, None
-    # The scale is known as well as the fit from which it comes, if not a little less.
-    accuracy, finest = max(tol, 1e-14), 0.1 * tol
-    log_s, inner = float(np.log(scale)), max(finest, 1e-3)
+    used, search, before = 0, _FixedPoint(), None
+    accuracy = max(0.1 * tol, 1e-14)
+    s, inner = scale, max(accuracy, 1e-3)
     for _ in range(_MAX_ROUNDS):
-        s = float(np.exp(log_s))
-        solution = solve(objective, theta, rule.factor * s, inner, max_iter - used)
+        solution = solve(objective, theta, target.rule.factor * s, inner, max_iter - used)
         used += solution.n_iter
         theta = solution.point.theta
-        gap = float(np.log(target.scale(objective, solution.point))) - log_s
+        gap = float(np.log(target.scale(objective, solution.point) / s))
         settled, least = abs(gap) <= accuracy, 0.0
         if not settled and target.floor_bound(objective, theta) > accuracy * s:
             # Rounding moves the scale by a part of the floor.
             least = target.floor(objective, theta)[1]
             settled = abs(np.expm1(gap)) * s <= least / 16 <= s
-        if (settled and inner <= finest) or used >= max_iter:
+        if (settled and inner <= accuracy) or used >= max_iter:
             break
-        # A gap no larger than the error of the fit tells nothing of φ: not its slope, nor
-        # on which side of the fixed point it is.
-        exact = abs(gap) > 10 * inner or inner <= finest
         if settled:
-            inner = finest
+            inner = accuracy
+            if solution.point.norm <= accuracy:
+                break
             continue
-        inner = max(finest, min(inner if exact else 0.1 * inner, 0.1 * abs(gap)))
-        step = gap
-        if exact:
-            lower, upper = (log_s, upper) if gap > 0 else (lower, log_s)
-            if previous is not None and log_s != previous[0]:
-                contraction = 1.0 + (gap - previous[1]) / (log_s - previous[0])
-                step = gap / (1.0 - min(contraction, _MAX_CONTRACTION))
-            previous = log_s, gap
-        log_s += step
-        if not lower < log_s < upper:
-            log_s = 0.5 * (lower + upper)
-        if least:
-            log_s = max(log_s, float(np.log(least)))
+        # A gap no larger than the error of the fit tells nothing of φ: not its slope, nor
+        # on which side of the fixed point s is.
+        trusted = abs(gap) > 10 * inner or inner <= accuracy
+        inner = max(accuracy, min(inner if trusted else 0.1 * inner, 0.1 * abs(gap)))
+        last, s = s, max(search.next(s, gap, trusted), least)
+        if before is not None and abs(s - last) <= abs(last - before[0]):
+            theta = theta + (s - last) / (last - before[0]) * (theta - before[1])
+        before = last, solution.point.theta
     if solution.converged and not settled:
         solution = solution._replace(converged=False, message="the scale did not settle")
     return solution._replace(n_iter=used), s
+
+
+class _FixedPoint:
+    """Proposes the next s for s = φ(s) from the gaps log φ(s) − log s seen so far.
+
+    Secant steps, kept inside the bracket once there is one: φ contracts by .1 a round on
+    usual data but by .6 and more where most rows are fitted exactly.
+    """
+
+    def __init__(self):
+        self.lower, self.upper, self.previous = -np.inf, np.inf, None
+
+    def next(self, s, gap, trusted):
+        log_s, step = float(np.log(s)), gap
+        if trusted:
+            if gap > 0:
+                self.lower = log_s
+            else:
+                self.upper = log_s
+            if self.previous is not None and log_s != self.previous[0]:
+                contraction = 1.0 + (gap - self.previous[1]) / (log_s - self.previous[0])
+                step = gap / (1.0 - min(contraction, _MAX_CONTRACTION))
+            self.previous = log_s, gap
+        log_s += step
+        if not self.lower < log_s < self.upper:
+            log_s = 0.5 * (self.lower + self.upper)
+        return float(np.exp(log_s))

@@ -1,0 +1,291 @@
+"""In whitened coordinates the quadratic model is the identity, and no minimiser is lost.
+
+H = ZᵀZ + diag(0, λ) for rows Z = [1, z] scaled so that ZᵀZ is their mean; MᵀHM = I; and the
+columns of M span every (b, v) that the data and the penalty can tell apart.
+"""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from scipy.linalg import hilbert, null_space, subspace_angles
+
+from skrobust import _stages
+from skrobust._design import as_design
+from skrobust._stages import pose, whiten
+from skrobust._threads import Team
+from skrobust._whitening import inverse_cholesky, whiten_gram, whiten_rows
+
+EPS = np.finfo(float).eps
+
+
+def rows_of(X, y=None):
+    """Standardised rows [1, z]/√n of X."""
+    z = X - X.mean(axis=0)
+    std = z.std(axis=0)
+    z /= np.where(std > 0, std, 1.0)
+    return np.column_stack([np.ones(len(X)), z]) / np.sqrt(len(X))
+
+
+def model_of(Z, ridge):
+    return Z.T @ Z + np.diag(np.concatenate([[0.0], ridge]))
+
+
+def rank_deficient(rng, n=50, p=7, rank=4):
+    return rng.normal(size=(n, rank)) @ rng.normal(size=(rank, p))
+
+
+def assert_whitens(M, H, atol=1e-9):
+    assert_allclose(M.T @ H @ M, np.eye(M.shape[1]), atol=atol)
+
+
+def assert_same_span(A, B, atol=1e-7):
+    assert A.shape[1] == B.shape[1]
+    assert_allclose(subspace_angles(A, B), 0, atol=atol)
+
+
+# Cholesky --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("units", [np.ones(6), 10.0 ** np.array([-140, 0, 140, -9, 9, 3])])
+def test_inverse_cholesky_makes_the_identity_in_any_units(units):
+    A = np.random.default_rng(0).normal(size=(20, 6))
+    H = (A.T @ A) * units * units[:, None]
+    M = inverse_cholesky(H) * units[:, None]
+    assert_allclose(M.T @ (A.T @ A) @ M, np.eye(6), atol=1e-12)
+    assert_array_equal(M, np.triu(M))
+
+
+@pytest.mark.parametrize(
+    "H",
+    [
+        np.ones((3, 3)),
+        np.diag([1.0, 0.0]),
+        np.diag([1.0, -1.0]),
+        np.array([[1.0, 2.0], [2.0, 1.0]]),
+        hilbert(8),
+        np.full((2, 2), np.nan),
+    ],
+)
+def test_inverse_cholesky_declines_what_is_singular_to_half_the_digits(H):
+    assert inverse_cholesky(H) is None
+
+
+def test_inverse_cholesky_of_nothing_is_nothing():
+    assert inverse_cholesky(np.zeros((0, 0))).shape == (0, 0)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("ridge", [0.0, 0.1, 1e6])
+def test_gram_is_whitened_with_and_without_a_penalty(fit_intercept, ridge):
+    rng = np.random.default_rng(0)
+    Z = rows_of(rng.normal(size=(50, 5)) @ rng.normal(size=(5, 5)))
+    penalty = ridge * np.logspace(-3, 3, 5)
+    M, _ = whiten_gram(Z.T @ Z, penalty, fit_intercept)
+    assert_whitens(M, model_of(Z, penalty))
+    assert M.shape == (6, 5 + fit_intercept)
+    assert np.any(M[0] != 0) == fit_intercept
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_gram_gives_a_constant_feature_no_coordinate_unless_penalised(fit_intercept):
+    rng = np.random.default_rng(0)
+    Z = rows_of(rng.normal(size=(50, 4)))
+    Z[:, 2] = 0.0
+    G = Z.T @ Z
+    M, _ = whiten_gram(G, np.zeros(4), fit_intercept)
+    assert M.shape == (5, 3 + fit_intercept)
+    assert_array_equal(M[2], 0)
+    assert_whitens(M, model_of(Z, np.zeros(4)))
+    ridge = np.array([1.0, 1e-3, 1.0, 1.0])
+    M, _ = whiten_gram(G, ridge, fit_intercept)
+    assert M.shape == (5, 4 + fit_intercept)
+    assert_whitens(M, model_of(Z, ridge))
+
+
+def test_gram_of_dependent_features_is_declined():
+    Z = rows_of(rank_deficient(np.random.default_rng(0)))
+    assert whiten_gram(Z.T @ Z, np.zeros(7), True) is None
+    assert whiten_gram(Z.T @ Z, np.full(7, 0.1), True) is not None
+
+
+# Rows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("n", "p"), [(50, 5), (5, 5), (4, 9), (1, 3), (2, 1)])
+def test_rows_without_a_penalty_span_their_row_space(fit_intercept, n, p):
+    Z = rows_of(np.random.default_rng(0).normal(size=(n, p)))
+    M, condition = whiten_rows(Z, np.zeros(p), fit_intercept, 0.0)
+    kept = Z[:, 0 if fit_intercept else 1 :]
+    assert M.shape == (p + 1, np.linalg.matrix_rank(kept))
+    assert_whitens(M, Z.T @ Z)
+    if not fit_intercept:
+        assert_array_equal(M[0], 0)
+    if M.shape[1]:
+        sigma = np.linalg.svd(kept, compute_uv=False)
+        assert condition == pytest.approx(sigma[0] / sigma[M.shape[1] - 1], rel=1e-6)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("n", "p", "rank"), [(50, 7, 4), (6, 20, 3), (200, 3, 1)])
+def test_rows_of_dependent_features_have_no_component_in_the_null_space(
+    fit_intercept, n, p, rank
+):
+    Z = rows_of(rank_deficient(np.random.default_rng(0), n, p, rank))
+    M, _ = whiten_rows(Z, np.zeros(p), fit_intercept, 0.0)
+    assert M.shape[1] == rank + fit_intercept
+    assert_whitens(M, Z.T @ Z)
+    null = null_space(Z[:, 1:], rcond=1e-10)
+    assert null.shape[1] == p - rank
+    assert_allclose(null.T @ M[1:], 0, atol=1e-10 * np.abs(M).max())
+    if fit_intercept:  # z is centred, so the intercept is a direction of its own
+        assert_allclose(
+            np.linalg.lstsq(M, np.eye(p + 1)[0])[0] @ M.T, np.eye(p + 1)[0], atol=1e-9
+        )
+
+
+def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction():
+    # Two equal columns, one of them plus 1e8: they differ by up to 1e-8 after rounding.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=100)
+    X = np.column_stack([x, x + 1e8, rng.normal(size=100)])
+    Z, rounding = rows_of(X), 4 * 1e8 * EPS
+    assert whiten_rows(Z, np.zeros(3), True, 0.0)[0].shape[1] == 4
+    M, _ = whiten_rows(Z, np.zeros(3), True, rounding)
+    assert M.shape[1] == 3
+    assert_whitens(M, Z.T @ Z)
+    assert_allclose(M[1], M[2], rtol=1e-6)
+
+
+def test_rows_whiten_an_ill_conditioned_design_that_the_gram_cannot():
+    # Singular values of the Hilbert matrix from 1 to 1e-10: the Gram's would be below eps.
+    X = np.vstack([hilbert(8), -hilbert(8)]) * 4
+    Z = np.column_stack([np.full(16, 0.25), X / 4])
+    assert whiten_gram(Z.T @ Z, np.zeros(8), True) is None
+    M, condition = whiten_rows(Z, np.zeros(8), True, 0.0)
+    assert M.shape == (9, 9)
+    Q = Z @ M
+    assert_allclose(Q.T @ Q, np.eye(9), atol=EPS * 1e2 * condition)
+    assert condition == pytest.approx(np.linalg.cond(Z), rel=1e-3)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("n", "p"), [(50, 5), (6, 6), (5, 12), (2, 30), (1, 3)])
+@pytest.mark.parametrize("alpha", [1e-12, 1e-3, 1.0, 1e9])
+@pytest.mark.parametrize("unit", [np.ones(1), np.array([1e-6, 1.0, 1e6])])
+def test_rows_with_a_penalty_reach_the_ridge_solution(fit_intercept, n, p, alpha, unit):
+    # minimise ½‖t − Z(b, v)‖² + ½ Σ λ_j v_j²; in u = √λ v this is ridge regression on
+    # A = z/√λ with unit penalty, of which the dual is an n × n system.
+    rng = np.random.default_rng(1)
+    Z = rows_of(rng.normal(size=(n, p)))
+    ridge = alpha * np.resize(unit, p) ** -2.0
+    target = rng.normal(size=n)
+    M, _ = whiten_rows(Z, ridge, fit_intercept, 0.0)
+    assert_whitens(M, model_of(Z, ridge), atol=1e-8)
+    theta = M.T @ (Z.T @ target)
+    found = M @ theta
+
+    mean = Z[:, 0] * (Z[:, 0] @ target) if fit_intercept else 0.0
+    A = Z[:, 1:] / np.sqrt(ridge)
+    # In units of the largest eigenvalue, so that a tiny penalty costs no digits here.
+    U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    u = Vt.T @ (s / (s**2 + 1.0) * (U.T @ (target - mean)))
+    if not fit_intercept:
+        assert found[0] == 0
+    expected = Z[:, 1:] @ (u / np.sqrt(ridge)) + mean
+    size = np.linalg.norm(target)
+    assert_allclose(Z @ found, expected, rtol=0, atol=1e-7 * size)
+    assert_allclose(np.sqrt(ridge) * found[1:], u, rtol=0, atol=1e-7 * np.abs(u).max())
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_constant_feature_is_left_out_of_the_rows(fit_intercept):
+    rng = np.random.default_rng(0)
+    for n in (30, 3):
+        Z = rows_of(rng.normal(size=(n, 5)))
+        Z[:, 3] = 0.0
+        for ridge in (np.zeros(5), np.array([0.1, 0.1, 0.0, 0.1, 0.1])):
+            M, _ = whiten_rows(Z, ridge, fit_intercept, 0.0)
+            assert_array_equal(M[3], 0)
+            assert_whitens(M, model_of(Z, ridge), atol=1e-10)
+
+
+def test_a_design_that_is_all_constant_leaves_the_intercept_or_nothing():
+    Z = np.zeros((4, 3))
+    Z[:, 0] = 0.5
+    for ridge in (np.zeros(2), np.array([0.0, 0.0])):
+        M, condition = whiten_rows(Z, ridge, True, 0.0)
+        assert_allclose(np.abs(M), [[1.0], [0.0], [0.0]], atol=1e-15)
+        assert condition == 1
+        assert whiten_rows(Z, ridge, False, 0.0)[0].shape == (3, 0)
+
+
+# Choice of the way -----------------------------------------------------------------------
+
+
+def posed(X, weight=None, fit_intercept=True):
+    return pose(as_design(X, Team(0)), weight, fit_intercept)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_both_ways_whiten_the_weighted_model_and_span_the_same(fit_intercept, alpha, weighted):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)) * [1, 1e-3, 1e3, 1] + [0, 5, -1, 1]
+    weight = rng.uniform(0.1, 1, size=60) if weighted else None
+    problem = posed(X, weight, fit_intercept)
+    by_gram = whiten(problem, alpha).transform
+    by_rows = whiten(problem._replace(gram=None), alpha).transform
+    Z = problem.design.rows(slice(None))
+    s = np.ones(60) if weight is None else weight
+    H = Z.T @ (s[:, None] * Z) / s.sum()
+    H += np.diag(np.concatenate([[0.0], alpha * problem.design.penalty]))
+    assert_whitens(by_gram, H)
+    assert_whitens(by_rows, H)
+    assert_same_span(by_gram, by_rows)
+
+
+@pytest.mark.parametrize("kind", [np.array, sparse.csr_array])
+def test_dependent_features_fall_back_to_the_rows(kind):
+    X = rank_deficient(np.random.default_rng(0))
+    problem = posed(kind(X))
+    assert problem.gram is not None
+    M = whiten(problem, 0.0).transform
+    assert M.shape == (8, 5)
+    Z = problem.design.rows(slice(None)) / np.sqrt(50)
+    assert_whitens(M, Z.T @ Z)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_rows_of_weight_zero_tell_nothing(fit_intercept):
+    # Only 3 of 9 rows count, so that 3 directions can be told apart.
+    rng = np.random.default_rng(0)
+    X, weight = rng.normal(size=(9, 6)), np.repeat([1.0, 0.0], [3, 6])
+    kept = whiten(posed(X[:3], np.ones(3), fit_intercept), 0.0).transform
+    assert kept.shape[1] == 3
+    assert_whitens(kept, mean_square(posed(X[:3], np.ones(3), fit_intercept)))
+    M = whiten(posed(X, weight, fit_intercept), 0.0).transform
+    assert_same_span(M, kept)
+
+
+def mean_square(problem):
+    Z = problem.design.rows(slice(None))
+    return Z.T @ Z / len(Z)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_beyond_the_size_of_a_dense_matrix_the_transform_is_diagonal(
+    monkeypatch, alpha, fit_intercept
+):
+    monkeypatch.setattr(_stages, "_MAX_WHITENED", 3)
+    X = np.random.default_rng(0).normal(size=(60, 5)) * np.logspace(-2, 2, 5)
+    problem = posed(sparse.csr_array(X), None, fit_intercept)
+    assert problem.gram is None
+    M = whiten(problem, alpha).transform
+    assert sparse.issparse(M)
+    assert M.nnz == M.shape[1] == 5 + fit_intercept
+    H = mean_square(problem) + np.diag(np.append(0.0, alpha * problem.design.penalty))
+    assert_allclose(np.diagonal(M.T @ H @ M), 1, rtol=1e-12)
