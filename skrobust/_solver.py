@@ -155,7 +155,7 @@ def _newton(objective, point, beta, tol, max_iter):
             length = _line_search(objective, point, step.direction, trial.residual, beta)
             trial = objective.at(point.theta + length * step.direction, beta, trial.residual)
         descent = point.value - trial.value > 4 * _EPS * point.value
-        if descent or trial.norm <= 0.9 * point.norm:
+        if descent or trial.norm < 0.9 * point.norm:
             point, damping = trial, 0.01 * damping
         elif damping < 1e-2:
             damping = max(1e-6, 100 * damping)

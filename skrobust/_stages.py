@@ -29,6 +29,9 @@ _MAX_WHITENED = 5_000
 # is extrapolated: steps are at most ten times those of the plain iteration.
 _MAX_ROUNDS = 60
 _MAX_CONTRACTION = 0.9
+# A fit is this much nearer to its minimiser than its scale is to agreement.
+_AHEAD = 0.03
+_FEW = 100_000
 # A named schedule starts where this share of the residuals is inside.
 _NEARLY_ALL = 0.99
 
@@ -79,6 +82,13 @@ class Stage(NamedTuple):
     converged: bool
     message: str
     last: bool
+
+
+class _Motion(NamedTuple):
+    """How φ and the minimiser move with the scale: d log φ/d log s and dθ/d log s."""
+
+    contraction: float = 0.0
+    direction: np.ndarray | None = None
 
 
 def pose(design, weight, fit_intercept):
@@ -202,7 +212,7 @@ def stages(problem, y, task, warm=None):
     """Minimise for one target; yields a Stage at the end of each stage."""
     target = _Target(problem, y, task)
     swept = problem.design.n_sweeps
-    objective, theta, scale = _start(target, problem)
+    objective, theta, scale, motion = _start(target, problem)
     if warm is not None:
         theta = objective.theta(_standardised(warm, target, problem.design))
     used = 0
@@ -214,7 +224,9 @@ def stages(problem, y, task, warm=None):
         if target.rule is None or not last:
             solution = solve(objective, theta, multiplier * beta, task.tol, budget)
         else:
-            solution, scale = _settle(target, objective, theta, scale, task.tol, budget)
+            solution, scale, _ = _settle(
+                target, objective, theta, scale, task.tol, budget, motion
+            )
             beta = target.rule.factor * scale
         theta = solution.point.theta
         used += solution.n_iter
@@ -271,7 +283,7 @@ def _multipliers(schedule, objective, theta, beta):
 
 
 def _start(target, problem):
-    """An objective, coordinates to start from and the scale there, None if β is fixed."""
+    """Objective, coordinates to start from, the scale there (None if β is fixed), motion."""
     if problem.sample is not None:
         found = _start_from_sample(target, problem)
         if found is not None:
@@ -289,7 +301,7 @@ def _start(target, problem):
     if target.rule is not None and scale is None:
         point = solve(objective, theta, np.inf, 1e-6, 100).point
         theta, scale = point.theta, target.scale(objective, point)
-    return objective, theta, scale
+    return objective, theta, scale, _Motion()
 
 
 def _start_from_sample(target, problem):
@@ -298,7 +310,7 @@ def _start_from_sample(target, problem):
     None where the sample does not say enough: it has not full rank, or the scale settles so
     slowly that another fixed point may be near.
     """
-    objective, theta, scale = _start(target, problem.sample)
+    objective, theta, scale, motion = _start(target, problem.sample)
     design = problem.design
     if theta.size < np.count_nonzero(np.isfinite(design.scale)) + problem.fit_intercept:
         return None
@@ -306,7 +318,7 @@ def _start_from_sample(target, problem):
     if target.rule is None:
         point = solve(objective, theta, beta, 1e-3, 100).point
     else:
-        solution, scale = _settle(target, objective, theta, scale, 1e-3, 100)
+        solution, scale, motion = _settle(target, objective, theta, scale, 1e-5, 100)
         if not solution.converged:
             return None
         point = solution.point
@@ -315,7 +327,9 @@ def _start_from_sample(target, problem):
     M = inverse_cholesky(objective.hessian(point.residual, window))
     transform = objective.transform if M is None else objective.transform @ M
     whole = target.objective(problem, Whitening(transform, objective.condition))
-    return whole, whole.theta(objective.coef(point.theta)), scale
+    if motion.direction is not None:
+        motion = motion._replace(direction=whole.theta(objective.coef(motion.direction)))
+    return whole, whole.theta(objective.coef(point.theta)), scale, motion
 
 
 def _widest(residual, m):
@@ -323,67 +337,56 @@ def _widest(residual, m):
     return float(np.partition(size, min(m, size.size - 1))[min(m, size.size - 1)])
 
 
-def _settle(target, objective, theta, scale, tol, max_iter):
+def _settle(target, objective, theta, scale, tol, max_iter, motion=_Motion()):
     """Find the scale s with s = φ(s), φ(s) = scale of the residuals of the fit at factor·s.
 
-    Starts above, at the least-squares scale. The fit at the next s starts where the last two
-    point to, since minimisers move along straight pieces as the threshold does.
+    Starts above, at the least-squares scale, and takes secant steps for log φ(s) − log s,
+    kept inside the bracket once there is one: φ contracts by .1 a round on usual data but by
+    .6 and more where most rows are fitted exactly. The fit at the next s starts where the
+    motion so far points to, since minimisers move along straight pieces.
     """
-    used, search, before = 0, _FixedPoint(), None
+    used, before, lower, upper = 0, None, 0.0, np.inf
     accuracy = max(0.1 * tol, 1e-14)
-    s, inner = scale, max(accuracy, 1e-3)
+    # Few rows need no care: Newton's last step is exact, and its price overhead.
+    s, inner = scale, accuracy if objective.design.n_elements < _FEW else max(accuracy, 1e-3)
     for _ in range(_MAX_ROUNDS):
         solution = solve(objective, theta, target.rule.factor * s, inner, max_iter - used)
         used += solution.n_iter
         theta = solution.point.theta
         gap = float(np.log(target.scale(objective, solution.point) / s))
-        settled, least = abs(gap) <= accuracy, 0.0
+        settled = abs(gap) <= accuracy
         if not settled and target.floor_bound(objective, theta) > accuracy * s:
             # Rounding moves the scale by a part of the floor.
             least = target.floor(objective, theta)[1]
             settled = abs(np.expm1(gap)) * s <= least / 16 <= s
-        if (settled and inner <= accuracy) or used >= max_iter:
+        if (settled and min(inner, solution.point.norm) <= accuracy) or used >= max_iter:
             break
-        if settled:
-            inner = accuracy
-            if solution.point.norm <= accuracy:
-                break
-            continue
-        # A gap no larger than the error of the fit tells nothing of φ: not its slope, nor
-        # on which side of the fixed point s is.
-        trusted = abs(gap) > 10 * inner or inner <= accuracy
-        inner = max(accuracy, min(inner if trusted else 0.1 * inner, 0.1 * abs(gap)))
-        last, s = s, max(search.next(s, gap, trusted), least)
-        if before is not None and abs(s - last) <= abs(last - before[0]):
-            theta = theta + (s - last) / (last - before[0]) * (theta - before[1])
-        before = last, solution.point.theta
+        # A gap no larger than the error of the fit tells nothing of φ.
+        if abs(gap) > 10 * inner or inner <= accuracy:
+            lower, upper = (s, upper) if gap > 0 else (lower, s)
+            motion = _observed(motion, before, (s, gap, theta), 30 * inner)
+            before = s, gap, theta
+            inner = max(accuracy, min(inner, _AHEAD * abs(gap)))
+        else:
+            inner = accuracy if settled else max(accuracy, _AHEAD * min(inner, abs(gap)))
+        proposed = s * float(np.exp(gap / (1.0 - min(motion.contraction, _MAX_CONTRACTION))))
+        if not lower < proposed < upper:
+            proposed = float(np.sqrt(lower * upper)) if lower else 0.5 * s
+            if upper < lower * (1 + accuracy):
+                lower, upper = 0.0, np.inf
+        if proposed < target.floor_bound(objective, theta):
+            proposed = max(proposed, target.floor(objective, theta)[1])
+        last, s = s, proposed
+        if motion.direction is not None:
+            theta = theta + np.log(s / last) * motion.direction
     if solution.converged and not settled:
         solution = solution._replace(converged=False, message="the scale did not settle")
-    return solution._replace(n_iter=used), s
+    return solution._replace(n_iter=used), s, motion
 
 
-class _FixedPoint:
-    """Proposes the next s for s = φ(s) from the gaps log φ(s) − log s seen so far.
-
-    Secant steps, kept inside the bracket once there is one: φ contracts by .1 a round on
-    usual data but by .6 and more where most rows are fitted exactly.
-    """
-
-    def __init__(self):
-        self.lower, self.upper, self.previous = -np.inf, np.inf, None
-
-    def next(self, s, gap, trusted):
-        log_s, step = float(np.log(s)), gap
-        if trusted:
-            if gap > 0:
-                self.lower = log_s
-            else:
-                self.upper = log_s
-            if self.previous is not None and log_s != self.previous[0]:
-                contraction = 1.0 + (gap - self.previous[1]) / (log_s - self.previous[0])
-                step = gap / (1.0 - min(contraction, _MAX_CONTRACTION))
-            self.previous = log_s, gap
-        log_s += step
-        if not self.lower < log_s < self.upper:
-            log_s = 0.5 * (self.lower + self.upper)
-        return float(np.exp(log_s))
+def _observed(motion, before, now, least):
+    """The motion between two (s, gap, θ), if they are further apart than `least`."""
+    if before is None or abs(np.log(now[0] / before[0])) <= least:
+        return motion
+    moved = float(np.log(now[0] / before[0]))
+    return _Motion(1.0 + (now[1] - before[1]) / moved, (now[2] - before[2]) / moved)

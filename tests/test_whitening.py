@@ -4,6 +4,8 @@ H = ZᵀZ + diag(0, λ) for rows Z = [1, z] scaled so that ZᵀZ is their mean; 
 columns of M span every (b, v) that the data and the penalty can tell apart.
 """
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -19,11 +21,11 @@ from skrobust._whitening import inverse_cholesky, whiten_gram, whiten_rows
 EPS = np.finfo(float).eps
 
 
-def rows_of(X, y=None):
-    """Standardised rows [1, z]/√n of X."""
-    z = X - X.mean(axis=0)
-    std = z.std(axis=0)
-    z /= np.where(std > 0, std, 1.0)
+def rows_of(X, fit_intercept=True):
+    """Standardised rows [1, z]/√n of X, centred where there is an intercept."""
+    z = X - X.mean(axis=0) * fit_intercept
+    size = np.sqrt((z**2).mean(axis=0))
+    z /= np.where(size > 0, size, 1.0)
     return np.column_stack([np.ones(len(X)), z]) / np.sqrt(len(X))
 
 
@@ -63,7 +65,7 @@ def test_inverse_cholesky_makes_the_identity_in_any_units(units):
         np.diag([1.0, 0.0]),
         np.diag([1.0, -1.0]),
         np.array([[1.0, 2.0], [2.0, 1.0]]),
-        hilbert(8),
+        hilbert(12),
         np.full((2, 2), np.nan),
     ],
 )
@@ -155,7 +157,7 @@ def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction(
     M, _ = whiten_rows(Z, np.zeros(3), True, rounding)
     assert M.shape[1] == 3
     assert_whitens(M, Z.T @ Z)
-    assert_allclose(M[1], M[2], rtol=1e-6)
+    assert_allclose(M[1], M[2], rtol=0, atol=1e-6)
 
 
 def test_rows_whiten_an_ill_conditioned_design_that_the_gram_cannot():
@@ -170,33 +172,45 @@ def test_rows_whiten_an_ill_conditioned_design_that_the_gram_cannot():
     assert condition == pytest.approx(np.linalg.cond(Z), rel=1e-3)
 
 
+def exact_solution(A, b):
+    """Solve a small linear system in rational arithmetic."""
+    rows = [[*map(Fraction, row), Fraction(y)] for row, y in zip(A, b, strict=True)]
+    for i in range(len(rows)):
+        pivot = next(k for k in range(i, len(rows)) if rows[k][i])
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        rows[i] = [x / rows[i][i] for x in rows[i]]
+        for k in range(len(rows)):
+            if k != i:
+                rows[k] = [x - rows[k][i] * y for x, y in zip(rows[k], rows[i], strict=True)]
+    return [row[-1] for row in rows]
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
-@pytest.mark.parametrize(("n", "p"), [(50, 5), (6, 6), (5, 12), (2, 30), (1, 3)])
+@pytest.mark.parametrize(("n", "p"), [(9, 3), (6, 6), (3, 4), (5, 12), (2, 30), (1, 3)])
 @pytest.mark.parametrize("alpha", [1e-12, 1e-3, 1.0, 1e9])
-@pytest.mark.parametrize("unit", [np.ones(1), np.array([1e-6, 1.0, 1e6])])
+@pytest.mark.parametrize("unit", [[1.0], [1e-3, 1.0, 1e3]])
 def test_rows_with_a_penalty_reach_the_ridge_solution(fit_intercept, n, p, alpha, unit):
-    # minimise ½‖t − Z(b, v)‖² + ½ Σ λ_j v_j²; in u = √λ v this is ridge regression on
-    # A = z/√λ with unit penalty, of which the dual is an n × n system.
+    # minimise ½‖t − Z(b, v)‖² + ½ Σ λ_j v_j². With r the residual, v_j = z_j·r / λ_j and
+    # 1·r = 0, which is a system for (r, b) in exact arithmetic.
     rng = np.random.default_rng(1)
-    Z = rows_of(rng.normal(size=(n, p)))
+    Z = rows_of(rng.normal(size=(n, p)), fit_intercept)
     ridge = alpha * np.resize(unit, p) ** -2.0
     target = rng.normal(size=n)
     M, _ = whiten_rows(Z, ridge, fit_intercept, 0.0)
-    assert_whitens(M, model_of(Z, ridge), atol=1e-8)
-    theta = M.T @ (Z.T @ target)
-    found = M @ theta
+    assert_whitens(M, model_of(Z, ridge), atol=1e-11)
+    found = M @ (M.T @ (Z.T @ target))
 
-    mean = Z[:, 0] * (Z[:, 0] @ target) if fit_intercept else 0.0
-    A = Z[:, 1:] / np.sqrt(ridge)
-    # In units of the largest eigenvalue, so that a tiny penalty costs no digits here.
-    U, s, Vt = np.linalg.svd(A, full_matrices=False)
-    u = Vt.T @ (s / (s**2 + 1.0) * (U.T @ (target - mean)))
-    if not fit_intercept:
-        assert found[0] == 0
-    expected = Z[:, 1:] @ (u / np.sqrt(ridge)) + mean
-    size = np.linalg.norm(target)
-    assert_allclose(Z @ found, expected, rtol=0, atol=1e-7 * size)
-    assert_allclose(np.sqrt(ridge) * found[1:], u, rtol=0, atol=1e-7 * np.abs(u).max())
+    exact, penalty = np.vectorize(Fraction, otypes=[object])(Z), [Fraction(a) for a in ridge]
+    z, one = exact[:, 1:], exact[:, :1]
+    system = np.eye(n, dtype=int) + (z / penalty) @ z.T
+    if fit_intercept:
+        system = np.block([[system, one], [one.T, np.zeros((1, 1), dtype=int)]])
+    solution = exact_solution(system, [*target, 0.0][: len(system)])
+    v = (np.array(solution[:n]) @ z / penalty).astype(float)
+    b = float(solution[n]) if fit_intercept else 0.0
+    assert_allclose(found[0], b, rtol=0, atol=1e-12 * np.abs(target).max())
+    size = np.sqrt(ridge)  # as the penalty measures the coefficients
+    assert_allclose(size * found[1:], size * v, rtol=0, atol=1e-9 * (size * np.abs(v)).max())
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -207,7 +221,7 @@ def test_a_constant_feature_is_left_out_of_the_rows(fit_intercept):
         Z[:, 3] = 0.0
         for ridge in (np.zeros(5), np.array([0.1, 0.1, 0.0, 0.1, 0.1])):
             M, _ = whiten_rows(Z, ridge, fit_intercept, 0.0)
-            assert_array_equal(M[3], 0)
+            assert_allclose(M[3], 0, atol=1e-13)
             assert_whitens(M, model_of(Z, ridge), atol=1e-10)
 
 
