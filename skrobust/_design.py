@@ -1,9 +1,12 @@
 """The design matrix X as the algorithm sees it: an n × (1 + p) matrix Z = [1, z].
 
 The features z_ij = (x_ij − centre_j) / scale_j are never stored. Whatever touches X does so
-through three operations: a `sweep` (residuals and gradient in one pass), a `gram` and the
-standardised `rows` of a small selection. A new engine is a new class with these.
+through a few operations: a `sweep` (residuals and gradient in one pass), a `gram`, the
+column `moments` and the standardised `rows` of a selection. A new engine is a new class
+with these.
 """
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy import sparse
@@ -25,7 +28,7 @@ def as_design(X, team):
     return SparseDesign(X, team) if sparse.issparse(X) else DenseDesign(X, team)
 
 
-class _Design:
+class Design(ABC):
     """What the engines share: blocks of rows, and the change of units."""
 
     def __init__(self, X, team, block):
@@ -75,8 +78,36 @@ class _Design:
         parts = [slice(i, i + size) for i in range(0, self.n, size)]
         return np.concatenate([np.abs(self.rows(part)) @ coef for part in parts])
 
+    @abstractmethod
+    def _pass(self, w, b, y, weight, beta, residual, sums):
+        """Fill residual and the sums of each block, in the units of X."""
 
-class DenseDesign(_Design):
+    @abstractmethod
+    def _centred(self, raw):
+        """The sums Σ s c (x − centre) from those of a pass."""
+
+    @abstractmethod
+    def rows(self, index):
+        """The standardised rows [1, z] of an index, a slice or a mask, as a new array."""
+
+    @abstractmethod
+    def gram(self, weight=None, transform=None):
+        """Σ s ZᵀZ over the rows of weight > 0, or of Z times a transform."""
+
+    @abstractmethod
+    def moments(self, weight, index):
+        """Weighted mean and standard deviation of each column, and leverage scores or None.
+
+        NaN or inf in a column shows in its mean. `index` selects rows that may be looked at
+        beforehand.
+        """
+
+    @abstractmethod
+    def extreme_moments(self, weight, columns):
+        """Mean and standard deviation of columns whose squares are no floats."""
+
+
+class DenseDesign(Design):
     """X as an array of float64 or float32, in any layout."""
 
     def __init__(self, X, team):
@@ -95,7 +126,6 @@ class DenseDesign(_Design):
         return raw[: self.p]
 
     def rows(self, index):
-        """The standardised rows [1, z] of an index, a slice or a mask, as a new array."""
         part = self.X[index]
         out = np.empty((part.shape[0], self.p + 1))
         out[:, 0] = 1.0
@@ -104,8 +134,7 @@ class DenseDesign(_Design):
         return out
 
     def gram(self, weight=None, transform=None):
-        """Σ s ZᵀZ over the rows of weight > 0, or of Z times a transform."""
-        kept = slice(None) if weight is None else np.flatnonzero(weight)
+        kept = np.arange(0) if weight is None else np.flatnonzero(weight)
         n = self.n if weight is None else kept.size
         size = max(256, _GRAM_BYTES // (8 * (self.p + 1)))
         lanes: list = [None] * min(_LANES, -(-n // size))
@@ -130,14 +159,12 @@ class DenseDesign(_Design):
         return sum(lanes[1:], lanes[0]) if lanes else np.zeros((k, k))
 
     def moments(self, weight, index):
-        """Weighted mean and standard deviation of each column, and leverage scores.
-
-        One pass; `index` selects rows that tell beforehand about where and how wide a
-        column is. A column that does not vary among them gets a tiny unit, so that the rare
-        rows where it does vary have the largest scores.
-        """
         if self.n_elements < _SMALL:
             return *_weighted_moments(self.X, weight), None
+        from . import _kernels
+
+        # The index tells about where and how wide a column is. One that does not vary there
+        # gets a tiny unit: the rare rows where it varies then have the largest scores.
         part = self.X[index].astype(float)
         centre = part.mean(axis=0)
         scale = part.std(axis=0)
@@ -146,8 +173,6 @@ class DenseDesign(_Design):
         weight = _ONE if weight is None else weight
         score = np.empty(self.n)
         sums = np.empty((self.n_blocks, 2, self.p))
-        from . import _kernels
-
         run = _kernels.dense_moments(self.X.dtype, self.layout)
         fixed = (self.X, centre, 1.0 / scale, weight, score, sums)
         self.team.run(lambda first, step: run(*fixed, first, step, self.block))
@@ -157,7 +182,6 @@ class DenseDesign(_Design):
         return centre + scale * first, std, score
 
     def extreme_moments(self, weight, columns):
-        """Mean and standard deviation of columns whose squares are no floats."""
         X = self.X[:, columns].astype(np.float64)
         unit = np.abs(X).max(axis=0, initial=0.0)
         unit[unit == 0] = 1.0
@@ -171,7 +195,7 @@ class DenseDesign(_Design):
         return design
 
 
-class SparseDesign(_Design):
+class SparseDesign(Design):
     """X as a CSR matrix; centring goes through algebra, since it would fill X."""
 
     def __init__(self, X, team):
@@ -213,8 +237,11 @@ class SparseDesign(_Design):
         G[0, 1:] = G[1:, 0] = (first - total * c) / self.scale
         return G if transform is None else transform.T @ G @ transform
 
-    def moments(self, weight, index=None):
+    def moments(self, weight, index):
         mean, variance = mean_variance_axis(self.X, axis=0, weights=weight)
+        if not np.isfinite(self.X.data.sum()):
+            # mean_variance_axis leaves NaN out.
+            mean = mean + np.nan
         return mean.astype(np.float64), np.sqrt(variance, dtype=np.float64), None
 
     def extreme_moments(self, weight, columns):

@@ -28,8 +28,10 @@ _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 
 def _jit(function, *arguments):
     """Compile for one signature, so that no other type can cause a second compilation."""
-    options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
-    return numba.njit(types.void(*arguments), fastmath=_FASTMATH, **options)(function)
+    compiler = numba.njit(
+        types.void(*arguments), nogil=True, fastmath=_FASTMATH, error_model="numpy"
+    )
+    return compiler(function)
 
 
 def _array(dtype, ndim, layout="C"):

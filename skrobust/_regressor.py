@@ -314,7 +314,7 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         )
         if scale == "concomitant":
             factor = AUTO_CONCOMITANT if beta == "auto" else float(beta)
-            threshold = ScaleRule(factor, concomitant(factor))
+            threshold: float | ScaleRule = ScaleRule(factor, concomitant(factor))
             # The huber form of this objective is εβ-fold the smooth L1 form: a = αβ/ε.
             alpha = 0.0, alpha[1] + alpha[0] / factor
         elif scale == "mad" or beta == "auto":
@@ -334,7 +334,7 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         targets = np.asarray(y, dtype=np.float64).reshape(y.shape[0], -1)
         warm = self._warm_start(X.shape[1], targets.shape[1])
         outliers = np.empty(targets.shape, dtype=bool)
-        fits = []
+        fits: list = []
         with (
             single_threaded_blas(),
             Team(used.nnz if sparse.issparse(X) else used.size) as team,
@@ -363,7 +363,7 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         """The fitted attributes, in the shapes of y."""
         last = [stages_of_target[-1] for stages_of_target in fits]
         values = [self._value(stage, task) for stage in last]
-        attributes = {
+        attributes: dict = {
             "intercept_": [stage.intercept for stage in last],
             "beta_": [stage.beta for stage in last],
             "scale_": [stage.scale for stage in last],

@@ -211,7 +211,8 @@ def _cg_step(objective, point, beta, damping, tol):
     x = np.zeros_like(point.gradient)
     r = -point.gradient
     d, rr, target = r, r @ r, forcing**2 * (r @ r)
-    alphas, betas = [], []
+    alphas: list = []
+    betas: list = []
     while rr > target:
         if len(alphas) == _MAX_CG:
             if x.size <= _MAX_DIRECT:

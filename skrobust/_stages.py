@@ -9,14 +9,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils import assert_all_finite
 
-from ._design import DenseDesign
+from ._design import DenseDesign, Design
 from ._objective import LinearObjective
 from ._scale import ScaleRule, weighted_median
 from ._solver import excess, solve
-from ._whitening import Whitening, inverse_cholesky, whiten_gram, whiten_rows
+from ._whitening import (
+    Whitening,
+    inverse_cholesky,
+    square_root,
+    whiten_columns,
+    whiten_gram,
+    whiten_rows,
+)
 
 _EPS = np.finfo(float).eps
 # Tall X is sampled: this many rows a feature, from this many rows a feature and elements on.
@@ -25,10 +31,14 @@ _TALL = 400
 _MANY_ELEMENTS = 2_000_000
 # Beyond this many features or rows, whichever are fewer, a k × k matrix costs too much.
 _MAX_WHITENED = 5_000
+# Beyond this many elements singular values are those of the Gram matrix, of half the digits.
+_MANY_ROWS = 100_000_000
 # Rounds in which threshold and scale must come to agree, and the slowest contraction that
 # is extrapolated: steps are at most ten times those of the plain iteration.
 _MAX_ROUNDS = 60
 _MAX_CONTRACTION = 0.9
+# A sample on which the scale contracts more slowly may lead to another fixed point.
+_SLOW = 0.7
 # A fit is this much nearer to its minimiser than its scale is to agreement.
 _AHEAD = 0.03
 _FEW = 100_000
@@ -42,10 +52,10 @@ class Problem(NamedTuple):
     A `sample` is a smaller problem of the same kind, made of some `rows`.
     """
 
-    design: object
+    design: Design
     weight: np.ndarray | None
     fit_intercept: bool
-    gram: np.ndarray | None
+    gram: np.ndarray | None = None
     sample: "Problem | None" = None
     rows: np.ndarray | None = None
 
@@ -110,16 +120,21 @@ def pose(design, weight, fit_intercept):
         mean, std = np.zeros(p), np.hypot(mean, std)
     constant = std <= 8 * _EPS * np.abs(mean)
     design.standardise(mean, np.where(constant, np.inf, std))
-    if tall:
-        rows, share = _sample_rows(score, weight, _SAMPLE * p, rng)
-        part = design.take(rows)
-        gram = part.gram(share) / share.sum()
-        sample = Problem(part, share, fit_intercept, gram, rows=rows)
-        return Problem(design, weight, fit_intercept, None, sample)
-    gram = None
-    if p < n and p <= _MAX_WHITENED:
-        gram = design.gram(weight) / (n if weight is None else weight.sum())
-    return Problem(design, weight, fit_intercept, gram)
+    whole = Problem(design, weight, fit_intercept)
+    if not tall:
+        return _with_gram(whole)
+    rows, share = _sample_rows(score, weight, _SAMPLE * p, rng)
+    sample = _with_gram(Problem(design.take(rows), share, fit_intercept, rows=rows))
+    return whole._replace(sample=sample)
+
+
+def _with_gram(problem):
+    """With the Gram matrix where it is smaller than X and affordable, and no sample."""
+    design, weight = problem.design, problem.weight
+    if not design.p < min(design.n, _MAX_WHITENED):
+        return problem
+    total = design.n if weight is None else weight.sum()
+    return problem._replace(gram=design.gram(weight) / total, sample=None)
 
 
 def _sample_rows(score, weight, m, rng):
@@ -147,25 +162,27 @@ def _sample_rows(score, weight, m, rng):
 
 
 def whiten(problem, a):
-    """The whitening for ridge a, by Cholesky where that is safe, else from the rows."""
+    """The whitening for ridge a, by Cholesky where that is safe, else by singular values."""
     design, weight = problem.design, problem.weight
-    first = 0 if problem.fit_intercept else 1
     ridge = a * design.penalty
+    varying = np.isfinite(design.scale)
+    rounding = np.abs(design.centre[varying]) / design.scale[varying]
+    rounding = 4 * np.finfo(design.X.dtype).eps * rounding.max(initial=0.0)
     if problem.gram is not None:
         found = whiten_gram(problem.gram, ridge, problem.fit_intercept)
         if found is not None:
             return found
+        if design.n * design.p > _MANY_ROWS:
+            return whiten_rows(
+                square_root(problem.gram), ridge, problem.fit_intercept, rounding
+            )
     elif min(design.n, design.p) > _MAX_WHITENED:
-        unit = np.concatenate([[1.0], 1.0 / np.sqrt(1.0 + ridge)])
-        return Whitening(sparse.diags_array(unit).tocsr()[:, first:], 1.0)
+        return whiten_columns(ridge, problem.fit_intercept)
     Z = design.rows(slice(None))
     if weight is not None:
         Z *= np.sqrt(weight)[:, None]
     Z /= np.sqrt(design.n if weight is None else weight.sum())
-    varying = np.isfinite(design.scale)
-    digits = np.finfo(design.X.dtype).eps
-    rounding = np.abs(design.centre[varying]) / design.scale[varying] * digits
-    return whiten_rows(Z, ridge, problem.fit_intercept, 4 * rounding.max(initial=0.0))
+    return whiten_rows(Z, ridge, problem.fit_intercept, rounding)
 
 
 class _Target:
@@ -180,8 +197,12 @@ class _Target:
         self.problem = problem
         self.alpha = (task.alpha[0], task.alpha[1] * self.unit)
         self.task = task
-        self.rule = task.threshold if isinstance(task.threshold, ScaleRule) else None
-        self.beta = None if self.rule else task.threshold / self.unit
+        self.rule: ScaleRule | None = None
+        self.beta: float = np.nan
+        if isinstance(task.threshold, ScaleRule):
+            self.rule = task.threshold
+        else:
+            self.beta = task.threshold / self.unit
 
     def objective(self, problem, whitening):
         y = self.y if problem.rows is None else self.y[problem.rows]
@@ -288,13 +309,14 @@ def _start(target, problem):
         found = _start_from_sample(target, problem)
         if found is not None:
             return found
+        problem = _with_gram(problem)
     beta, scale = target.beta, None
     if target.rule is not None and target.alpha[1]:
         # The ridge term grows with β, so that β = ∞ means w = 0.
         mean = np.average(target.y, weights=problem.weight) if problem.fit_intercept else 0.0
         scale = target.rule.estimate(target.y - mean, problem.weight) or _EPS
         beta = target.rule.factor * scale
-    a = target.alpha[0] + (target.alpha[1] * beta if target.alpha[1] else 0.0)
+    a = target.alpha[0] + (float(target.alpha[1] * beta) if target.alpha[1] else 0.0)
     objective = target.objective(problem, whiten(problem, a))
     zero = np.zeros(objective.transform.shape[1])
     theta = -objective.at(zero, np.inf if not target.alpha[1] else beta).gradient
@@ -318,8 +340,8 @@ def _start_from_sample(target, problem):
     if target.rule is None:
         point = solve(objective, theta, beta, 1e-3, 100).point
     else:
-        solution, scale, motion = _settle(target, objective, theta, scale, 1e-5, 100)
-        if not solution.converged:
+        solution, scale, motion = _settle(target, objective, theta, scale, 1e-5, 100, motion)
+        if not solution.converged or motion.contraction > _SLOW:
             return None
         point = solution.point
         beta = target.rule.factor * scale
@@ -337,7 +359,7 @@ def _widest(residual, m):
     return float(np.partition(size, min(m, size.size - 1))[min(m, size.size - 1)])
 
 
-def _settle(target, objective, theta, scale, tol, max_iter, motion=_Motion()):
+def _settle(target, objective, theta, scale, tol, max_iter, motion):
     """Find the scale s with s = φ(s), φ(s) = scale of the residuals of the fit at factor·s.
 
     Starts above, at the least-squares scale, and takes secant steps for log φ(s) − log s,

@@ -10,7 +10,8 @@ the data and nothing else.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import lapack, qr, svd
+from scipy import sparse
+from scipy.linalg import eigh, lapack, qr, svd
 
 # Smallest squared pivot of the unit-diagonal H for which Cholesky is trusted: the Gram
 # matrix has lost at most half of the digits then, and Newton's method restores them.
@@ -88,6 +89,19 @@ def whiten_rows(Z, ridge, fit_intercept, rounding):
         transform[0] = reduced[0]
     transform[1:] = basis @ reduced[len(columns) :]
     return Whitening(transform, _condition(sigma))
+
+
+def whiten_columns(ridge, fit_intercept):
+    """Scaling alone, where a k × k matrix would cost too much."""
+    unit = np.concatenate([[1.0], 1.0 / np.sqrt(1.0 + ridge)])
+    return Whitening(sparse.diags_array(unit).tocsr()[:, 0 if fit_intercept else 1 :], 1.0)
+
+
+def square_root(G):
+    """A matrix R with RᵀR = G but for eigenvalues that rounding could have made."""
+    eigenvalues, V = eigh(G)
+    tol = G.shape[0] * np.finfo(float).eps * eigenvalues[-1]
+    return np.sqrt(np.where(eigenvalues > tol, eigenvalues, 0.0))[:, None] * V.T
 
 
 def _row_space(Z, tol):
