@@ -32,11 +32,14 @@ _MANY_ELEMENTS = 2_000_000
 # Beyond this many features or rows, whichever are fewer, a k × k matrix costs too much.
 _MAX_WHITENED = 5_000
 # Beyond this many elements singular values are those of the Gram matrix, of half the digits.
-_MANY_ROWS = 100_000_000
-# Rounds in which threshold and scale must come to agree, and the slowest contraction that
-# is extrapolated: steps are at most ten times those of the plain iteration.
+_MANY_ROWS = 20_000_000
+# Rounds in which threshold and scale must come to agree; the slowest contraction that is
+# extrapolated; and how far: a longer stride could pass the fixed point that the plain
+# iteration from above comes to first.
 _MAX_ROUNDS = 60
-_MAX_CONTRACTION = 0.9
+_MAX_CONTRACTION = 0.98
+_STRIDE = 4.0
+_SHORT = 0.1
 # A sample on which the scale contracts more slowly may lead to another fixed point.
 _SLOW = 0.7
 # A fit is this much nearer to its minimiser than its scale is to agreement.
@@ -95,9 +98,12 @@ class Stage(NamedTuple):
 
 
 class _Motion(NamedTuple):
-    """How φ and the minimiser move with the scale: d log φ/d log s and dθ/d log s."""
+    """How φ and the minimiser move with the scale: dφ/ds, whether it was the same the last
+    two times, and dθ/ds.
+    """
 
     contraction: float = 0.0
+    straight: bool = False
     direction: np.ndarray | None = None
 
 
@@ -192,7 +198,7 @@ class _Target:
         self.shift = float(np.median(y)) if problem.fit_intercept else 0.0
         far = float(np.abs(y - self.shift).max())
         # A power of two: no digit changes.
-        self.unit = 2.0 ** np.round(np.log2(far)) if far > 0 else 1.0
+        self.unit = float(2.0 ** np.round(np.log2(far))) if far > 0 else 1.0
         self.y = (y - self.shift) / self.unit
         self.problem = problem
         self.alpha = (task.alpha[0], task.alpha[1] * self.unit)
@@ -362,10 +368,10 @@ def _widest(residual, m):
 def _settle(target, objective, theta, scale, tol, max_iter, motion):
     """Find the scale s with s = φ(s), φ(s) = scale of the residuals of the fit at factor·s.
 
-    Starts above, at the least-squares scale, and takes secant steps for log φ(s) − log s,
-    kept inside the bracket once there is one: φ contracts by .1 a round on usual data but by
-    .6 and more where most rows are fitted exactly. The fit at the next s starts where the
-    motion so far points to, since minimisers move along straight pieces.
+    Starts above, at the least-squares scale, and takes secant steps for φ(s) − s, kept inside
+    the bracket once there is one: φ contracts by .1 a round on usual data but by .6 and more
+    where most rows are fitted exactly. The fit at the next s starts where the motion so far
+    points to, since minimisers move along straight pieces.
     """
     used, before, lower, upper = 0, None, 0.0, np.inf
     accuracy = max(0.1 * tol, 1e-14)
@@ -375,40 +381,46 @@ def _settle(target, objective, theta, scale, tol, max_iter, motion):
         solution = solve(objective, theta, target.rule.factor * s, inner, max_iter - used)
         used += solution.n_iter
         theta = solution.point.theta
-        gap = float(np.log(target.scale(objective, solution.point) / s))
+        found = target.scale(objective, solution.point)
+        gap = found / s - 1.0
         settled = abs(gap) <= accuracy
         if not settled and target.floor_bound(objective, theta) > accuracy * s:
             # Rounding moves the scale by a part of the floor.
             least = target.floor(objective, theta)[1]
-            settled = abs(np.expm1(gap)) * s <= least / 16 <= s
+            settled = abs(found - s) <= least / 16 <= s
         if (settled and min(inner, solution.point.norm) <= accuracy) or used >= max_iter:
             break
         # A gap no larger than the error of the fit tells nothing of φ.
         if abs(gap) > 10 * inner or inner <= accuracy:
             lower, upper = (s, upper) if gap > 0 else (lower, s)
-            motion = _observed(motion, before, (s, gap, theta), 30 * inner)
-            before = s, gap, theta
+            motion = _observed(motion, before, (s, found, theta), 30 * inner)
+            before = s, found, theta
             inner = max(accuracy, min(inner, _AHEAD * abs(gap)))
         else:
             inner = accuracy if settled else max(accuracy, _AHEAD * min(inner, abs(gap)))
-        proposed = s * float(np.exp(gap / (1.0 - min(motion.contraction, _MAX_CONTRACTION))))
+        proposed = s + (found - s) / (1.0 - min(motion.contraction, _MAX_CONTRACTION))
+        if not motion.straight:
+            far = 1.0 + max(_STRIDE * abs(gap), _SHORT)
+            proposed = min(max(proposed, s / far), s * far)
         if not lower < proposed < upper:
-            proposed = float(np.sqrt(lower * upper)) if lower else 0.5 * s
+            proposed = float(np.sqrt(lower * upper)) if lower else max(proposed, 0.0)
             if upper < lower * (1 + accuracy):
                 lower, upper = 0.0, np.inf
         if proposed < target.floor_bound(objective, theta):
             proposed = max(proposed, target.floor(objective, theta)[1])
-        last, s = s, proposed
         if motion.direction is not None:
-            theta = theta + np.log(s / last) * motion.direction
+            theta = theta + (proposed - s) * motion.direction
+        s = proposed
     if solution.converged and not settled:
         solution = solution._replace(converged=False, message="the scale did not settle")
     return solution._replace(n_iter=used), s, motion
 
 
 def _observed(motion, before, now, least):
-    """The motion between two (s, gap, θ), if they are further apart than `least`."""
-    if before is None or abs(np.log(now[0] / before[0])) <= least:
+    """The motion between two (s, φ(s), θ), if they are further apart than `least`."""
+    if before is None or abs(now[0] - before[0]) <= least * now[0]:
         return motion
-    moved = float(np.log(now[0] / before[0]))
-    return _Motion(1.0 + (now[1] - before[1]) / moved, (now[2] - before[2]) / moved)
+    moved = now[0] - before[0]
+    contraction = (now[1] - before[1]) / moved
+    straight = abs(contraction - motion.contraction) < 1e-3
+    return _Motion(contraction, straight, (now[2] - before[2]) / moved)
