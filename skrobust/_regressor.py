@@ -171,8 +171,8 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
     >>> y = X @ [3.0, 2e-6] + rng.normal(scale=0.1, size=200)
     >>> y[:20] += 1000
     >>> model = SmoothL1Regressor().fit(X, y)
-    >>> model.coef_ * [1.0, 1e6]
-    array([2.99..., 1.99...])
+    >>> (model.coef_ * [1.0, 1e6]).round(2)
+    array([2.99, 2.01])
     >>> int(model.outliers_[:20].sum())
     20
     """
