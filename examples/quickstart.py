@@ -120,12 +120,12 @@ def draw_fits(axes, models, X, y, wrong):
     bmi, top = X[:, BMI], 450
     kept = np.setdiff1d(np.arange(len(y)), wrong)
     axes.plot(bmi[kept], y[kept], ".", color="0.7", ms=8, label="right record")
-    label = f"wrong record (at {top}: beyond)"
-    axes.plot(bmi[wrong], np.minimum(y[wrong], top), "kx", label=label)
-    ends = [bmi.min(), bmi.max()]
+    above, below = wrong[y[wrong] > top], wrong[y[wrong] <= top]
+    axes.plot(bmi[below], y[below], "kx", label="wrong record")
+    axes.plot(bmi[above], top + 0 * above, "k^", label=f"wrong record, above {top}")
+    ends, is_bmi = [bmi.min(), bmi.max()], np.arange(X.shape[1]) == BMI
     for (name, colour), dashes in zip(COLOURS.items(), ["-", "-", (0, (2, 2))], strict=True):
-        rows_at = [np.where(np.arange(X.shape[1]) == BMI, end, X) for end in ends]
-        line = [models[name].predict(rows).mean() for rows in rows_at]
+        line = [models[name].predict(np.where(is_bmi, end, X)).mean() for end in ends]
         axes.plot(ends, line, ls=dashes, lw=3, color=colour, label=name)
     axes.set(xlabel="body mass index", ylabel="disease progression")
     axes.set_title("Training rows, and the mean prediction at each body mass index")
@@ -185,7 +185,7 @@ def main():
     unit = np.where(np.arange(X.shape[1]) == BLOOD_PRESSURE, 1e6, 1.0)
     errors_unit = compare(candidates(beta), X_train * unit, y_train, X_test * unit, y_test)
     print("\n   HuberRegressor stops early and does not say so; it needs a scaler before it.")
-    print("   LinearRegression, since 1.9, drops what is below 1e-6 of the largest column.")
+    print("   LinearRegression drops, since scikit-learn 1.9, what is 1e-6 of the largest.")
 
     print("\n3. Why not score by r2, the default: the validation folds have wrong records too,")
     print("   and squared they choose beta. 20 splits, each corrupted anew; some seconds ...\n")

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.sparsefuncs import mean_variance_axis
 
 # Elements of X in a block: small enough for the L2 cache, whatever the layout.
 _BLOCK = 65_536
@@ -40,6 +39,7 @@ class Design(ABC):
         self.n_blocks = -(-self.n // self.block)
         self.centre = np.zeros(self.p)
         self.scale = np.ones(self.p)
+        self.unit = 1.0
         self.n_sweeps = 0
 
     def standardise(self, centre, scale):
@@ -47,11 +47,17 @@ class Design(ABC):
         self.centre = centre
         self.scale = scale
 
+    def shrunk(self):
+        """For an X whose sums overflow: a copy in a larger unit."""
+        design = as_design(self.X * 2.0**-64, self.team)
+        design.unit = 2.0**64
+        return design
+
     @property
     def penalty(self):
         """∂²/∂v² of ‖w‖²/2 for each feature: 1 / scale²."""
         with np.errstate(over="ignore"):
-            return np.minimum(self.scale**-2.0, 1e300)
+            return np.minimum((self.scale * self.unit) ** -2.0, 1e300)
 
     def sweep(self, coef, y, weight=None, beta=np.inf, residual=None):
         """One pass over X at coef = (b, v): residuals y − b − z·v and their sums.
@@ -191,7 +197,7 @@ class DenseDesign(Design):
     def take(self, index):
         """The same design of the selected rows, in memory, with the same units."""
         design = DenseDesign(np.ascontiguousarray(self.X[index]), self.team)
-        design.centre, design.scale = self.centre, self.scale
+        design.centre, design.scale, design.unit = self.centre, self.scale, self.unit
         return design
 
 
@@ -224,32 +230,42 @@ class SparseDesign(Design):
     def gram(self, weight=None, transform=None):
         weight = np.ones(self.n) if weight is None else weight
         kept = np.flatnonzero(weight)
-        X = self.X[kept].astype(float)
-        X.data *= np.repeat(np.sqrt(weight[kept]), np.diff(X.indptr))
-        total = weight.sum()
-        first = np.asarray(X.T @ np.sqrt(weight[kept])).ravel()
+        X = self.X[kept].astype(np.float64)
+        root = np.sqrt(weight[kept])
+        X.data *= np.repeat(root, np.diff(X.indptr)) / self.scale[X.indices]
+        total, centre = weight.sum(), self.centre / self.scale
+        first = np.asarray(X.T @ root).ravel()
         G = np.empty((self.p + 1, self.p + 1))
-        second = np.asarray((X.T @ X).todense())
-        c = self.centre
-        second += total * np.outer(c, c) - np.outer(first, c) - np.outer(c, first)
-        G[1:, 1:] = second / np.outer(self.scale, self.scale)
+        G[1:, 1:] = (X.T @ X).toarray()
+        G[1:, 1:] += total * np.outer(centre, centre)
+        G[1:, 1:] -= np.outer(first, centre) + np.outer(centre, first)
         G[0, 0] = total
-        G[0, 1:] = G[1:, 0] = (first - total * c) / self.scale
+        G[0, 1:] = G[1:, 0] = first - total * centre
         return G if transform is None else transform.T @ G @ transform
 
     def moments(self, weight, index):
-        mean, variance = mean_variance_axis(self.X, axis=0, weights=weight)
-        if not np.isfinite(self.X.data.sum()):
-            # mean_variance_axis leaves NaN out.
-            mean = mean + np.nan
-        return mean.astype(np.float64), np.sqrt(variance, dtype=np.float64), None
+        return *self._moments(self.X.data, self.X.indices, self.p, weight), None
 
     def extreme_moments(self, weight, columns):
-        X = self.X[:, columns].astype(np.float64)
-        unit = abs(X).max(axis=0).toarray().ravel()
+        X = self.X[:, columns]
+        unit = abs(X).max(axis=0).toarray().ravel().astype(np.float64)
         unit[unit == 0] = 1.0
-        mean, variance = mean_variance_axis(X.multiply(1 / unit).tocsr(), 0, weights=weight)
-        return mean * unit, np.sqrt(variance) * unit
+        mean, std = self._moments(X.data / unit[X.indices], X.indices, columns.size, weight, X)
+        return mean * unit, std * unit
+
+    def _moments(self, data, indices, p, weight, X=None):
+        """Mean and standard deviation of p sparse columns, zeros included."""
+        rows = np.diff((self.X if X is None else X).indptr)
+        s = np.ones(data.size) if weight is None else np.repeat(weight, rows)
+        total = self.n if weight is None else weight.sum()
+        zeros = total - np.bincount(indices, s, p)
+        zeros[np.bincount(indices, minlength=p) == self.n] = 0.0
+        mean = np.bincount(indices, s * data, p) / total
+        # The error of a long sum must not look like the spread of a constant column.
+        left = np.bincount(indices, s * (data - mean[indices]), p) - zeros * mean
+        mean += left / total
+        square = np.bincount(indices, s * (data - mean[indices]) ** 2, p)
+        return mean, np.sqrt((square + np.maximum(zeros, 0.0) * mean**2) / total)
 
 
 def _weighted_moments(X, weight):

@@ -17,6 +17,7 @@ depend on the number of threads.
 """
 
 import functools
+import threading
 
 import numba
 import numpy as np
@@ -24,6 +25,21 @@ from numba import types
 
 # What lets LLVM vectorise a sum without declaring that NaN and inf do not occur.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+
+
+_compiling = threading.RLock()
+
+
+def _once(builder):
+    """Cache a kernel, and let no two threads compile it at the same time."""
+    cached = functools.cache(builder)
+
+    @functools.wraps(builder)
+    def locked(*key):
+        with _compiling:
+            return cached(*key)
+
+    return locked
 
 
 def _jit(function, *arguments):
@@ -47,7 +63,7 @@ def _sweep_tail():
     return (vector, types.float64, vector, vector, types.float64, *out, *integers)
 
 
-@functools.cache
+@_once
 def dense_pass(dtype, layout):
     """The pass for a dense X of this dtype and layout ("C", "F" or "A", any strides)."""
     function = _columns_pass if layout == "F" else _rows_pass
@@ -55,7 +71,7 @@ def dense_pass(dtype, layout):
     return _jit(function, X, _array(types.float64, 1), *_sweep_tail())
 
 
-@functools.cache
+@_once
 def sparse_pass(dtype, index_dtype):
     """The pass for a CSR X with data and indices of these dtypes; it cannot centre."""
     index = _array(numba.from_dtype(index_dtype), 1)
@@ -63,7 +79,7 @@ def sparse_pass(dtype, index_dtype):
     return _jit(_sparse_pass, data, index, index, *_sweep_tail())
 
 
-@functools.cache
+@_once
 def dense_moments(dtype, layout):
     """The first pass over a large dense X: column moments and each row's leverage score."""
     function = _columns_moments if layout == "F" else _rows_moments

@@ -116,10 +116,9 @@ class LinearObjective:
 
         return product
 
-    def magnitude(self, theta):
-        """|y_i| + Σ_j |z_ij v_j| for each row: what the rounding of r_i is relative to."""
-        coef = np.abs(self.coef(theta))
-        return np.abs(self.y) + self.design.absolute(coef)
+    def fitted_size(self, theta):
+        """|b| + Σ_j |z_ij v_j| for each row: what the rounding of r_i is relative to."""
+        return self.design.absolute(np.abs(self.coef(theta)))
 
     def slope(self, point, step, change, beta):
         """The function t ↦ d/dt F(θ + t·step), where residuals move by t·change: no pass."""

@@ -19,6 +19,9 @@ from ._stages import Task, pose, stages
 from ._threads import Team, single_threaded_blas
 from .schedules import N_STAGES, check_schedule
 
+# What validation sets on the estimator.
+_FEATURES = ("n_features_in_", "feature_names_in_")
+
 
 class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     r"""Linear regression that minimises the Smooth L1 or Huber loss.
@@ -256,6 +259,20 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         task = self._task()
         if sparse.issparse(y):
             raise TypeError("y is a sparse matrix; pass a dense array, such as y.toarray().")
+        before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
+        try:
+            fitted = self._fit(X, y, sample_weight, task)
+        except BaseException:
+            # Validation has set these; an interrupted refit leaves the old model whole.
+            for name in _FEATURES:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+        self.__dict__.update(fitted)
+        return self
+
+    def _fit(self, X, y, sample_weight, task):
+        """The fitted attributes but those of the features, and a warning if need be."""
         # X is searched for NaN by the first pass of the fit, whose sums would show one.
         X, y = validate_data(
             self,
@@ -268,14 +285,12 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             y_numeric=True,
         )
         weight = _check_weight(sample_weight, X)
-        callbacks = _Callbacks(self, X, y, task)
+        callbacks = _Callbacks(self, X, y, sample_weight, task)
         fits, outliers = self._fit_targets(X, y, weight, task, callbacks)
-        # All at once: an interrupted refit leaves the old model whole.
-        self.__dict__.update(self._attributes(fits, outliers, X, y, task))
-        callbacks.end()
-        for stages_of_target in fits:
-            self._warn_unless_converged(stages_of_target[-1], task)
-        return self
+        fitted = self._attributes(fits, outliers, X, y, task)
+        callbacks.end(fitted)
+        self._warn_unless_converged([found[-1] for found in fits], task)
+        return fitted
 
     def predict(self, X):
         """Predict with the linear model.
@@ -405,16 +420,19 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             value = stage.value
         return factor * value, factor * stage.decrement
 
-    def _warn_unless_converged(self, stage, task):
-        if stage.converged:
+    def _warn_unless_converged(self, stages_reached, task):
+        worst = max(stages_reached, key=lambda stage: (not stage.converged, stage.norm))
+        if worst.converged:
             return
+        missed = sum(not stage.converged for stage in stages_reached)
+        which = f" for {missed} of {len(stages_reached)} targets" * (len(stages_reached) > 1)
         warnings.warn(
-            f"SmoothL1Regressor did not converge ({stage.message}): the whitened gradient "
-            f"norm is {stage.norm:.2g}, tol={task.tol:.2g}. The best coefficients found are "
-            f"kept. Increase max_iter (now {task.max_iter}) or tol, or try a larger beta or "
-            "some alpha.",
+            f"SmoothL1Regressor did not converge{which} ({worst.message}): the whitened "
+            f"gradient norm is {worst.norm:.2g}, tol={task.tol:.2g}. The best coefficients "
+            f"found are kept. Increase max_iter (now {task.max_iter}) or tol, or try a larger "
+            "beta or some alpha.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=5,
         )
 
 
@@ -431,8 +449,9 @@ def _check_weight(sample_weight, X):
 class _Callbacks:
     """Tells scikit-learn's callbacks about the stages, each a task of the fit."""
 
-    def __init__(self, estimator, X, y, task):
-        self._estimator, self._data = estimator, {"X": X, "y": y}
+    def __init__(self, estimator, X, y, sample_weight, task):
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._estimator, self._data = estimator, {"X": X, "y": y, "metadata": metadata}
         self._shape = y.shape[1:]
         schedule = task.schedule
         n_stages = 1 if schedule is None else N_STAGES if callable(schedule) else len(schedule)
@@ -456,9 +475,9 @@ class _Callbacks:
             stop = stop or found[-1].last
         return found
 
-    def end(self):
+    def end(self, fitted):
         self._context.call_on_fit_task_end(
-            estimator=self._estimator, reconstruction_attributes={}, **self._data
+            estimator=self._estimator, reconstruction_attributes=fitted, **self._data
         )
 
     def _coefficients(self, fits):

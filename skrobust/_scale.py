@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 # |r| is below this many standard deviations for half of normal residuals.
-NORMAL_MAD = float(norm.ppf(0.75))
+NORMAL_MAD = float(ndtri(0.75))
 # Thresholds at which the estimate has 95 % efficiency under normal errors, in units of the
 # MAD (Holland and Welsch, 1977) and of the concomitant σ̂, which estimates .843 σ there.
 AUTO_MAD = 1.345
@@ -36,7 +36,7 @@ def weighted_median(values, weight=None):
     order = np.argsort(values)
     values, cumulated = values[order], np.cumsum(weight[order])
     half = 0.5 * cumulated[-1]
-    slack = 4 * np.finfo(float).eps * np.sqrt(values.size) * cumulated[-1]
+    slack = np.finfo(float).eps * values.size * cumulated[-1]
     low = values[np.searchsorted(cumulated, half - slack)]
     high = values[min(np.searchsorted(cumulated, half + slack, side="right"), values.size - 1)]
     return float(0.5 * (low + high))
@@ -65,7 +65,8 @@ def concomitant(epsilon):
         # the one for which εσ falls between the neighbours.
         total = weight.sum()
         squares = np.cumsum(weight * size**2)
-        room = total - epsilon**2 * (total - np.cumsum(weight))
+        outside = np.append(np.cumsum(weight[:0:-1])[::-1], 0.0)
+        room = total - epsilon**2 * outside
         with np.errstate(divide="ignore", invalid="ignore"):
             sigma = np.sqrt(np.where(room > 0, squares / room, np.inf))
         following = np.append(size[1:], np.inf)

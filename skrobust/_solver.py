@@ -59,17 +59,12 @@ def solve(objective, start, beta, tol, max_iter):
     point, used, asked, step = objective.at(start, beta), 0, tol, None
     if point.norm > tol and _rounding_bound(objective, point) > 1e-3:
         tol = max(tol, _rounding(objective, point, beta))
-    if np.isfinite(beta):
-        for threshold in _thresholds(point.residual, beta, start.size):
-            point = objective.at(point.theta, threshold)
-            point, n, _, step = _newton(objective, point, threshold, 1e-3, max_iter - used)
-            used += n
-            if used >= max_iter:
-                break
-        if used:
-            point = objective.at(point.theta, beta)
-    if not used and point.norm > max(_HANDOVER, tol):
-        point, used = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter)
+    if point.norm > tol and max_iter > 0:
+        thresholds = _thresholds(point.residual, beta, start.size)
+        if thresholds:
+            point, used = _lower(objective, point, thresholds, beta, max_iter)
+        elif point.norm > _HANDOVER:
+            point, used = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter)
     point, n, stalled, step = _newton(objective, point, beta, tol, max_iter - used)
     used += n
     noise = 0.0 if point.norm <= asked else _rounding(objective, point, beta)
@@ -87,9 +82,10 @@ def excess(objective, solution, beta):
     """Estimate of F − min F from the Newton decrement gᵀH⁻¹g / 2, 0 within rounding."""
     point, step = solution.point, solution.step
     if step is None:
-        step = _newton_step(objective, point, beta, 0.0, 0.1)
+        step = _newton_step(objective, point, beta, 0.0, 0.1, _MAX_CG)
     beyond = max(0.0, 1.0 - solution.noise / point.norm) if point.norm else 0.0
-    return beyond**2 * step.decrement(point.gradient)
+    # F is never negative.
+    return min(beyond**2 * step.decrement(point.gradient), point.value)
 
 
 def _thresholds(residual, beta, k):
@@ -97,11 +93,23 @@ def _thresholds(residual, beta, k):
     size = np.abs(residual)
     enough = min(_ROWS_INSIDE * k, size.size // 2)
     if enough < 1 or np.count_nonzero(size <= beta) >= enough:
-        return
-    threshold = float(np.partition(size, enough)[enough])
-    while threshold > beta:
-        yield threshold
-        threshold *= _LOWER
+        return []
+    thresholds = [float(np.partition(size, enough)[enough])]
+    while thresholds[-1] * _LOWER > beta:
+        thresholds.append(thresholds[-1] * _LOWER)
+    return thresholds
+
+
+def _lower(objective, start, thresholds, beta, max_iter):
+    """Newton's method at each threshold in turn, from the minimiser of the last."""
+    point, used = start, 0
+    for threshold in thresholds:
+        if used < max_iter:
+            point = objective.at(point.theta, threshold)
+            point, n, *_ = _newton(objective, point, threshold, 1e-3, max_iter - used)
+            used += n
+    point = objective.at(point.theta, beta)
+    return point if point.value < start.value else start, used
 
 
 def _lbfgs(objective, start, beta, tol, max_iter):
@@ -147,7 +155,7 @@ def _newton(objective, point, beta, tol, max_iter):
     """
     damping, used, step = 0.0, 0, None
     while used < max_iter and point.norm > tol:
-        step = _newton_step(objective, point, beta, damping, tol)
+        step = _newton_step(objective, point, beta, damping, tol, max_iter - used)
         used += step.n_iter
         trial = objective.at(point.theta + step.direction, beta)
         slope = float(step.direction @ point.gradient)
@@ -170,13 +178,13 @@ class _Step(NamedTuple):
     decrement: Callable
 
 
-def _newton_step(objective, point, beta, damping, tol):
+def _newton_step(objective, point, beta, damping, tol, max_iter):
     """−H⁻¹g, by Cholesky where H is cheap or too ill-conditioned to go without it."""
     inside = np.count_nonzero(np.abs(point.residual) <= beta)
     k = point.theta.size
     step = None
     if k > _MAX_DIRECT or inside * k**2 > _SMALL + _DIRECT * objective.design.n_elements:
-        step = _cg_step(objective, point, beta, damping, tol)
+        step = _cg_step(objective, point, beta, damping, tol, min(max_iter, _MAX_CG))
     return step or _direct_step(objective, point, beta, damping)
 
 
@@ -201,7 +209,7 @@ def _direct_step(objective, point, beta, damping):
     return _Step(-cho_solve(factor, point.gradient, check_finite=False), 1, decrement)
 
 
-def _cg_step(objective, point, beta, damping, tol):
+def _cg_step(objective, point, beta, damping, tol, max_iter):
     """Conjugate gradients, to the accuracy that the next Newton step can use.
 
     None where they are slow and the Hessian can be formed instead.
@@ -214,8 +222,8 @@ def _cg_step(objective, point, beta, damping, tol):
     alphas: list = []
     betas: list = []
     while rr > target:
-        if len(alphas) == _MAX_CG:
-            if x.size <= _MAX_DIRECT:
+        if len(alphas) == max_iter:
+            if x.size <= _MAX_DIRECT and max_iter == _MAX_CG:
                 return None
             break
         Hd = product(d) + damping * d
@@ -268,7 +276,7 @@ def _rounding(objective, point, beta):
     """The part of `Point.norm` that may be rounding: of residuals near the kink or inside,
     and of the whitened features.
     """
-    error = 4 * _EPS * objective.magnitude(point.theta)
+    error = 4 * _EPS * (np.abs(objective.y) + objective.fitted_size(point.theta))
     near = np.minimum(error, beta) * (np.abs(point.residual) <= beta + error)
     s = 1.0 if objective.weight is None else objective.weight
     noise = float((s * near).sum()) / objective.total

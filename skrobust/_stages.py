@@ -117,7 +117,10 @@ def pose(design, weight, fit_intercept):
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         mean, std, score = design.moments(weight, probe)
     if not np.isfinite(mean).all():
-        assert_all_finite(design.X, input_name="X", estimator_name="SmoothL1Regressor")
+        with np.errstate(invalid="ignore", over="ignore"):
+            assert_all_finite(design.X, input_name="X", estimator_name="SmoothL1Regressor")
+        if np.isfinite(abs(design.X).max()):
+            return pose(design.shrunk(), weight, fit_intercept)
     # Squares overflow from 1e154 on and vanish below 1e-154.
     extreme = np.flatnonzero(~((std > 1e-140) & (std < 1e140)))
     if extreme.size:
@@ -195,11 +198,13 @@ class _Target:
     """A target in units in which nothing overflows: y = shift + unit · (what is fitted)."""
 
     def __init__(self, problem, y, task):
-        self.shift = float(np.median(y)) if problem.fit_intercept else 0.0
-        far = float(np.abs(y - self.shift).max())
-        # A power of two: no digit changes.
-        self.unit = float(2.0 ** np.round(np.log2(far))) if far > 0 else 1.0
-        self.y = (y - self.shift) / self.unit
+        # Powers of two: no digit changes. The first keeps y − shift from overflowing.
+        first = _power_of_two(np.abs(y).max())
+        shift = float(np.median(y / first)) if problem.fit_intercept else 0.0
+        self.y = y / first - shift
+        second = _power_of_two(np.abs(self.y).max())
+        self.y /= second
+        self.shift, self.unit = shift * first, first * second
         self.problem = problem
         self.alpha = (task.alpha[0], task.alpha[1] * self.unit)
         self.task = task
@@ -216,11 +221,10 @@ class _Target:
 
     def floor(self, objective, theta):
         """Rounding error of each residual, and the least scale that can be told from it."""
-        rounding = 32 * objective.magnitude(theta) + np.abs(
-            objective.y + self.shift / self.unit
-        )
-        rounding *= _EPS
-        return rounding, weighted_median(rounding, objective.weight) or _EPS**2
+        y, weight = objective.y, objective.weight
+        size = np.abs(y - np.average(y, weights=weight)) + objective.fitted_size(theta)
+        rounding = _EPS * (32 * size + np.abs(y + self.shift / self.unit))
+        return rounding, weighted_median(rounding, weight) or _EPS**2
 
     def floor_bound(self, objective, theta):
         """Above the floor, without a pass over X: most features are below 30 deviations."""
@@ -235,11 +239,16 @@ class _Target:
         return scale
 
 
+def _power_of_two(size):
+    return float(2.0 ** np.floor(np.log2(size))) if size > 0 else 1.0
+
+
 def stages(problem, y, task, warm=None):
     """Minimise for one target; yields a Stage at the end of each stage."""
     target = _Target(problem, y, task)
     swept = problem.design.n_sweeps
-    objective, theta, scale, motion = _start(target, problem)
+    objective, theta, first_scale, motion = _start(target, problem)
+    scale = first_scale
     if warm is not None:
         theta = objective.theta(_standardised(warm, target, problem.design))
     used = 0
@@ -251,8 +260,9 @@ def stages(problem, y, task, warm=None):
         if target.rule is None or not last:
             solution = solve(objective, theta, multiplier * beta, task.tol, budget)
         else:
+            # From the first scale also after other stages, or they might lead elsewhere.
             solution, scale, _ = _settle(
-                target, objective, theta, scale, task.tol, budget, motion
+                target, objective, theta, first_scale, task.tol, budget, motion
             )
             beta = target.rule.factor * scale
         theta = solution.point.theta
@@ -269,8 +279,8 @@ def _standardised(warm, target, design):
     """(intercept, coef) in the units of the data as (b, v) of the design."""
     intercept, coef = warm[0], warm[1:]
     varying = np.isfinite(design.scale)
-    v = np.where(varying, coef, 0.0) * np.where(varying, design.scale, 0.0)
-    b = intercept + coef @ design.centre - target.shift
+    v = np.where(varying, coef, 0.0) * np.where(varying, design.scale, 0.0) * design.unit
+    b = intercept + (coef * design.unit) @ design.centre - target.shift
     return np.concatenate([[b], v]) / target.unit
 
 
@@ -284,7 +294,7 @@ def _in_units_of_y(target, objective, solution, beta, scale, swept, last):
     if target.rule is not None and scale < target.floor_bound(objective, point.theta):
         outlier &= size > target.floor(objective, point.theta)[0]
     return Stage(
-        slopes,
+        slopes / design.unit,
         float(target.shift + coef[0] - slopes @ design.centre),
         float(beta * unit),
         1.0 if target.rule is None else float(scale * unit),

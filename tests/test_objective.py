@@ -236,11 +236,11 @@ def test_a_common_factor_of_the_weights_changes_nothing(kind):
 
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
-def test_magnitude_bounds_the_terms_of_each_residual(kind):
+def test_the_fitted_size_bounds_the_terms_of_each_prediction(kind):
     case = Case(kind)
     Z = case.objective.design.rows(slice(None))
-    expected = np.abs(case.y) + np.abs(Z) @ np.abs(case.objective.coef(case.theta))
-    assert_allclose(case.objective.magnitude(case.theta), expected, rtol=1e-13)
+    expected = np.abs(Z) @ np.abs(case.objective.coef(case.theta))
+    assert_allclose(case.objective.fitted_size(case.theta), expected, rtol=1e-13)
 
 
 def test_the_norm_of_a_gradient_is_between_zero_and_one_in_any_units_of_y():

@@ -4,6 +4,7 @@ The objective is evaluated here anew from `skrobust.losses` and compared with so
 share no code with ours; degenerate data come last.
 """
 
+import contextlib
 import pickle
 import re
 import warnings
@@ -102,6 +103,7 @@ def documented_objective(est, X=X, y=Y, weight=None):
 # The threshold and the scale -----------------------------------------------------------
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 @pytest.mark.parametrize(
@@ -115,8 +117,10 @@ def documented_objective(est, X=X, y=Y, weight=None):
         ("auto", "concomitant", 1.5960, "concomitant"),
     ],
 )
-def test_threshold_and_scale_are_those_of_the_table(beta, scale, factor, kind, weight, loss):
-    est = SmoothL1Regressor(beta, scale=scale, loss=loss).fit(X, Y, weight)
+def test_threshold_and_scale_are_those_of_the_table(
+    beta, scale, factor, kind, weight, loss, alpha
+):
+    est = SmoothL1Regressor(beta, scale=scale, loss=loss, alpha=alpha).fit(X, Y, weight)
     r = residual(est)
     if kind == "fixed":
         assert (est.beta_, est.scale_) == (1.7, 1.0)
@@ -125,7 +129,7 @@ def test_threshold_and_scale_are_those_of_the_table(beta, scale, factor, kind, w
     if kind == "mad":
         assert_allclose(est.scale_, weighted_mad(r, weight), rtol=1e-7)
         # ... and the coefficients minimise the objective at that threshold.
-        fixed = SmoothL1Regressor(est.beta_, loss=loss).fit(X, Y, weight)
+        fixed = SmoothL1Regressor(est.beta_, loss=loss, alpha=alpha).fit(X, Y, weight)
         assert_allclose(est.coef_, fixed.coef_, rtol=1e-7)
         assert_allclose(est.intercept_, fixed.intercept_, rtol=1e-7)
     else:
@@ -154,6 +158,32 @@ def test_concomitant_scale_and_coefficients_minimise_their_joint_objective(alpha
         rises = np.array([objective(step) for step in steps]) - least
         assert rises.min() > 0
         assert rises.max() < 1e3 * size**2
+
+
+def some_with_several_fixed_points(seed):
+    rng = np.random.default_rng(seed)
+    n, p = int(rng.integers(8, 25)), int(rng.integers(1, 4))
+    X = rng.normal(size=(n, p))
+    return X, X.sum(axis=1) + rng.standard_t(1.5, n)
+
+
+@pytest.mark.parametrize("seed", [41, 74, 429, 517, 701, 754, 786, 1431])
+def test_of_several_fixed_points_of_the_mad_the_one_below_least_squares_is_meant(seed):
+    # As rlm does: scale, fit at that scale, scale of that fit, and so on. These are the
+    # problems with several fixed points among 1,500 random ones.
+    X, y = some_with_several_fixed_points(seed)
+    scale, previous = weighted_mad(residual(LinearRegression().fit(X, y), X, y)), 0.0
+    while abs(scale - previous) > 1e-12 * scale:
+        previous = scale
+        fit = SmoothL1Regressor(1.345 * scale).fit(X, y)
+        scale = weighted_mad(residual(fit, X, y))
+    assert_allclose(SmoothL1Regressor().fit(X, y).scale_, scale, rtol=1e-7)
+    warm = SmoothL1Regressor(warm_start=True)
+    for factor in [0.05, 0.5, 2.0]:
+        warm.set_params(beta=factor * scale).fit(X, y)
+        assert_allclose(warm.set_params(beta="auto").fit(X, y).scale_, scale, rtol=1e-7)
+    staged = SmoothL1Regressor(beta_schedule="geometric").fit(X, y)
+    assert_allclose(staged.scale_, scale, rtol=1e-7)
 
 
 def test_auto_with_and_without_mad_is_the_same_fit():
@@ -289,7 +319,7 @@ def test_large_threshold_with_a_penalty_is_ridge(alpha, intercept, weighted, sha
         assert_allclose(est.coef_, ridge.coef_, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("shape", [(20, 60), (30, 30), (8, 9)])
+@pytest.mark.parametrize("shape", [(20, 25), (15, 15), (8, 30)])
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize(("beta", "alpha"), [(1e-3, 1e-3), (0.1, 0.3)])
 def test_wide_X_with_a_penalty_has_the_independent_minimum(beta, alpha, intercept, shape):
@@ -348,10 +378,14 @@ def test_too_few_iterations_give_one_warning_and_the_best_iterate(mode, schedule
         assert np.average(smooth_l1(residual(est), enough.beta_)) < start
 
 
-def test_more_iterations_are_never_worse():
-    objectives = [stopped(k, beta=0.05).objective_ for k in range(1, 25)]
+@pytest.mark.parametrize("beta", [1e-2, 0.05, 1.0])
+def test_more_iterations_are_never_worse(beta):
+    objectives = [stopped(k, beta=beta).objective_ for k in range(1, 25)]
     assert objectives[0] > objectives[-1]
-    assert np.all(np.diff(objectives) <= 1e-14)
+    # Where the threshold is lowered on the way, an iterate minimises another function,
+    # which differs from this one by at most half of that threshold.
+    slack = 1e-14 if beta == 1.0 else 0.1
+    assert np.all(np.diff(objectives) <= slack)
 
 
 def test_several_targets_that_do_not_converge_give_one_warning():
@@ -673,11 +707,8 @@ def test_interrupted_refit_leaves_the_old_model_whole(monkeypatch, where, y):
     else:
         replacement = interrupted if where == "stages" else at_once
         monkeypatch.setattr(skrobust._regressor, where, replacement)
-    with threadpool_limits(2, user_api="blas"):
-        threads = blas_threads()
-        with pytest.raises(KeyboardInterrupt):
-            est.fit(frame.iloc[:, :2], y)
-        assert blas_threads() == threads
+    with pytest.raises(KeyboardInterrupt):
+        est.fit(frame.iloc[:, :2], y)
     assert state(est) == before
     assert_array_equal(est.predict(frame), predicted)
 
@@ -767,13 +798,33 @@ def test_callback_that_raises_ends_the_fit_and_leaves_all_as_it_was(error, at):
     before = state(est)
     recorder = Recorder(error=error, at=at)
     est.set_callbacks(recorder)
-    with threadpool_limits(2, user_api="blas"):
-        threads = blas_threads()
-        with pytest.raises(type(error)):
-            est.fit(X[:, :2], TARGETS)
-        assert blas_threads() == threads
+    with pytest.raises(type(error)):
+        est.fit(X[:, :2], TARGETS)
     assert recorder.torn_down == 1
     assert state(est.set_callbacks()) == before
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "where", ["nowhere", "pose", "stages", pytest.param("callback", marks=needs_callbacks)]
+)
+def test_blas_has_its_threads_again_after_every_fit(monkeypatch, where, error):
+    est, seen = SmoothL1Regressor(), []
+
+    def failing(*args, **kwargs):
+        seen.extend(blas_threads())
+        raise error
+
+    if where == "callback":
+        est.set_callbacks(Recorder(error=error))
+    elif where != "nowhere":
+        monkeypatch.setattr(skrobust._regressor, where, failing)
+    with threadpool_limits(2, user_api="blas"):
+        threads = blas_threads()
+        with contextlib.nullcontext() if where == "nowhere" else pytest.raises(type(error)):
+            est.fit(X, Y)
+        assert blas_threads() == threads
+    assert set(seen) <= {1}
 
 
 @needs_callbacks
@@ -790,7 +841,7 @@ def test_scoring_monitor_scores_each_stage(weight):
 
 @needs_callbacks
 def test_progress_bar_shows_the_stages_and_a_search(capsys):
-    pytest.importorskip("rich")
+    pytest.importorskip("rich.progress")
     est = SmoothL1Regressor(beta_schedule="geometric")
     est.set_callbacks(sklearn_callback.ProgressBar()).fit(X, TARGETS)
     assert "SmoothL1Regressor" in capsys.readouterr().out
@@ -883,8 +934,8 @@ def test_non_finite_y_and_weights_are_refused(bad):
     [
         ({"sample_weight": -WEIGHT}, "sample_weight"),
         ({"sample_weight": np.where(np.arange(100) == 7, -1e-9, 1.0)}, "sample_weight"),
-        ({"sample_weight": np.zeros(100)}, "sample_weight"),
-        ({"sample_weight": 0.0}, "sample_weight"),
+        ({"sample_weight": np.zeros(100)}, "[Ss]ample.weight"),
+        ({"sample_weight": 0.0}, "[Ss]ample.weight"),
         ({"sample_weight": np.ones(99)}, "sample_weight.shape == \\(99,\\)"),
         ({"sample_weight": np.ones((100, 1))}, "[Ss]ample.weights? must be 1D"),
         ({"sample_weight": ["heavy"] * 100}, "could not convert|string"),
@@ -985,7 +1036,9 @@ def test_constant_y_is_its_value(mode, value, intercept, weight):
     assert_sane(est)
     assert_allclose(est.predict(X_with_one), value, rtol=1e-12)
     assert_allclose(est.coef_[:3], 0, atol=1e-12 * abs(value))
-    assert not est.outliers_.any()
+    # A fixed threshold may be below the rounding of y; one of ours may not.
+    assert est.beta_ <= 100 * EPS * abs(value) or not est.outliers_.any()
+    assert mode not in OF_SCALE or not est.outliers_.any()
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -1e9, 1e-9])
@@ -1028,7 +1081,7 @@ def test_duplicated_columns_share_the_coefficient_in_standardised_units(
 
 
 def deficient(kind, rng):
-    """X without full column rank, and the standardised coordinates of its null space."""
+    """X without full column rank, in units that are not the standardised ones."""
     n = 40
     X = rng.normal(size=(n, 6)) * np.geomspace(1e-3, 1e3, 6) + rng.normal(size=6)
     if kind == "dependent":
@@ -1060,7 +1113,7 @@ def test_null_space_component_is_zero_in_standardised_units(mode, weighted, kind
 
     rows = np.repeat(np.arange(len(X)), weight.astype(int))
     repeated = SmoothL1Regressor(**mode).fit(X[rows], y[rows])
-    assert_allclose(repeated.objective_, est.objective_, rtol=1e-7)
+    assert_allclose(repeated.objective_, est.objective_, rtol=1e-7, atol=1e-12)
     if mode != {"beta": 1e-6}:  # where a median may lie anywhere between two rows
         size = np.abs(standard).max()
         assert_allclose(repeated.coef_ * deviation, standard, rtol=0, atol=1e-7 * size)
@@ -1132,6 +1185,18 @@ def test_line_through_four_fifths_of_the_rows_is_recovered(mode, y_shift, weight
         assert_array_equal(est.outliers_, off)
 
 
+@pytest.mark.parametrize("mode", OF_SCALE)
+def test_rows_on_a_line_to_rounding_are_no_outliers_however_large(mode):
+    # The rounding of y differs by 1e9 between rows; the scale is that of the middle one.
+    x = np.geomspace(1e-3, 1e6, 200) * np.where(np.arange(200) % 2, 1.0, -1.0)
+    y = 1.1 * x + 0.3
+    off = np.arange(200) % 10 == 0
+    y[off] += 1e3
+    est = SmoothL1Regressor(**mode).fit(x[:, None], y)
+    assert_allclose(est.coef_, 1.1, rtol=1e-12)
+    assert_array_equal(est.outliers_, off)
+
+
 @pytest.mark.parametrize("kind", ["counts", "zero-inflated", "binary", "rounded"])
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("mode", DEGENERATE_MODES)
@@ -1146,6 +1211,9 @@ def test_counts_and_other_ties_are_fitted(mode, intercept, kind):
     }[kind]
     est = SmoothL1Regressor(fit_intercept=intercept, **mode).fit(X, y)
     assert_sane(est)
+    if mode in OF_SCALE:
+        # Held at the rounding of y − ȳ, even where y, the fit and their difference are zero.
+        assert est.scale_ > 16 * EPS * np.abs(y - y.mean()).min()
     r = residual(est, X, y)
     assert_allclose(est.objective_, documented_objective(est, X, y), rtol=1e-9)
     if mode in OF_SCALE and est.scale != "concomitant":

@@ -336,6 +336,21 @@ def test_a_flat_optimum_between_two_clusters_is_an_optimum():
         assert solution.point.value == pytest.approx(99.5)
 
 
+@pytest.mark.parametrize("beta", [1e-4, 1e-2, 0.5])
+def test_on_data_with_ties_the_value_is_that_of_the_threshold_asked_for(beta):
+    # Repeated rows and integers: many starts are optimal at one threshold and not at another.
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        X, y = rng.integers(0, 2, size=(8, 2)).astype(float), 10.0 * rng.integers(-3, 4, 8)
+        problem = pose(as_design(X, Team(0)), None, True)
+        objective = LinearObjective(problem.design, y, None, whiten(problem, 0.0), (0.0, 0.0))
+        start = np.zeros(objective.transform.shape[1])
+        solution = solve(objective, start, beta, 1e-8, 500)
+        again = objective.at(solution.point.theta, beta)
+        assert solution.converged
+        assert solution.point.value == pytest.approx(again.value, rel=1e-12, abs=1e-30)
+
+
 def test_a_solution_cannot_be_changed():
     solution = Case().solve(1.0)
     with pytest.raises(AttributeError):

@@ -1,0 +1,84 @@
+"""How many outliers the fits bear: python -m benchmarks.breakdown
+
+First outliers in y, all on one side: the default breaks between 30 and 33 %, as does
+statsmodels' RLM, which has the same estimating equations and also starts from least squares;
+a threshold known beforehand lasts. Then outliers in X (leverage points), of which no Huber fit
+bears many. Takes ten seconds; needs statsmodels.
+"""
+
+import numpy as np
+import statsmodels.api as sm
+from sklearn.linear_model import LinearRegression
+from threadpoolctl import threadpool_limits
+
+from skrobust import SmoothL1Regressor
+
+N, P, REPLICATIONS = 500, 5, 20
+COEF, INTERCEPT = np.arange(1.0, P + 1), 10.0
+
+
+def rlm(X, y):
+    """Intercept and coefficients of statsmodels' RLM, iterated until they settle."""
+    model = sm.RLM(y, sm.add_constant(X, has_constant="add"), M=sm.robust.norms.HuberT())
+    return model.fit(maxiter=1000, tol=1e-9).params
+
+
+def fitted(estimator):
+    """The same for an estimator of scikit-learn's kind."""
+
+    def fit(X, y):
+        estimator.fit(X, y)
+        return np.r_[estimator.intercept_, estimator.coef_]
+
+    return fit
+
+
+FITS = {
+    "least squares": fitted(LinearRegression()),
+    "RLM": rlm,
+    "SmoothL1()": fitted(SmoothL1Regressor()),
+    "SmoothL1(beta=1.345)": fitted(SmoothL1Regressor(1.345)),
+}
+
+
+def outliers_in_y(n_outliers, rng):
+    """Errors of variance 1, of which some are 100 higher."""
+    X = rng.normal(size=(N, P))
+    y = INTERCEPT + X @ COEF + rng.normal(size=N)
+    y[:n_outliers] += 100
+    return X, y
+
+
+def outliers_in_X(n_outliers, rng):
+    """Rows that are 20 standard deviations out in the last column, with another slope."""
+    X = rng.normal(size=(N, P))
+    X[:n_outliers, -1] += 20
+    y = INTERCEPT + X @ COEF + rng.normal(size=N)
+    y[:n_outliers] -= 2 * COEF[-1] * X[:n_outliers, -1]
+    return X, y
+
+
+def print_table(title, make, percentages):
+    print(f"\n{title}: largest error of a coefficient or the intercept\n")
+    print("outliers" + "".join(f"{name:>22}" for name in FITS))
+    truth = np.r_[INTERCEPT, COEF]
+    for percentage in percentages:
+        errors = {name: [] for name in FITS}
+        for seed in range(REPLICATIONS):
+            X, y = make(round(percentage / 100 * N), np.random.default_rng(seed))
+            for name, fit in FITS.items():
+                errors[name].append(np.abs(fit(X, y) - truth).max())
+        figures = "".join(f"{np.median(e):22.2f}" for e in errors.values())
+        print(f"{percentage:6} %{figures}", flush=True)
+
+
+def main():
+    print(f"{N} rows, {P} columns, errors of variance 1; median of {REPLICATIONS} data sets")
+    with threadpool_limits(1):  # fastest for problems this small
+        percentages = [0, 5, 10, 20, 25, 28, 29, 30, 31, 32, 33, 34, 35, 40]
+        print_table("Outliers in y, all 100 too high", outliers_in_y, percentages)
+        print_table("Outliers in X, slope -5 for 5", outliers_in_X, [0, 0.4, 1, 2, 3, 5, 10])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,470 @@
+"""Threads, processes, signals, imports and memory: what a fit promises its surroundings.
+
+What needs a fresh interpreter runs in one, as a program that may use this file as `cases`.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from scipy import sparse
+from threadpoolctl import threadpool_info
+
+import skrobust
+from skrobust import SmoothL1Regressor, _threads
+
+PREAMBLE = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("cases", {__file__!r})
+cases = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cases)
+"""
+FORK = "fork" in multiprocessing.get_all_start_methods()
+
+
+def run(program, *flags, timeout=60, cwd=None, **environment):
+    """What a program prints in a fresh interpreter, where any warning is an error.
+
+    An environment variable of value None is one that is not set.
+    """
+    command = [sys.executable, "-W", "error", *flags, "-c", program]
+    environment = {
+        name: value for name, value in (os.environ | environment).items() if value is not None
+    }
+    options = {"capture_output": True, "text": True, "timeout": timeout, "check": False}
+    done = subprocess.run(command, cwd=cwd, env=environment, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def heavy_tailed(n, p, seed=0):
+    """Correlated features and heavy tails; no BLAS, whose threads would change the bits."""
+    rng = np.random.default_rng(seed)
+    X = np.cumsum(rng.normal(size=(n, p)), axis=1) / np.sqrt(np.arange(1, p + 1))
+    X += rng.normal(size=p)
+    return X, (X * rng.normal(size=p)).sum(axis=1) + rng.standard_t(2, size=n)
+
+
+def digest(est):
+    """The bits of what was fitted."""
+    found = [est.coef_, est.intercept_, est.scale_, est.beta_, est.objective_, est.outliers_]
+    parts = [np.ascontiguousarray(value).tobytes() for value in found]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def fitted(X, y, **options):
+    return digest(SmoothL1Regressor(**options).fit(X, y))
+
+
+def blas_threads():
+    found = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+    return sorted(found)
+
+
+# The same bits (promise 5) ---------------------------------------------------------------
+
+SHAPES = {
+    "tall": (60_000, 40),  # starts from a sample of rows
+    "whole": (12_000, 30),  # in threads, without a sample
+    "gram": (1_500, 210),  # the bits of BLAS and LAPACK depend on their threads here
+}
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "F": np.asfortranarray,
+    "float32": lambda X: X.astype(np.float32),
+    "csr": lambda X: sparse.csr_array(np.where(np.abs(X) > 0.7, X, 0.0)),
+}
+CASES = [
+    ("tall", "C", {}),
+    ("gram", "C", {"beta": 1.0, "alpha": 0.1}),
+    ("dependent", "C", {"beta": 1.0}),
+    ("whole", "csr", {}),
+    ("tall", "F", {}),
+    ("tall", "float32", {"scale": "concomitant"}),
+    ("whole", "C", {"beta": 1e-3}),
+]
+
+
+def data(shape, layout):
+    if shape == "dependent":  # eigenvalues or a singular value decomposition
+        X, y = heavy_tailed(600, 110)
+        X = np.hstack([X, X + 1.0])
+    else:
+        X, y = heavy_tailed(*SHAPES[shape])
+    return LAYOUTS[layout](X), y
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("shape", "layout", "options"), CASES)
+def test_bits_do_not_depend_on_the_number_of_threads(
+    monkeypatch, shape, layout, options, weighted
+):
+    X, y = data(shape, layout)
+    weight = np.random.default_rng(1).uniform(0.5, 1, size=y.size) if weighted else None
+    sizes, teams, enter = [1, 3] if weighted else [1, 2, 5], [], _threads.Team.__enter__
+    monkeypatch.setattr(
+        _threads.Team, "__enter__", lambda team: teams.append(team.size) or enter(team)
+    )
+    found = []
+    for size in sizes:
+        monkeypatch.setattr(_threads, "n_threads", lambda size=size: size)
+        found.append(digest(SmoothL1Regressor(**options).fit(X, y, weight)))
+    assert teams == sizes
+    assert found == [found[0]] * len(sizes)
+
+
+ENVIRONMENT = """
+for shape, layout, options in cases.CASES[:3]:
+    print(cases.fitted(*cases.data(shape, layout), **options))
+"""
+
+
+def test_bits_do_not_depend_on_the_threads_that_the_environment_allows():
+    def bits(number):
+        limits = {"OMP_NUM_THREADS": number, "OPENBLAS_NUM_THREADS": number}
+        return run(PREAMBLE + ENVIRONMENT, **limits)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(bits, ["1", "2", "4"]))
+    assert len(found[0].split()) == 3
+    assert found == [found[0]] * 3
+
+
+EIGHT_AT_ONCE = """
+import collections, concurrent.futures, threading
+from skrobust import _kernels
+
+compiled, jit = collections.Counter(), _kernels._jit
+def counting(function, *arguments):
+    compiled[function.__name__, arguments] += 1
+    return jit(function, *arguments)
+_kernels._jit = counting
+
+whole, gram = cases.data("whole", "C"), cases.data("gram", "C")
+def fits(barrier=None):
+    if barrier:
+        barrier.wait(30)
+    small = [cases.fitted(whole[0][:200, :5], whole[1][:200]) for _ in range(5)]
+    return [*small, cases.fitted(*whole), cases.fitted(*gram, beta=1.0)]
+
+def together(n):
+    with concurrent.futures.ThreadPoolExecutor(n) as pool:
+        found = list(pool.map(fits, [threading.Barrier(n)] * n))
+        # While the pool's threads live: some OpenBLAS limits are theirs.
+        return found, cases.blas_threads()
+
+before = cases.blas_threads()
+if {main_first}:
+    alone, (found, after) = fits(), together({n})
+else:
+    (found, after), alone = together({n}), fits()
+print(found == [alone] * {n}, before == after, max(compiled.values()))
+"""
+
+
+@pytest.mark.parametrize(("n", "main_first"), [(8, False), (3, True)])
+def test_threads_at_once_find_the_bits_of_one_and_leave_blas_as_it_was(n, main_first):
+    # Also with kernels compiled once only: Numba compiles one at a time, so that each
+    # thread would wait for all the others'.
+    program = PREAMBLE + EIGHT_AT_ONCE.format(n=n, main_first=main_first)
+    output = run(program, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2", timeout=90)
+    same_bits, blas_restored, compilations = output.split()
+    assert same_bits == "True"
+    assert blas_restored == "True"
+    assert compilations == "1"
+
+
+# Places and processes (promise 6) --------------------------------------------------------
+
+READ_ONLY = """
+import sys
+import numpy as np
+import skrobust
+from skrobust import SmoothL1Regressor
+print(skrobust.__file__)
+X = np.random.default_rng(0).normal(size=(300, 4))
+print(SmoothL1Regressor().fit(X, X.sum(axis=1)).coef_.round(6).tolist())
+"""
+
+
+def test_a_read_only_installation_without_home_or_cache_works(tmp_path):
+    source, site = Path(skrobust.__file__).parent, tmp_path / "site"
+    ignored = shutil.ignore_patterns("__pycache__")
+    package = Path(shutil.copytree(source, site / "skrobust", ignore=ignored))
+    work = tmp_path / "work"
+    work.mkdir()
+    places = [package, site, work]
+    before = sorted(tmp_path.rglob("*"))
+    for place in [*package.iterdir(), *places]:
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    unset = dict.fromkeys(["NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])
+    try:
+        output = run(READ_ONLY, "-B", cwd=work, PYTHONPATH=str(site), HOME="/nowhere", **unset)
+    finally:
+        for place in places:
+            place.chmod(0o755)
+    assert output.split("\n") == [str(package / "__init__.py"), str([1.0] * 4)]
+    # For root nothing is read-only: then at least nothing must have been written.
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+BACKENDS = """
+import warnings
+import joblib
+from skrobust import SmoothL1Regressor
+from skrobust._threads import n_threads
+
+X, y = cases.data("whole", "C")
+tasks = [(X, y), (X[:200], y[:200])] * 2
+
+def work(X, y):
+    est = SmoothL1Regressor(beta=1.0).fit(X, y)
+    with joblib.parallel_config("threading", n_jobs=2):
+        nested = joblib.Parallel()(joblib.delayed(n_threads)() for _ in range(2))
+    bits = est.coef_.tobytes(), est.intercept_, est.scale_
+    return bits, {n_threads(), *nested}, X.flags.writeable
+
+def everywhere(backend):
+    parallel = joblib.Parallel(2, backend=backend, max_nbytes=100_000)
+    return parallel(joblib.delayed(work)(*task) for task in tasks)
+
+found = {}
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+    # The first children fit before the parent has, the others with what it has compiled.
+    found["before"] = everywhere("multiprocessing")
+    alone = [work(*task)[0] for task in tasks]
+    found["after"] = everywhere("multiprocessing")
+for backend in ("threading", "loky"):
+    found[backend] = everywhere(backend)
+for name, results in found.items():
+    bits, threads, writeable = zip(*results)
+    print(name, list(bits) == alone, set().union(*threads), writeable[0])
+"""
+
+
+def test_fits_before_and_after_a_fork_and_in_every_joblib_backend_agree():
+    # One thread in each worker; processes are given memory maps that are read-only.
+    output = run(PREAMBLE + BACKENDS).split("\n")
+    assert output == [
+        "before True {1} False",
+        "after True {1} False",
+        "threading True {1} True",
+        "loky True {1} False",
+    ]
+
+
+FORK_DURING = """
+import multiprocessing, sys, threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+sys.modules["cases"] = cases
+context = multiprocessing.get_context("fork")
+X, y = cases.data("whole", "C")
+expected = cases.fitted(X, y)
+stop = threading.Event()
+def keep_fitting():
+    while not stop.is_set():
+        cases.fitted(X, y)
+thread = threading.Thread(target=keep_fitting, daemon=True)
+thread.start()
+for _ in range(5):
+    time.sleep(0.02)
+    with context.Pool(1) as pool:
+        assert pool.starmap_async(cases.fitted, [(X, y)]).get(20)[0] == expected
+stop.set()
+thread.join()
+print("same")
+"""
+
+
+@pytest.mark.skipif(not FORK, reason="no fork here")
+def test_a_child_forked_while_a_thread_fits_can_fit():
+    # OpenBLAS waits for ever in a fork while another thread has work for its threads.
+    assert run(PREAMBLE + FORK_DURING, timeout=30) == "same"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_memory_map_is_fitted_in_place_with_the_same_bits(
+    tmp_path, monkeypatch, order, dtype
+):
+    X, y = heavy_tailed(20_000, 30)
+    X = np.asarray(X, dtype=dtype, order=order)
+    np.save(tmp_path / "X.npy", X)
+    stored = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert stored.flags.f_contiguous == (order == "F")
+    assert not stored.flags.writeable
+    seen, make = [], skrobust._regressor.as_design
+    monkeypatch.setattr(
+        skrobust._regressor, "as_design", lambda X, team: seen.append(X) or make(X, team)
+    )
+    assert fitted(stored, y) == fitted(X, y)
+    assert np.shares_memory(seen[0], stored)
+
+
+INTERRUPT = """
+import os, signal, threading, time
+import numpy as np
+from skrobust import SmoothL1Regressor, _threads
+
+X, y = cases.heavy_tailed(60_000, 40)
+before = cases.blas_threads()
+old = SmoothL1Regressor(beta=1.0).fit(X[:, :3], y)
+# Compiled beforehand: LLVM calls back into Python, where an interrupt is lost.
+SmoothL1Regressor().fit(X, y)
+kept = {name: value for name, value in vars(old).items() if name.endswith("_")}
+new = SmoothL1Regressor()
+long = {"beta_schedule": np.geomspace(1e4, 1, 500), "tol": 0.0, "beta": 1.0}
+for est in (new, old):
+    est.set_params(**long)
+
+def interrupt(sent):
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+
+for est, delay in [(new, 0.02), (old, 0.1), (new, 0.25), (old, 0.4)]:
+    sent = []
+    timer = threading.Timer(delay, interrupt, (sent,))
+    timer.start()
+    try:
+        est.fit(X, y)
+        print("not interrupted")
+    except KeyboardInterrupt:
+        took = time.perf_counter() - sent[0]
+        print("soon" if took < 1.0 else f"after {took:.2f} s")
+    timer.join()
+print(sorted(name for name in vars(new) if name.endswith("_")))
+print(sorted(n for n, value in kept.items() if vars(old).get(n) is not value))
+print(before == cases.blas_threads(), _threads._fits)
+print([t.name for t in threading.enumerate() if t.name.startswith("skrobust")])
+fresh = SmoothL1Regressor(beta=1.0)
+print(cases.digest(fresh.fit(X[:, :3], y)) == cases.digest(old))
+"""
+
+
+@pytest.fixture(scope="module")
+def interrupted():
+    return run(PREAMBLE + INTERRUPT).split("\n")
+
+
+def test_an_interrupt_ends_a_fit_at_once(interrupted):
+    assert interrupted[:4] == ["soon"] * 4
+
+
+def test_an_interrupted_fit_leaves_no_attributes(interrupted):
+    assert interrupted[4] == "[]"
+
+
+def test_an_interrupted_refit_leaves_the_old_model_whole(interrupted):
+    assert interrupted[5] == "[]"
+
+
+def test_an_interrupted_fit_gives_back_blas_and_threads_and_the_next_one_works(interrupted):
+    assert interrupted[6:] == ["True 0", "[]", "True"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_refit_that_fails_leaves_the_old_model_whole(bad):
+    pd = pytest.importorskip("pandas")
+    X, y = heavy_tailed(60, 3)
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    est = SmoothL1Regressor().fit(frame, y)
+    prediction = est.predict(frame)
+    wider = pd.DataFrame(np.column_stack([X, X]), columns=list("uvwxyz"))
+    wider.iloc[7, 5] = bad
+    with pytest.raises(ValueError, match="contains"):
+        est.fit(wider, y)
+    assert est.n_features_in_ == 3
+    assert_array_equal(est.predict(frame), prediction)
+
+
+# Import and first fit (promise 7) --------------------------------------------------------
+
+IMPORTS = """
+import sklearn.linear_model
+import skrobust
+import sys
+print([name for name in ("numba", "llvmlite", "matplotlib", "torch") if name in sys.modules])
+"""
+
+
+def test_import_brings_no_engine_and_costs_little():
+    # Of the microseconds that -X importtime gives to `skrobust` and what only it imports.
+    costs = []
+    for _ in range(3):
+        command = [sys.executable, "-X", "importtime", "-c", IMPORTS]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.strip() == "[]"
+        costs.append(int(re.search(r"\| +(\d+) \| skrobust$", done.stderr, re.M)[1]) / 1e6)
+    assert statistics.median(costs) < 0.1
+
+
+FIRST_FIT = """
+import time
+import numpy as np
+from skrobust import SmoothL1Regressor
+rng = np.random.default_rng(0)
+X = rng.normal(size=(100_000, 20))
+y = X.sum(axis=1) + rng.standard_t(2, size=len(X))
+start = time.perf_counter()
+SmoothL1Regressor().fit(X, y)
+print(time.perf_counter() - start)
+"""
+
+
+def test_the_first_fit_compiles_in_little_time():
+    # Two kernels. Under 1.5 s on an idle machine; the rest is for one that is not.
+    assert float(run(FIRST_FIT)) < 5.0
+
+
+# What is left alone ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [100, 60_000])
+def test_numpys_random_state_is_neither_read_nor_moved(n):
+    X, y = heavy_tailed(n, 40)
+    found = []
+    for seed in (0, 1):
+        np.random.seed(seed)  # noqa: NPY002
+        before = np.random.get_state()  # noqa: NPY002
+        found.append(fitted(X, y, beta=1.0))
+        for a, b in zip(before, np.random.get_state(), strict=True):  # noqa: NPY002
+            assert_array_equal(a, b)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("shape", ["tall", "whole"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_data_are_not_written_to(shape, layout):
+    X, y = data(shape, layout)
+    weight = np.random.default_rng(0).integers(0, 3, size=y.size).astype(float)
+    kept = X.copy(), y.copy(), weight.copy()
+    SmoothL1Regressor().fit(X, y, weight)
+    assert (kept[0] != X).sum() == 0
+    assert_array_equal(y, kept[1])
+    assert_array_equal(weight, kept[2])
+
+
+@pytest.mark.parametrize(
+    ("layout", "options"), [("C", {}), ("F", {"beta": 1.0}), ("C", {"beta": 1e-4})]
+)
+def test_memory_beyond_the_input_is_a_small_part_of_it(layout, options):
+    X, y = heavy_tailed(200_000, 50)
+    X, est = LAYOUTS[layout](X), SmoothL1Regressor(**options)
+    est.fit(X, y)  # compiles
+    tracemalloc.start()
+    est.fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.15 * X.nbytes

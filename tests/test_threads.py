@@ -1,0 +1,372 @@
+"""How many threads a fit uses, and what it leaves behind: nothing."""
+
+import functools
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from skrobust import SmoothL1Regressor, _threads
+from skrobust._threads import Team, n_threads, single_threaded_blas
+
+# Number of threads -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Eight usable cores and no limits, whatever machine this is."""
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("omp", "numba", "expected"),
+    [
+        (None, None, 8),
+        ("3", None, 3),
+        (None, "5", 5),
+        ("3", "5", 3),
+        ("6", "2", 2),
+        ("64", None, 8),
+        ("4,2", None, 4),  # OpenMP: one number for each level of nesting
+        (" 2 ", None, 2),
+        ("", "", 8),
+        ("0", "many", 8),
+        ("-1", "1.5", 8),
+    ],
+)
+def test_the_least_of_cores_and_environment_counts(cores, omp, numba, expected):
+    for name, value in (("OMP_NUM_THREADS", omp), ("NUMBA_NUM_THREADS", numba)):
+        if value is not None:
+            cores.setenv(name, value)
+    assert n_threads() == expected
+
+
+def test_the_environment_is_read_at_each_fit_not_at_import(cores):
+    cores.setenv("OMP_NUM_THREADS", "2")
+    assert n_threads() == 2
+    cores.setenv("OMP_NUM_THREADS", "4")
+    assert n_threads() == 4
+
+
+@pytest.mark.parametrize("prefer", ["threads", "sequential"])
+def test_one_thread_inside_a_joblib_worker_that_is_a_thread(cores, prefer):
+    backend = "threading" if prefer == "threads" else "sequential"
+    with joblib.parallel_config(backend, n_jobs=2):
+        found = joblib.Parallel()(joblib.delayed(n_threads)() for _ in range(3))
+    assert found == ([1] * 3 if prefer == "threads" else [8] * 3)
+    assert n_threads() == 8  # not in the parent
+
+
+def run(program, *flags, **environment):
+    """The output of a program in a fresh interpreter."""
+    command = [sys.executable, *flags, "-c", program]
+    options = {"capture_output": True, "text": True, "timeout": 60, "check": False}
+    done = subprocess.run(command, env=os.environ | environment, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# Team ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[1, 2, 3, 5])
+def size(request, monkeypatch):
+    monkeypatch.setattr(_threads, "n_threads", lambda: request.param)
+    return request.param
+
+
+def our_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("skrobust")]
+
+
+def test_a_team_runs_every_share_once(size):
+    shares = []
+    with Team(10**9) as team:
+        for _ in range(20):
+            team.run(lambda first, step: shares.append((first, step)))
+            assert sorted(shares) == [(first, size) for first in range(size)]
+            shares.clear()
+
+
+def test_a_team_uses_threads_and_the_callers_own_and_leaves_none(size):
+    names, barrier = [], threading.Barrier(size)
+
+    def task(first, step):
+        barrier.wait(10)  # passes only if all are at work at once
+        names.append(threading.current_thread().name)
+
+    with Team(10**9) as team:
+        team.run(task)
+        assert len(our_threads()) == size - 1
+    assert len(set(names)) == size
+    assert threading.current_thread().name in names
+    assert our_threads() == []
+
+
+def test_a_small_problem_and_a_team_not_entered_use_no_thread(monkeypatch):
+    monkeypatch.setattr(_threads, "n_threads", lambda: 4)
+    shares = []
+    with Team(99_999) as team:
+        team.run(lambda *share: shares.append(share))
+        assert our_threads() == []
+    Team(10**9).run(lambda *share: shares.append(share))
+    assert shares == [(0, 1), (0, 1)]
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_exception_of_a_share_is_raised_after_all_have_ended(monkeypatch, failing):
+    monkeypatch.setattr(_threads, "n_threads", lambda: 3)
+    ended = []
+
+    def task(first, step):
+        if first == failing:
+            raise ZeroDivisionError(f"in share {first}")
+        time.sleep(0.05)
+        ended.append(first)
+
+    with Team(10**9) as team:
+        with pytest.raises(ZeroDivisionError, match=f"in share {failing}"):
+            team.run(task)
+        assert sorted(ended) == [first for first in range(3) if first != failing]
+    assert our_threads() == []
+
+
+def test_an_interrupt_waits_for_the_workers_before_it_goes_on(monkeypatch):
+    monkeypatch.setattr(_threads, "n_threads", lambda: 2)
+    ended = []
+
+    def task(first, step):
+        if first == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.1)
+        ended.append(first)
+
+    with Team(10**9) as team:
+        with pytest.raises(KeyboardInterrupt):
+            team.run(task)
+        assert ended == [1]
+    assert our_threads() == []
+
+
+def test_a_team_can_be_used_again_after_an_exception(monkeypatch):
+    monkeypatch.setattr(_threads, "n_threads", lambda: 2)
+
+    def fail(first, step):
+        raise ZeroDivisionError
+
+    shares = []
+    with Team(10**9) as team:
+        with pytest.raises(ZeroDivisionError):
+            team.run(fail)
+        team.run(lambda *share: shares.append(share))
+    assert sorted(shares) == [(0, 2), (1, 2)]
+
+
+# BLAS ------------------------------------------------------------------------------------
+
+
+def blas_threads():
+    return {
+        library["filepath"]: library["num_threads"]
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
+
+
+@pytest.fixture
+def three_blas_threads():
+    """BLAS at three threads, a number that nothing else sets."""
+    with threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        if set(before.values()) != {3}:
+            pytest.skip("this BLAS has no number of threads that can be set")
+        yield before
+        assert blas_threads() == before
+
+
+def assert_single():
+    assert set(blas_threads().values()) == {1}
+
+
+def test_blas_is_held_to_one_thread_and_given_back(three_blas_threads):
+    with single_threaded_blas():
+        assert_single()
+    assert blas_threads() == three_blas_threads
+
+
+def test_nested_holds_give_back_at_the_outermost(three_blas_threads):
+    with single_threaded_blas():
+        with single_threaded_blas():
+            assert_single()
+        assert_single()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_any_exception_gives_back(three_blas_threads, error):
+    def fail():
+        with single_threaded_blas():
+            assert_single()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+
+
+def test_a_thread_holds_blas_also_where_another_has_held_it_before(three_blas_threads):
+    # threadpoolctl 3.7 and later obey only the first thread that ever set a limit, for as
+    # long as it lives: here the main thread, as after any fit in it.
+    def visit():
+        with single_threaded_blas():
+            return blas_threads()
+
+    with single_threaded_blas():
+        pass
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(visit).result(10)
+    assert set(found.values()) == {1}
+
+
+OVERLAP = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import numpy, scipy.linalg
+from threadpoolctl import threadpool_info, threadpool_limits
+from skrobust._threads import single_threaded_blas
+def counts():
+    return sorted({{l["num_threads"] for l in threadpool_info() if l["user_api"] == "blas"}})
+entered, leave = [threading.Event() for _ in "AB"], [threading.Event() for _ in "AB"]
+def hold(i):
+    try:
+        with single_threaded_blas():
+            entered[i].set()
+            leave[i].wait(20)
+            if {fails}:
+                raise ValueError
+    except ValueError:
+        pass
+before = counts()
+a, b = (ThreadPoolExecutor(1) for _ in "AB")
+def enter(i, pool):
+    future = pool.submit(hold, i)
+    entered[i].wait(20)
+    return future
+first = enter(0, a)
+second = enter(1, b)
+overlap = counts()
+leave[0].set()
+first.result(20)
+alone = counts()
+leave[1].set()
+second.result(20)
+print(overlap, alone, before == counts())
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_overlapping_holds_of_living_threads_give_back_at_the_last(fails):
+    # A enters, B enters, A leaves (with an error or not), B leaves; both threads live on.
+    environment = {"OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    assert run(OVERLAP.format(fails=fails), **environment) == "[1] [1] True"
+
+
+def test_many_threads_that_come_and_go_leave_blas_as_it_was(three_blas_threads):
+    rng, wrong = np.random.default_rng(0), []
+
+    def visit(pauses):
+        for pause in pauses:
+            with single_threaded_blas():
+                time.sleep(pause)
+                if set(blas_threads().values()) != {1}:
+                    wrong.append(pause)
+
+    pauses = rng.uniform(0, 2e-3, size=(8, 10))
+    workers = [threading.Thread(target=visit, args=(row,)) for row in pauses]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(20)
+    assert not wrong
+    assert blas_threads() == three_blas_threads
+
+
+def test_a_limit_set_between_two_fits_is_the_one_given_back(three_blas_threads):
+    with single_threaded_blas():
+        pass
+    with threadpool_limits(2, user_api="blas"):
+        with single_threaded_blas():
+            assert_single()
+        assert set(blas_threads().values()) == {2}
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_fit_gives_blas_back_also_where_it_fails(three_blas_threads, bad):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 3)), rng.normal(size=50)
+    if bad:
+        X[3, 1] = np.nan
+        with pytest.raises(ValueError, match="NaN"):
+            SmoothL1Regressor().fit(X, y)
+    else:
+        SmoothL1Regressor().fit(X, y)
+    assert blas_threads() == three_blas_threads
+    assert _threads._fits == 0
+
+
+FORK = """
+import multiprocessing, threading
+import numpy, scipy.linalg
+from threadpoolctl import threadpool_info, threadpool_limits
+from skrobust._threads import single_threaded_blas
+def counts(_=None):
+    return sorted({l["num_threads"] for l in threadpool_info() if l["user_api"] == "blas"})
+def child(_):
+    before = counts()
+    with single_threaded_blas():
+        during = counts()
+    return before, during, counts()
+threadpool_limits(2, user_api="blas")
+inside, leave = threading.Event(), threading.Event()
+def hold():
+    with single_threaded_blas():
+        inside.set()
+        leave.wait(30)
+thread = threading.Thread(target=hold)
+thread.start()
+inside.wait(30)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(pool.map_async(child, [0]).get(30)[0])
+leave.set()
+thread.join()
+print(counts())
+"""
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
+def test_a_child_forked_while_a_thread_fits_has_blas_as_it_was_before():
+    flags = ["-W", "ignore::DeprecationWarning"]  # Python warns of a fork beside threads
+    lines = run(FORK, *flags).split("\n")
+    assert lines == [str(([2], [1], [2])), "[2]"]
+
+
+def test_fits_of_several_threads_leave_blas_and_no_thread(three_blas_threads):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(3000, 40)), rng.normal(size=3000)
+    fit = functools.partial(SmoothL1Regressor(beta=1.0).fit, X, y)
+    workers = [threading.Thread(target=fit) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert blas_threads() == three_blas_threads
+    assert our_threads() == []
