@@ -173,9 +173,12 @@ class DenseDesign(Design):
         # gets a tiny unit: the rare rows where it varies then have the largest scores.
         part = self.X[index].astype(float)
         centre = part.mean(axis=0)
-        scale = part.std(axis=0)
+        # Mean absolute deviations, of deviations below one: no square that could overflow.
+        part = np.abs(part - centre)
+        scale = part.max(axis=0)
         rare = scale <= 1e-14 * abs(centre)
         scale[rare] = 1e-50 * np.where(centre[rare] == 0, 1.0, abs(centre[rare]))
+        scale[~rare] *= (part[:, ~rare] / scale[~rare]).mean(axis=0)
         weight = _ONE if weight is None else weight
         score = np.empty(self.n)
         sums = np.empty((self.n_blocks, 2, self.p))

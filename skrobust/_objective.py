@@ -98,12 +98,11 @@ class LinearObjective:
             H += self.transform.T @ ((a * self._ridge)[:, None] * self.transform)
         return H
 
-    def hessian_product(self, residual, beta):
-        """The map d ↦ ∇²F d, one pass over X each time it is called."""
+    def hessian_product(self, residual, beta, scratch):
+        """The map d ↦ ∇²F d, one pass over X each time; writes over scratch (n,)."""
         inside = np.abs(residual) <= beta
         weight = inside.astype(float) if self.weight is None else inside * self.weight
         zero = np.zeros(self.design.n)
-        scratch = np.empty(self.design.n)
         a = self.ridge(beta)
 
         def product(direction):

@@ -16,6 +16,8 @@ NORMAL_MAD = float(ndtri(0.75))
 # MAD (Holland and Welsch, 1977) and of the concomitant σ̂, which estimates .843 σ there.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
+# Above twenty times this many residuals, about this many tell where to look.
+_PROBE = 2_000
 
 
 class ScaleRule(NamedTuple):
@@ -31,15 +33,34 @@ def weighted_median(values, weight=None):
     Where the smaller values have exactly half of the weight (to the rounding of the sum) it
     is the mean of the two values in the middle, as np.median's.
     """
-    if weight is None:
-        return float(np.median(values))
-    order = np.argsort(values)
-    values, cumulated = values[order], np.cumsum(weight[order])
-    half = 0.5 * cumulated[-1]
-    slack = np.finfo(float).eps * values.size * cumulated[-1]
-    low = values[np.searchsorted(cumulated, half - slack)]
-    high = values[min(np.searchsorted(cumulated, half + slack, side="right"), values.size - 1)]
-    return float(0.5 * (low + high))
+    n = values.size
+    total = float(n) if weight is None else float(weight.sum())
+    half, slack = 0.5 * total, np.finfo(float).eps * n * total
+    low, high = _probable_median(values, weight)
+    below = values < low
+    inside = np.flatnonzero((values <= high) & ~below)
+    under = float(np.count_nonzero(below) if weight is None else weight @ below)
+    order = inside[np.argsort(values[inside])]
+    cumulated = under + np.cumsum(np.ones(order.size) if weight is None else weight[order])
+    if not under < half - slack <= half + slack < cumulated[-1]:
+        # It is not between these, or too near to the end to tell.
+        order = np.argsort(values)
+        cumulated = np.cumsum(np.ones(n) if weight is None else weight[order])
+    first = np.searchsorted(cumulated, half - slack)
+    second = np.searchsorted(cumulated, half + slack, side="right")
+    return float(0.5 * (values[order[first]] + values[order[min(second, order.size - 1)]]))
+
+
+def _probable_median(values, weight):
+    """Two values with the median between them, very probably: only a few need sorting."""
+    if values.size < 20 * _PROBE:
+        return -np.inf, np.inf
+    step = values.size // _PROBE
+    part = values[::step]
+    order = np.argsort(part)
+    cumulated = np.cumsum(np.ones(part.size) if weight is None else weight[::step][order])
+    ends = np.searchsorted(cumulated, cumulated[-1] * np.array([0.45, 0.55]))
+    return part[order[ends[0]]], part[order[ends[1]]]
 
 
 def mad(residual, weight=None):
@@ -48,29 +69,42 @@ def mad(residual, weight=None):
 
 
 def concomitant(epsilon):
-    """The σ̂ that minimises Σ s [σ + H_ε(r/σ) σ], where Σ s min(r²/σ², ε²) = Σ s."""
+    """The σ̂ that minimises Σ s [σ + H_ε(r/σ) σ], where Σ s min(r²/σ², ε²) = Σ s.
+
+    In u = 1/σ² the left side is concave and piecewise linear. Newton's method comes to the
+    root from below, without a sort, and is exact once the right rows are beyond ε.
+    """
 
     def estimate(residual, weight=None):
-        size = np.sort(np.abs(residual)) if weight is None else np.abs(residual)
-        if weight is None:
-            weight = np.ones(size.size)
-        else:
-            order = np.argsort(size)
-            size, weight = size[order], weight[order]
-        top = size[-1]
+        size = np.abs(residual)
+        top = size.max()
         if not top:
             return 0.0
-        size = size / top
-        # With the m smallest inside, σ² (W − ε² Σ_outside s) = Σ_inside s r²; the right m is
-        # the one for which εσ falls between the neighbours.
-        total = weight.sum()
-        squares = np.cumsum(weight * size**2)
-        outside = np.append(np.cumsum(weight[:0:-1])[::-1], 0.0)
-        room = total - epsilon**2 * outside
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sigma = np.sqrt(np.where(room > 0, squares / room, np.inf))
-        following = np.append(size[1:], np.inf)
-        fits = np.flatnonzero(epsilon * sigma <= following)
-        return float(top * sigma[fits[0]])
+        size /= top
+        u = 0.0
+        if size.size > 20 * _PROBE:
+            step = size.size // _PROBE
+            guess = estimate(size[::step], None if weight is None else weight[::step])
+            u = _newton(guess**-2.0, size, weight, epsilon) if guess else 0.0
+        while True:
+            following = _newton(u, size, weight, epsilon)
+            if not u < following < np.inf:
+                return float(top / np.sqrt(following)) if following >= u else float(top / u**0.5)
+            u = following
 
     return estimate
+
+
+def _newton(u, size, weight, epsilon):
+    """Where the piece of Σ s min(u r², ε²) − Σ s at u is zero; 0 where it does not rise."""
+    end = epsilon / np.sqrt(u) if u else np.inf
+    inner = np.where(size <= end, size, 0.0)
+    if weight is None:
+        room = size.size - epsilon**2 * np.count_nonzero(size > end)
+        squares = inner @ inner
+    else:
+        room = weight.sum() - epsilon**2 * (weight @ (size > end))
+        squares = (weight * inner) @ inner
+    if room <= 0:
+        return 0.0
+    return float(room / squares) if squares else np.inf

@@ -82,7 +82,8 @@ def excess(objective, solution, beta):
     """Estimate of F − min F from the Newton decrement gᵀH⁻¹g / 2, 0 within rounding."""
     point, step = solution.point, solution.step
     if step is None:
-        step = _newton_step(objective, point, beta, 0.0, 0.1, _MAX_CG)
+        spare = np.empty_like(point.residual)
+        step = _newton_step(objective, point, beta, 0.0, 0.1, _MAX_CG, spare)
     beyond = max(0.0, 1.0 - solution.noise / point.norm) if point.norm else 0.0
     # F is never negative.
     return min(beyond**2 * step.decrement(point.gradient), point.value)
@@ -153,18 +154,18 @@ def _newton(objective, point, beta, tol, max_iter):
 
     Returns point, iterations, whether it stalled, and the last step.
     """
-    damping, used, step = 0.0, 0, None
+    damping, used, step, spare = 0.0, 0, None, np.empty_like(point.residual)
     while used < max_iter and point.norm > tol:
-        step = _newton_step(objective, point, beta, damping, tol, max_iter - used)
+        step = _newton_step(objective, point, beta, damping, tol, max_iter - used, spare)
         used += step.n_iter
-        trial = objective.at(point.theta + step.direction, beta)
+        trial = objective.at(point.theta + step.direction, beta, spare)
         slope = float(step.direction @ point.gradient)
         if trial.value > point.value + 1e-4 * slope and trial.norm > 0.5 * point.norm:
             length = _line_search(objective, point, step.direction, trial.residual, beta)
             trial = objective.at(point.theta + length * step.direction, beta, trial.residual)
         descent = point.value - trial.value > 4 * _EPS * point.value
         if descent or trial.norm < 0.9 * point.norm:
-            point, damping = trial, 0.01 * damping
+            spare, point, damping = point.residual, trial, 0.01 * damping
         elif damping < 1e-2:
             damping = max(1e-6, 100 * damping)
         else:
@@ -178,13 +179,14 @@ class _Step(NamedTuple):
     decrement: Callable
 
 
-def _newton_step(objective, point, beta, damping, tol, max_iter):
+def _newton_step(objective, point, beta, damping, tol, max_iter, scratch):
     """−H⁻¹g, by Cholesky where H is cheap or too ill-conditioned to go without it."""
     inside = np.count_nonzero(np.abs(point.residual) <= beta)
     k = point.theta.size
     step = None
     if k > _MAX_DIRECT or inside * k**2 > _SMALL + _DIRECT * objective.design.n_elements:
-        step = _cg_step(objective, point, beta, damping, tol, min(max_iter, _MAX_CG))
+        max_iter = min(max_iter, _MAX_CG)
+        step = _cg_step(objective, point, beta, damping, tol, max_iter, scratch)
     return step or _direct_step(objective, point, beta, damping)
 
 
@@ -209,12 +211,12 @@ def _direct_step(objective, point, beta, damping):
     return _Step(-cho_solve(factor, point.gradient, check_finite=False), 1, decrement)
 
 
-def _cg_step(objective, point, beta, damping, tol, max_iter):
+def _cg_step(objective, point, beta, damping, tol, max_iter, scratch):
     """Conjugate gradients, to the accuracy that the next Newton step can use.
 
     None where they are slow and the Hessian can be formed instead.
     """
-    product = objective.hessian_product(point.residual, beta)
+    product = objective.hessian_product(point.residual, beta, scratch)
     forcing = max(0.5 * tol / max(point.norm, tol), min(0.1, point.norm))
     x = np.zeros_like(point.gradient)
     r = -point.gradient

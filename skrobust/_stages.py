@@ -52,10 +52,11 @@ _NEARLY_ALL = 0.99
 class Problem(NamedTuple):
     """The design and weights that all targets share; `gram` is the weighted mean of ZᵀZ.
 
-    A `sample` is a smaller problem of the same kind, made of some `rows`.
+    A `sample` is a smaller problem of the same kind, made of some `rows`. Its design is
+    taken when a target starts, and not kept.
     """
 
-    design: Design
+    design: Design | None
     weight: np.ndarray | None
     fit_intercept: bool
     gram: np.ndarray | None = None
@@ -134,7 +135,7 @@ def pose(design, weight, fit_intercept):
         return _with_gram(whole)
     rows, share = _sample_rows(score, weight, _SAMPLE * p, rng)
     sample = _with_gram(Problem(design.take(rows), share, fit_intercept, rows=rows))
-    return whole._replace(sample=sample)
+    return whole._replace(sample=sample._replace(design=None))
 
 
 def _with_gram(problem):
@@ -348,8 +349,9 @@ def _start_from_sample(target, problem):
     None where the sample does not say enough: it has not full rank, or the scale settles so
     slowly that another fixed point may be near.
     """
-    objective, theta, scale, motion = _start(target, problem.sample)
     design = problem.design
+    sample = problem.sample._replace(design=design.take(problem.sample.rows))
+    objective, theta, scale, motion = _start(target, sample)
     if theta.size < np.count_nonzero(np.isfinite(design.scale)) + problem.fit_intercept:
         return None
     beta = target.beta

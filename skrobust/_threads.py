@@ -43,7 +43,8 @@ class Team:
         self._pool = None
 
     def __enter__(self):
-        if self.size > 1:
+        # An interpreter that is going down starts no more threads.
+        if self.size > 1 and threading.main_thread().is_alive():
             self._pool = ThreadPoolExecutor(self.size - 1, "skrobust")
         return self
 
@@ -72,6 +73,17 @@ def _blas():
     return ThreadpoolController().select(user_api="blas")
 
 
+def _take_control():
+    """Let this thread set the limit, whichever did before.
+
+    From version 3.7 on threadpoolctl ignores all threads but the first that set one.
+    """
+    for library in _blas().lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)
+
+
 _lock = threading.Lock()
 _fits = 0
 _limiter = None
@@ -89,6 +101,7 @@ def single_threaded_blas():
     try:
         with _lock:
             if _limiter is None:
+                _take_control()
                 _limiter = _blas().limit(limits=1)
             _fits += 1
             entered = True
@@ -98,16 +111,22 @@ def single_threaded_blas():
             with _lock:
                 _fits -= 1
                 if _fits == 0:
-                    _limiter.restore_original_limits()
-                    _limiter = None
+                    _restore()
+
+
+def _restore():
+    global _limiter
+    if _limiter is not None:
+        _take_control()
+        _limiter.restore_original_limits()
+        _limiter = None
+        _take_control()
 
 
 def _forget_fits_of_the_parent():
-    global _lock, _fits, _limiter
-    _lock = threading.Lock()
-    if _limiter is not None:
-        _limiter.restore_original_limits()
-    _fits, _limiter = 0, None
+    global _lock, _fits
+    _lock, _fits = threading.Lock(), 0
+    _restore()
 
 
 if hasattr(os, "register_at_fork"):

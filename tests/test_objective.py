@@ -157,7 +157,7 @@ def test_hessian_product_is_the_product_with_the_hessian(mode, beta):
     case = Case(*mode)
     residual = case.objective.at(case.theta, beta).residual
     H = case.objective.hessian(residual, beta)
-    product = case.objective.hessian_product(residual, beta)
+    product = case.objective.hessian_product(residual, beta, np.empty_like(residual))
     kept = residual.copy()
     for _ in range(3):
         d = case.rng.normal(size=case.theta.size)
@@ -219,7 +219,7 @@ def test_coordinates_through_a_sparse_transform_are_found_again():
     assert one.value == pytest.approx(other.value, rel=1e-14)
     assert_allclose(one.gradient, other.gradient, rtol=1e-12)
     product, H = (
-        objective.hessian_product(one.residual, BETA),
+        objective.hessian_product(one.residual, BETA, np.empty_like(one.residual)),
         dense.hessian(one.residual, BETA),
     )
     assert_allclose(product(theta), H @ theta, rtol=1e-11)

@@ -1224,6 +1224,82 @@ def test_counts_and_other_ties_are_fitted(mode, intercept, kind):
         assert np.abs(r).mean() <= least + est.beta_ / 2 + 1e-12
 
 
+@pytest.mark.parametrize("kind", ["one-hot", "counts"])
+@pytest.mark.parametrize("of_y", ["four fifths exact", "rounded", "counts"])
+@pytest.mark.parametrize("seed", range(20))
+def test_small_tied_problems_have_a_scale_that_agrees_with_the_fit(seed, of_y, kind):
+    rng = np.random.default_rng(seed)
+    n, p = int(rng.integers(3, 40)), int(rng.integers(1, 6))
+    X = np.eye(p)[rng.integers(0, p, n)] if kind == "one-hot" else rng.poisson(1.0, (n, p))
+    plane = X @ np.arange(1.0, p + 1)
+    y = {
+        "four fifths exact": plane + 10 * (rng.uniform(size=n) < 0.2) * rng.normal(size=n),
+        "rounded": np.round(plane + rng.normal(size=n)),
+        "counts": rng.poisson(0.7, n).astype(float),
+    }[of_y]
+    lad = QuantileRegressor(quantile=0.5, alpha=0.0).fit(X, y)
+    least = np.abs(residual(lad, X, y)).mean()
+    for mode in [{}, {"beta": 2.0, "scale": "mad"}, {"scale": "concomitant"}]:
+        est = SmoothL1Regressor(**mode).fit(X, y)
+        assert_sane(est)
+        assert_allclose(est.objective_, documented_objective(est, X, y), rtol=1e-9)
+        floor = 100 * EPS * np.abs(y).max() + 1e-13
+        if est.scale != "concomitant":
+            assert_allclose(
+                est.scale_, weighted_mad(residual(est, X, y)), rtol=1e-7, atol=floor
+            )
+        if est.scale_ < 1e-10:
+            assert np.abs(residual(est, X, y)).mean() <= least + est.beta_ + 1e-11
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("mode", [*OF_SCALE, {"beta": 1e-7}])
+def test_polynomial_through_nine_tenths_of_the_rows_is_recovered(mode, seed):
+    # Badly conditioned (1e6), so that rounding is all that is left of most residuals.
+    rng = np.random.default_rng(seed)
+    X = np.vander(rng.uniform(size=40), 8)[:, :-1]
+    off = rng.uniform(size=40) < 0.1
+    y = X.sum(axis=1) + 10 * off * rng.normal(size=40)
+    est = SmoothL1Regressor(**mode).fit(X, y)
+    assert_allclose(est.predict(X)[~off], X.sum(axis=1)[~off], rtol=0, atol=1e-6)
+    if mode in OF_SCALE:
+        assert_array_equal(est.outliers_, off)
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("mode", [{}, {"loss": "huber"}, {"scale": "concomitant"}])
+@pytest.mark.parametrize("alpha", [1e-2, 1.0])
+def test_few_rows_and_a_penalty_give_a_minimum_without_a_warning(alpha, mode, seed):
+    rng = np.random.default_rng(seed)
+    n = 2 + seed % 5
+    X, y = rng.normal(size=(n, n + 1 - seed % 3)), rng.normal(size=n)
+    est = SmoothL1Regressor(alpha=alpha, **mode).fit(X, y)
+    assert_sane(est)
+
+    def objective(w, b):
+        r = np.abs(y - X @ w - b)
+        c = np.minimum(r, est.beta_)
+        value = np.mean(c * (r - c / 2)) / est.beta_
+        a = alpha / (1 if est.loss == "smooth_l1" else est.beta_)
+        return value + a / 2 * w @ w
+
+    least = objective(est.coef_, est.intercept_)
+    for size in [1e-3, 1e-6]:
+        for step in size * rng.normal(size=(20, X.shape[1] + 1)):
+            assert objective(est.coef_ + step[1:], est.intercept_ + step[0]) >= least - 1e-13
+
+
+@pytest.mark.parametrize("mode", OF_SCALE)
+def test_small_group_among_exact_ones_is_fitted(mode):
+    # The scale is zero at least squares already, where the second group is far from its
+    # median and none of it inside the threshold.
+    X = np.eye(2)[[0] * 6 + [1] * 3]
+    y = np.array([4.0] * 6 + [1.0, 1.0, 6.45])
+    est = SmoothL1Regressor(**mode).fit(X, y)
+    assert_allclose(est.predict(X), [4.0] * 6 + [1.0] * 3, rtol=1e-12)
+    assert_array_equal(est.outliers_, y > 5)
+
+
 def test_most_zeros_in_y_hold_the_scale_at_the_floor():
     X = np.random.default_rng(7).normal(size=(100, 2))
     y = np.where(np.arange(100) < 90, 0.0, 5.0)

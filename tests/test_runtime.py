@@ -33,7 +33,7 @@ spec.loader.exec_module(cases)
 FORK = "fork" in multiprocessing.get_all_start_methods()
 
 
-def run(program, *flags, timeout=60, cwd=None, **environment):
+def run(program, *flags, timeout=120, cwd=None, **environment):
     """What a program prints in a fresh interpreter, where any warning is an error.
 
     An environment variable of value None is one that is not set.
@@ -178,7 +178,7 @@ def test_threads_at_once_find_the_bits_of_one_and_leave_blas_as_it_was(n, main_f
     # Also with kernels compiled once only: Numba compiles one at a time, so that each
     # thread would wait for all the others'.
     program = PREAMBLE + EIGHT_AT_ONCE.format(n=n, main_first=main_first)
-    output = run(program, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2", timeout=90)
+    output = run(program, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
     same_bits, blas_restored, compilations = output.split()
     assert same_bits == "True"
     assert blas_restored == "True"
@@ -291,7 +291,7 @@ print("same")
 @pytest.mark.skipif(not FORK, reason="no fork here")
 def test_a_child_forked_while_a_thread_fits_can_fit():
     # OpenBLAS waits for ever in a fork while another thread has work for its threads.
-    assert run(PREAMBLE + FORK_DURING, timeout=30) == "same"
+    assert run(PREAMBLE + FORK_DURING, timeout=60) == "same"
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -187,9 +187,7 @@ def test_with_a_large_epsilon_the_concomitant_scale_is_the_root_mean_square(epsi
 def test_the_concomitant_scale_of_a_million_constant_weights():
     residual = np.random.default_rng(0).standard_t(2, size=10**6)
     expected = concomitant(1.35)(residual)
-    assert concomitant(1.35)(residual, np.full(10**6, 0.1)) == pytest.approx(
-        expected, rel=1e-9
-    )
+    assert concomitant(1.35)(residual, np.full(10**6, 0.1)) == pytest.approx(expected, rel=1e-9)
 
 
 # What "auto" means -----------------------------------------------------------------------

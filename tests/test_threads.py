@@ -370,3 +370,22 @@ def test_fits_of_several_threads_leave_blas_and_no_thread(three_blas_threads):
         worker.join(30)
     assert blas_threads() == three_blas_threads
     assert our_threads() == []
+
+
+AFTER_MAIN = """
+import threading, time
+import numpy as np
+from skrobust import SmoothL1Regressor, _threads
+_threads.n_threads = lambda: 2
+X = np.random.default_rng(0).normal(size=(4000, 30))
+def later():
+    threading.main_thread().join()
+    est = SmoothL1Regressor(beta=1.0).fit(X, X.sum(axis=1))
+    print(est.coef_.round(6).min(), est.coef_.round(6).max())
+threading.Thread(target=later).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_thread_can_fit():
+    # Python lets no executor start a thread from then on.
+    assert run(AFTER_MAIN) == "1.0 1.0"
