@@ -210,14 +210,17 @@ class SparseDesign(Design):
     def __init__(self, X, team):
         # Few blocks: each carries a vector of p sums.
         super().__init__(X, team, -(-X.shape[0] // max(1, min(16, X.nnz // _BLOCK))))
+        # SciPy makes the types of the two index arrays alike, but accepts others.
+        index = np.result_type(X.indices, X.indptr)
+        self._index = X.indices.astype(index, copy=False), X.indptr.astype(index, copy=False)
 
     def _pass(self, w, b, y, weight, beta, residual, sums):
         X = self.X
         from . import _kernels
 
-        run = _kernels.sparse_pass(X.data.dtype, X.indices.dtype)
+        run = _kernels.sparse_pass(X.data.dtype, self._index[0].dtype)
         shifted = b - float(self.centre @ w)
-        fixed = (X.data, X.indices, X.indptr, w, shifted, y, weight, beta, residual, sums)
+        fixed = (X.data, *self._index, w, shifted, y, weight, beta, residual, sums)
         self.team.run(lambda first, step: run(*fixed, first, step, self.block))
 
     def _centred(self, raw):

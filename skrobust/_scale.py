@@ -89,7 +89,9 @@ def concomitant(epsilon):
         while True:
             following = _newton(u, size, weight, epsilon)
             if not u < following < np.inf:
-                return float(top / np.sqrt(following)) if following >= u else float(top / u**0.5)
+                return (
+                    float(top / np.sqrt(following)) if following >= u else float(top / u**0.5)
+                )
             u = following
 
     return estimate

@@ -31,6 +31,10 @@ _ROWS_INSIDE = 5
 _SMALL = 3_000_000
 _DIRECT = 4
 _MAX_CG = 30
+# Newton steps after which, unless it was tried, lowering the threshold is; from where this
+# share of the residuals is inside.
+_MAX_NEWTON = 50
+_ALMOST_ALL = 0.95
 _MAX_DIRECT = 5_000
 _EPS = np.finfo(float).eps
 
@@ -56,26 +60,47 @@ def solve(objective, start, beta, tol, max_iter):
     Stops at a whitened gradient norm (`Point.norm`) of tol, at what rounding allows, or
     after max_iter iterations. Never warns.
     """
-    point, used, asked, step = objective.at(start, beta), 0, tol, None
+    point, used, enough = objective.at(start, beta), 0, tol
     if point.norm > tol and _rounding_bound(objective, point) > 1e-3:
-        tol = max(tol, _rounding(objective, point, beta))
-    if point.norm > tol and max_iter > 0:
-        thresholds = _thresholds(point.residual, beta, start.size)
+        enough = max(tol, _rounding(objective, point, beta, 4))
+    thresholds = _thresholds(point.residual, beta, start.size)
+    if point.norm > enough and max_iter > 0:
         if thresholds:
             point, used = _lower(objective, point, thresholds, beta, max_iter)
         elif point.norm > _HANDOVER:
-            point, used = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter)
-    point, n, stalled, step = _newton(objective, point, beta, tol, max_iter - used)
+            point, used = _lbfgs(objective, point, beta, max(_HANDOVER, enough), max_iter)
+    limit = max_iter - used if thresholds else min(max_iter - used, _MAX_NEWTON)
+    point, n, stalled, step = _newton(objective, point, beta, enough, limit)
     used += n
-    noise = 0.0 if point.norm <= asked else _rounding(objective, point, beta)
-    converged = point.norm <= asked + noise
-    if converged:
-        message = "gradient within tol" if point.norm <= asked else "gradient within rounding"
-    elif stalled:
-        message = "no further descent"
-    else:
-        message = f"max_iter={max_iter} reached"
-    return Solution(point, used, noise, converged, message, step)
+    if not thresholds and point.norm > enough and (stalled or n >= _MAX_NEWTON):
+        # Rows that are exact already, say, hold the others at their places.
+        if _unfinished(objective, point, beta, tol) and used < max_iter:
+            thresholds = _thresholds(point.residual, beta, start.size, _ALMOST_ALL)
+            point, n = _lower(objective, point, thresholds, beta, max_iter - used)
+            used += n
+            point, n, stalled, step = _newton(objective, point, beta, enough, max_iter - used)
+            used += n
+    noise = 0.0 if point.norm <= tol else _rounding(objective, point, beta, 32)
+    solution = Solution(point, used, noise, True, "gradient within tol", step)
+    if point.norm <= tol:
+        return solution
+    if point.norm <= tol + noise:
+        return solution._replace(message="gradient within rounding")
+    if stalled and not _unfinished(objective, point, beta, tol):
+        return solution._replace(message="objective within rounding", noise=point.norm)
+    message = "no further descent" if stalled else f"max_iter={max_iter} reached"
+    # A damped Hessian would say that the minimum is near.
+    return solution._replace(converged=False, message=message, step=None)
+
+
+def _unfinished(objective, point, beta, tol):
+    """Whether more than rounding is to be gained, by the gradient or by the objective."""
+    if point.norm <= tol + _rounding(objective, point, beta, 32):
+        return False
+    step = _newton_step(
+        objective, point, beta, 0.0, 0.1, _MAX_CG, np.empty_like(point.residual)
+    )
+    return step.decrement(point.gradient) > 4 * _EPS * point.value
 
 
 def excess(objective, solution, beta):
@@ -89,11 +114,14 @@ def excess(objective, solution, beta):
     return min(beyond**2 * step.decrement(point.gradient), point.value)
 
 
-def _thresholds(residual, beta, k):
-    """Thresholds above beta to pass through, where too few rows are inside."""
+def _thresholds(residual, beta, k, share=None):
+    """Thresholds above beta to pass through, where too few rows are inside.
+
+    From where a few rows a variable are inside, or a share of all.
+    """
     size = np.abs(residual)
-    enough = min(_ROWS_INSIDE * k, size.size // 2)
-    if enough < 1 or np.count_nonzero(size <= beta) >= enough:
+    enough = min(_ROWS_INSIDE * k, size.size // 2) if share is None else int(share * size.size)
+    if not np.isfinite(beta) or enough < 1 or np.count_nonzero(size <= beta) > enough:
         return []
     thresholds = [float(np.partition(size, enough)[enough])]
     while thresholds[-1] * _LOWER > beta:
@@ -274,11 +302,11 @@ def _rounding_bound(objective, point):
     return 4 * _EPS * float(size) / point.clipped if point.clipped else np.inf
 
 
-def _rounding(objective, point, beta):
+def _rounding(objective, point, beta, factor):
     """The part of `Point.norm` that may be rounding: of residuals near the kink or inside,
     and of the whitened features.
     """
-    error = 4 * _EPS * (np.abs(objective.y) + objective.fitted_size(point.theta))
+    error = factor * _EPS * (np.abs(objective.y) + objective.fitted_size(point.theta))
     near = np.minimum(error, beta) * (np.abs(point.residual) <= beta + error)
     s = 1.0 if objective.weight is None else objective.weight
     noise = float((s * near).sum()) / objective.total

@@ -331,7 +331,8 @@ def _start(target, problem):
     if target.rule is not None and target.alpha[1]:
         # The ridge term grows with β, so that β = ∞ means w = 0.
         mean = np.average(target.y, weights=problem.weight) if problem.fit_intercept else 0.0
-        scale = target.rule.estimate(target.y - mean, problem.weight) or _EPS
+        left = target.y - mean
+        scale = target.rule.estimate(left, problem.weight) or float(np.abs(left).mean()) or _EPS
         beta = target.rule.factor * scale
     a = target.alpha[0] + (float(target.alpha[1] * beta) if target.alpha[1] else 0.0)
     objective = target.objective(problem, whiten(problem, a))
@@ -388,8 +389,10 @@ def _settle(target, objective, theta, scale, tol, max_iter, motion):
     used, before, lower, upper = 0, None, 0.0, np.inf
     accuracy = max(0.1 * tol, 1e-14)
     # Few rows need no care: Newton's last step is exact, and its price overhead.
-    s, inner = scale, accuracy if objective.design.n_elements < _FEW else max(accuracy, 1e-3)
+    inner = accuracy if objective.design.n_elements < _FEW else max(accuracy, 1e-3)
+    proposed = scale
     for _ in range(_MAX_ROUNDS):
+        s = proposed
         solution = solve(objective, theta, target.rule.factor * s, inner, max_iter - used)
         used += solution.n_iter
         theta = solution.point.theta
@@ -410,8 +413,12 @@ def _settle(target, objective, theta, scale, tol, max_iter, motion):
             inner = max(accuracy, min(inner, _AHEAD * abs(gap)))
         else:
             inner = accuracy if settled else max(accuracy, _AHEAD * min(inner, abs(gap)))
-        proposed = s + (found - s) / (1.0 - min(motion.contraction, _MAX_CONTRACTION))
-        if not motion.straight:
+        if motion.straight and motion.contraction >= 1.0:
+            proposed = 0.0 if gap < 0 else 2.0 * s
+        elif motion.straight:
+            proposed = s + (found - s) / (1.0 - motion.contraction)
+        else:
+            proposed = s + (found - s) / (1.0 - min(motion.contraction, _MAX_CONTRACTION))
             far = 1.0 + max(_STRIDE * abs(gap), _SHORT)
             proposed = min(max(proposed, s / far), s * far)
         if not lower < proposed < upper:
@@ -422,7 +429,6 @@ def _settle(target, objective, theta, scale, tol, max_iter, motion):
             proposed = max(proposed, target.floor(objective, theta)[1])
         if motion.direction is not None:
             theta = theta + (proposed - s) * motion.direction
-        s = proposed
     if solution.converged and not settled:
         solution = solution._replace(converged=False, message="the scale did not settle")
     return solution._replace(n_iter=used), s, motion

@@ -1300,6 +1300,22 @@ def test_small_group_among_exact_ones_is_fitted(mode):
     assert_array_equal(est.outliers_, y > 5)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("mode", [{}, {"beta": 2.0, "scale": "mad"}, {"scale": "concomitant"}])
+def test_small_penalty_changes_little_where_most_of_y_is_zero(mode, intercept, loss):
+    # The scale of y itself is zero, that of the residuals is not.
+    X = np.random.default_rng(7).normal(size=(40, 2))
+    y = np.where(np.arange(40) < 34, 0.0, 5.0)
+    X[:, 0] += y
+    params = {"loss": loss, "fit_intercept": intercept, **mode}
+    free = SmoothL1Regressor(**params).fit(X, y)
+    est = SmoothL1Regressor(alpha=1e-9, **params).fit(X, y)
+    assert free.scale_ > 0.05
+    assert_allclose(est.coef_, free.coef_, rtol=1e-6)
+    assert_allclose(est.scale_, free.scale_, rtol=1e-6)
+
+
 def test_most_zeros_in_y_hold_the_scale_at_the_floor():
     X = np.random.default_rng(7).normal(size=(100, 2))
     y = np.where(np.arange(100) < 90, 0.0, 5.0)
