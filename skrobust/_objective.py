@@ -87,9 +87,8 @@ class LinearObjective:
         gradient = self.transform.T @ gradient
         return Point(theta, float(value), gradient, residual, float(np.sqrt(sums[-1])))
 
-    def hessian(self, residual, beta):
-        """∇²F from the rows inside the threshold, a k × k matrix."""
-        inside = np.abs(residual) <= beta
+    def hessian(self, inside, beta):
+        """∇²F from the rows inside the threshold (a mask), a k × k matrix."""
         weight = inside.astype(float) if self.weight is None else inside * self.weight
         H = self.design.gram(weight, self.transform)
         H /= self.total
@@ -98,9 +97,8 @@ class LinearObjective:
             H += self.transform.T @ ((a * self._ridge)[:, None] * self.transform)
         return H
 
-    def hessian_product(self, residual, beta, scratch):
+    def hessian_product(self, inside, beta, scratch):
         """The map d ↦ ∇²F d, one pass over X each time; writes over scratch (n,)."""
-        inside = np.abs(residual) <= beta
         weight = inside.astype(float) if self.weight is None else inside * self.weight
         zero = np.zeros(self.design.n)
         a = self.ridge(beta)

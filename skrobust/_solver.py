@@ -42,16 +42,16 @@ _EPS = np.finfo(float).eps
 class Solution(NamedTuple):
     """Where a minimisation ended.
 
-    `noise` is the gradient norm that rounding alone can make, `step` the last Newton step if
+    `negligible` says that the gradient is within rounding, `step` is the last Newton step if
     there was one, `message` says in words how it ended.
     """
 
     point: Point
     n_iter: int
-    noise: float
     converged: bool
     message: str
     step: "_Step | None"
+    negligible: bool = False
 
 
 def solve(objective, start, beta, tol, max_iter):
@@ -60,58 +60,61 @@ def solve(objective, start, beta, tol, max_iter):
     Stops at a whitened gradient norm (`Point.norm`) of tol, at what rounding allows, or
     after max_iter iterations. Never warns.
     """
-    point, used, enough = objective.at(start, beta), 0, tol
-    if point.norm > tol and _rounding_bound(objective, point) > 1e-3:
-        enough = max(tol, _rounding(objective, point, beta, 4))
-    thresholds = _thresholds(point.residual, beta, start.size)
-    if point.norm > enough and max_iter > 0:
-        if thresholds:
-            point, used = _lower(objective, point, thresholds, beta, max_iter)
-        elif point.norm > _HANDOVER:
-            point, used = _lbfgs(objective, point, beta, max(_HANDOVER, enough), max_iter)
-    limit = max_iter - used if thresholds else min(max_iter - used, _MAX_NEWTON)
-    point, n, stalled, step = _newton(objective, point, beta, enough, limit)
-    used += n
-    if not thresholds and point.norm > enough and (stalled or n >= _MAX_NEWTON):
-        # Rows that are exact already, say, hold the others at their places.
-        if _unfinished(objective, point, beta, tol) and used < max_iter:
-            thresholds = _thresholds(point.residual, beta, start.size, _ALMOST_ALL)
-            point, n = _lower(objective, point, thresholds, beta, max_iter - used)
-            used += n
-            point, n, stalled, step = _newton(objective, point, beta, enough, max_iter - used)
-            used += n
-    noise = 0.0 if point.norm <= tol else _rounding(objective, point, beta, 32)
-    solution = Solution(point, used, noise, True, "gradient within tol", step)
+    point, used, stalled, step = objective.at(start, beta), 0, False, None
+    exact = point.norm > tol and _may_be_exact(objective, point)
+    if not (exact and _within_rounding(objective, point, beta, 4)):
+        point, used, stalled, step = _minimise(objective, point, beta, tol, max_iter)
     if point.norm <= tol:
-        return solution
-    if point.norm <= tol + noise:
-        return solution._replace(message="gradient within rounding")
-    if stalled and not _unfinished(objective, point, beta, tol):
-        return solution._replace(message="objective within rounding", noise=point.norm)
+        return Solution(point, used, True, "gradient within tol", step)
+    if _within_rounding(objective, point, beta, 32):
+        return Solution(point, used, True, "gradient within rounding", step, True)
+    if stalled and _gain(objective, point, beta) <= 4 * _EPS * point.value:
+        return Solution(point, used, True, "objective within rounding", step, True)
     message = "no further descent" if stalled else f"max_iter={max_iter} reached"
-    # A damped Hessian would say that the minimum is near.
-    return solution._replace(converged=False, message=message, step=None)
+    # The last step may have been damped, which makes the minimum seem near: no step.
+    return Solution(point, used, False, message, None)
 
 
-def _unfinished(objective, point, beta, tol):
-    """Whether more than rounding is to be gained, by the gradient or by the objective."""
-    if point.norm <= tol + _rounding(objective, point, beta, 32):
-        return False
-    step = _newton_step(
-        objective, point, beta, 0.0, 0.1, _MAX_CG, np.empty_like(point.residual)
-    )
-    return step.decrement(point.gradient) > 4 * _EPS * point.value
+def _minimise(objective, point, beta, tol, max_iter):
+    """The way of the module's docstring; returns point, iterations, stalled, last step."""
+    used = 0
+    if max_iter <= 0 or point.norm <= tol:
+        return point, used, False, None
+    thresholds = _thresholds(point.residual, beta, point.theta.size)
+    if thresholds:
+        point, used = _lower(objective, point, thresholds, beta, max_iter)
+    elif point.norm > _HANDOVER:
+        point, used = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter)
+    limit = max_iter - used if thresholds else min(max_iter - used, _MAX_NEWTON)
+    point, n, stalled, step = _newton(objective, point, beta, tol, limit)
+    used += n
+    if thresholds or point.norm <= tol or used >= max_iter or (n < limit and not stalled):
+        return point, used, stalled, step
+    if _gain(objective, point, beta) <= 4 * _EPS * point.value:
+        return point, used, stalled, step
+    # Rows that are exact already may hold the others at their places: once more from afar.
+    thresholds = _thresholds(point.residual, beta, point.theta.size, _ALMOST_ALL)
+    point, n = _lower(objective, point, thresholds, beta, max_iter - used)
+    used += n
+    point, n, stalled, step = _newton(objective, point, beta, tol, max_iter - used)
+    return point, used + n, stalled, step
+
+
+def _gain(objective, point, beta):
+    """What a Newton step promises, gᵀH⁻¹g / 2."""
+    spare = np.empty_like(point.residual)
+    step = _newton_step(objective, point, beta, 0.0, 0.1, _MAX_CG, spare)
+    return step.decrement(point.gradient)
 
 
 def excess(objective, solution, beta):
     """Estimate of F − min F from the Newton decrement gᵀH⁻¹g / 2, 0 within rounding."""
     point, step = solution.point, solution.step
-    if step is None:
-        spare = np.empty_like(point.residual)
-        step = _newton_step(objective, point, beta, 0.0, 0.1, _MAX_CG, spare)
-    beyond = max(0.0, 1.0 - solution.noise / point.norm) if point.norm else 0.0
+    if solution.negligible or not point.gradient.any():
+        return 0.0
+    found = _gain(objective, point, beta) if step is None else step.decrement(point.gradient)
     # F is never negative.
-    return min(beyond**2 * step.decrement(point.gradient), point.value)
+    return min(found, point.value)
 
 
 def _thresholds(residual, beta, k, share=None):
@@ -209,17 +212,18 @@ class _Step(NamedTuple):
 
 def _newton_step(objective, point, beta, damping, tol, max_iter, scratch):
     """−H⁻¹g, by Cholesky where H is cheap or too ill-conditioned to go without it."""
-    inside = np.count_nonzero(np.abs(point.residual) <= beta)
+    inside = np.abs(point.residual) <= beta
     k = point.theta.size
+    size = np.count_nonzero(inside) * k**2
     step = None
-    if k > _MAX_DIRECT or inside * k**2 > _SMALL + _DIRECT * objective.design.n_elements:
+    if k > _MAX_DIRECT or size > _SMALL + _DIRECT * objective.design.n_elements:
         max_iter = min(max_iter, _MAX_CG)
-        step = _cg_step(objective, point, beta, damping, tol, max_iter, scratch)
-    return step or _direct_step(objective, point, beta, damping)
+        step = _cg_step(objective, point, inside, beta, damping, tol, max_iter, scratch)
+    return step or _direct_step(objective, point, inside, beta, damping)
 
 
-def _direct_step(objective, point, beta, damping):
-    H = objective.hessian(point.residual, beta)
+def _direct_step(objective, point, inside, beta, damping):
+    H = objective.hessian(inside, beta)
     k = H.shape[0]
     # Where no row is inside, the size of one row's contribution stands in for curvature.
     size = max(float(np.trace(H)) / max(k, 1), 1.0 / objective.total)
@@ -239,12 +243,12 @@ def _direct_step(objective, point, beta, damping):
     return _Step(-cho_solve(factor, point.gradient, check_finite=False), 1, decrement)
 
 
-def _cg_step(objective, point, beta, damping, tol, max_iter, scratch):
+def _cg_step(objective, point, inside, beta, damping, tol, max_iter, scratch):
     """Conjugate gradients, to the accuracy that the next Newton step can use.
 
     None where they are slow and the Hessian can be formed instead.
     """
-    product = objective.hessian_product(point.residual, beta, scratch)
+    product = objective.hessian_product(inside, beta, scratch)
     forcing = max(0.5 * tol / max(point.norm, tol), min(0.1, point.norm))
     x = np.zeros_like(point.gradient)
     r = -point.gradient
@@ -296,19 +300,25 @@ def _line_search(objective, point, direction, residual, beta):
     return brentq(slope, 0.0, end, rtol=1e-9) if slope(end) > 0 else end
 
 
-def _rounding_bound(objective, point):
-    """Above `_rounding` on usual data, without a pass over X; relevant for exact fits."""
+def _may_be_exact(objective, point):
+    """Whether residuals are so small that rounding may matter; no pass over X."""
     size = np.abs(objective.y).max() + 30 * np.abs(objective.coef(point.theta)).sum()
-    return 4 * _EPS * float(size) / point.clipped if point.clipped else np.inf
+    return 4e3 * _EPS * float(size) >= point.clipped
 
 
-def _rounding(objective, point, beta, factor):
-    """The part of `Point.norm` that may be rounding: of residuals near the kink or inside,
-    and of the whitened features.
+def _within_rounding(objective, point, beta, factor):
+    """Whether the gradient is what rounding alone can make.
+
+    Rows inside the threshold, or as near to it as their rounding, may have any residual within
+    rounding of theirs. The gradient is of that kind if the Newton step on these rows moves no
+    row by more. The whitened features have a rounding of their own.
     """
+    if point.norm <= 4 * _EPS * objective.condition:
+        return True
     error = factor * _EPS * (np.abs(objective.y) + objective.fitted_size(point.theta))
-    near = np.minimum(error, beta) * (np.abs(point.residual) <= beta + error)
-    s = 1.0 if objective.weight is None else objective.weight
-    noise = float((s * near).sum()) / objective.total
-    relative = noise / point.clipped if point.clipped else 0.0
-    return relative + 4 * _EPS * objective.condition
+    near = np.abs(point.residual) <= beta + error
+    if point.theta.size > _MAX_DIRECT or not near.any():
+        return False
+    step = _direct_step(objective, point, near, beta, 0.0)
+    moved = objective.design.sweep(objective.coef(step.direction), np.zeros_like(error))[0]
+    return bool((np.abs(moved) <= error).all())

@@ -365,7 +365,7 @@ def _start_from_sample(target, problem):
         point = solution.point
         beta = target.rule.factor * scale
     window = max(beta, _widest(point.residual, 10 * theta.size))
-    M = inverse_cholesky(objective.hessian(point.residual, window))
+    M = inverse_cholesky(objective.hessian(np.abs(point.residual) <= window, window))
     transform = objective.transform if M is None else objective.transform @ M
     whole = target.objective(problem, Whitening(transform, objective.condition))
     if motion.direction is not None:

@@ -142,7 +142,7 @@ def test_gradient_is_continuous_at_the_kinks(kind):
 def test_hessian_is_the_derivative_of_the_gradient(mode):
     case = Case(*mode)
     point = case.objective.at(case.theta, BETA)
-    H = case.objective.hessian(point.residual, BETA)
+    H = case.objective.hessian(np.abs(point.residual) <= BETA, BETA)
     assert_allclose(H, H.T, rtol=1e-13, atol=1e-13)
     direction = case.rng.normal(size=case.theta.size)
     moved = case.objective.at(case.theta + direction, BETA).residual - point.residual
@@ -156,8 +156,10 @@ def test_hessian_is_the_derivative_of_the_gradient(mode):
 def test_hessian_product_is_the_product_with_the_hessian(mode, beta):
     case = Case(*mode)
     residual = case.objective.at(case.theta, beta).residual
-    H = case.objective.hessian(residual, beta)
-    product = case.objective.hessian_product(residual, beta, np.empty_like(residual))
+    H = case.objective.hessian(np.abs(residual) <= beta, beta)
+    product = case.objective.hessian_product(
+        np.abs(residual) <= beta, beta, np.empty_like(residual)
+    )
     kept = residual.copy()
     for _ in range(3):
         d = case.rng.normal(size=case.theta.size)
@@ -170,7 +172,7 @@ def test_the_whitened_hessian_of_least_squares_is_the_identity(mode):
     case = Case(*mode)
     a = case.alpha[0] + case.alpha[1] * BETA
     case.objective.alpha = (a, 0.0)
-    H = case.objective.hessian(np.zeros(N), np.inf)
+    H = case.objective.hessian(np.ones(N, dtype=bool), np.inf)
     assert_allclose(H, np.eye(case.theta.size), atol=1e-12)
 
 
@@ -219,11 +221,15 @@ def test_coordinates_through_a_sparse_transform_are_found_again():
     assert one.value == pytest.approx(other.value, rel=1e-14)
     assert_allclose(one.gradient, other.gradient, rtol=1e-12)
     product, H = (
-        objective.hessian_product(one.residual, BETA, np.empty_like(one.residual)),
-        dense.hessian(one.residual, BETA),
+        objective.hessian_product(
+            np.abs(one.residual) <= BETA, BETA, np.empty_like(one.residual)
+        ),
+        dense.hessian(np.abs(one.residual) <= BETA, BETA),
     )
     assert_allclose(product(theta), H @ theta, rtol=1e-11)
-    assert_allclose(objective.hessian(one.residual, BETA), H, rtol=1e-11, atol=1e-12)
+    assert_allclose(
+        objective.hessian(np.abs(one.residual) <= BETA, BETA), H, rtol=1e-11, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
