@@ -14,7 +14,7 @@ from scipy import sparse
 # Elements of X in a block: small enough for the L2 cache, whatever the layout.
 _BLOCK = 65_536
 # Bytes of standardised rows that a Gram matrix may hold at a time, in each lane.
-_GRAM_BYTES = 2**22
+_GRAM_BYTES = 2**20
 # Gram matrices are added up in this many lanes, whatever the number of threads.
 _LANES = 4
 # Below this many elements NumPy's temporaries cost less than compiling a kernel.
@@ -140,25 +140,28 @@ class DenseDesign(Design):
         return out
 
     def gram(self, weight=None, transform=None):
-        kept = np.arange(0) if weight is None else np.flatnonzero(weight)
-        n = self.n if weight is None else kept.size
-        size = max(256, _GRAM_BYTES // (8 * (self.p + 1)))
+        every = weight is None or weight.all()
+        kept = np.arange(0) if every else np.flatnonzero(weight)
+        n = self.n if every else kept.size
+        size = max(256, self.p, _GRAM_BYTES // (8 * (self.p + 1)))
         lanes: list = [None] * min(_LANES, -(-n // size))
 
         def block(start):
             part = slice(start, min(start + size, n))
-            Z = self.rows(part if weight is None else kept[part])
+            Z = self.rows(part if every else kept[part])
             if transform is not None:
                 Z = Z @ transform
             if weight is not None:
-                Z *= np.sqrt(weight[kept[part]])[:, None]
+                Z *= np.sqrt(weight[part if every else kept[part]])[:, None]
             return Z.T @ Z
 
         def task(first, step):
             for lane in range(first, len(lanes), step):
                 for start in range(lane * size, n, len(lanes) * size):
-                    G = block(start)
-                    lanes[lane] = G if lanes[lane] is None else lanes[lane] + G
+                    if lanes[lane] is None:
+                        lanes[lane] = block(start)
+                    else:
+                        lanes[lane] += block(start)
 
         self.team.run(task)
         k = self.p + 1 if transform is None else transform.shape[1]

@@ -119,11 +119,15 @@ class LinearObjective:
 
     def slope(self, point, step, change, beta):
         """The function t ↦ d/dt F(θ + t·step), where residuals move by t·change: no pass."""
-        s = 1.0 if self.weight is None else self.weight
-        moving = s * change / self.total
+        moving = change if self.weight is None else self.weight * change
         coef, direction = self.transform @ point.theta, self.transform @ step
         metric = self.ridge(beta) * self._ridge * direction
         start, rate = float(metric @ coef), float(metric @ direction)
-        return lambda t: float(
-            np.clip(point.residual + t * change, -beta, beta) @ moving + start + t * rate
-        )
+
+        def slope(t):
+            residual = t * change
+            residual += point.residual
+            np.clip(residual, -beta, beta, out=residual)
+            return float(residual @ moving) / self.total + start + t * rate
+
+        return slope

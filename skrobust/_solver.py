@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh_tridiagonal
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 
 from ._objective import Point
 
@@ -37,6 +37,8 @@ _MAX_NEWTON = 50
 _ALMOST_ALL = 0.95
 _MAX_DIRECT = 5_000
 _EPS = np.finfo(float).eps
+# A gain relative to F that rounding hides, where no step descends any more.
+_NEGLIGIBLE = 100 * _EPS
 
 
 class Solution(NamedTuple):
@@ -68,7 +70,7 @@ def solve(objective, start, beta, tol, max_iter):
         return Solution(point, used, True, "gradient within tol", step)
     if _within_rounding(objective, point, beta, 32):
         return Solution(point, used, True, "gradient within rounding", step, True)
-    if stalled and _gain(objective, point, beta) <= 4 * _EPS * point.value:
+    if stalled and _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
         return Solution(point, used, True, "objective within rounding", step, True)
     message = "no further descent" if stalled else f"max_iter={max_iter} reached"
     # The last step may have been damped, which makes the minimum seem near: no step.
@@ -90,7 +92,7 @@ def _minimise(objective, point, beta, tol, max_iter):
     used += n
     if thresholds or point.norm <= tol or used >= max_iter or (n < limit and not stalled):
         return point, used, stalled, step
-    if _gain(objective, point, beta) <= 4 * _EPS * point.value:
+    if _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
         return point, used, stalled, step
     # Rows that are exact already may hold the others at their places: once more from afar.
     thresholds = _thresholds(point.residual, beta, point.theta.size, _ALMOST_ALL)
@@ -290,14 +292,31 @@ def _smallest_ritz_value(alphas, betas):
 
 
 def _line_search(objective, point, direction, residual, beta):
-    """The minimum of F along a direction, given the residuals at its end: no pass over X."""
-    slope = objective.slope(point, direction, residual - point.residual, beta)
-    if slope(0.0) >= 0:
-        return 0.0
-    end = 1.0
-    while slope(end) < 0 and end < 1e12:
-        end *= 4
-    return brentq(slope, 0.0, end, rtol=1e-9) if slope(end) > 0 else end
+    """The minimum of F along a direction from the residuals at its end: no pass over X.
+
+    Writes over these residuals.
+    """
+    change = np.subtract(residual, point.residual, out=residual)
+    slope = objective.slope(point, direction, change, beta)
+    low, high = 0.0, 1.0
+    at_low, at_high = slope(low), slope(high)
+    while at_high < 0 and high < 1e12:
+        low, at_low, high = high, at_high, 4 * high
+        at_high = slope(high)
+    if at_low >= 0 or at_high <= 0:
+        return low if at_low >= 0 else high
+    # Regula falsi; SciPy's root finders keep the residuals alive in a reference cycle.
+    while high - low > 1e-9 * high:
+        t = low - at_low * (high - low) / (at_high - at_low)
+        t = min(max(t, low + 0.01 * (high - low)), high - 0.01 * (high - low))
+        at_t = slope(t)
+        if at_t == 0:
+            return t
+        if at_t < 0:
+            low, at_low, at_high = t, at_t, 0.5 * at_high
+        else:
+            high, at_high, at_low = t, at_t, 0.5 * at_low
+    return high
 
 
 def _may_be_exact(objective, point):

@@ -128,12 +128,14 @@ def pose(design, weight, fit_intercept):
         mean[extreme], std[extreme] = design.extreme_moments(weight, extreme)
     if not fit_intercept:
         mean, std = np.zeros(p), np.hypot(mean, std)
-    constant = std <= 8 * _EPS * np.abs(mean)
+    # The reciprocals of what is smaller overflow.
+    constant = (std <= 8 * _EPS * np.abs(mean)) | (std < 1e-300)
     design.standardise(mean, np.where(constant, np.inf, std))
     whole = Problem(design, weight, fit_intercept)
     if not tall:
         return _with_gram(whole)
     rows, share = _sample_rows(score, weight, _SAMPLE * p, rng)
+    del score
     sample = _with_gram(Problem(design.take(rows), share, fit_intercept, rows=rows))
     return whole._replace(sample=sample._replace(design=None))
 
