@@ -129,7 +129,7 @@ def pose(design, weight, fit_intercept):
     if not fit_intercept:
         mean, std = np.zeros(p), np.hypot(mean, std)
     # The reciprocals of what is smaller overflow.
-    constant = (std <= 8 * _EPS * np.abs(mean)) | (std < 1e-300)
+    constant = (std <= 8 * _EPS * np.abs(mean)) | (std < np.finfo(float).tiny)
     design.standardise(mean, np.where(constant, np.inf, std))
     whole = Problem(design, weight, fit_intercept)
     if not tall:

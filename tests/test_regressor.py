@@ -20,7 +20,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, QuantileRegressor, Ridge
-from sklearn.metrics import make_scorer
+from sklearn.metrics import get_scorer, make_scorer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -229,7 +229,7 @@ def independent_minimum(X, y, beta, alpha=0.0, weight=None, intercept=True):
     found = least_squares(
         lambda w: stacked @ w - target,
         start,
-        jac=lambda w: stacked,
+        jac=lambda w: stacked.copy(),  # SciPy 1.15 writes over it
         loss=rho,
         f_scale=beta,
         x_scale="jac",
@@ -660,9 +660,10 @@ def test_sample_weight_reaches_the_fit_through_metadata_routing():
         direct = SmoothL1Regressor().fit(X, Y, WEIGHT)
         routed = pipeline.fit(X, Y, sample_weight=WEIGHT)
         assert_allclose(routed.predict(X), direct.predict(X), rtol=1e-7)
-        est.set_score_request(sample_weight=True)
+        scoring = get_scorer("neg_mean_absolute_error").set_score_request(sample_weight=True)
         grid = {"smoothl1regressor__beta": [0.1, 1.0]}
-        search = GridSearchCV(pipeline, grid, cv=3).fit(X, Y, sample_weight=WEIGHT)
+        search = GridSearchCV(pipeline, grid, cv=3, scoring=scoring)
+        search.fit(X, Y, sample_weight=WEIGHT)
         best = clone(direct).set_params(beta=search.best_estimator_[-1].beta)
         assert_allclose(search.predict(X), best.fit(X, Y, WEIGHT).predict(X), rtol=1e-7)
     plain = make_pipeline(StandardScaler(), SmoothL1Regressor())
