@@ -14,8 +14,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._compat import CallbackSupportMixin, with_callbacks
 from ._design import as_design
+from ._problem import pose
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, ScaleRule, concomitant, mad
-from ._stages import Task, pose, stages
+from ._stages import Task, stages
 from ._threads import Team, single_threaded_blas
 from .schedules import N_STAGES, check_schedule
 

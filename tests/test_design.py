@@ -7,7 +7,7 @@ from scipy import sparse
 
 from skrobust import _design, losses
 from skrobust._design import SparseDesign, as_design
-from skrobust._stages import pose
+from skrobust._problem import pose
 from skrobust._threads import Team
 
 KINDS = ["C", "F", "strided", "float32", "csr", "csr64", "csr float32"]

@@ -10,7 +10,7 @@ from scipy import sparse
 from skrobust import losses
 from skrobust._design import as_design
 from skrobust._objective import LinearObjective
-from skrobust._stages import pose, whiten
+from skrobust._problem import pose, whiten
 from skrobust._threads import Team
 from skrobust._whitening import Whitening
 

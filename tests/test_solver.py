@@ -8,8 +8,8 @@ from scipy.optimize import least_squares, linprog
 from skrobust import _solver
 from skrobust._design import as_design
 from skrobust._objective import LinearObjective
+from skrobust._problem import pose, whiten
 from skrobust._solver import excess, solve
-from skrobust._stages import pose, whiten
 from skrobust._threads import Team
 
 BETAS = [1e-3, 0.1, 1.0, 20.0]

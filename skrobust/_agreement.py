@@ -1,0 +1,147 @@
+"""Fit and scale made to agree: s = φ(s), φ(s) = scale of the residuals of the fit at factor·s.
+
+`settle` alternates between the two with secant steps and finds the fixed point below the
+least-squares scale, whatever the data. `accelerate` moves both at every pass over X; it
+needs a start as near as a fit of a sample gives, and gives up otherwise.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._solver import Solution, solve
+
+# Rounds in which threshold and scale must come to agree; the slowest contraction that is
+# extrapolated; and how far: a longer stride could pass the fixed point that the plain
+# iteration from above comes to first.
+_MAX_ROUNDS = 60
+_MAX_CONTRACTION = 0.98
+_STRIDE = 4.0
+_SHORT = 0.1
+# A fit is this much nearer to its minimiser than its scale is to agreement.
+_AHEAD = 0.03
+# Below this many elements a fit need not be cheaper than exact: Newton's last step is both.
+_FEW = 100_000
+# Steps that Anderson's acceleration remembers, and in which it must halve the error.
+_MEMORY = 8
+_PATIENCE = 2
+
+
+class Motion(NamedTuple):
+    """How φ and the minimiser move with the scale: dφ/ds, whether it was the same the last
+    two times, and dθ/ds.
+    """
+
+    contraction: float = 0.0
+    straight: bool = False
+    direction: np.ndarray | None = None
+
+
+def settle(target, objective, theta, scale, tol, max_iter, motion=None):
+    """The solution, its scale and the motion there.
+
+    Starts from θ and a scale above, such as that of least squares.
+
+    φ contracts by .1 a round on usual data but by .6 and more where most rows are fitted
+    exactly. The fit at the next s starts where the motion so far points to, since minimisers
+    move along straight pieces.
+    """
+    used, search = 0, _Search(motion or Motion())
+    accuracy = max(0.1 * tol, 1e-14)
+    inner = accuracy if objective.design.n_elements < _FEW else max(accuracy, 1e-3)
+    proposed = scale
+    for _ in range(_MAX_ROUNDS):
+        s = proposed
+        solution = solve(objective, theta, target.threshold(s), inner, max_iter - used)
+        used += solution.n_iter
+        theta = solution.point.theta
+        found = target.scale(objective, solution.point)
+        gap = abs(found / s - 1.0)
+        settled = gap <= accuracy
+        if not settled and target.floor_bound(objective, theta) > accuracy * s:
+            # Rounding moves the scale by a part of the floor.
+            least = target.floor(objective, theta)[1]
+            settled = abs(found - s) <= least / 16 <= s
+        if (settled and min(inner, solution.point.norm) <= accuracy) or used >= max_iter:
+            break
+        # A gap no larger than the error of the fit tells nothing of φ.
+        if gap > 10 * inner or inner <= accuracy:
+            search.observe(s, found, theta, 30 * inner)
+            inner = max(accuracy, min(inner, _AHEAD * gap))
+        else:
+            inner = accuracy if settled else max(accuracy, _AHEAD * min(inner, gap))
+        proposed = search.next(s, found, accuracy)
+        if proposed < target.floor_bound(objective, theta):
+            proposed = max(proposed, target.floor(objective, theta)[1])
+        if search.motion.direction is not None:
+            theta = theta + (proposed - s) * search.motion.direction
+    if solution.converged and not settled:
+        solution = solution._replace(converged=False, message="the scale did not settle")
+    return solution._replace(n_iter=used), s, search.motion
+
+
+class _Search:
+    """Secant steps for φ(s) − s, kept inside the bracket once there is one."""
+
+    def __init__(self, motion):
+        self.motion, self.lower, self.upper, self._before = motion, 0.0, np.inf, None
+
+    def observe(self, s, found, theta, least):
+        """Learn the motion from this point and the last, if further apart than `least`."""
+        self.lower, self.upper = (s, self.upper) if found > s else (self.lower, s)
+        if self._before is not None and abs(s - self._before[0]) > least * s:
+            moved = s - self._before[0]
+            contraction = (found - self._before[1]) / moved
+            straight = abs(contraction - self.motion.contraction) < 1e-3
+            self.motion = Motion(contraction, straight, (theta - self._before[2]) / moved)
+        self._before = s, found, theta
+
+    def next(self, s, found, accuracy):
+        contraction = self.motion.contraction
+        if self.motion.straight and contraction >= 1.0:
+            proposed = 0.0 if found < s else 2.0 * s
+        elif self.motion.straight:
+            proposed = s + (found - s) / (1.0 - contraction)
+        else:
+            proposed = s + (found - s) / (1.0 - min(contraction, _MAX_CONTRACTION))
+            far = 1.0 + max(_STRIDE * abs(found / s - 1.0), _SHORT)
+            proposed = min(max(proposed, s / far), s * far)
+        if not self.lower < proposed < self.upper:
+            proposed = float(np.sqrt(self.lower * self.upper)) if self.lower else proposed
+            if self.upper < self.lower * (1 + accuracy):
+                self.lower, self.upper = 0.0, np.inf
+        return max(proposed, 0.0)
+
+
+def accelerate(target, objective, theta, scale, tol, max_iter, motion):
+    """The solution and its scale in one pass over X a step; not converged if it is slow.
+
+    Where coordinates are whitened at the minimiser, θ − ∇F is nearly a Newton step. Anderson's
+    acceleration of it (type II; Walker and Ni, SIAM J. Numer. Anal. 49, 2011) converges as
+    conjugate gradients do, but needs neither products with the Hessian nor values of F,
+    which drown in rounding. Meanwhile s goes to s + (φ̂ − s)/(1 − contraction), φ̂ the scale
+    of the present residuals. A fixed threshold is s that stays.
+    """
+    accuracy = max(0.1 * tol, 1e-14)
+    rule, s, spare = target.rule, scale, None
+    thetas: list = []
+    steps: list = []
+    errors: list = []
+    while True:
+        point = objective.at(theta, target.threshold(s), spare)
+        spare = point.residual
+        found = target.scale(objective, point) if rule else s
+        gap = abs(found / s - 1.0) if rule else 0.0
+        errors.append(max(point.norm, gap))
+        converged = point.norm <= tol and gap <= accuracy
+        slow = len(errors) > _PATIENCE and errors[-1] > 0.5 * errors[-1 - _PATIENCE]
+        if converged or slow or len(errors) >= max_iter:
+            message = "gradient within tol" if converged else "acceleration was slow"
+            return Solution(point, len(errors), converged, message, None), s
+        thetas, steps = [*thetas[-_MEMORY:], theta], [*steps[-_MEMORY:], -point.gradient]
+        theta = theta + steps[-1]
+        if len(steps) > 1:
+            moved, changed = np.diff(thetas, axis=0).T, np.diff(steps, axis=0).T
+            theta = theta - (moved + changed) @ np.linalg.lstsq(changed, steps[-1])[0]
+        if rule:
+            s += (found - s) / (1.0 - motion.contraction)
