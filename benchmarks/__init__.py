@@ -1,6 +1,17 @@
 """Benchmarks and simulations behind the numbers in the documents: python -m benchmarks.NAME"""
 
+import datetime
+import os
+import platform
+import sys
 import time
+from importlib import metadata
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+# Okabe and Ito's colours, which colour-blind readers tell apart, darkest first.
+COLOURS = "#000000 #0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #F0E442".split()
+_LIBRARIES = "skrobust numpy scipy scikit-learn numba statsmodels skglm pandas".split()
 
 
 def timed(function, *args):
@@ -13,3 +24,105 @@ def timed(function, *args):
 def say(text):
     """Print without a line break, at once."""
     print(text, end="", flush=True)
+
+
+def in_turn(tasks, seconds, least=3, most=51, long=10.0):
+    """Seconds that each task takes, run in turn so that a busy moment hits all of them.
+
+    As many runs of each as go into `seconds`, between `least` and `most`, spread over the
+    whole; only one of what takes longer than `long`.
+    """
+    times = {name: [timed(task)[1]] for name, task in tasks.items()}
+    more = {
+        name: min(most, max(least, int(seconds / first))) - 1 if first < long else 0
+        for name, (first,) in times.items()
+    }
+    rounds = max(more.values())
+    for k in range(rounds):
+        for name, task in tasks.items():
+            if (k + 1) * more[name] // rounds > k * more[name] // rounds:
+                times[name].append(timed(task)[1])
+    return times
+
+
+class Progress:
+    """A bar on standard error, drawn anew for each task; a line each where no one looks."""
+
+    def __init__(self, total):
+        self._total, self._done, self._start = total, 0, time.perf_counter()
+
+    def __call__(self, text):
+        share = self._done / self._total
+        bar = "━" * round(20 * share) + "┈" * (20 - round(20 * share))
+        seconds = time.perf_counter() - self._start
+        line = f"{bar} {self._done:2}/{self._total} {seconds:4.0f} s  {text}"
+        look = sys.stderr.isatty()
+        print(f"\r\x1b[K{line}" if look else line, end="" if look else "\n", file=sys.stderr)
+        sys.stderr.flush()
+        self._done += 1
+
+    def end(self):
+        self("done")
+        print(file=sys.stderr)
+
+
+def machine():
+    """What a reader needs to know of where and when this was measured."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _LIBRARIES if _version(name)},
+    }
+
+
+def described(facts):
+    """The same as a sentence for a Markdown file."""
+    facts = dict(facts)
+    cores, processor = facts.pop("cores"), facts.pop("processor")
+    date, load = facts.pop("date"), facts.pop("load before")
+    versions = ", ".join(f"{name} {version}" for name, version in facts.items())
+    return f"{date}; {cores} cores ({processor}), load {load} before the start; {versions}."
+
+
+def table(header, rows):
+    """A Markdown table: the first column to the left, the others to the right."""
+    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+        for row in cells
+    ]
+    rule = "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])])
+    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
+
+
+def write(directory, name, text):
+    """Write a file of results, and say so."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / name).write_text(text.rstrip() + "\n", encoding="utf-8")
+    print(f"wrote {name}")
+
+
+def in_seconds(seconds):
+    """Three digits with a unit that fits."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    return f"{seconds:.3g} s"
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -8,8 +8,9 @@ needs a start as near as a fit of a sample gives, and gives up otherwise.
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import eigvalsh, qr, solve_triangular
 
-from ._solver import Solution, solve
+from ._solver import Solution, Step, solve
 
 # Rounds in which threshold and scale must come to agree; the slowest contraction that is
 # extrapolated; and how far: a longer stride could pass the fixed point that the plain
@@ -25,6 +26,8 @@ _FEW = 100_000
 # Steps that Anderson's acceleration remembers, and in which it must halve the error.
 _MEMORY = 8
 _PATIENCE = 2
+# A whitened curvature far below one is due to rounding, or to more than the whitening knows.
+_LEAST_CURVATURE = 0.05
 
 
 class Motion(NamedTuple):
@@ -137,7 +140,8 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion):
         slow = len(errors) > _PATIENCE and errors[-1] > 0.5 * errors[-1 - _PATIENCE]
         if converged or slow or len(errors) >= max_iter:
             message = "gradient within tol" if converged else "acceleration was slow"
-            return Solution(point, len(errors), converged, message, None), s
+            step = _observed_step(point, thetas, steps) if converged else None
+            return Solution(point, len(errors), converged, message, step), s
         thetas, steps = [*thetas[-_MEMORY:], theta], [*steps[-_MEMORY:], -point.gradient]
         theta = theta + steps[-1]
         if len(steps) > 1:
@@ -145,3 +149,23 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion):
             theta = theta - (moved + changed) @ np.linalg.lstsq(changed, steps[-1])[0]
         if rule:
             s += (found - s) / (1.0 - motion.contraction)
+
+
+def _observed_step(point, thetas, steps):
+    """The next step, and a decrement from the smallest curvature among those seen so far.
+
+    Rayleigh and Ritz in the space of the moves, as conjugate gradients would find it. None
+    where the curvatures are not those of a whitened objective.
+    """
+    if len(thetas) < 3:
+        return None
+    Q, R = qr(np.diff(thetas, axis=0).T, mode="economic")
+    A = solve_triangular(R, (Q.T @ -np.diff(steps, axis=0).T).T, trans="T")
+    smallest = float(eigvalsh(A + A.T)[0]) / 2
+    if not smallest > _LEAST_CURVATURE:
+        return None
+
+    def decrement(gradient):
+        return 0.5 * float(gradient @ gradient) / smallest
+
+    return Step(-point.gradient, 0, decrement)

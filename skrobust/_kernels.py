@@ -222,15 +222,24 @@ def _rows_moments(X, centre, inverse_scale, weight, score, sums, first, step, si
         mean, square = sums[k, 0], sums[k, 1]
         mean[:] = 0.0
         square[:] = 0.0
-        for i in range(k * size, min(n, (k + 1) * size)):
-            s = weight[i * stride]
-            total = 0.0
+        stop = min(n, (k + 1) * size)
+        for i in range(k * size, stop, 2):
+            # Two rows at a time; the last may be alone, with weight zero for its double.
+            other = min(i + 1, stop - 1)
+            s0 = weight[i * stride]
+            s1 = weight[other * stride] if other > i else 0.0
+            total0 = total1 = 0.0
             for j in range(p):
-                z = (X[i, j] - centre[j]) * inverse_scale[j]
-                mean[j] += s * z
-                square[j] += s * (z * z)
-                total += z * z * z * z
-            score[i] = total
+                c, scale = centre[j], inverse_scale[j]
+                z0 = (X[i, j] - c) * scale
+                z1 = (X[other, j] - c) * scale
+                q0, q1 = z0 * z0, z1 * z1
+                mean[j] += s0 * z0 + s1 * z1
+                square[j] += s0 * q0 + s1 * q1
+                total0 += q0 * q0
+                total1 += q1 * q1
+            score[other] = total1
+            score[i] = total0
 
 
 def _columns_moments(X, centre, inverse_scale, weight, score, sums, first, step, size):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import lstsq
+from scipy.linalg import qr, solve_triangular
 
 
 class Point(NamedTuple):
@@ -70,7 +70,8 @@ class LinearObjective:
             return (self.transform.T @ coef) / np.asarray(squares).ravel()
         size = np.abs(self.transform).max(axis=1)
         unit = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
-        return lstsq(unit[:, None] * self.transform, unit * coef, check_finite=False)[0]
+        Q, R = qr(unit[:, None] * self.transform, mode="economic", check_finite=False)
+        return solve_triangular(R, Q.T @ (unit * coef), check_finite=False)
 
     def at(self, theta, beta, residual=None):
         """Value, gradient and residuals from one pass over X."""

@@ -52,7 +52,7 @@ class Solution(NamedTuple):
     n_iter: int
     converged: bool
     message: str
-    step: "_Step | None"
+    step: "Step | None"
     negligible: bool = False
 
 
@@ -206,7 +206,7 @@ def _newton(objective, point, beta, tol, max_iter):
     return point, used, False, step
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     direction: np.ndarray
     n_iter: int
     decrement: Callable
@@ -242,7 +242,7 @@ def _direct_step(objective, point, inside, beta, damping):
     def decrement(gradient):
         return 0.5 * float(gradient @ cho_solve(factor, gradient, check_finite=False))
 
-    return _Step(-cho_solve(factor, point.gradient, check_finite=False), 1, decrement)
+    return Step(-cho_solve(factor, point.gradient, check_finite=False), 1, decrement)
 
 
 def _cg_step(objective, point, inside, beta, damping, tol, max_iter, scratch):
@@ -278,7 +278,7 @@ def _cg_step(objective, point, inside, beta, damping, tol, max_iter, scratch):
     def decrement(gradient):
         return 0.5 * float(gradient @ gradient) / smallest
 
-    return _Step(x, max(1, len(alphas)), decrement)
+    return Step(x, max(1, len(alphas)), decrement)
 
 
 def _smallest_ritz_value(alphas, betas):

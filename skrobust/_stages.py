@@ -64,7 +64,7 @@ class _Target:
     def __init__(self, problem, y, task):
         # Powers of two: no digit changes. The first keeps y − shift from overflowing.
         first = _power_of_two(np.abs(y).max())
-        shift = float(np.median(y / first)) if problem.fit_intercept else 0.0
+        shift = weighted_median(y / first) if problem.fit_intercept else 0.0
         self.y = y / first - shift
         second = _power_of_two(np.abs(self.y).max())
         self.y /= second

@@ -1,0 +1,25 @@
+"""What a fresh process pays."""
+
+import subprocess
+import sys
+
+_FIRST_FIT = """
+import numpy as np
+from skrobust import SmoothL1Regressor
+rng = np.random.default_rng(0)
+X = rng.normal(size=(200, 5))
+SmoothL1Regressor().fit(X, X[:, 0])
+"""
+
+
+class Start:
+    """Import, and the first fit with its compilation."""
+
+    def timeraw_import(self):
+        return "import skrobust", "import sklearn.linear_model"
+
+    def time_process_to_first_fit(self):
+        subprocess.run([sys.executable, "-c", _FIRST_FIT], check=True)
+
+    time_process_to_first_fit.number = 1
+    time_process_to_first_fit.repeat = 3

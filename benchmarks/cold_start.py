@@ -1,0 +1,148 @@
+"""What the first import and the first fit of a process cost: python -m benchmarks.cold_start
+
+Everything is measured in fresh processes, nothing cached, the median of five. Takes two
+minutes, and writes cold_start.md into benchmarks/results/.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+
+import numpy as np
+
+from . import RESULTS, Progress, described, machine, table, write
+
+# Run in the fresh process; each fills `found`, which is printed.
+_PREPARE = """
+import json, time
+import numpy as np
+from scipy import sparse
+
+def clock(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+rng = np.random.default_rng(0)
+n, p = {shape}
+X = rng.normal(size=(n, p))
+X[rng.random(X.shape) < {zeros}] = 0.0
+y = X @ np.arange(1.0, p + 1) + rng.normal(size=n)
+read_only = X.copy()
+read_only.flags.writeable = False
+inputs = dict(
+    C=X, F=np.asfortranarray(X), float32=X.astype(np.float32), CSR=sparse.csr_array(X),
+    strided=np.repeat(X, 2, axis=1)[:, ::2], **{{"read-only": read_only}}
+)
+"""
+_IMPORT = """
+import json, time
+start = time.perf_counter()
+import sklearn.linear_model
+middle = time.perf_counter()
+import skrobust
+found = dict(linear_model=middle - start, skrobust=time.perf_counter() - middle)
+"""
+_FIRST = """
+from skrobust import SmoothL1Regressor
+X = inputs[{kind!r}]
+found = dict(first=clock(lambda: SmoothL1Regressor({arguments}).fit(X, y)),
+             again=clock(lambda: SmoothL1Regressor({arguments}).fit(X, y)))
+"""
+# Numba tells of every compilation.
+_SECOND = """
+from numba.core import event
+from skrobust import SmoothL1Regressor
+SmoothL1Regressor().fit(X, y)
+Z = inputs[{kind!r}]
+with event.install_recorder("numba:compile") as recorder:
+    first = clock(lambda: SmoothL1Regressor().fit(Z, y))
+compiled = sum(e.is_start for _, e in recorder.buffer)
+again = min(clock(lambda: SmoothL1Regressor().fit(Z, y)) for _ in range(3))
+found = dict(extra=first - again, compiled=compiled)
+"""
+_PRINT = "print(json.dumps(found))"
+SHAPES = {"200 × 5": (200, 5), "100,000 × 20": (100_000, 20)}
+KINDS = ["C", "F", "float32", "CSR"]
+SECOND_KINDS = ["F", "float32", "CSR", "strided", "read-only"]
+
+
+def in_fresh_processes(script, n_runs):
+    """The median of each thing found by a script, run in as many processes."""
+    found = []
+    for _ in range(n_runs):
+        command = [sys.executable, "-c", script + _PRINT]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found.append(json.loads(output))
+    return {name: float(np.median([f[name] for f in found])) for name in found[0]}
+
+
+def prepared(shape, kind="C"):
+    return _PREPARE.format(shape=shape, zeros=0.9 if kind == "CSR" else 0.0)
+
+
+def first_fit(shape, kind, arguments="", n_runs=5):
+    script = prepared(shape, kind) + _FIRST.format(kind=kind, arguments=arguments)
+    return in_fresh_processes(script, n_runs)
+
+
+def first_fits(n_runs=5):
+    """Seconds of the first fit for each shape, compilation included."""
+    return {name: first_fit(shape, "C", "", n_runs)["first"] for name, shape in SHAPES.items()}
+
+
+def second_kind(shape, kind, n_runs):
+    """Seconds that another kind of input adds after a first fit, and what was compiled."""
+    return in_fresh_processes(prepared(shape, kind) + _SECOND.format(kind=kind), n_runs)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    n_runs = parser.parse_args().runs
+    facts = machine()
+    progress = Progress(1 + len(SHAPES) * (len(KINDS) + 1 + len(SECOND_KINDS)))
+    progress("import")
+    imports = in_fresh_processes(_IMPORT, n_runs)
+    first, second = [], []
+    for name, shape in SHAPES.items():
+        for kind, arguments in [*((k, "") for k in KINDS), ("C", "1.345")]:
+            progress(f"first fit, {name}, {kind}")
+            times = first_fit(shape, kind, arguments, n_runs)
+            call = f"SmoothL1Regressor({arguments})"
+            first.append([f"{name}, {kind}", call, *(f"{times[k]:.3f} s" for k in times)])
+        for kind in SECOND_KINDS:
+            progress(f"second kind, {name}, {kind}")
+            found = second_kind(shape, kind, n_runs)
+            second.append(
+                [f"{name}, {kind}", f"{found['extra']:.3f} s", int(found["compiled"])]
+            )
+    progress.end()
+    text = "\n\n".join(
+        [
+            "# Cold start",
+            "`python -m benchmarks.cold_start`: " + described(facts),
+            f"In fresh processes, nothing cached, median of {n_runs}. Bars: an import that adds "
+            "at most 0.1 s over `sklearn.linear_model`, a first fit of at most 1.5 s (hope .9), a "
+            "second kind of input that adds at most 0.7 s, no compilation for a read-only array.",
+            "## Import",
+            table(
+                ["", "time"],
+                [
+                    ["sklearn.linear_model", f"{imports['linear_model']:.3f} s"],
+                    ["skrobust, after that", f"{imports['skrobust']:.3f} s"],
+                ],
+            ),
+            "## First fit, compilation and Numba's import included",
+            table(["", "estimator", "first fit", "the same again"], first),
+            "## A second kind of input, after a first fit of C order and float64",
+            table(["", "adds", "functions compiled"], second),
+        ]
+    )
+    print(text)
+    write(RESULTS, "cold_start.md", text)
+
+
+if __name__ == "__main__":
+    main()
