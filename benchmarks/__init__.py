@@ -10,8 +10,8 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 # Okabe and Ito's colours, which colour-blind readers tell apart, darkest first.
-COLOURS = "#000000 #0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #F0E442".split()
-_LIBRARIES = "skrobust numpy scipy scikit-learn numba statsmodels skglm pandas".split()
+COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+_LIBRARIES = ["skrobust", "numpy", "scipy", "scikit-learn", "numba", "statsmodels", "skglm"]
 
 
 def timed(function, *args):
@@ -46,24 +46,34 @@ def in_turn(tasks, seconds, least=3, most=51, long=10.0):
 
 
 class Progress:
-    """A bar on standard error, drawn anew for each task; a line each where no one looks."""
+    """A bar on standard error, which a terminal draws anew; elsewhere a line for each step."""
 
     def __init__(self, total):
-        self._total, self._done, self._start = total, 0, time.perf_counter()
+        self._total, self._done, self._start = total, -1, time.perf_counter()
+        self._text = ""
 
     def __call__(self, text):
-        share = self._done / self._total
-        bar = "━" * round(20 * share) + "┈" * (20 - round(20 * share))
-        seconds = time.perf_counter() - self._start
-        line = f"{bar} {self._done:2}/{self._total} {seconds:4.0f} s  {text}"
-        look = sys.stderr.isatty()
-        print(f"\r\x1b[K{line}" if look else line, end="" if look else "\n", file=sys.stderr)
-        sys.stderr.flush()
-        self._done += 1
+        """A step begins."""
+        self._done, self._text = self._done + 1, text
+        self._draw(text, "\n")
+
+    def detail(self, text):
+        """What is done within a step."""
+        if sys.stderr.isatty():
+            self._draw(f"{self._text}: {text}", "")
 
     def end(self):
         self("done")
         print(file=sys.stderr)
+
+    def _draw(self, text, end):
+        share = round(20 * self._done / self._total)
+        seconds = time.perf_counter() - self._start
+        line = (
+            f"{'━' * share}{'┈' * (20 - share)} {self._done:2}/{self._total} {seconds:4.0f} s"
+        )
+        start, end = ("\r\x1b[K", "") if sys.stderr.isatty() else ("", end)
+        print(f"{start}{line}  {text}", end=end, file=sys.stderr, flush=True)
 
 
 def machine():

@@ -123,9 +123,10 @@ def main():
         [
             "# Cold start",
             "`python -m benchmarks.cold_start`: " + described(facts),
-            f"In fresh processes, nothing cached, median of {n_runs}. Bars: an import that adds "
-            "at most 0.1 s over `sklearn.linear_model`, a first fit of at most 1.5 s (hope .9), a "
-            "second kind of input that adds at most 0.7 s, no compilation for a read-only array.",
+            f"In fresh processes, nothing cached, median of {n_runs}. Bars: an import that "
+            "adds at most 0.1 s over `sklearn.linear_model`, a first fit of at most 1.5 s "
+            "(hope .9), a second kind of input that adds at most 0.7 s, no compilation for a "
+            "read-only array.",
             "## Import",
             table(
                 ["", "time"],

@@ -7,6 +7,7 @@ benchmarks/results/.
 """
 
 import argparse
+from functools import partial
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def times_by_size(shapes, axis, progress):
         progress(f"{shape[0]:,} × {shape[1]:,}")
         X, y, _ = make(normal, *shape)
         tasks = {
-            name: lambda name=name: KINDS[name].make().fit(X, y)
+            name: partial(KINDS[name].make().fit, X, y)
             for name in NAMES
             if expected(*found[name], shape[axis]) < TOO_LONG
         }

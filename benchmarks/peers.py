@@ -237,7 +237,7 @@ def small(share):
 
 def medium(share):
     """100,000 × 50"""
-    return entries(ALL, make(normal, int(100_000 * share), 50))
+    return entries(FAST, make(normal, int(100_000 * share), 50))
 
 
 def tall(share):
@@ -340,28 +340,28 @@ SCENARIOS = {
 # Measuring -----------------------------------------------------------------------------------
 
 
-def run(scenario, share, seconds, report):
+def run(scenario, share, seconds, detail):
     """The rows of a scenario: for each entry what was measured, as a dict."""
-    report("making data")
+    detail("making data")
     todo = scenario(share)
     fitted, rows = {}, []
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")  # not converged: the objective says it
         for entry in todo:
-            report(entry.label)
+            detail(entry.label)
             if entry.kind.startswith(COMPILED):
                 fit(entry)
             rows.append(
                 {"label": entry.label, "kind": entry.kind, "n": entry.data.X.shape[0]}
                 | {"p": entry.data.X.shape[1], "memory": memory_beyond(entry)}
             )
-        report("in turn")
+        detail("in turn")
 
         def keep(entry):
             fitted[entry.label] = fit(entry)
 
         tasks = {entry.label: lambda entry=entry: keep(entry) for entry in todo}
-        times = in_turn(tasks, seconds)
+        times = in_turn(tasks, seconds, least=1 if share < 1 else 3)
     above = excesses(todo, fitted)
     for row in rows:
         label = row["label"]
@@ -633,10 +633,8 @@ def bars_table(bars):
     for bar in bars:
         form = FORMATS[bar["unit"]]
         fastest = "" if bar["fastest"] is None else form(bar["fastest"])
-        rows.append(
-            [bar["what"], form(bar["measured"]), fastest, form(bar["bar"]), form(bar["hope"])]
-            + [bar["met"]]
-        )
+        figures = [form(bar["measured"]), fastest, form(bar["bar"]), form(bar["hope"])]
+        rows.append([bar["what"], *figures, bar["met"]])
     return table(["what", "measured", "of fastest runs", "bar", "hope", "met?"], rows)
 
 
@@ -664,26 +662,24 @@ def scenario_table(rows):
     return table([*header, "memory", "of X"], cells)
 
 
-NOTES = f"""Time is of one `fit`, all in one process, the rows of a table in turn; the ratio is over
-its first row. "Above best" is the relative excess of the objective over the lowest that any row
-of the same objective reached, or that reached by one more Newton step from there: 0e+00 is the
-minimum, and above {WRONG:.0e} it is another answer. {FIXED}, {SKGLM} (its Huber datafit, coordinate
-descent without a penalty) and {SGD} minimise Huber's loss at β = {BETA}; {AUTO} and
-statsmodels' {RLM_} with the threshold at 1.345 MADs of the residuals; {CONCOMITANT}
-and {HUBER}(alpha=0, max_iter=1000) the joint objective with ε = {EPSILON}. {SGD} gets
-scaled columns. Ridge and LinearRegression are least squares, the price of which is the measure.
-Passes are those of the solver over all rows of X; the column moments are one more, and a
-finite check or Gram matrix on all rows, where there is one, is not counted. Memory is the peak
-that tracemalloc sees beyond the input, in a run of its own; what HiGHS and BLAS take it does not
-see."""
+NOTES = f"""Time is of one `fit`, all in one process, the rows of a table in turn; the ratio is
+over its first row. "Above best" is the relative excess of the objective over the lowest that
+any row of the same objective reached, or that one more Newton step from there reached: 0e+00
+is the minimum, and above {WRONG:.0e} it is another answer. {FIXED}, {SKGLM} (its Huber datafit,
+coordinate descent without a penalty) and {SGD} minimise Huber's loss at β = {BETA};
+{AUTO} and statsmodels' {RLM_} with the threshold at 1.345 MADs of the residuals;
+{CONCOMITANT} and {HUBER}(alpha=0, max_iter=1000) the joint objective with
+ε = {EPSILON}. {SGD} gets scaled columns. Ridge and LinearRegression are least squares, whose
+price is the measure. Passes are those of the solver over all rows of X; the column moments are
+one more, and Gram matrices of all rows, where there are any, are not counted. Memory is the
+peak beyond the input that tracemalloc sees, in a run of its own; what HiGHS and BLAS take it
+does not see."""
 
 
 def report(record):
     """The Markdown file, from what the JSON file holds."""
-    parts = [
-        "# Comparison with peers",
-        "`python -m benchmarks.peers`: " + described(record["machine"]),
-    ]
+    where = "`python -m benchmarks.peers`: " + described(record["machine"])
+    parts = ["# Comparison with peers", where]
     parts += ["## Bars", bars_table(record["bars"]), "## Scenarios", NOTES]
     for name, rows in record["scenarios"].items():
         parts += [f"### {record['titles'][name]}", scenario_table(rows)]
@@ -710,67 +706,58 @@ def draw(record, path):
     """Times of all estimators by scenario, and the bars, both on logarithmic axes."""
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(15, 8.5), width_ratios=[1.25, 1], layout="constrained"
-    )
-    draw_times(left, record)
-    draw_bars(right, record["bars"])
-    figure.savefig(path, dpi=110)
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(11, 16), layout="constrained")
+    draw_times(upper, record)
+    draw_bars(lower, record["bars"])
+    for axes in (upper, lower):
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.grid(axis="x", color="0.9")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
 def draw_times(axes, record):
-    compared = [
-        (name, rows)
+    """A line for each scenario with a rival of the same objective."""
+    compared = {
+        record["titles"][name]: rows
         for name, rows in record["scenarios"].items()
         if any(row["label"] in (HUBER, QUANTILE) for row in rows)
-    ]
-    for line, (_, rows) in enumerate(compared):
-        for row in rows:
-            if row["label"] not in STYLES:
-                continue
+    }
+    for line, rows in enumerate(compared.values()):
+        axes.axhspan(line - 0.45, line + 0.45, color="0.96", zorder=0)
+        rows = [row for row in rows if row["label"] in STYLES]
+        for offset, row in zip(np.linspace(-0.35, 0.35, len(rows)), rows, strict=True):
             colour, marker = STYLES[row["label"]]
             wrong = row["excess"] is not None and row["excess"] > WRONG
-            axes.plot(
-                row["median"], line, marker, color=colour, markersize=9, markeredgewidth=2,
-                markerfacecolor="none" if wrong else colour,
-            )  # fmt: skip
-        axes.axhline(line, color="0.9", zorder=0)
-    shown = {row["label"] for _, rows in compared for row in rows}
+            face = "white" if wrong else colour
+            mark = {"marker": marker, "color": colour, "markerfacecolor": face}
+            axes.plot(row["median"], line + offset, markersize=8, markeredgewidth=2, **mark)
     for label, (colour, marker) in STYLES.items():
-        if label in shown:
-            axes.plot(
-                [], [], marker, color=colour, label=label, markersize=9, markeredgewidth=2
-            )
-    axes.plot([], [], "o", color="0.4", markerfacecolor="none", label="hollow: another answer")
-    axes.set_yticks(range(len(compared)), [record["titles"][name] for name, _ in compared])
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.grid(axis="x", color="0.9")
+        axes.plot([], [], marker, color=colour, label=label, markersize=8, markeredgewidth=2)
+    axes.plot([], [], "o", color="0.4", markerfacecolor="white", label="hollow: another answer")
+    axes.set_yticks(range(len(compared)), compared)
     axes.set_xlabel("seconds for one fit, median")
     axes.set_title("Time of a fit")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.08), ncols=4, frameon=False)
 
 
 def draw_bars(axes, bars):
     """Measured and hoped for, over the bar: left of 1 it is met."""
     for line, bar in enumerate(bars):
-        share = max(bar["measured"] / bar["bar"], 1e-3)
-        colour = COLOURS[2] if bar["met"] == "NO" else COLOURS[1]
+        missed = bar["met"] == "NO"
+        colour = COLOURS[2] if missed else COLOURS[1]
+        share = max(bar["measured"] / bar["bar"], 3e-3)
         axes.plot([share, 1], [line, line], color=colour, alpha=0.4)
-        axes.plot(share, line, "X" if bar["met"] == "NO" else "o", color=colour, markersize=9)
+        axes.plot(share, line, "X" if missed else "o", color=colour, markersize=9)
         axes.plot(bar["hope"] / bar["bar"], line, "|", color="0.4", markersize=14)
     axes.axvline(1, color="black")
     axes.plot([], [], "o", color=COLOURS[1], label="measured, met")
     axes.plot([], [], "X", color=COLOURS[2], label="measured, missed")
     axes.plot([], [], "|", color="0.4", markersize=14, label="hope")
     axes.set_yticks(range(len(bars)), [bar["what"] for bar in bars])
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.grid(axis="x", color="0.9")
-    axes.set_xlabel("over the bar (less is better)")
+    axes.set_xlabel("measured over the bar (less is better)")
     axes.set_title("Bars of the design")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.3, -0.08), ncols=3, frameon=False)
 
 
 def main():
@@ -807,7 +794,7 @@ def measure(quick, only, whole):
     scenarios = {}
     for name in names:
         progress(name)
-        scenarios[name] = run(SCENARIOS[name], share, seconds, lambda text: None)
+        scenarios[name] = run(SCENARIOS[name], share, seconds, progress.detail)
         if not whole:
             print(scenario_table(scenarios[name]), flush=True)
     first_fit = None

@@ -25,7 +25,7 @@ _AHEAD = 0.03
 _FEW = 100_000
 # Steps that Anderson's acceleration remembers, and in which it must halve the error.
 _MEMORY = 8
-_PATIENCE = 2
+_PATIENCE = 4
 # A whitened curvature far below one is due to rounding, or to more than the whitening knows.
 _LEAST_CURVATURE = 0.05
 
