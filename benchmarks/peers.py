@@ -151,9 +151,6 @@ def entries(kinds, data, variant=""):
     return [Entry(kind + suffix, kind, data) for kind in kinds if not MISSING.get(kind)]
 
 
-# Data ----------------------------------------------------------------------------------------
-
-
 def normal(rng, n, p):
     """Independent normal columns of variance 1."""
     return rng.normal(size=(n, p))
@@ -207,8 +204,8 @@ COLUMNS = {
 def make(columns, n, p, n_targets=None, seed=0):
     """Data whose columns explain much of y, in whichever units they come."""
     rng = np.random.default_rng(seed)
-    X = columns(rng, n, p)
-    shape = (n,) if n_targets is None else (n, n_targets)
+    X = columns(rng, int(n), p)
+    shape = (X.shape[0],) if n_targets is None else (X.shape[0], n_targets)
     scale = np.sqrt(np.mean(X**2, axis=0))
     coef = (rng.normal(size=(p, *shape[1:])).T / scale).T
     error = rng.normal(size=shape)
@@ -227,123 +224,96 @@ def make_sparse(n, p, density, seed=0):
     return Data(X, 3.0 + X @ rng.normal(size=p) + error)
 
 
-# Scenarios -----------------------------------------------------------------------------------
+def dtypes(data):
+    single = Data(data.X.astype(np.float32), data.y.astype(np.float32))
+    return {"float64": data, "float32": single}
 
 
-def small(share):
-    """200 × 5"""
-    return entries(ALL, make(normal, 200, 5))
+def layouts(data):
+    frame = pd.DataFrame({f"x{j}": column for j, column in enumerate(data.X.T)})
+    forms = {"C": data.X, "Fortran": np.asfortranarray(data.X), "DataFrame": frame}
+    return {name: data._replace(X=X) for name, X in forms.items()}
 
 
-def medium(share):
-    """100,000 × 50"""
-    return entries(FAST, make(normal, int(100_000 * share), 50))
+def weights(data):
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, size=data.y.size)
+    return {"none": data, "weights": data._replace(weight=weight)}
 
 
-def tall(share):
-    """500,000 × 100"""
-    return entries(FAST, make(normal, int(500_000 * share), 100))
+def targets(data):
+    return {"one": data._replace(y=data.y[:, 0].copy()), "four": data}
 
 
-def wide(share):
-    """20,000 × 1,000"""
-    return entries(FAST, make(normal, int(20_000 * share), 1_000))
+class Scenario(NamedTuple):
+    """A title, and the rows for a share of the number of rows of X."""
+
+    title: str
+    rows: Callable
 
 
 def hard(columns):
     """One kind of columns for all estimators."""
+    return Scenario(
+        f"20,000 × 50, {columns}",
+        lambda share: entries(ALL, make(COLUMNS[columns], share * 20_000, 50)),
+    )
 
-    def scenario(share):
-        return entries(ALL, make(COLUMNS[columns], int(20_000 * share), 50))
 
-    scenario.__doc__ = f"20,000 × 50, {columns}"
-    return scenario
+def varied(variants, n, p, n_targets=None):
+    """Two of ours and ridge regression on each variant of the same data."""
+    return lambda share: [
+        entry
+        for name, data in variants(make(normal, share * n, p, n_targets)).items()
+        for entry in entries([FIXED, AUTO, RIDGE], data, name)
+    ]
 
 
 def tall_hard(share):
-    """500,000 × 100, all kinds of columns"""
+    """Two of ours and ridge regression on each kind of columns."""
     return [
         entry
         for name, columns in COLUMNS.items()
-        for entry in entries(
-            [FIXED, AUTO, RIDGE], make(columns, int(500_000 * share), 100), name
-        )
+        for entry in entries([FIXED, AUTO, RIDGE], make(columns, share * 500_000, 100), name)
     ]
-
-
-def sparse_(share):
-    """100,000 × 2,000, 1 % not zero"""
-    kinds = [FIXED, SKGLM, SGD, AUTO, CONCOMITANT, HUBER]
-    return entries(kinds, make_sparse(int(100_000 * share), 2_000, 0.01))
-
-
-def dtype(share):
-    """200,000 × 50, float32 and float64"""
-    data = make(normal, int(200_000 * share), 50)
-    single = Data(data.X.astype(np.float32), data.y.astype(np.float32))
-    kinds = [FIXED, AUTO, RIDGE]
-    return [*entries(kinds, data, "float64"), *entries(kinds, single, "float32")]
-
-
-def layout(share):
-    """200,000 × 50, rows, columns, DataFrame"""
-    data = make(normal, int(200_000 * share), 50)
-    columns = data._replace(X=np.asfortranarray(data.X))
-    frame = data._replace(X=pd.DataFrame(dict(enumerate(data.X.T))).rename(columns=str))
-    kinds = [FIXED, AUTO, RIDGE]
-    return [
-        *entries(kinds, data, "C"),
-        *entries(kinds, columns, "Fortran"),
-        *entries(kinds, frame, "DataFrame"),
-    ]
-
-
-def weights(share):
-    """200,000 × 50, weights and none"""
-    data = make(normal, int(200_000 * share), 50)
-    weight = np.random.default_rng(1).uniform(0.5, 2.0, size=data.y.size)
-    kinds = [FIXED, AUTO, RIDGE]
-    return [
-        *entries(kinds, data, "none"),
-        *entries(kinds, data._replace(weight=weight), "weights"),
-    ]
-
-
-def targets(share):
-    """100,000 × 50, four targets and one"""
-    many = make(normal, int(100_000 * share), 50, n_targets=4)
-    kinds = [FIXED, AUTO, RIDGE]
-    one = many._replace(y=many.y[:, 0].copy())
-    return [*entries(kinds, one, "one"), *entries(kinds, many, "four")]
-
-
-def small_beta(share):
-    """20,000 × 50, β = 1e-6 σ"""
-    return entries([TINY, TINY_SCHEDULE, QUANTILE], make(normal, int(20_000 * share), 50))
 
 
 SCENARIOS = {
-    "small": small,
-    "medium": medium,
-    "tall": tall,
-    "wide": wide,
+    "small": Scenario("200 × 5", lambda share: entries(ALL, make(normal, 200, 5))),
+    "medium": Scenario(
+        "100,000 × 50", lambda share: entries(FAST, make(normal, share * 100_000, 50))
+    ),
+    "tall": Scenario(
+        "500,000 × 100", lambda share: entries(FAST, make(normal, share * 500_000, 100))
+    ),
+    "wide": Scenario(
+        "20,000 × 1,000", lambda share: entries(FAST, make(normal, share * 20_000, 1_000))
+    ),
     **{name: hard(name) for name in list(COLUMNS)[1:]},
-    "tall hard": tall_hard,
-    "sparse": sparse_,
-    "dtype": dtype,
-    "layout": layout,
-    "weights": weights,
-    "targets": targets,
-    "small beta": small_beta,
+    "tall hard": Scenario("500,000 × 100, all kinds of columns", tall_hard),
+    "sparse": Scenario(
+        "100,000 × 2,000, 1 % not zero",
+        lambda share: entries(
+            [FIXED, SKGLM, SGD, AUTO, CONCOMITANT, HUBER],
+            make_sparse(int(share * 100_000), 2_000, 0.01),
+        ),
+    ),
+    "dtype": Scenario("200,000 × 50, float32 and float64", varied(dtypes, 200_000, 50)),
+    "layout": Scenario("200,000 × 50, layouts", varied(layouts, 200_000, 50)),
+    "weights": Scenario("200,000 × 50, weights and none", varied(weights, 200_000, 50)),
+    "targets": Scenario("100,000 × 50, targets", varied(targets, 100_000, 50, 4)),
+    "small beta": Scenario(
+        "20,000 × 50, β = 1e-6 σ",
+        lambda share: entries(
+            [TINY, TINY_SCHEDULE, QUANTILE], make(normal, share * 20_000, 50)
+        ),
+    ),
 }
 
-# Measuring -----------------------------------------------------------------------------------
 
-
-def run(scenario, share, seconds, detail):
+def run(rows_of, share, seconds, detail):
     """The rows of a scenario: for each entry what was measured, as a dict."""
     detail("making data")
-    todo = scenario(share)
+    todo = rows_of(share)
     fitted, rows = {}, []
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")  # not converged: the objective says it
@@ -362,7 +332,7 @@ def run(scenario, share, seconds, detail):
 
         tasks = {entry.label: lambda entry=entry: keep(entry) for entry in todo}
         times = in_turn(tasks, seconds, least=1 if share < 1 else 3)
-    above = excesses(todo, fitted)
+        above = excesses(todo, fitted)
     for row in rows:
         label = row["label"]
         row |= {"times": times[label], "excess": above.get(label)}
@@ -387,14 +357,9 @@ def memory_beyond(entry):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return {
-        "bytes": peak,
-        "share": None if sparse.issparse(entry.data.X) else peak / size(entry),
-    }
-
-
-def size(entry):
-    return np.asarray(entry.data.X).nbytes
+    X = entry.data.X
+    share = None if sparse.issparse(X) else peak / np.asarray(X).nbytes
+    return {"bytes": peak, "share": share}
 
 
 def passes(estimator):
@@ -411,29 +376,12 @@ def iterations(estimator):
     return None if found is None else int(np.max(found))
 
 
-# The objective -------------------------------------------------------------------------------
-
-
-def smooth_l1(residual, beta):
-    size = np.abs(residual)
-    return np.where(size < beta, residual**2 / (2 * beta), size - beta / 2)
-
-
-def joint(residual, scale):
-    """Of one row, the objective that HuberRegressor minimises over σ too, times 1/(2ε)."""
-    return scale / (2 * EPSILON) + smooth_l1(residual, EPSILON * scale)
-
-
-# Per row, from the residuals, the scale that was found and the threshold of SmoothL1(); and
-# the threshold.
-GOALS = {
-    "huber": (lambda r, scale, auto: smooth_l1(r, BETA), lambda scale, auto: BETA),
-    "mad": (lambda r, scale, auto: smooth_l1(r, auto), lambda scale, auto: auto),
-    "concomitant": (
-        lambda r, scale, auto: joint(r, scale),
-        lambda scale, auto: EPSILON * scale,
-    ),
-    "absolute": (lambda r, scale, auto: np.abs(r), None),
+# The threshold, from the scale that was found and from the threshold of SmoothL1().
+THRESHOLDS = {
+    "huber": lambda scale, auto: BETA,
+    "mad": lambda scale, auto: auto,
+    "concomitant": lambda scale, auto: EPSILON * scale,
+    "absolute": lambda scale, auto: 0.0,
 }
 
 
@@ -444,21 +392,25 @@ def excesses(todo, fitted):
         goal = KINDS[entry.kind].goal
         if goal is None or entry.data.y.ndim > 1:
             continue
-        coef, scale = coefficients(fitted[entry.label])
         key = goal, id(entry.data)
-        same = next(e for e in todo if KINDS[e.kind].goal == goal and e.data is entry.data)
-        auto = getattr(fitted[same.label], "beta_", None)
-        loss, threshold = GOALS[goal]
-        value = mean(loss(residuals(entry.data, coef), scale, auto), entry.data.weight)
-        lowest = value
-        if threshold is not None:
-            further = newton_step(entry.data, coef, threshold(scale, auto))
-            if further is not None:
-                at = loss(residuals(entry.data, further), scale, auto)
-                lowest = min(value, mean(at, entry.data.weight))
-        values[entry.label] = key, value
-        best[key] = min(best.get(key, np.inf), lowest)
+        first = next(e for e in todo if KINDS[e.kind].goal == goal and e.data is entry.data)
+        coef, scale = coefficients(fitted[entry.label])
+        threshold = THRESHOLDS[goal](scale, getattr(fitted[first.label], "beta_", None))
+        values[entry.label] = key, objective(entry.data, coef, threshold, goal)
+        further = newton_step(entry.data, coef, threshold)
+        reached = [values[entry.label][1], objective(entry.data, further, threshold, goal)]
+        best[key] = min(best.get(key, np.inf), *reached)
     return {label: float(value / best[key] - 1) for label, (key, value) in values.items()}
+
+
+def objective(data, coef, threshold, goal):
+    """Mean smooth L1 loss; the joint objective of HuberRegressor has σ / (2ε) as well."""
+    residual = residuals(data, coef)
+    size = np.abs(residual)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        loss = np.where(size < threshold, residual**2 / (2 * threshold), size - threshold / 2)
+    joint = threshold / (2 * EPSILON**2) if goal == "concomitant" else 0.0
+    return float(np.average(loss, weights=data.weight)) + joint
 
 
 def coefficients(estimator):
@@ -479,33 +431,27 @@ def residuals(data, coef):
     return data.y - coef[0] - features(data) @ coef[1:]
 
 
-def mean(values, weight):
-    return float(np.average(values, weights=weight))
-
-
 def newton_step(data, coef, threshold):
-    """(b, w) after one step on the rows inside the threshold, None where they do not do."""
+    """(b, w) after one step, or as it was where too few rows are inside the threshold."""
     X, r = features(data), residuals(data, coef)
     weight = np.ones(r.size) if data.weight is None else data.weight
     inside = np.abs(r) <= threshold
-    force = weight * np.clip(r, -threshold, threshold)
-    gradient = np.r_[force.sum(), X.T @ force]
-    rows, root = X[inside], np.sqrt(weight[inside])
+    root = np.sqrt(weight[inside])[:, None]
     if sparse.issparse(X):
-        Z = sparse.hstack([sparse.csr_array(root[:, None]), rows.multiply(root[:, None])])
+        Z = sparse.hstack([sparse.csr_array(root), X[inside].multiply(root)])
         H = (Z.T @ Z).toarray()
     else:
-        Z = np.column_stack([root, rows * root[:, None]])
+        Z = np.hstack([root, X[inside] * root])
         H = Z.T @ Z
+    if not np.diagonal(H).all():
+        return coef
     unit = 1 / np.sqrt(np.diagonal(H))
+    force = weight * np.clip(r, -threshold, threshold)
     try:
-        step = unit * solve(H * unit * unit[:, None], unit * gradient, assume_a="pos")
-    except (LinAlgError, ValueError):
-        return None
-    return coef + step
-
-
-# Bars ----------------------------------------------------------------------------------------
+        step = solve(H * unit * unit[:, None], unit * np.r_[force.sum(), X.T @ force])
+    except LinAlgError:
+        return coef
+    return coef + unit * step
 
 
 class Bar(NamedTuple):
@@ -541,14 +487,17 @@ _TALL = [
     *(("weights", f"{k}, {v}") for k in (FIXED, AUTO) for v in ("none", "weights")),
     *(("targets", f"{k}, {v}") for k in (FIXED, AUTO) for v in ("one", "four")),
 ]
+# fmt: off
 BARS = [
     Bar("concomitant over HuberRegressor, 100,000 × 50", 1 / 12, 1 / 25,
         [_rows("medium", CONCOMITANT, HUBER)]),
-    Bar("the same, 500,000 × 100", 1 / 25, 1 / 50, [_rows("tall", CONCOMITANT, HUBER)]),
+    Bar("concomitant over HuberRegressor, 500,000 × 100", 1 / 25, 1 / 50,
+        [_rows("tall", CONCOMITANT, HUBER)]),
     Bar("fixed β over Ridge(cholesky), 100,000 × 50", 0.7, 0.4,
         [_rows("medium", FIXED, RIDGE)]),
-    Bar("the same, 500,000 × 100", 0.5, 0.3, [_rows("tall", FIXED, RIDGE)]),
-    Bar("the same, 20,000 × 1,000", 1.5, 1.0, [_rows("wide", FIXED, RIDGE)]),
+    Bar("fixed β over Ridge(cholesky), 500,000 × 100", 0.5, 0.3, [_rows("tall", FIXED, RIDGE)]),
+    Bar("fixed β over Ridge(cholesky), 20,000 × 1,000", 1.5, 1.0,
+        [_rows("wide", FIXED, RIDGE)]),
     Bar("columns of scale 1 to 1000 over well scaled, 500,000 × 100", 1.2, 1.0,
         _variants("tall hard", ["unequal scales"], "light")),
     Bar("passes, fixed β, whatever scales and correlations, 500,000 × 100", 10, 7,
@@ -560,10 +509,10 @@ BARS = [
     Bar("weights over none, 200,000 × 50", 1.3, 1.0, _variants("weights", ["weights"], "none")),
     Bar("β = 1e-6 σ over QuantileRegressor, 20,000 × 50", 1 / 50, 1 / 200,
         [_rows("small beta", TINY, QUANTILE)]),
-    Bar("its objective above LAD", 1e-7, 1e-8, [(("small beta", TINY),)], "excess"),
+    Bar("β = 1e-6 σ, objective above LAD", 1e-7, 1e-8, [(("small beta", TINY),)], "excess"),
     Bar('"auto" over fixed β, 100,000 × 50', 2.0, 1.3, [_rows("medium", AUTO, FIXED)]),
-    Bar("the same, 500,000 × 100", 2.0, 1.3, [_rows("tall", AUTO, FIXED)]),
-    Bar("the same, 20,000 × 1,000", 2.0, 1.3, [_rows("wide", AUTO, FIXED)]),
+    Bar('"auto" over fixed β, 500,000 × 100', 2.0, 1.3, [_rows("tall", AUTO, FIXED)]),
+    Bar('"auto" over fixed β, 20,000 × 1,000', 2.0, 1.3, [_rows("wide", AUTO, FIXED)]),
     Bar("concomitant over HuberRegressor, 200 × 5", 1.0, 0.5,
         [_rows("small", CONCOMITANT, HUBER)]),
     Bar('"auto" over HuberRegressor, 200 × 5', 1.5, 0.8, [_rows("small", AUTO, HUBER)]),
@@ -573,11 +522,12 @@ BARS = [
         _variants("layout", ["Fortran"], "C")),
     Bar("DataFrame over row-major, 200,000 × 50", 1.4, 1.0,
         _variants("layout", ["DataFrame"], "C")),
-    Bar("sparse over HuberRegressor, 100,000 × 2,000 at 1 %", 1 / 5, 1 / 20,
+    Bar("sparse concomitant over HuberRegressor, 100,000 × 2,000 at 1 %", 1 / 5, 1 / 20,
         [_rows("sparse", CONCOMITANT, HUBER)]),
     Bar("memory beyond X, of its bytes, n ≥ 1000 p", 0.10, 0.02,
         [(row,) for row in _TALL], "memory"),
-]  # fmt: skip
+]
+# fmt: on
 
 
 def measured(bar, results):
@@ -612,12 +562,12 @@ def judged(results, first_fit):
             for name, seconds in first_fit.items()
         ]
     for bar in found:
-        reached = [name for name in ("hope", "bar") if bar["measured"] <= bar[name]]
+        # A busy machine slows some more than others: the fastest runs have to hold as well.
+        worst = max(bar["measured"], bar["fastest"] or 0.0)
+        reached = [name for name in ("hope", "bar") if worst <= bar[name]]
         bar["met"] = {"hope": "yes, the hope", "bar": "yes"}[reached[0]] if reached else "NO"
     return found
 
-
-# Reports -------------------------------------------------------------------------------------
 
 FORMATS = {
     "median": lambda value: f"1/{1 / value:.3g}" if value < 0.15 else f"{value:.2f}",
@@ -679,7 +629,7 @@ does not see."""
 def report(record):
     """The Markdown file, from what the JSON file holds."""
     where = "`python -m benchmarks.peers`: " + described(record["machine"])
-    parts = ["# Comparison with peers", where]
+    parts = ["# Comparison with peers", where + record["rows"]]
     parts += ["## Bars", bars_table(record["bars"]), "## Scenarios", NOTES]
     for name, rows in record["scenarios"].items():
         parts += [f"### {record['titles'][name]}", scenario_table(rows)]
@@ -710,7 +660,7 @@ def draw(record, path):
     draw_times(upper, record)
     draw_bars(lower, record["bars"])
     for axes in (upper, lower):
-        axes.invert_yaxis()
+        axes.set_ylim(len(axes.get_yticks()) - 0.4, -0.6)
         axes.set_xscale("log")
         axes.grid(axis="x", color="0.9")
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -794,7 +744,7 @@ def measure(quick, only, whole):
     scenarios = {}
     for name in names:
         progress(name)
-        scenarios[name] = run(SCENARIOS[name], share, seconds, progress.detail)
+        scenarios[name] = run(SCENARIOS[name].rows, share, seconds, progress.detail)
         if not whole:
             print(scenario_table(scenarios[name]), flush=True)
     first_fit = None
@@ -802,9 +752,15 @@ def measure(quick, only, whole):
         progress("first fit in a fresh process")
         first_fit = cold_start.first_fits()
     progress.end()
-    titles = {name: SCENARIOS[name].__doc__ for name in names}
+    titles = {name: SCENARIOS[name].title for name in names}
     bars = judged(scenarios, first_fit)
-    return {"machine": facts, "titles": titles, "scenarios": scenarios, "bars": bars}
+    return {
+        "machine": facts,
+        "rows": " **With a tenth of the rows only.**" if quick else "",
+        "titles": titles,
+        "scenarios": scenarios,
+        "bars": bars,
+    }
 
 
 if __name__ == "__main__":

@@ -157,10 +157,12 @@ def _observed_step(point, thetas, steps):
     Rayleigh and Ritz in the space of the moves, as conjugate gradients would find it. None
     where the curvatures are not those of a whitened objective.
     """
-    if len(thetas) < 3:
+    k = point.theta.size
+    moved, changed = np.diff(thetas, axis=0)[-k:].T, -np.diff(steps, axis=0)[-k:].T
+    Q, R = qr(moved, mode="economic")
+    if len(thetas) < 3 or not np.abs(np.diagonal(R)).min() > 1e-12 * np.abs(R[0, 0]):
         return None
-    Q, R = qr(np.diff(thetas, axis=0).T, mode="economic")
-    A = solve_triangular(R, (Q.T @ -np.diff(steps, axis=0).T).T, trans="T")
+    A = solve_triangular(R, (Q.T @ changed).T, trans="T")
     smallest = float(eigvalsh(A + A.T)[0]) / 2
     if not smallest > _LEAST_CURVATURE:
         return None

@@ -2,7 +2,11 @@
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+    # Wrappers between the caller of fit and fit itself: callbacks and parameter validation.
+    N_WRAPPERS = 2
 except ImportError:
+    N_WRAPPERS = 1
 
     class _NoContext:
         """A callback context for a scikit-learn that has no callbacks."""
@@ -24,4 +28,4 @@ except ImportError:
         return method
 
 
-__all__ = ["CallbackSupportMixin", "with_callbacks"]
+__all__ = ["N_WRAPPERS", "CallbackSupportMixin", "with_callbacks"]

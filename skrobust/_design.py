@@ -53,11 +53,11 @@ class Design(ABC):
         design.unit = 2.0**64
         return design
 
-    @property
-    def penalty(self):
-        """∂²/∂v² of ‖w‖²/2 for each feature: 1 / scale²."""
+    def ridge(self, a):
+        """∂²/∂v² of a ‖w‖²/2 for each feature, a / scale²; what is beyond 1e300 is as good."""
         with np.errstate(over="ignore"):
-            return np.minimum((self.scale * self.unit) ** -2.0, 1e300)
+            unit = np.minimum((self.scale * self.unit) ** -2.0, 1e300)
+            return np.minimum(a * unit, 1e300)
 
     def sweep(self, coef, y, weight=None, beta=np.inf, residual=None):
         """One pass over X at coef = (b, v): residuals y − b − z·v and their sums.
@@ -111,6 +111,10 @@ class Design(ABC):
     @abstractmethod
     def extreme_moments(self, weight, columns):
         """Mean and standard deviation of columns whose squares are no floats."""
+
+    def take(self, index):
+        """The same design of some rows, in memory; for engines that give leverage scores."""
+        raise NotImplementedError
 
 
 class DenseDesign(Design):
@@ -201,7 +205,6 @@ class DenseDesign(Design):
         return mean * unit, std * unit
 
     def take(self, index):
-        """The same design of the selected rows, in memory, with the same units."""
         design = DenseDesign(np.ascontiguousarray(self.X[index]), self.team)
         design.centre, design.scale, design.unit = self.centre, self.scale, self.unit
         return design

@@ -53,12 +53,16 @@ class LinearObjective:
         self.total = float(design.n) if weight is None else float(weight.sum())
         self.transform, self.condition = whitening
         self.alpha = alpha
-        self._ridge = np.concatenate([[0.0], design.penalty])
 
     def ridge(self, beta):
         """The a of the formulas above."""
         constant, slope = self.alpha
         return constant + (slope * beta if slope else 0.0)
+
+    def _metric(self, beta):
+        """a (0, 1 / scale²), (p + 1,), or None where a is zero."""
+        a = self.ridge(beta)
+        return np.concatenate([[0.0], self.design.ridge(a)]) if a else None
 
     def coef(self, theta):
         return self.transform @ theta
@@ -68,6 +72,8 @@ class LinearObjective:
         if sparse.issparse(self.transform):
             squares = self.transform.power(2).sum(axis=0)
             return (self.transform.T @ coef) / np.asarray(squares).ravel()
+        if not self.transform.size:
+            return np.zeros(self.transform.shape[1])
         size = np.abs(self.transform).max(axis=1)
         unit = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
         Q, R = qr(unit[:, None] * self.transform, mode="economic", check_finite=False)
@@ -80,9 +86,9 @@ class LinearObjective:
         sums /= self.total
         gradient = -sums[:-2]
         value = sums[-2]
-        a = self.ridge(beta)
-        if a:
-            penalty = a * self._ridge * coef
+        ridge = self._metric(beta)
+        if ridge is not None:
+            penalty = ridge * coef
             gradient += penalty
             value += 0.5 * float(penalty @ coef)
         gradient = self.transform.T @ gradient
@@ -93,23 +99,23 @@ class LinearObjective:
         weight = inside.astype(float) if self.weight is None else inside * self.weight
         H = self.design.gram(weight, self.transform)
         H /= self.total
-        a = self.ridge(beta)
-        if a:
-            H += self.transform.T @ ((a * self._ridge)[:, None] * self.transform)
+        ridge = self._metric(beta)
+        if ridge is not None:
+            H += self.transform.T @ (ridge[:, None] * self.transform)
         return H
 
     def hessian_product(self, inside, beta, scratch):
         """The map d ↦ ∇²F d, one pass over X each time; writes over scratch (n,)."""
         weight = inside.astype(float) if self.weight is None else inside * self.weight
         zero = np.zeros(self.design.n)
-        a = self.ridge(beta)
+        ridge = self._metric(beta)
 
         def product(direction):
             coef = self.transform @ direction
             _, sums = self.design.sweep(coef, zero, weight, np.inf, scratch)
             out = -sums[:-2] / self.total
-            if a:
-                out += a * self._ridge * coef
+            if ridge is not None:
+                out += ridge * coef
             return self.transform.T @ out
 
         return product
@@ -122,7 +128,8 @@ class LinearObjective:
         """The function t ↦ d/dt F(θ + t·step), where residuals move by t·change: no pass."""
         moving = change if self.weight is None else self.weight * change
         coef, direction = self.transform @ point.theta, self.transform @ step
-        metric = self.ridge(beta) * self._ridge * direction
+        ridge = self._metric(beta)
+        metric = direction * (0.0 if ridge is None else ridge)
         start, rate = float(metric @ coef), float(metric @ direction)
 
         def slope(t):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import assert_all_finite
 
-from ._design import DenseDesign, Design
+from ._design import Design
 from ._whitening import square_root, whiten_columns, whiten_gram, whiten_rows
 
 _EPS = np.finfo(float).eps
@@ -38,16 +38,16 @@ def pose(design, weight, fit_intercept):
     """Choose the units of the features and the regime; one or two passes over X."""
     rng = np.random.default_rng(0)
     n, p = design.n, design.p
-    dense = isinstance(design, DenseDesign)
-    tall = dense and n >= _TALL * p and design.n_elements >= _MANY_ELEMENTS
     probe = np.sort(rng.choice(n, min(n, 1000), replace=False, shuffle=False))
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         mean, std, score = design.moments(weight, probe)
     if not np.isfinite(mean).all():
         with np.errstate(invalid="ignore", over="ignore"):
             assert_all_finite(design.X, input_name="X", estimator_name="SmoothL1Regressor")
-        if np.isfinite(abs(design.X).max()):
-            return pose(design.shrunk(), weight, fit_intercept)
+        if not np.isfinite(abs(design.X).max()):
+            # Unseen above where scikit-learn is told to assume that there are none.
+            raise ValueError("X contains NaN or infinity.")
+        return pose(design.shrunk(), weight, fit_intercept)
     # Squares overflow from 1e154 on and vanish below 1e-154.
     extreme = np.flatnonzero(~((std > 1e-140) & (std < 1e140)))
     if extreme.size:
@@ -58,7 +58,7 @@ def pose(design, weight, fit_intercept):
     constant = (std <= 8 * _EPS * np.abs(mean)) | (std < np.finfo(float).tiny)
     design.standardise(mean, np.where(constant, np.inf, std))
     whole = Problem(design, weight, fit_intercept)
-    if not tall:
+    if score is None or n < _TALL * p or design.n_elements < _MANY_ELEMENTS:
         return with_gram(whole)
     rows, share = _sample_rows(score, weight, _SAMPLE * p, rng)
     del score
@@ -102,7 +102,7 @@ def _sample_rows(score, weight, m, rng):
 def whiten(problem, a):
     """The whitening for ridge a, by Cholesky where that is safe, else by singular values."""
     design, weight = problem.design, problem.weight
-    ridge = a * design.penalty
+    ridge = design.ridge(a)
     varying = np.isfinite(design.scale)
     rounding = np.abs(design.centre[varying]) / design.scale[varying]
     rounding = 4 * np.finfo(design.X.dtype).eps * rounding.max(initial=0.0)

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._compat import CallbackSupportMixin, with_callbacks
+from ._compat import N_WRAPPERS, CallbackSupportMixin, with_callbacks
 from ._design import as_design
 from ._problem import pose
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, ScaleRule, concomitant, mad
@@ -28,9 +28,8 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
     r"""Linear regression that minimises the Smooth L1 or Huber loss.
 
     Small residuals count squared, large ones with their absolute value, so that outliers in
-    y pull little. Features need no scaling: the fit is the same in any units, and costs less
-    than least squares. With the default ``beta="auto"`` the threshold between small and
-    large follows the data.
+    y pull little. Features need no scaling: the fit is the same in any units. With the
+    default ``beta="auto"`` the threshold between small and large follows the data.
 
     With residuals :math:`r_i = y_i - x_i^T w - b`, weights :math:`s_i`,
     :math:`S = \sum_i s_i` and threshold :math:`\beta` it minimises over w and b
@@ -137,7 +136,7 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
 
     history_ : list of dict
         One for each stage of each target: target, beta, scale, n_iter, n_eval (passes over
-        X), objective, gradient_norm and message.
+        X for gradients and products with the Hessian), objective, gradient_norm and message.
 
     n_features_in_ : int
         Number of features.
@@ -233,7 +232,8 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features; float64 and float32 are used as they are, without a copy.
+            Features; float64 and float32 are used as they are, without a copy unless rows
+            have weight zero.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets; each column is fitted on its own.
@@ -275,16 +275,17 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
     def _fit(self, X, y, sample_weight, task):
         """The fitted attributes but those of the features, and a warning if need be."""
         # X is searched for NaN by the first pass of the fit, whose sums would show one.
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False,
-            multi_output=True,
-            y_numeric=True,
-        )
+        with np.errstate(invalid="ignore"):
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr",
+                dtype=[np.float64, np.float32],
+                ensure_all_finite=False,
+                multi_output=True,
+                y_numeric=True,
+            )
         weight = _check_weight(sample_weight, X)
         callbacks = _Callbacks(self, X, y, sample_weight, task)
         fits, outliers = self._fit_targets(X, y, weight, task, callbacks)
@@ -316,15 +317,11 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
     def _task(self):
         """The parameters, checked together, in the form that the stages take."""
         beta, scale = self.beta, self.scale
-        if beta != "auto" and not np.isfinite(beta):
-            raise ValueError(f"beta must be finite, got {beta!r}; least squares is Ridge.")
         if scale == "concomitant" and beta != "auto" and beta <= 1:
             raise ValueError(
                 f"beta must be above 1 with scale='concomitant', got {beta!r}: the estimated "
                 "scale would be 0. Use scale='mad' for a smaller threshold."
             )
-        if not np.isfinite(self.alpha) or not np.isfinite(self.tol):
-            raise ValueError(f"alpha={self.alpha!r} and tol={self.tol!r} must be finite.")
         alpha = (
             (0.0, float(self.alpha)) if self.loss == "smooth_l1" else (float(self.alpha), 0.0)
         )
@@ -370,7 +367,8 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
     def _warm_start(self, n_features, n_targets):
         """(intercept, coefficients) of each target to start from, or None."""
         coef = np.atleast_2d(getattr(self, "coef_", np.empty((0, 0))))
-        if not self.warm_start or coef.shape != (n_targets, n_features):
+        usable = coef.shape == (n_targets, n_features) and np.isfinite(coef).all()
+        if not self.warm_start or not usable:
             return [None] * n_targets
         intercept = np.broadcast_to(self.intercept_, n_targets) * self.fit_intercept
         return np.column_stack([intercept, coef]).astype(np.float64)
@@ -391,7 +389,12 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             attributes = {name: value[0] for name, value in attributes.items()}
         else:
             attributes = {name: np.array(value) for name, value in attributes.items()}
-        coef = np.array([stage.coef for stage in last]).astype(X.dtype)
+        with np.errstate(over="ignore"):
+            coef = np.array([stage.coef for stage in last]).astype(X.dtype)
+        if not np.isfinite(coef).all():
+            raise ValueError(
+                f"coef_ has values too large for {X.dtype}; rescale X or y, or pass float64."
+            )
         attributes["coef_"] = coef[0] if y.ndim == 1 else coef
         attributes["outliers_"] = outliers
         attributes["history_"] = [
@@ -419,7 +422,7 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         else:
             factor = stage.beta if self.loss == "huber" else 1.0
             value = stage.value
-        return factor * value, factor * stage.decrement
+        return factor * value, factor * stage.excess
 
     def _warn_unless_converged(self, stages_reached, task):
         worst = max(stages_reached, key=lambda stage: (not stage.converged, stage.norm))
@@ -433,7 +436,8 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             f"found are kept. Increase max_iter (now {task.max_iter}) or tol, or try a larger "
             "beta or some alpha.",
             ConvergenceWarning,
-            stacklevel=5,
+            # The levels are this method, _fit, fit and its wrappers.
+            stacklevel=4 + N_WRAPPERS,
         )
 
 

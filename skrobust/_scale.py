@@ -48,7 +48,9 @@ def weighted_median(values, weight=None):
         cumulated = np.cumsum(np.ones(n) if weight is None else weight[order])
     first = np.searchsorted(cumulated, half - slack)
     second = np.searchsorted(cumulated, half + slack, side="right")
-    return float(0.5 * (values[order[first]] + values[order[min(second, order.size - 1)]]))
+    return 0.5 * float(values[order[first]]) + 0.5 * float(
+        values[order[min(second, order.size - 1)]]
+    )
 
 
 def _probable_median(values, weight):
@@ -85,9 +87,9 @@ def concomitant(epsilon):
         if size.size > 20 * _PROBE:
             step = size.size // _PROBE
             guess = estimate(size[::step], None if weight is None else weight[::step])
-            u = _newton(guess**-2.0, size, weight, epsilon) if guess else 0.0
+            u = _next_root(guess**-2.0, size, weight, epsilon) if guess else 0.0
         while True:
-            following = _newton(u, size, weight, epsilon)
+            following = _next_root(u, size, weight, epsilon)
             if not u < following < np.inf:
                 return (
                     float(top / np.sqrt(following)) if following >= u else float(top / u**0.5)
@@ -97,16 +99,17 @@ def concomitant(epsilon):
     return estimate
 
 
-def _newton(u, size, weight, epsilon):
+def _next_root(u, size, weight, epsilon):
     """Where the piece of Σ s min(u r², ε²) − Σ s at u is zero; 0 where it does not rise."""
     end = epsilon / np.sqrt(u) if u else np.inf
     inner = np.where(size <= end, size, 0.0)
     if weight is None:
-        room = size.size - epsilon**2 * np.count_nonzero(size > end)
+        total, beyond = float(size.size), float(np.count_nonzero(size > end))
         squares = inner @ inner
     else:
-        room = weight.sum() - epsilon**2 * (weight @ (size > end))
+        total, beyond = float(weight.sum()), float(weight @ (size > end))
         squares = (weight * inner) @ inner
+    room = total - epsilon * (epsilon * beyond)
     if room <= 0:
         return 0.0
     return float(room / squares) if squares else np.inf

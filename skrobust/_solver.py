@@ -72,7 +72,7 @@ def solve(objective, start, beta, tol, max_iter):
         return Solution(point, used, True, "gradient within rounding", step, True)
     if stalled and _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
         return Solution(point, used, True, "objective within rounding", step, True)
-    message = "no further descent" if stalled else f"max_iter={max_iter} reached"
+    message = "no further descent" if stalled else "max_iter reached"
     # The last step may have been damped, which makes the minimum seem near: no step.
     return Solution(point, used, False, message, None)
 

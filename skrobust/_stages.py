@@ -20,6 +20,10 @@ from ._whitening import Whitening, inverse_cholesky
 _EPS = np.finfo(float).eps
 # A sample on which the scale contracts more slowly may lead to another fixed point.
 _SLOW = 0.7
+# A warm start further away than this, in units of y, is not one.
+_FARTHEST = 1e8
+# A smaller threshold, in units of y, changes nothing but that its square is no number.
+_LEAST_THRESHOLD = 1e-100
 # A named schedule starts where this share of the residuals is inside.
 _NEARLY_ALL = 0.99
 
@@ -40,7 +44,7 @@ class Stage(NamedTuple):
     """Where a stage ended, in the units of the data.
 
     `value` is the smooth L1 objective at beta, penalty included, without the σ/(2ε) of the
-    concomitant one; `decrement` estimates how far above the minimum it is.
+    concomitant one; `excess` estimates how far above the minimum it is.
     """
 
     coef: np.ndarray
@@ -52,7 +56,7 @@ class Stage(NamedTuple):
     n_iter: int
     n_eval: int
     norm: float
-    decrement: float
+    excess: float
     converged: bool
     message: str
     last: bool
@@ -66,10 +70,9 @@ class _Target:
         first = _power_of_two(np.abs(y).max())
         shift = weighted_median(y / first) if problem.fit_intercept else 0.0
         self.y = y / first - shift
-        second = _power_of_two(np.abs(self.y).max())
+        second = min(_power_of_two(np.abs(self.y).max()), 2.0**1023 / first)
         self.y /= second
         self.shift, self.unit = shift * first, first * second
-        self.problem = problem
         self.alpha = (task.alpha[0], task.alpha[1] * self.unit)
         self.task = task
         self.rule: ScaleRule | None = None
@@ -77,10 +80,13 @@ class _Target:
         if isinstance(task.threshold, ScaleRule):
             self.rule = task.threshold
         else:
-            self.beta = task.threshold / self.unit
+            self.beta = max(task.threshold / self.unit, _LEAST_THRESHOLD)
+
+    def of(self, problem):
+        return self.y if problem.rows is None else self.y[problem.rows]
 
     def objective(self, problem, whitening):
-        y = self.y if problem.rows is None else self.y[problem.rows]
+        y = self.of(problem)
         return LinearObjective(problem.design, y, problem.weight, whitening, self.alpha)
 
     def floor(self, objective, theta):
@@ -96,7 +102,10 @@ class _Target:
         return 32 * _EPS * float(size)
 
     def threshold(self, scale):
-        return self.beta if self.rule is None else self.rule.factor * scale
+        """β in these units."""
+        if self.rule is None:
+            return self.beta
+        return max(self.rule.factor * scale, _LEAST_THRESHOLD)
 
     def scale(self, objective, point):
         """The scale of the residuals, held at the floor."""
@@ -117,7 +126,9 @@ def stages(problem, y, task, warm=None):
     objective, theta, first_scale, motion = _start(target, problem)
     scale, used = first_scale, 0
     if warm is not None:
-        theta = objective.theta(_standardised(warm, target, problem.design))
+        given = objective.theta(_standardised(warm, target, problem.design))
+        if np.abs(given).max(initial=0.0) < _FARTHEST:
+            theta = given
     beta = target.threshold(scale)
     multipliers = _multipliers(task.schedule, objective, theta, beta)
     if warm is not None or len(multipliers) > 1:
@@ -134,8 +145,9 @@ def stages(problem, y, task, warm=None):
             solution = solve(objective, theta, multiplier * beta, task.tol, budget)
         theta = solution.point.theta
         used += solution.n_iter
-        threshold = multiplier * beta
-        yield _in_units_of_y(target, objective, solution, threshold, scale, swept, last)
+        yield _in_units_of_y(
+            target, objective, solution, multiplier, multiplier * beta, scale, swept, last
+        )
         swept = problem.design.n_sweeps
         if target.rule is not None and not last:
             scale = target.scale(objective, solution.point)
@@ -168,20 +180,24 @@ def _standardised(warm, target, design):
     return np.concatenate([[b], v]) / target.unit
 
 
-def _in_units_of_y(target, objective, solution, beta, scale, swept, last):
+def _in_units_of_y(target, objective, solution, multiplier, beta, scale, swept, last):
     unit, point = target.unit, solution.point
     design = objective.design
     coef = objective.coef(point.theta) * unit
-    slopes = coef[1:] / design.scale
+    # The caller refuses what is not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        slopes = coef[1:] / design.scale
+        intercept = float(target.shift + coef[0] - slopes @ design.centre)
     above = excess(objective, solution, beta)
+    reported = 0.0 if target.rule is None else target.rule.factor * float(scale * unit)
     size = np.abs(point.residual)
     outlier = size > beta
     if target.rule is not None and scale < target.floor_bound(objective, point.theta):
         outlier &= size > target.floor(objective, point.theta)[0]
     return Stage(
         slopes / design.unit,
-        float(target.shift + coef[0] - slopes @ design.centre),
-        float(beta * unit),
+        intercept,
+        multiplier * (target.task.threshold if target.rule is None else reported),
         1.0 if target.rule is None else float(scale * unit),
         float(point.value / beta * unit),
         outlier,
@@ -197,11 +213,11 @@ def _in_units_of_y(target, objective, solution, beta, scale, swept, last):
 
 def _multipliers(schedule, objective, theta, beta):
     if schedule is None:
-        return np.ones(1)
-    if not callable(schedule):
-        return schedule
-    size = np.abs(objective.at(theta, beta).residual)
-    return schedule(float(np.quantile(size, _NEARLY_ALL)) / beta)
+        return [1.0]
+    if callable(schedule):
+        size = np.abs(objective.at(theta, beta).residual)
+        schedule = schedule(float(np.quantile(size, _NEARLY_ALL)) / beta)
+    return [float(multiplier) for multiplier in schedule]
 
 
 def _start(target, problem):
@@ -217,8 +233,8 @@ def _start(target, problem):
     beta, scale = target.beta, None
     if target.rule is not None and target.alpha[1]:
         # The ridge term grows with β, so that β = ∞ means w = 0.
-        mean = np.average(target.y, weights=problem.weight) if problem.fit_intercept else 0.0
-        left = target.y - mean
+        y = target.of(problem)
+        left = y - (np.average(y, weights=problem.weight) if problem.fit_intercept else 0.0)
         scale = target.rule.estimate(left, problem.weight) or float(np.abs(left).mean()) or _EPS
         beta = target.rule.factor * scale
     a = target.alpha[0] + (float(target.alpha[1] * beta) if target.alpha[1] else 0.0)

@@ -1337,3 +1337,63 @@ def test_finite_data_whose_sums_overflow_are_fitted(mode, of, large):
     assert_allclose(est.coef_ * unit / y_unit, base.coef_, rtol=1e-7)
     assert_allclose(est.scale_ / y_unit, base.scale_, rtol=1e-7)
     assert_array_equal(est.outliers_, base.outliers_)
+
+
+# At the ends of the floating-point range --------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [None, "mad"])
+@pytest.mark.parametrize("beta", [1e-120, 1e-160, 1e-200, 5e-324])
+def test_a_threshold_whose_square_vanishes_gives_least_absolute_deviations(beta, scale):
+    lad = QuantileRegressor(quantile=0.5, alpha=0.0).fit(X, Y)
+    est = SmoothL1Regressor(beta, scale=scale).fit(X, Y)
+    assert_allclose(est.coef_, lad.coef_, rtol=1e-6)
+    assert est.beta_ == beta * est.scale_
+    assert_allclose(est.objective_, np.abs(Y - lad.predict(X)).mean(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("mode", SCALES)
+def test_an_enormous_penalty_leaves_a_location(mode, loss):
+    for alpha in (1e150, 1e300, 1e308):
+        est = SmoothL1Regressor(**mode | {"loss": loss, "alpha": alpha}).fit(X, Y)
+        assert np.abs(est.coef_).max() < 1e-100
+        location = SmoothL1Regressor(**mode | {"loss": loss}).fit(np.zeros((Y.size, 1)), Y)
+        assert_allclose(est.intercept_, location.intercept_, rtol=1e-6)
+
+
+def test_an_enormous_epsilon_is_least_squares():
+    est = SmoothL1Regressor(1e155, scale="concomitant").fit(X, Y)
+    assert_allclose(est.coef_, LinearRegression().fit(X, Y).coef_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coefficients_beyond_the_dtype_are_refused(dtype):
+    tiny, huge = (1e-30, 1e20) if dtype == np.float32 else (1e-300, 1e300)
+    with pytest.raises(ValueError, match=f"coef_ has values too large for {dtype.__name__}"):
+        SmoothL1Regressor().fit((X * tiny).astype(dtype), Y * huge)
+
+
+def test_the_warning_points_at_the_call_of_fit():
+    with pytest.warns(ConvergenceWarning) as caught:
+        SmoothL1Regressor(max_iter=1).fit(X, Y)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("factor", [1e200, np.nan, np.inf])
+def test_a_warm_start_from_nowhere_is_a_cold_start(factor):
+    est = SmoothL1Regressor(beta=1.0, warm_start=True).fit(X, Y)
+    coef = est.coef_.copy()
+    est.coef_ = est.coef_ * factor
+    assert_allclose(est.fit(X, Y).coef_, coef, rtol=1e-7)
+
+
+def test_a_warm_start_where_nothing_can_be_fitted():
+    est = SmoothL1Regressor(beta=1.0, fit_intercept=False, warm_start=True)
+    for _ in range(2):
+        assert_array_equal(est.fit(np.zeros((5, 3)), np.arange(5.0)).coef_, 0)
+
+
+def test_nan_is_refused_also_where_none_is_assumed():
+    with config_context(assume_finite=True), pytest.raises(ValueError, match="X contains NaN"):
+        SmoothL1Regressor().fit(np.where(np.arange(X.size).reshape(X.shape), X, np.nan), Y)

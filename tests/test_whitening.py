@@ -255,7 +255,7 @@ def test_both_ways_whiten_the_weighted_model_and_span_the_same(fit_intercept, al
     Z = problem.design.rows(slice(None))
     s = np.ones(60) if weight is None else weight
     H = Z.T @ (s[:, None] * Z) / s.sum()
-    H += np.diag(np.concatenate([[0.0], alpha * problem.design.penalty]))
+    H += np.diag(np.concatenate([[0.0], problem.design.ridge(alpha)]))
     assert_whitens(by_gram, H)
     assert_whitens(by_rows, H)
     assert_same_span(by_gram, by_rows)
@@ -301,5 +301,5 @@ def test_beyond_the_size_of_a_dense_matrix_the_transform_is_diagonal(
     M = whiten(problem, alpha).transform
     assert sparse.issparse(M)
     assert M.nnz == M.shape[1] == 5 + fit_intercept
-    H = mean_square(problem) + np.diag(np.append(0.0, alpha * problem.design.penalty))
+    H = mean_square(problem) + np.diag(np.append(0.0, problem.design.ridge(alpha)))
     assert_allclose(np.diagonal(M.T @ H @ M), 1, rtol=1e-12)

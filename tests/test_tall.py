@@ -1,0 +1,116 @@
+"""Tall X is fitted on a sample of rows first: the answer is that of the whole, always."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skrobust import SmoothL1Regressor, _design, _problem
+
+N = 6000
+MODES = [
+    {"beta": 1.0},
+    {"beta": 1e-3},
+    {},
+    {"loss": "huber"},
+    {"beta": 2.0, "scale": "mad"},
+    {"scale": "concomitant"},
+    {"beta": 1.35, "scale": "concomitant", "loss": "huber"},
+    {"beta_schedule": "geometric"},
+]
+
+
+def columns(kind, p, rng):
+    X = rng.normal(size=(N, p))
+    if kind == "leverage":
+        X[rng.choice(N, 5, replace=False)] *= 1e4
+    elif kind == "rare level":
+        X[:, 0] = 0.0
+        X[rng.choice(N, 3, replace=False), 0] = 1.0
+    elif kind == "heavy tails":
+        X = rng.standard_t(1.2, size=(N, p))
+    elif kind == "sorted":
+        X = np.sort(X, axis=0)
+    elif kind == "periodic":
+        X[:, 0] = np.sin(np.arange(N) * 2 * np.pi / 8)
+    elif kind == "dependent":
+        X[:, -1] = 2 * X[:, 0] + 1
+    elif kind == "zero":
+        X[:] = 0.0
+    return X
+
+
+def fits(monkeypatch, X, y, weight=None, **params):
+    """With the sample and without."""
+    monkeypatch.setattr(_design, "_SMALL", 0)
+    found = []
+    for many in (0, np.inf):
+        monkeypatch.setattr(_problem, "_MANY_ELEMENTS", many)
+        found.append(SmoothL1Regressor(**params).fit(X, y, sample_weight=weight))
+    return found
+
+
+def assert_same(sampled, whole):
+    size = np.abs(whole.coef_).max() + 1e-300
+    assert_allclose(sampled.coef_, whole.coef_, rtol=1e-7, atol=1e-7 * size)
+    # At a MAD threshold the objective is not stationary in the scale.
+    fixed = whole.scale == "concomitant" or (whole.beta != "auto" and whole.scale is None)
+    assert_allclose(sampled.objective_, whole.objective_, rtol=1e-10 if fixed else 1e-7)
+    assert_allclose(sampled.scale_, whole.scale_, rtol=1e-7)
+    assert sampled.optimality_ < 1e-12
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("alpha", [0.0, 1e-3, 10.0])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_penalties_and_modes(monkeypatch, mode, alpha, fit_intercept):
+    rng = np.random.default_rng(0)
+    X = columns("normal", 4, rng) * [1, 10, 0.1, 1] + [0, 5, 0, 0]
+    y = X @ [1.0, 2.0, 3.0, 4.0] + rng.standard_t(2, N)
+    assert_same(*fits(monkeypatch, X, y, alpha=alpha, fit_intercept=fit_intercept, **mode))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 8, 15])
+@pytest.mark.parametrize("mode", MODES)
+def test_few_and_many_features(monkeypatch, mode, p):
+    rng = np.random.default_rng(p)
+    X = columns("normal", p, rng)
+    y = X.sum(axis=1) + rng.standard_t(2, N) + 50 * (rng.uniform(size=N) < 0.1)
+    assert_same(*fits(monkeypatch, X, y, **mode))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["leverage", "rare level", "heavy tails", "sorted", "periodic", "dependent", "zero"],
+)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_columns_that_a_sample_may_misjudge(monkeypatch, mode, kind, order):
+    rng = np.random.default_rng(1)
+    X = np.asarray(columns(kind, 6, rng), order=order)
+    y = X @ np.arange(6.0) + rng.standard_t(2, N)
+    assert_same(*fits(monkeypatch, X, y, **mode))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("law", ["uniform", "heavy", "many zero"])
+def test_weights(monkeypatch, mode, law):
+    rng = np.random.default_rng(2)
+    X = columns("normal", 5, rng)
+    y = X.sum(axis=1) + rng.standard_t(2, N)
+    weight = {
+        "uniform": rng.uniform(size=N),
+        "heavy": 1 + rng.pareto(1.5, size=N),
+        "many zero": rng.integers(0, 3, N).astype(float),
+    }[law]
+    sampled, whole = fits(monkeypatch, X, y, weight, **mode)
+    assert_same(sampled, whole)
+    assert_array_equal(sampled.outliers_, whole.outliers_)
+
+
+def test_passes_are_few(monkeypatch):
+    rng = np.random.default_rng(3)
+    X = columns("normal", 10, rng) * np.logspace(0, 3, 10)
+    y = X.sum(axis=1) + rng.standard_t(2, N)
+    for mode in ({"beta": 1.0}, {}, {"scale": "concomitant"}):
+        sampled, _ = fits(monkeypatch, X, y, **mode)
+        assert sum(stage["n_eval"] for stage in sampled.history_) <= 15
