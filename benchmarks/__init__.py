@@ -26,22 +26,26 @@ def say(text):
     print(text, end="", flush=True)
 
 
-def in_turn(tasks, seconds, least=3, most=51, long=10.0):
+def in_turn(tasks, seconds, least=5, most=51, long=5.0):
     """Seconds that each task takes, run in turn so that a busy moment hits all of them.
 
     As many runs of each as go into `seconds`, between `least` and `most`, spread over the
     whole; only one of what takes longer than `long`.
     """
     times = {name: [timed(task)[1]] for name, task in tasks.items()}
+    for name, task in tasks.items():
+        if times[name][0] < long and least > 1:
+            times[name].append(timed(task)[1])  # the first may have met a busy moment
     more = {
-        name: min(most, max(least, int(seconds / first))) - 1 if first < long else 0
-        for name, (first,) in times.items()
+        name: min(most, max(least, int(seconds / min(found)))) - len(found)
+        for name, found in times.items()
+        if min(found) < long
     }
-    rounds = max(more.values())
+    rounds = max(more.values(), default=0)
     for k in range(rounds):
-        for name, task in tasks.items():
-            if (k + 1) * more[name] // rounds > k * more[name] // rounds:
-                times[name].append(timed(task)[1])
+        for name, n in more.items():
+            if (k + 1) * n // rounds > k * n // rounds:
+                times[name].append(timed(tasks[name])[1])
     return times
 
 

@@ -5,7 +5,7 @@ answer is not faster: each row says how far the objective is above the best that
 is the lowest of all estimators with that objective, after one more Newton step in NumPy. At
 the end stand the bars of the design, each with what was measured.
 
-The whole takes ten minutes and 5 GB, and writes peers.md, peers.json and peers.png into
+The whole takes eleven minutes and 5 GB, and writes peers.md, peers.json and peers.png into
 benchmarks/results/; `--quick` takes a tenth of the rows and, like `--only`, writes nothing
 unless told where. Believe it on a quiet machine only.
 """
@@ -331,7 +331,7 @@ def run(rows_of, share, seconds, detail):
             fitted[entry.label] = fit(entry)
 
         tasks = {entry.label: lambda entry=entry: keep(entry) for entry in todo}
-        times = in_turn(tasks, seconds, least=1 if share < 1 else 3)
+        times = in_turn(tasks, seconds, least=1 if share < 1 else 5)
         above = excesses(todo, fitted)
     for row in rows:
         label = row["label"]
@@ -623,7 +623,7 @@ coordinate descent without a penalty) and {SGD} minimise Huber's loss at β = {B
 price is the measure. Passes are those of the solver over all rows of X; the column moments are
 one more, and Gram matrices of all rows, where there are any, are not counted. Memory is the
 peak beyond the input that tracemalloc sees, in a run of its own; what HiGHS and BLAS take it
-does not see."""
+does not see. A bar holds if it does for the medians and for the fastest runs."""
 
 
 def report(record):
@@ -693,11 +693,11 @@ def draw_times(axes, record):
 
 
 def draw_bars(axes, bars):
-    """Measured and hoped for, over the bar: left of 1 it is met."""
+    """Measured (or of the fastest runs, if more) and hoped for, over the bar."""
     for line, bar in enumerate(bars):
         missed = bar["met"] == "NO"
         colour = COLOURS[2] if missed else COLOURS[1]
-        share = max(bar["measured"] / bar["bar"], 3e-3)
+        share = max(bar["measured"], bar["fastest"] or 0.0, 3e-3 * bar["bar"]) / bar["bar"]
         axes.plot([share, 1], [line, line], color=colour, alpha=0.4)
         axes.plot(share, line, "X" if missed else "o", color=colour, markersize=9)
         axes.plot(bar["hope"] / bar["bar"], line, "|", color="0.4", markersize=14)

@@ -38,7 +38,7 @@ _ALMOST_ALL = 0.95
 _MAX_DIRECT = 5_000
 _EPS = np.finfo(float).eps
 # A gain relative to F that rounding hides, where no step descends any more.
-_NEGLIGIBLE = 100 * _EPS
+_NEGLIGIBLE = 500 * _EPS
 
 
 class Solution(NamedTuple):
@@ -135,14 +135,23 @@ def _thresholds(residual, beta, k, share=None):
 
 
 def _lower(objective, start, thresholds, beta, max_iter):
-    """Newton's method at each threshold in turn, from the minimiser of the last."""
-    point, used = start, 0
-    for threshold in thresholds:
-        if used < max_iter:
-            point = objective.at(point.theta, threshold)
-            point, n, *_ = _newton(objective, point, threshold, 1e-3, max_iter - used)
-            used += n
-    point = objective.at(point.theta, beta)
+    """Newton's method at each threshold in turn, from where the last minimisers point.
+
+    They move along straight pieces with the threshold, the last of which leads to zero.
+    """
+    point, used, theta, rate, last = start, 0, start.theta, 0.0, None
+    for threshold in [*thresholds, beta]:
+        if last is not None:
+            theta = point.theta + (threshold - last) * rate
+        if used >= max_iter or threshold == beta:
+            break
+        before = point.theta
+        point = objective.at(theta, threshold)
+        point, n, *_ = _newton(objective, point, threshold, 1e-3, max_iter - used)
+        used += n
+        rate = 0.0 if last is None else (point.theta - before) / (threshold - last)
+        last = threshold
+    point = objective.at(theta if used < max_iter else point.theta, beta)
     return point if point.value < start.value else start, used
 
 
