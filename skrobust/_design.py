@@ -30,6 +30,9 @@ def as_design(X, team):
 class Design(ABC):
     """What the engines share: blocks of rows, and the change of units."""
 
+    # With more features than this the Gram matrix costs more than the passes that it saves.
+    widest: int
+
     def __init__(self, X, team, block):
         self.X = X
         self.team = team
@@ -119,6 +122,8 @@ class Design(ABC):
 
 class DenseDesign(Design):
     """X as an array of float64 or float32, in any layout."""
+
+    widest = 5_000
 
     def __init__(self, X, team):
         super().__init__(X, team, max(16, _BLOCK // max(1, X.shape[1])))
@@ -212,6 +217,8 @@ class DenseDesign(Design):
 
 class SparseDesign(Design):
     """X as a CSR matrix; centring goes through algebra, since it would fill X."""
+
+    widest = 200
 
     def __init__(self, X, team):
         # Few blocks: each carries a vector of p sums.

@@ -101,7 +101,8 @@ class LinearObjective:
         H /= self.total
         ridge = self._metric(beta)
         if ridge is not None:
-            H += self.transform.T @ (ridge[:, None] * self.transform)
+            M = self.transform.toarray() if sparse.issparse(self.transform) else self.transform
+            H += M.T @ (ridge[:, None] * M)
         return H
 
     def hessian_product(self, inside, beta, scratch):

@@ -13,7 +13,7 @@ _EPS = np.finfo(float).eps
 _SAMPLE = 200
 _TALL = 400
 _MANY_ELEMENTS = 2_000_000
-# Beyond this many features or rows, whichever are fewer, a k × k matrix costs too much.
+# Beyond this many rows, where features are more, an n × n matrix costs too much.
 _MAX_WHITENED = 5_000
 # Beyond this many elements singular values are those of the Gram matrix, of half the digits.
 _MANY_ROWS = 20_000_000
@@ -69,7 +69,7 @@ def pose(design, weight, fit_intercept):
 def with_gram(problem):
     """With the Gram matrix where it is smaller than X and affordable, and no sample."""
     design, weight = problem.design, problem.weight
-    if not design.p < min(design.n, _MAX_WHITENED):
+    if not design.p < min(design.n, design.widest):
         return problem
     total = design.n if weight is None else weight.sum()
     return problem._replace(gram=design.gram(weight) / total, sample=None)
@@ -114,7 +114,7 @@ def whiten(problem, a):
             return whiten_rows(
                 square_root(problem.gram), ridge, problem.fit_intercept, rounding
             )
-    elif min(design.n, design.p) > _MAX_WHITENED:
+    elif design.widest <= design.p < design.n or min(design.n, design.p) > _MAX_WHITENED:
         return whiten_columns(ridge, problem.fit_intercept)
     Z = design.rows(slice(None))
     if weight is not None:

@@ -12,8 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.linalg import hilbert, null_space, subspace_angles
 
-from skrobust import _problem
-from skrobust._design import as_design
+from skrobust._design import SparseDesign, as_design
 from skrobust._problem import pose, whiten
 from skrobust._threads import Team
 from skrobust._whitening import inverse_cholesky, whiten_gram, whiten_rows
@@ -294,7 +293,7 @@ def mean_square(problem):
 def test_beyond_the_size_of_a_dense_matrix_the_transform_is_diagonal(
     monkeypatch, alpha, fit_intercept
 ):
-    monkeypatch.setattr(_problem, "_MAX_WHITENED", 3)
+    monkeypatch.setattr(SparseDesign, "widest", 3)
     X = np.random.default_rng(0).normal(size=(60, 5)) * np.logspace(-2, 2, 5)
     problem = posed(sparse.csr_array(X), None, fit_intercept)
     assert problem.gram is None
