@@ -25,7 +25,7 @@ AXES = {
 
 
 def times_by_size(shapes, axis, progress):
-    """For each estimator the sizes and the fastest times, which a busy moment does not change."""
+    """For each estimator the sizes and its fastest times: a busy moment slows peers most."""
     found = {name: ([], []) for name in NAMES}
     for shape in shapes:
         progress(f"{shape[0]:,} × {shape[1]:,}")
