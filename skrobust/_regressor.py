@@ -342,7 +342,7 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         rows = slice(None) if weight is None or weight.all() else np.flatnonzero(weight)
         if not isinstance(rows, slice):
             rest = np.flatnonzero(weight == 0)
-            assert_all_finite(X[rest], input_name="X", estimator_name=self)
+            assert_all_finite(X[rest], input_name="X", estimator_name="SmoothL1Regressor")
         used = X if isinstance(rows, slice) else X[rows]
         targets = np.asarray(y, dtype=np.float64).reshape(y.shape[0], -1)
         warm = self._warm_start(X.shape[1], targets.shape[1])

@@ -23,7 +23,7 @@ from ._objective import Point
 # evaluations: in whitened variables it has then met curvature that it does not learn.
 _HANDOVER = 1e-4
 _MAX_LBFGS = 20
-# A threshold is lowered at most to the 1/10th, and not below this many rows a variable.
+# Each threshold is this part of the last. The first has this many rows a variable inside.
 _LOWER = 0.1
 _ROWS_INSIDE = 5
 # The Hessian is formed where it costs less than some overhead and this many operations an
@@ -31,11 +31,12 @@ _ROWS_INSIDE = 5
 _SMALL = 3_000_000
 _DIRECT = 4
 _MAX_CG = 30
-# Newton steps after which, unless it was tried, lowering the threshold is; from where this
-# share of the residuals is inside.
+# With more variables it is never formed.
+_MAX_DIRECT = 5_000
+# If this many Newton steps at beta itself do not arrive, the threshold is lowered to it from
+# where this share of the residuals is inside.
 _MAX_NEWTON = 50
 _ALMOST_ALL = 0.95
-_MAX_DIRECT = 5_000
 _EPS = np.finfo(float).eps
 # A gain relative to F that rounding hides, where no step descends any more.
 _NEGLIGIBLE = 500 * _EPS
