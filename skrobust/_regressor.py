@@ -250,7 +250,11 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
         Raises
         ------
         ValueError
-            If a parameter is out of its range, or the data are not finite.
+            If a parameter is out of its range, the data are not finite, no weight is
+            positive, or the coefficients are too large for the dtype of X.
+
+        TypeError
+            If y is sparse.
 
         Warns
         -----
