@@ -23,9 +23,8 @@ _SHORT = 0.1
 _AHEAD = 0.03
 # Below this many elements a fit need not be cheaper than exact: Newton's last step is both.
 _FEW = 100_000
-# Steps that Anderson's acceleration remembers, and in which it must halve the error.
+# Steps that Anderson's acceleration remembers.
 _MEMORY = 8
-_PATIENCE = 4
 # A whitened curvature far below one is due to rounding, or to more than the whitening knows.
 _LEAST_CURVATURE = 0.05
 
@@ -116,16 +115,19 @@ class _Search:
         return max(proposed, 0.0)
 
 
-def accelerate(target, objective, theta, scale, tol, max_iter, motion):
-    """The solution and its scale in one pass over X a step; not converged if it is slow.
+def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience):
+    """The solution, its scale and whether it is nearer than the start; a pass over X a step.
 
     Where coordinates are whitened at the minimiser, θ − ∇F is nearly a Newton step. Anderson's
     acceleration of it (type II; Walker and Ni, SIAM J. Numer. Anal. 49, 2011) converges as
     conjugate gradients do, but needs neither products with the Hessian nor values of F,
     which drown in rounding. Meanwhile s goes to s + (φ̂ − s)/(1 − contraction), φ̂ the scale
-    of the present residuals. A fixed threshold is s that stays.
+    of the present residuals. A fixed threshold is s that stays. Ends where it is slow:
+    where the error is not halved in `patience` passes.
+
+    The step from the point that is near enough is taken as well: it makes the coefficients
+    about ten times as exact, which no pass needs to confirm.
     """
-    accuracy = max(0.1 * tol, 1e-14)
     rule, s, spare = target.rule, scale, None
     thetas: list = []
     steps: list = []
@@ -133,22 +135,32 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion):
     while True:
         point = objective.at(theta, target.threshold(s), spare)
         spare = point.residual
-        found = target.scale(objective, point) if rule else s
-        gap = abs(found / s - 1.0) if rule else 0.0
-        errors.append(max(point.norm, gap))
-        converged = point.norm <= tol and gap <= accuracy
-        slow = len(errors) > _PATIENCE and errors[-1] > 0.5 * errors[-1 - _PATIENCE]
-        if converged or slow or len(errors) >= max_iter:
-            message = "gradient within tol" if converged else "acceleration was slow"
-            step = _observed_step(point, thetas, steps) if converged else None
-            return Solution(point, len(errors), converged, message, step), s
+        found = target.scale(objective, point, s) if rule else s
+        errors.append(max(point.norm, abs(found / s - 1.0) if rule else 0.0))
+        converged = errors[-1] <= tol
+        # A gradient that is no number is slow as well.
+        before = errors[-1 - patience] if len(errors) > patience else np.inf
+        slow = not errors[-1] < 0.5 * before
         thetas, steps = [*thetas[-_MEMORY:], theta], [*steps[-_MEMORY:], -point.gradient]
-        theta = theta + steps[-1]
-        if len(steps) > 1:
-            moved, changed = np.diff(thetas, axis=0).T, np.diff(steps, axis=0).T
-            theta = theta - (moved + changed) @ np.linalg.lstsq(changed, steps[-1])[0]
+        theta = theta if slow else _next(thetas, steps)
+        if converged or slow or len(errors) >= max_iter:
+            break
         if rule:
-            s += (found - s) / (1.0 - motion.contraction)
+            change = (found - s) / (1.0 - min(max(motion.contraction, 0.0), _MAX_CONTRACTION))
+            s = min(max(s + change, 0.5 * s), 2.0 * s)
+    message = "gradient within tol" if converged else "acceleration was slow"
+    step = _observed_step(point, thetas, steps) if converged else None
+    solution = Solution(point._replace(theta=theta), len(errors), converged, message, step)
+    return solution, s, errors[-1] < 0.5 * errors[0]
+
+
+def _next(thetas, steps):
+    """From the last point the step that would follow if all steps were linear in θ."""
+    theta = thetas[-1] + steps[-1]
+    if len(steps) > 1:
+        moved, changed = np.diff(thetas, axis=0).T, np.diff(steps, axis=0).T
+        theta = theta - (moved + changed) @ np.linalg.lstsq(changed, steps[-1])[0]
+    return theta
 
 
 def _observed_step(point, thetas, steps):
@@ -157,10 +169,12 @@ def _observed_step(point, thetas, steps):
     Rayleigh and Ritz in the space of the moves, as conjugate gradients would find it. None
     where the curvatures are not those of a whitened objective.
     """
+    if len(thetas) < 3:
+        return None
     k = point.theta.size
     moved, changed = np.diff(thetas, axis=0)[-k:].T, -np.diff(steps, axis=0)[-k:].T
     Q, R = qr(moved, mode="economic")
-    if len(thetas) < 3 or not np.abs(np.diagonal(R)).min() > 1e-12 * np.abs(R[0, 0]):
+    if not np.abs(np.diagonal(R)).min() > 1e-12 * np.abs(R[0, 0]):
         return None
     A = solve_triangular(R, (Q.T @ changed).T, trans="T")
     smallest = float(eigvalsh(A + A.T)[0]) / 2

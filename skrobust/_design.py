@@ -6,6 +6,7 @@ column `moments` and the standardised `rows` of a selection. A new engine is a n
 with these.
 """
 
+import copy
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -20,6 +21,7 @@ _LANES = 4
 # Below this many elements NumPy's temporaries cost less than compiling a kernel.
 _SMALL = 500_000
 _ONE = np.ones(1)
+_EPS = np.finfo(float).eps
 
 
 def as_design(X, team):
@@ -32,6 +34,8 @@ class Design(ABC):
 
     # With more features than this the Gram matrix costs more than the passes that it saves.
     widest: int
+    # Whether `take` and `squares` are there.
+    can_sample = False
 
     def __init__(self, X, team, block):
         self.X = X
@@ -45,10 +49,11 @@ class Design(ABC):
         self.unit = 1.0
         self.n_sweeps = 0
 
-    def standardise(self, centre, scale):
-        """Set the units; a feature of scale inf is constant and becomes z = 0."""
-        self.centre = centre
-        self.scale = scale
+    def standardised(self, centre, scale):
+        """The same in these units; a feature of scale inf is constant and becomes z = 0."""
+        design = copy.copy(self)
+        design.centre, design.scale = centre, scale
+        return design
 
     def shrunk(self):
         """For an X whose sums overflow: a copy in a larger unit."""
@@ -105,7 +110,7 @@ class Design(ABC):
 
     @abstractmethod
     def moments(self, weight, index):
-        """Weighted mean and standard deviation of each column, and leverage scores or None.
+        """Weighted mean and standard deviation of each column.
 
         NaN or inf in a column shows in its mean. `index` selects rows that may be looked at
         beforehand.
@@ -116,7 +121,11 @@ class Design(ABC):
         """Mean and standard deviation of columns whose squares are no floats."""
 
     def take(self, index):
-        """The same design of some rows, in memory; for engines that give leverage scores."""
+        """The same design of some rows, in memory."""
+        raise NotImplementedError
+
+    def squares(self, weight):
+        """Σ_j z_ij² of each row."""
         raise NotImplementedError
 
 
@@ -124,6 +133,7 @@ class DenseDesign(Design):
     """X as an array of float64 or float32, in any layout."""
 
     widest = 5_000
+    can_sample = True
 
     def __init__(self, X, team):
         super().__init__(X, team, max(16, _BLOCK // max(1, X.shape[1])))
@@ -178,35 +188,42 @@ class DenseDesign(Design):
 
     def moments(self, weight, index):
         if self.n_elements < _SMALL:
-            return *_weighted_moments(self.X, weight), None
-        from . import _kernels
-
-        # The index tells about where and how wide a column is. One that does not vary there
-        # gets a tiny unit: the rare rows where it varies then have the largest scores.
+            return weighted_moments(self.X, weight)
+        # The index tells about where and how wide a column is.
         part = self.X[index].astype(float)
         centre = part.mean(axis=0)
         # Mean absolute deviations, of deviations below one: no square that could overflow.
         part = np.abs(part - centre)
         scale = part.max(axis=0)
-        rare = scale <= 1e-14 * abs(centre)
-        scale[rare] = 1e-50 * np.where(centre[rare] == 0, 1.0, abs(centre[rare]))
-        scale[~rare] *= (part[:, ~rare] / scale[~rare]).mean(axis=0)
+        scale[scale == 0] = np.where(centre == 0, 1.0, abs(centre))[scale == 0]
+        scale *= (part / scale).mean(axis=0) + _EPS
+        sums = self._moments(centre, scale, weight, np.empty(self.n))
+        total = float(self.n) if weight is None else weight.sum()
+        first, second = sums / total
+        std = scale * np.sqrt(np.maximum(second - first**2, 0.0))
+        return centre + scale * first, std
+
+    def squares(self, weight):
+        out = np.empty(self.n)
+        self._moments(self.centre, self.scale, weight, out)
+        return out
+
+    def _moments(self, centre, scale, weight, squares):
+        """Σ s z and Σ s z² of each column, and Σ_j z² of each row into squares."""
+        from . import _kernels
+
         weight = _ONE if weight is None else weight
-        score = np.empty(self.n)
         sums = np.empty((self.n_blocks, 2, self.p))
         run = _kernels.dense_moments(self.X.dtype, self.layout)
-        fixed = (self.X, centre, 1.0 / scale, weight, score, sums)
+        fixed = (self.X, centre, 1.0 / scale, weight, squares, sums)
         self.team.run(lambda first, step: run(*fixed, first, step, self.block))
-        total = weight.sum() if weight.size == self.n else float(self.n)
-        first, second = sums.sum(axis=0) / total
-        std = scale * np.sqrt(np.maximum(second - first**2, 0.0))
-        return centre + scale * first, std, score
+        return sums.sum(axis=0)
 
     def extreme_moments(self, weight, columns):
         X = self.X[:, columns].astype(np.float64)
         unit = np.abs(X).max(axis=0, initial=0.0)
         unit[unit == 0] = 1.0
-        mean, std = _weighted_moments(X / unit, weight)
+        mean, std = weighted_moments(X / unit, weight)
         return mean * unit, std * unit
 
     def take(self, index):
@@ -263,7 +280,7 @@ class SparseDesign(Design):
         return G if transform is None else transform.T @ G @ transform
 
     def moments(self, weight, index):
-        return *self._moments(self.X.data, self.X.indices, self.p, weight), None
+        return self._moments(self.X.data, self.X.indices, self.p, weight)
 
     def extreme_moments(self, weight, columns):
         X = self.X[:, columns]
@@ -287,7 +304,7 @@ class SparseDesign(Design):
         return mean, np.sqrt((square + np.maximum(zeros, 0.0) * mean**2) / total)
 
 
-def _weighted_moments(X, weight):
+def weighted_moments(X, weight):
     """Mean and standard deviation of the columns of a small dense X."""
     X = X.astype(np.float64, copy=False)
     mean = np.average(X, axis=0, weights=weight)

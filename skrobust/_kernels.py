@@ -81,7 +81,7 @@ def sparse_pass(dtype, index_dtype):
 
 @_once
 def dense_moments(dtype, layout):
-    """The first pass over a large dense X: column moments and each row's leverage score."""
+    """The first pass over a large dense X: column moments and each row's length."""
     function = _columns_moments if layout == "F" else _rows_moments
     X = _array(numba.from_dtype(dtype), 2, layout)
     vector = _array(types.float64, 1)
@@ -214,8 +214,8 @@ def _sparse_pass(
         grad[p + 2] = square
 
 
-def _rows_moments(X, centre, inverse_scale, weight, score, sums, first, step, size):
-    """Blocks of Σ s z and Σ s z², and per row Σ_j z⁴, of z = (x − c)/scale, by rows."""
+def _rows_moments(X, centre, inverse_scale, weight, squares, sums, first, step, size):
+    """Blocks of Σ s z and Σ s z², and per row Σ_j z², of z = (x − c)/scale, by rows."""
     n, p = X.shape
     stride = 1 if weight.shape[0] == n else 0
     for k in range(first, sums.shape[0], step):
@@ -236,20 +236,20 @@ def _rows_moments(X, centre, inverse_scale, weight, score, sums, first, step, si
                 q0, q1 = z0 * z0, z1 * z1
                 mean[j] += s0 * z0 + s1 * z1
                 square[j] += s0 * q0 + s1 * q1
-                total0 += q0 * q0
-                total1 += q1 * q1
-            score[other] = total1
-            score[i] = total0
+                total0 += q0
+                total1 += q1
+            squares[other] = total1
+            squares[i] = total0
 
 
-def _columns_moments(X, centre, inverse_scale, weight, score, sums, first, step, size):
+def _columns_moments(X, centre, inverse_scale, weight, squares, sums, first, step, size):
     """The same for a dense X that lies column by column."""
     n, p = X.shape
     stride = 1 if weight.shape[0] == n else 0
     for k in range(first, sums.shape[0], step):
         start = k * size
         stop = min(n, start + size)
-        total = score[start:stop]
+        total = squares[start:stop]
         total[:] = 0.0
         for j in range(p):
             x, c, scale = X[start:stop, j], centre[j], inverse_scale[j]
@@ -260,6 +260,6 @@ def _columns_moments(X, centre, inverse_scale, weight, score, sums, first, step,
                 s = weight[(start + i) * stride]
                 mean += s * z
                 square += s * (z * z)
-                total[i] += z * z * z * z
+                total[i] += z * z
             sums[k, 0, j] = mean
             sums[k, 1, j] = square

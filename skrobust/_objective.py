@@ -95,7 +95,7 @@ class LinearObjective:
         return Point(theta, float(value), gradient, residual, float(np.sqrt(sums[-1])))
 
     def hessian(self, inside, beta):
-        """∇²F from the rows inside the threshold (a mask), a k × k matrix."""
+        """∇²F from the rows inside the threshold, a k × k matrix; `inside` may be weights."""
         weight = inside.astype(float) if self.weight is None else inside * self.weight
         H = self.design.gram(weight, self.transform)
         H /= self.total

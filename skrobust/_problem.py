@@ -5,14 +5,18 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import assert_all_finite
 
-from ._design import Design
+from ._design import Design, weighted_moments
 from ._whitening import square_root, whiten_columns, whiten_gram, whiten_rows
 
 _EPS = np.finfo(float).eps
-# Tall X is sampled: this many rows a feature, from this many rows a feature and elements on.
-_SAMPLE = 200
+# Tall X is sampled: one row of so many, within these numbers of rows a feature; from this many
+# rows a feature and elements on.
+_SHARE = 20
+_FEWEST, _SAMPLE = 50, 200
 _TALL = 400
 _MANY_ELEMENTS = 2_000_000
+# Rows that tell about where and how wide the columns are.
+_PROBE = 1_000
 # Beyond this many rows, where features are more, an n × n matrix costs too much.
 _MAX_WHITENED = 5_000
 # Beyond this many elements singular values are those of the Gram matrix, of half the digits.
@@ -34,69 +38,120 @@ class Problem(NamedTuple):
     rows: np.ndarray | None = None
 
 
-def pose(design, weight, fit_intercept):
-    """Choose the units of the features and the regime; one or two passes over X."""
+class Survey:
+    """The problem as far as the data are known; `refine` looks more closely.
+
+    Tall X is first sampled at random, which may miss rare levels and rows of leverage; then
+    by leverage, known from two passes; at last the Gram matrix of all rows is formed, as it is
+    at once for other X.
+    """
+
+    def __init__(self, design, weight, fit_intercept):
+        self._problems = _problems(design, weight, fit_intercept)
+        self._sample = None
+        self.refine()
+
+    def refine(self):
+        """Go on to the next problem; the last has no sample."""
+        self.problem, self._sample, self.at_random = next(self._problems)
+
+    def sample(self):
+        """The sample with its design, which is kept for one target only."""
+        sample, self._sample = self._sample, None
+        if sample is None:
+            whole, sample = self.problem.design, self.problem.sample
+            sample = sample._replace(design=whole.take(sample.rows))
+        return sample
+
+
+def _problems(design, weight, fit_intercept):
+    """What a Survey holds, one after the other.
+
+    A problem, its sample with a design, and whether that was drawn at random.
+    """
     rng = np.random.default_rng(0)
     n, p = design.n, design.p
-    probe = np.sort(rng.choice(n, min(n, 1000), replace=False, shuffle=False))
+    tall = design.can_sample and n >= _TALL * p and design.n_elements >= _MANY_ELEMENTS
+    m = min(n, int(np.clip(n // _SHARE, _FEWEST * p, _SAMPLE * p)))
+    if tall:
+        rows = np.sort(rng.choice(n, m, replace=False, shuffle=False))
+        share = None if weight is None else weight[rows]
+        few = slice(None, None, max(1, m // _PROBE))
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean, std = weighted_moments(
+                design.take(rows[few]).X, None if share is None else share[few]
+            )
+        units = _units(mean, std, fit_intercept)
+        if _ordinary(std).all() and np.isfinite(units[1]).all():
+            yield *_sampled(design.standardised(*units), weight, fit_intercept, rows, share), True
+    probe = np.sort(rng.choice(n, min(n, _PROBE), replace=False, shuffle=False))
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        mean, std, score = design.moments(weight, probe)
+        mean, std = design.moments(weight, probe)
     if not np.isfinite(mean).all():
         with np.errstate(invalid="ignore", over="ignore"):
             assert_all_finite(design.X, input_name="X", estimator_name="SmoothL1Regressor")
         if not np.isfinite(abs(design.X).max()):
             # Unseen above where scikit-learn is told to assume that there are none.
             raise ValueError("X contains NaN or infinity.")
-        return pose(design.shrunk(), weight, fit_intercept)
-    # Squares overflow from 1e154 on and vanish below 1e-154.
-    extreme = np.flatnonzero(~((std > 1e-140) & (std < 1e140)))
+        yield from _problems(design.shrunk(), weight, fit_intercept)
+        return
+    extreme = np.flatnonzero(~_ordinary(std))
     if extreme.size:
         mean[extreme], std[extreme] = design.extreme_moments(weight, extreme)
+    design = design.standardised(*_units(mean, std, fit_intercept))
+    if tall:
+        rows, share = _rows_of_leverage(design, weight, m, rng)
+        yield *_sampled(design, weight, fit_intercept, rows, share), False
+    yield with_gram(Problem(design, weight, fit_intercept)), None, False
+
+
+def _ordinary(std):
+    """Where squares neither overflow, as from 1e154 on, nor vanish, as below 1e-154."""
+    return (std > 1e-140) & (std < 1e140)
+
+
+def _units(mean, std, fit_intercept):
+    """Centre and scale of each feature; the scale is inf where it is constant."""
     if not fit_intercept:
-        mean, std = np.zeros(p), np.hypot(mean, std)
+        mean, std = np.zeros_like(mean), np.hypot(mean, std)
     # The reciprocals of what is smaller overflow.
     constant = (std <= 8 * _EPS * np.abs(mean)) | (std < np.finfo(float).tiny)
-    design.standardise(mean, np.where(constant, np.inf, std))
-    whole = Problem(design, weight, fit_intercept)
-    if score is None or n < _TALL * p or design.n_elements < _MANY_ELEMENTS:
-        return with_gram(whole)
-    rows, share = _sample_rows(score, weight, _SAMPLE * p, rng)
-    del score
+    return mean, np.where(constant, np.inf, std)
+
+
+def _sampled(design, weight, fit_intercept, rows, share):
+    """A problem with a sample of these rows, and the sample with its design."""
     sample = with_gram(Problem(design.take(rows), share, fit_intercept, rows=rows))
-    return whole._replace(sample=sample._replace(design=None))
+    return Problem(design, weight, fit_intercept, sample=sample._replace(design=None)), sample
+
+
+def _rows_of_leverage(design, weight, m, rng):
+    """About m rows and their weights: each drawn with a probability that grows with its share
+    of the leverage, Σ_j z_ij², and weighted by the reciprocal.
+
+    The Gram matrix of these rows is near that of all, whatever the tails of the features
+    (M. W. Mahoney, "Randomized algorithms for matrices and data", 2011, section 4).
+    """
+    importance = design.squares(weight) + 1.0
+    if weight is not None:
+        importance *= weight
+    importance *= m / importance.sum()
+    # What is certain to be drawn leaves the more for the others.
+    for _ in range(10):
+        certain = importance >= 1.0
+        importance *= np.where(certain, 1.0, (m - certain.sum()) / importance[~certain].sum())
+    rows = np.flatnonzero(rng.random(design.n) < importance)
+    share = 1.0 if weight is None else weight[rows]
+    return rows, share / np.minimum(importance[rows], 1.0)
 
 
 def with_gram(problem):
-    """With the Gram matrix where it is smaller than X and affordable, and no sample."""
+    """With the Gram matrix where it is smaller than X and affordable."""
     design, weight = problem.design, problem.weight
     if not design.p < min(design.n, design.widest):
         return problem
     total = design.n if weight is None else weight.sum()
-    return problem._replace(gram=design.gram(weight) / total, sample=None)
-
-
-def _sample_rows(score, weight, m, rng):
-    """Rows and weights: a quarter those of most leverage, the others at random.
-
-    At random alone, a few rows far out would be missed and their directions stay unwhitened.
-    """
-    n = score.size
-    leverage = score if weight is None else weight**2 * np.maximum(score, 1.0)
-    drawn = rng.choice(n, m - m // 4, replace=False, shuffle=False)
-    # About twice as many as wanted are above this quantile of the random rows.
-    cut = np.quantile(leverage[drawn], 1.0 - 2.0 * (m // 4) / n)
-    top = np.flatnonzero(leverage >= cut)
-    if top.size > m // 4:
-        top = top[np.argpartition(leverage[top], -(m // 4))[-(m // 4) :]]
-    is_top = np.zeros(n, dtype=bool)
-    is_top[top] = True
-    drawn = drawn[~is_top[drawn]]
-    rows = np.concatenate([top, drawn])
-    share = np.ones(rows.size) if weight is None else weight[rows]
-    rest = n - top.size if weight is None else weight.sum() - share[: top.size].sum()
-    share[top.size :] *= rest / share[top.size :].sum()
-    order = np.argsort(rows)
-    return rows[order], share[order]
+    return problem._replace(gram=design.gram(weight) / total)
 
 
 def whiten(problem, a):

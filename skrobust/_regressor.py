@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._compat import N_WRAPPERS, CallbackSupportMixin, with_callbacks
 from ._design import as_design
-from ._problem import pose
+from ._problem import Survey
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, ScaleRule, concomitant, mad
 from ._stages import Task, stages
 from ._threads import Team, single_threaded_blas
@@ -357,10 +357,10 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
             Team(used.nnz if sparse.issparse(X) else used.size) as team,
         ):
             weight = None if weight is None or np.ptp(weight[rows]) == 0 else weight[rows]
-            problem = pose(as_design(used, team), weight, self.fit_intercept)
+            survey = Survey(as_design(used, team), weight, self.fit_intercept)
             for j, target in enumerate(targets.T):
                 y_used = np.ascontiguousarray(target[rows])
-                found = callbacks.watch(stages(problem, y_used, task, warm[j]), fits)
+                found = callbacks.watch(stages(survey, y_used, task, warm[j]), fits)
                 fits.append(found)
                 outliers[rows, j] = found[-1].outlier
                 if not isinstance(rows, slice):

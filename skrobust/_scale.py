@@ -18,27 +18,33 @@ AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
 # Above twenty times this many residuals, about this many tell where to look.
 _PROBE = 2_000
+_NEAR = 0.02
 
 
 class ScaleRule(NamedTuple):
-    """A threshold `factor` times the scale that `estimate(residual, weight)` finds."""
+    """A threshold `factor` times the scale that `estimate(residual, weight, near)` finds.
+
+    `near`, a scale that is near, makes it quick; what is found may then be one step from it,
+    which is the scale itself where that is `near`.
+    """
 
     factor: float
     estimate: Callable
 
 
-def weighted_median(values, weight=None):
+def weighted_median(values, weight=None, near=None):
     """The median in which integer weights mean repeated values.
 
     Where the smaller values have exactly half of the weight (to the rounding of the sum) it
-    is the mean of the two values in the middle, as np.median's.
+    is the mean of the two values in the middle, as np.median's. A value that is probably
+    `near` saves time.
     """
     n = values.size
     total = float(n) if weight is None else float(weight.sum())
     half, slack = 0.5 * total, np.finfo(float).eps * n * total
-    low, high = _probable_median(values, weight)
+    low, high = _probable_median(values, weight, near)
     below = values < low
-    inside = np.flatnonzero((values <= high) & ~below)
+    inside = np.flatnonzero((values <= high) ^ below)
     under = float(np.count_nonzero(below) if weight is None else weight @ below)
     order = inside[np.argsort(values[inside])]
     cumulated = under + np.cumsum(np.ones(order.size) if weight is None else weight[order])
@@ -53,10 +59,12 @@ def weighted_median(values, weight=None):
     )
 
 
-def _probable_median(values, weight):
+def _probable_median(values, weight, near):
     """Two values with the median between them, very probably: only a few need sorting."""
     if values.size < 20 * _PROBE:
         return -np.inf, np.inf
+    if near is not None:
+        return near - _NEAR * abs(near), near + _NEAR * abs(near)
     step = values.size // _PROBE
     part = values[::step]
     order = np.argsort(part)
@@ -65,9 +73,10 @@ def _probable_median(values, weight):
     return part[order[ends[0]]], part[order[ends[1]]]
 
 
-def mad(residual, weight=None):
+def mad(residual, weight=None, near=None):
     """Median of |r| over Φ⁻¹(3/4): σ for normal residuals, centred at zero."""
-    return weighted_median(np.abs(residual), weight) / NORMAL_MAD
+    near = None if near is None else near * NORMAL_MAD
+    return weighted_median(np.abs(residual), weight, near) / NORMAL_MAD
 
 
 def concomitant(epsilon):
@@ -77,8 +86,11 @@ def concomitant(epsilon):
     root from below, without a sort, and is exact once the right rows are beyond ε.
     """
 
-    def estimate(residual, weight=None):
+    def estimate(residual, weight=None, near=None):
         size = np.abs(residual)
+        if near is not None:
+            u = _next_root(near**-2.0, size, weight, epsilon)
+            return u**-0.5 if 0 < u < np.inf else estimate(residual, weight)
         top = size.max()
         if not top:
             return 0.0
@@ -102,12 +114,13 @@ def concomitant(epsilon):
 def _next_root(u, size, weight, epsilon):
     """Where the piece of Σ s min(u r², ε²) − Σ s at u is zero; 0 where it does not rise."""
     end = epsilon / np.sqrt(u) if u else np.inf
-    inner = np.where(size <= end, size, 0.0)
+    inside = size <= end
+    inner = size * inside
     if weight is None:
-        total, beyond = float(size.size), float(np.count_nonzero(size > end))
+        total, beyond = float(size.size), float(size.size - np.count_nonzero(inside))
         squares = inner @ inner
     else:
-        total, beyond = float(weight.sum()), float(weight @ (size > end))
+        total, beyond = float(weight.sum()), float(weight @ ~inside)
         squares = (weight * inner) @ inner
     room = total - epsilon * (epsilon * beyond)
     if room <= 0:

@@ -239,6 +239,8 @@ def _direct_step(objective, point, inside, beta, damping):
     k = H.shape[0]
     # Where no row is inside, the size of one row's contribution stands in for curvature.
     size = max(float(np.trace(H)) / max(k, 1), 1.0 / objective.total)
+    if not np.isfinite(size):
+        return Step(np.zeros(k), 1, lambda gradient: np.inf)
     factor = None
     while factor is None:
         try:

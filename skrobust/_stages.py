@@ -12,7 +12,7 @@ import numpy as np
 
 from ._agreement import Motion, accelerate, settle
 from ._objective import LinearObjective
-from ._problem import whiten, with_gram
+from ._problem import whiten
 from ._scale import ScaleRule, weighted_median
 from ._solver import excess, solve
 from ._whitening import Whitening, inverse_cholesky
@@ -20,6 +20,10 @@ from ._whitening import Whitening, inverse_cholesky
 _EPS = np.finfo(float).eps
 # A sample on which the scale contracts more slowly may lead to another fixed point.
 _SLOW = 0.7
+# Passes in which an accelerated fit must halve its error (fewer where the sample was drawn at
+# random, for there is another), and how often it may go on otherwise.
+_IMPATIENT, _PATIENT = 2, 3
+_ROUNDS = 8
 # A warm start further away than this, in units of y, is not one.
 _FARTHEST = 1e8
 # A smaller threshold, in units of y, changes nothing but that its square is no number.
@@ -62,15 +66,27 @@ class Stage(NamedTuple):
     last: bool
 
 
+class Start(NamedTuple):
+    """An objective, coordinates to start from, the scale there (None if β is fixed) and, only
+    where this is near the minimiser, a motion.
+    """
+
+    objective: LinearObjective
+    theta: np.ndarray
+    scale: float | None
+    motion: Motion | None
+
+
 class _Target:
     """A target in units in which nothing overflows: y = shift + unit · (what is fitted)."""
 
     def __init__(self, problem, y, task):
         # Powers of two: no digit changes. The first keeps y − shift from overflowing.
-        first = _power_of_two(np.abs(y).max())
-        shift = weighted_median(y / first) if problem.fit_intercept else 0.0
-        self.y = y / first - shift
-        second = min(_power_of_two(np.abs(self.y).max()), 2.0**1023 / first)
+        first = _power_of_two(_largest(y))
+        self.y = y / first
+        shift = weighted_median(self.y) if problem.fit_intercept else 0.0
+        self.y -= shift
+        second = min(_power_of_two(_largest(self.y)), 2.0**1023 / first)
         self.y /= second
         self.shift, self.unit = shift * first, first * second
         self.alpha = (task.alpha[0], task.alpha[1] * self.unit)
@@ -107,39 +123,47 @@ class _Target:
             return self.beta
         return max(self.rule.factor * scale, _LEAST_THRESHOLD)
 
-    def scale(self, objective, point):
+    def scale(self, objective, point, near=None):
         """The scale of the residuals, held at the floor."""
-        scale = self.rule.estimate(point.residual, objective.weight)
+        scale = self.rule.estimate(point.residual, objective.weight, near)
         if scale < self.floor_bound(objective, point.theta):
             scale = max(scale, self.floor(objective, point.theta)[1])
         return scale
+
+
+def _largest(y):
+    return max(float(y.max()), -float(y.min()))
 
 
 def _power_of_two(size):
     return float(2.0 ** np.floor(np.log2(size))) if size > 0 else 1.0
 
 
-def stages(problem, y, task, warm=None):
+def stages(survey, y, task, warm=None):
     """Minimise for one target; yields a Stage at the end of each stage."""
-    target = _Target(problem, y, task)
-    swept = problem.design.n_sweeps
-    objective, theta, first_scale, motion = _start(target, problem)
+    if survey.at_random and (warm is not None or task.schedule is not None):
+        # The start is then far from the minimiser, where a sample at random says too little.
+        survey.refine()
+    target = _Target(survey.problem, y, task)
+    swept = survey.problem.design.n_sweeps
+    start = _start(target, survey)
+    objective, theta, first_scale, motion = start
     scale, used = first_scale, 0
     if warm is not None:
-        given = objective.theta(_standardised(warm, target, problem.design))
+        given = objective.theta(_standardised(warm, target, objective.design))
         if np.abs(given).max(initial=0.0) < _FARTHEST:
             theta = given
     beta = target.threshold(scale)
     multipliers = _multipliers(task.schedule, objective, theta, beta)
     if warm is not None or len(multipliers) > 1:
-        # θ is where others say, not near the minimiser.
         motion = None
     for multiplier in multipliers:
         last = multiplier == multipliers[-1]
         budget = max(0, task.max_iter - used)
         if last:
             # From the first scale also after other stages: they might lead elsewhere.
-            solution, scale = _last_stage(target, objective, theta, first_scale, budget, motion)
+            start = Start(objective, theta, first_scale, motion)
+            objective, solution, scale = _last_stage(target, survey, start, budget)
             beta = target.threshold(scale)
         else:
             solution = solve(objective, theta, multiplier * beta, task.tol, budget)
@@ -148,27 +172,37 @@ def stages(problem, y, task, warm=None):
         yield _in_units_of_y(
             target, objective, solution, multiplier, multiplier * beta, scale, swept, last
         )
-        swept = problem.design.n_sweeps
+        swept = objective.design.n_sweeps
         if target.rule is not None and not last:
             scale = target.scale(objective, solution.point)
             beta = target.threshold(scale)
 
 
-def _last_stage(target, objective, theta, scale, max_iter, motion):
-    """The solution at the final threshold, and its scale; quickly if θ is near it."""
+def _last_stage(target, survey, start, max_iter):
+    """The objective, the solution at the final threshold, and its scale; quickly if near."""
+    objective, theta, scale, motion = start
     tol, spent = target.task.tol, 0
-    if motion is not None:
-        solution, found = accelerate(target, objective, theta, scale, tol, max_iter, motion)
+    for _ in range(_ROUNDS):
+        if motion is None or spent >= max_iter:
+            break
+        patience = _IMPATIENT if survey.at_random else _PATIENT
+        solution, found, nearer = accelerate(
+            target, objective, theta, scale, tol, max_iter - spent, motion, patience
+        )
+        spent += solution.n_iter
         if solution.converged:
-            return solution, found
-        theta, spent = solution.point.theta, solution.n_iter
+            return objective, solution._replace(n_iter=spent), found
+        if not nearer and not survey.at_random:
+            break
+        near = Start(objective, solution.point.theta, found, motion)
+        objective, theta, scale, motion = _closer(target, survey, near, solution.point.residual)
     if target.rule is None:
         solution = solve(objective, theta, target.beta, tol, max_iter - spent)
     else:
         solution, scale, _ = settle(
             target, objective, theta, scale, tol, max_iter - spent, motion
         )
-    return solution._replace(n_iter=spent + solution.n_iter), scale
+    return objective, solution._replace(n_iter=spent + solution.n_iter), scale
 
 
 def _standardised(warm, target, design):
@@ -220,16 +254,18 @@ def _multipliers(schedule, objective, theta, beta):
     return [float(multiplier) for multiplier in schedule]
 
 
-def _start(target, problem):
-    """Objective, coordinates to start from, the scale there (None if β is fixed), motion.
-
-    There is a motion only where the start is near the minimiser.
-    """
-    if problem.sample is not None:
-        found = _start_from_sample(target, problem)
+def _start(target, survey):
+    """Where to start, from a sample if there is one that says enough."""
+    while survey.problem.sample is not None:
+        found = _start_from_sample(target, survey)
         if found is not None:
             return found
-        problem = with_gram(problem)
+        survey.refine()
+    return _start_far(target, survey.problem)
+
+
+def _start_far(target, problem):
+    """Where to start without a sample: the least-squares fit, or on the way there."""
     beta, scale = target.beta, None
     if target.rule is not None and target.alpha[1]:
         # The ridge term grows with β, so that β = ∞ means w = 0.
@@ -244,18 +280,18 @@ def _start(target, problem):
     if target.rule is not None and scale is None:
         point = solve(objective, theta, np.inf, 1e-6, 100).point
         theta, scale = point.theta, target.scale(objective, point)
-    return objective, theta, scale, None
+    return Start(objective, theta, scale, None)
 
 
-def _start_from_sample(target, problem):
+def _start_from_sample(target, survey):
     """The start found on the sample, and the whitening from the sample rows inside there.
 
     None where the sample does not say enough: it has not full rank, or the scale settles so
     slowly that another fixed point may be near.
     """
+    problem = survey.problem
     design = problem.design
-    sample = problem.sample._replace(design=design.take(problem.sample.rows))
-    objective, theta, scale, _ = _start(target, sample)
+    objective, theta, scale, _ = _start_far(target, survey.sample())
     if theta.size < np.count_nonzero(np.isfinite(design.scale)) + problem.fit_intercept:
         return None
     motion = Motion()
@@ -266,15 +302,37 @@ def _start_from_sample(target, problem):
         if not solution.converged or motion.contraction > _SLOW:
             return None
         point = solution.point
-    window = max(target.threshold(scale), _widest(point.residual, 10 * theta.size))
-    M = inverse_cholesky(objective.hessian(np.abs(point.residual) <= window, window))
-    transform = objective.transform if M is None else objective.transform @ M
-    whole = target.objective(problem, Whitening(transform, objective.condition))
+    found = Start(objective, point.theta, scale, motion)
+    return _whitened(target, problem, found, objective, point.residual)
+
+
+def _closer(target, survey, start, residual):
+    """Where the fit goes on if that from `start` is slow: from another sample if there is one,
+    else in a whitening from the rows that are inside the threshold by now.
+    """
+    if survey.at_random:
+        survey.refine()
+        found = _start(target, survey)
+        found.objective.design.n_sweeps += start.objective.design.n_sweeps
+        return found
+    old, sample = start.objective, survey.sample()
+    part = target.objective(sample, Whitening(old.transform, old.condition))
+    return _whitened(target, survey.problem, start, part, residual[sample.rows])
+
+
+def _whitened(target, problem, start, part, residual):
+    """The start in the whitening of the quadratic that touches the objective of a part of the
+    rows from above at their residuals (the one of Huber's weights).
+
+    Near the minimiser it is as good as the Hessian, since most rows beyond the threshold are
+    far beyond; away from it no step is too long.
+    """
+    old, theta, scale, motion = start
+    size, threshold = np.abs(residual), target.threshold(scale)
+    weight = np.divide(threshold, size, out=np.ones_like(size), where=size > threshold)
+    M = inverse_cholesky(part.hessian(weight, threshold))
+    transform = part.transform if M is None else part.transform @ M
+    new = target.objective(problem, Whitening(transform, part.condition))
     if motion.direction is not None:
-        motion = motion._replace(direction=whole.theta(objective.coef(motion.direction)))
-    return whole, whole.theta(objective.coef(point.theta)), scale, motion
-
-
-def _widest(residual, m):
-    size = np.abs(residual)
-    return float(np.partition(size, min(m, size.size - 1))[min(m, size.size - 1)])
+        motion = motion._replace(direction=new.theta(old.coef(motion.direction)))
+    return Start(new, new.theta(old.coef(theta)), scale, motion)

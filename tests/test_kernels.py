@@ -214,12 +214,12 @@ def test_sparse_rows_may_be_empty_unsorted_and_repeat_a_column(index_dtype):
 
 def moments(X, layout, centre, scale, weight, size=8, steps=1):
     n, p = X.shape
-    score, sums = np.full(n, np.nan), np.full((-(-n // size), 2, p), np.nan)
+    squares, sums = np.full(n, np.nan), np.full((-(-n // size), 2, p), np.nan)
     X = laid_out(X, layout)
     run = _kernels.dense_moments(X.dtype, layout_of(X))
     for first in range(steps):
-        run(X, centre, 1 / scale, weight, score, sums, first, steps, size)
-    return score, sums
+        run(X, centre, 1 / scale, weight, squares, sums, first, steps, size)
+    return squares, sums
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -228,10 +228,10 @@ def moments(X, layout, centre, scale, weight, size=8, steps=1):
 def test_moments_are_weighted_sums_of_powers(layout, dtype, n, p, weighted):
     case = Case(n=n, p=p, dtype=dtype, weighted=weighted)
     scale = np.logspace(-2, 2, p)
-    score, sums = moments(case.X, layout, case.centre, scale, case.weight)
+    squares, sums = moments(case.X, layout, case.centre, scale, case.weight)
     z = (case.X.astype(np.longdouble) - case.centre) / scale
     s = np.broadcast_to(case.weight, n)[:, None]
-    np.testing.assert_allclose(score, (z**4).sum(axis=1), rtol=ROUNDING)
+    np.testing.assert_allclose(squares, (z**2).sum(axis=1), rtol=ROUNDING)
     starts = np.arange(0, n, 8)
     first = np.add.reduceat(s * z, starts)
     assert np.all(

@@ -688,7 +688,7 @@ def interrupted(*args, **kwargs):
 
 
 @pytest.mark.parametrize("y", [Y, TARGETS], ids=["1 target", "3 targets"])
-@pytest.mark.parametrize("where", ["pose", "stages", "as_design", "second target"])
+@pytest.mark.parametrize("where", ["Survey", "stages", "as_design", "second target"])
 def test_interrupted_refit_leaves_the_old_model_whole(monkeypatch, where, y):
     frame = pd.DataFrame(X, columns=["a", "b", "c"])
     est = SmoothL1Regressor(warm_start=True).fit(frame, Y)
@@ -807,7 +807,7 @@ def test_callback_that_raises_ends_the_fit_and_leaves_all_as_it_was(error, at):
 
 @pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt()])
 @pytest.mark.parametrize(
-    "where", ["nowhere", "pose", "stages", pytest.param("callback", marks=needs_callbacks)]
+    "where", ["nowhere", "Survey", "stages", pytest.param("callback", marks=needs_callbacks)]
 )
 def test_blas_has_its_threads_again_after_every_fit(monkeypatch, where, error):
     est, seen = SmoothL1Regressor(), []

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.linalg import hilbert, null_space, subspace_angles
 
 from skrobust._design import SparseDesign, as_design
-from skrobust._problem import pose, whiten
+from skrobust._problem import Survey, whiten
 from skrobust._threads import Team
 from skrobust._whitening import inverse_cholesky, whiten_gram, whiten_rows
 
@@ -238,7 +238,7 @@ def test_a_design_that_is_all_constant_leaves_the_intercept_or_nothing():
 
 
 def posed(X, weight=None, fit_intercept=True):
-    return pose(as_design(X, Team(0)), weight, fit_intercept)
+    return Survey(as_design(X, Team(0)), weight, fit_intercept).problem
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
