@@ -15,7 +15,7 @@ from scipy import sparse
 # Elements of X in a block: small enough for the L2 cache, whatever the layout.
 _BLOCK = 65_536
 # Bytes of standardised rows that a Gram matrix may hold at a time, in each lane.
-_GRAM_BYTES = 2**20
+_GRAM_BYTES = 2**17
 # Gram matrices are added up in this many lanes, whatever the number of threads.
 _LANES = 4
 # Below this many elements NumPy's temporaries cost less than compiling a kernel.
@@ -280,27 +280,34 @@ class SparseDesign(Design):
         return G if transform is None else transform.T @ G @ transform
 
     def moments(self, weight, index):
-        return self._moments(self.X.data, self.X.indices, self.p, weight)
+        return self._moments(self.X, weight)
 
     def extreme_moments(self, weight, columns):
-        X = self.X[:, columns]
-        unit = abs(X).max(axis=0).toarray().ravel().astype(np.float64)
+        X = self.X[:, columns].astype(np.float64)
+        unit = abs(X).max(axis=0).toarray().ravel()
         unit[unit == 0] = 1.0
-        mean, std = self._moments(X.data / unit[X.indices], X.indices, columns.size, weight, X)
+        X.data /= unit[X.indices]
+        mean, std = self._moments(X, weight)
         return mean * unit, std * unit
 
-    def _moments(self, data, indices, p, weight, X=None):
-        """Mean and standard deviation of p sparse columns, zeros included."""
-        rows = np.diff((self.X if X is None else X).indptr)
-        s = np.ones(data.size) if weight is None else np.repeat(weight, rows)
-        total = self.n if weight is None else weight.sum()
-        zeros = total - np.bincount(indices, s, p)
-        zeros[np.bincount(indices, minlength=p) == self.n] = 0.0
-        mean = np.bincount(indices, s * data, p) / total
+    def _moments(self, X, weight):
+        """Mean and standard deviation of the columns, zeros included."""
+        s = np.ones(self.n) if weight is None else weight
+        total = s.sum()
+
+        def column_sums(data):
+            return type(X)((data, X.indices, X.indptr), shape=X.shape).T @ s
+
+        count = np.bincount(X.indices, minlength=X.shape[1])
+        zeros = total - (count if weight is None else column_sums(np.ones(X.data.size)))
+        zeros[count == self.n] = 0.0
+        mean = column_sums(X.data) / total
         # The error of a long sum must not look like the spread of a constant column.
-        left = np.bincount(indices, s * (data - mean[indices]), p) - zeros * mean
-        mean += left / total
-        square = np.bincount(indices, s * (data - mean[indices]) ** 2, p)
+        left = X.data - mean[X.indices]
+        mean += (column_sums(left) - zeros * mean) / total
+        left = X.data - mean[X.indices]
+        left *= left
+        square = column_sums(left)
         return mean, np.sqrt((square + np.maximum(zeros, 0.0) * mean**2) / total)
 
 

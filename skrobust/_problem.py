@@ -83,8 +83,11 @@ def _problems(design, weight, fit_intercept):
             )
         units = _units(mean, std, fit_intercept)
         if _ordinary(std).all() and np.isfinite(units[1]).all():
-            yield *_sampled(design.standardised(*units), weight, fit_intercept, rows, share), True
-    probe = np.sort(rng.choice(n, min(n, _PROBE), replace=False, shuffle=False))
+            yield (
+                *_sampled(design.standardised(*units), weight, fit_intercept, rows, share),
+                True,
+            )
+    probe = np.sort(rng.integers(n, size=min(n, _PROBE)))
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         mean, std = design.moments(weight, probe)
     if not np.isfinite(mean).all():

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh_tridiagonal
+from scipy.linalg import eigvalsh_tridiagonal, lapack
 from scipy.optimize import minimize
 
 from ._objective import Point
@@ -22,6 +22,9 @@ from ._objective import Point
 # L-BFGS hands over to Newton's method at this whitened gradient norm, or after this many
 # evaluations: in whitened variables it has then met curvature that it does not learn.
 _HANDOVER = 1e-4
+# With so few elements, where a Newton step costs no more than two evaluations, so many are
+# tried first.
+_FEW, _MAX_EARLY = 20_000, 6
 _MAX_LBFGS = 20
 # Each threshold is this part of the last. The first has this many rows a variable inside.
 _LOWER = 0.1
@@ -87,7 +90,13 @@ def _minimise(objective, point, beta, tol, max_iter):
     if thresholds:
         point, used = _lower(objective, point, thresholds, beta, max_iter)
     elif point.norm > _HANDOVER:
-        point, used = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter)
+        if objective.design.n_elements <= _FEW:
+            limit = min(max_iter, _MAX_EARLY)
+            near, used, _, step = _newton(objective, point, beta, tol, limit)
+            if near.norm <= tol or used >= max_iter:
+                return near, used, False, step
+        point, n = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter - used)
+        used += n
     limit = max_iter - used if thresholds else min(max_iter - used, _MAX_NEWTON)
     point, n, stalled, step = _newton(objective, point, beta, tol, limit)
     used += n
@@ -241,20 +250,18 @@ def _direct_step(objective, point, inside, beta, damping):
     size = max(float(np.trace(H)) / max(k, 1), 1.0 / objective.total)
     if not np.isfinite(size):
         return Step(np.zeros(k), 1, lambda gradient: np.inf)
-    factor = None
-    while factor is None:
-        try:
-            factor = cho_factor(H + damping * size * np.eye(k), check_finite=False)
-            if (np.abs(np.diagonal(factor[0])).min(initial=1.0) ** 2) < 1e-13 * size:
-                factor = None
-        except LinAlgError:
-            pass
+    if k == 0:
+        return Step(np.zeros(0), 1, lambda gradient: 0.0)
+    while True:
+        L, info = lapack.dpotrf(H + damping * size * np.eye(k) if damping else H, lower=1)
+        if not info and L.diagonal().min() ** 2 >= 1e-13 * size:
+            break
         damping = max(1e-10, 100 * damping)
 
     def decrement(gradient):
-        return 0.5 * float(gradient @ cho_solve(factor, gradient, check_finite=False))
+        return 0.5 * float(gradient @ lapack.dpotrs(L, gradient, lower=1)[0])
 
-    return Step(-cho_solve(factor, point.gradient, check_finite=False), 1, decrement)
+    return Step(-lapack.dpotrs(L, point.gradient, lower=1)[0], 1, decrement)
 
 
 def _cg_step(objective, point, inside, beta, damping, tol, max_iter, scratch):

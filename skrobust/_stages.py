@@ -278,7 +278,7 @@ def _start_far(target, problem):
     zero = np.zeros(objective.transform.shape[1])
     theta = -objective.at(zero, np.inf if not target.alpha[1] else beta).gradient
     if target.rule is not None and scale is None:
-        point = solve(objective, theta, np.inf, 1e-6, 100).point
+        point = solve(objective, theta, np.inf, 1e-3, 100).point
         theta, scale = point.theta, target.scale(objective, point)
     return Start(objective, theta, scale, None)
 

@@ -275,7 +275,9 @@ def test_units_are_found_where_squares_overflow_or_vanish(
     units = 10.0 ** np.array([300, -300, 160, -160, 0])
     weight = rng.uniform(size=400)
     usual = Survey(as_design(as_kind(X, kind), Team(0)), weight, fit_intercept).problem.design
-    extreme = Survey(as_design(as_kind(X * units, kind), Team(0)), weight, fit_intercept).problem
+    extreme = Survey(
+        as_design(as_kind(X * units, kind), Team(0)), weight, fit_intercept
+    ).problem
     assert_allclose(extreme.design.scale, usual.scale * units, rtol=1e-9)
     assert_allclose(extreme.design.centre, usual.centre * units, rtol=1e-9)
     assert_allclose(extreme.gram, usual_gram(usual, weight), rtol=1e-8, atol=1e-8)

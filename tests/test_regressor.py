@@ -479,9 +479,10 @@ def test_schedule_of_one_stage_is_no_schedule(schedule):
 # Warm start ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", SCALES)
-def test_warm_start_from_the_solution_needs_fewer_iterations(mode):
-    est = SmoothL1Regressor(warm_start=True, **mode).fit(X, Y)
+@pytest.mark.parametrize("beta", [0.1, 1.7, 10.0])
+def test_warm_start_from_the_solution_needs_fewer_iterations(beta):
+    # An estimated scale starts from least squares all the same.
+    est = SmoothL1Regressor(beta, warm_start=True).fit(X, Y)
     cold = est.n_iter_
     est.fit(X, Y)
     assert est.n_iter_ < cold
