@@ -18,7 +18,7 @@ _BLOCK = 65_536
 _GRAM_BYTES = 2**17
 # Gram matrices are added up in this many lanes, whatever the number of threads.
 _LANES = 4
-# Below this many elements NumPy's temporaries cost less than compiling a kernel.
+# Below this many elements whole temporaries are no matter.
 _SMALL = 500_000
 _ONE = np.ones(1)
 _EPS = np.finfo(float).eps
@@ -124,7 +124,7 @@ class Design(ABC):
         """The same design of some rows, in memory."""
         raise NotImplementedError
 
-    def squares(self, weight):
+    def squares(self):
         """Σ_j z_ij² of each row."""
         raise NotImplementedError
 
@@ -189,35 +189,50 @@ class DenseDesign(Design):
     def moments(self, weight, index):
         if self.n_elements < _SMALL:
             return weighted_moments(self.X, weight)
-        # The index tells about where and how wide a column is.
-        part = self.X[index].astype(float)
-        centre = part.mean(axis=0)
-        # Mean absolute deviations, of deviations below one: no square that could overflow.
-        part = np.abs(part - centre)
-        scale = part.max(axis=0)
-        scale[scale == 0] = np.where(centre == 0, 1.0, abs(centre))[scale == 0]
-        scale *= (part / scale).mean(axis=0) + _EPS
-        sums = self._moments(centre, scale, weight, np.empty(self.n))
-        total = float(self.n) if weight is None else weight.sum()
-        first, second = sums / total
-        std = scale * np.sqrt(np.maximum(second - first**2, 0.0))
-        return centre + scale * first, std
+        # Sums of deviations from about the mean lose no digits.
+        centre = self.X[index].mean(axis=0, dtype=float)
+        parts = self._parts()
+        sums = np.empty((len(parts), 2, self.p))
 
-    def squares(self, weight):
+        def task(k):
+            z = self.X[parts[k]] - centre
+            s = np.ones(len(z)) if weight is None else weight[parts[k]]
+            sums[k, 0] = s @ z
+            z *= z
+            sums[k, 1] = s @ z
+
+        self._each(task, len(parts))
+        total = float(self.n) if weight is None else weight.sum()
+        first, second = sums.sum(axis=0) / total
+        return centre + first, np.sqrt(np.maximum(second - first**2, 0.0))
+
+    def squares(self):
+        parts, inverse = self._parts(), self.scale**-2.0
         out = np.empty(self.n)
-        self._moments(self.centre, self.scale, weight, out)
+
+        def task(k):
+            z = self.X[parts[k]] - self.centre
+            z *= z
+            out[parts[k]] = z @ inverse
+
+        self._each(task, len(parts))
         return out
 
-    def _moments(self, centre, scale, weight, squares):
-        """Σ s z and Σ s z² of each column, and Σ_j z² of each row into squares."""
-        from . import _kernels
+    def _parts(self):
+        """Slices of rows, a few of which fit in the cache as temporaries."""
+        size = max(256, _GRAM_BYTES // (8 * (self.p + 1)))
+        return [slice(i, min(i + size, self.n)) for i in range(0, self.n, size)]
 
-        weight = _ONE if weight is None else weight
-        sums = np.empty((self.n_blocks, 2, self.p))
-        run = _kernels.dense_moments(self.X.dtype, self.layout)
-        fixed = (self.X, centre, 1.0 / scale, weight, squares, sums)
-        self.team.run(lambda first, step: run(*fixed, first, step, self.block))
-        return sums.sum(axis=0)
+    def _each(self, task, n):
+        """Do a task for each of 0 … n − 1."""
+
+        def some(first, step):
+            # Threads do not inherit what their caller ignores.
+            with np.errstate(invalid="ignore", over="ignore"):
+                for k in range(first, n, step):
+                    task(k)
+
+        self.team.run(some)
 
     def extreme_moments(self, weight, columns):
         X = self.X[:, columns].astype(np.float64)

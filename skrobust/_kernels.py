@@ -79,17 +79,6 @@ def sparse_pass(dtype, index_dtype):
     return _jit(_sparse_pass, data, index, index, *_sweep_tail())
 
 
-@_once
-def dense_moments(dtype, layout):
-    """The first pass over a large dense X: column moments and each row's length."""
-    function = _columns_moments if layout == "F" else _rows_moments
-    X = _array(numba.from_dtype(dtype), 2, layout)
-    vector = _array(types.float64, 1)
-    out = types.Array(types.float64, 1, "C"), types.Array(types.float64, 3, "C")
-    integers = types.intp, types.intp, types.intp
-    return _jit(function, X, vector, vector, vector, *out, *integers)
-
-
 def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, size):
     """Blocks first, first + step, … of a dense X that lies row by row."""
     n, p = X.shape
@@ -212,54 +201,3 @@ def _sparse_pass(
         grad[p] = total
         grad[p + 1] = value
         grad[p + 2] = square
-
-
-def _rows_moments(X, centre, inverse_scale, weight, squares, sums, first, step, size):
-    """Blocks of Σ s z and Σ s z², and per row Σ_j z², of z = (x − c)/scale, by rows."""
-    n, p = X.shape
-    stride = 1 if weight.shape[0] == n else 0
-    for k in range(first, sums.shape[0], step):
-        mean, square = sums[k, 0], sums[k, 1]
-        mean[:] = 0.0
-        square[:] = 0.0
-        stop = min(n, (k + 1) * size)
-        for i in range(k * size, stop, 2):
-            # Two rows at a time; the last may be alone, with weight zero for its double.
-            other = min(i + 1, stop - 1)
-            s0 = weight[i * stride]
-            s1 = weight[other * stride] if other > i else 0.0
-            total0 = total1 = 0.0
-            for j in range(p):
-                c, scale = centre[j], inverse_scale[j]
-                z0 = (X[i, j] - c) * scale
-                z1 = (X[other, j] - c) * scale
-                q0, q1 = z0 * z0, z1 * z1
-                mean[j] += s0 * z0 + s1 * z1
-                square[j] += s0 * q0 + s1 * q1
-                total0 += q0
-                total1 += q1
-            squares[other] = total1
-            squares[i] = total0
-
-
-def _columns_moments(X, centre, inverse_scale, weight, squares, sums, first, step, size):
-    """The same for a dense X that lies column by column."""
-    n, p = X.shape
-    stride = 1 if weight.shape[0] == n else 0
-    for k in range(first, sums.shape[0], step):
-        start = k * size
-        stop = min(n, start + size)
-        total = squares[start:stop]
-        total[:] = 0.0
-        for j in range(p):
-            x, c, scale = X[start:stop, j], centre[j], inverse_scale[j]
-            mean = 0.0
-            square = 0.0
-            for i in range(stop - start):
-                z = (x[i] - c) * scale
-                s = weight[(start + i) * stride]
-                mean += s * z
-                square += s * (z * z)
-                total[i] += z * z
-            sums[k, 0, j] = mean
-            sums[k, 1, j] = square

@@ -135,7 +135,7 @@ def _rows_of_leverage(design, weight, m, rng):
     The Gram matrix of these rows is near that of all, whatever the tails of the features
     (M. W. Mahoney, "Randomized algorithms for matrices and data", 2011, section 4).
     """
-    importance = design.squares(weight) + 1.0
+    importance = design.squares() + 1.0
     if weight is not None:
         importance *= weight
     importance *= m / importance.sum()

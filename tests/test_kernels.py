@@ -209,47 +209,6 @@ def test_sparse_rows_may_be_empty_unsorted_and_repeat_a_column(index_dtype):
     case.check(*case.sparse(index_dtype, X=X), centred=False)
 
 
-# Moments ---------------------------------------------------------------------------------
-
-
-def moments(X, layout, centre, scale, weight, size=8, steps=1):
-    n, p = X.shape
-    squares, sums = np.full(n, np.nan), np.full((-(-n // size), 2, p), np.nan)
-    X = laid_out(X, layout)
-    run = _kernels.dense_moments(X.dtype, layout_of(X))
-    for first in range(steps):
-        run(X, centre, 1 / scale, weight, squares, sums, first, steps, size)
-    return squares, sums
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("n", "p", "weighted"), [(37, 5, True), (8, 3, False), (1, 1, True)])
-def test_moments_are_weighted_sums_of_powers(layout, dtype, n, p, weighted):
-    case = Case(n=n, p=p, dtype=dtype, weighted=weighted)
-    scale = np.logspace(-2, 2, p)
-    squares, sums = moments(case.X, layout, case.centre, scale, case.weight)
-    z = (case.X.astype(np.longdouble) - case.centre) / scale
-    s = np.broadcast_to(case.weight, n)[:, None]
-    np.testing.assert_allclose(squares, (z**2).sum(axis=1), rtol=ROUNDING)
-    starts = np.arange(0, n, 8)
-    first = np.add.reduceat(s * z, starts)
-    assert np.all(
-        np.abs(sums[:, 0] - first) <= ROUNDING * np.add.reduceat(s * np.abs(z), starts)
-    )
-    np.testing.assert_allclose(
-        sums[:, 1].astype(float), np.add.reduceat(s * z**2, starts).astype(float), ROUNDING
-    )
-
-
-def test_moments_do_not_depend_on_how_blocks_are_shared_out():
-    case = Case(n=101)
-    for layout in LAYOUTS:
-        shared = (case.X, layout, case.centre, np.ones(5), case.weight, 8)
-        for one, many in zip(moments(*shared), moments(*shared, steps=3), strict=True):
-            assert_array_equal(one, many)
-
-
 # Compilation -----------------------------------------------------------------------------
 
 
@@ -293,7 +252,7 @@ def test_read_only_and_writable_sparse_arrays_share_one_compilation(index_dtype)
     assert len(kernel.signatures) == 1
 
 
-@pytest.mark.parametrize("factory", ["dense_pass", "dense_moments", "sparse_pass"])
+@pytest.mark.parametrize("factory", ["dense_pass", "sparse_pass"])
 def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(factory):
     make = getattr(_kernels, factory)
     key = np.dtype(np.int32) if factory == "sparse_pass" else "C"
