@@ -21,6 +21,21 @@ def timed(function, *args):
     return result, time.perf_counter() - start
 
 
+def _rested(task):
+    """Seconds that a task takes once the others of this process are at rest.
+
+    The threads of BLAS spin for a tenth of a second after they worked, at the cost of who comes
+    next; asleep, the processor would slow down.
+    """
+    busy = True
+    while busy:
+        start, used = time.perf_counter(), time.process_time()
+        while time.perf_counter() < start + 0.005:
+            pass
+        busy = time.process_time() - used > 1.2 * (time.perf_counter() - start)
+    return timed(task)[1]
+
+
 def say(text):
     """Print without a line break, at once."""
     print(text, end="", flush=True)
@@ -32,10 +47,10 @@ def in_turn(tasks, seconds, least=5, most=51, long=5.0):
     As many runs of each as go into `seconds`, between `least` and `most`, spread over the
     whole; only one of what takes longer than `long`.
     """
-    times = {name: [timed(task)[1]] for name, task in tasks.items()}
+    times = {name: [_rested(task)] for name, task in tasks.items()}
     for name, task in tasks.items():
         if times[name][0] < long and least > 1:
-            times[name].append(timed(task)[1])  # the first may have met a busy moment
+            times[name].append(_rested(task))  # the first may have met a busy moment
     more = {
         name: min(most, max(least, int(seconds / min(found)))) - len(found)
         for name, found in times.items()
@@ -45,7 +60,7 @@ def in_turn(tasks, seconds, least=5, most=51, long=5.0):
     for k in range(rounds):
         for name, n in more.items():
             if (k + 1) * n // rounds > k * n // rounds:
-                times[name].append(timed(tasks[name])[1])
+                times[name].append(_rested(tasks[name]))
     return times
 
 
