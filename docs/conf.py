@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import skrobust
+from skrobust._links import DocLinkMixin
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -71,7 +72,6 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "min_reported_time": 10_000,
-    "copyfile_regex": "",
 }
 
 html_theme = "pydata_sphinx_theme"
@@ -99,6 +99,4 @@ mathjax_path = "tex-svg.js"
 copybutton_exclude = ".linenos, .gp, .go"
 
 # In the site itself an estimator's HTML links to its page in the reference.
-skrobust.SmoothL1Regressor._doc_link_template = (
-    "../api/{estimator_module}.{estimator_name}.html"
-)
+DocLinkMixin._doc_link_template = "../api/{estimator_module}.{estimator_name}.html"

@@ -59,7 +59,7 @@ MODELS = {
 # %%
 
 error = {name: np.empty((len(CASES), REPETITIONS)) for name in MODELS}
-for i, (case, spoil) in enumerate(CASES.items()):
+for i, spoil in enumerate(CASES.values()):
     unit = UNIT if spoil is other_units else 1.0
     for k in range(REPETITIONS):
         rng = np.random.default_rng(k)

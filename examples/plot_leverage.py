@@ -44,8 +44,9 @@ for name, model in models.items():
 
 # %%
 # The wrong expenditures move the slope of ``SmoothL1Regressor`` by less than a hundredth. The
-# wrong incomes leave it no better off than least squares. If X may have wrong rows, use scikit-learn's ``RANSACRegressor`` or ``TheilSenRegressor``, or look at X
-# first: leverage shows without any fit.
+# wrong incomes leave it no better off than least squares. If X may have wrong rows, use
+# scikit-learn's ``RANSACRegressor`` or ``TheilSenRegressor``, or look at X first: leverage
+# shows without any fit.
 
 STYLES = [("#D55E00", "--"), ("#009E73", "-"), ("#CC79A7", "-."), ("#0072B2", ":")]
 figure, panels = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")

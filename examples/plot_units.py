@@ -36,7 +36,7 @@ models = {
 }
 powers = np.arange(-12, 13)
 off = {name: [] for name in models}
-warned = {name: 0 for name in models}
+warned = dict.fromkeys(models, 0)
 for power in powers:
     unit = np.ones(X.shape[1])
     unit[BLOOD_PRESSURE] = 10.0**power
