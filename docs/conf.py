@@ -71,7 +71,7 @@ sphinx_gallery_conf = {
     "reset_modules_order": "both",
     "download_all_examples": False,
     "show_signature": False,
-    "min_reported_time": 10_000,
+    "write_computation_times": False,
 }
 
 html_theme = "pydata_sphinx_theme"

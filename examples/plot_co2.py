@@ -56,6 +56,6 @@ axes.set(xlabel="year, as it is", ylabel="CO₂ over Mauna Loa, ppm")
 axes.set_title("The same data, three regressors, no warning")
 axes.legend(loc="center left", bbox_to_anchor=(0.01, 0.3), frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-if len(sys.argv) > 1:
-    figure.savefig(sys.argv[1], dpi=110)
+if sys.argv[-1].endswith(".png"):
+    figure.savefig(sys.argv[-1], dpi=110)
 plt.show()
