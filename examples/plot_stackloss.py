@@ -29,9 +29,9 @@ for name, here, there in zip([*X.columns, "intercept", "scale"], ours, theirs, s
 # What each day counted for
 # -------------------------
 # A row beyond the threshold pulls with a constant force. That is a row of least squares with
-# the weight β over the absolute residual, and ``RLM`` gives it as ``weights``. Days 21, 4 and 3 stand out. Rousseeuw
-# and Leroy ("Robust Regression and Outlier Detection", 1987) doubt day 1 as well, which only
-# estimators with a high breakdown point show.
+# the weight β over its absolute residual, which ``RLM`` gives as ``weights``. Days 21, 4 and 3
+# stand out. Rousseeuw and Leroy ("Robust Regression and Outlier Detection", 1987) doubt day 1
+# as well, which only estimators with a high breakdown point show.
 
 residual = (y - model.predict(X)).to_numpy()
 weight = np.minimum(1, model.beta_ / np.abs(residual))
