@@ -90,6 +90,8 @@ html_theme_options = {
 html_sidebars = {
     name: [] for name in ("index", "installation", "performance", "mathematics", "changelog")
 }
+html_context = {"default_mode": "auto"}
+html_favicon = "_static/favicon.svg"
 html_show_sourcelink = False
 html_copy_source = False
 _mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static/mathjax"

@@ -43,9 +43,9 @@ class SmoothL1Regressor(
 
     .. math::
 
-        \text{smooth\_l1:}\quad \ell_\beta(r) = \begin{cases} r^2 / (2\beta) & |r| < \beta \\
+        \text{smooth L1:}\quad \ell_\beta(r) = \begin{cases} r^2 / (2\beta) & |r| < \beta \\
         |r| - \beta/2 & \text{otherwise} \end{cases}
-        \qquad \text{huber:}\quad h_\beta(r) = \beta\,\ell_\beta(r).
+        \qquad \text{Huber:}\quad h_\beta(r) = \beta\,\ell_\beta(r).
 
     Read more in the :doc:`user guide </user_guide/index>`.
 
