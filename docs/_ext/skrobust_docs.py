@@ -50,22 +50,24 @@ def prepare(app, docname, source):
 
     A doctest in Markdown needs a blank line before the closing fence, a reader does not.
     """
+
+    def result(match):
+        name = match[1]
+        path, script = RESULTS / name, f"python -m benchmarks.{Path(name).stem}"
+        app.env.note_dependency(str(path), docname=docname)
+        if not path.is_file():
+            return f"*(Not measured in this checkout: `{script}` writes `{name}`.)*"
+        if name.endswith(".png"):
+            return f"![What {script} measured](/../benchmarks/results/{name})"
+        text = path.read_text(encoding="utf-8")
+        # The page has a heading already, below which go those of the file.
+        text = re.sub(r"^# .*\n", "", text)
+        text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
+        # The pictures stand beside the results.
+        return re.sub(r"\]\((?!\w+:|#|/)", "](/../benchmarks/results/", text)
+
     source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.MULTILINE)
-    if docname == "performance":
-        source[0] = re.sub(r"^\{\{ (\S+) \}\}$", _result, source[0], flags=re.MULTILINE)
-
-
-def _result(match):
-    name = match[1]
-    script = f"`python -m benchmarks.{Path(name).stem}`"
-    if not (RESULTS / name).is_file():
-        return f"*(Not measured in this checkout: {script} writes it.)*"
-    if name.endswith(".png"):
-        return f"![Times measured by {script}](../benchmarks/results/{name})"
-    text = (RESULTS / name).read_text(encoding="utf-8")
-    text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
-    # The pictures stand beside the results.
-    return re.sub(r"\]\((?!\w+:|#)", "](../benchmarks/results/", text)
+    source[0] = re.sub(r"^\{\{ (\S+) \}\}$", result, source[0], flags=re.MULTILINE)
 
 
 def place_in_gallery(filename):
