@@ -2,8 +2,8 @@
 
 First outliers in y, all on one side: the default breaks between 30 and 33 %, as does
 statsmodels' RLM, which has the same estimating equations and also starts from least squares;
-a threshold known beforehand lasts. Then outliers in X (leverage points), of which no Huber fit
-bears many. Takes ten seconds; needs statsmodels.
+half of its threshold, or one known beforehand, lasts longer. Then outliers in X (leverage
+points), of which no Huber fit bears many. Takes ten seconds; needs statsmodels.
 """
 
 import numpy as np
@@ -37,6 +37,7 @@ FITS = {
     "least squares": fitted(LinearRegression()),
     "RLM": rlm,
     "SmoothL1()": fitted(SmoothL1Regressor()),
+    "SmoothL1(0.7, mad)": fitted(SmoothL1Regressor(0.7, scale="mad")),
     "SmoothL1(beta=1.345)": fitted(SmoothL1Regressor(1.345)),
 }
 

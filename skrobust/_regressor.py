@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ._compat import N_WRAPPERS, CallbackSupportMixin, with_callbacks
 from ._design import as_design
+from ._links import DocLinkMixin
 from ._problem import Survey
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, ScaleRule, concomitant, mad
 from ._stages import Task, stages
@@ -24,7 +25,9 @@ from .schedules import N_STAGES, check_schedule
 _FEATURES = ("n_features_in_", "feature_names_in_")
 
 
-class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
+class SmoothL1Regressor(
+    DocLinkMixin, CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator
+):
     r"""Linear regression that minimises the Smooth L1 or Huber loss.
 
     Small residuals count squared, large ones with their absolute value, so that outliers in
@@ -40,11 +43,11 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
 
     .. math::
 
-        \text{smooth\_l1:}\quad \ell_\beta(r) = \begin{cases} r^2 / (2\beta) & |r| < \beta \\
+        \text{smooth L1:}\quad \ell_\beta(r) = \begin{cases} r^2 / (2\beta) & |r| < \beta \\
         |r| - \beta/2 & \text{otherwise} \end{cases}
-        \qquad \text{huber:}\quad h_\beta(r) = \beta\,\ell_\beta(r).
+        \qquad \text{Huber:}\quad h_\beta(r) = \beta\,\ell_\beta(r).
 
-    Read more in the :file:`docs/user_guide.md`.
+    Read more in the :doc:`user guide </user_guide/index>`.
 
     Parameters
     ----------
@@ -141,7 +144,7 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
     n_features_in_ : int
         Number of features.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, when X has names that are all strings.
 
     See Also

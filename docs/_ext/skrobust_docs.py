@@ -1,0 +1,91 @@
+"""What the site needs beyond its extensions: links, results of benchmarks, the gallery."""
+
+import re
+import warnings
+from pathlib import Path
+
+from docutils import nodes
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+# Where other projects keep the page of a name. An inventory would have to be fetched.
+PAGES = {
+    "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
+    "scipy": "https://docs.scipy.org/doc/scipy/reference/generated/{}.html",
+    "numpy": "https://numpy.org/doc/stable/reference/generated/{}.html",
+    "pandas": "https://pandas.pydata.org/docs/reference/api/{}.html",
+    "statsmodels": "https://www.statsmodels.org/stable/generated/{}.html",
+}
+# Labels that docstrings inherited from scikit-learn refer to.
+LABELS = {"r2_score": "https://scikit-learn.org/stable/modules/model_evaluation.html#r2-score"}
+# The gallery in the order in which one would read it; what is not named comes last.
+GALLERY = [
+    "plot_co2",
+    "plot_one_outlier",
+    "plot_units",
+    "plot_beta",
+    "plot_stackloss",
+    "plot_heavy_tails",
+    "plot_leverage",
+    "plot_comparison",
+    "plot_weights",
+    "plot_pipeline",
+    "plot_schedule",
+    "plot_sparse",
+]
+_filters: list = []
+
+
+def link_elsewhere(app, env, node, content):
+    """A reference to the public page of a name in another project."""
+    target, domain = node.get("reftarget", ""), node.get("refdomain")
+    page = PAGES.get(target.split(".")[0]) if domain == "py" else LABELS.get(target)
+    if page is None:
+        return None
+    return nodes.reference("", "", content, internal=False, refuri=page.format(target))
+
+
+def prepare(app, docname, source):
+    """Results of benchmarks where a page names them, {{ peers.md }}; no blank ends of code.
+
+    A doctest in Markdown needs a blank line before the closing fence, a reader does not.
+    """
+
+    def result(match):
+        name = match[1]
+        path, script = RESULTS / name, f"python -m benchmarks.{Path(name).stem}"
+        app.env.note_dependency(str(path), docname=docname)
+        if not path.is_file():
+            return f"*(Not measured in this checkout: `{script}` writes `{name}`.)*"
+        if name.endswith(".png"):
+            return f"![What {script} measured](/../benchmarks/results/{name})"
+        text = path.read_text(encoding="utf-8")
+        # The page has a heading already, below which go those of the file.
+        text = re.sub(r"^# .*\n", "", text)
+        text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
+        # The pictures stand beside the results.
+        return re.sub(r"\]\((?!\w+:|#|/)", "](/../benchmarks/results/", text)
+
+    source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.MULTILINE)
+    source[0] = re.sub(r"^\{\{ (\S+) \}\}$", result, source[0], flags=re.MULTILINE)
+
+
+def place_in_gallery(filename):
+    """The key by which the examples are sorted."""
+    name = Path(filename).stem
+    return (GALLERY.index(name) if name in GALLERY else len(GALLERY), name)
+
+
+def warnings_are_errors(gallery_conf, filename, when):
+    """An example that warns without meaning to is wrong; Sphinx itself may."""
+    if when == "before":
+        _filters[:] = warnings.filters
+        warnings.filterwarnings("error")
+    else:
+        warnings.filters[:] = _filters
+
+
+def setup(app):
+    app.connect("missing-reference", link_elsewhere)
+    app.connect("source-read", prepare)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

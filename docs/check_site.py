@@ -1,0 +1,127 @@
+"""Check the built site: python docs/check_site.py docs/_build/html
+
+Every link within it leads somewhere, nothing is fetched from elsewhere, the search finds
+``beta``, and every public name has a page and an example. Needs no network.
+"""
+
+import inspect
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import skrobust
+
+# What a browser fetches without being asked.
+FETCHED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
+
+
+class Page(HTMLParser):
+    """The links and anchors of a page, and what it fetches."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.anchors, self.fetched = [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.anchors.update(found[key] for key in ("id", "name") if found.get(key))
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+        address = found.get(FETCHED.get(tag, ""))
+        relation = found.get("rel") or ""
+        if address and relation not in {"next", "prev", "index", "search", "canonical"}:
+            self.fetched.append(address)
+        # "a.png, b.png 2.00x"
+        for part in filter(None, (found.get("srcset") or "").split(",")):
+            self.fetched.append(part.split()[0])
+
+
+def is_remote(address):
+    parts = urlsplit(address)
+    return bool(parts.netloc) or parts.scheme not in {"", "data"}
+
+
+def faults_of_links(site, pages):
+    for path, page in pages.items():
+        for address in page.links + page.fetched:
+            parts = urlsplit(address)
+            if is_remote(address) or parts.scheme == "data":
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.is_file():
+                yield f"{path.relative_to(site)}: no file {address}"
+            elif parts.fragment and target in pages:
+                # What is after :~: is a text that the browser looks for.
+                fragment = unquote(parts.fragment).split(":~:")[0]
+                if fragment and fragment not in pages[target].anchors:
+                    yield f"{path.relative_to(site)}: no anchor {address}"
+
+
+def faults_of_fetching(site, pages):
+    for path, page in pages.items():
+        yield from (
+            f"{path.relative_to(site)}: fetches {address}"
+            for address in page.fetched
+            if is_remote(address)
+        )
+    for path in site.rglob("*.css"):
+        text = path.read_text(encoding="utf-8")
+        for address in re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", text):
+            yield f"{path.relative_to(site)}: fetches {address}"
+
+
+def faults_of_search(site):
+    text = (site / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    for term in ["beta", "outlier"]:
+        found = index["terms"].get(term, [])
+        pages = {index["docnames"][i] for i in ([found] if isinstance(found, int) else found)}
+        if not pages:
+            yield f"the search does not find {term}"
+        elif term == "beta" and "user_guide/choosing_beta" not in pages:
+            yield "the search for beta does not find the page on choosing it"
+
+
+def public_names():
+    """Names and objects, those of the public modules included."""
+    for name in skrobust.__all__:
+        value = getattr(skrobust, name)
+        if inspect.ismodule(value):
+            yield from ((f"{name}.{inner}", getattr(value, inner)) for inner in value.__all__)
+        else:
+            yield name, value
+
+
+def faults_of_reference(site):
+    for name, value in public_names():
+        if not (site / "api" / f"skrobust.{name}.html").is_file():
+            yield f"skrobust.{name} has no page: list it in docs/api.rst"
+        if ">>>" not in (inspect.getdoc(value) or ""):
+            yield f"skrobust.{name} has no example"
+
+
+def main():
+    site = Path(sys.argv[1]).resolve()
+    pages = {
+        path: Page(path.read_text(encoding="utf-8"))
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.parts
+    }
+    faults = [
+        *faults_of_links(site, pages),
+        *faults_of_fetching(site, pages),
+        *faults_of_search(site),
+        *faults_of_reference(site),
+    ]
+    print(*faults, sep="\n", end="\n" if faults else "")
+    n_links = sum(len(page.links) for page in pages.values())
+    print(f"{len(pages)} pages, {n_links} links, {len(faults)} faults")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
