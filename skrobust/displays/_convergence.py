@@ -105,7 +105,7 @@ class ConvergenceDisplay:
             )
         check_target(target, n_targets)
         history = [stage for stage in fitted.history_ if stage["target"] == (target or 0)]
-        return cls(history=history, tol=fitted.tol).plot(ax=ax, **kwargs)
+        return cls(history=history, tol=getattr(fitted, "tol", None)).plot(ax=ax, **kwargs)
 
     def plot(self, ax=None, *, line_kwargs=None):
         """Draw the display.
@@ -125,8 +125,14 @@ class ConvergenceDisplay:
             The display.
         """
         check_matplotlib("ConvergenceDisplay.plot")
-        if not self.history:
-            raise ValueError("history must have at least one stage, got an empty one.")
+        keys = [*_PANELS, "message"]
+        missing = [key for key in keys if any(key not in stage for stage in self.history)]
+        if missing or not self.history:
+            found = f"misses {missing}" if missing else "is empty"
+            raise ValueError(
+                f"history must be a list of dicts, one for each stage, with the keys {keys}; "
+                f"it {found}."
+            )
         self.ax_ = _three_axes(ax)
         self.figure_ = self.ax_[0].figure
         stages, self.lines_ = np.arange(1, len(self.history) + 1), {}
@@ -136,13 +142,13 @@ class ConvergenceDisplay:
                 values = np.where(values > 0, values, np.finfo(float).eps)
             look = {"color": COLOURS[i], "marker": MARKERS[i]}
             self.lines_[key] = line(panel, stages, values, line_kwargs, **look)
-            panel.set_ylabel(label)
+            panel.set(ylabel=label, xlim=(0.5, len(stages) + 0.5))
             panel.label_outer()
         top, _, bottom = self.ax_
         top.set_yscale("log")
         bottom.set_yscale("log")
         bottom.set_xlabel("Stage")
-        bottom.xaxis.get_major_locator().set_params(integer=True)
+        bottom.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         self.lines_["gradient_norm"].set_label(f"last stage:\n{self.history[-1]['message']}")
         self.tol_line_ = None
         if self.tol:  # there is no 0 on a logarithmic axis

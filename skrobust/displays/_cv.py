@@ -279,11 +279,11 @@ def _most_promising(groups, scores, best):
 def _metric(results, metric, refit):
     """The end of the keys of a score in `cv_results_`."""
     known = [key.removeprefix("mean_test_") for key in results if key.startswith("mean_test_")]
-    if metric is None:
-        metric = known[0] if len(known) == 1 else refit
-    if metric not in known:
+    default = known[0] if len(known) == 1 else refit
+    found = default if metric is None else metric
+    if found not in known:
         raise ValueError(f"metric must be one of {known}, got {metric!r}.")
-    return metric
+    return found
 
 
 def _chosen(search, results, key, metric):

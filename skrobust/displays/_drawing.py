@@ -41,7 +41,10 @@ def scatter(ax, x, y, given, **defaults):
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.collections import PathCollection
 
-    return ax.scatter(x, y, **(defaults | normalize_kwargs(given or {}, PathCollection)))
+    given = normalize_kwargs(given or {}, PathCollection)
+    if "c" in given:  # to matplotlib no alias, but a parameter of its own
+        defaults.pop("color")
+    return ax.scatter(x, y, **(defaults | given))
 
 
 def line(ax, x, y, given, **defaults):

@@ -187,7 +187,10 @@ class FitDisplay:
             feature_name = f"Feature {j}" if names is None else names[j]
         if target_name is None:
             target_name = target_name_of(y, target)
-        x = column(X[X.columns[j]] if names else X[:, j], None, "X")
+        try:
+            x = column(X[X.columns[j]] if names else X[:, j], None, "X")
+        except ValueError as error:
+            raise ValueError(f"{feature_name!r} must be finite numbers: {error}") from error
         y = column(y, target, "y")
         check_consistent_length(x, y)
         if not isinstance(grid_resolution, Integral) or grid_resolution < 2:
@@ -260,10 +263,12 @@ class FitDisplay:
             )
 
         area = marker_area(min(max_markers, len(y)))
-        self.scatter_ = draw(within, y, max_markers - n_beyond, s=area, alpha=0.5, linewidths=0)
+        self.scatter_ = draw(
+            within, y, max_markers - n_beyond, s=area, alpha=0.5, linewidth=0.5
+        )
         margin = 0.05 * (high - low)
         self.beyond_ = [
-            draw(rows, np.full(len(y), edge), most, where, marker=marker, s=30, linewidths=0)
+            draw(rows, np.full(len(y), edge), most, where, marker=marker, s=30, linewidth=0.5)
             for rows, edge, where, marker in [
                 (above, high + margin, " above", "^"),
                 (below, low - margin, " below", "v"),
@@ -307,9 +312,9 @@ def _named(estimators):
 
 def _feature_index(X, feature):
     """The index of the feature to show."""
-    if X.ndim != 2:
+    if len(X.shape) != 2:
         raise ValueError(
-            f"X must have two dimensions, got {X.ndim}; for one feature X.reshape(-1, 1)."
+            f"X must have two dimensions, got {len(X.shape)}; for one feature X.reshape(-1, 1)."
         )
     n_features, names = X.shape[1], columns_of(X)
     if feature is None and n_features == 1:
@@ -354,9 +359,9 @@ def _bulk(y, curves):
 
 
 def _check(x, y, grid, curves, line_kwargs):
-    if x.ndim != 1 or x.shape != y.shape:
+    if x.ndim != 1 or x.shape != y.shape or x.size == 0:
         raise ValueError(
-            "x and y must be vectors of the same length, got the shapes "
+            "x and y must be vectors of the same length, at least 1, got the shapes "
             f"{x.shape} and {y.shape}."
         )
     if grid.ndim != 1 or not (np.diff(grid) >= 0).all():

@@ -104,8 +104,8 @@ def check_target(target, n_targets):
         not isinstance(target, Integral) or not 0 <= int(target) < n_targets
     ):
         raise ValueError(
-            f"target must be an integer from 0 to {n_targets - 1}, the index of one of "
-            f"{n_targets} targets, got {target!r}."
+            "target must be an integer from 0 to below the number of targets, "
+            f"{n_targets}; got {target!r}."
         )
 
 

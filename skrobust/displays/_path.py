@@ -247,9 +247,7 @@ class PathDisplay:
 
     def _checked(self):
         """(thresholds in increasing order, coefficients to draw, names of the features)."""
-        betas, coefs = np.asarray(self.betas, dtype=float), np.asarray(self.coefs, dtype=float)
-        if betas.ndim != 1 or not ((betas > 0) & (betas < np.inf)).all():
-            raise ValueError(f"betas must be a vector of positive numbers, got {self.betas!r}.")
+        betas, coefs = _check_betas(self.betas), np.asarray(self.coefs, dtype=float)
         if coefs.ndim != 2 or coefs.shape[1] != len(betas):
             raise ValueError(
                 f"coefs must have shape (n_features, {len(betas)}), with a column for each of "
@@ -268,10 +266,22 @@ class PathDisplay:
         return betas[order], (coefs * scales[:, None])[:, order], names
 
 
+def _check_betas(betas):
+    values = np.asarray(betas)
+    if (
+        values.ndim != 1
+        or values.size == 0
+        or values.dtype.kind not in "iuf"
+        or not ((values > 0) & (values < np.inf)).all()
+    ):
+        raise ValueError(f"betas must be one or more positive finite numbers, got {betas!r}.")
+    return values.astype(float)
+
+
 def _path(model, X, y, betas, sample_weight):
     """Thresholds and coefficients (n_features, n_betas); smooth_l1_path does the same."""
     model = clone(model).set_params(warm_start=True)
-    betas = np.sort(np.asarray(betas, dtype=float))[::-1]
+    betas = np.sort(_check_betas(betas))[::-1]
     # As Python numbers, which parameters are validated as.
     fits = [model.set_params(beta=b).fit(X, y, sample_weight).coef_ for b in betas.tolist()]
     return betas, np.transpose(fits)

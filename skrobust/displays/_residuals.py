@@ -218,7 +218,7 @@ class _RowsDisplay:
             color=COLOURS[0],
             s=area,
             alpha=0.6,
-            linewidths=0,
+            linewidth=0.5,
             label=count(len(outlier) - n_far, "inliers", len(near)),
         )
         self.outlier_scatter_ = scatter(
@@ -229,23 +229,23 @@ class _RowsDisplay:
             color=COLOURS[1],
             marker="x",
             s=1.5 * area,
-            linewidths=1,
+            linewidth=1,
             label=count(n_far, "outliers", len(far)),
         )
         label = self._of_target("Residuals") + _NOTE[scale]
         self.ax_.set(**{f"{self._residual_axis}label": label})
         if scale == "symlog":
-            _symlog(self.ax_, self._residual_axis, beta, np.abs(residuals).max())
+            _symlog(self.ax_, self._residual_axis, beta, residuals)
         self.legend_ = legend(self.ax_)
         return self
 
     def _checked(self):
         """The residuals and the threshold."""
         y_true, y_pred = np.asarray(self.y_true), np.asarray(self.y_pred)
-        if y_true.ndim != 1 or y_true.shape != y_pred.shape:
+        if y_true.ndim != 1 or y_true.shape != y_pred.shape or y_true.size == 0:
             raise ValueError(
-                "y_true and y_pred must be vectors of the same length, got the shapes "
-                f"{y_true.shape} and {y_pred.shape}."
+                "y_true and y_pred must be vectors of the same length, at least 1, got the "
+                f"shapes {y_true.shape} and {y_pred.shape}."
             )
         return y_true - y_pred, check_positive(self.beta, "beta")
 
@@ -398,8 +398,9 @@ class WeightsDisplay(_RowsDisplay):
 
     def _draw(self, residuals, beta):
         # Dense where it bends, also where residuals are a thousand times β.
-        far = np.geomspace(beta, max(2 * beta, np.abs(residuals).max()), 200)
-        curve = np.concatenate([-far[::-1], far])
+        left = -np.geomspace(beta, max(2 * beta, -residuals.min()), 200)[::-1]
+        right = np.geomspace(beta, max(2 * beta, residuals.max()), 200)
+        curve = np.concatenate([left, right])
         look = {"color": GREY, "lw": 1, "label": "min(1, β/|r|)"}
         self.line_ = self.ax_.plot(curve, _weight(curve, beta), **look)[0]
         self.threshold_lines_ = [
@@ -425,16 +426,18 @@ def _check_scale(residual_axis, residuals, beta):
     return "symlog" if np.abs(residuals).max() > 20 * beta else "linear"
 
 
-def _symlog(ax, axis, beta, largest):
+def _symlog(ax, axis, beta, residuals):
     """An axis that is linear to ±β, with ticks there and at powers of 10 well beyond."""
-    first, last = int(np.ceil(np.log10(2 * beta))), int(np.log10(largest))
+    largest = max(np.abs(residuals).max(), beta)
+    first, last = int(np.ceil(np.log10(4 * beta))), int(np.floor(np.log10(largest)))
     # No more than five on a side.
     powers = range(first, last + 1, max(1, -(-(last - first + 1) // 5)))
     ticks = {-beta: "−β", 0.0: "0", beta: "β"}
     for power in powers:
         ticks |= {-(10.0**power): f"$-10^{{{power}}}$", 10.0**power: f"$10^{{{power}}}$"}
-    # Ticks widen the limits, where one side has no residuals that far.
-    limits = getattr(ax, f"get_{axis}lim")()
     getattr(ax, f"set_{axis}scale")("symlog", linthresh=beta)
     getattr(ax, f"set_{axis}ticks")(list(ticks), list(ticks.values()))
-    getattr(ax, f"set_{axis}lim")(limits)
+    getattr(ax, f"set_{axis}ticks")([], minor=True)
+    getattr(ax, f"set_{axis}lim")(
+        2 * min(residuals.min(), -beta), 2 * max(residuals.max(), beta)
+    )
