@@ -670,6 +670,9 @@ def draw(name, data, model, search, **kwargs):
         "far residuals": lambda: ResidualsDisplay.from_estimator(fitted, X, far, **kwargs),
         "weights": lambda: WeightsDisplay.from_estimator(model, X, y, **kwargs),
         "far weights": lambda: WeightsDisplay.from_estimator(fitted, X, far, **kwargs),
+        "furthest weights": lambda: WeightsDisplay.from_predictions(
+            [0, 1, -3e6, 1e13], np.zeros(4), beta=1.3, **kwargs
+        ),
         "fit": lambda: FitDisplay.from_estimator(fitted, X, far, feature="bmi", **kwargs),
         "path": lambda: PathDisplay.from_estimator(model, X, y, betas=5, **kwargs),
         "scores": lambda: CVDisplay.from_estimator(search, **kwargs),
@@ -682,6 +685,7 @@ ALL = [
     "far residuals",
     "weights",
     "far weights",
+    "furthest weights",
     "fit",
     "path",
     "scores",
@@ -746,9 +750,7 @@ def test_marks_that_differ_in_colour_differ_in_shape(name, data, model, search):
 
 def test_many_lines_are_told_apart_without_their_colours():
     looks = [line_style(i) for i in range(36)]
-    assert len({str(look) for look in looks}) == 36
-    shapes = [str((look["marker"], look["linestyle"])) for look in looks[:6]]
-    assert len(set(shapes)) == 6
+    assert len({str((look["marker"], look["linestyle"])) for look in looks}) == 36
 
 
 @pytest.mark.parametrize("name", ["residuals", "weights"])

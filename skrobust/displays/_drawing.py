@@ -56,12 +56,12 @@ def line(ax, x, y, given, **defaults):
 
 
 def line_style(i):
-    """Colour, marker and dashes of line i; 6 colours × 6 dashes before any pair repeats."""
+    """Colour, marker and dashes of line i; 36 pairs of the last two before one repeats."""
     turn = i // len(COLOURS)
     return {
         "color": COLOURS[i % len(COLOURS)],
         "marker": MARKERS[(i + turn) % len(MARKERS)],
-        "linestyle": DASHES[(i + turn) % len(DASHES)],
+        "linestyle": DASHES[(i + 2 * turn) % len(DASHES)],
     }
 
 
@@ -80,7 +80,7 @@ def legend(ax, handles=None, title=None):
 
 def marker_area(n):
     """Large markers for few rows, small ones for many, in square points."""
-    return float(np.clip(6000 / max(n, 1), 8, 30))
+    return float(np.clip(5000 / max(n, 1), 8, 24))
 
 
 def check_max_markers(max_markers):

@@ -430,8 +430,9 @@ def _symlog(ax, axis, beta, residuals):
     """An axis that is linear to ±β, with ticks there and at powers of 10 well beyond."""
     largest = max(np.abs(residuals).max(), beta)
     first, last = int(np.ceil(np.log10(4 * beta))), int(np.floor(np.log10(largest)))
-    # No more than five on a side.
-    powers = range(first, last + 1, max(1, -(-(last - first + 1) // 5)))
+    # No more than five on a side, the first as far from β as from the next.
+    step = max(1, -(-(last - first + 1) // 5))
+    powers = range(first + step - 1, last + 1, step)
     ticks = {-beta: "−β", 0.0: "0", beta: "β"}
     for power in powers:
         ticks |= {-(10.0**power): f"$-10^{{{power}}}$", 10.0**power: f"$10^{{{power}}}$"}
