@@ -123,6 +123,17 @@ class ConvergenceDisplay:
         -------
         self : ConvergenceDisplay
             The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        ValueError
+            If the history is empty or lacks a key, or `ax` is not one of what is asked for.
+
+        TypeError
+            If `ax` is not matplotlib Axes.
         """
         check_matplotlib("ConvergenceDisplay.plot")
         keys = [*_PANELS, "message"]

@@ -109,8 +109,8 @@ class CVDisplay:
             A :class:`~sklearn.model_selection.GridSearchCV` over the parameter `beta`, also
             of a regressor inside a pipeline and with other parameters beside it, or any
             other estimator whose `cv_results_` has its "param_beta", "mean_test_score" and
-            "std_test_score"; also inside a pipeline. The choice is its `best_index_`, or else
-            the candidate of its `beta_`, or else the best score.
+            "std_test_score"; also inside a pipeline. The choice is its `best_index_`, or the
+            best score where it has made none.
 
         metric : str, default=None
             Which score to show, where there are several; by default that of `refit`.
@@ -165,7 +165,7 @@ class CVDisplay:
             betas=list(results[over[0]]),
             mean_scores=results[f"mean_test_{metric}"],
             std_scores=results[f"std_test_{metric}"],
-            best_index=_chosen(search, results, over[0], metric),
+            best_index=getattr(search, "best_index_", None),
             groups=[", ".join(each) for each in zip(*labels, strict=True)] if labels else None,
             score_name=_score_name(search, metric) if score_name is None else score_name,
         )
@@ -194,6 +194,17 @@ class CVDisplay:
         -------
         self : CVDisplay
             The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        ValueError
+            If the arrays do not match, or there is no score.
+
+        TypeError
+            If `ax` is not matplotlib Axes.
         """
         check_matplotlib("CVDisplay.plot")
         mean, std, groups, best = self._checked()
@@ -284,18 +295,6 @@ def _metric(results, metric, refit):
     if found not in known:
         raise ValueError(f"metric must be one of {known}, got {metric!r}.")
     return found
-
-
-def _chosen(search, results, key, metric):
-    """Index of the choice: `best_index_`, or that of `beta_`; None for the best score."""
-    if hasattr(search, "best_index_"):
-        return search.best_index_
-    found = np.full(len(results[key]), True)
-    for name, attribute in [(key, "beta_"), ("param_alpha", "alpha_")]:
-        if name in results and hasattr(search, attribute):
-            found &= [value == getattr(search, attribute) for value in results[name]]
-    scores = np.where(found, results[f"mean_test_{metric}"], np.nan)
-    return None if np.isnan(scores).all() else int(np.nanargmax(scores))
 
 
 def _score_name(search, metric):

@@ -65,7 +65,7 @@ def line_style(i):
     }
 
 
-def legend(ax, handles=None, title=None):
+def legend(ax, handles=None):
     """The legend, of all that has a label or of the handles given, right of the axes."""
     return ax.legend(
         handles=handles,
@@ -73,8 +73,6 @@ def legend(ax, handles=None, title=None):
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0,
         frameon=False,
-        title=title,
-        alignment="left",
     )
 
 

@@ -241,6 +241,17 @@ class FitDisplay:
         -------
         self : FitDisplay
             The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        ValueError
+            If the arrays do not match, or a parameter is out of its range.
+
+        TypeError
+            If `ax` is not matplotlib Axes.
         """
         check_matplotlib("FitDisplay.plot")
         max_markers = check_max_markers(max_markers)

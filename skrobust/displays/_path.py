@@ -3,7 +3,6 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
 from .._regressor import SmoothL1Regressor
@@ -11,6 +10,7 @@ from .._scale import mad
 from ._drawing import GREY, axes, check_matplotlib, check_positive, legend, line, line_style
 from ._fitted import column, of_target, seen
 
+_PARAMETERS = ("loss", "scale", "fit_intercept", "max_iter", "tol")
 _BETA_NAMES = {
     None: "β",
     "mad": "β, in normalised MADs of the residuals",
@@ -156,24 +156,20 @@ class PathDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the estimator is no SmoothL1Regressor, a threshold is not positive, `target`
+            If the estimator is not a SmoothL1Regressor, a threshold is not positive, `target`
             is missing or out of range, or the data do not match.
         """
         check_matplotlib("PathDisplay.from_estimator")
         inner = seen(estimator, X, y, target)
         model = inner.regressor
-        if not isinstance(model, SmoothL1Regressor):
-            raise ValueError(
-                f"estimator must be a SmoothL1Regressor or one around it, got a "
-                f"{type(model).__name__}."
-            )
+        parameters = _parameters(model)
         own, scale = of_target(model.beta_, target), of_target(model.scale_, target)
         # What the parameter beta is in units of.
         unit = 1.0 if model.scale is None else scale
         if isinstance(betas, Integral):
             residuals = inner.y - column(model.predict(inner.X), target, "The prediction")
             betas = _grid(betas, model.scale, residuals / unit)
-        betas, coefs = _path(model, inner.X, inner.y, betas, sample_weight)
+        betas, coefs = _path(inner.X, inner.y, betas, sample_weight, parameters)
         scales = None
         if standardize:
             scaler = StandardScaler(with_mean=False)
@@ -207,6 +203,17 @@ class PathDisplay:
         -------
         self : PathDisplay
             The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        ValueError
+            If the arrays do not match, or a parameter is out of its range.
+
+        TypeError
+            If `ax` is not matplotlib Axes.
         """
         check_matplotlib("PathDisplay.plot")
         betas, coefs, names = self._checked()
@@ -278,11 +285,21 @@ def _check_betas(betas):
     return values.astype(float)
 
 
-def _path(model, X, y, betas, sample_weight):
-    """Thresholds and coefficients (n_features, n_betas); smooth_l1_path does the same."""
-    model = clone(model).set_params(warm_start=True)
+def _parameters(model):
+    """The parameters of a fitted regressor, or of one that chose its penalty, but for β."""
+    if not all(hasattr(model, name) for name in (*_PARAMETERS, "beta_", "scale_")):
+        raise ValueError(
+            "estimator must be a SmoothL1Regressor or one around it, got a "
+            f"{type(model).__name__}."
+        )
+    alpha = model.alpha_ if hasattr(model, "alpha_") else model.alpha
+    return {"alpha": alpha} | {name: getattr(model, name) for name in _PARAMETERS}
+
+
+def _path(X, y, betas, sample_weight, parameters):
+    """Thresholds and coefficients of shape (n_features, n_betas)."""
+    model = SmoothL1Regressor(warm_start=True, **parameters)
     betas = np.sort(_check_betas(betas))[::-1]
-    # As Python numbers, which parameters are validated as.
     fits = [model.set_params(beta=b).fit(X, y, sample_weight).coef_ for b in betas.tolist()]
     return betas, np.transpose(fits)
 
