@@ -1,8 +1,21 @@
 """Robust linear regression with Smooth L1 and Huber losses, for scikit-learn."""
 
+from importlib import import_module
+
 from . import losses, metrics, schedules
 from ._regressor import SmoothL1Regressor
 
 __version__ = "0.1.0"
 
-__all__ = ["SmoothL1Regressor", "losses", "metrics", "schedules"]
+__all__ = ["SmoothL1Regressor", "displays", "losses", "metrics", "schedules"]
+
+
+def __getattr__(name):
+    # Only who draws pays for the import of the displays.
+    if name == "displays":
+        return import_module(".displays", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
