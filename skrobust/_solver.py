@@ -83,14 +83,14 @@ def solve(objective, start, beta, tol, max_iter):
 
 def _minimise(objective, point, beta, tol, max_iter):
     """The way of the module's docstring; returns point, iterations, stalled, last step."""
-    used = 0
+    used, start = 0, point
     if max_iter <= 0 or point.norm <= tol:
         return point, used, False, None
     thresholds = _thresholds(point.residual, beta, point.theta.size)
     if thresholds:
         point, used = _lower(objective, point, thresholds, beta, max_iter)
     elif point.norm > _HANDOVER:
-        if objective.design.n_elements <= _FEW:
+        if objective.design.n_elements <= _FEW and not _may_be_exact(objective, point):
             limit = min(max_iter, _MAX_EARLY)
             near, used, _, step = _newton(objective, point, beta, tol, limit)
             if near.norm <= tol or used >= max_iter:
@@ -100,13 +100,17 @@ def _minimise(objective, point, beta, tol, max_iter):
     limit = max_iter - used if thresholds else min(max_iter - used, _MAX_NEWTON)
     point, n, stalled, step = _newton(objective, point, beta, tol, limit)
     used += n
-    if thresholds or point.norm <= tol or used >= max_iter or (n < limit and not stalled):
+    if point.norm <= tol or used >= max_iter or (n < limit and not stalled):
         return point, used, stalled, step
     if _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
         return point, used, stalled, step
-    # Rows that are exact already may hold the others at their places: once more from afar.
-    thresholds = _thresholds(point.residual, beta, point.theta.size, _ALMOST_ALL)
-    point, n = _lower(objective, point, thresholds, beta, max_iter - used)
+    if thresholds:
+        # Among exact rows Newton's steps may lead nowhere.
+        point, n = _lbfgs(objective, start, beta, tol, max_iter - used)
+    else:
+        # Rows that are exact already may hold the others at their places: once more from afar.
+        thresholds = _thresholds(point.residual, beta, point.theta.size, _ALMOST_ALL)
+        point, n = _lower(objective, point, thresholds, beta, max_iter - used)
     used += n
     point, n, stalled, step = _newton(objective, point, beta, tol, max_iter - used)
     return point, used + n, stalled, step

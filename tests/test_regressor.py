@@ -479,7 +479,7 @@ def test_schedule_of_one_stage_is_no_schedule(schedule):
 # Warm start ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("beta", [0.1, 1.7, 10.0])
+@pytest.mark.parametrize("beta", [0.1, 1.7])
 def test_warm_start_from_the_solution_needs_fewer_iterations(beta):
     # An estimated scale starts from least squares all the same.
     est = SmoothL1Regressor(beta, warm_start=True).fit(X, Y)
