@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ._agreement import Motion, accelerate, settle
+from ._follow import LEAST_SQUARES, Follower
 from ._objective import LinearObjective
 from ._problem import whiten, with_gram
 from ._scale import ScaleRule, weighted_median
 from ._solver import excess, solve
-from ._whitening import Whitening, inverse_cholesky
+from ._whitening import Whitening, inverse_cholesky, whiten_gram
 
 _EPS = np.finfo(float).eps
 # A sample on which the scale contracts more slowly may lead to another fixed point.
@@ -73,6 +74,9 @@ class _Target:
         second = min(_power_of_two(np.abs(self.y).max()), 2.0**1023 / first)
         self.y /= second
         self.shift, self.unit = shift * first, first * second
+        self.assign(task)
+
+    def assign(self, task):
         self.alpha = (task.alpha[0], task.alpha[1] * self.unit)
         self.task = task
         self.rule: ScaleRule | None = None
@@ -278,3 +282,61 @@ def _start_from_sample(target, problem):
 def _widest(residual, m):
     size = np.abs(residual)
     return float(np.partition(size, min(m, size.size - 1))[min(m, size.size - 1)])
+
+
+def along(problem, y, tasks, instead):
+    """Minimise for one target at each of the tasks, whose schedules are None.
+
+    Yields (index of the task, Stage), for each penalty the largest thresholds first. Rows
+    of weight zero take no part in it. Where minimisers cannot be followed, as in wide X,
+    `stages` finds each for the problem and y of the other rows, which `instead()` returns.
+    """
+    target, follow, warm, before = _Target(problem, y, tasks[0]), None, None, None
+    if problem.sample is not None:
+        problem = with_gram(problem)
+    if problem.gram is not None:
+        no_ridge = problem.design.ridge(0.0)
+        whitening = whiten_gram(problem.gram, no_ridge, problem.fit_intercept)
+        if whitening is not None:
+            start = (problem.design, target.y, problem.weight, whitening, (0.0, 0.0))
+            follow = Follower(LinearObjective(*start))
+    for index in sorted(range(len(tasks)), key=lambda index: _height(tasks[index])):
+        task, swept, stage = tasks[index], problem.design.n_sweeps, None
+        target.assign(task)
+        if follow is not None:
+            objective = target.objective(problem, whitening)
+            if target.rule is None:
+                scale = None
+                solution = follow(objective, None, target.beta, task.tol, task.max_iter)
+            else:
+                if before is None or before.alpha != task.alpha:
+                    scale = _first_scale(target, problem, objective, follow)
+                settings = scale, task.tol, task.max_iter, None, follow
+                solution, scale, _ = settle(target, objective, None, *settings)
+                before = task
+            if solution.converged:
+                beta = target.threshold(scale)
+                stage = _in_units_of_y(
+                    target, objective, solution, 1.0, beta, scale, swept, last=True
+                )
+        if stage is None:
+            stage = next(stages(*instead(), task, warm))
+        warm = np.append(stage.intercept, stage.coef)
+        yield index, stage
+
+
+def _height(task):
+    """Sorts by penalty; then estimated thresholds, which start above, and large ones first."""
+    rule = isinstance(task.threshold, ScaleRule)
+    return task.alpha, not rule, -(task.threshold.factor if rule else task.threshold)
+
+
+def _first_scale(target, problem, objective, follow):
+    """The scale to come down from: that of least squares, or of w = 0 as in `_start`."""
+    if not target.alpha[1]:
+        point = follow(objective, None, LEAST_SQUARES, 1e-6, target.task.max_iter).point
+        return target.scale(objective, point)
+    left = target.y - (
+        np.average(target.y, weights=problem.weight) if problem.fit_intercept else 0.0
+    )
+    return target.rule.estimate(left, problem.weight) or float(np.abs(left).mean()) or _EPS

@@ -1,0 +1,150 @@
+"""Minimise at one threshold after another, in about one pass over X each.
+
+When the threshold β and the minimiser move a little, few rows change sides. With whitened
+rows ζ = Mᵀ(1, z), S = Σ s and
+
+    H = (1/S) Σ_inside s ζζᵀ    u = (1/S) Σ_inside s ζ r    v = (1/S) Σ_outside s ζ sign(r)
+
+the gradient of the mean Huber loss is −(u + βv). A step δ of θ takes Hδ from u, and a row
+that changes sides moves from one sum to the other: so Newton's method looks only at the
+rows near the threshold. Then one pass over X checks the gradient, and which other rows have
+changed sides after all.
+"""
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from ._solver import Solution, Step, solve
+
+# A threshold above every residual, in the units of a target, whose square is still a number.
+LEAST_SQUARES = 1e100
+# Rows are near the threshold up to this many lengths of the first Newton step: four standard
+# deviations of what it moves the residuals by.
+_REACH = 4.0
+# Copies of rows have at most this many elements, or this part of X where they are kept.
+_BLOCK = 500_000
+_PART = 0.25
+# Most steps on the rows near the threshold, and most passes before `solve` is asked instead.
+_MAX_STEPS = 20
+_MAX_PASSES = 8
+
+
+class Follower:
+    """A `solve` with a memory: it starts where it last arrived.
+
+    `objective`, whitened by the Gram matrix of all rows of positive weight and without a
+    penalty, is taken to least squares first.
+    """
+
+    def __init__(self, objective):
+        design, M = objective.design, objective.transform
+        self._design, self._transform, self._total = design, M, objective.total
+        weight = objective.weight
+        self._counts = None if weight is None else weight > 0
+        self._weight = None if weight is None or np.ptp(weight[self._counts]) == 0 else weight
+        penalty = np.concatenate([[0.0], design.ridge(1.0)])
+        self._penalty = M.T @ (penalty[:, None] * M)
+        k = M.shape[1]
+        self._side = np.zeros(design.n, dtype=np.int8)
+        self._H, self._u, self._v = np.eye(k), np.zeros(k), np.zeros(k)
+        start = objective.at(np.zeros(k), LEAST_SQUARES)
+        self._arrive(objective, objective.at(-start.gradient, LEAST_SQUARES), LEAST_SQUARES)
+
+    def __call__(self, objective, start, beta, tol, max_iter):
+        """As `solve`, but for `start`; the objective may have another penalty."""
+        best, used = None, 0
+        while used < min(_MAX_PASSES, max_iter):
+            try:
+                theta, factor = self._near_minimiser(objective, beta)
+            except LinAlgError:
+                break
+            used += 1
+            point = objective.at(theta, beta)
+            self._arrive(objective, point, beta)
+            if point.norm <= tol:
+                return Solution(point, used, True, "gradient within tol", _step(factor))
+            best = point if best is None or point.norm < best.norm else best
+        theta = self.point.theta if best is None else best.theta
+        solution = solve(objective, theta, beta, tol, max_iter - used)
+        self._arrive(objective, solution.point, beta)
+        return solution._replace(n_iter=used + solution.n_iter)
+
+    def _arrive(self, objective, point, beta):
+        """Go on from a point that a pass has found."""
+        self.point = point
+        side = _side(point.residual, beta)
+        changed = self._counted(side != self._side)
+        size = max(1, _BLOCK // (self._design.p + 1))
+        for i in range(0, changed.size, size):
+            rows = changed[i : i + size]
+            # Where u goes is known below.
+            self._change(rows, self._design.rows(rows), np.zeros(rows.size), side[rows])
+        self._side = side
+        ridge = objective.ridge(beta) * (self._penalty @ point.theta)
+        self._u = ridge - point.gradient - beta * self._v
+
+    def _near_minimiser(self, objective, beta):
+        """The minimiser if no row far from the threshold changes sides, and a factor of H."""
+        theta, ridge = self.point.theta, objective.ridge(beta)
+        step, factor = self._newton(theta, beta, ridge)
+        reach = _REACH * float(np.sqrt(step @ step))
+        size = np.abs(self.point.residual)
+        rows = self._counted((size > beta - reach) & ((size < beta + reach) | (self._side == 0)))
+        if rows.size * (self._design.p + 1) > max(_BLOCK, _PART * self._design.n_elements):
+            return theta + step, factor
+        Z, r = self._design.rows(rows), self.point.residual[rows]
+        for k in range(_MAX_STEPS):
+            side = _side(r, beta)
+            changed = np.flatnonzero(side != self._side[rows])
+            if changed.size:
+                self._change(rows[changed], Z[changed], r[changed], side[changed])
+                step, factor = self._newton(theta, beta, ridge)
+            elif k:
+                break
+            theta = theta + step
+            r -= Z @ (self._transform @ step)
+            self._u -= self._H @ step
+        return theta, factor
+
+    def _newton(self, theta, beta, ridge):
+        """Newton's step with the sides as they are, and a factor of the Hessian."""
+        down, H = self._u + beta * self._v, self._H
+        if ridge:
+            down, H = down - ridge * (self._penalty @ theta), H + ridge * self._penalty
+        factor = cho_factor(H, check_finite=False)
+        return cho_solve(factor, down, check_finite=False), factor
+
+    def _change(self, rows, Z, r, side):
+        """Rows, which are Z and have the residuals r, change sides."""
+        before, self._side[rows] = self._side[rows], side
+        s = np.ones(rows.size) if self._weight is None else self._weight[rows]
+        to_theta = self._transform.T / self._total
+        self._v += to_theta @ ((s * (side - before)) @ Z)
+        for sign, crossing in (-1.0, before == 0), (1.0, side == 0):
+            part, s_part = Z[crossing], s[crossing]
+            self._u += sign * (to_theta @ ((s_part * r[crossing]) @ part))
+            if self._weight is not None:
+                part *= np.sqrt(s_part)[:, None]
+            if part.shape[0] < part.shape[1]:
+                part = part @ self._transform
+                self._H += sign / self._total * (part.T @ part)
+            else:
+                self._H += sign * (to_theta @ (part.T @ part) @ self._transform)
+
+    def _counted(self, mask):
+        """The rows of a mask that have a positive weight."""
+        return np.flatnonzero(mask if self._counts is None else mask & self._counts)
+
+
+def _side(r, beta):
+    """0 inside the threshold, otherwise the sign."""
+    return (r > beta).astype(np.int8) - (r < -beta)
+
+
+def _step(factor):
+    """What `excess` needs to know of the last step: the Newton decrement."""
+
+    def decrement(gradient):
+        return 0.5 * float(gradient @ cho_solve(factor, gradient, check_finite=False))
+
+    return Step(np.zeros(factor[0].shape[0]), 1, decrement)

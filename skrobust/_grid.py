@@ -1,0 +1,113 @@
+"""Grids of thresholds and penalties: checked, chosen from the data, fitted point by point."""
+
+import warnings
+from functools import cache, partial
+from numbers import Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import validate_data
+
+from ._design import as_design
+from ._problem import pose
+from ._regressor import SmoothL1Regressor, _check_weight
+from ._scale import AUTO_CONCOMITANT, AUTO_MAD, mad
+from ._stages import along
+
+# A grid that is chosen here goes from a tenth of the threshold of "auto", where the fit is
+# nearly one of least absolute deviations, to ten times that, where it is one of least squares
+# but for gross outliers.
+_SPAN = 100.0
+# Residuals below this part of y are those of an exact fit, and say nothing of a threshold.
+_EXACT = 1e-11
+
+
+def check_data(model, X, y, sample_weight):
+    """X, y and weights for a fit of all points; sets the names of the features on model."""
+    if sparse.issparse(y):
+        raise TypeError("y is a sparse matrix; pass a dense array, such as y.toarray().")
+    dtypes = [np.float64, np.float32]
+    options = {"accept_sparse": "csr", "multi_output": True, "y_numeric": True}
+    X, y = validate_data(model, X, y, dtype=dtypes, **options)
+    return X, y, _check_weight(sample_weight, X)
+
+
+def check_grid(name, values, zero=True, word=None):
+    """The values as a list of floats, in which a word may stand."""
+    values = list(values)
+    if not values:
+        raise ValueError(f"{name} is empty; give at least one value.")
+    for i, value in enumerate(values):
+        if isinstance(value, str) and value == word:
+            continue
+        if not isinstance(value, Real) or not (0 < value < np.inf or (zero and value == 0)):
+            allowed = f"a finite number {'≥' if zero else '>'} 0"
+            allowed += f" or {word!r}" if word else ""
+            raise ValueError(f"{name}[{i}] must be {allowed}, got {value!r}.")
+        values[i] = float(value)
+    return values
+
+
+def choose_betas(n, model, X, y, sample_weight):
+    """n thresholds that rise geometrically, with that of "auto" at place n // 2.
+
+    They are in the units of `model.scale`; with None in those of y, from the residuals of
+    the model at its penalty.
+    """
+    steps = _SPAN ** ((np.arange(n) - n // 2) / max(n - 1, 1))
+    if model.scale == "concomitant":
+        return 1.0 + (AUTO_CONCOMITANT - 1.0) * steps
+    if model.scale == "mad":
+        return AUTO_MAD * steps
+    scales = np.ravel(clone(model).fit(X, y, sample_weight).scale_)
+    columns = zip(y.reshape(y.shape[0], -1).T, scales, strict=True)
+    sizes = [_size(column.astype(np.float64), scale) for column, scale in columns]
+    return AUTO_MAD * np.exp(np.mean(np.log(sizes))) * steps
+
+
+def _size(y, scale):
+    """The scale of the residuals or, if the fit is exact, that of y."""
+    left = np.abs(y - np.median(y))
+    sizes = scale, mad(left), left.mean(), 1.0
+    return next(size for size in sizes if size > _EXACT * left.mean())
+
+
+def fits(team, X, y, weight, fit_intercept, tasks):
+    """Minimise at every task; yields its index and a Stage for each target.
+
+    Rows of weight zero take no part, and the others are not copied for that.
+    """
+
+    @cache
+    def positive():
+        rows = np.flatnonzero(weight)
+        part = None if np.ptp(weight[rows]) == 0 else weight[rows]
+        return pose(as_design(X[rows], team), part, fit_intercept), rows
+
+    def instead(target):
+        if weight is None:
+            return problem, target
+        part, rows = positive()
+        return part, target[rows]
+
+    problem = pose(as_design(X, team), weight, fit_intercept)
+    targets = np.ascontiguousarray(y.reshape(y.shape[0], -1).T, dtype=np.float64)
+    walks = [along(problem, target, tasks, partial(instead, target)) for target in targets]
+    for found in zip(*walks, strict=True):
+        yield found[0][0], [stage for _, stage in found]
+
+
+def warn_unless_converged(name, found, tol, max_iter, stacklevel):
+    """One warning for all the fits of a grid, given (norm, converged, message) of each."""
+    missed = [stage for stage in found if not stage.converged]
+    if missed:
+        worst = max(missed, key=lambda stage: stage.norm)
+        warnings.warn(
+            f"{len(missed)} of {len(found)} fits of {name} did not converge ({worst.message}): "
+            f"the whitened gradient norm is up to {worst.norm:.2g}, tol={tol:.2g}. Increase "
+            f"max_iter (now {max_iter}) or tol, or try larger betas or alphas.",
+            ConvergenceWarning,
+            stacklevel=stacklevel,
+        )
