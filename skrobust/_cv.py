@@ -1,5 +1,6 @@
 """SmoothL1RegressorCV: threshold and penalty chosen by cross-validation."""
 
+from copy import copy
 from numbers import Integral, Real
 
 import numpy as np
@@ -268,8 +269,8 @@ class SmoothL1RegressorCV(
             "n_splits_": len(folds),
         }
         # All at once: an interrupted refit leaves the old model whole.
-        vars(self).pop("feature_names_in_", None)
-        vars(self).update(fitted)
+        self.__dict__.pop("feature_names_in_", None)
+        self.__dict__.update(fitted)
         if hasattr(first, "feature_names_in_"):
             self.feature_names_in_ = first.feature_names_in_
         context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
@@ -375,8 +376,8 @@ def _fold(owner, models, X, y, weight, scorer, score_params, k, fold, context):
             task.call_on_fit_task_begin(**data)
             i, stages = next(walk)
             attributes = models[i]._attributes([[s] for s in stages], None, X, y, tasks[i])
-            model = SmoothL1Regressor(**models[i].get_params())
-            vars(model).update(attributes, n_features_in_=X.shape[1])
+            model = copy(models[i])
+            model.__dict__.update(attributes, n_features_in_=X.shape[1])
             scores[i] = _score(owner, scorer, model, X_test, y_test, score_params, k)
             task.call_on_fit_task_end(reconstruction_attributes=attributes, **data)
             reached += [stage._replace(coef=None, outlier=None) for stage in stages]
@@ -386,15 +387,14 @@ def _fold(owner, models, X, y, weight, scorer, score_params, k, fold, context):
 
 def _score(owner, scorer, model, X, y, params, k):
     where = (
-        f"scoring={owner.scoring!r} in split {k}, at beta={model.beta!r}, "
-        f"alpha={model.alpha!r}"
+        f"scoring={owner.scoring!r} in split {k}, beta={model.beta!r}, alpha={model.alpha!r}"
     )
     try:
         score = scorer(model, X, y, **params)
     except BaseException as error:
         error.add_note(f"Raised by {where}.")
         raise
-    if not isinstance(score, Real) or np.isnan(score):
+    if not isinstance(score, Real) or np.isnan(float(score)):
         raise ValueError(f"A score must be a number, got {score!r} from {where}.")
     return score
 

@@ -15,9 +15,12 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from ._solver import Solution, Step, solve
+from ._whitening import Whitening
 
-# A threshold above every residual, in the units of a target, whose square is still a number.
-LEAST_SQUARES = 1e100
+# With more variables than this their matrices cost more than the passes that they save.
+WIDEST = 2_000
+# Above every residual in the units of a target, and its square is still a number.
+_LEAST_SQUARES = 1e100
 # Rows are near the threshold up to this many lengths of the first Newton step: four standard
 # deviations of what it moves the residuals by.
 _REACH = 4.0
@@ -32,27 +35,29 @@ _MAX_PASSES = 8
 class Follower:
     """A `solve` with a memory: it starts where it last arrived.
 
-    `objective`, whitened by the Gram matrix of all rows of positive weight and without a
-    penalty, is taken to least squares first.
+    It begins at least squares, with the penalty of the objective that it is given, which is
+    whitened for all rows of positive weight: H is the identity there, less that penalty.
     """
 
     def __init__(self, objective):
-        design, M = objective.design, objective.transform
+        design, weight, M = objective.design, objective.weight, objective.transform
+        self.whitening = Whitening(M, objective.condition)
         self._design, self._transform, self._total = design, M, objective.total
-        weight = objective.weight
         self._counts = None if weight is None else weight > 0
         self._weight = None if weight is None or np.ptp(weight[self._counts]) == 0 else weight
         penalty = np.concatenate([[0.0], design.ridge(1.0)])
         self._penalty = M.T @ (penalty[:, None] * M)
         k = M.shape[1]
         self._side = np.zeros(design.n, dtype=np.int8)
-        self._H, self._u, self._v = np.eye(k), np.zeros(k), np.zeros(k)
-        start = objective.at(np.zeros(k), LEAST_SQUARES)
-        self._arrive(objective, objective.at(-start.gradient, LEAST_SQUARES), LEAST_SQUARES)
+        self._H = np.eye(k) - objective.ridge(0.0) * self._penalty
+        self._u, self._v = np.zeros(k), np.zeros(k)
+        start = objective.at(np.zeros(k), _LEAST_SQUARES)
+        start = objective.at(-start.gradient, _LEAST_SQUARES)
+        self._arrive(objective, start, _LEAST_SQUARES)
 
     def __call__(self, objective, start, beta, tol, max_iter):
         """As `solve`, but for `start`; the objective may have another penalty."""
-        best, used = None, 0
+        origin, best, used = self.point, None, 0
         while used < min(_MAX_PASSES, max_iter):
             try:
                 theta, factor = self._near_minimiser(objective, beta)
@@ -63,9 +68,12 @@ class Follower:
             self._arrive(objective, point, beta)
             if point.norm <= tol:
                 return Solution(point, used, True, "gradient within tol", _step(factor))
-            best = point if best is None or point.norm < best.norm else best
-        theta = self.point.theta if best is None else best.theta
-        solution = solve(objective, theta, beta, tol, max_iter - used)
+            if best is not None and not point.value < best.value:
+                break
+            best = point
+        if best is None or not best.value < objective.at(origin.theta, beta).value:
+            best = origin
+        solution = solve(objective, best.theta, beta, tol, max_iter - used)
         self._arrive(objective, solution.point, beta)
         return solution._replace(n_iter=used + solution.n_iter)
 
@@ -89,7 +97,8 @@ class Follower:
         step, factor = self._newton(theta, beta, ridge)
         reach = _REACH * float(np.sqrt(step @ step))
         size = np.abs(self.point.residual)
-        rows = self._counted((size > beta - reach) & ((size < beta + reach) | (self._side == 0)))
+        near = (size < beta + reach) | (self._side == 0)
+        rows = self._counted(near & (size > beta - reach))
         if rows.size * (self._design.p + 1) > max(_BLOCK, _PART * self._design.n_elements):
             return theta + step, factor
         Z, r = self._design.rows(rows), self.point.residual[rows]

@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from ._design import as_design
 from ._problem import pose
-from ._regressor import SmoothL1Regressor, _check_weight
+from ._regressor import _check_weight
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, mad
 from ._stages import along
 
@@ -40,13 +40,14 @@ def check_grid(name, values, zero=True, word=None):
     if not values:
         raise ValueError(f"{name} is empty; give at least one value.")
     for i, value in enumerate(values):
-        if isinstance(value, str) and value == word:
+        if word is not None and isinstance(value, str) and value == word:
             continue
-        if not isinstance(value, Real) or not (0 < value < np.inf or (zero and value == 0)):
+        number = float(value) if isinstance(value, Real) else np.nan
+        if not (0 < number < np.inf or (zero and number == 0)):
             allowed = f"a finite number {'≥' if zero else '>'} 0"
             allowed += f" or {word!r}" if word else ""
             raise ValueError(f"{name}[{i}] must be {allowed}, got {value!r}.")
-        values[i] = float(value)
+        values[i] = number
     return values
 
 
@@ -77,26 +78,34 @@ def _size(y, scale):
 def fits(team, X, y, weight, fit_intercept, tasks):
     """Minimise at every task; yields its index and a Stage for each target.
 
-    Rows of weight zero take no part, and the others are not copied for that.
+    Rows of weight zero take no part. As long as they are the fewer, X is not copied.
     """
+    if weight is not None and np.count_nonzero(weight) < weight.size / 2:
+        X, y, weight = _positive(X, y, weight)
+    problem = pose(as_design(X, team), weight, fit_intercept)
 
     @cache
-    def positive():
-        rows = np.flatnonzero(weight)
-        part = None if np.ptp(weight[rows]) == 0 else weight[rows]
-        return pose(as_design(X[rows], team), part, fit_intercept), rows
+    def others():
+        if weight is None or weight.all():
+            return problem, slice(None)
+        X_used, _, part = _positive(X, y, weight)
+        return pose(as_design(X_used, team), part, fit_intercept), weight > 0
 
     def instead(target):
-        if weight is None:
-            return problem, target
-        part, rows = positive()
+        part, rows = others()
         return part, target[rows]
 
-    problem = pose(as_design(X, team), weight, fit_intercept)
     targets = np.ascontiguousarray(y.reshape(y.shape[0], -1).T, dtype=np.float64)
     walks = [along(problem, target, tasks, partial(instead, target)) for target in targets]
     for found in zip(*walks, strict=True):
         yield found[0][0], [stage for _, stage in found]
+
+
+def _positive(X, y, weight):
+    """The rows of positive weight, and None for weights that are all the same."""
+    rows = np.flatnonzero(weight)
+    weight = weight[rows]
+    return X[rows], y[rows], None if np.ptp(weight) == 0 else weight
 
 
 def warn_unless_converged(name, found, tol, max_iter, stacklevel):

@@ -169,8 +169,8 @@ def smooth_l1_path(
 
     def along(value):
         values = [[value(i, stage) for stage in found[i]] for i in range(len(grid))]
-        values = np.moveaxis(np.array(values), 0, -1)
-        return values[0] if y.ndim == 1 else values
+        per_target = np.moveaxis(np.array(values), 0, -1)
+        return per_target[0] if y.ndim == 1 else per_target
 
     return Path(
         np.array(grid),
