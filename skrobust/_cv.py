@@ -219,11 +219,11 @@ class SmoothL1RegressorCV(
         _raise_for_params(params, self, "fit")
         alphas = check_grid("alphas", self.alphas)
         shared = {name: getattr(self, name) for name in _SHARED}
-        first = SmoothL1Regressor(alpha=max(alphas), **shared)
+        first = SmoothL1Regressor(alpha=sorted(alphas)[len(alphas) // 2], **shared)
         X_used, y_used, weight = check_data(first, X, y, sample_weight)
         betas = self.betas
         if isinstance(betas, Integral):
-            betas = choose_betas(betas, first, X_used, y_used, sample_weight)
+            betas = choose_betas(betas, first, X_used, y_used, weight)
         betas = check_grid("betas", betas, zero=False, word="auto")
         points = [{"beta": beta, "alpha": alpha} for alpha in alphas for beta in betas]
         models = [SmoothL1Regressor(**point, **shared) for point in points]

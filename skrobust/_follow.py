@@ -14,11 +14,17 @@ changed sides after all.
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from ._agreement import settle
+from ._objective import LinearObjective
+from ._problem import whiten
+from ._scale import ScaleRule
 from ._solver import Solution, Step, solve
+from ._stages import _in_units_of_y, _Target, stages
 from ._whitening import Whitening
 
+_EPS = np.finfo(float).eps
 # With more variables than this their matrices cost more than the passes that they save.
-WIDEST = 2_000
+_WIDEST = 2_000
 # Above every residual in the units of a target, and its square is still a number.
 _LEAST_SQUARES = 1e100
 # Rows are near the threshold up to this many lengths of the first Newton step: four standard
@@ -32,7 +38,87 @@ _MAX_STEPS = 20
 _MAX_PASSES = 8
 
 
-class Follower:
+def along(problem, y, tasks, instead):
+    """Minimise for one target at each of the tasks, whose schedules are None.
+
+    Yields (index of the task, Stage), for each penalty the largest thresholds first. Rows
+    of weight zero take no part. Where minimisers cannot be followed, `stages` finds each
+    for the problem and y of the other rows, which `instead()` returns.
+    """
+    target, warm = _Target(problem, y, tasks[0]), None
+    for alpha in sorted({task.alpha for task in tasks}):
+        group = sorted(
+            (i for i, task in enumerate(tasks) if task.alpha == alpha),
+            key=lambda i: _height(tasks[i]),
+        )
+        target.assign(tasks[group[-1]])
+        follow, scale = _follower(target, problem), None
+        for index in group:
+            target.assign(tasks[index])
+            stage = None
+            if follow is not None:
+                stage, scale = _followed(target, problem, follow, scale)
+            if stage is None:
+                others, y_others = instead()
+                stage = next(stages(others, y_others, tasks[index], warm))
+            warm = np.append(stage.intercept, stage.coef)
+            yield index, stage
+
+
+def _height(task):
+    """Sorts estimated thresholds, which are come down to from least squares, then large ones
+    before small ones.
+    """
+    rule = isinstance(task.threshold, ScaleRule)
+    return not rule, -(task.threshold.factor if rule else task.threshold)
+
+
+def _follower(target, problem):
+    """A Follower for the target and all larger thresholds; None where X is too wide."""
+    constant, slope = target.alpha
+    # The coordinates must know a penalty that may decide in some direction.
+    a = constant
+    if slope:
+        a += slope * float(target.threshold(target.rule and _unfitted_scale(target, problem)))
+    whitening = whiten(problem, a)
+    if (
+        not isinstance(whitening.transform, np.ndarray)
+        or whitening.transform.shape[1] > _WIDEST
+    ):
+        return None
+    return _Follower(
+        LinearObjective(problem.design, target.y, problem.weight, whitening, (a, 0.0))
+    )
+
+
+def _followed(target, problem, follow, scale):
+    """The Stage of a target, None if it did not converge, and its scale."""
+    task, swept = target.task, problem.design.n_sweeps
+    objective = target.objective(problem, follow.whitening)
+    if target.rule is None:
+        solution = follow(objective, None, target.beta, task.tol, task.max_iter)
+    else:
+        if scale is None and target.alpha[1]:
+            scale = _unfitted_scale(target, problem)
+        elif scale is None:
+            scale = target.scale(objective, follow.point)
+        settings = scale, task.tol, task.max_iter, None, follow
+        solution, scale, _ = settle(target, objective, None, *settings)
+    if not solution.converged:
+        return None, scale
+    beta = target.threshold(scale)
+    return _in_units_of_y(target, objective, solution, 1.0, beta, scale, swept, True), scale
+
+
+def _unfitted_scale(target, problem):
+    """The scale for w = 0, where a penalty that grows with β starts."""
+    left = target.y
+    if problem.fit_intercept:
+        left = left - np.average(left, weights=problem.weight)
+    return target.rule.estimate(left, problem.weight) or float(np.abs(left).mean()) or _EPS
+
+
+class _Follower:
     """A `solve` with a memory: it starts where it last arrived.
 
     It begins at least squares, with the penalty of the objective that it is given, which is

@@ -11,10 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
 from ._design import as_design
-from ._problem import pose
+from ._follow import along
+from ._problem import pose, with_gram
 from ._regressor import _check_weight
-from ._scale import AUTO_CONCOMITANT, AUTO_MAD, mad
-from ._stages import along
+from ._scale import AUTO_CONCOMITANT, AUTO_MAD, mad, weighted_median
 
 # A grid that is chosen here goes from a tenth of the threshold of "auto", where the fit is
 # nearly one of least absolute deviations, to ten times that, where it is one of least squares
@@ -51,28 +51,28 @@ def check_grid(name, values, zero=True, word=None):
     return values
 
 
-def choose_betas(n, model, X, y, sample_weight):
+def choose_betas(n, model, X, y, weight):
     """n thresholds that rise geometrically, with that of "auto" at place n // 2.
 
     They are in the units of `model.scale`; with None in those of y, from the residuals of
-    the model at its penalty.
+    the model at its penalty, averaged over the targets.
     """
     steps = _SPAN ** ((np.arange(n) - n // 2) / max(n - 1, 1))
     if model.scale == "concomitant":
         return 1.0 + (AUTO_CONCOMITANT - 1.0) * steps
     if model.scale == "mad":
         return AUTO_MAD * steps
-    scales = np.ravel(clone(model).fit(X, y, sample_weight).scale_)
-    columns = zip(y.reshape(y.shape[0], -1).T, scales, strict=True)
-    sizes = [_size(column.astype(np.float64), scale) for column, scale in columns]
+    scales = np.ravel(clone(model).fit(X, y, weight).scale_)
+    columns = zip(y.reshape(y.shape[0], -1).T.astype(np.float64), scales, strict=True)
+    sizes = [_size(column, scale, weight) for column, scale in columns]
     return AUTO_MAD * np.exp(np.mean(np.log(sizes))) * steps
 
 
-def _size(y, scale):
+def _size(y, scale, weight):
     """The scale of the residuals or, if the fit is exact, that of y."""
-    left = np.abs(y - np.median(y))
-    sizes = scale, mad(left), left.mean(), 1.0
-    return next(size for size in sizes if size > _EXACT * left.mean())
+    left = y - weighted_median(y, weight)
+    mean = np.average(np.abs(left), weights=weight)
+    return next(size for size in (scale, mad(left, weight), mean, 1.0) if size > _EXACT * mean)
 
 
 def fits(team, X, y, weight, fit_intercept, tasks):
@@ -83,6 +83,7 @@ def fits(team, X, y, weight, fit_intercept, tasks):
     if weight is not None and np.count_nonzero(weight) < weight.size / 2:
         X, y, weight = _positive(X, y, weight)
     problem = pose(as_design(X, team), weight, fit_intercept)
+    whole = problem if problem.sample is None else with_gram(problem)
 
     @cache
     def others():
@@ -96,7 +97,7 @@ def fits(team, X, y, weight, fit_intercept, tasks):
         return part, target[rows]
 
     targets = np.ascontiguousarray(y.reshape(y.shape[0], -1).T, dtype=np.float64)
-    walks = [along(problem, target, tasks, partial(instead, target)) for target in targets]
+    walks = [along(whole, target, tasks, partial(instead, target)) for target in targets]
     for found in zip(*walks, strict=True):
         yield found[0][0], [stage for _, stage in found]
 

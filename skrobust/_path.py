@@ -157,7 +157,7 @@ def smooth_l1_path(
         points = [(beta, value) for value in grid]
     else:
         if betas is None or isinstance(betas, Integral):
-            betas = choose_betas(20 if betas is None else betas, model, X, y, sample_weight)
+            betas = choose_betas(20 if betas is None else betas, model, X, y, weight)
         grid = sorted(check_grid("betas", betas, zero=False), reverse=True)
         points = [(value, alpha) for value in grid]
     models = [SmoothL1Regressor(beta, alpha=alpha, **common) for beta, alpha in points]

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ._agreement import Motion, accelerate, settle
-from ._follow import WIDEST, Follower
 from ._objective import LinearObjective
 from ._problem import whiten, with_gram
 from ._scale import ScaleRule, weighted_median
@@ -77,6 +76,7 @@ class _Target:
         self.assign(task)
 
     def assign(self, task):
+        """Go over to another task."""
         self.alpha = (task.alpha[0], task.alpha[1] * self.unit)
         self.task = task
         self.rule: ScaleRule | None = None
@@ -282,82 +282,3 @@ def _start_from_sample(target, problem):
 def _widest(residual, m):
     size = np.abs(residual)
     return float(np.partition(size, min(m, size.size - 1))[min(m, size.size - 1)])
-
-
-def along(problem, y, tasks, instead):
-    """Minimise for one target at each of the tasks, whose schedules are None.
-
-    Yields (index of the task, Stage), for each penalty the largest thresholds first. Rows
-    of weight zero take no part. Where minimisers cannot be followed, `stages` finds each
-    for the problem and y of the other rows, which `instead()` returns.
-    """
-    target, warm = _Target(problem, y, tasks[0]), None
-    if problem.sample is not None:
-        problem = with_gram(problem)
-    for alpha in sorted({task.alpha for task in tasks}):
-        group = sorted(
-            (i for i, task in enumerate(tasks) if task.alpha == alpha),
-            key=lambda i: _height(tasks[i]),
-        )
-        target.assign(tasks[group[-1]])
-        follow, scale = _follower(target, problem), None
-        for index in group:
-            target.assign(tasks[index])
-            stage = None
-            if follow is not None:
-                stage, scale = _followed(target, problem, follow, scale)
-            if stage is None:
-                others, y_others = instead()
-                stage = next(stages(others, y_others, tasks[index], warm))
-            warm = np.append(stage.intercept, stage.coef)
-            yield index, stage
-
-
-def _height(task):
-    """Sorts estimated thresholds, which are come down to from least squares, then large ones
-    before small ones.
-    """
-    rule = isinstance(task.threshold, ScaleRule)
-    return not rule, -(task.threshold.factor if rule else task.threshold)
-
-
-def _follower(target, problem):
-    """A Follower for the target and all larger thresholds; None where X is too wide."""
-    constant, slope = target.alpha
-    # The coordinates must know a penalty that may decide in some direction.
-    a = constant
-    if slope:
-        a += slope * float(target.threshold(target.rule and _unfitted_scale(target, problem)))
-    whitening = whiten(problem, a)
-    if not isinstance(whitening.transform, np.ndarray) or whitening.transform.shape[1] > WIDEST:
-        return None
-    return Follower(
-        LinearObjective(problem.design, target.y, problem.weight, whitening, (a, 0.0))
-    )
-
-
-def _followed(target, problem, follow, scale):
-    """The Stage of a target, None if it did not converge, and its scale."""
-    task, swept = target.task, problem.design.n_sweeps
-    objective = target.objective(problem, follow.whitening)
-    if target.rule is None:
-        solution = follow(objective, None, target.beta, task.tol, task.max_iter)
-    else:
-        if scale is None and target.alpha[1]:
-            scale = _unfitted_scale(target, problem)
-        elif scale is None:
-            scale = target.scale(objective, follow.point)
-        settings = scale, task.tol, task.max_iter, None, follow
-        solution, scale, _ = settle(target, objective, None, *settings)
-    if not solution.converged:
-        return None, scale
-    beta = target.threshold(scale)
-    return _in_units_of_y(target, objective, solution, 1.0, beta, scale, swept, True), scale
-
-
-def _unfitted_scale(target, problem):
-    """The scale for w = 0, where a penalty that grows with β starts."""
-    left = target.y
-    if problem.fit_intercept:
-        left = left - np.average(left, weights=problem.weight)
-    return target.rule.estimate(left, problem.weight) or float(np.abs(left).mean()) or _EPS
