@@ -135,7 +135,7 @@ class SmoothL1RegressorCV(
     >>> model.best_params_
     {'beta': 0.5, 'alpha': 0.0}
     >>> model.coef_.round(1)
-    array([3.1, 2. ])
+    array([2.9, 2. ])
     """
 
     _parameter_constraints: dict = {
@@ -326,7 +326,9 @@ class SmoothL1RegressorCV(
         if not _routing_enabled():
             return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=weight))
         routed = process_routing(self, "fit", **weight, **params)
-        return routed if self.scoring is not None else routed | {"scorer": Bunch(score=weight)}
+        if self.scoring is None:
+            routed["scorer"] = Bunch(score=weight)
+        return routed
 
     def _folds(self, X, y, n, params):
         """Rows to fit and rows to score, of each fold."""
@@ -338,7 +340,10 @@ class SmoothL1RegressorCV(
                 f"cv={self.cv!r} asks for {cv.n_splits} folds, more than there are rows: "
                 f"n_samples={n}. Pass a smaller cv."
             )
-        return list(cv.split(X, y, **params))
+        folds = list(cv.split(X, y, **params))
+        if not folds:
+            raise ValueError(f"cv={self.cv!r} gives no splits; give at least one.")
+        return folds
 
 
 def _negative_mean_absolute_error(model, X, y, sample_weight=None):
@@ -401,7 +406,9 @@ def _score(owner, scorer, model, X, y, params, k):
 
 def _results(points, scores):
     """cv_results_, from the scores (n_splits, n_points)."""
-    mean = scores.mean(axis=0)
+    with np.errstate(invalid="ignore"):
+        # A score may be infinite.
+        mean, std = scores.mean(axis=0), scores.std(axis=0)
     columns = {f"param_{name}": [point[name] for point in points] for name in points[0]}
     # "auto" must not make strings of the others.
     words = any(isinstance(beta, str) for beta in columns["param_beta"])
@@ -411,6 +418,6 @@ def _results(points, scores):
         "params": points,
         **{f"split{k}_test_score": row for k, row in enumerate(scores)},
         "mean_test_score": mean,
-        "std_test_score": scores.std(axis=0),
+        "std_test_score": std,
         "rank_test_score": rankdata(-mean, method="min").astype(np.int32),
     }

@@ -30,9 +30,11 @@ _LEAST_SQUARES = 1e100
 # Rows are near the threshold up to this many lengths of the first Newton step: four standard
 # deviations of what it moves the residuals by.
 _REACH = 4.0
-# Copies of rows have at most this many elements, or this part of X where they are kept.
-_BLOCK = 500_000
+# Rows near the threshold are copied if they have at most this many elements or are at most
+# this part of X. Those that change sides are copied in blocks that stay in cache.
+_MANY = 500_000
 _PART = 0.25
+_BLOCK = 100_000
 # Most steps on the rows near the threshold, and most passes before `solve` is asked instead.
 _MAX_STEPS = 20
 _MAX_PASSES = 8
@@ -167,10 +169,7 @@ class _Follower:
         """Go on from a point that a pass has found."""
         self.point = point
         side = _side(point.residual, beta)
-        changed = self._counted(side != self._side)
-        size = max(1, _BLOCK // (self._design.p + 1))
-        for i in range(0, changed.size, size):
-            rows = changed[i : i + size]
+        for rows in self._blocks(self._counted(side != self._side)):
             # Where u goes is known below.
             self._change(rows, self._design.rows(rows), np.zeros(rows.size), side[rows])
         self._side = side
@@ -185,14 +184,15 @@ class _Follower:
         size = np.abs(self.point.residual)
         near = (size < beta + reach) | (self._side == 0)
         rows = self._counted(near & (size > beta - reach))
-        if rows.size * (self._design.p + 1) > max(_BLOCK, _PART * self._design.n_elements):
+        if rows.size * (self._design.p + 1) > max(_MANY, _PART * self._design.n_elements):
             return theta + step, factor
         Z, r = self._design.rows(rows), self.point.residual[rows]
         for k in range(_MAX_STEPS):
             side = _side(r, beta)
             changed = np.flatnonzero(side != self._side[rows])
             if changed.size:
-                self._change(rows[changed], Z[changed], r[changed], side[changed])
+                for part in self._blocks(changed):
+                    self._change(rows[part], Z[part], r[part], side[part])
                 step, factor = self._newton(theta, beta, ridge)
             elif k:
                 break
@@ -225,6 +225,10 @@ class _Follower:
                 self._H += sign / self._total * (part.T @ part)
             else:
                 self._H += sign * (to_theta @ (part.T @ part) @ self._transform)
+
+    def _blocks(self, rows):
+        size = max(1, _BLOCK // (self._design.p + 1))
+        return (rows[i : i + size] for i in range(0, rows.size, size))
 
     def _counted(self, mask):
         """The rows of a mask that have a positive weight."""

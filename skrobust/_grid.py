@@ -17,9 +17,9 @@ from ._regressor import _check_weight
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, mad, weighted_median
 
 # A grid that is chosen here goes from a tenth of the threshold of "auto", where the fit is
-# nearly one of least absolute deviations, to ten times that, where it is one of least squares
-# but for gross outliers.
-_SPAN = 100.0
+# nearly one of least absolute deviations, to about ten times that, where it is one of least
+# squares but for gross outliers.
+_SPAN = 10.0
 # Residuals below this part of y are those of an exact fit, and say nothing of a threshold.
 _EXACT = 1e-11
 
@@ -57,7 +57,7 @@ def choose_betas(n, model, X, y, weight):
     They are in the units of `model.scale`; with None in those of y, from the residuals of
     the model at its penalty, averaged over the targets.
     """
-    steps = _SPAN ** ((np.arange(n) - n // 2) / max(n - 1, 1))
+    steps = _SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
     if model.scale == "concomitant":
         return 1.0 + (AUTO_CONCOMITANT - 1.0) * steps
     if model.scale == "mad":
@@ -72,7 +72,8 @@ def _size(y, scale, weight):
     """The scale of the residuals or, if the fit is exact, that of y."""
     left = y - weighted_median(y, weight)
     mean = np.average(np.abs(left), weights=weight)
-    return next(size for size in (scale, mad(left, weight), mean, 1.0) if size > _EXACT * mean)
+    sizes = (scale, mad(left, weight), mean)
+    return next((size for size in sizes if size > _EXACT * mean > 0), 1.0)
 
 
 def fits(team, X, y, weight, fit_intercept, tasks):

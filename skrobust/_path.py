@@ -140,8 +140,8 @@ def smooth_l1_path(
     >>> path.grid
     array([100.,  10.,   1.])
     >>> path.coefs.round(1)
-    array([[10.1,  3.9,  3.1],
-           [ 1.4,  1.8,  2. ]])
+    array([[8.7, 3.7, 3. ],
+           [4.4, 2.3, 2.1]])
     """
     if betas is not None and alphas is not None:
         raise ValueError(
