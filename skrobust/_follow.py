@@ -12,6 +12,7 @@ changed sides after all.
 """
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from ._agreement import settle
@@ -44,15 +45,13 @@ def along(problem, y, tasks, instead):
     """Minimise for one target at each of the tasks, whose schedules are None.
 
     Yields (index of the task, Stage), for each penalty the largest thresholds first. Rows
-    of weight zero take no part. Where minimisers cannot be followed, `stages` finds each
-    for the problem and y of the other rows, which `instead()` returns.
+    of weight zero take no part. Where the minimiser cannot be followed it is found as on its
+    own, for the problem and y of the other rows, which `instead()` returns.
     """
-    target, warm = _Target(problem, y, tasks[0]), None
+    target = _Target(problem, y, tasks[0])
     for alpha in sorted({task.alpha for task in tasks}):
-        group = sorted(
-            (i for i, task in enumerate(tasks) if task.alpha == alpha),
-            key=lambda i: _height(tasks[i]),
-        )
+        group = [index for index, task in enumerate(tasks) if task.alpha == alpha]
+        group.sort(key=lambda index: _height(tasks[index]))
         target.assign(tasks[group[-1]])
         follow, scale = _follower(target, problem), None
         for index in group:
@@ -62,54 +61,46 @@ def along(problem, y, tasks, instead):
                 stage, scale = _followed(target, problem, follow, scale)
             if stage is None:
                 others, y_others = instead()
-                stage = next(stages(others, y_others, tasks[index], warm))
-            warm = np.append(stage.intercept, stage.coef)
+                stage = next(stages(others, y_others, tasks[index]))
             yield index, stage
 
 
 def _height(task):
-    """Sorts estimated thresholds, which are come down to from least squares, then large ones
-    before small ones.
-    """
+    """Sorts thresholds: estimated ones first, as they are found from above; then large first."""
     rule = isinstance(task.threshold, ScaleRule)
     return not rule, -(task.threshold.factor if rule else task.threshold)
 
 
 def _follower(target, problem):
-    """A Follower for the target and all larger thresholds; None where X is too wide."""
-    constant, slope = target.alpha
-    # The coordinates must know a penalty that may decide in some direction.
-    a = constant
+    """For the target and all larger thresholds; None where X is too wide."""
+    # The coordinates must know of a penalty, which may decide in some directions.
+    a, slope = target.alpha
     if slope:
         a += slope * float(target.threshold(target.rule and _unfitted_scale(target, problem)))
     whitening = whiten(problem, a)
-    if (
-        not isinstance(whitening.transform, np.ndarray)
-        or whitening.transform.shape[1] > _WIDEST
-    ):
+    if sparse.issparse(whitening.transform) or whitening.transform.shape[1] > _WIDEST:
         return None
-    return _Follower(
-        LinearObjective(problem.design, target.y, problem.weight, whitening, (a, 0.0))
-    )
+    start = problem.design, target.y, problem.weight, whitening, (a, 0.0)
+    return _Follower(LinearObjective(*start))
 
 
 def _followed(target, problem, follow, scale):
-    """The Stage of a target, None if it did not converge, and its scale."""
+    """The Stage of a target, None if it did not converge, and the scale it came from or to."""
     task, swept = target.task, problem.design.n_sweeps
     objective = target.objective(problem, follow.whitening)
     if target.rule is None:
-        solution = follow(objective, None, target.beta, task.tol, task.max_iter)
+        found, solution = scale, follow(objective, None, target.beta, task.tol, task.max_iter)
     else:
         if scale is None and target.alpha[1]:
             scale = _unfitted_scale(target, problem)
         elif scale is None:
             scale = target.scale(objective, follow.point)
         settings = scale, task.tol, task.max_iter, None, follow
-        solution, scale, _ = settle(target, objective, None, *settings)
+        solution, found, _ = settle(target, objective, None, *settings)
     if not solution.converged:
         return None, scale
-    beta = target.threshold(scale)
-    return _in_units_of_y(target, objective, solution, 1.0, beta, scale, swept, True), scale
+    beta = target.threshold(found)
+    return _in_units_of_y(target, objective, solution, 1.0, beta, found, swept, True), found
 
 
 def _unfitted_scale(target, problem):
