@@ -348,7 +348,9 @@ class SmoothL1RegressorCV(
 
 def _negative_mean_absolute_error(model, X, y, sample_weight=None):
     """The default score: as neg_mean_absolute_error, without checking the data once more."""
-    errors = np.abs(y - _predict(model, X)).reshape(y.shape[0], -1).mean(axis=1)
+    errors = np.abs(y - _predict(model, X))
+    if errors.ndim == 2:
+        errors = errors.mean(axis=1)
     return -float(np.average(errors, weights=sample_weight))
 
 

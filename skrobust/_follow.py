@@ -66,7 +66,7 @@ def along(problem, y, tasks, instead):
 
 
 def _height(task):
-    """Sorts thresholds: estimated ones first, as they are found from above; then large first."""
+    """Sorts estimated thresholds first, as they are come down to, then large before small."""
     rule = isinstance(task.threshold, ScaleRule)
     return not rule, -(task.threshold.factor if rule else task.threshold)
 
