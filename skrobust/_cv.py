@@ -69,9 +69,10 @@ class SmoothL1RegressorCV(
         shuffling, or anything else that scikit-learn takes.
 
     scoring : str, callable or None, default=None
-        A scorer of scikit-learn; the larger its score the better. None is the mean absolute
-        error, negated, with the weights of the rows: an outlier in a validation fold does
-        not choose the threshold, as it would by squared errors (`benchmarks/cv_score.py`).
+        A scorer of scikit-learn; the larger its score the better. It gets the weights of its
+        rows where `fit` gets weights. None is the mean absolute error, negated: an outlier
+        in a validation fold does not choose the threshold, as it would by squared errors
+        (:file:`benchmarks/cv_score.py`).
 
     n_jobs : int or None, default=None
         Folds that are fitted at the same time, as everywhere in scikit-learn. The default
@@ -241,10 +242,10 @@ class SmoothL1RegressorCV(
             context.subcontext(task_name="fold", task_id=k, max_subtasks=len(points))
             for k in range(len(folds))
         ]
-        shared_data = self, models, X_used, y_used, weight, scorer, routed.scorer.score
+        common = self, models, X_used, y_used, weight, scorer, routed.scorer.score
         jobs = zip(range(len(folds)), folds, tasks, strict=True)
         done = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            delayed(_fold)(*shared_data, *job) for job in jobs
+            delayed(_fold)(*common, *job) for job in jobs
         )
         stages = [stage for _, found in done for stage in found]
         name = type(self).__name__
@@ -268,12 +269,12 @@ class SmoothL1RegressorCV(
             "cv_results_": results,
             "n_splits_": len(folds),
         }
+        context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
+        if hasattr(first, "feature_names_in_"):
+            fitted["feature_names_in_"] = first.feature_names_in_
         # All at once: an interrupted refit leaves the old model whole.
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(fitted)
-        if hasattr(first, "feature_names_in_"):
-            self.feature_names_in_ = first.feature_names_in_
-        context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
         return self
 
     def predict(self, X):
