@@ -51,8 +51,9 @@ def smooth_l1_path(
 ):
     """Minimise the Smooth L1 or Huber objective along thresholds or penalties.
 
-    The objective is that of :class:`SmoothL1Regressor`. Each fit starts from the one before
-    and is as exact as one on its own; on tall X it costs about one pass over X.
+    The objective is that of :class:`SmoothL1Regressor`. Each fit is as exact as one on its
+    own; it starts from the one before, and on tall X costs about one pass over X. Only very
+    wide X (sparse from 200 columns on, dense of rank above 2,000) is fitted point by point.
 
     Parameters
     ----------
