@@ -70,7 +70,7 @@ def section(title, times, apart):
                 in_seconds(np.median(runs)),
                 in_seconds(min(runs)),
                 len(runs),
-                *("" if name == ours else f"1/{1 / r:.3g}" for r in (median, fastest)),
+                *("" if name in (OURS, MADS) else f"1/{1 / r:.3g}" for r in (median, fastest)),
             ]
         )
     header = ["", "median", "fastest", "runs", "ours over it, medians", "fastest runs"]

@@ -180,6 +180,15 @@ def test_without_an_intercept():
     assert_each_point_is_its_own_fit(path, X, y, rtol=1e-6, fit_intercept=False)
 
 
+def test_nothing_to_fit():
+    X, y = np.zeros((51, 2)), make(n=51)[1]
+    for fit_intercept in (True, False):
+        path = smooth_l1_path(X, y, betas=BETAS, fit_intercept=fit_intercept)
+        assert_array_equal(path.coefs, 0.0)
+        mode = {"fit_intercept": fit_intercept}
+        assert_each_point_is_its_own_fit(path, X, y, **mode)
+
+
 @pytest.mark.parametrize("scale", [None, "mad", "concomitant"])
 def test_a_number_of_betas_is_spread_around_that_of_auto(scale):
     X, y = make()
