@@ -3,11 +3,21 @@
 from importlib import import_module
 
 from . import losses, metrics, schedules
+from ._cv import SmoothL1RegressorCV
+from ._path import smooth_l1_path
 from ._regressor import SmoothL1Regressor
 
 __version__ = "0.1.0"
 
-__all__ = ["SmoothL1Regressor", "displays", "losses", "metrics", "schedules"]
+__all__ = [
+    "SmoothL1Regressor",
+    "SmoothL1RegressorCV",
+    "displays",
+    "losses",
+    "metrics",
+    "schedules",
+    "smooth_l1_path",
+]
 
 
 def __getattr__(name):

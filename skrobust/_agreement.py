@@ -39,7 +39,7 @@ class Motion(NamedTuple):
     direction: np.ndarray | None = None
 
 
-def settle(target, objective, theta, scale, tol, max_iter, motion=None):
+def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=solve):
     """The solution, its scale and the motion there.
 
     Starts from θ and a scale above, such as that of least squares.

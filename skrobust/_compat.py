@@ -1,5 +1,7 @@
 """What older scikit-learn lacks: the callbacks of version 1.9."""
 
+from contextlib import nullcontext
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 
@@ -19,6 +21,9 @@ except ImportError:
 
         def call_on_fit_task_end(self, **kwargs):
             return False
+
+        def propagate_callback_context(self, sub_estimator):
+            return nullcontext()
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         def _init_callback_context(self, **kwargs):

@@ -87,6 +87,21 @@ def _problems(design, weight, fit_intercept):
                 *_sampled(design.standardised(*units), weight, fit_intercept, rows, share),
                 True,
             )
+    design = _measured(design, weight, fit_intercept)
+    if tall:
+        rows, share = _rows_of_leverage(design, weight, m, rng)
+        yield *_sampled(design, weight, fit_intercept, rows, share), False
+    yield with_gram(Problem(design, weight, fit_intercept)), None, False
+
+
+def pose(design, weight, fit_intercept):
+    """The problem of all rows: their units and Gram matrix."""
+    return with_gram(Problem(_measured(design, weight, fit_intercept), weight, fit_intercept))
+
+
+def _measured(design, weight, fit_intercept):
+    """The design in the units that all rows tell, where all are numbers."""
+    rng, n = np.random.default_rng(0), design.n
     probe = np.sort(rng.integers(n, size=min(n, _PROBE)))
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         mean, std = design.moments(weight, probe)
@@ -96,16 +111,11 @@ def _problems(design, weight, fit_intercept):
         if not np.isfinite(abs(design.X).max()):
             # Unseen above where scikit-learn is told to assume that there are none.
             raise ValueError("X contains NaN or infinity.")
-        yield from _problems(design.shrunk(), weight, fit_intercept)
-        return
+        return _measured(design.shrunk(), weight, fit_intercept)
     extreme = np.flatnonzero(~_ordinary(std))
     if extreme.size:
         mean[extreme], std[extreme] = design.extreme_moments(weight, extreme)
-    design = design.standardised(*_units(mean, std, fit_intercept))
-    if tall:
-        rows, share = _rows_of_leverage(design, weight, m, rng)
-        yield *_sampled(design, weight, fit_intercept, rows, share), False
-    yield with_gram(Problem(design, weight, fit_intercept)), None, False
+    return design.standardised(*_units(mean, std, fit_intercept))
 
 
 def _ordinary(std):

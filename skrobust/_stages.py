@@ -89,6 +89,10 @@ class _Target:
         second = min(_power_of_two(_largest(self.y)), 2.0**1023 / first)
         self.y /= second
         self.shift, self.unit = shift * first, first * second
+        self.assign(task)
+
+    def assign(self, task):
+        """Go over to another task."""
         self.alpha = (task.alpha[0], task.alpha[1] * self.unit)
         self.task = task
         self.rule: ScaleRule | None = None

@@ -24,6 +24,7 @@ GALLERY = [
     "plot_one_outlier",
     "plot_units",
     "plot_beta",
+    "plot_choosing_beta",
     "plot_stackloss",
     "plot_heavy_tails",
     "plot_leverage",

@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from .._regressor import SmoothL1Regressor
+from .._path import smooth_l1_path
 from .._scale import mad
 from ._drawing import GREY, axes, check_matplotlib, check_positive, legend, line, line_style
 from ._fitted import column, of_target, seen
@@ -169,7 +169,13 @@ class PathDisplay:
         if isinstance(betas, Integral):
             residuals = inner.y - column(model.predict(inner.X), target, "The prediction")
             betas = _grid(betas, model.scale, residuals / unit)
-        betas, coefs = _path(inner.X, inner.y, betas, sample_weight, parameters)
+        betas, coefs, *_ = smooth_l1_path(
+            inner.X,
+            inner.y,
+            betas=_check_betas(betas),
+            sample_weight=sample_weight,
+            **parameters,
+        )
         scales = None
         if standardize:
             scaler = StandardScaler(with_mean=False)
@@ -294,14 +300,6 @@ def _parameters(model):
         )
     alpha = model.alpha_ if hasattr(model, "alpha_") else model.alpha
     return {"alpha": alpha} | {name: getattr(model, name) for name in _PARAMETERS}
-
-
-def _path(X, y, betas, sample_weight, parameters):
-    """Thresholds and coefficients of shape (n_features, n_betas)."""
-    model = SmoothL1Regressor(warm_start=True, **parameters)
-    betas = np.sort(_check_betas(betas))[::-1]
-    fits = [model.set_params(beta=b).fit(X, y, sample_weight).coef_ for b in betas.tolist()]
-    return betas, np.transpose(fits)
 
 
 def _grid(n_betas, scale, residuals):

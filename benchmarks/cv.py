@@ -1,0 +1,128 @@
+"""What choosing β by cross-validation costs: python -m benchmarks.cv
+
+SmoothL1RegressorCV over 20 thresholds and 5 folds, against GridSearchCV around the regressor on
+the same grid, against GridSearchCV around HuberRegressor over as many epsilons, and against 20
+fits of the regressor without any folds; in turn in one process. Takes two minutes, most of
+them HuberRegressor's, and writes cv.md into benchmarks/results/. Believe it on a quiet machine
+only.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import HuberRegressor
+from sklearn.model_selection import GridSearchCV
+
+from skrobust import SmoothL1Regressor, SmoothL1RegressorCV
+
+from . import RESULTS, Progress, described, in_seconds, in_turn, machine, table, write
+from .tall import make_data
+
+SHAPES = {"50,000 × 30": (50_000, 30), "500 × 10": (500, 10)}
+# The errors have variance 1, but for a tenth that is 10 times as large.
+BETAS = 1.345 * np.geomspace(0.1, 10, 20)
+EPSILONS = np.geomspace(1.05, 5, 20)
+SCORING = "neg_mean_absolute_error"
+OURS, TWO_JOBS, MADS = "SmoothL1RegressorCV", "the same, n_jobs=2", 'the same, scale="mad"'
+GRID, GRID_MADS = "GridSearchCV(SmoothL1Regressor)", 'the same with scale="mad"'
+FITS, HUBER = "20 × SmoothL1Regressor, no folds", "GridSearchCV(HuberRegressor)"
+# Time of ours over that of another: the bar, and the hope.
+BARS = {GRID: (1 / 5, None), HUBER: (1 / 40, None), FITS: (None, 1.0)}
+
+
+def search(model, X, y, **grid):
+    return GridSearchCV(model, grid, scoring=SCORING).fit(X, y)
+
+
+def tasks(X, y):
+    huber = HuberRegressor(alpha=0.0, max_iter=1000)
+    mads = SmoothL1Regressor(scale="mad")
+    return {
+        OURS: partial(SmoothL1RegressorCV(BETAS).fit, X, y),
+        TWO_JOBS: partial(SmoothL1RegressorCV(BETAS, n_jobs=2).fit, X, y),
+        GRID: partial(search, SmoothL1Regressor(), X, y, beta=BETAS),
+        FITS: lambda: [SmoothL1Regressor(beta).fit(X, y) for beta in BETAS],
+        HUBER: partial(search, huber, X, y, epsilon=EPSILONS),
+        MADS: partial(SmoothL1RegressorCV(BETAS, scale="mad").fit, X, y),
+        GRID_MADS: partial(search, mads, X, y, beta=BETAS),
+    }
+
+
+def difference(X, y):
+    """The largest relative difference of mean scores from those of GridSearchCV."""
+    ours = SmoothL1RegressorCV(BETAS).fit(X, y).cv_results_["mean_test_score"]
+    theirs = search(SmoothL1Regressor(), X, y, beta=BETAS).cv_results_["mean_test_score"]
+    return float(np.abs(ours / theirs - 1).max())
+
+
+def section(title, times, apart):
+    """The times of one shape, and how ours stands to each."""
+    rows = []
+    for name, runs in times.items():
+        ours = MADS if name == GRID_MADS else OURS
+        median = np.median(times[ours]) / np.median(runs)
+        fastest = min(times[ours]) / min(runs)
+        rows.append(
+            [
+                name,
+                in_seconds(np.median(runs)),
+                in_seconds(min(runs)),
+                len(runs),
+                *("" if name in (OURS, MADS) else f"1/{1 / r:.3g}" for r in (median, fastest)),
+            ]
+        )
+    header = ["", "median", "fastest", "runs", "ours over it, medians", "fastest runs"]
+    note = f"Mean scores differ from GridSearchCV's by {apart:.0e} at most, relatively."
+    return f"## {title}\n\n{table(header, rows)}\n\n{note}"
+
+
+def bars(times):
+    """Whether each bar holds, for the medians and for the fastest runs."""
+    rows = []
+    for name, (bar, hope) in BARS.items():
+        ratios = [f(times[OURS]) / f(times[name]) for f in (np.median, min)]
+        limit = hope if bar is None else bar
+        met = "yes" if max(ratios) <= limit else "NO"
+        kind = "hope" if bar is None else "bar"
+        figures = [f"1/{1 / ratio:.3g}" for ratio in ratios]
+        rows.append([f"over {name}", *figures, f"1/{1 / limit:g}", kind, met])
+    return table(
+        ["time of SmoothL1RegressorCV", "medians", "fastest", "limit", "", "met?"], rows
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="without HuberRegressor")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write results")
+    arguments = parser.parse_args()
+    output = arguments.output or (None if arguments.quick else RESULTS)
+    facts, progress, found, parts = machine(), Progress(len(SHAPES)), {}, []
+    for title, shape in SHAPES.items():
+        progress(title)
+        X, y = make_data(*shape)
+        apart = difference(X, y)  # compiles as well
+        todo = tasks(X, y)
+        if arguments.quick:
+            del todo[HUBER]
+        found[title] = in_turn(todo, seconds=4.0)
+        parts.append(section(title, found[title], apart))
+    progress.end()
+    heading = "# Choosing β by cross-validation\n\n`python -m benchmarks.cv`: "
+    intro = [
+        heading + described(facts),
+        f"{len(BETAS)} thresholds or epsilons, 5 folds, scored by the mean absolute error, "
+        "the best fitted to all rows: 101 fits.",
+    ]
+    if not arguments.quick:
+        intro += ["## Bars, 50,000 × 30", bars(found["50,000 × 30"])]
+    text = "\n\n".join([*intro, *parts])
+    print(text)
+    if output:
+        write(output, "cv.md", text)
+
+
+if __name__ == "__main__":
+    main()
