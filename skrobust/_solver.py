@@ -164,17 +164,23 @@ def _lower(objective, start, thresholds, beta, max_iter):
         used, theta = used + n, point.theta
         if used >= max_iter:
             break
-        ahead = point._replace(gradient=objective.foreseen(point, threshold, beta))
-        limit, spare = max_iter - used, np.empty_like(point.residual)
-        step = _newton_step(objective, ahead, threshold, 0.0, _ROUGHLY, limit, spare)
+        step = _ahead(objective, point, threshold, beta, max_iter - used)
         used += step.n_iter
         if np.count_nonzero(np.abs(point.residual) <= threshold) <= theta.size:
-            end = objective.at(theta + step.direction, beta)
-            if end.norm <= _ROUGHLY:
-                return end, used
+            point = objective.at(theta + step.direction, beta)
+            if point.norm <= _ROUGHLY:
+                return point, used
         theta = theta + (threshold - lower) / (threshold - beta) * step.direction
     point = objective.at(theta, beta)
     return point if point.value < start.value else start, used
+
+
+def _ahead(objective, point, threshold, beta, max_iter):
+    """The Newton step at beta for the rows inside a threshold."""
+    spare = np.empty_like(point.residual)
+    gradient = objective.foreseen(point, threshold, beta, spare)
+    ahead = point._replace(gradient=gradient)
+    return _newton_step(objective, ahead, threshold, 0.0, _ROUGHLY, max_iter, spare)
 
 
 def _lbfgs(objective, start, beta, tol, max_iter):
