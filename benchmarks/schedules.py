@@ -170,6 +170,7 @@ def draw(found, path):
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    right.axhline(1, color=COLOURS[0], linewidth=2.5, label="no schedule")
     for road, colour, marker in zip([NONE, *NAMES], COLOURS, MARKERS, strict=False):
         means = [evaluations(found, road, beta=beta) for beta in BETAS]
         style = {"color": colour, "marker": marker}
@@ -180,12 +181,12 @@ def draw(found, path):
             ratios = [evaluations(found, (road, 0.99, n)) / base for n in STAGES]
             right.plot(STAGES, ratios, label=f'"{road}"', **style)
     left.set_xscale("log")
+    left.minorticks_off()
     left.invert_xaxis()
     left.set_ylim(bottom=0)
     left.set_xlabel("threshold β/σ, smaller to the right")
     left.set_ylabel("evaluations (passes over X)")
     left.set_title("Geometric mean over n/p and contamination")
-    right.axhline(1, color=COLOURS[0], linewidth=2.5, label="no schedule")
     right.set_ylim(bottom=0)
     right.set_xticks(STAGES)
     right.set_xlabel("stages, the first with 99 % of the residuals inside")
