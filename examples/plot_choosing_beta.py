@@ -112,6 +112,6 @@ print(f"\n65 features, beta={search.beta_:.1f}, alpha={search.alpha_:g}: {error(
 # What to choose
 # --------------
 # The default, unless there is a reason: it costs little more than one fit, and nothing is to be
-# chosen wrongly. SmoothL1RegressorCV where more than a tenth of the rows may be wrong, where the
-# wrong ones are on one side, or where there is a penalty to choose too. GridSearchCV where β is
-# one of several parameters of a pipeline; then name a robust score.
+# chosen wrongly. SmoothL1RegressorCV where more than a tenth of the rows may be wrong, where
+# the wrong ones are on one side, or where there is a penalty to choose too. GridSearchCV where
+# β is one of several parameters of a pipeline; then name a robust score.

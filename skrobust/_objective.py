@@ -94,6 +94,24 @@ class LinearObjective:
         gradient = self.transform.T @ gradient
         return Point(theta, float(value), gradient, residual, float(np.sqrt(sums[-1])))
 
+    def foreseen(self, point, beta, lower, scratch):
+        """∇F at a lower threshold and the same θ if the same rows were inside; one pass.
+
+        Rows outside then pull less, by the factor lower/β. Writes over scratch (n,).
+        """
+        coef = self.coef(point.theta)
+        inside = np.abs(point.residual) <= beta
+        weight = inside.astype(float) if self.weight is None else inside * self.weight
+        _, sums = self.design.sweep(coef, self.y, weight, beta, scratch)
+        within = self.transform.T @ (-sums[:-2] / self.total)
+        before, after = self._pull(coef, beta), self._pull(coef, lower)
+        return within + lower / beta * (point.gradient - within - before) + after
+
+    def _pull(self, coef, beta):
+        """The gradient of the ridge term."""
+        ridge = self._metric(beta)
+        return 0.0 if ridge is None else self.transform.T @ (ridge * coef)
+
     def hessian(self, inside, beta):
         """∇²F from the rows inside the threshold, a k × k matrix; `inside` may be weights."""
         weight = inside.astype(float) if self.weight is None else inside * self.weight

@@ -6,11 +6,12 @@ is still 1e-7. F is piecewise quadratic, so Newton's method lands on the minimis
 right rows are inside the threshold; it also measures how far from it a point is.
 
 Far below the residuals' scale few rows are inside and neither works from afar. There the
-threshold is lowered in steps, each started from the last minimiser (Madsen and Nielsen,
+threshold is lowered in steps, each started where the last minimiser points (Madsen and Nielsen,
 "A finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993).
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,9 @@ _MAX_LBFGS = 20
 # Each threshold is this part of the last. The first has this many rows a variable inside.
 _LOWER = 0.1
 _ROWS_INSIDE = 5
+# A passing threshold is left at this whitened gradient norm. One row of n on the wrong side of
+# the threshold makes about 1/n.
+_ROUGHLY = 1e-6
 # The Hessian is formed where it costs less than some overhead and this many operations an
 # element of X, about as much as four passes, or where conjugate gradients need too many.
 _SMALL = 3_000_000
@@ -149,24 +153,38 @@ def _thresholds(residual, beta, k, share=None):
 
 
 def _lower(objective, start, thresholds, beta, max_iter):
-    """Newton's method at each threshold in turn, from where the last minimisers point.
+    """Newton's method at each threshold in turn, from where the last minimiser points.
 
-    They move along straight pieces with the threshold, the last of which leads to zero.
+    The minimiser moves along a straight piece for as long as the same rows are inside: the
+    Newton step at beta for these rows says where to. With no more of them than variables the
+    piece may lead all the way.
     """
-    point, used, theta, rate, last = start, 0, start.theta, 0.0, None
-    for threshold in [*thresholds, beta]:
-        if last is not None:
-            theta = point.theta + (threshold - last) * rate
-        if used >= max_iter or threshold == beta:
+    point, used, theta = start, 0, start.theta
+    for threshold, lower in pairwise([*thresholds, beta]):
+        if used >= max_iter:
             break
-        before = point.theta
         point = objective.at(theta, threshold)
-        point, n, *_ = _newton(objective, point, threshold, 1e-3, max_iter - used)
-        used += n
-        rate = 0.0 if last is None else (point.theta - before) / (threshold - last)
-        last = threshold
-    point = objective.at(theta if used < max_iter else point.theta, beta)
+        point, n, *_ = _newton(objective, point, threshold, _ROUGHLY, max_iter - used)
+        used, theta = used + n, point.theta
+        if used >= max_iter:
+            break
+        step = _ahead(objective, point, threshold, beta, max_iter - used)
+        used += step.n_iter
+        if np.count_nonzero(np.abs(point.residual) <= threshold) <= theta.size:
+            point = objective.at(theta + step.direction, beta)
+            if point.norm <= _ROUGHLY:
+                return point, used
+        theta = theta + (threshold - lower) / (threshold - beta) * step.direction
+    point = objective.at(theta, beta)
     return point if point.value < start.value else start, used
+
+
+def _ahead(objective, point, threshold, beta, max_iter):
+    """The Newton step at beta for the rows inside a threshold."""
+    spare = np.empty_like(point.residual)
+    gradient = objective.foreseen(point, threshold, beta, spare)
+    ahead = point._replace(gradient=gradient)
+    return _newton_step(objective, ahead, threshold, 0.0, _ROUGHLY, max_iter, spare)
 
 
 def _lbfgs(objective, start, beta, tol, max_iter):

@@ -457,7 +457,7 @@ def test_history_names_the_targets():
 def test_named_schedule_comes_down_from_nearly_all_residuals(name, mode):
     est = SmoothL1Regressor(beta_schedule=name, **mode).fit(X, Y)
     betas = np.array([stage["beta"] for stage in est.history_])
-    assert len(betas) == 5
+    assert len(betas) == 4
     assert np.all(np.diff(betas) < 0)
     assert betas[-1] == est.beta_
     least_squares_fit = LinearRegression().fit(X, Y)
@@ -757,7 +757,7 @@ class Recorder:
 @needs_callbacks
 @pytest.mark.parametrize("y", [Y, TARGETS], ids=["1 target", "3 targets"])
 @pytest.mark.parametrize(
-    ("schedule", "n_stages"), [(None, 1), ([9, 3, 1], 3), ("geometric", 5)]
+    ("schedule", "n_stages"), [(None, 1), ([9, 3, 1], 3), ("geometric", 4)]
 )
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, pd.DataFrame])
 def test_each_stage_is_a_task_of_the_callbacks(form, schedule, n_stages, y):
@@ -767,7 +767,7 @@ def test_each_stage_is_a_task_of_the_callbacks(form, schedule, n_stages, y):
     n_targets = 1 if y.ndim == 1 else y.shape[1]
     assert len(recorder.begun) == len(recorder.ended) == 1 + len(est.history_)
     # A named schedule has fewer stages where there is nothing to come down from.
-    assert len(est.history_) == n_targets * n_stages or (y.ndim == 2 and n_stages == 5)
+    assert len(est.history_) == n_targets * n_stages or (y.ndim == 2 and n_stages == 4)
     assert recorder.begun[0] is recorder.ended[-1] is recorder.root
     assert recorder.root.max_subtasks == n_targets * n_stages
     assert recorder.torn_down == 1

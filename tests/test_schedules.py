@@ -22,8 +22,8 @@ def test_strictly_decreases_from_start_to_exactly_one(schedule, start, n_stages)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_there_are_five_stages_by_default(schedule):
-    assert len(schedule(100.0)) == 5
+def test_there_are_four_stages_by_default(schedule):
+    assert len(schedule(100.0)) == 4
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
