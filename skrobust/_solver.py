@@ -11,6 +11,7 @@ threshold is lowered in steps, each started where the last minimiser points (Mad
 """
 
 from collections.abc import Callable
+from copy import copy
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -80,9 +81,28 @@ def solve(objective, start, beta, tol, max_iter):
         return Solution(point, used, True, "gradient within rounding", step, True)
     if stalled and _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
         return Solution(point, used, True, "objective within rounding", step, True)
+    if stalled and not objective.ridge(beta):
+        solution = _refined(objective, point, beta, tol, max_iter - used)
+        if solution.converged:
+            return solution._replace(n_iter=used + solution.n_iter)
     message = "no further descent" if stalled else "max_iter reached"
     # The last step may have been damped, which makes the minimum seem near: no step.
     return Solution(point, used, False, message, None)
+
+
+def _refined(objective, point, beta, tol, max_iter):
+    """The solution for the residuals in the place of y, added to what they are left from.
+
+    Where M is ill-conditioned the coefficients Mθ of an exact fit are too coarse. Those of the
+    rest are small and fine; the residuals are off by their rounding, which stays the same.
+    """
+    rest = copy(objective)
+    rest.y = point.residual
+    start = rest.at(np.zeros_like(point.theta), beta)
+    left, used, _, step = _minimise(rest, start, beta, tol, max_iter)
+    converged = left.norm <= tol or _within_rounding(rest, left, beta, 32)
+    point = left._replace(theta=point.theta + left.theta)
+    return Solution(point, used, converged, "gradient within tol", step, left.norm > tol)
 
 
 def _minimise(objective, point, beta, tol, max_iter):
