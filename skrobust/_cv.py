@@ -109,13 +109,34 @@ class SmoothL1RegressorCV(
     n_splits_ : int
         Number of folds.
 
-    coef_, intercept_, scale_, n_iter_, objective_, optimality_, outliers_, history_
-        Of the fit to all rows, as in :class:`SmoothL1Regressor`.
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
+        Coefficients of the fit to all rows, to which the others belong as well.
+
+    intercept_ : float or ndarray of shape (n_targets,)
+        Intercept.
+
+    scale_ : float or ndarray of shape (n_targets,)
+        The estimated scale of the residuals, 1.0 with a fixed threshold.
+
+    n_iter_ : int or ndarray of shape (n_targets,)
+        Iterations.
+
+    objective_ : float or ndarray of shape (n_targets,)
+        The value of the objective.
+
+    optimality_ : float or ndarray of shape (n_targets,)
+        Estimate of how far that is above the minimum, relative to its value.
+
+    outliers_ : ndarray of bool, of the shape of y
+        Where the residual is above `beta_` in absolute value.
+
+    history_ : list of dict
+        As in :class:`SmoothL1Regressor`.
 
     n_features_in_ : int
         Number of features.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, when X has names that are all strings.
 
     See Also
