@@ -363,7 +363,7 @@ def memory_beyond(entry):
 
 
 def passes(estimator):
-    """Passes over X in the solver, of a target on average; the column moments are one more."""
+    """Passes over X in the solver, of a target on average; those of column moments are more."""
     history = getattr(estimator, "history_", None)
     if history is None:
         return None
@@ -620,10 +620,10 @@ coordinate descent without a penalty) and {SGD} minimise Huber's loss at β = {B
 {AUTO} and statsmodels' {RLM_} with the threshold at 1.345 MADs of the residuals;
 {CONCOMITANT} and {HUBER}(alpha=0, max_iter=1000) the joint objective with
 ε = {EPSILON}. {SGD} gets scaled columns. Ridge and LinearRegression are least squares, whose
-price is the measure. Passes are those of the solver over all rows of X; the column moments are
-one more, and Gram matrices of all rows, where there are any, are not counted. Memory is the
-peak beyond the input that tracemalloc sees, in a run of its own; what HiGHS and BLAS take it
-does not see. A bar holds if it does for the medians and for the fastest runs."""
+price is the measure. Passes are those of the solver over all rows of X. Column moments, one or
+two where a sample at random does not do, and Gram matrices of all rows are not counted. Memory
+is the peak beyond the input that tracemalloc sees, in a run of its own; what HiGHS and BLAS
+take it does not see. A bar holds if it does for the medians and for the fastest runs."""
 
 
 def report(record):
