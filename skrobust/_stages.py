@@ -187,7 +187,7 @@ def _last_stage(target, survey, start, max_iter):
     objective, theta, scale, motion = start
     tol, spent = target.task.tol, 0
     for _ in range(_ROUNDS):
-        if motion is None or spent >= max_iter:
+        if motion is None:
             break
         patience = _IMPATIENT if survey.at_random else _PATIENT
         solution, found, nearer = accelerate(
@@ -196,7 +196,9 @@ def _last_stage(target, survey, start, max_iter):
         spent += solution.n_iter
         if solution.converged:
             return objective, solution._replace(n_iter=spent), found
-        if not nearer and not survey.at_random:
+        if spent >= max_iter or not (nearer or survey.at_random):
+            if nearer:
+                theta, scale = solution.point.theta, found
             break
         near = Start(objective, solution.point.theta, found, motion)
         objective, theta, scale, motion = _closer(target, survey, near, solution.point.residual)
