@@ -23,6 +23,7 @@ GALLERY = [
     "plot_co2",
     "plot_one_outlier",
     "plot_units",
+    "plot_displays",
     "plot_beta",
     "plot_choosing_beta",
     "plot_stackloss",
