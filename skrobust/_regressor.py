@@ -364,8 +364,10 @@ class SmoothL1Regressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, 
                 fits.append(found)
                 outliers[rows, j] = found[-1].outlier
                 if not isinstance(rows, slice):
-                    fitted = safe_sparse_dot(X[rest], found[-1].coef) + found[-1].intercept
-                    outliers[rest, j] = np.abs(target[rest] - fitted) > found[-1].beta
+                    # They may be so far out that their fitted values are no numbers.
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        fitted = safe_sparse_dot(X[rest], found[-1].coef) + found[-1].intercept
+                        outliers[rest, j] = ~(np.abs(target[rest] - fitted) <= found[-1].beta)
         return fits, outliers.reshape(y.shape)
 
     def _warm_start(self, n_features, n_targets):
