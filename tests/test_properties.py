@@ -154,9 +154,9 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, problem):
         assert found.descent() <= 1e-12 + 2 * error / value
     if est.scale or est.beta == "auto":
         low, high = found.scale_bounds()
-        # Held at the floor, the scale is above.
-        high = max(high, 4 * found.rounding.max() or 1e-31)
-        assert low * (1 - 1e-7) <= est.scale_ <= high * (1 + 1e-7)
+        # Held at the floor, the scale is above; there it settles to a part of the floor.
+        floor = found.rounding.max() or 1e-31
+        assert low * (1 - 1e-7) - floor <= est.scale_ <= max(high * (1 + 1e-7), 4 * floor)
 
 
 @given(problems(units=False, max_n=30), st.integers(0, 2**32 - 1))
@@ -180,13 +180,13 @@ def test_the_certificate_refuses_what_is_moved_from_the_optimum(certificate, pro
 # Units, weights and forms ------------------------------------------------------------------
 
 
-def predicted(est, X):
-    return X.astype(float) @ est.coef_.astype(float) + est.intercept_
-
-
-def assert_same(one, other, factor=1.0, rtol=1e-8, atol=0.0):
-    """The objective is the same times a factor, in whatever way it was reached."""
-    assert other.objective_ == pytest.approx(factor * one.objective_, rel=rtol, abs=atol)
+def assert_same(certificate, problem, one, other):
+    """The objective is the same, in whatever way it was reached."""
+    X, y, weight, _ = problem
+    _, error = certificate(one, X, y, weight).objective()
+    with np.errstate(over="ignore"):
+        error = float(4 * error) + 1e-323
+    assert other.objective_ == pytest.approx(one.objective_, rel=1e-8, abs=error)
 
 
 @st.composite
@@ -200,8 +200,9 @@ def regular(draw):
     y[: n // draw(st.sampled_from([10, 20, 99]))] += draw(st.sampled_from([10.0, 1e6]))
     y = np.round(y * 2**20) / 2**20
     params = draw(modes())
-    if isinstance(params["beta"], float) and params["beta"] < 0.1:
-        params["beta"] = 0.1
+    if isinstance(params["beta"], float):
+        # With none inside, the minimum may be flat.
+        params["beta"] = max(params["beta"], 1.01)
     return Problem(X, y, draw(weights(n=n)), params)
 
 
@@ -227,11 +228,14 @@ def test_units_and_order_do_not_matter(problem, data):
     size = 1e-6 * (1 + np.abs(base.coef_).max()) * (1 + shift / 1e4)
     assert_allclose(back - added, base.coef_, rtol=0, atol=size)
     assert est.beta_ / of_y == pytest.approx(base.beta_, rel=1e-6)
-    assert_array_equal(est.outliers_, base.outliers_[order])
+    # A minimiser may lie where a residual is at the threshold.
+    size = np.abs(y - base.predict(X))
+    clear = (np.abs(size / base.beta_ - 1) > 1e-6)[order]
+    assert_array_equal(est.outliers_[clear], base.outliers_[order][clear])
 
 
 @given(problems(units=False), st.integers(0, 2**32 - 1))
-def test_integer_weights_are_repeated_rows(problem, seed):
+def test_integer_weights_are_repeated_rows(certificate, problem, seed):
     X, y, _, params = problem
     assume(params["scale"] != "mad" and params["beta"] != "auto")
     times = np.random.default_rng(seed).integers(0, 4, size=len(y))
@@ -240,7 +244,7 @@ def test_integer_weights_are_repeated_rows(problem, seed):
     rows = np.repeat(np.arange(len(y)), times)
     other, also = fitted(X[rows], y[rows], None, params)
     if converged and also:
-        assert_same(one, other, atol=1e-13 * np.abs(y).max() ** (1 + (one.loss == "huber")))
+        assert_same(certificate, problem._replace(weight=times), one, other)
 
 
 @given(regular(), st.integers(0, 2**32 - 1))
@@ -265,14 +269,13 @@ FORMS = {
 
 
 @given(problems(units=False), st.sampled_from(sorted(FORMS)))
-def test_the_form_of_X_does_not_matter(problem, form):
+def test_the_form_of_X_does_not_matter(certificate, problem, form):
     X, y, weight, params = problem
     assume(params["scale"] != "mad" and params["beta"] != "auto")
     one, converged = fitted(*problem)
     other, also = fitted(FORMS[form](X), y, weight, params)
     if converged and also:
-        size = max(np.abs(y).max(), np.abs(X).max())
-        assert_same(one, other, atol=1e-13 * size ** (1 + (one.loss == "huber")))
+        assert_same(certificate, problem, one, other)
 
 
 @given(regular(), st.sampled_from(sorted(FORMS)))
@@ -297,7 +300,7 @@ def test_float32_is_near_its_numbers_in_float64(problem):
 
 
 @given(problems(max_n=40), st.integers(2, 5), st.integers(4, 12))
-def test_threads_change_no_bit_and_blocks_change_little(problem, n_threads, rows):
+def test_threads_change_no_bit_and_blocks_change_little(certificate, problem, n_threads, rows):
     """Blocks of a few rows, and a team for them that any fit has."""
     X, y, weight, params = problem
     with pytest.MonkeyPatch.context() as patch:
@@ -312,8 +315,7 @@ def test_threads_change_no_bit_and_blocks_change_little(problem, n_threads, rows
     assert_array_equal(one.coef_, several.coef_)
     assert one.intercept_ == several.intercept_
     if converged and also and params["scale"] != "mad" and params["beta"] != "auto":
-        size = np.abs(y).max() ** (1 + (one.loss == "huber"))
-        assert_same(whole, one, atol=1e-13 * size)
+        assert_same(certificate, problem, whole, one)
 
 
 # The objective and its ways -----------------------------------------------------------------
@@ -396,14 +398,13 @@ def test_no_other_coefficients_and_scale_have_a_lower_concomitant_objective(prob
 
 
 @given(problems(units=False), st.sampled_from(["geometric", "linear", "cosine", [50, 10, 2, 1]]))
-def test_a_schedule_ends_where_none_does(problem, schedule):
+def test_a_schedule_ends_where_none_does(certificate, problem, schedule):
     X, y, weight, params = problem
     assume(params["scale"] != "mad" and params["beta"] != "auto")
     one, converged = fitted(X, y, weight, params | {"beta_schedule": None})
     other, also = fitted(X, y, weight, params | {"beta_schedule": schedule})
     if converged and also:
-        size = np.abs(y).max() ** (1 + (one.loss == "huber"))
-        assert_same(one, other, atol=1e-13 * size)
+        assert_same(certificate, problem, one, other)
 
 
 @given(regular(), st.sampled_from(["geometric", "linear", "cosine", [50, 10, 2, 1]]))
