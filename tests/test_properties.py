@@ -63,13 +63,16 @@ def data(draw, max_n=40, max_p=6):
     X = _features(draw, rng, n, p)
     y = X @ rng.integers(-3, 4, size=p) + draw(st.sampled_from([0.0, 1.0, 1e4]))
     error = draw(st.sampled_from(["none", "normal", "normal", "cauchy", "ties", "few"]))
-    y = y + {
-        "none": lambda: 0.0,
-        "normal": lambda: rng.normal(size=n),
-        "cauchy": lambda: rng.standard_cauchy(size=n),
-        "ties": lambda: rng.integers(-1, 2, size=n),
-        "few": lambda: rng.normal(size=n) * (rng.random(n) < 0.3),
-    }[error]()
+    y = (
+        y
+        + {
+            "none": lambda: 0.0,
+            "normal": lambda: rng.normal(size=n),
+            "cauchy": lambda: rng.standard_cauchy(size=n),
+            "ties": lambda: rng.integers(-1, 2, size=n),
+            "few": lambda: rng.normal(size=n) * (rng.random(n) < 0.3),
+        }[error]()
+    )
     share = draw(st.sampled_from([0.0, 0.0, 0.1, 0.3, 0.49]))
     y[: int(share * n)] += draw(st.sampled_from([10.0, 1e3, 1e6]))
     return X, y
@@ -397,7 +400,9 @@ def test_no_other_coefficients_and_scale_have_a_lower_concomitant_objective(prob
         assert est.objective_ <= value(w, b, max(sigma, 1e-14)) * (1 + 1e-10) + size
 
 
-@given(problems(units=False), st.sampled_from(["geometric", "linear", "cosine", [50, 10, 2, 1]]))
+@given(
+    problems(units=False), st.sampled_from(["geometric", "linear", "cosine", [50, 10, 2, 1]])
+)
 def test_a_schedule_ends_where_none_does(certificate, problem, schedule):
     X, y, weight, params = problem
     assume(params["scale"] != "mad" and params["beta"] != "auto")
