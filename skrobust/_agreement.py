@@ -19,6 +19,9 @@ _MAX_ROUNDS = 60
 _MAX_CONTRACTION = 0.98
 _STRIDE = 4.0
 _SHORT = 0.1
+# So far above the floor residuals are told from rounding: a fixed point at the floor is one
+# only if the scale falls there as well.
+_CLEAR = 1e4
 # A fit is this much nearer to its minimiser than its scale is to agreement.
 _AHEAD = 0.03
 # Below this many elements a fit need not be cheaper than exact: Newton's last step is both.
@@ -51,7 +54,7 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
     used, search = 0, _Search(motion or Motion())
     accuracy = max(0.1 * tol, 1e-14)
     inner = accuracy if objective.design.n_elements < _FEW else max(accuracy, 1e-3)
-    proposed = scale
+    proposed, doubted = scale, False
     for _ in range(_MAX_ROUNDS):
         s = proposed
         solution = solve(objective, theta, target.threshold(s), inner, max_iter - used)
@@ -64,6 +67,12 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
             # Rounding moves the scale by a part of the floor.
             least = target.floor(objective, theta)[1]
             settled = abs(found - s) <= least / 16 <= s
+        if settled and not doubted and used < max_iter:
+            doubted = s <= target.floor_bound(objective, theta) < search.upper / _CLEAR
+            if doubted:
+                # A stride may have come here past a fixed point, and rounding is one.
+                proposed, inner = _CLEAR * s, accuracy
+                continue
         if (settled and min(inner, solution.point.norm) <= accuracy) or used >= max_iter:
             break
         # A gap no larger than the error of the fit tells nothing of φ.

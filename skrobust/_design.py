@@ -64,8 +64,8 @@ class Design(ABC):
     def ridge(self, a):
         """∂²/∂v² of a ‖w‖²/2 for each feature, a / scale²; what is beyond 1e300 is as good."""
         with np.errstate(over="ignore"):
-            unit = np.minimum((self.scale * self.unit) ** -2.0, 1e300)
-            return np.minimum(a * unit, 1e300)
+            # The root, since 1/scale² may be no number where this is one.
+            return np.minimum((np.sqrt(a) / self.scale / self.unit) ** 2, 1e300)
 
     def sweep(self, coef, y, weight=None, beta=np.inf, residual=None):
         """One pass over X at coef = (b, v): residuals y − b − z·v and their sums.

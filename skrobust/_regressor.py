@@ -19,6 +19,7 @@ from ._problem import Survey
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, ScaleRule, concomitant, mad
 from ._stages import Task, stages
 from ._threads import Team, single_threaded_blas
+from .losses import as_float
 from .schedules import N_STAGES, check_schedule
 
 # What validation sets on the estimator.
@@ -325,14 +326,15 @@ class SmoothL1Regressor(
     def _task(self):
         """The parameters, checked together, in the form that the stages take."""
         beta, scale = self.beta, self.scale
+        if beta != "auto":
+            as_float("beta", beta)
+        strength, tol = as_float("alpha", self.alpha), as_float("tol", self.tol)
         if scale == "concomitant" and beta != "auto" and beta <= 1:
             raise ValueError(
                 f"beta must be above 1 with scale='concomitant', got {beta!r}: the estimated "
                 "scale would be 0. Use scale='mad' for a smaller threshold."
             )
-        alpha = (
-            (0.0, float(self.alpha)) if self.loss == "smooth_l1" else (float(self.alpha), 0.0)
-        )
+        alpha = (0.0, strength) if self.loss == "smooth_l1" else (strength, 0.0)
         if scale == "concomitant":
             factor = AUTO_CONCOMITANT if beta == "auto" else float(beta)
             threshold: float | ScaleRule = ScaleRule(factor, concomitant(factor))
@@ -343,7 +345,7 @@ class SmoothL1Regressor(
         else:
             threshold = float(beta)
         schedule = check_schedule(self.beta_schedule)
-        return Task(threshold, alpha, schedule, float(self.tol), int(self.max_iter))
+        return Task(threshold, alpha, schedule, tol, int(self.max_iter))
 
     def _fit_targets(self, X, y, weight, task, callbacks):
         """The stages of each target, and which rows are outliers."""
@@ -368,8 +370,10 @@ class SmoothL1Regressor(
                 fits.append(found)
                 outliers[rows, j] = found[-1].outlier
                 if not isinstance(rows, slice):
-                    fitted = safe_sparse_dot(X[rest], found[-1].coef) + found[-1].intercept
-                    outliers[rest, j] = np.abs(target[rest] - fitted) > found[-1].beta
+                    # They may be so far out that their fitted values are no numbers.
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        fitted = safe_sparse_dot(X[rest], found[-1].coef) + found[-1].intercept
+                        outliers[rest, j] = ~(np.abs(target[rest] - fitted) <= found[-1].beta)
         return fits, outliers.reshape(y.shape)
 
     def _warm_start(self, n_features, n_targets):

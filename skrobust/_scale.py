@@ -48,7 +48,7 @@ def weighted_median(values, weight=None, near=None):
     under = float(np.count_nonzero(below) if weight is None else weight @ below)
     order = inside[np.argsort(values[inside])]
     cumulated = under + np.cumsum(np.ones(order.size) if weight is None else weight[order])
-    if not under < half - slack <= half + slack < cumulated[-1]:
+    if not order.size or not under < half - slack <= half + slack < cumulated[-1]:
         # It is not between these, or too near to the end to tell.
         order = np.argsort(values)
         cumulated = np.cumsum(np.ones(n) if weight is None else weight[order])

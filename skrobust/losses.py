@@ -216,6 +216,17 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
     return np.clip(residual, -beta, beta)
 
 
+def as_float(name: str, value) -> float:
+    """Return a checked real number as a float; integers and long doubles may be larger."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if np.isinf(number) and value != number:
+        raise ValueError(f"{name} is too large for float64, got {name}={value!r}")
+    return number
+
+
 def _as_floating(residual: ArrayLike, beta: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Check both and return them as arrays of one floating dtype, the residual's."""
     residual, beta = np.asarray(residual), np.asarray(beta)

@@ -15,7 +15,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from .losses import huber, huber_gradient, smooth_l1
+from .losses import as_float, huber, huber_gradient, smooth_l1
 
 __all__ = ["d2_smooth_l1_score", "mean_huber_loss", "mean_smooth_l1_loss"]
 
@@ -96,6 +96,7 @@ def mean_smooth_l1_loss(
     >>> scorer(DummyRegressor().fit(X, y), X, y)
     -2.0
     """
+    beta = as_float("beta", beta)
     return _mean_loss(smooth_l1, beta, y_true, y_pred, sample_weight, multioutput)
 
 
@@ -160,6 +161,7 @@ def mean_huber_loss(
     >>> mean_huber_loss(y_true, [[1.0, 4.0], [1.0, 3.0]], multioutput="raw_values")
     array([0.5, 2.5])
     """
+    delta = as_float("delta", delta)
     return _mean_loss(huber, delta, y_true, y_pred, sample_weight, multioutput)
 
 
@@ -252,6 +254,7 @@ def d2_smooth_l1_score(
         message = "D² is not well-defined with fewer than two samples."
         warnings.warn(message, UndefinedMetricWarning, stacklevel=3)
         return float("nan")
+    beta = as_float("beta", beta)
     columns = zip(targets.T, predictions.T, strict=True)
     with np.errstate(over="ignore"):
         scores = np.array([_d2(true, pred, weights, beta) for true, pred in columns])
@@ -278,7 +281,7 @@ def _d2(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray, beta: float
     # 2, the largest target is about 1. No square of it can over- or underflow, and a
     # threshold or a prediction that becomes 0 or inf was as good as that before.
     unit = np.frexp(np.abs(y_true).max())[1]
-    y_true, y_pred, beta = (np.ldexp(a, -unit) for a in (y_true, y_pred, float(beta)))
+    y_true, y_pred, beta = (np.ldexp(a, -unit) for a in (y_true, y_pred, beta))
 
     # The ratio of these losses, β, cancels in the score; each is well scaled on its side.
     loss = smooth_l1 if beta < 1 else huber

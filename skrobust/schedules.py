@@ -12,6 +12,8 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import NDArray
 
+from .losses import as_float
+
 __all__ = ["check_schedule", "cosine", "geometric", "linear"]
 
 Schedule = Callable[..., NDArray[np.float64]]
@@ -137,7 +139,7 @@ def cosine(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     array([9., 7., 3., 1.])
     """
     progress = _progress(start, n_stages)
-    return _distinct(1.0 + (float(start) - 1.0) * (1.0 + np.cos(np.pi * progress)) / 2)
+    return _distinct(1.0 + (float(start) - 1.0) * ((1.0 + np.cos(np.pi * progress)) / 2))
 
 
 _BY_NAME: dict[str, Schedule] = {"geometric": geometric, "linear": linear, "cosine": cosine}
@@ -213,7 +215,7 @@ def _fault(multipliers: np.ndarray) -> str:
 
 def _progress(start: float, n_stages: int) -> NDArray[np.float64]:
     """Return k/(n − 1) for each stage k, which is 1 at the last stage and the only one."""
-    if not isinstance(start, Real) or not math.isfinite(start):
+    if not isinstance(start, Real) or not math.isfinite(as_float("start", start)):
         raise ValueError(f"start must be a finite number, got start={start!r}")
     if not isinstance(n_stages, Integral) or n_stages < 1:
         raise ValueError(f"n_stages must be an integer ≥ 1, got n_stages={n_stages!r}")

@@ -1398,3 +1398,35 @@ def test_a_warm_start_where_nothing_can_be_fitted():
 def test_nan_is_refused_also_where_none_is_assumed():
     with config_context(assume_finite=True), pytest.raises(ValueError, match="X contains NaN"):
         SmoothL1Regressor().fit(np.where(np.arange(X.size).reshape(X.shape), X, np.nan), Y)
+
+
+# Found by tests/test_properties.py ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-151, 1e100])
+def test_a_penalty_is_whole_where_the_square_of_a_unit_is_no_number(unit):
+    base = SmoothL1Regressor(1.0, alpha=0.3, loss="huber").fit(X, Y)
+    params = {"beta": unit, "alpha": 0.3 * unit**2, "loss": "huber"}
+    est = SmoothL1Regressor(**params).fit(X * unit, Y * unit)
+    assert_allclose(est.coef_, base.coef_, rtol=1e-7)
+
+
+def test_a_row_of_weight_zero_may_be_beyond_all_numbers():
+    rng = np.random.default_rng(0)
+    far = rng.normal(size=(20, 2))
+    y, weight = 1e150 * far @ [1.0, -1.0] + 1e149 * rng.normal(size=20), np.ones(20)
+    far[0], weight[0] = [1e160, 1e160], 0
+    est = SmoothL1Regressor().fit(far, y, weight)
+    assert est.outliers_[0]
+
+
+@pytest.mark.parametrize("seed", [722, 871, 1027])
+def test_a_concomitant_scale_is_not_taken_for_zero_because_rows_are_exact(seed):
+    """Near σ = 0 two of 30 rows are exact, more than 1 − 1/ε²; but the minimum is above."""
+    rng, epsilon = np.random.default_rng(seed), 1.01
+    x = rng.normal(size=(30, 1))
+    y = -2 * x[:, 0] + rng.standard_t(2, 30)
+    est = SmoothL1Regressor(epsilon, scale="concomitant").fit(x, y)
+    for sigma in np.geomspace(1e-9, 1, 100):
+        fixed = SmoothL1Regressor(epsilon * sigma).fit(x, y)
+        assert est.objective_ <= (fixed.objective_ + sigma / (2 * epsilon)) * (1 + 1e-12)

@@ -246,3 +246,9 @@ def test_scale_threshold_and_fit_agree(options, rule, weighted, n):
     est = SmoothL1Regressor(**options).fit(X, y, weight)
     assert est.scale_ == pytest.approx(rule.estimate(y - est.predict(X), weight), rel=1e-7)
     assert est.beta_ == pytest.approx(rule.factor * est.scale_, rel=1e-14)
+
+
+def test_a_median_of_no_numbers_is_none():
+    # As where another thread writes NaN to X during a fit.
+    assert np.isnan(weighted_median(np.full(50_000, np.nan)))
+    assert np.isnan(weighted_median(np.full(50_000, np.nan), near=1.0))

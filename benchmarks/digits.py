@@ -1,0 +1,121 @@
+"""Correct digits on ill-conditioned least-squares problems: python -m benchmarks.digits
+
+The sets of NIST for linear regression with their certified coefficients (Longley from
+statsmodels, the others by their formulas; https://www.itl.nist.gov/div898/strd), and
+polynomials, Hilbert matrices and timestamps, whose coefficients are known or computed in
+exact arithmetic. SmoothL1Regressor has a threshold above all residuals, HuberRegressor an
+epsilon; digits are −log10 of the largest relative error of a coefficient. Takes a second.
+"""
+
+import warnings
+from fractions import Fraction
+
+import numpy as np
+from scipy.linalg import hilbert
+from sklearn.linear_model import HuberRegressor, LinearRegression
+
+from skrobust import SmoothL1Regressor
+
+# The deviations of Wampler3, 4 and 5, orthogonal to polynomials of degree 5.
+_DEVIATIONS = np.array([759, -2048, 2048, -2048, 2523, -2048, 2048, -2048, 1838, -2048, 2048])
+_DEVIATIONS = np.concatenate([_DEVIATIONS, _DEVIATIONS[-2::-1]])
+
+
+def _wampler(factor, base=1.0):
+    x = np.arange(21.0)
+    powers = np.vander(x, 6, increasing=True)
+    certified = base ** np.arange(6)
+    return powers[:, 1:], powers @ certified + factor * _DEVIATIONS, certified
+
+
+def _longley():
+    from statsmodels.datasets import longley
+
+    data = longley.load_pandas()
+    certified = [-3482258.63459582, 15.0618722713733, -0.0358191792925910, -2.02022980381683]
+    certified += [-1.03322686717359, -0.0511041056535807, 1829.15146461355]
+    return data.exog.to_numpy(), data.endog.to_numpy(), np.array(certified)
+
+
+def _exact(X, y, intercept=True):
+    """Least squares in rational arithmetic."""
+    rows = [[Fraction(1)] * intercept + [Fraction(v) for v in row] for row in X.tolist()]
+    y, k = [Fraction(v) for v in y.tolist()], len(rows[0])
+    A = [
+        [sum(r[i] * r[j] for r in rows) for j in range(k)]
+        + [sum(r[i] * v for r, v in zip(rows, y, strict=True))]
+        for i in range(k)
+    ]
+    for i in range(k):
+        A[i] = [v / A[i][i] for v in A[i]]
+        for j in range(k):
+            if j != i:
+                A[j] = [a - A[j][i] * b for a, b in zip(A[j], A[i], strict=True)]
+    return np.array([float(row[-1]) for row in A])
+
+
+def _solved(X, seed=0):
+    y = X @ np.ones(X.shape[1]) + np.random.default_rng(seed).normal(size=len(X))
+    return X, y, _exact(X, y)
+
+
+def _timestamps():
+    t = 1.7e12 + np.arange(300) * 8.64e7
+    y = 2.0 + 1e-9 * (t - t[0]) + np.random.default_rng(0).normal(size=t.size)
+    return t[:, None], y, _exact(t[:, None], y)
+
+
+def _no_intercept(x, y):
+    X, y = np.array(x, float)[:, None], np.array(y, float)
+    return X, y, _exact(X, y, intercept=False)
+
+
+# X, y and the coefficients, of the intercept first where there is one.
+PROBLEMS = {
+    "Longley": _longley,
+    "Wampler1": lambda: _wampler(0),
+    "Wampler2": lambda: _wampler(0, 0.1),
+    "Wampler3": lambda: _wampler(1),
+    "Wampler4": lambda: _wampler(100),
+    "Wampler5": lambda: _wampler(10_000),
+    "NoInt1": lambda: _no_intercept(range(60, 71), range(130, 141)),
+    "NoInt2": lambda: _no_intercept([4, 5, 6], [3, 4, 4]),
+    "Hilbert 10 × 6": lambda: _solved(hilbert(10)[:, :6]),
+    "x, …, x⁸ on 0, …, 39": lambda: _solved(np.vander(np.arange(40.0), 9)[:, :-1]),
+    "x, …, x⁹ on 0 … 1": lambda: _solved(np.vander(np.linspace(0, 1, 60), 10)[:, :-1]),
+    "timestamps in ms": _timestamps,
+}
+
+# Each for a given y.
+ESTIMATORS = {
+    "SmoothL1Regressor": lambda y: SmoothL1Regressor(1e6 * np.abs(y).max()),
+    "LinearRegression": lambda y: LinearRegression(),
+    "HuberRegressor": lambda y: HuberRegressor(epsilon=1e6, alpha=0.0, max_iter=10_000),
+}
+
+
+def digits(estimator, X, y, certified):
+    """−log10 of the largest relative error, 0 … 16; 0 where the fit raises, as Huber's may."""
+    estimator.set_params(fit_intercept=len(certified) > X.shape[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            estimator.fit(X, y)
+        except ValueError:
+            return 0.0
+    found = np.append(estimator.intercept_, estimator.coef_)[-len(certified) :]
+    error = np.abs(found / certified - 1).max()
+    return min(16.0, max(0.0, -np.log10(max(error, 1e-16))))
+
+
+def main():
+    print("Correct digits of the worst coefficient")
+    print(f"{'':24}" + "".join(f"{name:>20}" for name in ESTIMATORS))
+    for name, problem in PROBLEMS.items():
+        X, y, certified = problem()
+        row = [digits(make(y), X, y, certified) for make in ESTIMATORS.values()]
+        print(f"{name:24}" + "".join(f"{value:20.1f}" for value in row))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""How many cases hypothesis tries, and the certificate that a fit is the optimum it says."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from scipy.optimize import lsq_linear
+
+# "short" is part of every run and always tries the same cases. The other is
+# pytest tests/test_properties.py --hypothesis-profile=long
+_EVERY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("short", max_examples=60, derandomize=True, **_EVERY)
+settings.register_profile("long", max_examples=2000, print_blob=True, **_EVERY)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
+EPS = np.finfo(float).eps
+
+
+class Certificate:
+    """What can be said of a fitted model of one target without the package's own code.
+
+    The fit is the minimum if and only if Σ s_i u_i (1, x_i) = a S (0, w), u_i = clip(r_i, ±β).
+    Residuals are known to a few roundings of the terms they are made of, and so u_i is known
+    to lie in an interval. `distance` is the least length of the gradient with all u_i in
+    theirs, in coordinates in which the quadratic model is the identity, over the root mean
+    square of u. At a tiny threshold this is the optimality condition of a linear program.
+    """
+
+    def __init__(self, est, X, y, weight=None):
+        X, y = np.asarray(X, np.longdouble), np.asarray(y, np.longdouble)
+        s = np.ones(len(y)) if weight is None else np.asarray(weight, float)
+        X, y, s = X[s > 0], y[s > 0], np.longdouble(s[s > 0] / s.max())
+        w = np.asarray(est.coef_, np.longdouble)
+        self.est, self.weight, self.coef = est, s, w
+        fitted = X @ w + est.intercept_
+        self.residual = y - fitted
+        self.centre = (s @ X / s.sum()) * bool(est.fit_intercept)
+        # The intercept is the difference of a location of y and one of X.
+        moved = abs(est.intercept_) + np.median(np.abs(y)) * bool(est.fit_intercept)
+        moved = np.abs(y) + moved + np.abs(self.centre) @ np.abs(w)
+        eps = np.finfo(est.coef_.dtype).eps
+        self.rounding = 32 * (EPS * moved + eps * (np.abs(X) @ np.abs(w)))
+        self.beta = np.longdouble(est.beta_)
+        self.ridge = np.longdouble(est.alpha) * self._ratio()
+        self.X = X
+
+    def _ratio(self):
+        """The ridge term of the objective in the form mean h_β + a‖w‖²/2 is α times this."""
+        est = self.est
+        if est.loss == "smooth_l1":
+            return self.beta
+        return np.longdouble(est.scale_) if est.scale == "concomitant" else 1.0
+
+    def objective(self):
+        """The objective of the user guide, and how far rounding may move it."""
+        est, r, s, beta = self.est, np.abs(self.residual), self.weight, self.beta
+
+        def value(r):
+            loss = np.where(r <= beta, r * r / (2 * beta), r - beta / 2)
+            return (s * loss).sum() / s.sum()
+
+        penalty = np.longdouble(est.alpha) / 2 * (self.coef**2).sum()
+        found, error = value(r), value(r + self.rounding) - value(r)
+        factor = beta if est.loss == "huber" else np.longdouble(1.0)
+        if est.scale == "concomitant":
+            factor = beta / est.scale_ if est.loss == "huber" else factor
+            found += np.longdouble(est.scale_) ** 2 / (2 * beta)
+        return found * factor + penalty, error * factor
+
+    def scale_bounds(self):
+        """What the estimated scale of residuals may be, as far as rounding leaves it open."""
+        r, s, est = np.abs(self.residual), self.weight, self.est
+        low, high = np.maximum(r - self.rounding, 0), r + self.rounding
+        if est.scale != "concomitant":
+            return _median(low, s) / 0.67448975, _median(high, s) / 0.67448975
+        epsilon = self.beta / np.longdouble(est.scale_)
+        return _proposal_2(low, s, epsilon), _proposal_2(high, s, epsilon)
+
+    def _whitened(self):
+        """An orthonormal basis of the data and penalty rows, and the steps it is made of."""
+        s, intercept = self.weight, int(self.est.fit_intercept)
+        root = np.sqrt(s / s.sum())
+        Z = self.X - self.centre
+        scale = np.sqrt((root * root) @ (Z * Z))
+        w = self.coef
+        if self.ridge == 0:
+            kept = scale > 8 * EPS * np.abs(self.centre)
+            Z, scale, w = Z[:, kept], scale[kept], w[kept]
+        # A penalised column of no spread is all penalty.
+        unit = np.sqrt(scale**2 + self.ridge)
+        ridge = np.full(w.size, np.sqrt(self.ridge))
+        if intercept:
+            Z, unit = np.column_stack([np.ones(len(Z)), Z]), np.append(1.0, unit)
+            w, ridge = np.append(0.0, w), np.append(0.0, ridge)
+        A = np.vstack([root[:, None] * Z / unit, np.diag(ridge / unit)])
+        U, sigma, V = np.linalg.svd(A.astype(float), full_matrices=False)
+        kept = sigma > 1e-11 * sigma.max(initial=0.0)
+        steps = V[kept].T / sigma[kept] / unit[:, None]
+        return U[:, kept], root, ridge, w, Z, steps
+
+    def distance(self):
+        U, root, ridge, w, *_ = self._whitened()
+        n, r, error, beta = len(root), self.residual, self.rounding, self.beta
+        if not U.size:
+            return 0.0
+        u = [np.clip(r + e, -beta, beta) * root for e in (0, -error, error)]
+        size = np.sqrt((u[0] ** 2).sum()) or beta
+        middle, low, high = (np.float64(part / size) for part in u)
+        rest = np.float64(-ridge * w / size) @ U[n:]
+        slack = 8 * EPS * np.abs(np.float64(ridge * w / size)).sum()
+        found = np.linalg.norm(middle @ U[:n] + rest)
+        free = low < high
+        if found > 1e-7 + slack and free.any():
+            wanted = -(rest + middle[~free] @ U[:n][~free])
+            best = lsq_linear(
+                U[:n][free].T, wanted, (low[free], high[free]), "bvls", 1e-18, max_iter=1000
+            )
+            found = np.sqrt(2 * best.cost)
+        return max(0.0, float(found) - slack)
+
+    def descent(self):
+        """By how much of itself the objective falls along some direction, if along any.
+
+        The directions are the gradient, whitened axes and those that keep the residuals
+        within the threshold, all or all but one: from a vertex one of these leads down.
+        """
+        U, root, ridge, w, Z, steps = self._whitened()
+        r, beta = self.residual, self.beta
+        gradient = (np.clip(r, -beta, beta) * root) @ U[: len(r)] - (ridge * w) @ U[len(r) :]
+        inside = np.flatnonzero(np.abs(r) <= beta + self.rounding)
+        moves = np.float64(Z @ steps)
+        flat = []
+        for left_out in [None, *inside[:12]]:
+            V = np.linalg.svd(moves[inside[inside != left_out]])[2]
+            flat.append(V[-1])
+        directions = np.vstack([np.eye(U.shape[1]), gradient, *flat])
+
+        def value(r, w):
+            size = np.minimum(np.abs(r), beta)
+            loss = size * (np.abs(r) - size / 2)
+            return (root * root) @ loss + ((ridge * w) ** 2).sum() / 2
+
+        start, lengths = value(r, w), np.logspace(-16, 2, 55) * np.sqrt(np.mean(r * r))
+        lowest = start
+        for direction in directions / np.linalg.norm(directions, axis=1)[:, None]:
+            step = steps @ direction
+            change = Z @ step
+            for t in [*lengths, *-lengths]:
+                lowest = min(lowest, value(r - t * change, w + t * step))
+        return float((start - lowest) / start) if start else 0.0
+
+
+def _median(values, weight):
+    order = np.argsort(values)
+    cumulated = np.cumsum(weight[order]) / weight.sum()
+    near = 1e-12
+    return (
+        values[order[np.searchsorted(cumulated, 0.5 - near)]]
+        + values[order[np.searchsorted(cumulated, 0.5 + near, side="right")]]
+    ) / 2
+
+
+def _proposal_2(size, weight, epsilon):
+    """σ where Σ s min(r²/σ², ε²) = Σ s, by bisection; 0 where there is none."""
+    low, high = np.longdouble(0), size.max()
+    if weight[size > 0].sum() * epsilon**2 <= weight.sum() * (1 + 1e-12):
+        return low
+    for _ in range(200):
+        middle = np.sqrt(low * high) if low else high / 2**32
+        if weight @ np.minimum((size / middle) ** 2, epsilon**2) > weight.sum():
+            low = middle
+        else:
+            high = middle
+        if high <= low * (1 + 1e-15):
+            break
+    return low
+
+
+@pytest.fixture(scope="session")
+def certificate():
+    return Certificate
