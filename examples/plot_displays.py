@@ -2,8 +2,8 @@
 What does a fit look like?
 ==========================
 
-The displays of :mod:`skrobust.displays` draw fitted estimators as scikit-learn's do: one call to
-``from_estimator``, and the artists as attributes to change. Here is each of them, on
+The displays of :mod:`skrobust.displays` draw fitted estimators as scikit-learn's do: one call
+to ``from_estimator``, and the artists as attributes to change. Here is each of them, on
 scikit-learn's diabetes data with a slipped digit in every eighth record.
 """
 
