@@ -204,7 +204,11 @@ def test_objective_is_the_documented_formula(mode, intercept, weight, alpha, los
     est = SmoothL1Regressor(loss=loss, alpha=alpha, fit_intercept=intercept, **mode)
     est.fit(X, Y, weight)
     assert_allclose(est.objective_, documented_objective(est, weight=weight), rtol=1e-12)
-    assert_array_equal(est.outliers_, np.abs(residual(est)) > est.beta_)
+    size = np.abs(residual(est))
+    # Where the intercept is anywhere between two rows, one may be at the threshold.
+    told = np.abs(size - est.beta_) > 1e-14
+    assert_array_equal(est.outliers_[told], size[told] > est.beta_)
+    assert np.count_nonzero(told) >= size.size - 1
     assert intercept or est.intercept_ == 0.0
 
 
