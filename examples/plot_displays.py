@@ -31,8 +31,8 @@ model.fit(X, y)
 # %%
 # Which rows are outliers, and what do they count for?
 # ----------------------------------------------------
-# Residuals beyond the threshold count linearly; what is left of their weight is β/|r|. Far
-# outliers would flatten the rest, so that far outside the band the axis is logarithmic.
+# Residuals beyond the threshold count linearly: their weight is the threshold over their size.
+# Far outliers would flatten the rest, so that outside the band the axis is then logarithmic.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
 ResidualsDisplay.from_estimator(model, X, y, ax=left)
