@@ -26,8 +26,11 @@ _CLEAR = 1e4
 _AHEAD = 0.03
 # Below this many elements a fit need not be cheaper than exact: Newton's last step is both.
 _FEW = 100_000
-# Steps that Anderson's acceleration remembers.
+# Steps that Anderson's acceleration remembers. Where the gradient is smaller than this, another
+# step changes the objective by less than its rounding.
 _MEMORY = 8
+_CONFIRMED = 1e-7
+_HUGE = 1e3
 # A whitened curvature far below one is due to rounding, or to more than the whitening knows.
 _LEAST_CURVATURE = 0.05
 
@@ -134,8 +137,8 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
     of the present residuals. A fixed threshold is s that stays. Ends where it is slow:
     where the error is not halved in `patience` passes.
 
-    The step from the point that is near enough is taken as well: it makes the coefficients
-    about ten times as exact, which no pass needs to confirm.
+    The step from the point that is near enough is taken as well, unless that is far: it makes
+    the coefficients about ten times as exact, which no pass needs to confirm.
     """
     rule, s, spare = target.rule, scale, None
     thetas: list = []
@@ -147,11 +150,12 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
         found = target.scale(objective, point, s) if rule else s
         errors.append(max(point.norm, abs(found / s - 1.0) if rule else 0.0))
         converged = errors[-1] <= tol
-        # A gradient that is no number is slow as well.
-        before = errors[-1 - patience] if len(errors) > patience else np.inf
+        # So is a gradient that is no number, or that rows of leverage make huge.
+        before = errors[-1 - patience] if len(errors) > patience else _HUGE
         slow = not errors[-1] < 0.5 * before
         thetas, steps = [*thetas[-_MEMORY:], theta], [*steps[-_MEMORY:], -point.gradient]
-        theta = theta if slow else _next(thetas, steps)
+        if not slow and not (converged and errors[-1] > _CONFIRMED):
+            theta = _next(thetas, steps)
         if converged or slow or len(errors) >= max_iter:
             break
         if rule:

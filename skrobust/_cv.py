@@ -327,7 +327,9 @@ class SmoothL1RegressorCV(
 
         router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
         split = MethodMapping().add(caller="fit", callee="split")
-        router.add(splitter=check_cv(self.cv), method_mapping=split)
+        # An iterable of splits asks for nothing, and might be used up.
+        cv = self.cv if hasattr(self.cv, "split") else check_cv()
+        router.add(splitter=cv, method_mapping=split)
         if self.scoring is not None:
             score = MethodMapping().add(caller="fit", callee="score")
             router.add(scorer=self._scorer(), method_mapping=score)
@@ -344,7 +346,7 @@ class SmoothL1RegressorCV(
     def _routed(self, sample_weight, params):
         """What goes to the splitter and what to the scorer."""
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        if not _routing_enabled():
+        if not _routing_enabled() or not (weight or params):
             return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=weight))
         routed = process_routing(self, "fit", **weight, **params)
         if self.scoring is None:
@@ -385,14 +387,18 @@ def _fold(owner, models, X, y, weight, scorer, score_params, k, fold, context):
     train, test = fold
     # Rows of weight zero take no part, so that X needs no copy.
     inside = np.zeros(X.shape[0])
-    inside[train] = 1.0 if weight is None else weight[train]
-    if not inside.any() or not len(y[test]):
-        raise ValueError(
-            f"Split {k} of cv={owner.cv!r} has no rows "
-            + ("to score." if inside.any() else "to fit, or none of positive weight.")
-        )
+    # A row may be there more than once.
+    train_rows = np.arange(X.shape[0])[train]
+    np.add.at(inside, train_rows, 1.0 if weight is None else weight[train_rows])
     X_test, y_test = X[test], y[test]
     score_params = _check_method_params(X, params=score_params, indices=test)
+    scored = score_params.get("sample_weight")
+    if not inside.any() or not len(y_test) or (scored is not None and not np.any(scored)):
+        raise ValueError(
+            f"Split {k} of cv={owner.cv!r} has no rows "
+            + ("to score" if inside.any() else "to fit")
+            + ", or none of positive weight."
+        )
     data = {"estimator": owner, "X": lambda: X[train], "y": lambda: y[train]}
     tasks = [model._task() for model in models]
     scores, reached = np.empty(len(models)), []
@@ -429,8 +435,8 @@ def _score(owner, scorer, model, X, y, params, k):
 
 def _results(points, scores):
     """cv_results_, from the scores (n_splits, n_points)."""
-    with np.errstate(invalid="ignore"):
-        # A score may be infinite.
+    with np.errstate(invalid="ignore", over="ignore"):
+        # A score may be infinite, or its square.
         mean, std = scores.mean(axis=0), scores.std(axis=0)
     columns = {f"param_{name}": [point[name] for point in points] for name in points[0]}
     # "auto" must not make strings of the others.

@@ -207,13 +207,14 @@ class DenseDesign(Design):
         return centre + first, np.sqrt(np.maximum(second - first**2, 0.0))
 
     def squares(self):
-        parts, inverse = self._parts(), self.scale**-2.0
+        parts, inverse, one = self._parts(), 1.0 / self.scale, np.ones(self.p)
         out = np.empty(self.n)
 
         def task(k):
             z = self.X[parts[k]] - self.centre
+            z *= inverse
             z *= z
-            out[parts[k]] = z @ inverse
+            out[parts[k]] = z @ one
 
         self._each(task, len(parts))
         return out

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 from scipy.linalg import qr, solve_triangular
+from scipy.linalg.blas import dnrm2
 
 
 class Point(NamedTuple):
@@ -27,7 +28,8 @@ class Point(NamedTuple):
     @property
     def norm(self):
         """The length of the whitened gradient over `clipped`: 0 … 1, whatever the units."""
-        length = float(np.sqrt(self.gradient @ self.gradient))
+        # Unlike a scalar product this does not overflow.
+        length = float(dnrm2(self.gradient)) if self.gradient.size else 0.0
         if not length:
             return 0.0
         return length / self.clipped if self.clipped else np.inf

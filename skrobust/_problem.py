@@ -90,6 +90,7 @@ def _problems(design, weight, fit_intercept):
     design = _measured(design, weight, fit_intercept)
     if tall:
         rows, share = _rows_of_leverage(design, weight, m, rng)
+    if tall and rows.size:
         yield *_sampled(design, weight, fit_intercept, rows, share), False
     yield with_gram(Problem(design, weight, fit_intercept)), None, False
 

@@ -50,6 +50,8 @@ def weighted_median(values, weight=None, near=None):
     cumulated = under + np.cumsum(np.ones(order.size) if weight is None else weight[order])
     if not order.size or not under < half - slack <= half + slack < cumulated[-1]:
         # It is not between these, or too near to the end to tell.
+        if near is not None:
+            return weighted_median(values, weight)
         order = np.argsort(values)
         cumulated = np.cumsum(np.ones(n) if weight is None else weight[order])
     first = np.searchsorted(cumulated, half - slack)

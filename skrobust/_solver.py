@@ -271,6 +271,7 @@ class Step(NamedTuple):
     direction: np.ndarray
     n_iter: int
     decrement: Callable
+    damped: bool = False
 
 
 def _newton_step(objective, point, beta, damping, tol, max_iter, scratch):
@@ -303,7 +304,7 @@ def _direct_step(objective, point, inside, beta, damping):
     def decrement(gradient):
         return 0.5 * float(gradient @ lapack.dpotrs(L, gradient, lower=1)[0])
 
-    return Step(-lapack.dpotrs(L, point.gradient, lower=1)[0], 1, decrement)
+    return Step(-lapack.dpotrs(L, point.gradient, lower=1)[0], 1, decrement, damping > 0)
 
 
 def _cg_step(objective, point, inside, beta, damping, tol, max_iter, scratch):
@@ -400,5 +401,8 @@ def _within_rounding(objective, point, beta, factor):
     if point.theta.size > _MAX_DIRECT or not near.any():
         return False
     step = _direct_step(objective, point, near, beta, 0.0)
+    if step.damped:
+        # In some direction these rows hold nothing, whatever the step.
+        return False
     moved = objective.design.sweep(objective.coef(step.direction), np.zeros_like(error))[0]
     return bool((np.abs(moved) <= error).all())

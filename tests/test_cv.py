@@ -634,3 +634,36 @@ def test_progress_reaches_its_end(kind, backend, monkeypatch):
     if kind == "cv":
         assert sum("fold" in line for line in lines) == 3
         assert any("refit" in line for line in lines)
+
+
+def test_metadata_routing_may_be_on_without_metadata():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    y = X.sum(axis=1) + rng.standard_t(3, 60)
+    with config_context(enable_metadata_routing=True):
+        found = SmoothL1RegressorCV([0.5, 1.0, 2.0], cv=3).fit(X, y)
+        splits = KFold(3).split(X)
+        weighted = SmoothL1RegressorCV([0.5, 1.0, 2.0], cv=splits)
+        weighted.set_fit_request(sample_weight=True).fit(X, y, sample_weight=np.ones(60))
+    assert found.beta_ == weighted.beta_
+
+
+def test_rows_that_a_split_repeats_count_as_often():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 2))
+    y = X.sum(axis=1) + rng.standard_t(3, 90)
+    cv = [(np.r_[0:60, 0:60, 10:20], np.r_[60:90]), (np.r_[30:90, -20:0], np.r_[0:30])]
+    betas = [0.5, 1.0, 2.0]
+    ours = SmoothL1RegressorCV(betas, cv=cv).fit(X, y)
+    score = "neg_mean_absolute_error"
+    theirs = GridSearchCV(SmoothL1Regressor(), {"beta": betas}, cv=cv, scoring=score).fit(X, y)
+    assert_allclose(
+        ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"], rtol=1e-9
+    )
+
+
+def test_a_fold_without_weight_to_score_is_named():
+    X, y, weight = np.eye(20, 2), np.arange(20.0), np.ones(20)
+    weight[:4] = 0
+    with pytest.raises(ValueError, match="Split 0 of cv=None has no rows to score"):
+        SmoothL1RegressorCV([1.0, 2.0]).fit(X, y, sample_weight=weight)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 
 from skrobust import SmoothL1Regressor, _design, _problem
 
@@ -114,3 +115,50 @@ def test_passes_are_few(monkeypatch):
     for mode in ({"beta": 1.0}, {}, {"scale": "concomitant"}):
         sampled, _ = fits(monkeypatch, X, y, **mode)
         assert sum(stage["n_eval"] for stage in sampled.history_) <= 15
+
+
+def tall(columns, seed=0):
+    """What is sampled without any threshold being moved, continuous errors."""
+    rng = np.random.default_rng(seed)
+    X = columns(rng)
+    return X, X.sum(axis=1) + rng.standard_t(3, X.shape[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_and_levels_have_a_median_that_may_jump(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 2, (500_000, 4)).astype(float)
+    for y in (rng.poisson(1, len(X)).astype(float), rng.choice([1.0, 2.0, 3.0, 4.0], len(X))):
+        assert np.isfinite(SmoothL1Regressor().fit(X, y).coef_).all()
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-160, 1e160, 1e300])
+def test_a_column_whose_squares_are_no_floats(unit):
+    X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
+    whole = SmoothL1Regressor().fit(X, y).coef_
+    X[:, 2] *= unit
+    found = SmoothL1Regressor().fit(X, y).coef_
+    found[2] *= unit
+    assert_allclose(found, whole, rtol=1e-7)
+
+
+@pytest.mark.parametrize("cell", [1e10, 1e100, 1e200])
+@pytest.mark.parametrize("params", [{}, {"beta": 1.0}, {"scale": "concomitant"}])
+def test_one_cell_that_no_sample_sees(cell, params):
+    X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
+    X[12_345, 3] = cell
+    found = SmoothL1Regressor(**params).fit(X, y)
+    # Its row decides that coefficient, and nothing else about the others.
+    assert abs(found.coef_[3]) < 1e-3
+    assert_allclose(np.delete(found.coef_, 3), 1.0, atol=0.05)
+
+
+def test_max_iter_keeps_what_was_reached():
+    X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
+    best = SmoothL1Regressor().fit(X, y).coef_
+    far = []
+    for max_iter in (1, 3, 5):
+        with pytest.warns(ConvergenceWarning):
+            found = SmoothL1Regressor(max_iter=max_iter).fit(X, y)
+        far.append(np.abs(found.coef_ - best).max())
+    assert far[0] > 10 * far[1] > 100 * far[2]
