@@ -67,7 +67,7 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None):
             (theta, proposed, floor), after_probe = after_probe, None
             if floor is None:
                 continue
-            solution, s, settled = *floor, True
+            (solution, s), settled = floor, True
             break
         after_probe = None
         gap = abs(found / s - 1.0)
