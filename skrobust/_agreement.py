@@ -19,9 +19,9 @@ _MAX_ROUNDS = 60
 _MAX_CONTRACTION = 0.98
 _STRIDE = 4.0
 _SHORT = 0.1
-# So far above the floor residuals are told from rounding: a fixed point at the floor is one
-# only if the scale falls there as well.
-_CLEAR = 1e4
+# A stride to the floor, where rounding is a fixed point, may pass the first one. So φ is probed
+# at this part of φ(s) beforehand, and this far above the floor before that is believed.
+_DIVE, _CLEAR = 1e-3, 1e4
 # A fit is this much nearer to its minimiser than its scale is to agreement.
 _AHEAD = 0.03
 # Below this many elements a fit need not be cheaper than exact: Newton's last step is both.
@@ -57,26 +57,35 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
     used, search = 0, _Search(motion or Motion())
     accuracy = max(0.1 * tol, 1e-14)
     inner = accuracy if objective.design.n_elements < _FEW else max(accuracy, 1e-3)
-    proposed, doubted = scale, False
+    proposed, dived, doubted = scale, False, False
+    after_probe: tuple | None = None
     for _ in range(_MAX_ROUNDS):
         s = proposed
         solution = solve(objective, theta, target.threshold(s), inner, max_iter - used)
         used += solution.n_iter
         theta = solution.point.theta
         found = target.scale(objective, solution.point)
+        if after_probe and found <= s:
+            # Nothing was passed: as if it had not been looked for.
+            (theta, proposed, floor), after_probe = after_probe, None
+            if floor is None:
+                continue
+            (solution, s), settled = floor, True
+            break
+        after_probe = None
         gap = abs(found / s - 1.0)
         settled = gap <= accuracy
         if not settled and target.floor_bound(objective, theta) > accuracy * s:
             # Rounding moves the scale by a part of the floor.
             least = target.floor(objective, theta)[1]
             settled = abs(found - s) <= least / 16 <= s
-        if settled and not doubted and used < max_iter:
+        done = settled and min(inner, solution.point.norm) <= accuracy
+        if done and not doubted and used < max_iter:
             doubted = s <= target.floor_bound(objective, theta) < search.upper / _CLEAR
             if doubted:
-                # A stride may have come here past a fixed point, and rounding is one.
-                proposed, inner = _CLEAR * s, accuracy
+                after_probe, proposed = (theta, s, (solution, s)), _CLEAR * s
                 continue
-        if (settled and min(inner, solution.point.norm) <= accuracy) or used >= max_iter:
+        if done or used >= max_iter:
             break
         # A gap no larger than the error of the fit tells nothing of φ.
         if gap > 10 * inner or inner <= accuracy:
@@ -89,6 +98,8 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
             proposed = max(proposed, target.floor(objective, theta)[1])
         if search.motion.direction is not None:
             theta = theta + (proposed - s) * search.motion.direction
+        if proposed < _DIVE * found and not dived:
+            after_probe, proposed, dived = (theta, proposed, None), _DIVE * found, True
     if solution.converged and not settled:
         solution = solution._replace(converged=False, message="the scale did not settle")
     return solution._replace(n_iter=used), s, search.motion

@@ -1434,3 +1434,14 @@ def test_a_concomitant_scale_is_not_taken_for_zero_because_rows_are_exact(seed):
     for sigma in np.geomspace(1e-9, 1, 100):
         fixed = SmoothL1Regressor(epsilon * sigma).fit(x, y)
         assert est.objective_ <= (fixed.objective_ + sigma / (2 * epsilon)) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_mad_far_below_least_squares_is_not_passed_by(seed):
+    """One row is 1e6 off: φ is straight from 1e5 nearly down to its fixed point near 1."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(12, 1))
+    y = x[:, 0] + rng.standard_t(2, 12)
+    y[0] += 1e6
+    est = SmoothL1Regressor(1.01, scale="mad", alpha=0.1).fit(x, y)
+    assert est.scale_ == pytest.approx(weighted_mad(residual(est, x, y)), rel=1e-6)
