@@ -112,8 +112,7 @@ class _Target:
     def floor(self, objective, theta):
         """Rounding error of each residual, and the least scale that can be told from it."""
         y, weight = objective.y, objective.weight
-        # y is shifted by its median; its mean might be an outlier's.
-        size = np.abs(y) + objective.fitted_size(theta)
+        size = np.abs(y - np.average(y, weights=weight)) + objective.fitted_size(theta)
         rounding = _EPS * (32 * size + np.abs(y + self.shift / self.unit))
         return rounding, weighted_median(rounding, weight) or _EPS**2
 
