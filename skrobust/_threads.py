@@ -84,9 +84,10 @@ def _take_control():
             clear(force=True)
 
 
-_lock = threading.Lock()
-_fits = 0
-_limiter = None
+_lock = threading.RLock()
+_fits: set = set()
+# The libraries and their numbers of threads, while they are held.
+_held: list = []
 
 
 @contextmanager
@@ -96,36 +97,52 @@ def single_threaded_blas():
     The limit is the process's, so overlapping fits share it: the first saves and the last
     restores the numbers of threads.
     """
-    global _fits, _limiter
-    entered = False
+    fit = object()
     try:
         with _lock:
-            if _limiter is None:
-                _take_control()
-                _limiter = _blas().limit(limits=1)
-            _fits += 1
-            entered = True
+            _fits.add(fit)
+            _hold()
         yield
     finally:
-        if entered:
-            with _lock:
-                _fits -= 1
-                if _fits == 0:
-                    _restore()
+        try:
+            _leave(fit)
+        except BaseException:
+            # Ctrl-C may come here as well.
+            _leave(fit)
+            raise
+
+
+def _hold():
+    """Save before anything is changed, so that nothing is lost whenever Ctrl-C comes."""
+    global _held
+    if not _held:
+        _take_control()
+        _held = [(library, library.num_threads) for library in _blas().lib_controllers]
+        for library, _ in _held:
+            library.set_num_threads(1)
+
+
+def _leave(fit):
+    with _lock:
+        _fits.discard(fit)
+        if not _fits:
+            _restore()
 
 
 def _restore():
-    global _limiter
-    if _limiter is not None:
+    global _held
+    if _held:
         _take_control()
-        _limiter.restore_original_limits()
-        _limiter = None
+        for library, n in _held:
+            library.set_num_threads(n)
+        _held = []
         _take_control()
 
 
 def _forget_fits_of_the_parent():
-    global _lock, _fits
-    _lock, _fits = threading.Lock(), 0
+    global _lock
+    _lock = threading.RLock()
+    _fits.clear()
     _restore()
 
 

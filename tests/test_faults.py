@@ -45,7 +45,7 @@ def fit(i):
         return None
 with ThreadPoolExecutor(40) as pool:
     found = list(pool.map(fit, range(40)))
-    print(before == blas(), found.count(None), len(set(found)), _threads._fits)
+    print(before == blas(), found.count(None), len(set(found)), len(_threads._fits))
 """
 
 
@@ -74,7 +74,7 @@ stop.set()
 writer.join()
 X[:] = rng.normal(size=X.shape)
 after = SmoothL1Regressor().fit(X, X[:, 0]).coef_
-print(ended > 0, np.abs(after[0] - 1) < 1e-6, _threads._fits)
+print(ended > 0, np.abs(after[0] - 1) < 1e-6, len(_threads._fits))
 """
 
 
@@ -101,7 +101,7 @@ for _ in range(40):
     except KeyboardInterrupt:
         hits += 1
     timer.join()
-print(hits, _threads._fits, before == blas(), est.fit(X, y).coef_.tobytes() == expected)
+print(hits, len(_threads._fits), before == blas(), est.fit(X, y).coef_.tobytes() == expected)
 """
 
 
@@ -123,7 +123,7 @@ try:
 except MemoryError:
     print("MemoryError")
 resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
-print(est.coef_ is kept, _threads._fits, before == blas())
+print(est.coef_ is kept, len(_threads._fits), before == blas())
 print(np.isfinite(est.fit(X, y).coef_).all())
 """
 

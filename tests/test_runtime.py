@@ -346,7 +346,7 @@ for est, delay in [(new, 0.02), (old, 0.1), (new, 0.25), (old, 0.4)]:
     timer.join()
 print(sorted(name for name in vars(new) if name.endswith("_")))
 print(sorted(n for n, value in kept.items() if vars(old).get(n) is not value))
-print(before == cases.blas_threads(), _threads._fits)
+print(before == cases.blas_threads(), len(_threads._fits))
 print([t.name for t in threading.enumerate() if t.name.startswith("skrobust")])
 fresh = SmoothL1Regressor(beta=1.0)
 print(cases.digest(fresh.fit(X[:, :3], y)) == cases.digest(old))

@@ -320,7 +320,7 @@ def test_a_fit_gives_blas_back_also_where_it_fails(three_blas_threads, bad):
     else:
         SmoothL1Regressor().fit(X, y)
     assert blas_threads() == three_blas_threads
-    assert _threads._fits == 0
+    assert len(_threads._fits) == 0
 
 
 FORK = """
