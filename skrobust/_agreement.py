@@ -161,7 +161,7 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
         found = target.scale(objective, point, s) if rule else s
         errors.append(max(point.norm, abs(found / s - 1.0) if rule else 0.0))
         converged = errors[-1] <= tol
-        # So is a gradient that is no number, or that rows of leverage make huge.
+        # A gradient that is no number, or that rows of leverage make huge, is slow as well.
         before = errors[-1 - patience] if len(errors) > patience else _HUGE
         slow = not errors[-1] < 0.5 * before
         thetas, steps = [*thetas[-_MEMORY:], theta], [*steps[-_MEMORY:], -point.gradient]

@@ -9,7 +9,6 @@ from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, _fit_context
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -18,12 +17,12 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _check_method_params, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_method_params
 
 from ._compat import N_WRAPPERS, CallbackSupportMixin, with_callbacks
 from ._grid import check_data, check_grid, choose_betas, fits, warn_unless_converged
 from ._links import DocLinkMixin
-from ._regressor import SmoothL1Regressor
+from ._regressor import SmoothL1Regressor, predicted
 from ._threads import Team, single_threaded_blas
 
 # What this estimator shares with those of its grid.
@@ -297,24 +296,7 @@ class SmoothL1RegressorCV(
         self.__dict__.update(fitted)
         return self
 
-    def predict(self, X):
-        """Predict with the model chosen.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Predictions; float32 if X and the coefficients are.
-        """
-        check_is_fitted(self)
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
-        )
-        return _predict(self, X)
+    predict = SmoothL1Regressor.predict
 
     def get_metadata_routing(self):
         """Where the metadata of `fit` goes: here, to the splitter and to the scorer.
@@ -371,15 +353,10 @@ class SmoothL1RegressorCV(
 
 def _negative_mean_absolute_error(model, X, y, sample_weight=None):
     """The default score: as neg_mean_absolute_error, without checking the data once more."""
-    errors = np.abs(y - _predict(model, X))
+    errors = np.abs(y - predicted(model, X))
     if errors.ndim == 2:
         errors = errors.mean(axis=1)
     return -float(np.average(errors, weights=sample_weight))
-
-
-def _predict(model, X):
-    prediction = safe_sparse_dot(X, model.coef_.T, dense_output=True) + model.intercept_
-    return prediction.astype(np.result_type(X.dtype, model.coef_.dtype), copy=False)
 
 
 def _fold(owner, models, X, y, weight, scorer, score_params, k, fold, context):

@@ -21,7 +21,6 @@ _LANES = 4
 # Below this many elements whole temporaries are no matter.
 _SMALL = 500_000
 _ONE = np.ones(1)
-_EPS = np.finfo(float).eps
 
 
 def as_design(X, team):
@@ -88,9 +87,12 @@ class Design(ABC):
 
     def absolute(self, coef):
         """|Z| coef, in blocks."""
+        return np.concatenate([np.abs(self.rows(part)) @ coef for part in self._parts()])
+
+    def _parts(self):
+        """Slices of rows, a few of which fit in the cache as temporaries."""
         size = max(256, _GRAM_BYTES // (8 * (self.p + 1)))
-        parts = [slice(i, i + size) for i in range(0, self.n, size)]
-        return np.concatenate([np.abs(self.rows(part)) @ coef for part in parts])
+        return [slice(i, min(i + size, self.n)) for i in range(0, self.n, size)]
 
     @abstractmethod
     def _pass(self, w, b, y, weight, beta, residual, sums):
@@ -218,11 +220,6 @@ class DenseDesign(Design):
 
         self._each(task, len(parts))
         return out
-
-    def _parts(self):
-        """Slices of rows, a few of which fit in the cache as temporaries."""
-        size = max(256, _GRAM_BYTES // (8 * (self.p + 1)))
-        return [slice(i, min(i + size, self.n)) for i in range(0, self.n, size)]
 
     def _each(self, task, n):
         """Do a task for each of 0 … n − 1."""

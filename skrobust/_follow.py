@@ -23,7 +23,6 @@ from ._solver import Solution, Step, solve
 from ._stages import _in_units_of_y, _Target, stages
 from ._whitening import Whitening
 
-_EPS = np.finfo(float).eps
 # With more variables than this their matrices cost more than the passes that they save.
 _WIDEST = 2_000
 # Above every residual in the units of a target, and its square is still a number.
@@ -76,7 +75,7 @@ def _follower(target, problem):
     # The coordinates must know of a penalty, which may decide in some directions.
     a, slope = target.alpha
     if slope:
-        a += slope * float(target.threshold(target.rule and _unfitted_scale(target, problem)))
+        a += slope * float(target.threshold(target.rule and target.unfitted_scale(problem)))
     whitening = whiten(problem, a)
     if sparse.issparse(whitening.transform) or whitening.transform.shape[1] > _WIDEST:
         return None
@@ -92,7 +91,7 @@ def _followed(target, problem, follow, scale):
         found, solution = scale, follow(objective, None, target.beta, task.tol, task.max_iter)
     else:
         if scale is None and target.alpha[1]:
-            scale = _unfitted_scale(target, problem)
+            scale = target.unfitted_scale(problem)
         elif scale is None:
             scale = target.scale(objective, follow.point)
         settings = scale, task.tol, task.max_iter, None, follow
@@ -101,14 +100,6 @@ def _followed(target, problem, follow, scale):
         return None, scale
     beta = target.threshold(found)
     return _in_units_of_y(target, objective, solution, 1.0, beta, found, swept, True), found
-
-
-def _unfitted_scale(target, problem):
-    """The scale for w = 0, where a penalty that grows with β starts."""
-    left = target.y
-    if problem.fit_intercept:
-        left = left - np.average(left, weights=problem.weight)
-    return target.rule.estimate(left, problem.weight) or float(np.abs(left).mean()) or _EPS
 
 
 class _Follower:

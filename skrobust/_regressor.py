@@ -320,8 +320,7 @@ class SmoothL1Regressor(
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
         )
-        prediction = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-        return prediction.astype(np.result_type(X.dtype, self.coef_.dtype), copy=False)
+        return predicted(self, X)
 
     def _task(self):
         """The parameters, checked together, in the form that the stages take."""
@@ -451,6 +450,12 @@ class SmoothL1Regressor(
             # The levels are this method, _fit, fit and its wrappers.
             stacklevel=4 + N_WRAPPERS,
         )
+
+
+def predicted(model, X):
+    """The predictions of a fitted linear model for an X that is checked."""
+    prediction = safe_sparse_dot(X, model.coef_.T, dense_output=True) + model.intercept_
+    return prediction.astype(np.result_type(X.dtype, model.coef_.dtype), copy=False)
 
 
 def _check_weight(sample_weight, X):

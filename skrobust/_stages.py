@@ -127,6 +127,13 @@ class _Target:
             return self.beta
         return max(self.rule.factor * scale, _LEAST_THRESHOLD)
 
+    def unfitted_scale(self, problem):
+        """The scale for w = 0, never zero."""
+        left, weight = self.of(problem), problem.weight
+        if problem.fit_intercept:
+            left = left - np.average(left, weights=weight)
+        return self.rule.estimate(left, weight) or float(np.abs(left).mean()) or _EPS
+
     def scale(self, objective, point, near=None):
         """The scale of the residuals, held at the floor."""
         scale = self.rule.estimate(point.residual, objective.weight, near)
@@ -275,9 +282,7 @@ def _start_far(target, problem):
     beta, scale = target.beta, None
     if target.rule is not None and target.alpha[1]:
         # The ridge term grows with β, so that β = ∞ means w = 0.
-        y = target.of(problem)
-        left = y - (np.average(y, weights=problem.weight) if problem.fit_intercept else 0.0)
-        scale = target.rule.estimate(left, problem.weight) or float(np.abs(left).mean()) or _EPS
+        scale = target.unfitted_scale(problem)
         beta = target.rule.factor * scale
     a = target.alpha[0] + (float(target.alpha[1] * beta) if target.alpha[1] else 0.0)
     objective = target.objective(problem, whiten(problem, a))
