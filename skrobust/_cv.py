@@ -4,7 +4,6 @@ from copy import copy
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import sparse
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, _fit_context
 from sklearn.utils import Bunch
@@ -380,7 +379,7 @@ def _fold(owner, models, X, y, weight, scorer, score_params, k, fold, context):
     tasks = [model._task() for model in models]
     scores, reached = np.empty(len(models)), []
     context.call_on_fit_task_begin(**data)
-    with single_threaded_blas(), Team(X.nnz if sparse.issparse(X) else X.size) as team:
+    with single_threaded_blas(), Team() as team:
         walk = fits(team, X, y, inside, owner.fit_intercept, tasks)
         for _ in models:
             task = context.subcontext(task_name="grid point")

@@ -16,10 +16,14 @@ from scipy import sparse
 _BLOCK = 65_536
 # Bytes of standardised rows that a Gram matrix may hold at a time, in each lane.
 _GRAM_BYTES = 2**17
+# They take as long as a pass where there are this many features.
+_PASSES = 20
 # Gram matrices are added up in this many lanes, whatever the number of threads.
 _LANES = 4
-# Below this many elements whole temporaries are no matter.
-_SMALL = 500_000
+# A centre within this many standard deviations costs x no digits that x − centre has.
+_NEAR = 1.0
+# The squares of numbers below this, and their sums, are numbers.
+_LARGEST = 1e140
 _ONE = np.ones(1)
 
 
@@ -46,6 +50,8 @@ class Design(ABC):
         self.centre = np.zeros(self.p)
         self.scale = np.ones(self.p)
         self.unit = 1.0
+        # What the loops over X subtract from a row, if anything: the centre or nothing.
+        self.pivot: np.ndarray | None = None
         self.n_sweeps = 0
 
     def standardised(self, centre, scale):
@@ -77,11 +83,14 @@ class Design(ABC):
         weight = _ONE if weight is None else weight
         sums = np.empty((self.n_blocks, self.p + 3))
         w = coef[1:] / self.scale
-        self._pass(w, float(coef[0]), y, weight, float(beta), residual, sums)
+        b = float(coef[0]) - (float(self.centre @ w) if self.pivot is None else 0.0)
+        self._pass(w, b, y, weight, float(beta), residual, sums)
         raw = sums.sum(axis=0) if self.n_blocks > 1 else sums[0]
+        if self.pivot is None:
+            raw[: self.p] -= raw[self.p] * self.centre
         out = np.empty(self.p + 3)
         out[0] = raw[self.p]
-        out[1 : self.p + 1] = self._centred(raw) / self.scale
+        out[1 : self.p + 1] = raw[: self.p] / self.scale
         out[self.p + 1 :] = raw[self.p + 1 :]
         return residual, out
 
@@ -99,16 +108,16 @@ class Design(ABC):
         """Fill residual and the sums of each block, in the units of X."""
 
     @abstractmethod
-    def _centred(self, raw):
-        """The sums Σ s c (x − centre) from those of a pass."""
-
-    @abstractmethod
     def rows(self, index):
         """The standardised rows [1, z] of an index, a slice or a mask, as a new array."""
 
     @abstractmethod
-    def gram(self, weight=None, transform=None):
-        """Σ s ZᵀZ over the rows of weight > 0, or of Z times a transform."""
+    def gram(self, weight=None):
+        """Σ s ZᵀZ over the rows of weight > 0."""
+
+    def transformed_gram(self, weight, transform):
+        """Mᵀ Σ s ZᵀZ M, from ZM where M undoes more than ZᵀZ can tell."""
+        return transform.T @ self.gram(weight) @ transform
 
     @abstractmethod
     def moments(self, weight, index):
@@ -141,16 +150,22 @@ class DenseDesign(Design):
         super().__init__(X, team, max(16, _BLOCK // max(1, X.shape[1])))
         flags = X.flags
         self.layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
+        self._squarable = True
+
+    def standardised(self, centre, scale):
+        design = super().standardised(centre, scale)
+        varying = np.isfinite(scale)
+        near = np.abs(centre) <= np.where(varying, _NEAR * scale, _LARGEST)
+        design.pivot = None if near.all() else centre
+        design._squarable = bool(ordinary(scale[varying]).all())
+        return design
 
     def _pass(self, w, b, y, weight, beta, residual, sums):
         from . import _kernels
 
-        run = _kernels.dense_pass(self.X.dtype, self.layout)
-        fixed = (self.X, self.centre, w, b, y, weight, beta, residual, sums)
-        self.team.run(lambda first, step: run(*fixed, first, step, self.block))
-
-    def _centred(self, raw):
-        return raw[: self.p]
+        run = _kernels.dense_pass(self.X.dtype, self.layout, self.pivot is not None)
+        fixed = (self.X, self.pivot, w, b, y, weight, beta, residual, sums)
+        self.team.run(lambda first, step: run(*fixed, first, step, self.block), self.n_elements)
 
     def rows(self, index):
         part = self.X[index]
@@ -160,37 +175,59 @@ class DenseDesign(Design):
         out[:, 1:] *= 1.0 / self.scale
         return out
 
-    def gram(self, weight=None, transform=None):
-        every = weight is None or weight.all()
-        kept = np.arange(0) if every else np.flatnonzero(weight)
-        n = self.n if every else kept.size
+    def gram(self, weight=None):
+        if not self._squarable:
+            return self._sums(self.rows, weight)[1]
+        first, second = self._sums(self._deviations, weight)
+        total = float(self.n) if weight is None else float(weight.sum())
+        rest = self.centre if self.pivot is None else np.zeros(self.p)
+        unit = np.concatenate([[1.0], 1.0 / self.scale])
+        return _about(rest, total, first, second) * unit * unit[:, None]
+
+    def transformed_gram(self, weight, transform):
+        return self._sums(lambda index: self.rows(index) @ transform, weight)[1]
+
+    def _deviations(self, index):
+        """Rows of X less the pivot, in float64."""
+        x = self._raw(index).astype(np.float64, copy=False)
+        return x if self.pivot is None else x - self.pivot
+
+    def _raw(self, index):
+        # Much faster than indexing, but it would copy another layout as a whole.
+        fast = self.layout == "C" and not isinstance(index, slice)
+        return self.X.take(index, axis=0) if fast else self.X[index]
+
+    def _sums(self, features, weight):
+        """Σ s f and Σ s ffᵀ, f = features(index), over the rows of weight > 0."""
+        kept = None if weight is None or weight.all() else np.flatnonzero(weight)
+        n = self.n if kept is None else kept.size
+        ones = weight is None or np.count_nonzero(weight == 1.0) == n
         size = max(256, self.p, _GRAM_BYTES // (8 * (self.p + 1)))
-        lanes: list = [None] * min(_LANES, -(-n // size))
+        lanes: list = [None] * max(1, min(_LANES, -(-n // size)))
 
         def block(start):
-            part = slice(start, min(start + size, n))
-            Z = self.rows(part if every else kept[part])
-            if transform is not None:
-                Z = Z @ transform
-            if weight is not None:
-                Z *= np.sqrt(weight[part if every else kept[part]])[:, None]
-            return Z.T @ Z
+            part = slice(start, start + size)
+            index = part if kept is None else kept[part]
+            f = features(index)
+            if ones:
+                return np.ones(f.shape[0]) @ f, f.T @ f
+            root = np.sqrt(weight[index])
+            f = f * root[:, None]
+            return root @ f, f.T @ f
 
-        def task(first, step):
-            for lane in range(first, len(lanes), step):
-                for start in range(lane * size, n, len(lanes) * size):
-                    if lanes[lane] is None:
-                        lanes[lane] = block(start)
-                    else:
-                        lanes[lane] += block(start)
+        def task(lane, step):
+            for k in range(lane, len(lanes), step):
+                first, second = block(k * size)
+                for start in range((k + len(lanes)) * size, n, len(lanes) * size):
+                    found = block(start)
+                    first += found[0]
+                    second += found[1]
+                lanes[k] = first, second
 
-        self.team.run(task)
-        k = self.p + 1 if transform is None else transform.shape[1]
-        return sum(lanes[1:], lanes[0]) if lanes else np.zeros((k, k))
+        self.team.run(task, n * self.p**2 // _PASSES)
+        return tuple(sum(sums[1:], sums[0]) for sums in zip(*lanes, strict=True))
 
     def moments(self, weight, index):
-        if self.n_elements < _SMALL:
-            return weighted_moments(self.X, weight)
         # Sums of deviations from about the mean lose no digits.
         centre = self.X[index].mean(axis=0, dtype=float)
         parts = self._parts()
@@ -230,7 +267,7 @@ class DenseDesign(Design):
                 for k in range(first, n, step):
                     task(k)
 
-        self.team.run(some)
+        self.team.run(some, self.n_elements // 4)
 
     def extreme_moments(self, weight, columns):
         X = self.X[:, columns].astype(np.float64)
@@ -240,9 +277,9 @@ class DenseDesign(Design):
         return mean * unit, std * unit
 
     def take(self, index):
-        design = DenseDesign(np.ascontiguousarray(self.X[index]), self.team)
-        design.centre, design.scale, design.unit = self.centre, self.scale, self.unit
-        return design
+        design = DenseDesign(np.ascontiguousarray(self._raw(index)), self.team)
+        design.unit = self.unit
+        return design.standardised(self.centre, self.scale)
 
 
 class SparseDesign(Design):
@@ -262,12 +299,8 @@ class SparseDesign(Design):
         from . import _kernels
 
         run = _kernels.sparse_pass(X.data.dtype, self._index[0].dtype)
-        shifted = b - float(self.centre @ w)
-        fixed = (X.data, *self._index, w, shifted, y, weight, beta, residual, sums)
-        self.team.run(lambda first, step: run(*fixed, first, step, self.block))
-
-    def _centred(self, raw):
-        return raw[: self.p] - raw[self.p] * self.centre
+        fixed = (X.data, *self._index, w, b, y, weight, beta, residual, sums)
+        self.team.run(lambda first, step: run(*fixed, first, step, self.block), self.n_elements)
 
     def rows(self, index):
         part = self.X[index].toarray()
@@ -276,21 +309,14 @@ class SparseDesign(Design):
         out[:, 1:] = (part - self.centre) / self.scale
         return out
 
-    def gram(self, weight=None, transform=None):
+    def gram(self, weight=None):
         weight = np.ones(self.n) if weight is None else weight
         kept = np.flatnonzero(weight)
         X = self.X[kept].astype(np.float64)
         root = np.sqrt(weight[kept])
         X.data *= np.repeat(root, np.diff(X.indptr)) / self.scale[X.indices]
-        total, centre = weight.sum(), self.centre / self.scale
-        first = np.asarray(X.T @ root).ravel()
-        G = np.empty((self.p + 1, self.p + 1))
-        G[1:, 1:] = (X.T @ X).toarray()
-        G[1:, 1:] += total * np.outer(centre, centre)
-        G[1:, 1:] -= np.outer(first, centre) + np.outer(centre, first)
-        G[0, 0] = total
-        G[0, 1:] = G[1:, 0] = first - total * centre
-        return G if transform is None else transform.T @ G @ transform
+        first, second = np.asarray(X.T @ root).ravel(), (X.T @ X).toarray()
+        return _about(self.centre / self.scale, weight.sum(), first, second)
 
     def moments(self, weight, index):
         return self._moments(self.X, weight)
@@ -322,6 +348,22 @@ class SparseDesign(Design):
         left *= left
         square = column_sums(left)
         return mean, np.sqrt((square + np.maximum(zeros, 0.0) * mean**2) / total)
+
+
+def ordinary(std):
+    """Where squares neither overflow, as from 1e154 on, nor vanish, as below 1e-154."""
+    return (std > 1e-140) & (std < _LARGEST)
+
+
+def _about(centre, total, first, second):
+    """Σ s (1, x − centre)(1, x − centre)ᵀ from Σ s, Σ s x and Σ s xxᵀ."""
+    p = first.size
+    G = np.empty((p + 1, p + 1))
+    G[0, 0] = total
+    G[0, 1:] = G[1:, 0] = first - total * centre
+    cross = np.outer(first, centre)
+    G[1:, 1:] = second - cross - cross.T + total * np.outer(centre, centre)
+    return G
 
 
 def weighted_moments(X, weight):

@@ -64,11 +64,16 @@ def _sweep_tail():
 
 
 @_once
-def dense_pass(dtype, layout):
-    """The pass for a dense X of this dtype and layout ("C", "F" or "A", any strides)."""
+def dense_pass(dtype, layout, centred):
+    """The pass for a dense X of this dtype and layout ("C", "F" or "A", any strides).
+
+    `centred` says whether there is a μ, or None in its place.
+    """
     function = _columns_pass if layout == "F" else _rows_pass
     X = _array(numba.from_dtype(dtype), 2, layout)
-    return _jit(function, X, _array(types.float64, 1), *_sweep_tail())
+    return _jit(
+        function, X, _array(types.float64, 1) if centred else types.none, *_sweep_tail()
+    )
 
 
 @_once
@@ -77,6 +82,12 @@ def sparse_pass(dtype, index_dtype):
     index = _array(numba.from_dtype(index_dtype), 1)
     data = _array(numba.from_dtype(dtype), 1)
     return _jit(_sparse_pass, data, index, index, *_sweep_tail())
+
+
+@numba.njit(nogil=True, fastmath=_FASTMATH)
+def _less(x, centre, j):
+    """x − μ_j; without a centre the compiler drops the branch."""
+    return x if centre is None else x - centre[j]
 
 
 def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, size):
@@ -95,9 +106,8 @@ def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, si
         while i + 2 <= stop:
             a0 = a1 = 0.0
             for j in range(p):
-                wj, m = w[j], centre[j]
-                a0 += (X[i, j] - m) * wj
-                a1 += (X[i + 1, j] - m) * wj
+                a0 += _less(X[i, j], centre, j) * w[j]
+                a1 += _less(X[i + 1, j], centre, j) * w[j]
             r0 = y[i] - b - a0
             r1 = y[i + 1] - b - a1
             residual[i] = r0
@@ -110,13 +120,12 @@ def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, si
             value += d0 * (r0 - 0.5 * c0) + d1 * (r1 - 0.5 * c1)
             square += d0 * c0 + d1 * c1
             for j in range(p):
-                m = centre[j]
-                grad[j] += d0 * (X[i, j] - m) + d1 * (X[i + 1, j] - m)
+                grad[j] += d0 * _less(X[i, j], centre, j) + d1 * _less(X[i + 1, j], centre, j)
             i += 2
         while i < stop:
             a0 = 0.0
             for j in range(p):
-                a0 += (X[i, j] - centre[j]) * w[j]
+                a0 += _less(X[i, j], centre, j) * w[j]
             r0 = y[i] - b - a0
             residual[i] = r0
             c0 = min(max(r0, -beta), beta)
@@ -125,7 +134,7 @@ def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, si
             value += d0 * (r0 - 0.5 * c0)
             square += d0 * c0
             for j in range(p):
-                grad[j] += d0 * (X[i, j] - centre[j])
+                grad[j] += d0 * _less(X[i, j], centre, j)
             i += 1
         grad[p] = total
         grad[p + 1] = value
@@ -144,10 +153,9 @@ def _columns_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step,
         for i in range(stop - start):
             r[i] = y[start + i] - b
         for j in range(p):
-            wj, m = w[j], centre[j]
             x = X[start:stop, j]
             for i in range(stop - start):
-                r[i] -= (x[i] - m) * wj
+                r[i] -= _less(x[i], centre, j) * w[j]
         total = 0.0
         value = 0.0
         square = 0.0
@@ -161,11 +169,10 @@ def _columns_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step,
             value += di * (ri - 0.5 * c)
             square += di * c
         for j in range(p):
-            m = centre[j]
             x = X[start:stop, j]
             g = 0.0
             for i in range(stop - start):
-                g += d[i] * (x[i] - m)
+                g += d[i] * _less(x[i], centre, j)
             grad[j] = g
         grad[p] = total
         grad[p + 1] = value

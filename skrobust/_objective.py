@@ -15,6 +15,9 @@ from scipy import sparse
 from scipy.linalg import qr, solve_triangular
 from scipy.linalg.blas import dnrm2
 
+# A whitening that amplifies rounding by more than this is not applied to a Gram matrix.
+_MANY_DIGITS = 100.0
+
 
 class Point(NamedTuple):
     """The objective at one θ; `clipped` is the root mean square of the clipped residuals."""
@@ -117,11 +120,14 @@ class LinearObjective:
     def hessian(self, inside, beta):
         """∇²F from the rows inside the threshold, a k × k matrix; `inside` may be weights."""
         weight = inside.astype(float) if self.weight is None else inside * self.weight
-        H = self.design.gram(weight, self.transform)
+        M = self.transform.toarray() if sparse.issparse(self.transform) else self.transform
+        if self.condition > _MANY_DIGITS:
+            H = self.design.transformed_gram(weight, M)
+        else:
+            H = M.T @ self.design.gram(weight) @ M
         H /= self.total
         ridge = self._metric(beta)
         if ridge is not None:
-            M = self.transform.toarray() if sparse.issparse(self.transform) else self.transform
             H += M.T @ (ridge[:, None] * M)
         return H
 

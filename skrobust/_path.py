@@ -4,7 +4,6 @@ from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils._param_validation import Interval, validate_params
 
 from ._grid import check_data, check_grid, choose_betas, fits, warn_unless_converged
@@ -163,7 +162,7 @@ def smooth_l1_path(
         points = [(value, alpha) for value in grid]
     models = [SmoothL1Regressor(beta, alpha=alpha, **common) for beta, alpha in points]
     tasks = [model._task() for model in models]
-    with single_threaded_blas(), Team(X.nnz if sparse.issparse(X) else X.size) as team:
+    with single_threaded_blas(), Team() as team:
         found = dict(fits(team, X, y, weight, fit_intercept, tasks))
     stages = [stage for i in range(len(grid)) for stage in found[i]]
     warn_unless_converged("smooth_l1_path", stages, tol, max_iter, stacklevel=4)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import assert_all_finite
 
-from ._design import Design, weighted_moments
+from ._design import Design, ordinary, weighted_moments
 from ._whitening import square_root, whiten_columns, whiten_gram, whiten_rows
 
 _EPS = np.finfo(float).eps
@@ -82,7 +82,7 @@ def _problems(design, weight, fit_intercept):
                 design.take(rows[few]).X, None if share is None else share[few]
             )
         units = _units(mean, std, fit_intercept)
-        if _ordinary(std).all() and np.isfinite(units[1]).all():
+        if ordinary(std).all() and np.isfinite(units[1]).all():
             yield (
                 *_sampled(design.standardised(*units), weight, fit_intercept, rows, share),
                 True,
@@ -113,15 +113,10 @@ def _measured(design, weight, fit_intercept):
             # Unseen above where scikit-learn is told to assume that there are none.
             raise ValueError("X contains NaN or infinity.")
         return _measured(design.shrunk(), weight, fit_intercept)
-    extreme = np.flatnonzero(~_ordinary(std))
+    extreme = np.flatnonzero(~ordinary(std))
     if extreme.size:
         mean[extreme], std[extreme] = design.extreme_moments(weight, extreme)
     return design.standardised(*_units(mean, std, fit_intercept))
-
-
-def _ordinary(std):
-    """Where squares neither overflow, as from 1e154 on, nor vanish, as below 1e-154."""
-    return (std > 1e-140) & (std < 1e140)
 
 
 def _units(mean, std, fit_intercept):

@@ -357,10 +357,7 @@ class SmoothL1Regressor(
         warm = self._warm_start(X.shape[1], targets.shape[1])
         outliers = np.empty(targets.shape, dtype=bool)
         fits: list = []
-        with (
-            single_threaded_blas(),
-            Team(used.nnz if sparse.issparse(X) else used.size) as team,
-        ):
+        with single_threaded_blas(), Team() as team:
             weight = None if weight is None or np.ptp(weight[rows]) == 0 else weight[rows]
             survey = Survey(as_design(used, team), weight, self.fit_intercept)
             for j, target in enumerate(targets.T):

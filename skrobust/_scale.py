@@ -40,6 +40,9 @@ def weighted_median(values, weight=None, near=None):
     `near` saves time.
     """
     n = values.size
+    if weight is None and n < 20 * _PROBE:
+        middle = np.array([(n - 1) // 2, n // 2])
+        return float(0.5 * np.partition(values, middle)[middle].sum())
     total = float(n) if weight is None else float(weight.sum())
     half, slack = 0.5 * total, np.finfo(float).eps * n * total
     low, high = _probable_median(values, weight, near)

@@ -14,8 +14,8 @@ import joblib
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
-# Below this many elements of X a pass takes less time than waking a thread.
-_MIN_ELEMENTS = 100_000
+# A pass over fewer elements of X takes less time alone than with a thread that must be woken.
+_WORTH = 1_000_000
 
 
 def n_threads():
@@ -38,25 +38,29 @@ class Team:
     left behind for a fork.
     """
 
-    def __init__(self, n_elements):
-        self.size = n_threads() if n_elements >= _MIN_ELEMENTS else 1
+    def __init__(self):
+        self.size = 1
         self._pool = None
 
     def __enter__(self):
         # An interpreter that is going down starts no more threads.
-        if self.size > 1 and threading.main_thread().is_alive():
-            self._pool = ThreadPoolExecutor(self.size - 1, "skrobust")
+        if threading.main_thread().is_alive():
+            self.size = n_threads()
         return self
 
     def __exit__(self, *exception):
+        self.size = 1
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
-    def run(self, task):
-        if self._pool is None:
+    def run(self, task, work):
+        """Run a task as long as a pass over `work` elements of X."""
+        if self.size == 1 or work < _WORTH:
             task(0, 1)
             return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.size - 1, "skrobust")
         futures = [self._pool.submit(task, t, self.size) for t in range(1, self.size)]
         try:
             task(0, self.size)

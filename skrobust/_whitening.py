@@ -50,7 +50,8 @@ def whiten_gram(G, ridge, fit_intercept):
         return None
     transform = np.zeros((G.shape[0], kept.size))
     transform[kept] = M
-    return Whitening(transform, 1.0 / np.sqrt(_MIN_PIVOT))
+    amplified = np.sqrt(np.diagonal(H)[kept])[:, None] * M
+    return Whitening(transform, float(np.abs(amplified).max(initial=1.0)))
 
 
 def whiten_rows(Z, ridge, fit_intercept, rounding):

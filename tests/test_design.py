@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from skrobust import _design, losses
+from skrobust import _design, _threads, losses
 from skrobust._design import SparseDesign, as_design
 from skrobust._problem import Survey
 from skrobust._threads import Team
@@ -36,7 +36,7 @@ def as_kind(X, kind):
 
 
 def design(X, kind="C", centre=None, scale=None):
-    made = as_design(as_kind(X, kind), Team(0))
+    made = as_design(as_kind(X, kind), Team())
     p = X.shape[1]
     return made.standardised(
         np.linspace(-2, 4, p) if centre is None else centre,
@@ -126,25 +126,47 @@ def test_gram_is_the_weighted_cross_product(monkeypatch, kind, weighted, transfo
     s = np.ones(n) if weight is None else weight
     expected = Z.T @ (s[:, None] * Z)
     size = np.sqrt(np.outer(np.diagonal(expected), np.diagonal(expected)))
-    G = made.gram(weight, M)
+    G = made.gram(weight) if M is None else made.transformed_gram(weight, M)
     assert np.all(np.abs(G - expected) <= 1e-13 * size + 1e-300)
+
+
+@pytest.mark.parametrize("kind", ["C", "F", "strided", "float32"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("distance", [0.0, 0.9, 1.1, 1e4])
+def test_a_centre_near_zero_goes_through_algebra_without_loss(kind, weighted, distance):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(N, P)) + distance).astype(np.float32).astype(np.float64)
+    X[:, -1] = 7.0  # constant, and never far
+    scale = np.append(np.ones(P - 1), np.inf)
+    made = design(X, kind, np.append(np.full(P - 1, distance), 7.0), scale)
+    assert (made.pivot is None) == (distance < 1)
+    weight = random_weights(rng) if weighted else None
+    s = np.ones(N) if weight is None else weight
+    Z, y, coef = standardised(made, X), rng.normal(size=N), rng.normal(size=P + 1)
+    assert_allclose(made.gram(weight), Z.T @ (s[:, None] * Z), rtol=1e-13, atol=1e-13 * N)
+    residual, sums = made.sweep(coef, y, weight)
+    assert_allclose(residual, y - Z @ coef, rtol=0, atol=1e-14)
+    assert_allclose(sums[: P + 1], (s * (y - Z @ coef)) @ Z, rtol=0, atol=1e-13 * N)
 
 
 @pytest.mark.parametrize("kind", ["C", "csr"])
 @pytest.mark.parametrize("k", [P + 1, 2])
 def test_gram_of_no_rows_is_zero(kind, k):
     made = design(data()[0], kind)
-    assert_array_equal(made.gram(np.zeros(N), np.ones((P + 1, k))), np.zeros((k, k)))
+    none = np.zeros(N)
+    assert_array_equal(made.gram(none), np.zeros((P + 1, P + 1)))
+    assert_array_equal(made.transformed_gram(none, np.ones((P + 1, k))), np.zeros((k, k)))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_gram_has_the_same_bits_in_any_number_of_threads(monkeypatch, size):
     monkeypatch.setattr(_design, "_GRAM_BYTES", 1)
-    monkeypatch.setattr("skrobust._threads.n_threads", lambda: size)
+    monkeypatch.setattr(_threads, "n_threads", lambda: size)
+    monkeypatch.setattr(_threads, "_WORTH", 0)
     X, rng = data(2_500)
     weight = rng.uniform(size=2_500)
     expected = design(X).gram(weight)
-    with Team(10**9) as team:
+    with Team() as team:
         assert team.size == size
         made = design(X)
         made.team = team
@@ -193,14 +215,14 @@ def test_the_two_index_arrays_of_a_sparse_matrix_may_have_different_types(types)
     made, y, coef = design(X), rng.normal(size=N), rng.normal(size=P + 1)
     S = sparse.csr_array(X)
     S.indices, S.indptr = S.indices.astype(types[0]), S.indptr.astype(types[1])
-    mixed = as_design(S, Team(0)).standardised(made.centre, made.scale)
+    mixed = as_design(S, Team()).standardised(made.centre, made.scale)
     assert_allclose(mixed.sweep(coef, y)[1], made.sweep(coef, y)[1], rtol=1e-12, atol=1e-12)
 
 
 def test_sparse_blocks_are_few():
     # Each block carries p sums, which must stay small beside the data.
     X = sparse.random_array((40_000, 300), density=0.3, rng=np.random.default_rng(0)).tocsr()
-    made = as_design(X, Team(0))
+    made = as_design(X, Team())
     assert isinstance(made, SparseDesign)
     assert 1 < made.n_blocks <= 17
     assert made.n_blocks * (made.p + 3) < 0.01 * X.nnz
@@ -211,13 +233,11 @@ def test_sparse_blocks_are_few():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("small", [0, 10**9])
-def test_moments_are_the_weighted_mean_and_deviation(monkeypatch, kind, weighted, small):
-    monkeypatch.setattr(_design, "_SMALL", small)  # 0: the kernel; 10**9: NumPy
+def test_moments_are_the_weighted_mean_and_deviation(monkeypatch, kind, weighted):
     monkeypatch.setattr(_design, "_BLOCK", 16)
     X, rng = data()
     weight = random_weights(rng) if weighted else None
-    made = as_design(as_kind(X, kind), Team(0))
+    made = as_design(as_kind(X, kind), Team())
     mean, std = made.moments(weight, np.arange(0, N, 3))
     centre = np.average(X, axis=0, weights=weight)
     deviation = np.sqrt(np.average((X - centre) ** 2, axis=0, weights=weight))
@@ -236,46 +256,37 @@ def test_squares_are_the_lengths_of_standardised_rows(monkeypatch, kind):
     assert_allclose(made.squares(), expected, rtol=1e-13)
 
 
-@pytest.mark.parametrize("small", [0, 10**9])
 @pytest.mark.parametrize("offset", [1e4, 1e8])
-def test_moments_of_a_column_far_from_zero_keep_their_digits(monkeypatch, small, offset):
-    monkeypatch.setattr(_design, "_SMALL", small)
+def test_moments_of_a_column_far_from_zero_keep_their_digits(offset):
     rng = np.random.default_rng(0)
     noise = np.round(rng.normal(size=(3000, 2)) * 2**20) / 2**20
     X = noise + offset
     assert_array_equal(X - offset, noise)
-    mean, std = as_design(X, Team(0)).moments(None, np.arange(1000))
+    mean, std = as_design(X, Team()).moments(None, np.arange(1000))
     assert_allclose(std, noise.std(axis=0), rtol=1e-12)
     assert_allclose(mean, offset + noise.mean(axis=0), rtol=4e-16)
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0, -1e8, 1e-30])
-def test_moments_of_a_column_that_the_probe_finds_constant(monkeypatch, constant):
-    monkeypatch.setattr(_design, "_SMALL", 0)
+def test_moments_of_a_column_that_the_probe_finds_constant(constant):
     X, _ = data(2000)
     X[:, 1] = constant
     rare = np.array([1500, 1900])
     X[rare, 1] += max(1.0, abs(constant))
-    made = as_design(X, Team(0))
+    made = as_design(X, Team())
     mean, std = made.moments(None, np.arange(1000))
     assert_allclose(std, X.std(axis=0), rtol=1e-12)
     assert_allclose(mean, X.mean(axis=0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["C", "F", "csr"])
-@pytest.mark.parametrize("small", [0, 10**9])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_units_are_found_where_squares_overflow_or_vanish(
-    monkeypatch, kind, small, fit_intercept
-):
-    monkeypatch.setattr(_design, "_SMALL", small)
+def test_units_are_found_where_squares_overflow_or_vanish(kind, fit_intercept):
     X, rng = data(400, 5)
     units = 10.0 ** np.array([300, -300, 160, -160, 0])
     weight = rng.uniform(size=400)
-    usual = Survey(as_design(as_kind(X, kind), Team(0)), weight, fit_intercept).problem.design
-    extreme = Survey(
-        as_design(as_kind(X * units, kind), Team(0)), weight, fit_intercept
-    ).problem
+    usual = Survey(as_design(as_kind(X, kind), Team()), weight, fit_intercept).problem.design
+    extreme = Survey(as_design(as_kind(X * units, kind), Team()), weight, fit_intercept).problem
     assert_allclose(extreme.design.scale, usual.scale * units, rtol=1e-9)
     assert_allclose(extreme.design.centre, usual.centre * units, rtol=1e-9)
     assert_allclose(extreme.gram, usual_gram(usual, weight), rtol=1e-8, atol=1e-8)
@@ -287,21 +298,19 @@ def usual_gram(made, weight):
 
 
 @pytest.mark.parametrize("kind", ["C", "float32", "csr"])
-@pytest.mark.parametrize("small", [0, 10**9])
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e9])
-def test_a_constant_column_has_no_unit_and_others_have(monkeypatch, kind, small, value):
-    monkeypatch.setattr(_design, "_SMALL", small)
+def test_a_constant_column_has_no_unit_and_others_have(kind, value):
     X, rng = data(500)
     X[:, 2] = value
     for weight in (None, rng.uniform(size=500)):
-        made = Survey(as_design(as_kind(X, kind), Team(0)), weight, True).problem.design
+        made = Survey(as_design(as_kind(X, kind), Team()), weight, True).problem.design
         assert_array_equal(np.isinf(made.scale), [False, False, True, False])
 
 
 @pytest.mark.parametrize("kind", ["C", "csr"])
 def test_without_an_intercept_nothing_is_centred(kind):
     X, _ = data()
-    made = Survey(as_design(as_kind(X, kind), Team(0)), None, False).problem.design
+    made = Survey(as_design(as_kind(X, kind), Team()), None, False).problem.design
     assert_array_equal(made.centre, 0)
     assert_allclose(made.scale, np.sqrt((X**2).mean(axis=0)), rtol=1e-13)
 
@@ -310,7 +319,7 @@ def test_without_an_intercept_nothing_is_centred(kind):
 def test_posed_features_have_mean_zero_and_variance_one(kind):
     X, rng = data()
     weight = random_weights(rng) + 0.1
-    problem = Survey(as_design(as_kind(X, kind), Team(0)), weight, True).problem
+    problem = Survey(as_design(as_kind(X, kind), Team()), weight, True).problem
     rtol = 1e-6 if kind == "csr float32" else 1e-13
     assert_allclose(np.diagonal(problem.gram), 1, rtol=rtol)
     assert_allclose(problem.gram[0, 1:], 0, atol=rtol)
@@ -320,7 +329,7 @@ def test_posed_features_have_mean_zero_and_variance_one(kind):
 def test_x_is_never_copied_nor_written(kind):
     X, rng = data()
     given = as_kind(X, kind)
-    made = as_design(given, Team(0))
+    made = as_design(given, Team())
     assert made.X is given
     kept = given.copy()
     made = Survey(made, None, True).problem.design

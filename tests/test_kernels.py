@@ -4,8 +4,6 @@ The references are computed in extended precision, and each sum may be wrong by 
 sum of its terms' magnitudes: what a float64 sum in any order can keep, and no more.
 """
 
-import functools
-
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -40,12 +38,13 @@ class Case:
         n, p = self.X.shape
         return np.full(n, np.nan), np.full((self.n_blocks, p + 3), np.nan)
 
-    def dense(self, layout, steps=1):
+    def dense(self, layout, steps=1, centred=True):
         """Residuals and sums of each block, from `steps` calls as threads make them."""
         residual, sums = self.outputs()
         X = laid_out(self.X, layout)
-        run = _kernels.dense_pass(X.dtype, layout_of(X))
-        fixed = (X, self.centre, self.w, self.b, self.y, self.weight, self.beta)
+        run = _kernels.dense_pass(X.dtype, layout_of(X), centred)
+        centre = self.centre if centred else None
+        fixed = (X, centre, self.w, self.b, self.y, self.weight, self.beta)
         for first in range(steps):
             run(*fixed, residual, sums, first, steps, self.size)
         return residual, sums
@@ -103,9 +102,10 @@ def layout_of(X):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("beta", [0.7, 1e-9, 1e9, np.inf])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_dense_pass_is_the_formula(layout, dtype, beta, weighted):
+@pytest.mark.parametrize("centred", [True, False])
+def test_dense_pass_is_the_formula(layout, dtype, beta, weighted, centred):
     case = Case(dtype=dtype, beta=beta, weighted=weighted)
-    case.check(*case.dense(layout))
+    case.check(*case.dense(layout, centred=centred), centred)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -223,7 +223,7 @@ def read_only(array):
 def test_read_only_and_writable_dense_arrays_share_one_compilation(layout, dtype):
     case = Case(dtype=dtype)
     writable = case.dense(layout)
-    kernel = _kernels.dense_pass(case.X.dtype, layout)
+    kernel = _kernels.dense_pass(case.X.dtype, layout, True)
     X = laid_out(case.X, layout)
     X.flags.writeable = False
     residual, sums = case.outputs()
@@ -255,9 +255,9 @@ def test_read_only_and_writable_sparse_arrays_share_one_compilation(index_dtype)
 @pytest.mark.parametrize("factory", ["dense_pass", "sparse_pass"])
 def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(factory):
     make = getattr(_kernels, factory)
-    key = np.dtype(np.int32) if factory == "sparse_pass" else "C"
-    kernel = make(np.dtype(np.float64), key)
-    assert make(np.zeros(1).dtype, key) is kernel
+    key = (np.dtype(np.int32),) if factory == "sparse_pass" else ("C", True)
+    kernel = make(np.dtype(np.float64), *key)
+    assert make(np.zeros(1).dtype, *key) is kernel
     assert len(kernel.signatures) == 1
     # A type that was not declared is an error, not another second of compilation.
     with pytest.raises(TypeError):
@@ -267,6 +267,6 @@ def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(factory):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_kernel_releases_the_interpreter(layout):
-    make = functools.partial(_kernels.dense_pass, np.dtype(np.float64))
-    assert make(layout).targetoptions["nogil"]
-    assert not make(layout).targetoptions.get("parallel", False)
+    options = _kernels.dense_pass(np.dtype(np.float64), layout, True).targetoptions
+    assert options["nogil"]
+    assert not options.get("parallel", False)

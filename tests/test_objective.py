@@ -41,7 +41,7 @@ class Case:
         self.s = self.weight if weighted else np.ones(N)
         self.alpha, self.fit_intercept = alpha, fit_intercept
         X = sparse.csr_array(self.X) if kind == "csr" else self.X
-        problem = Survey(as_design(X, Team(0)), self.weight, fit_intercept).problem
+        problem = Survey(as_design(X, Team()), self.weight, fit_intercept).problem
         a = alpha[0] + alpha[1] * BETA
         self.objective = LinearObjective(
             problem.design, self.y, self.weight, whiten(problem, a), alpha

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 
-from skrobust import SmoothL1Regressor, _design, _problem, smooth_l1_path
+from skrobust import SmoothL1Regressor, _problem, smooth_l1_path
 
 BETAS = np.geomspace(0.1, 30, 8)
 MODES = [
@@ -131,7 +131,6 @@ def test_frames(frame):
 
 
 def test_tall_x_needs_no_sample(monkeypatch):
-    monkeypatch.setattr(_design, "_SMALL", 0)
     monkeypatch.setattr(_problem, "_MANY_ELEMENTS", 0)
     X, y = make(n=6000, p=5)
     path = smooth_l1_path(X, y, betas=BETAS)

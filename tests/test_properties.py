@@ -308,7 +308,7 @@ def test_threads_change_no_bit_and_blocks_change_little(certificate, problem, n_
     """Blocks of a few rows, and a team for them that any fit has."""
     X, y, weight, params = problem
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_threads, "_MIN_ELEMENTS", 0)
+        patch.setattr(_threads, "_WORTH", 0)
         found = []
         for size, block in ((1, 65_536), (1, rows * X.shape[1]), (n_threads, None)):
             if block is not None:
@@ -335,7 +335,7 @@ def objectives(draw):
     alpha = draw(st.sampled_from([(0.0, 0.0), (0.3, 0.0), (0.0, 0.5)]))
     beta = draw(st.sampled_from([1e-2, 1.0, 30.0]))
     X = sparse.csr_array(X) if draw(st.booleans()) else X
-    problem = Survey(_design.as_design(X, Team(0)), weight, draw(st.booleans())).problem
+    problem = Survey(_design.as_design(X, Team()), weight, draw(st.booleans())).problem
     whitening = whiten(problem, alpha[0] + alpha[1] * beta)
     objective = LinearObjective(problem.design, y, weight, whitening, alpha)
     assume(objective.transform.shape[1])

@@ -26,7 +26,7 @@ class Case:
         self.y = signal + rng.standard_t(2, size=n) if y is None else y
         self.weight = rng.uniform(0.1, 2, size=n) if weighted else None
         self.alpha = alpha
-        problem = Survey(as_design(self.X, Team(0)), self.weight, True).problem
+        problem = Survey(as_design(self.X, Team()), self.weight, True).problem
         whitening = whiten(problem, alpha[0] + alpha[1] * beta)
         self.objective = LinearObjective(problem.design, self.y, self.weight, whitening, alpha)
         self.zero = np.zeros(self.objective.transform.shape[1])
@@ -317,7 +317,7 @@ def test_an_exact_fit_is_found(beta):
 
 def test_no_coordinates_leave_nothing_to_do():
     X, y = np.ones((20, 1)), np.arange(20.0)
-    problem = Survey(as_design(X * 0, Team(0)), None, False).problem
+    problem = Survey(as_design(X * 0, Team()), None, False).problem
     objective = LinearObjective(problem.design, y, None, whiten(problem, 0.0), (0.0, 0.0))
     solution = solve(objective, np.zeros(0), 1.0, 1e-8, 100)
     assert solution.converged
@@ -329,7 +329,7 @@ def test_a_flat_optimum_between_two_clusters_is_an_optimum():
     # Any intercept between −99 and 99 is optimal: the value is what is promised, and it is
     # of this threshold, not of the larger ones that are passed through on the way.
     y = np.repeat([-100.0, 100.0], 10)
-    problem = Survey(as_design(np.zeros((20, 1)), Team(0)), None, True).problem
+    problem = Survey(as_design(np.zeros((20, 1)), Team()), None, True).problem
     objective = LinearObjective(problem.design, y, None, whiten(problem, 0.0), (0.0, 0.0))
     for start in (-150.0, -3.0, 0.0, 99.5):
         solution = solve(objective, np.array([start]), 1.0, 1e-8, 100)
@@ -343,7 +343,7 @@ def test_on_data_with_ties_the_value_is_that_of_the_threshold_asked_for(beta):
     for seed in range(60):
         rng = np.random.default_rng(seed)
         X, y = rng.integers(0, 2, size=(8, 2)).astype(float), 10.0 * rng.integers(-3, 4, 8)
-        problem = Survey(as_design(X, Team(0)), None, True).problem
+        problem = Survey(as_design(X, Team()), None, True).problem
         objective = LinearObjective(problem.design, y, None, whiten(problem, 0.0), (0.0, 0.0))
         start = np.zeros(objective.transform.shape[1])
         solution = solve(objective, start, beta, 1e-8, 500)

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from skrobust import SmoothL1Regressor, _design, _problem
+from skrobust import SmoothL1Regressor, _problem
 
 N = 6000
 MODES = [
@@ -42,7 +42,6 @@ def columns(kind, p, rng):
 
 def fits(monkeypatch, X, y, weight=None, **params):
     """With the sample and without."""
-    monkeypatch.setattr(_design, "_SMALL", 0)
     found = []
     for many in (0, np.inf):
         monkeypatch.setattr(_problem, "_MANY_ELEMENTS", many)

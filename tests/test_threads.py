@@ -79,6 +79,8 @@ def run(program, *flags, **environment):
 
 # Team ------------------------------------------------------------------------------------
 
+LONG = 10**9
+
 
 @pytest.fixture(params=[1, 2, 3, 5])
 def size(request, monkeypatch):
@@ -92,9 +94,9 @@ def our_threads():
 
 def test_a_team_runs_every_share_once(size):
     shares = []
-    with Team(10**9) as team:
+    with Team() as team:
         for _ in range(20):
-            team.run(lambda first, step: shares.append((first, step)))
+            team.run(lambda first, step: shares.append((first, step)), LONG)
             assert sorted(shares) == [(first, size) for first in range(size)]
             shares.clear()
 
@@ -106,21 +108,21 @@ def test_a_team_uses_threads_and_the_callers_own_and_leaves_none(size):
         barrier.wait(10)  # passes only if all are at work at once
         names.append(threading.current_thread().name)
 
-    with Team(10**9) as team:
-        team.run(task)
+    with Team() as team:
+        team.run(task, LONG)
         assert len(our_threads()) == size - 1
     assert len(set(names)) == size
     assert threading.current_thread().name in names
     assert our_threads() == []
 
 
-def test_a_small_problem_and_a_team_not_entered_use_no_thread(monkeypatch):
+def test_a_small_task_and_a_team_not_entered_use_no_thread(monkeypatch):
     monkeypatch.setattr(_threads, "n_threads", lambda: 4)
     shares = []
-    with Team(99_999) as team:
-        team.run(lambda *share: shares.append(share))
+    with Team() as team:
+        team.run(lambda *share: shares.append(share), 999_999)
         assert our_threads() == []
-    Team(10**9).run(lambda *share: shares.append(share))
+    Team().run(lambda *share: shares.append(share), LONG)
     assert shares == [(0, 1), (0, 1)]
 
 
@@ -135,9 +137,9 @@ def test_an_exception_of_a_share_is_raised_after_all_have_ended(monkeypatch, fai
         time.sleep(0.05)
         ended.append(first)
 
-    with Team(10**9) as team:
+    with Team() as team:
         with pytest.raises(ZeroDivisionError, match=f"in share {failing}"):
-            team.run(task)
+            team.run(task, LONG)
         assert sorted(ended) == [first for first in range(3) if first != failing]
     assert our_threads() == []
 
@@ -152,9 +154,9 @@ def test_an_interrupt_waits_for_the_workers_before_it_goes_on(monkeypatch):
         time.sleep(0.1)
         ended.append(first)
 
-    with Team(10**9) as team:
+    with Team() as team:
         with pytest.raises(KeyboardInterrupt):
-            team.run(task)
+            team.run(task, LONG)
         assert ended == [1]
     assert our_threads() == []
 
@@ -166,10 +168,10 @@ def test_a_team_can_be_used_again_after_an_exception(monkeypatch):
         raise ZeroDivisionError
 
     shares = []
-    with Team(10**9) as team:
+    with Team() as team:
         with pytest.raises(ZeroDivisionError):
-            team.run(fail)
-        team.run(lambda *share: shares.append(share))
+            team.run(fail, LONG)
+        team.run(lambda *share: shares.append(share), LONG)
     assert sorted(shares) == [(0, 2), (1, 2)]
 
 

@@ -238,7 +238,7 @@ def test_a_design_that_is_all_constant_leaves_the_intercept_or_nothing():
 
 
 def posed(X, weight=None, fit_intercept=True):
-    return Survey(as_design(X, Team(0)), weight, fit_intercept).problem
+    return Survey(as_design(X, Team()), weight, fit_intercept).problem
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
