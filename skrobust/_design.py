@@ -22,6 +22,8 @@ _PASSES = 20
 _LANES = 4
 # A centre within this many standard deviations costs x no digits that x − centre has.
 _NEAR = 1.0
+# With fewer elements the algebra takes longer than what it saves.
+_ENOUGH = 4_000
 # The squares of numbers below this, and their sums, are numbers.
 _LARGEST = 1e140
 _ONE = np.ones(1)
@@ -150,14 +152,16 @@ class DenseDesign(Design):
         super().__init__(X, team, max(16, _BLOCK // max(1, X.shape[1])))
         flags = X.flags
         self.layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
-        self._squarable = True
+        # Whether a Gram matrix is made from products of X, else from standardised rows.
+        self._by_products = True
 
     def standardised(self, centre, scale):
         design = super().standardised(centre, scale)
         varying = np.isfinite(scale)
         near = np.abs(centre) <= np.where(varying, _NEAR * scale, _LARGEST)
         design.pivot = None if near.all() else centre
-        design._squarable = bool(ordinary(scale[varying]).all())
+        enough = self.n_elements >= _ENOUGH
+        design._by_products = enough and bool(ordinary(scale[varying]).all())
         return design
 
     def _pass(self, w, b, y, weight, beta, residual, sums):
@@ -176,13 +180,15 @@ class DenseDesign(Design):
         return out
 
     def gram(self, weight=None):
-        if not self._squarable:
+        if not self._by_products:
             return self._sums(self.rows, weight)[1]
         first, second = self._sums(self._deviations, weight)
         total = float(self.n) if weight is None else float(weight.sum())
+        unit = 1.0 / self.scale
+        second *= unit
+        second *= unit[:, None]
         rest = self.centre if self.pivot is None else np.zeros(self.p)
-        unit = np.concatenate([[1.0], 1.0 / self.scale])
-        return _about(rest, total, first, second) * unit * unit[:, None]
+        return _about(rest * unit, total, first * unit, second)
 
     def transformed_gram(self, weight, transform):
         return self._sums(lambda index: self.rows(index) @ transform, weight)[1]
@@ -357,12 +363,12 @@ def ordinary(std):
 
 def _about(centre, total, first, second):
     """Σ s (1, x − centre)(1, x − centre)ᵀ from Σ s, Σ s x and Σ s xxᵀ."""
-    p = first.size
-    G = np.empty((p + 1, p + 1))
-    G[0, 0] = total
+    G = np.empty((first.size + 1, first.size + 1))
+    G[0, 0], G[1:, 1:] = total, second
     G[0, 1:] = G[1:, 0] = first - total * centre
-    cross = np.outer(first, centre)
-    G[1:, 1:] = second - cross - cross.T + total * np.outer(centre, centre)
+    if centre.any():
+        cross = first[:, None] * centre
+        G[1:, 1:] += total * centre * centre[:, None] - cross - cross.T
     return G
 
 

@@ -39,37 +39,45 @@ class Team:
     """
 
     def __init__(self):
-        self.size = 1
-        self._pool = None
+        self._entered = False
+        self._size: int | None = None
+        self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self):
-        # An interpreter that is going down starts no more threads.
-        if threading.main_thread().is_alive():
-            self.size = n_threads()
+        self._entered = True
         return self
 
     def __exit__(self, *exception):
-        self.size = 1
+        self._entered = False
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
     def run(self, task, work):
         """Run a task as long as a pass over `work` elements of X."""
-        if self.size == 1 or work < _WORTH:
+        size = self._threads() if self._entered and work >= _WORTH else 1
+        if size == 1:
             task(0, 1)
             return
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.size - 1, "skrobust")
-        futures = [self._pool.submit(task, t, self.size) for t in range(1, self.size)]
+            self._pool = ThreadPoolExecutor(size - 1, "skrobust")
+        futures = [self._pool.submit(task, t, size) for t in range(1, size)]
         try:
-            task(0, self.size)
+            task(0, size)
         finally:
             # Also on Ctrl-C: no thread may still write when the arrays are given up.
             for future in futures:
                 future.exception()
         for future in futures:
             future.result()
+
+    def _threads(self):
+        # Asked once and late: to count the processors takes a part of a small fit.
+        if self._size is None:
+            # An interpreter that is going down starts no more threads.
+            alive = threading.main_thread().is_alive()
+            self._size = n_threads() if alive else 1
+        return self._size
 
 
 @cache
