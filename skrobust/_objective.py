@@ -49,15 +49,17 @@ class LinearObjective:
     whitening : Whitening, whose transform M is (p + 1, k); its first row is zero where
         there is no intercept
     alpha : (constant, slope), a = constant + slope·β
+    gram : the weighted mean of ZᵀZ where it is known
     """
 
-    def __init__(self, design, y, weight, whitening, alpha):
+    def __init__(self, design, y, weight, whitening, alpha, gram=None):
         self.design = design
         self.y = y
         self.weight = weight
         self.total = float(design.n) if weight is None else float(weight.sum())
         self.transform, self.condition = whitening
         self.alpha = alpha
+        self._gram = gram
 
     def ridge(self, beta):
         """The a of the formulas above."""
@@ -106,7 +108,7 @@ class LinearObjective:
         """
         coef = self.coef(point.theta)
         inside = np.abs(point.residual) <= beta
-        weight = inside.astype(float) if self.weight is None else inside * self.weight
+        weight = self._weighted(inside)
         _, sums = self.design.sweep(coef, self.y, weight, beta, scratch)
         within = self.transform.T @ (-sums[:-2] / self.total)
         before, after = self._pull(coef, beta), self._pull(coef, lower)
@@ -119,21 +121,34 @@ class LinearObjective:
 
     def hessian(self, inside, beta):
         """∇²F from the rows inside the threshold, a k × k matrix; `inside` may be weights."""
-        weight = inside.astype(float) if self.weight is None else inside * self.weight
         M = self.transform.toarray() if sparse.issparse(self.transform) else self.transform
         if self.condition > _MANY_DIGITS:
-            H = self.design.transformed_gram(weight, M)
+            H = self.design.transformed_gram(self._weighted(inside), M) / self.total
+        elif self.rows_in_hessian(inside) < np.count_nonzero(inside):
+            rest = self.design.gram(self._weighted(1.0 - inside)) / self.total
+            H = M.T @ (self._gram - rest) @ M
         else:
-            H = M.T @ self.design.gram(weight) @ M
-        H /= self.total
+            H = M.T @ (self.design.gram(self._weighted(inside)) / self.total) @ M
         ridge = self._metric(beta)
         if ridge is not None:
             H += M.T @ (ridge[:, None] * M)
         return H
 
+    def rows_in_hessian(self, inside):
+        """The number of rows that a Hessian is made from: the other ones if these are fewer,
+        since those of all are known.
+        """
+        n = np.count_nonzero(inside)
+        known = self._gram is not None and self.condition <= _MANY_DIGITS
+        return min(n, np.count_nonzero(inside != 1)) if known else n
+
+    def _weighted(self, share):
+        share = share.astype(float)
+        return share if self.weight is None else share * self.weight
+
     def hessian_product(self, inside, beta, scratch):
         """The map d ↦ ∇²F d, one pass over X each time; writes over scratch (n,)."""
-        weight = inside.astype(float) if self.weight is None else inside * self.weight
+        weight = self._weighted(inside)
         zero = np.zeros(self.design.n)
         ridge = self._metric(beta)
 

@@ -278,7 +278,7 @@ def _newton_step(objective, point, beta, damping, tol, max_iter, scratch):
     """−H⁻¹g, by Cholesky where H is cheap or too ill-conditioned to go without it."""
     inside = np.abs(point.residual) <= beta
     k = point.theta.size
-    size = np.count_nonzero(inside) * k**2
+    size = objective.rows_in_hessian(inside) * k**2
     step = None
     if k > _MAX_DIRECT or size > _SMALL + _DIRECT * objective.design.n_elements:
         max_iter = min(max_iter, _MAX_CG)

@@ -107,7 +107,8 @@ class _Target:
 
     def objective(self, problem, whitening):
         y = self.of(problem)
-        return LinearObjective(problem.design, y, problem.weight, whitening, self.alpha)
+        given = problem.design, y, problem.weight, whitening, self.alpha, problem.gram
+        return LinearObjective(*given)
 
     def floor(self, objective, theta):
         """Rounding error of each residual, and the least scale that can be told from it."""

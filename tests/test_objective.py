@@ -41,7 +41,8 @@ class Case:
         self.s = self.weight if weighted else np.ones(N)
         self.alpha, self.fit_intercept = alpha, fit_intercept
         X = sparse.csr_array(self.X) if kind == "csr" else self.X
-        problem = Survey(as_design(X, Team()), self.weight, fit_intercept).problem
+        self.design = as_design(X, Team())
+        problem = Survey(self.design, self.weight, fit_intercept).problem
         a = alpha[0] + alpha[1] * BETA
         self.objective = LinearObjective(
             problem.design, self.y, self.weight, whiten(problem, a), alpha
@@ -165,6 +166,24 @@ def test_hessian_product_is_the_product_with_the_hessian(mode, beta):
         d = case.rng.normal(size=case.theta.size)
         assert_allclose(product(d), H @ d, rtol=1e-11, atol=1e-12)
     assert_allclose(residual, kept, rtol=0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 1.0, None])
+def test_hessian_from_the_rows_outside_is_that_from_those_inside(mode, share):
+    case = Case(*mode)
+    own, gram = (
+        case.objective,
+        Survey(case.design, case.weight, case.fit_intercept).problem.gram,
+    )
+    inside = case.rng.uniform(size=N) if share is None else case.rng.uniform(size=N) < share
+    inside = np.minimum(2.0 * inside, 1.0) if share is None else inside
+    whitening = Whitening(own.transform, own.condition)
+    other = LinearObjective(own.design, case.y, case.weight, whitening, case.alpha, gram)
+    assert_allclose(other.hessian(inside, BETA), own.hessian(inside, BETA), atol=1e-13)
+    fewer = min(np.count_nonzero(inside), np.count_nonzero(inside != 1))
+    assert other.rows_in_hessian(inside) == fewer
+    assert own.rows_in_hessian(inside) == np.count_nonzero(inside)
 
 
 @pytest.mark.parametrize("mode", MODES)
