@@ -348,29 +348,32 @@ class SmoothL1Regressor(
 
     def _fit_targets(self, X, y, weight, task, callbacks):
         """The stages of each target, and which rows are outliers."""
-        rows = slice(None) if weight is None or weight.all() else np.flatnonzero(weight)
-        if not isinstance(rows, slice):
+        whole = weight is None or weight.all()
+        rows = slice(None) if whole else np.flatnonzero(weight)
+        if not whole:
             rest = np.flatnonzero(weight == 0)
             assert_all_finite(X[rest], input_name="X", estimator_name="SmoothL1Regressor")
-        used = X if isinstance(rows, slice) else X[rows]
-        targets = np.asarray(y, dtype=np.float64).reshape(y.shape[0], -1)
+        used = X if whole else X[rows]
+        targets = y if y.dtype.kind in "fiu" else y.astype(np.float64)
+        targets = targets.reshape(y.shape[0], -1)
         warm = self._warm_start(X.shape[1], targets.shape[1])
-        outliers = np.empty(targets.shape, dtype=bool)
         fits: list = []
+        outliers: list = []
         with single_threaded_blas(), Team() as team:
             weight = None if weight is None or np.ptp(weight[rows]) == 0 else weight[rows]
             survey = Survey(as_design(used, team), weight, self.fit_intercept)
             for j, target in enumerate(targets.T):
-                y_used = np.ascontiguousarray(target[rows])
-                found = callbacks.watch(stages(survey, y_used, task, warm[j]), fits)
+                found = callbacks.watch(stages(survey, target[rows], task, warm[j]), fits)
                 fits.append(found)
-                outliers[rows, j] = found[-1].outlier
-                if not isinstance(rows, slice):
+                outliers.append(found[-1].outlier)
+                if not whole:
+                    outliers[j] = np.empty(y.shape[0], dtype=bool)
+                    outliers[j][rows] = found[-1].outlier
                     # They may be so far out that their fitted values are no numbers.
                     with np.errstate(over="ignore", invalid="ignore"):
                         fitted = safe_sparse_dot(X[rest], found[-1].coef) + found[-1].intercept
-                        outliers[rest, j] = ~(np.abs(target[rest] - fitted) <= found[-1].beta)
-        return fits, outliers.reshape(y.shape)
+                        outliers[j][rest] = ~(np.abs(target[rest] - fitted) <= found[-1].beta)
+        return fits, outliers[0] if y.ndim == 1 else np.column_stack(outliers)
 
     def _warm_start(self, n_features, n_targets):
         """(intercept, coefficients) of each target to start from, or None."""

@@ -19,6 +19,7 @@ AUTO_CONCOMITANT = 1.5960
 # Above twenty times this many residuals, about this many tell where to look.
 _PROBE = 2_000
 _NEAR = 0.02
+_BLOCK = 2**14
 
 
 class ScaleRule(NamedTuple):
@@ -32,8 +33,8 @@ class ScaleRule(NamedTuple):
     estimate: Callable
 
 
-def weighted_median(values, weight=None, near=None):
-    """The median in which integer weights mean repeated values.
+def weighted_median(values, weight=None, near=None, absolute=False):
+    """The median, of |values| if absolute, in which integer weights mean repeated values.
 
     Where the smaller values have exactly half of the weight (to the rounding of the sum) it
     is the mean of the two values in the middle, as np.median's. A value that is probably
@@ -42,47 +43,63 @@ def weighted_median(values, weight=None, near=None):
     n = values.size
     if weight is None and n < 20 * _PROBE:
         # Much faster than a partition at both values in the middle.
-        part = np.partition(values, n // 2)
+        part = np.partition(np.abs(values) if absolute else values, n // 2)
         return 0.5 * float(part[n // 2]) + 0.5 * float(part[: n // 2 + n % 2].max())
     total = float(n) if weight is None else float(weight.sum())
     half, slack = 0.5 * total, np.finfo(float).eps * n * total
-    low, high = _probable_median(values, weight, near)
-    below = values < low
-    inside = np.flatnonzero((values <= high) ^ below)
-    under = float(np.count_nonzero(below) if weight is None else weight @ below)
-    order = inside[np.argsort(values[inside])]
-    cumulated = under + np.cumsum(np.ones(order.size) if weight is None else weight[order])
-    if not order.size or not under < half - slack <= half + slack < cumulated[-1]:
+    window = _probable_median(values, weight, near, absolute)
+    under, inside, cumulated = _sorted_inside(values, weight, window, absolute)
+    if not inside.size or not under < half - slack <= half + slack < cumulated[-1]:
         # It is not between these, or too near to the end to tell.
         if near is not None:
-            return weighted_median(values, weight)
-        order = np.argsort(values)
-        cumulated = np.cumsum(np.ones(n) if weight is None else weight[order])
+            return weighted_median(values, weight, None, absolute)
+        _, inside, cumulated = _sorted_inside(values, weight, (-np.inf, np.inf), absolute)
+        if not inside.size:
+            return np.nan
     first = np.searchsorted(cumulated, half - slack)
     second = np.searchsorted(cumulated, half + slack, side="right")
-    return 0.5 * float(values[order[first]]) + 0.5 * float(
-        values[order[min(second, order.size - 1)]]
-    )
+    return 0.5 * float(inside[first]) + 0.5 * float(inside[min(second, inside.size - 1)])
 
 
-def _probable_median(values, weight, near):
+def _probable_median(values, weight, near, absolute):
     """Two values with the median between them, very probably: only a few need sorting."""
     if values.size < 20 * _PROBE:
         return -np.inf, np.inf
     if near is not None:
         return near - _NEAR * abs(near), near + _NEAR * abs(near)
     step = values.size // _PROBE
-    part = values[::step]
+    part = np.abs(values[::step]) if absolute else values[::step]
     order = np.argsort(part)
     cumulated = np.cumsum(np.ones(part.size) if weight is None else weight[::step][order])
     ends = np.searchsorted(cumulated, cumulated[-1] * np.array([0.45, 0.55]))
     return part[order[ends[0]]], part[order[ends[1]]]
 
 
+def _sorted_inside(values, weight, window, absolute):
+    """The weight below a window, the values in it in order, and the weight up to each."""
+    low, high = window
+    under, inside, shares = 0.0, [], []
+    for part in _blocks(values.size):
+        v = np.abs(values[part]) if absolute else values[part]
+        below = v < low
+        index = np.flatnonzero((v <= high) ^ below)
+        under += float(np.count_nonzero(below) if weight is None else weight[part] @ below)
+        inside.append(v[index])
+        shares.append(np.ones(index.size) if weight is None else weight[part][index])
+    found = np.concatenate(inside)
+    order = np.argsort(found)
+    return under, found[order], under + np.cumsum(np.concatenate(shares)[order])
+
+
+def _blocks(n):
+    """Parts of so many rows that temporaries stay in the cache, and beside X are nothing."""
+    return (slice(i, i + _BLOCK) for i in range(0, n, _BLOCK))
+
+
 def mad(residual, weight=None, near=None):
     """Median of |r| over Φ⁻¹(3/4): σ for normal residuals, centred at zero."""
     near = None if near is None else near * NORMAL_MAD
-    return weighted_median(np.abs(residual), weight, near) / NORMAL_MAD
+    return weighted_median(residual, weight, near, absolute=True) / NORMAL_MAD
 
 
 def concomitant(epsilon):
@@ -93,10 +110,10 @@ def concomitant(epsilon):
     """
 
     def estimate(residual, weight=None, near=None):
-        size = np.abs(residual)
         if near is not None:
-            u = _next_root(near**-2.0, size, weight, epsilon)
+            u = _next_root(near**-2.0, residual, weight, epsilon)
             return u**-0.5 if 0 < u < np.inf else estimate(residual, weight)
+        size = np.abs(residual)
         top = size.max()
         if not top:
             return 0.0
@@ -117,17 +134,21 @@ def concomitant(epsilon):
     return estimate
 
 
-def _next_root(u, size, weight, epsilon):
+def _next_root(u, residual, weight, epsilon):
     """Where the piece of Σ s min(u r², ε²) − Σ s at u is zero; 0 where it does not rise."""
     end = epsilon / np.sqrt(u) if u else np.inf
-    inside = size <= end
-    inner = size * inside
-    if weight is None:
-        total, beyond = float(size.size), float(size.size - np.count_nonzero(inside))
-        squares = inner @ inner
-    else:
-        total, beyond = float(weight.sum()), float(weight @ ~inside)
-        squares = (weight * inner) @ inner
+    total = float(residual.size) if weight is None else float(weight.sum())
+    beyond = squares = 0.0
+    for part in _blocks(residual.size):
+        size = np.abs(residual[part])
+        inside = size <= end
+        inner = size * inside
+        if weight is None:
+            beyond += size.size - np.count_nonzero(inside)
+            squares += inner @ inner
+        else:
+            beyond += float(weight[part] @ ~inside)
+            squares += (weight[part] * inner) @ inner
     room = total - epsilon * (epsilon * beyond)
     if room <= 0:
         return 0.0

@@ -28,6 +28,8 @@ _ROUNDS = 8
 _FARTHEST = 1e8
 # A smaller threshold, in units of y, changes nothing but that its square is no number.
 _LEAST_THRESHOLD = 1e-100
+# So many values of y tell where it is.
+_FEW = 10_000
 # A named schedule starts where this share of the residuals is inside.
 _NEARLY_ALL = 0.99
 
@@ -83,8 +85,11 @@ class _Target:
     def __init__(self, problem, y, task):
         # Powers of two: no digit changes. The first keeps y − shift from overflowing.
         first = _power_of_two(_largest(y))
-        self.y = y / first
-        shift = weighted_median(self.y) if problem.fit_intercept else 0.0
+        self.y = np.array(y, dtype=np.float64)
+        self.y /= first
+        # Any place among most of the values does.
+        few = self.y[:: max(1, self.y.size // _FEW)]
+        shift = weighted_median(few) if problem.fit_intercept else 0.0
         self.y -= shift
         second = min(_power_of_two(_largest(self.y)), 2.0**1023 / first)
         self.y /= second
@@ -238,10 +243,10 @@ def _in_units_of_y(target, objective, solution, multiplier, beta, scale, swept, 
         intercept = float(target.shift + coef[0] - slopes @ design.centre)
     above = excess(objective, solution, beta)
     reported = 0.0 if target.rule is None else target.rule.factor * float(scale * unit)
-    size = np.abs(point.residual)
-    outlier = size > beta
+    outlier = point.residual > beta
+    outlier |= point.residual < -beta
     if target.rule is not None and scale < target.floor_bound(objective, point.theta):
-        outlier &= size > target.floor(objective, point.theta)[0]
+        outlier &= np.abs(point.residual) > target.floor(objective, point.theta)[0]
     return Stage(
         slopes / design.unit,
         intercept,
