@@ -57,36 +57,29 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
     used, search = 0, _Search(motion or Motion())
     accuracy = max(0.1 * tol, 1e-14)
     inner = accuracy if objective.design.n_elements < _FEW else max(accuracy, 1e-3)
-    proposed, dived, doubted = scale, False, False
-    after_probe: tuple | None = None
-    for _ in range(_MAX_ROUNDS):
-        s = proposed
+    s, dived, doubted = scale, False, False
+
+    def reach(s, theta):
+        nonlocal used
         solution = solve(objective, theta, target.threshold(s), inner, max_iter - used)
         used += solution.n_iter
+        return solution, target.scale(objective, solution.point)
+
+    for _ in range(_MAX_ROUNDS):
+        solution, found = reach(s, theta)
         theta = solution.point.theta
-        found = target.scale(objective, solution.point)
-        if after_probe and found <= s:
-            # Nothing was passed: as if it had not been looked for.
-            (theta, proposed, floor), after_probe = after_probe, None
-            if floor is None:
-                continue
-            (solution, s), settled = floor, True
-            break
-        after_probe = None
-        gap = abs(found / s - 1.0)
-        settled = gap <= accuracy
-        if not settled and target.floor_bound(objective, theta) > accuracy * s:
-            # Rounding moves the scale by a part of the floor.
-            least = target.floor(objective, theta)[1]
-            settled = abs(found - s) <= least / 16 <= s
+        settled = _agree(target, objective, theta, s, found, accuracy)
         done = settled and min(inner, solution.point.norm) <= accuracy
         if done and not doubted and used < max_iter:
             doubted = s <= target.floor_bound(objective, theta) < search.upper / _CLEAR
             if doubted:
-                after_probe, proposed = (theta, s, (solution, s)), _CLEAR * s
-                continue
+                above, scale_above = reach(_CLEAR * s, theta)
+                if scale_above > _CLEAR * s:
+                    s, theta = _CLEAR * s, above.point.theta
+                    continue
         if done or used >= max_iter:
             break
+        gap = abs(found / s - 1.0)
         # A gap no larger than the error of the fit tells nothing of φ.
         if gap > 10 * inner or inner <= accuracy:
             search.observe(s, found, theta, 30 * inner)
@@ -99,10 +92,24 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
         if search.motion.direction is not None:
             theta = theta + (proposed - s) * search.motion.direction
         if proposed < _DIVE * found and not dived:
-            after_probe, proposed, dived = (theta, proposed, None), _DIVE * found, True
+            dived = True
+            above, scale_above = reach(_DIVE * found, theta)
+            if scale_above > _DIVE * found:
+                proposed, theta = _DIVE * found, above.point.theta
+        s = proposed
     if solution.converged and not settled:
         solution = solution._replace(converged=False, message="the scale did not settle")
     return solution._replace(n_iter=used), s, search.motion
+
+
+def _agree(target, objective, theta, s, found, accuracy):
+    """Whether φ(s) = s, or as near as rounding, which moves the scale by a part of the floor."""
+    if abs(found / s - 1.0) <= accuracy:
+        return True
+    if target.floor_bound(objective, theta) <= accuracy * s:
+        return False
+    least = target.floor(objective, theta)[1]
+    return bool(abs(found - s) <= least / 16 <= s)
 
 
 class _Search:

@@ -315,7 +315,7 @@ def _start_from_sample(target, survey):
     if target.rule is None:
         point = solve(objective, theta, target.beta, 1e-3, 100).point
     else:
-        solution, scale, motion = settle(target, objective, theta, scale, 1e-5, 100)
+        solution, scale, motion = settle(target, objective, theta, scale, 1e-3, 100)
         if not solution.converged or motion.contraction > _SLOW:
             return None
         point = solution.point
