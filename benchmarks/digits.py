@@ -1,14 +1,16 @@
 """Correct digits on ill-conditioned least-squares problems: python -m benchmarks.digits
 
 The sets of NIST for linear regression with their certified coefficients (Longley from
-statsmodels, the others by their formulas; https://www.itl.nist.gov/div898/strd), and
-polynomials, Hilbert matrices and timestamps, whose coefficients are known or computed in
-exact arithmetic. SmoothL1Regressor has a threshold above all residuals, HuberRegressor an
-epsilon; digits are −log10 of the largest relative error of a coefficient. Takes a second.
+statsmodels, Filip from filip.csv, the others by their formulas;
+https://www.itl.nist.gov/div898/strd), and polynomials, Hilbert matrices and timestamps, whose
+coefficients are known or computed in exact arithmetic. SmoothL1Regressor has a threshold above
+all residuals, HuberRegressor an epsilon; digits are −log10 of the largest relative error of a
+coefficient. Takes a second.
 """
 
 import warnings
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 from scipy.linalg import hilbert
@@ -35,6 +37,14 @@ def _longley():
     certified = [-3482258.63459582, 15.0618722713733, -0.0358191792925910, -2.02022980381683]
     certified += [-1.03322686717359, -0.0511041056535807, 1829.15146461355]
     return data.exog.to_numpy(), data.endog.to_numpy(), np.array(certified)
+
+
+def _filip():
+    y, x = np.loadtxt(Path(__file__).with_name("filip.csv"), delimiter=",", unpack=True)
+    certified = [-1467.48961422980, -2772.17959193342, -2316.37108160893, -1127.97394098372]
+    certified += [-354.478233703349, -75.1242017393757, -10.8753180355343, -1.06221498588947]
+    certified += [-0.0670191154593408, -0.00246781078275479, -0.0000402962525080404]
+    return np.vander(x, 11, increasing=True)[:, 1:], y, np.array(certified)
 
 
 def _exact(X, y, intercept=True):
@@ -73,6 +83,7 @@ def _no_intercept(x, y):
 # X, y and the coefficients, of the intercept first where there is one.
 PROBLEMS = {
     "Longley": _longley,
+    "Filip": _filip,
     "Wampler1": lambda: _wampler(0),
     "Wampler2": lambda: _wampler(0, 0.1),
     "Wampler3": lambda: _wampler(1),

@@ -4,6 +4,7 @@ optimum of its stated objective, and what cannot be solved warns.
 
 import importlib.util
 import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ CORPUS = {
     "hilbert": lambda: hilbert(12)[:, :8],
     "vandermonde": lambda: np.vander(np.linspace(0, 1, 60), 12)[:, :-1],
     "large vandermonde": lambda: np.vander(np.arange(40.0), 9)[:, :-1],
+    "filip": lambda: table.PROBLEMS["Filip"]()[0],
     "milliseconds": milliseconds,
     "rare levels": rare_levels,
     "constant but for a row": constant_but_for_a_row,
@@ -112,6 +114,7 @@ def test_the_default_breaks_down_at_forty_percent_on_one_side_as_documented():
 # One digit less than python -m benchmarks.digits prints.
 DIGITS = {
     "Longley": 10.9,
+    "Filip": 6.6,
     "Wampler1": 8.9,
     "Wampler2": 12.2,
     "Wampler3": 5.6,
@@ -140,3 +143,11 @@ def test_wampler_is_as_nist_has_it():
     X, y, _ = table.PROBLEMS["Wampler5"]()
     assert X[3].tolist() == [3, 9, 27, 81, 243]
     assert y[[0, 1, 8, 20]].tolist() == [7590001, -20479994, 18417449, 10958421]
+
+
+def test_filip_is_as_nist_has_it():
+    X, y, certified = table.PROBLEMS["Filip"]()
+    powers = np.array([[Fraction(x) ** j for j in range(1, 11)] for x in X[:, 0]])
+    assert_allclose(table._exact(powers, y), certified, rtol=1e-13)
+    # What rounding the powers to doubles leaves to find.
+    assert np.abs(table._exact(X, y) / certified - 1).max() == pytest.approx(10**-7.9, 0.01)
