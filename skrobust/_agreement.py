@@ -103,7 +103,7 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
 
 
 def _agree(target, objective, theta, s, found, accuracy):
-    """Whether φ(s) = s, or as near as rounding, which moves the scale by a part of the floor."""
+    """Whether φ(s) = s, or as near as rounding, which moves it by a part of the floor."""
     if abs(found / s - 1.0) <= accuracy:
         return True
     if target.floor_bound(objective, theta) <= accuracy * s:
