@@ -57,7 +57,7 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
     used, search = 0, _Search(motion or Motion())
     accuracy = max(0.1 * tol, 1e-14)
     inner = accuracy if objective.design.n_elements < _FEW else max(accuracy, 1e-3)
-    s, dived, doubted = scale, False, False
+    proposed, dived, doubted = scale, False, False
 
     def reach(s, theta):
         nonlocal used
@@ -66,6 +66,7 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
         return solution, target.scale(objective, solution.point)
 
     for _ in range(_MAX_ROUNDS):
+        s = proposed
         solution, found = reach(s, theta)
         theta = solution.point.theta
         settled = _agree(target, objective, theta, s, found, accuracy)
@@ -75,7 +76,7 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
             if doubted:
                 above, scale_above = reach(_CLEAR * s, theta)
                 if scale_above > _CLEAR * s:
-                    s, theta = _CLEAR * s, above.point.theta
+                    proposed, theta = _CLEAR * s, above.point.theta
                     continue
         if done or used >= max_iter:
             break
@@ -96,7 +97,6 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
             above, scale_above = reach(_DIVE * found, theta)
             if scale_above > _DIVE * found:
                 proposed, theta = _DIVE * found, above.point.theta
-        s = proposed
     if solution.converged and not settled:
         solution = solution._replace(converged=False, message="the scale did not settle")
     return solution._replace(n_iter=used), s, search.motion

@@ -216,6 +216,9 @@ def _lbfgs(objective, start, beta, tol, max_iter):
     """
     unit = float(np.sqrt(start.gradient @ start.gradient))
     best, spare = start, None
+    if not unit:
+        # Residuals of 1e-170, as an exact fit may leave: their squares vanish.
+        return start, 0
 
     def fun(x):
         nonlocal best, spare

@@ -120,6 +120,8 @@ def problems(draw, units=True, **size):
     if units:
         of_y = draw(st.sampled_from(MAGNITUDES))
         of_X = [draw(st.sampled_from(MAGNITUDES)) for _ in range(X.shape[1])]
+        # Else w is beyond what a float can hold, and refused.
+        of_y = min(of_y, 1e290 * min(of_X))
         if params["alpha"]:
             # Else w is beyond what the penalty can square, or αβ is no normal number.
             of_X = of_y = np.clip(of_y, 1e-100, 1e100)

@@ -1445,3 +1445,21 @@ def test_a_mad_far_below_least_squares_is_not_passed_by(seed):
     y[0] += 1e6
     est = SmoothL1Regressor(1.01, scale="mad", alpha=0.1).fit(x, y)
     assert est.scale_ == pytest.approx(weighted_mad(residual(est, x, y)), rel=1e-6)
+
+
+def test_squares_of_residuals_may_vanish_where_an_exact_fit_leaves_any():
+    group = np.array([0, 0, 3, 1, 2, 2, 2, 0, 1, 0, 1])
+    groups = np.column_stack([np.eye(4)[group][:, :3], np.full(11, 7.0)])
+    y = np.array([3.0, 0.0, -3.0, 0.0])[group]
+    est = SmoothL1Regressor(fit_intercept=False).fit(groups, y)
+    assert_allclose(est.coef_, [3, 0, -3, 0], atol=1e-14)
+    assert not est.outliers_.any()
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_a_scale_that_does_not_settle_is_that_of_the_objective(monkeypatch, rounds):
+    monkeypatch.setattr("skrobust._agreement._MAX_ROUNDS", rounds)
+    with pytest.warns(ConvergenceWarning, match="the scale did not settle"):
+        est = SmoothL1Regressor().fit(X, Y)
+    loss = mean_smooth_l1_loss(Y, est.predict(X), beta=est.beta_)
+    assert est.objective_ == pytest.approx(loss, rel=1e-12)
