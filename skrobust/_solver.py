@@ -10,6 +10,7 @@ threshold is lowered in steps, each started where the last minimiser points (Mad
 "A finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993).
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from copy import copy
 from itertools import pairwise
@@ -41,6 +42,8 @@ _DIRECT = 4
 _MAX_CG = 30
 # With more variables it is never formed.
 _MAX_DIRECT = 5_000
+# About so many rows tell a line search where to look.
+_SOME = 5_000
 # If this many Newton steps at beta itself do not arrive, the threshold is lowered to it from
 # where this share of the residuals is inside.
 _MAX_NEWTON = 50
@@ -79,12 +82,12 @@ def solve(objective, start, beta, tol, max_iter):
         return Solution(point, used, True, "gradient within tol", step)
     if _within_rounding(objective, point, beta, 32):
         return Solution(point, used, True, "gradient within rounding", step, True)
-    if stalled and _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
-        return Solution(point, used, True, "objective within rounding", step, True)
     if stalled and not objective.ridge(beta):
         solution = _refined(objective, point, beta, tol, max_iter - used)
         if solution.converged:
             return solution._replace(n_iter=used + solution.n_iter)
+    if stalled and _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
+        return Solution(point, used, True, "objective within rounding", step, True)
     message = "no further descent" if stalled else "max_iter reached"
     # The last step may have been damped, which makes the minimum seem near: no step.
     return Solution(point, used, False, message, None)
@@ -356,29 +359,22 @@ def _smallest_ritz_value(alphas, betas):
 def _line_search(objective, point, direction, residual, beta):
     """The minimum of F along a direction from the residuals at its end: no pass over X.
 
-    Writes over these residuals.
+    Between the lengths at which a row comes to the threshold the slope is linear. Writes over
+    these residuals.
     """
     change = np.subtract(residual, point.residual, out=residual)
-    slope = objective.slope(point, direction, change, beta)
-    low, high = 0.0, 1.0
+    slope, bends = objective.along(point, direction, change, beta)
+    low, high = 0.0, 1.0 if slope(1.0) >= 0 else 1e12
+    # Where it is between the bends of some rows there are few of the others.
+    for stride in (change.size // _SOME, 1) if change.size > _SOME else (1,):
+        lengths = bends(low, high, stride)
+        index = bisect_left(lengths, 0.0, key=slope)
+        low = float(lengths[index - 1]) if index else low
+        high = float(lengths[index]) if index < lengths.size else high
     at_low, at_high = slope(low), slope(high)
-    while at_high < 0 and high < 1e12:
-        low, at_low, high = high, at_high, 4 * high
-        at_high = slope(high)
-    if at_low >= 0 or at_high <= 0:
-        return low if at_low >= 0 else high
-    # Regula falsi; SciPy's root finders keep the residuals alive in a reference cycle.
-    while high - low > 1e-9 * high:
-        t = low - at_low * (high - low) / (at_high - at_low)
-        t = min(max(t, low + 0.01 * (high - low)), high - 0.01 * (high - low))
-        at_t = slope(t)
-        if at_t == 0:
-            return t
-        if at_t < 0:
-            low, at_low, at_high = t, at_t, 0.5 * at_high
-        else:
-            high, at_high, at_low = t, at_t, 0.5 * at_low
-    return high
+    if at_low >= 0 or at_high <= at_low:
+        return low
+    return low - at_low * (high - low) / (at_high - at_low)
 
 
 def _may_be_exact(objective, point):
