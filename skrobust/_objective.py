@@ -166,18 +166,32 @@ class LinearObjective:
         """|b| + Σ_j |z_ij v_j| for each row: what the rounding of r_i is relative to."""
         return self.design.absolute(np.abs(self.coef(theta)))
 
-    def slope(self, point, step, change, beta):
-        """The function t ↦ d/dt F(θ + t·step), where residuals move by t·change: no pass."""
+    def along(self, point, step, change, beta):
+        """F(θ + t·step), where residuals move by t·change, without a pass over X.
+
+        Returns two functions: the slope d/dt at t, and the lengths between two, in order, at
+        which a row of every so many comes to the threshold.
+        """
         moving = change if self.weight is None else self.weight * change
         coef, direction = self.transform @ point.theta, self.transform @ step
         ridge = self._metric(beta)
         metric = direction * (0.0 if ridge is None else ridge)
         start, rate = float(metric @ coef), float(metric @ direction)
+        spare = np.empty_like(change)
 
         def slope(t):
-            residual = t * change
-            residual += point.residual
-            np.clip(residual, -beta, beta, out=residual)
-            return float(residual @ moving) / self.total + start + t * rate
+            np.multiply(change, t, out=spare)
+            np.add(spare, point.residual, out=spare)
+            spare.clip(-beta, beta, out=spare)
+            return float(spare @ moving) / self.total + start + t * rate
 
-        return slope
+        def bends(low, high, stride):
+            found = []
+            for end in (-beta, beta):
+                t = np.subtract(end, point.residual[::stride], out=spare[::stride])
+                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                    t /= change[::stride]
+                found.append(t[(t > low) & (t < high)])
+            return np.sort(np.concatenate(found))
+
+        return slope, bends

@@ -7,12 +7,13 @@ right rows are inside the threshold; it also measures how far from it a point is
 
 Far below the residuals' scale few rows are inside and neither works from afar. There the
 threshold is lowered in steps, each started where the last minimiser points (Madsen and Nielsen,
-"A finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993).
+"A finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993), until the rest
+of the way is one along the edges of least absolute deviations (`_vertex`).
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from copy import copy
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from scipy.linalg import eigvalsh_tridiagonal, lapack
 from scipy.optimize import minimize
 
 from ._objective import Point
+from ._vertex import from_vertex
 
 # L-BFGS hands over to Newton's method at this whitened gradient norm, or after this many
 # evaluations: in whitened variables it has then met curvature that it does not learn.
@@ -28,12 +30,18 @@ _HANDOVER = 1e-4
 # tried first.
 _FEW, _MAX_EARLY = 20_000, 6
 _MAX_LBFGS = 20
-# Each threshold is this part of the last. The first has this many rows a variable inside.
-_LOWER = 0.1
+# The first threshold has this many rows a variable inside. None is less than this part of the
+# one before.
 _ROWS_INSIDE = 5
-# A passing threshold is left at this whitened gradient norm. One row of n on the wrong side of
-# the threshold makes about 1/n.
-_ROUGHLY = 1e-6
+_LOWER = 0.1
+# A passing threshold is left where a step is about this part of it.
+_ROUGHLY = 0.3
+# A vertex is looked for from where this many rows a variable are inside, if no more than this
+# many will be beside those of the vertex; not with more variables, since edges are taken one by
+# one. It is near if Newton's method comes to this whitened gradient norm in so many steps.
+_NEAR_VERTEX, _BESIDE = 3, 0.25
+_MAX_VERTEX = 1_000
+_FOUND, _MAX_AT_VERTEX = 1e-6, 20
 # The Hessian is formed where it costs less than some overhead and this many operations an
 # element of X, about as much as four passes, or where conjugate gradients need too many.
 _SMALL = 3_000_000
@@ -41,6 +49,8 @@ _DIRECT = 4
 _MAX_CG = 30
 # With more variables it is never formed.
 _MAX_DIRECT = 5_000
+# About so many rows tell a line search where to look.
+_SOME = 5_000
 # If this many Newton steps at beta itself do not arrive, the threshold is lowered to it from
 # where this share of the residuals is inside.
 _MAX_NEWTON = 50
@@ -79,12 +89,12 @@ def solve(objective, start, beta, tol, max_iter):
         return Solution(point, used, True, "gradient within tol", step)
     if _within_rounding(objective, point, beta, 32):
         return Solution(point, used, True, "gradient within rounding", step, True)
-    if stalled and _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
-        return Solution(point, used, True, "objective within rounding", step, True)
     if stalled and not objective.ridge(beta):
         solution = _refined(objective, point, beta, tol, max_iter - used)
         if solution.converged:
             return solution._replace(n_iter=used + solution.n_iter)
+    if stalled and _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
+        return Solution(point, used, True, "objective within rounding", step, True)
     message = "no further descent" if stalled else "max_iter reached"
     # The last step may have been damped, which makes the minimum seem near: no step.
     return Solution(point, used, False, message, None)
@@ -110,9 +120,9 @@ def _minimise(objective, point, beta, tol, max_iter):
     used, start = 0, point
     if max_iter <= 0 or point.norm <= tol:
         return point, used, False, None
-    thresholds = _thresholds(point.residual, beta, point.theta.size)
-    if thresholds:
-        point, used = _lower(objective, point, thresholds, beta, max_iter)
+    threshold = _first_threshold(point.residual, beta, point.theta.size)
+    if threshold is not None:
+        point, used = _lower(objective, point, threshold, beta, max_iter)
     elif point.norm > _HANDOVER:
         if objective.design.n_elements <= _FEW and not _may_be_exact(objective, point):
             limit = min(max_iter, _MAX_EARLY)
@@ -121,20 +131,20 @@ def _minimise(objective, point, beta, tol, max_iter):
                 return near, used, False, step
         point, n = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter - used)
         used += n
-    limit = max_iter - used if thresholds else min(max_iter - used, _MAX_NEWTON)
+    limit = max_iter - used if threshold is not None else min(max_iter - used, _MAX_NEWTON)
     point, n, stalled, step = _newton(objective, point, beta, tol, limit)
     used += n
     if point.norm <= tol or used >= max_iter or (n < limit and not stalled):
         return point, used, stalled, step
     if _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
         return point, used, stalled, step
-    if thresholds:
+    if threshold is not None:
         # Among exact rows Newton's steps may lead nowhere.
         point, n = _lbfgs(objective, start, beta, tol, max_iter - used)
     else:
         # Rows that are exact already may hold the others at their places: once more from afar.
-        thresholds = _thresholds(point.residual, beta, point.theta.size, _ALMOST_ALL)
-        point, n = _lower(objective, point, thresholds, beta, max_iter - used)
+        threshold = _first_threshold(point.residual, beta, point.theta.size, _ALMOST_ALL)
+        point, n = _lower(objective, point, threshold or beta, beta, max_iter - used)
     used += n
     point, n, stalled, step = _newton(objective, point, beta, tol, max_iter - used)
     return point, used + n, stalled, step
@@ -157,52 +167,80 @@ def excess(objective, solution, beta):
     return min(found, point.value)
 
 
-def _thresholds(residual, beta, k, share=None):
-    """Thresholds above beta to pass through, where too few rows are inside.
+def _first_threshold(residual, beta, k, share=None):
+    """The threshold to start lowering from, None where enough rows are inside beta.
 
-    From where a few rows a variable are inside, or a share of all.
+    Enough are a few rows a variable, or a share of all.
     """
     size = np.abs(residual)
     enough = min(_ROWS_INSIDE * k, size.size // 2) if share is None else int(share * size.size)
     if not np.isfinite(beta) or enough < 1 or np.count_nonzero(size <= beta) > enough:
-        return []
-    thresholds = [float(np.partition(size, enough)[enough])]
-    while thresholds[-1] * _LOWER > beta:
-        thresholds.append(thresholds[-1] * _LOWER)
-    return thresholds
+        return None
+    return float(np.partition(size, enough)[enough])
 
 
-def _lower(objective, start, thresholds, beta, max_iter):
+def _lower(objective, start, threshold, beta, max_iter):
     """Newton's method at each threshold in turn, from where the last minimiser points.
 
     The minimiser moves along a straight piece for as long as the same rows are inside: the
-    Newton step at beta for these rows says where to. With no more of them than variables the
-    piece may lead all the way.
+    Newton step at beta for these rows says where to.
     """
-    point, used, theta = start, 0, start.theta
-    for threshold, lower in pairwise([*thresholds, beta]):
-        if used >= max_iter:
-            break
+    point, used, theta, k = start, 0, start.theta, start.theta.size
+    while threshold > beta:
         point = objective.at(theta, threshold)
-        point, n, *_ = _newton(objective, point, threshold, _ROUGHLY, max_iter - used)
+        inside = _n_inside(point, threshold)
+        # A step moves residuals by about norm · threshold over the share of the rows inside.
+        tol = _ROUGHLY * max(inside, k) / point.residual.size
+        point, n, _, last = _newton(objective, point, threshold, tol, max_iter - used)
         used, theta = used + n, point.theta
+        inside = _n_inside(point, threshold)
+        if inside <= _NEAR_VERTEX * k and (inside - k) * beta <= _BESIDE * k * threshold:
+            found, n = _at_vertex(objective, point, threshold, beta, max_iter - used)
+            used += n
+            if found is not None:
+                return found, used
         if used >= max_iter:
             break
-        step = _ahead(objective, point, threshold, beta, max_iter - used)
+        step = _ahead(objective, point, threshold, beta, max_iter - used, last)
         used += step.n_iter
-        if np.count_nonzero(np.abs(point.residual) <= threshold) <= theta.size:
-            point = objective.at(theta + step.direction, beta)
-            if point.norm <= _ROUGHLY:
-                return point, used
+        if used >= max_iter:
+            break
+        # Beside the rows of a vertex about as many are inside as the threshold is large. It is
+        # not to be lower than where these are as many as those.
+        part = max(_LOWER, k / (inside - k)) if inside > _NEAR_VERTEX * k else _LOWER
+        lower = max(part * threshold, beta)
         theta = theta + (threshold - lower) / (threshold - beta) * step.direction
+        threshold = lower
     point = objective.at(theta, beta)
     return point if point.value < start.value else start, used
 
 
-def _ahead(objective, point, threshold, beta, max_iter):
-    """The Newton step at beta for the rows inside a threshold."""
+def _n_inside(point, threshold):
+    return np.count_nonzero(np.abs(point.residual) <= threshold)
+
+
+def _at_vertex(objective, point, threshold, beta, max_iter):
+    """A point next to the minimiser if that is at or near a vertex, and the iterations."""
+    if objective.ridge(beta) or point.theta.size > _MAX_VERTEX:
+        return None, 0
+    theta = from_vertex(objective, point, threshold, beta)
+    if theta is None:
+        return None, 0
+    found = objective.at(theta, beta)
+    limit = min(_MAX_AT_VERTEX, max_iter)
+    found, n, *_ = _newton(objective, found, beta, _FOUND, limit)
+    there = found.norm <= _FOUND or (
+        _may_be_exact(objective, found) and _within_rounding(objective, found, beta, 4)
+    )
+    return (found if there else None), n
+
+
+def _ahead(objective, point, threshold, beta, max_iter, last):
+    """The Newton step at beta for the rows inside a threshold, about those of the last step."""
     spare = np.empty_like(point.residual)
     gradient = objective.foreseen(point, threshold, beta, spare)
+    if last is not None and last.solve is not None and not last.damped:
+        return Step(-last.solve(gradient), 1, last.decrement)
     ahead = point._replace(gradient=gradient)
     return _newton_step(objective, ahead, threshold, 0.0, _ROUGHLY, max_iter, spare)
 
@@ -275,6 +313,7 @@ class Step(NamedTuple):
     n_iter: int
     decrement: Callable
     damped: bool = False
+    solve: Callable | None = None
 
 
 def _newton_step(objective, point, beta, damping, tol, max_iter, scratch):
@@ -304,10 +343,13 @@ def _direct_step(objective, point, inside, beta, damping):
             break
         damping = max(1e-10, 100 * damping)
 
-    def decrement(gradient):
-        return 0.5 * float(gradient @ lapack.dpotrs(L, gradient, lower=1)[0])
+    def solve(gradient):
+        return lapack.dpotrs(L, gradient, lower=1)[0]
 
-    return Step(-lapack.dpotrs(L, point.gradient, lower=1)[0], 1, decrement, damping > 0)
+    def decrement(gradient):
+        return 0.5 * float(gradient @ solve(gradient))
+
+    return Step(-solve(point.gradient), 1, decrement, damping > 0, solve)
 
 
 def _cg_step(objective, point, inside, beta, damping, tol, max_iter, scratch):
@@ -359,29 +401,22 @@ def _smallest_ritz_value(alphas, betas):
 def _line_search(objective, point, direction, residual, beta):
     """The minimum of F along a direction from the residuals at its end: no pass over X.
 
-    Writes over these residuals.
+    Between the lengths at which a row comes to the threshold the slope is linear. Writes over
+    these residuals.
     """
     change = np.subtract(residual, point.residual, out=residual)
-    slope = objective.slope(point, direction, change, beta)
-    low, high = 0.0, 1.0
+    slope, bends = objective.along(point, direction, change, beta)
+    low, high = 0.0, 1.0 if slope(1.0) >= 0 else 1e12
+    # Where it is between the bends of some rows there are few of the others.
+    for stride in (change.size // _SOME, 1) if change.size > _SOME else (1,):
+        lengths = bends(low, high, stride)
+        index = bisect_left(lengths, 0.0, key=slope)
+        low = float(lengths[index - 1]) if index else low
+        high = float(lengths[index]) if index < lengths.size else high
     at_low, at_high = slope(low), slope(high)
-    while at_high < 0 and high < 1e12:
-        low, at_low, high = high, at_high, 4 * high
-        at_high = slope(high)
-    if at_low >= 0 or at_high <= 0:
-        return low if at_low >= 0 else high
-    # Regula falsi; SciPy's root finders keep the residuals alive in a reference cycle.
-    while high - low > 1e-9 * high:
-        t = low - at_low * (high - low) / (at_high - at_low)
-        t = min(max(t, low + 0.01 * (high - low)), high - 0.01 * (high - low))
-        at_t = slope(t)
-        if at_t == 0:
-            return t
-        if at_t < 0:
-            low, at_low, at_high = t, at_t, 0.5 * at_high
-        else:
-            high, at_high, at_low = t, at_t, 0.5 * at_low
-    return high
+    if at_low >= 0 or at_high <= at_low:
+        return low
+    return low - at_low * (high - low) / (at_high - at_low)
 
 
 def _may_be_exact(objective, point):

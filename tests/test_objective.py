@@ -202,12 +202,32 @@ def test_slope_is_the_derivative_along_a_line(mode):
     step = case.rng.normal(size=case.theta.size)
     change = case.objective.at(case.theta + step, BETA).residual - point.residual
     sweeps = case.objective.design.n_sweeps
-    slope = case.objective.slope(point, step, change, BETA)
+    slope, _ = case.objective.along(point, step, change, BETA)
     values = [slope(t) for t in (0.0, 0.3, 1.0, 4.0, -2.0)]
     assert case.objective.design.n_sweeps == sweeps
     for t, value in zip((0.0, 0.3, 1.0, 4.0, -2.0), values, strict=True):
         assert value == pytest.approx(step @ case.gradient(case.theta + t * step), abs=1e-12)
     assert np.all(np.diff([slope(t) for t in np.linspace(-3, 3, 50)]) >= -1e-13)  # convex
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_slope_bends_where_a_row_comes_to_the_threshold(mode):
+    case = Case(*mode)
+    point = case.objective.at(case.theta, BETA)
+    step = case.rng.normal(size=case.theta.size)
+    change = case.objective.at(case.theta + step, BETA).residual - point.residual
+    change[0] = 0.0
+    slope, bends = case.objective.along(point, step, change, BETA)
+    lengths = bends(0.2, 5.0, 1)
+    ends = [(end - point.residual[1:]) / change[1:] for end in (-BETA, BETA)]
+    expected = np.sort(np.concatenate(ends))
+    expected = expected[(expected > 0.2) & (expected < 5.0)]
+    assert expected.size
+    assert_allclose(lengths, expected)
+    for low, high in itertools.pairwise(lengths):
+        middle = 0.5 * (slope(low) + slope(high))
+        assert slope(0.5 * (low + high)) == pytest.approx(middle, abs=1e-12)
+    assert np.isin(bends(0.2, 5.0, 3), lengths).all()
 
 
 def test_the_ridge_term_is_constant_plus_slope_times_the_threshold():
