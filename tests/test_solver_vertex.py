@@ -34,7 +34,7 @@ class Case:
         self.X, self.y = X, X @ rng.normal(size=p) + rng.normal(size=n)
         self.y[: n // 3] += 10 * rng.exponential(size=n // 3)
         self.weight = rng.uniform(0.1, 2, size=n) if weighted else None
-        problem = Survey(as_design(X, Team(0)), self.weight, True).problem
+        problem = Survey(as_design(X, Team()), self.weight, True).problem
         whitening = whiten(problem, alpha)
         self.objective = LinearObjective(
             problem.design, self.y, self.weight, whitening, (alpha, 0.0)
@@ -109,7 +109,7 @@ def test_ties_and_dependent_rows_end_at_the_least_deviation(seed, beta):
     rng = np.random.default_rng(seed)
     X = rng.integers(-1, 2, size=(120, 5)).astype(float)
     y = np.round(X @ rng.normal(size=5) + rng.normal(size=120))
-    problem = Survey(as_design(X, Team(0)), None, True).problem
+    problem = Survey(as_design(X, Team()), None, True).problem
     objective = LinearObjective(problem.design, y, None, whiten(problem, 0.0), (0.0, 0.0))
     solution = solve(objective, np.zeros(6), beta, 1e-8, 1000)
     assert solution.converged
@@ -122,7 +122,7 @@ def test_where_the_rows_that_are_looked_at_are_dependent_there_is_none():
     X = np.zeros((50, 1))
     X[-1] = 1.0
     y = np.append(np.linspace(-0.1, 0.1, 49), 100.0)
-    problem = Survey(as_design(X, Team(0)), None, True).problem
+    problem = Survey(as_design(X, Team()), None, True).problem
     objective = LinearObjective(problem.design, y, None, whiten(problem, 0.0), (0.0, 0.0))
     point = objective.at(np.zeros(2), 0.01)
     assert from_vertex(objective, point, 0.01, 1e-9) is None
@@ -168,7 +168,7 @@ def test_the_line_search_stays_where_nothing_descends():
 def test_the_line_search_goes_as_far_as_the_last_row_where_no_row_moves_inside():
     # Both rows pass the threshold once; beyond, nothing changes the slope, which is zero.
     X, y = np.zeros((2, 1)), np.array([-5.0, 5.0])
-    problem = Survey(as_design(X, Team(0)), None, True).problem
+    problem = Survey(as_design(X, Team()), None, True).problem
     objective = LinearObjective(problem.design, y, None, whiten(problem, 0.0), (0.0, 0.0))
     point = objective.at(np.array([-20.0]), 1.0)
     end = objective.at(np.array([-19.0]), 1.0)
