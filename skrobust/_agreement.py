@@ -92,7 +92,7 @@ def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=so
             proposed = max(proposed, target.floor(objective, theta)[1])
         if search.motion.direction is not None:
             theta = theta + (proposed - s) * search.motion.direction
-        if proposed < _DIVE * found and not dived:
+        if proposed < _DIVE * found and not dived and used < max_iter:
             dived = True
             above, scale_above = reach(_DIVE * found, theta)
             if scale_above > _DIVE * found:

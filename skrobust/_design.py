@@ -14,14 +14,15 @@ from scipy import sparse
 
 # Elements of X in a block: small enough for the L2 cache, whatever the layout.
 _BLOCK = 65_536
-# Bytes of standardised rows that a Gram matrix may hold at a time, in each lane.
+# Bytes of rows that a Gram matrix may hold at a time, in each lane.
 _GRAM_BYTES = 2**17
-# They take as long as a pass where there are this many features.
+# A Gram matrix takes as long as a pass where there are this many features.
 _PASSES = 20
 # Gram matrices are added up in this many lanes, whatever the number of threads.
 _LANES = 4
-# A centre within this many standard deviations costs x no digits that x − centre has.
-_NEAR = 1.0
+# A centre within a standard deviation costs x no digits that x − centre has (but those that the
+# bulk of a column with rows of leverage may have), and passes over so many elements save time.
+_NEAR, _LONG = 1.0, 50_000
 # With fewer elements the algebra takes longer than what it saves.
 _ENOUGH = 4_000
 # The squares of numbers below this, and their sums, are numbers.
@@ -118,7 +119,7 @@ class Design(ABC):
         """Σ s ZᵀZ over the rows of weight > 0."""
 
     def transformed_gram(self, weight, transform):
-        """Mᵀ Σ s ZᵀZ M, from ZM where M undoes more than ZᵀZ can tell."""
+        """Mᵀ Σ s ZᵀZ M; dense, from ZM, which keeps digits that ZᵀZ has lost."""
         return transform.T @ self.gram(weight) @ transform
 
     @abstractmethod
@@ -159,7 +160,7 @@ class DenseDesign(Design):
         design = super().standardised(centre, scale)
         varying = np.isfinite(scale)
         near = np.abs(centre) <= np.where(varying, _NEAR * scale, _LARGEST)
-        design.pivot = None if near.all() else centre
+        design.pivot = None if self.n_elements >= _LONG and near.all() else centre
         enough = self.n_elements >= _ENOUGH
         design._by_products = enough and bool(ordinary(scale[varying]).all())
         return design

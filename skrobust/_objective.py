@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import qr, solve_triangular
+from scipy.linalg import lapack, qr, solve_triangular
 from scipy.linalg.blas import dnrm2
 
 # A whitening that amplifies rounding by more than this is not applied to a Gram matrix.
 _MANY_DIGITS = 100.0
+# Where rows of leverage are outside, little may be left of the Gram matrix of all: no less.
+_CANCELLED = 1e-3
 
 
 class Point(NamedTuple):
@@ -98,7 +100,9 @@ class LinearObjective:
             penalty = ridge * coef
             gradient += penalty
             value += 0.5 * float(penalty @ coef)
-        gradient = self.transform.T @ gradient
+        with np.errstate(invalid="ignore"):
+            # X is searched for what is no number when this shows one.
+            gradient = self.transform.T @ gradient
         return Point(theta, float(value), gradient, residual, float(np.sqrt(sums[-1])))
 
     def foreseen(self, point, beta, lower, scratch):
@@ -122,17 +126,19 @@ class LinearObjective:
     def hessian(self, inside, beta):
         """∇²F from the rows inside the threshold, a k × k matrix; `inside` may be weights."""
         M = self.transform.toarray() if sparse.issparse(self.transform) else self.transform
-        if self.condition > _MANY_DIGITS:
-            H = self.design.transformed_gram(self._weighted(inside), M) / self.total
-        elif self.rows_in_hessian(inside) < np.count_nonzero(inside):
-            rest = self.design.gram(self._weighted(1.0 - inside)) / self.total
-            H = M.T @ (self._gram - rest) @ M
-        else:
-            H = M.T @ (self.design.gram(self._weighted(inside)) / self.total) @ M
         ridge = self._metric(beta)
-        if ridge is not None:
-            H += M.T @ (ridge[:, None] * M)
-        return H
+        penalty = 0.0 if ridge is None else M.T @ (ridge[:, None] * M)
+        n = np.count_nonzero(inside)
+        if self.rows_in_hessian(inside) < n:
+            rest = self.design.gram(self._weighted(1.0 - inside)) / self.total
+            H = M.T @ (self._gram - rest) @ M + penalty
+            L, info = lapack.dpotrf(H, lower=1)
+            if not info and L.diagonal().min(initial=1.0) ** 2 > _CANCELLED:
+                return H
+        weight = self._weighted(inside)
+        if self.condition > _MANY_DIGITS or n < self.design.p:
+            return self.design.transformed_gram(weight, M) / self.total + penalty
+        return M.T @ (self.design.gram(weight) / self.total) @ M + penalty
 
     def rows_in_hessian(self, inside):
         """The number of rows that a Hessian is made from: the other ones if these are fewer,

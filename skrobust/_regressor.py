@@ -365,14 +365,15 @@ class SmoothL1Regressor(
             for j, target in enumerate(targets.T):
                 found = callbacks.watch(stages(survey, target[rows], task, warm[j]), fits)
                 fits.append(found)
-                outliers.append(found[-1].outlier)
+                outlier = found[-1].outlier
                 if not whole:
-                    outliers[j] = np.empty(y.shape[0], dtype=bool)
-                    outliers[j][rows] = found[-1].outlier
+                    outlier = np.empty(y.shape[0], dtype=bool)
+                    outlier[rows] = found[-1].outlier
                     # They may be so far out that their fitted values are no numbers.
                     with np.errstate(over="ignore", invalid="ignore"):
                         fitted = safe_sparse_dot(X[rest], found[-1].coef) + found[-1].intercept
-                        outliers[j][rest] = ~(np.abs(target[rest] - fitted) <= found[-1].beta)
+                        outlier[rest] = ~(np.abs(target[rest] - fitted) <= found[-1].beta)
+                outliers.append(outlier)
         return fits, outliers[0] if y.ndim == 1 else np.column_stack(outliers)
 
     def _warm_start(self, n_features, n_targets):

@@ -29,7 +29,7 @@ _FARTHEST = 1e8
 # A smaller threshold, in units of y, changes nothing but that its square is no number.
 _LEAST_THRESHOLD = 1e-100
 # So many values of y tell where it is.
-_FEW = 10_000
+_SOME = 10_000
 # A named schedule starts where this share of the residuals is inside.
 _NEARLY_ALL = 0.99
 
@@ -87,9 +87,7 @@ class _Target:
         first = _power_of_two(_largest(y))
         self.y = np.array(y, dtype=np.float64)
         self.y /= first
-        # Any place among most of the values does.
-        few = self.y[:: max(1, self.y.size // _FEW)]
-        shift = weighted_median(few) if problem.fit_intercept else 0.0
+        shift = _place(self.y) if problem.fit_intercept else 0.0
         self.y -= shift
         second = min(_power_of_two(_largest(self.y)), 2.0**1023 / first)
         self.y /= second
@@ -146,6 +144,13 @@ class _Target:
         if scale < self.floor_bound(objective, point.theta):
             scale = max(scale, self.floor(objective, point.theta)[1])
         return scale
+
+
+def _place(y):
+    """The median, or that of some values drawn at random: any place among most of them does."""
+    if y.size > _SOME:
+        y = y[np.random.default_rng(0).integers(y.size, size=_SOME)]
+    return weighted_median(y)
 
 
 def _largest(y):
