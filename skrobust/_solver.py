@@ -56,8 +56,9 @@ _SOME = 5_000
 _MAX_NEWTON = 50
 _ALMOST_ALL = 0.95
 _EPS = np.finfo(float).eps
-# A gain relative to F that rounding hides, where no step descends any more.
-_NEGLIGIBLE = 500 * _EPS
+# A gain relative to F that rounding hides, where no step descends any more; and a rise that it
+# may make, where X is ill-conditioned.
+_NEGLIGIBLE, _RISE = 500 * _EPS, 1e-6
 
 
 class Solution(NamedTuple):
@@ -138,6 +139,7 @@ def _minimise(objective, point, beta, tol, max_iter):
         return point, used, stalled, step
     if _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
         return point, used, stalled, step
+    best = point
     if threshold is not None:
         # Among exact rows Newton's steps may lead nowhere.
         point, n = _lbfgs(objective, start, beta, tol, max_iter - used)
@@ -147,6 +149,8 @@ def _minimise(objective, point, beta, tol, max_iter):
         point, n = _lower(objective, point, threshold or beta, beta, max_iter - used)
     used += n
     point, n, stalled, step = _newton(objective, point, beta, tol, max_iter - used)
+    if point.norm > tol and point.value > best.value:
+        point, step = best, None
     return point, used + n, stalled, step
 
 
@@ -183,7 +187,8 @@ def _lower(objective, start, threshold, beta, max_iter):
     """Newton's method at each threshold in turn, from where the last minimiser points.
 
     The minimiser moves along a straight piece for as long as the same rows are inside: the
-    Newton step at beta for these rows says where to.
+    Newton step at beta for these rows says where to. With no more of them than variables the
+    piece may lead all the way.
     """
     point, used, theta, k = start, 0, start.theta, start.theta.size
     while threshold > beta:
@@ -194,17 +199,25 @@ def _lower(objective, start, threshold, beta, max_iter):
         point, n, _, last = _newton(objective, point, threshold, tol, max_iter - used)
         used, theta = used + n, point.theta
         inside = _n_inside(point, threshold)
-        if inside <= _NEAR_VERTEX * k and (inside - k) * beta <= _BESIDE * k * threshold:
-            found, n = _at_vertex(objective, point, threshold, beta, max_iter - used)
-            used += n
-            if found is not None:
-                return found, used
+        if inside <= _NEAR_VERTEX * k:
+            if (inside - k) * beta <= _BESIDE * k * threshold:
+                found, n = _at_vertex(objective, point, threshold, beta, max_iter - used)
+                used += n
+                if found is not None:
+                    return found, used
+            # Exactly, since at a beta near rounding no step will do it.
+            point, n, *_ = _newton(objective, point, threshold, _FOUND, max_iter - used)
+            used, theta, last = used + n, point.theta, None
         if used >= max_iter:
             break
         step = _ahead(objective, point, threshold, beta, max_iter - used, last)
         used += step.n_iter
         if used >= max_iter:
             break
+        if _n_inside(point, threshold) <= k:
+            point = objective.at(theta + step.direction, beta)
+            if point.norm <= _FOUND:
+                return point, used
         # Beside the rows of a vertex about as many are inside as the threshold is large. It is
         # not to be lower than where these are as many as those.
         part = max(_LOWER, k / (inside - k)) if inside > _NEAR_VERTEX * k else _LOWER
@@ -295,7 +308,12 @@ def _newton(objective, point, beta, tol, max_iter):
         used += step.n_iter
         trial = objective.at(point.theta + step.direction, beta, spare)
         slope = float(step.direction @ point.gradient)
-        if trial.value > point.value + 1e-4 * slope and trial.norm > 0.5 * point.norm:
+        # The gradient tells more than the value, which may rise by its rounding. Where it rises
+        # by more, steps may go in circles.
+        nearer = trial.norm <= 0.5 * point.norm
+        nearer &= trial.value - point.value <= _RISE * point.value
+        # A damped step may be far too short.
+        if step.damped or (trial.value > point.value + 1e-4 * slope and not nearer):
             length = _line_search(objective, point, step.direction, trial.residual, beta)
             trial = objective.at(point.theta + length * step.direction, beta, trial.residual)
         descent = point.value - trial.value > 4 * _EPS * point.value
