@@ -88,12 +88,16 @@ def solve(objective, start, beta, tol, max_iter):
         point, used, stalled, step = _minimise(objective, point, beta, tol, max_iter)
     if point.norm <= tol:
         return Solution(point, used, True, "gradient within tol", step)
-    if _within_rounding(objective, point, beta, 32):
+    # There the rounding of an exact fit is that of its coefficients, and can be less.
+    exact = _may_be_exact(objective, point)
+    if not exact and _within_rounding(objective, point, beta, 32):
         return Solution(point, used, True, "gradient within rounding", step, True)
-    if stalled and not objective.ridge(beta):
+    if (exact or stalled) and not objective.ridge(beta):
         solution = _refined(objective, point, beta, tol, max_iter - used)
         if solution.converged:
             return solution._replace(n_iter=used + solution.n_iter)
+    if exact and _within_rounding(objective, point, beta, 32):
+        return Solution(point, used, True, "gradient within rounding", step, True)
     if stalled and _gain(objective, point, beta) <= _NEGLIGIBLE * point.value:
         return Solution(point, used, True, "objective within rounding", step, True)
     message = "no further descent" if stalled else "max_iter reached"

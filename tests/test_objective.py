@@ -186,6 +186,17 @@ def test_hessian_from_the_rows_outside_is_that_from_those_inside(mode, share):
     assert own.rows_in_hessian(inside) == np.count_nonzero(inside)
 
 
+def test_hessian_keeps_its_digits_where_rows_of_leverage_are_outside():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, P))
+    X[:4] *= 1e7
+    problem = Survey(as_design(X, Team()), None, True).problem
+    given = problem.design, X[:, 0], None, whiten(problem, 0.0), (0.0, 0.0)
+    inside = np.arange(200) >= 4
+    H = LinearObjective(*given).hessian(inside, BETA)
+    assert_allclose(LinearObjective(*given, problem.gram).hessian(inside, BETA), H, rtol=1e-10)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_whitened_hessian_of_least_squares_is_the_identity(mode):
     case = Case(*mode)

@@ -7,6 +7,7 @@ share no code with ours; degenerate data come last.
 import contextlib
 import pickle
 import re
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -1463,3 +1464,37 @@ def test_a_scale_that_does_not_settle_is_that_of_the_objective(monkeypatch, roun
         est = SmoothL1Regressor().fit(X, Y)
     loss = mean_smooth_l1_loss(Y, est.predict(X), beta=est.beta_)
     assert est.objective_ == pytest.approx(loss, rel=1e-12)
+
+
+def test_bad_values_of_y_may_come_in_step():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30_000, 3))
+    y = X @ [1.0, 2.0, 3.0] + 5 + rng.normal(size=30_000)
+    y[::3] = 1e20
+    order = rng.permutation(30_000)
+    est = SmoothL1Regressor(1.0).fit(X, y)
+    other = SmoothL1Regressor(1.0).fit(X[order], y[order])
+    assert_allclose(est.coef_, other.coef_, rtol=1e-10)
+    assert_allclose(est.coef_, [1, 2, 3], atol=0.05)
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": "concomitant"}])
+def test_wide_x_takes_no_matrix_of_its_columns(options):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 2_000))
+    y = X[:, :5].sum(axis=1) + rng.standard_t(2, size=50)
+    tracemalloc.start()
+    SmoothL1Regressor(**options).fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * X.nbytes  # a 2,000 × 2,000 matrix is forty times X
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_in_tall_x_is_refused_without_a_warning(value):
+    X = np.random.default_rng(0).normal(size=(60_000, 40))
+    X[7, 3] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="Input X contains"):
+            SmoothL1Regressor().fit(X, X[:, 0])
