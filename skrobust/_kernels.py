@@ -67,7 +67,8 @@ def _sweep_tail():
 def dense_pass(dtype, layout, centred):
     """The pass for a dense X of this dtype and layout ("C", "F" or "A", any strides).
 
-    `centred` says whether there is a μ, or None in its place.
+    `centred` says whether there is a μ. None in its place is known to the compiler, which
+    leaves out what is done with it.
     """
     function = _columns_pass if layout == "F" else _rows_pass
     X = _array(numba.from_dtype(dtype), 2, layout)
@@ -82,12 +83,6 @@ def sparse_pass(dtype, index_dtype):
     index = _array(numba.from_dtype(index_dtype), 1)
     data = _array(numba.from_dtype(dtype), 1)
     return _jit(_sparse_pass, data, index, index, *_sweep_tail())
-
-
-@numba.njit(nogil=True, fastmath=_FASTMATH)
-def _less(x, centre, j):
-    """x − μ_j; without a centre the compiler drops the branch."""
-    return x if centre is None else x - centre[j]
 
 
 def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, size):
@@ -106,8 +101,10 @@ def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, si
         while i + 2 <= stop:
             a0 = a1 = 0.0
             for j in range(p):
-                a0 += _less(X[i, j], centre, j) * w[j]
-                a1 += _less(X[i + 1, j], centre, j) * w[j]
+                m = 0.0 if centre is None else centre[j]
+                wj = w[j]
+                a0 += (X[i, j] - m) * wj
+                a1 += (X[i + 1, j] - m) * wj
             r0 = y[i] - b - a0
             r1 = y[i + 1] - b - a1
             residual[i] = r0
@@ -120,12 +117,14 @@ def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, si
             value += d0 * (r0 - 0.5 * c0) + d1 * (r1 - 0.5 * c1)
             square += d0 * c0 + d1 * c1
             for j in range(p):
-                grad[j] += d0 * _less(X[i, j], centre, j) + d1 * _less(X[i + 1, j], centre, j)
+                m = 0.0 if centre is None else centre[j]
+                grad[j] += d0 * (X[i, j] - m) + d1 * (X[i + 1, j] - m)
             i += 2
         while i < stop:
             a0 = 0.0
             for j in range(p):
-                a0 += _less(X[i, j], centre, j) * w[j]
+                m = 0.0 if centre is None else centre[j]
+                a0 += (X[i, j] - m) * w[j]
             r0 = y[i] - b - a0
             residual[i] = r0
             c0 = min(max(r0, -beta), beta)
@@ -134,7 +133,8 @@ def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, si
             value += d0 * (r0 - 0.5 * c0)
             square += d0 * c0
             for j in range(p):
-                grad[j] += d0 * _less(X[i, j], centre, j)
+                m = 0.0 if centre is None else centre[j]
+                grad[j] += d0 * (X[i, j] - m)
             i += 1
         grad[p] = total
         grad[p + 1] = value
@@ -153,9 +153,11 @@ def _columns_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step,
         for i in range(stop - start):
             r[i] = y[start + i] - b
         for j in range(p):
+            m = 0.0 if centre is None else centre[j]
+            wj = w[j]
             x = X[start:stop, j]
             for i in range(stop - start):
-                r[i] -= _less(x[i], centre, j) * w[j]
+                r[i] -= (x[i] - m) * wj
         total = 0.0
         value = 0.0
         square = 0.0
@@ -169,10 +171,11 @@ def _columns_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step,
             value += di * (ri - 0.5 * c)
             square += di * c
         for j in range(p):
+            m = 0.0 if centre is None else centre[j]
             x = X[start:stop, j]
             g = 0.0
             for i in range(stop - start):
-                g += d[i] * _less(x[i], centre, j)
+                g += d[i] * (x[i] - m)
             grad[j] = g
         grad[p] = total
         grad[p + 1] = value
