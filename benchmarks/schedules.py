@@ -4,7 +4,7 @@ The same fits with no schedule and with each named one, from different starts an
 numbers of stages, over β/σ, rows a column and contamination. The measure is evaluations, which
 are passes over X and the same on every machine, and the objective relative to the lowest that
 any road reached. Then the smallest thresholds against linear programming, in CPU time, to which
-a busy moment adds little. Takes four minutes and writes schedules.md and schedules.png into
+a busy moment adds little. Takes two minutes and writes schedules.md and schedules.png into
 benchmarks/results/.
 """
 
@@ -203,7 +203,7 @@ def draw(found, path):
     right.set_title("Geometric mean over all problems")
     for axes in (left, right):
         axes.grid(color="0.9")
-        axes.legend(frameon=False, loc="upper left")
+        axes.legend(frameon=False, loc="best")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
