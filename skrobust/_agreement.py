@@ -8,7 +8,8 @@ needs a start as near as a fit of a sample gives, and gives up otherwise.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigvalsh, qr, solve_triangular
+from scipy.linalg import eigvalsh
+from scipy.linalg.blas import dnrm2
 
 from ._solver import Solution, Step, solve
 
@@ -29,6 +30,8 @@ _FEW = 100_000
 # Steps that Anderson's acceleration remembers. Where the gradient is smaller than this, another
 # step changes the objective by less than its rounding.
 _MEMORY = 8
+_LONGEST = 2.0
+_DEPENDENT = 1e-8
 _CONFIRMED = 1e-7
 _HUGE = 1e3
 # A whitened curvature far below one is due to rounding, or to more than the whitening knows.
@@ -158,57 +161,85 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
     The step from the point that is near enough is taken as well, unless that is far: it makes
     the coefficients about ten times as exact, which no pass needs to confirm.
     """
-    rule, s, spare = target.rule, scale, None
-    thetas: list = []
-    steps: list = []
-    errors: list = []
+    rule, s, spare, errors = target.rule, scale, None, []
+    rate = 1.0 - min(max(motion.contraction, 0.0), _MAX_CONTRACTION)
+    secants = _Secants(motion.direction)
     while True:
         point = objective.at(theta, target.threshold(s), spare)
         spare = point.residual
         found = target.scale(objective, point, s) if rule else s
         errors.append(max(point.norm, abs(found / s - 1.0) if rule else 0.0))
         converged = errors[-1] <= tol
-        # A gradient that is no number, or that rows of leverage make huge, is slow as well.
         before = errors[-1 - patience] if len(errors) > patience else _HUGE
+        # A gradient that is no number, or that rows of leverage make huge, is slow as well.
         slow = not errors[-1] < 0.5 * before
-        thetas, steps = [*thetas[-_MEMORY:], theta], [*steps[-_MEMORY:], -point.gradient]
-        if not slow and not (converged and errors[-1] > _CONFIRMED):
-            theta = _next(thetas, steps)
-        if converged or slow or len(errors) >= max_iter:
+        if not converged and (slow or len(errors) >= max_iter):
             break
-        if rule:
-            change = (found - s) / (1.0 - min(max(motion.contraction, 0.0), _MAX_CONTRACTION))
-            s = min(max(s + change, 0.5 * s), 2.0 * s)
+        change = min(max((found - s) / rate, -0.5 * s), s) if rule else 0.0
+        secants.learn(theta, point.gradient, s if rule else 0.0)
+        if not converged or errors[-1] <= _CONFIRMED:
+            theta = theta + secants.step(change)
+        if converged:
+            break
+        s = s + change if rule else s
     message = "gradient within tol" if converged else "acceleration was slow"
-    step = _observed_step(point, thetas, steps) if converged else None
+    step = _observed_step(point, secants) if converged and len(errors) > 2 else None
     solution = Solution(point._replace(theta=theta), len(errors), converged, message, step)
     return solution, s, errors[-1] < 0.5 * errors[0]
 
 
-def _next(thetas, steps):
-    """From the last point the step that would follow if all steps were linear in θ."""
-    theta = thetas[-1] + steps[-1]
-    if len(steps) > 1:
-        moved, changed = np.diff(thetas, axis=0).T, np.diff(steps, axis=0).T
-        theta = theta - (moved + changed) @ np.linalg.lstsq(changed, steps[-1])[0]
-    return theta
+class _Secants:
+    """Moves of θ and what came with them: the changes of (∇F, s), kept orthonormal.
+
+    `drift` is dθ/ds as far as it is known beforehand.
+    """
+
+    def __init__(self, drift):
+        self._drift = 0.0 if drift is None else drift
+        self._pairs: list = []
+        self._last: tuple | None = None
+        self._length = 1.0
+
+    def learn(self, theta, gradient, s):
+        # Both have the unit of y, in which the gradient is as large as s changes by.
+        state = np.append(gradient, s)
+        if self._last is not None:
+            move, change = theta - self._last[0], state - self._last[1]
+            size = dnrm2(change)
+            if size and not self._pairs:
+                self._length = min(max(float(move @ change[:-1]) / size**2, 1.0), _LONGEST)
+            for known, q in self._pairs:
+                part = q @ change
+                move, change = move - part * known, change - part * q
+            left = dnrm2(change)
+            if left > _DEPENDENT * size:
+                self._pairs = [*self._pairs[1 - _MEMORY :], (move / left, change / left)]
+        self._last = theta, state
+
+    def step(self, change):
+        """The step to where ∇F is least once s has changed, if all is linear in the moves so
+        far; from there down what is left of ∇F, as far as the first move says.
+        """
+        left, step = np.append(self._last[1][:-1], -change), 0.0
+        for move, q in self._pairs:
+            part = q @ left
+            left, step = left - part * q, step - part * move
+        return step - self._length * left[:-1] - self._drift * left[-1]
+
+    def smallest_curvature(self):
+        """As the moves have seen it, a Ritz value of the inverse Hessian in their changes."""
+        moves, changes = (np.array(vectors) for vectors in zip(*self._pairs, strict=True))
+        A = changes[:, :-1] @ moves.T
+        largest = float(eigvalsh(A + A.T)[-1]) / 2
+        return 1.0 / largest if largest > 0 else 0.0
 
 
-def _observed_step(point, thetas, steps):
+def _observed_step(point, secants):
     """The next step, and a decrement from the smallest curvature among those seen so far.
 
-    Rayleigh and Ritz in the space of the moves, as conjugate gradients would find it. None
-    where the curvatures are not those of a whitened objective.
+    None where the curvatures are not those of a whitened objective.
     """
-    if len(thetas) < 3:
-        return None
-    k = point.theta.size
-    moved, changed = np.diff(thetas, axis=0)[-k:].T, -np.diff(steps, axis=0)[-k:].T
-    Q, R = qr(moved, mode="economic")
-    if not np.abs(np.diagonal(R)).min() > 1e-12 * np.abs(R[0, 0]):
-        return None
-    A = solve_triangular(R, (Q.T @ changed).T, trans="T")
-    smallest = float(eigvalsh(A + A.T)[0]) / 2
+    smallest = secants.smallest_curvature()
     if not smallest > _LEAST_CURVATURE:
         return None
 

@@ -15,7 +15,7 @@ from scipy import sparse
 # Elements of X in a block: small enough for the L2 cache, whatever the layout.
 _BLOCK = 65_536
 # Bytes of rows that a Gram matrix may hold at a time, in each lane.
-_GRAM_BYTES = 2**17
+_GRAM_BYTES = 2**18
 # A Gram matrix takes as long as a pass where there are this many features.
 _PASSES = 20
 # Gram matrices are added up in this many lanes, whatever the number of threads.

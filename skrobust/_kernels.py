@@ -21,10 +21,16 @@ import threading
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.extending import intrinsic, overload
 
 # What lets LLVM vectorise a sum without declaring that NaN and inf do not occur.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+# Rows are fetched so many bytes ahead: a pass over memory that nobody else keeps busy takes .6
+# of the time. An X of fewer bytes is in a cache; short rows the processor foresees by itself.
+_AHEAD, _LARGE, _SHORT = 8_192, 4_000_000, 128
+_CACHE_LINE = 64
 
 
 _compiling = threading.RLock()
@@ -85,10 +91,39 @@ def sparse_pass(dtype, index_dtype):
     return _jit(_sparse_pass, data, index, index, *_sweep_tail())
 
 
+@intrinsic
+def _fetch(typing_context, address):
+    """LLVM's prefetch of a cache line, for which Numba has no name."""
+
+    def generate(context, builder, signature, arguments):
+        pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, integer, integer, integer])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        # To read, to be kept in all caches, data.
+        how = integer(0), integer(3), integer(1)
+        builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), *how])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+def _prefetch(address):
+    """Ask for the cache line at an address; where nothing is compiled, nothing."""
+
+
+@overload(_prefetch)
+def _compiled_prefetch(address):
+    return lambda address: _fetch(address)
+
+
 def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, size):
     """Blocks first, first + step, … of a dense X that lies row by row."""
     n, p = X.shape
     stride = 1 if weight.shape[0] == n else 0
+    width, length = X.strides[0], p * X.itemsize
+    if n * length < _LARGE or length < _SHORT or X.strides[1] != X.itemsize:
+        length = 0
+    ahead = X.ctypes.data + _AHEAD // max(length, 1) * width
     for k in range(first, sums.shape[0], step):
         grad = sums[k]
         grad[:] = 0.0
@@ -99,6 +134,9 @@ def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, si
         i = k * size
         # Two rows at a time: four take 1.2 to 1.7 times as long at 50 and 100 features.
         while i + 2 <= stop:
+            for line in range(0, length, _CACHE_LINE):
+                _prefetch(ahead + i * width + line)
+                _prefetch(ahead + (i + 1) * width + line)
             a0 = a1 = 0.0
             for j in range(p):
                 m = 0.0 if centre is None else centre[j]
@@ -145,6 +183,8 @@ def _columns_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step,
     """The same for a dense X that lies column by column; a block should fit in cache."""
     n, p = X.shape
     stride = 1 if weight.shape[0] == n else 0
+    # Four columns at a time: one after the other they take 1.6 times as long.
+    fours = p - p % 4
     for k in range(first, sums.shape[0], step):
         grad = sums[k]
         start = k * size
@@ -152,7 +192,17 @@ def _columns_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step,
         r = residual[start:stop]
         for i in range(stop - start):
             r[i] = y[start + i] - b
-        for j in range(p):
+        for j in range(0, fours, 4):
+            x0, x1 = X[start:stop, j], X[start:stop, j + 1]
+            x2, x3 = X[start:stop, j + 2], X[start:stop, j + 3]
+            w0, w1, w2, w3 = w[j], w[j + 1], w[j + 2], w[j + 3]
+            m0 = m1 = m2 = m3 = 0.0
+            if centre is not None:
+                m0, m1, m2, m3 = centre[j], centre[j + 1], centre[j + 2], centre[j + 3]
+            for i in range(stop - start):
+                a = (x0[i] - m0) * w0 + (x1[i] - m1) * w1
+                r[i] -= a + (x2[i] - m2) * w2 + (x3[i] - m3) * w3
+        for j in range(fours, p):
             m = 0.0 if centre is None else centre[j]
             wj = w[j]
             x = X[start:stop, j]
@@ -170,7 +220,21 @@ def _columns_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step,
             total += di
             value += di * (ri - 0.5 * c)
             square += di * c
-        for j in range(p):
+        for j in range(0, fours, 4):
+            x0, x1 = X[start:stop, j], X[start:stop, j + 1]
+            x2, x3 = X[start:stop, j + 2], X[start:stop, j + 3]
+            m0 = m1 = m2 = m3 = 0.0
+            if centre is not None:
+                m0, m1, m2, m3 = centre[j], centre[j + 1], centre[j + 2], centre[j + 3]
+            g0 = g1 = g2 = g3 = 0.0
+            for i in range(stop - start):
+                di = d[i]
+                g0 += di * (x0[i] - m0)
+                g1 += di * (x1[i] - m1)
+                g2 += di * (x2[i] - m2)
+                g3 += di * (x3[i] - m3)
+            grad[j], grad[j + 1], grad[j + 2], grad[j + 3] = g0, g1, g2, g3
+        for j in range(fours, p):
             m = 0.0 if centre is None else centre[j]
             x = X[start:stop, j]
             g = 0.0

@@ -12,7 +12,7 @@ _EPS = np.finfo(float).eps
 # Tall X is sampled: one row of so many, within these numbers of rows a feature; from this many
 # rows a feature and elements on.
 _SHARE = 22
-_FEWEST, _SAMPLE = 50, 200
+_FEWEST, _SAMPLE = 50, 250
 _TALL = 400
 _MANY_ELEMENTS = 2_000_000
 # Rows that tell about where and how wide the columns are.

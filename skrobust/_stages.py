@@ -324,9 +324,23 @@ def _start_from_sample(target, survey):
         if not solution.converged or motion.contraction > _SLOW:
             return None
         point = solution.point
+        motion = _significant(motion, point, scale)
     found = Start(objective, point.theta, scale, motion)
     near = _stretched(target, problem, found, point.residual)
     return near or _whitened(target, problem, found, objective, point.residual)
+
+
+def _significant(motion, point, scale):
+    """With dθ/ds shrunk by the part that could be chance (James and Stein).
+
+    Whitened, each coordinate has that of a mean of `clipped` over the rows of the sample.
+    """
+    direction = motion.direction
+    if direction is None or not direction.any():
+        return motion
+    chance = (point.clipped / scale) ** 2 * direction.size / point.residual.size
+    share = max(0.0, 1.0 - chance / float(direction @ direction))
+    return motion._replace(direction=share * direction)
 
 
 def _stretched(target, problem, start, residual):
