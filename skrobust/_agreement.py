@@ -8,7 +8,7 @@ needs a start as near as a fit of a sample gives, and gives up otherwise.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigvalsh
+from scipy.linalg import eigvalsh, null_space
 from scipy.linalg.blas import dnrm2
 
 from ._solver import Solution, Step, solve
@@ -27,11 +27,13 @@ _DIVE, _CLEAR = 1e-3, 1e4
 _AHEAD = 0.03
 # Below this many elements a fit need not be cheaper than exact: Newton's last step is both.
 _FEW = 100_000
-# Steps that Anderson's acceleration remembers. Where the gradient is smaller than this, another
-# step changes the objective by less than its rounding.
+# Moves that Anderson's acceleration remembers, unless this part of one or less is new; and the
+# longest step down a gradient: curvatures below a half are not those of most rows.
 _MEMORY = 8
-_LONGEST = 2.0
 _DEPENDENT = 1e-8
+_LONGEST = 2.0
+# Where the gradient is smaller than this, another step changes the objective by less than its
+# rounding.
 _CONFIRMED = 1e-7
 _HUGE = 1e3
 # A whitened curvature far below one is due to rounding, or to more than the whitening knows.
@@ -178,7 +180,7 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
         change = min(max((found - s) / rate, -0.5 * s), s) if rule else 0.0
         secants.learn(theta, point.gradient, s if rule else 0.0)
         if not converged or errors[-1] <= _CONFIRMED:
-            theta = theta + secants.step(change)
+            theta = theta + secants.step(0.0 if converged else change)
         if converged:
             break
         s = s + change if rule else s
@@ -229,8 +231,10 @@ class _Secants:
     def smallest_curvature(self):
         """As the moves have seen it, a Ritz value of the inverse Hessian in their changes."""
         moves, changes = (np.array(vectors) for vectors in zip(*self._pairs, strict=True))
-        A = changes[:, :-1] @ moves.T
-        largest = float(eigvalsh(A + A.T)[-1]) / 2
+        # Of moves at the same s.
+        same = null_space(changes[:, -1:].T)
+        A = same.T @ changes[:, :-1] @ moves.T @ same
+        largest = float(eigvalsh(A + A.T)[-1]) / 2 if A.size else 0.0
         return 1.0 / largest if largest > 0 else 0.0
 
 

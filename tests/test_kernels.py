@@ -33,6 +33,13 @@ class Case:
         self.size = size
         self.n_blocks = -(-n // size)
 
+    def of(self, X):
+        """The same with this part of X."""
+        n, p = X.shape
+        self.X, self.centre, self.w = X, self.centre[:p], self.w[:p]
+        self.y, self.weight, self.n_blocks = self.y[:n], self.weight[:n], -(-n // self.size)
+        return self
+
     def outputs(self):
         """Where a pass writes, full of NaN so that nothing left out goes unseen."""
         n, p = self.X.shape
@@ -126,6 +133,19 @@ def test_any_number_of_rows_and_features_fills_every_block(n, p, size):
         case.check(*case.dense(layout))
     if p:
         case.check(*case.sparse(), centred=False)
+
+
+@pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:-1], np.s_[::3], np.s_[::-1]])
+def test_rows_fetched_ahead_are_the_same_rows(part):
+    # As many bytes as it takes, and beyond the last row there is nothing to fetch.
+    case = Case(n=_kernels._LARGE // 50, p=20, size=4096)
+    case = case.of(case.X[part])
+    run = _kernels.dense_pass(case.X.dtype, "A", True)
+    residual, sums = case.outputs()
+    fixed = (case.X, case.centre, case.w, case.b, case.y, case.weight, case.beta)
+    for first in range(2):
+        run(*fixed, residual, sums, first, 2, case.size)
+    case.check(residual, sums)
 
 
 @pytest.mark.parametrize("steps", [2, 3, 7])

@@ -161,3 +161,15 @@ def test_max_iter_keeps_what_was_reached():
             found = SmoothL1Regressor(max_iter=max_iter).fit(X, y)
         far.append(np.abs(found.coef_ - best).max())
     assert far[0] > 10 * far[1] > 100 * far[2]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_outliers_on_one_side_take_few_passes(share):
+    # The minimiser then drifts as the scale comes to agree: on its own it took 32 passes.
+    X, _ = tall(lambda rng: rng.normal(size=(200_000, 10)))
+    rng = np.random.default_rng(1)
+    error = rng.normal(size=len(X))
+    error[rng.random(len(X)) < share] += 8
+    y = 3 + X.sum(axis=1) + error
+    fit = SmoothL1Regressor(beta=1.35, scale="concomitant").fit(X, y)
+    assert sum(stage["n_eval"] for stage in fit.history_) <= 14
