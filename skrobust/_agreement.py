@@ -199,13 +199,13 @@ class _Secants:
     def __init__(self, drift):
         self._drift = 0.0 if drift is None else drift
         self._pairs: list = []
-        self._last: tuple | None = None
+        self._last: tuple = ()
         self._length = 1.0
 
     def learn(self, theta, gradient, s):
         # Both have the unit of y, in which the gradient is as large as s changes by.
         state = np.append(gradient, s)
-        if self._last is not None:
+        if self._last:
             move, change = theta - self._last[0], state - self._last[1]
             size = dnrm2(change)
             if size and not self._pairs:

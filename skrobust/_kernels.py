@@ -18,6 +18,7 @@ depend on the number of threads.
 
 import functools
 import threading
+from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -91,8 +92,7 @@ def sparse_pass(dtype, index_dtype):
     return _jit(_sparse_pass, data, index, index, *_sweep_tail())
 
 
-@intrinsic
-def _fetch(typing_context, address):
+def _fetch_line(typing_context, address):
     """LLVM's prefetch of a cache line, for which Numba has no name."""
 
     def generate(context, builder, signature, arguments):
@@ -105,6 +105,9 @@ def _fetch(typing_context, address):
         return context.get_dummy_value()
 
     return types.void(types.intp), generate
+
+
+_fetch: Callable = intrinsic(_fetch_line)
 
 
 def _prefetch(address):
