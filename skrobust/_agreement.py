@@ -49,6 +49,11 @@ class Motion(NamedTuple):
     straight: bool = False
     direction: np.ndarray | None = None
 
+    def mapped(self, mapping):
+        """In other coordinates."""
+        known = self.direction is not None
+        return self._replace(direction=mapping(self.direction)) if known else self
+
 
 def settle(target, objective, theta, scale, tol, max_iter, motion=None, solve=solve):
     """The solution, its scale and the motion there.

@@ -11,7 +11,7 @@ from ._whitening import square_root, whiten_columns, whiten_gram, whiten_rows
 _EPS = np.finfo(float).eps
 # Tall X is sampled: one row of so many, within these numbers of rows a feature; from this many
 # rows a feature and elements on.
-_SHARE = 22
+_SHARE = 18
 _FEWEST, _SAMPLE = 50, 250
 _TALL = 400
 _MANY_ELEMENTS = 2_000_000

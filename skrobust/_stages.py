@@ -6,9 +6,11 @@ knows which rows are inside; then the stages, each a warm restart of the last.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from ._agreement import Motion, accelerate, settle
 from ._objective import LinearObjective
@@ -84,13 +86,12 @@ class _Target:
 
     def __init__(self, problem, y, task):
         # Powers of two: no digit changes. The first keeps y − shift from overflowing.
-        first = _power_of_two(_largest(y))
-        self.y = np.array(y, dtype=np.float64)
-        self.y /= first
-        shift = _place(self.y) if problem.fit_intercept else 0.0
-        self.y -= shift
-        second = min(_power_of_two(_largest(self.y)), 2.0**1023 / first)
-        self.y /= second
+        ends = float(y.min()), float(y.max())
+        first = _power_of_two(max(ends[1], -ends[0]))
+        shift = _place(y) / first if problem.fit_intercept else 0.0
+        largest = max(ends[1] / first - shift, shift - ends[0] / first)
+        second = min(_power_of_two(largest), 2.0**1023 / first)
+        self._given, self._steps = y, (first, shift, second)
         self.shift, self.unit = shift * first, first * second
         self.assign(task)
 
@@ -105,8 +106,22 @@ class _Target:
         else:
             self.beta = max(task.threshold / self.unit, _LEAST_THRESHOLD)
 
+    @cached_property
+    def y(self):
+        # Not before a sample is done with: both at once take memory.
+        return self._in_units(self._given)
+
     def of(self, problem):
-        return self.y if problem.rows is None else self.y[problem.rows]
+        rows = problem.rows
+        return self.y if rows is None else self._in_units(self._given[rows])
+
+    def _in_units(self, y):
+        first, shift, second = self._steps
+        y = np.array(y, dtype=np.float64)
+        y /= first
+        y -= shift
+        y /= second
+        return y
 
     def objective(self, problem, whitening):
         y = self.of(problem)
@@ -151,10 +166,6 @@ def _place(y):
     if y.size > _SOME:
         y = y[np.random.default_rng(0).integers(y.size, size=_SOME)]
     return weighted_median(y)
-
-
-def _largest(y):
-    return max(float(y.max()), -float(y.min()))
 
 
 def _power_of_two(size):
@@ -219,7 +230,9 @@ def _last_stage(target, survey, start, max_iter):
                 theta, scale = solution.point.theta, found
             break
         near = Start(objective, solution.point.theta, found, motion)
-        objective, theta, scale, motion = _closer(target, survey, near, solution.point.residual)
+        residual = solution.point.residual[survey.problem.sample.rows]
+        del solution
+        objective, theta, scale, motion = _closer(target, survey, near, residual)
     if target.rule is None:
         solution = solve(objective, theta, target.beta, tol, max_iter - spent)
     else:
@@ -325,9 +338,12 @@ def _start_from_sample(target, survey):
             return None
         point = solution.point
         motion = _significant(motion, point, scale)
-    found = Start(objective, point.theta, scale, motion)
-    near = _stretched(target, problem, found, point.residual)
-    return near or _whitened(target, problem, found, objective, point.residual)
+    start = Start(objective, point.theta, scale, motion)
+    near = _stretched(target, start, point.residual)
+    near = near or _whitened(target, start, objective, point.residual)
+    # The sample is done with before all of y is taken, which saves its memory.
+    del objective, start
+    return _start_near(target, problem, *near, scale)
 
 
 def _significant(motion, point, scale):
@@ -343,9 +359,9 @@ def _significant(motion, point, scale):
     return motion._replace(direction=share * direction)
 
 
-def _stretched(target, problem, start, residual):
-    """The start in the whitening of its sample, stretched, where the quadratic of `_whitened`
-    differs from it by a factor and no more than by what the sample leaves open.
+def _stretched(target, start, residual):
+    """The whitening of the sample, stretched, with θ and motion, where the quadratic of
+    `_whitened` differs from it by a factor and no more than by what the sample leaves open.
 
     That is so where errors do not depend on the features, and saves a Gram matrix.
     """
@@ -359,10 +375,12 @@ def _stretched(target, problem, start, residual):
     if not np.linalg.norm(Hv - factor * v) <= factor * k / np.sqrt(residual.size):
         return None
     root = np.sqrt(factor)
-    new = target.objective(problem, Whitening(part.transform / root, part.condition))
-    if motion.direction is not None:
-        motion = motion._replace(direction=root * motion.direction)
-    return Start(new, root * theta, scale, motion)
+    whitening = Whitening(part.transform / root, part.condition)
+    return whitening, root * theta, motion.mapped(lambda direction: root * direction)
+
+
+def _start_near(target, problem, whitening, theta, motion, scale):
+    return Start(target.objective(problem, whitening), theta, scale, motion)
 
 
 def _pull(residual, threshold):
@@ -373,7 +391,7 @@ def _pull(residual, threshold):
 
 def _closer(target, survey, start, residual):
     """Where the fit goes on if that from `start` is slow: from another sample if there is one,
-    else in a whitening from the rows that are inside the threshold by now.
+    else in a whitening from the rows of this one that are inside the threshold by now.
     """
     if survey.at_random:
         survey.refine()
@@ -382,21 +400,25 @@ def _closer(target, survey, start, residual):
         return found
     old, sample = start.objective, survey.sample()
     part = target.objective(sample, Whitening(old.transform, old.condition))
-    return _whitened(target, survey.problem, start, part, residual[sample.rows])
+    near = _whitened(target, start, part, residual)
+    return _start_near(target, survey.problem, *near, start.scale)
 
 
-def _whitened(target, problem, start, part, residual):
-    """The start in the whitening of the quadratic that touches the objective of a part of the
-    rows from above at their residuals (the one of Huber's weights).
+def _whitened(target, start, part, residual):
+    """With θ and motion, the whitening of the quadratic that touches the objective of a part of
+    the rows from above at their residuals (the one of Huber's weights).
 
     Near the minimiser it is as good as the Hessian, since most rows beyond the threshold are
     far beyond; away from it no step is too long.
     """
-    old, theta, scale, motion = start
+    _, theta, scale, motion = start
     threshold = target.threshold(scale)
     M = inverse_cholesky(part.hessian(_pull(residual, threshold), threshold))
-    transform = part.transform if M is None else part.transform @ M
-    new = target.objective(problem, Whitening(transform, part.condition))
-    if motion.direction is not None:
-        motion = motion._replace(direction=new.theta(old.coef(motion.direction)))
-    return Start(new, new.theta(old.coef(theta)), scale, motion)
+    if M is None:
+        return Whitening(part.transform, part.condition), theta, motion
+
+    def mapped(vector):
+        return solve_triangular(M, vector)
+
+    whitening = Whitening(part.transform @ M, part.condition)
+    return whitening, mapped(theta), motion.mapped(mapped)
