@@ -8,7 +8,7 @@ needs a start as near as a fit of a sample gives, and gives up otherwise.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigvalsh, null_space
+from scipy.linalg import eigvalsh, null_space, qr, solve_triangular
 from scipy.linalg.blas import dnrm2
 
 from ._solver import Solution, Step, solve
@@ -196,14 +196,15 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
 
 
 class _Secants:
-    """Moves of θ and what came with them: the changes of (∇F, s), kept orthonormal.
+    """Moves of θ and what came with them, the changes of (∇F, s).
 
     `drift` is dθ/ds as far as it is known beforehand.
     """
 
     def __init__(self, drift):
         self._drift = 0.0 if drift is None else drift
-        self._pairs: list = []
+        self._moves: list = []
+        self._changes: list = []
         self._last: tuple = ()
         self._length = 1.0
 
@@ -213,14 +214,11 @@ class _Secants:
         if self._last:
             move, change = theta - self._last[0], state - self._last[1]
             size = dnrm2(change)
-            if size and not self._pairs:
+            if size and not self._moves:
                 self._length = min(max(float(move @ change[:-1]) / size**2, 1.0), _LONGEST)
-            for known, q in self._pairs:
-                part = q @ change
-                move, change = move - part * known, change - part * q
-            left = dnrm2(change)
-            if left > _DEPENDENT * size:
-                self._pairs = [*self._pairs[1 - _MEMORY :], (move / left, change / left)]
+            if size:
+                self._moves = [*self._moves[1 - _MEMORY :], move / size]
+                self._changes = [*self._changes[1 - _MEMORY :], change / size]
         self._last = theta, state
 
     def step(self, change):
@@ -228,19 +226,24 @@ class _Secants:
         far; from there down what is left of ∇F, as far as the first move says.
         """
         left, step = np.append(self._last[1][:-1], -change), 0.0
-        for move, q in self._pairs:
-            part = q @ left
-            left, step = left - part * q, step - part * move
+        if self._moves:
+            changes = np.array(self._changes).T
+            part = np.linalg.lstsq(changes, left)[0]
+            left, step = left - changes @ part, -(part @ self._moves)
         return step - self._length * left[:-1] - self._drift * left[-1]
 
     def smallest_curvature(self):
-        """As the moves have seen it, a Ritz value of the inverse Hessian in their changes."""
-        moves, changes = (np.array(vectors) for vectors in zip(*self._pairs, strict=True))
-        # Of moves at the same s.
-        same = null_space(changes[:, -1:].T)
-        A = same.T @ changes[:, :-1] @ moves.T @ same
-        largest = float(eigvalsh(A + A.T)[-1]) / 2 if A.size else 0.0
-        return 1.0 / largest if largest > 0 else 0.0
+        """Among the moves, as Rayleigh and Ritz would find it; 0 where they do not tell."""
+        k = self._last[0].size
+        changes, moves = np.array(self._changes[-k:]).T, np.array(self._moves[-k:]).T
+        # Of combinations that leave s where it is.
+        same = null_space(changes[-1:])
+        Q, R = qr(moves @ same, mode="economic")
+        diagonal = np.abs(np.diagonal(R))
+        if not diagonal.min(initial=1.0) > _DEPENDENT * diagonal.max(initial=0.0):
+            return 0.0
+        A = solve_triangular(R, (Q.T @ changes[:-1] @ same).T, trans="T")
+        return float(eigvalsh(A + A.T)[0]) / 2 if A.size else 0.0
 
 
 def _observed_step(point, secants):

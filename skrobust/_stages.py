@@ -343,7 +343,7 @@ def _start_from_sample(target, survey):
     near = near or _whitened(target, start, objective, point.residual)
     # The sample is done with before all of y is taken, which saves its memory.
     del objective, start
-    return _start_near(target, problem, *near, scale)
+    return _start_near(target, problem, near, scale)
 
 
 def _significant(motion, point, scale):
@@ -379,7 +379,8 @@ def _stretched(target, start, residual):
     return whitening, root * theta, motion.mapped(lambda direction: root * direction)
 
 
-def _start_near(target, problem, whitening, theta, motion, scale):
+def _start_near(target, problem, near, scale):
+    whitening, theta, motion = near
     return Start(target.objective(problem, whitening), theta, scale, motion)
 
 
@@ -401,7 +402,7 @@ def _closer(target, survey, start, residual):
     old, sample = start.objective, survey.sample()
     part = target.objective(sample, Whitening(old.transform, old.condition))
     near = _whitened(target, start, part, residual)
-    return _start_near(target, survey.problem, *near, start.scale)
+    return _start_near(target, survey.problem, near, start.scale)
 
 
 def _whitened(target, start, part, residual):
