@@ -20,6 +20,8 @@ AUTO_CONCOMITANT = 1.5960
 _PROBE = 2_000
 _NEAR = 0.02
 _BLOCK = 2**14
+# Relative to the largest residual; its square is a number.
+_VANISHING = 1e-150
 
 
 class ScaleRule(NamedTuple):
@@ -118,11 +120,14 @@ def concomitant(epsilon):
         if not top:
             return 0.0
         size /= top
-        u = 0.0
         if size.size > 20 * _PROBE:
             step = size.size // _PROBE
             guess = estimate(size[::step], None if weight is None else weight[::step])
-            u = _next_root(guess**-2.0, size, weight, epsilon) if guess else 0.0
+        else:
+            # The standard deviation of most of them, if normal.
+            guess = float(np.partition(size, size.size // 2)[size.size // 2]) / NORMAL_MAD
+        # From any guess one step leads below the root.
+        u = _next_root(guess**-2.0, size, weight, epsilon) if guess > _VANISHING else 0.0
         while True:
             following = _next_root(u, size, weight, epsilon)
             if not u < following < np.inf:
