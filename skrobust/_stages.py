@@ -20,8 +20,8 @@ from ._solver import excess, solve
 from ._whitening import Whitening, inverse_cholesky
 
 _EPS = np.finfo(float).eps
-# The whitened gradient norm that is small enough on a sample, whose minimiser is about a tenth from
-# that of all rows.
+# The whitened gradient norm that is small enough on a sample: its minimiser is about a tenth
+# from that of all rows.
 _CLOSE_ENOUGH = 1e-2
 # A sample on which the scale contracts more slowly may lead to another fixed point.
 _SLOW = 0.7
