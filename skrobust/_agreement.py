@@ -27,11 +27,11 @@ _DIVE, _CLEAR = 1e-3, 1e4
 _AHEAD = 0.03
 # Below this many elements a fit need not be cheaper than exact: Newton's last step is both.
 _FEW = 100_000
-# Moves that Anderson's acceleration remembers, unless this part of one or less is new; and the
-# longest step down a gradient: curvatures below a half are not those of most rows.
+# Moves that Anderson's acceleration remembers, and the longest step down a gradient: curvatures
+# below a half are not those of most rows. Moves of which less is new tell no curvature.
 _MEMORY = 8
-_DEPENDENT = 1e-8
 _LONGEST = 2.0
+_DEPENDENT = 1e-8
 # Where the gradient is smaller than this, another step changes the objective by less than its
 # rounding.
 _CONFIRMED = 1e-7
@@ -162,14 +162,14 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
     acceleration of it (type II; Walker and Ni, SIAM J. Numer. Anal. 49, 2011) converges as
     conjugate gradients do, but needs neither products with the Hessian nor values of F,
     which drown in rounding. Meanwhile s goes to s + (φ̂ − s)/(1 − contraction), φ̂ the scale
-    of the present residuals. A fixed threshold is s that stays. Ends where it is slow:
-    where the error is not halved in `patience` passes.
+    of the present residuals, the contraction at first that of the sample. A fixed threshold
+    is s that stays. Ends where it is slow: where the error is not halved in `patience` passes.
 
     The step from the point that is near enough is taken as well, unless that is far: it makes
     the coefficients about ten times as exact, which no pass needs to confirm.
     """
     rule, s, spare, errors = target.rule, scale, None, []
-    rate = 1.0 - min(max(motion.contraction, 0.0), _MAX_CONTRACTION)
+    contraction, known = max(motion.contraction, 0.0), None
     secants = _Secants(motion.direction)
     while True:
         point = objective.at(theta, target.threshold(s), spare)
@@ -180,13 +180,19 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
         before = errors[-1 - patience] if len(errors) > patience else _HUGE
         # A gradient that is no number, or that rows of leverage make huge, is slow as well.
         slow = not errors[-1] < 0.5 * before
-        if not converged and (slow or len(errors) >= max_iter):
+        if slow and not converged:
             break
-        change = min(max((found - s) / rate, -0.5 * s), s) if rule else 0.0
+        # Where the fit is much nearer than the scale, φ̂ is φ.
+        at_fit = (s, found) if point.norm < 0.1 * errors[-1] else None
+        if at_fit and known and s != known[0]:
+            contraction = max((found - known[1]) / (s - known[0]), -1.0)
+        known = at_fit
+        change = (found - s) / (1.0 - min(contraction, _MAX_CONTRACTION)) if rule else 0.0
+        change = min(max(change, -0.5 * s), s) if rule else 0.0
         secants.learn(theta, point.gradient, s if rule else 0.0)
         if not converged or errors[-1] <= _CONFIRMED:
             theta = theta + secants.step(0.0 if converged else change)
-        if converged:
+        if converged or len(errors) >= max_iter:
             break
         s = s + change if rule else s
     message = "gradient within tol" if converged else "acceleration was slow"
@@ -215,7 +221,8 @@ class _Secants:
             move, change = theta - self._last[0], state - self._last[1]
             size = dnrm2(change)
             if size and not self._moves:
-                self._length = min(max(float(move @ change[:-1]) / size**2, 1.0), _LONGEST)
+                length = float((move / size) @ (change[:-1] / size))
+                self._length = min(max(length, 1.0), _LONGEST)
             if size:
                 self._moves = [*self._moves[1 - _MEMORY :], move / size]
                 self._changes = [*self._changes[1 - _MEMORY :], change / size]
@@ -234,10 +241,12 @@ class _Secants:
 
     def smallest_curvature(self):
         """Among the moves, as Rayleigh and Ritz would find it; 0 where they do not tell."""
+        if not self._moves:
+            return 0.0
         k = self._last[0].size
-        changes, moves = np.array(self._changes[-k:]).T, np.array(self._moves[-k:]).T
-        # Of combinations that leave s where it is.
-        same = null_space(changes[-1:])
+        changes, moves = np.array(self._changes[-k - 1 :]).T, np.array(self._moves[-k - 1 :]).T
+        # Combinations that leave s where it is.
+        same = null_space(changes[-1:])[:, -k:]
         Q, R = qr(moves @ same, mode="economic")
         diagonal = np.abs(np.diagonal(R))
         if not diagonal.min(initial=1.0) > _DEPENDENT * diagonal.max(initial=0.0):

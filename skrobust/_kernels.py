@@ -28,9 +28,10 @@ from numba.extending import intrinsic, overload
 
 # What lets LLVM vectorise a sum without declaring that NaN and inf do not occur.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-# Rows are fetched so many bytes ahead: a pass over memory that nobody else keeps busy takes .6
-# of the time. An X of fewer bytes is in a cache; short rows the processor foresees by itself.
-_AHEAD, _LARGE, _SHORT = 8_192, 4_000_000, 128
+# Rows are fetched so many bytes ahead: at 100 features a pass over memory that nobody else
+# keeps busy takes .6 of the time. An X of fewer bytes is in a cache; shorter and longer rows
+# the processor foresees by itself.
+_AHEAD, _LARGE, _SHORT, _LONG = 8_192, 4_000_000, 128, 2_048
 _CACHE_LINE = 64
 
 
@@ -124,7 +125,7 @@ def _rows_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step, si
     n, p = X.shape
     stride = 1 if weight.shape[0] == n else 0
     width, length = X.strides[0], p * X.itemsize
-    if n * length < _LARGE or length < _SHORT or X.strides[1] != X.itemsize:
+    if n * length < _LARGE or not _SHORT <= length <= _LONG or X.strides[1] != X.itemsize:
         length = 0
     ahead = X.ctypes.data + _AHEAD // max(length, 1) * width
     for k in range(first, sums.shape[0], step):
@@ -193,8 +194,9 @@ def _columns_pass(X, centre, w, b, y, weight, beta, residual, sums, first, step,
         r = residual[start:stop]
         for i in range(stop - start):
             r[i] = y[start + i] - b
-        # Four columns at a time, or else it takes 1.6 times as long. The last ones of all may
-        # be the same column again, with a coefficient of zero.
+        # Four columns at a time, or else it takes 1.2 to 1.6 times as long. The last ones may
+        # be the same column again, with a coefficient of zero (if x is finite: else r is no
+        # number, which shows in the sums as well).
         for j in range(0, p, 4):
             j1, j2, j3 = min(j + 1, p - 1), min(j + 2, p - 1), min(j + 3, p - 1)
             x0, x1 = X[start:stop, j], X[start:stop, j1]

@@ -28,3 +28,12 @@ def test_a_known_drift_leaves_nothing_to_the_moves():
     secants = _Secants(drift)
     secants.learn(start + drift, np.zeros(5), 1.0)
     assert_allclose(start + drift + secants.step(0.3), start + 1.3 * drift, rtol=1e-14)
+
+
+def test_moves_whose_squares_vanish_are_learnt_from():
+    # As a ridge term that is huge beside the rest may leave them.
+    secants, theta = _Secants(None), np.full(3, 1e-170)
+    for _ in range(3):
+        secants.learn(theta, 0.8 * theta, 0.0)
+        theta = theta + secants.step(0.0)
+    assert np.all(np.abs(theta) < 1e-180)

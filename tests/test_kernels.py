@@ -125,7 +125,7 @@ def test_sparse_pass_is_the_formula_without_a_centre(dtype, index_dtype, beta, w
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 36])
-@pytest.mark.parametrize("p", [0, 1, 3, 17])
+@pytest.mark.parametrize("p", [0, 1, 2, 3, 4, 5, 6, 7, 8, 17])
 @pytest.mark.parametrize("size", [4, 8, 100])
 def test_any_number_of_rows_and_features_fills_every_block(n, p, size):
     case = Case(n=n, p=p, size=size)
@@ -135,9 +135,29 @@ def test_any_number_of_rows_and_features_fills_every_block(n, p, size):
         case.check(*case.sparse(), centred=False)
 
 
+@pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:-1], np.s_[::-1], np.s_[:, ::2]])
+def test_rows_are_fetched_ahead(monkeypatch, part):
+    # The loops as Python runs them, which need not be large.
+    addresses: list = []
+    monkeypatch.setattr(_kernels, "_LARGE", 0)
+    monkeypatch.setattr(_kernels, "_prefetch", addresses.append)
+    case = Case(n=40, p=52, size=10)
+    case = case.of(case.X[part])
+    fixed = (case.X, case.centre, case.w, case.b, case.y, case.weight, case.beta)
+    residual, sums = case.outputs()
+    _kernels._rows_pass(*fixed, residual, sums, 0, 1, case.size)
+    case.check(residual, sums)
+    (n, p), (width, item) = case.X.shape, case.X.strides
+    rows = np.arange(n) + _kernels._AHEAD // (8 * p)
+    lines = np.arange(0, 8 * p, _kernels._CACHE_LINE)
+    expected = case.X.ctypes.data + rows[:, None] * width + lines
+    # Elements that are not side by side are not fetched.
+    assert sorted(addresses) == (sorted(expected.ravel()) if item == 8 else [])
+
+
 @pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:-1], np.s_[::3], np.s_[::-1]])
-def test_rows_fetched_ahead_are_the_same_rows(part):
-    # As many bytes as it takes, and beyond the last row there is nothing to fetch.
+def test_compiled_fetches_of_large_arrays_do_no_harm(part):
+    # As many bytes as it takes; beyond the last row there is nothing to fetch.
     case = Case(n=_kernels._LARGE // 50, p=20, size=4096)
     case = case.of(case.X[part])
     run = _kernels.dense_pass(case.X.dtype, "A", True)
@@ -283,6 +303,11 @@ def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(factory):
     with pytest.raises(TypeError):
         kernel(*[np.zeros(1, dtype=complex)] * len(kernel.signatures[0]))
     assert len(kernel.signatures) == 1
+
+
+def test_a_kernel_has_the_prefetch_not_compiled_away():
+    run = _kernels.dense_pass(np.dtype(float), "C", False)
+    assert all("@llvm.prefetch" in code for code in run.inspect_llvm().values())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

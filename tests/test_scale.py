@@ -252,3 +252,9 @@ def test_a_median_of_no_numbers_is_none():
     # As where another thread writes NaN to X during a fit.
     assert np.isnan(weighted_median(np.full(50_000, np.nan)))
     assert np.isnan(weighted_median(np.full(50_000, np.nan), near=1.0))
+
+
+def test_a_concomitant_scale_whose_median_vanishes_beside_the_rest():
+    # 3 / σ² = 12, and 1 / σ² < 2.5²; the square of the median is no number.
+    residual = np.r_[np.full(9, 1e-200), np.ones(3)]
+    assert_allclose(concomitant(2.5)(residual), 0.5, rtol=1e-15)

@@ -156,7 +156,7 @@ def test_max_iter_keeps_what_was_reached():
     X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
     best = SmoothL1Regressor().fit(X, y).coef_
     far = []
-    for max_iter in (1, 3, 5):
+    for max_iter in (1, 2, 4):
         with pytest.warns(ConvergenceWarning):
             found = SmoothL1Regressor(max_iter=max_iter).fit(X, y)
         far.append(np.abs(found.coef_ - best).max())
