@@ -28,9 +28,9 @@ from numba.extending import intrinsic, overload
 
 # What lets LLVM vectorise a sum without declaring that NaN and inf do not occur.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-# Rows are fetched so many bytes ahead: at 100 features a pass over memory that nobody else
-# keeps busy takes .6 of the time. An X of fewer bytes is in a cache; shorter and longer rows
-# the processor foresees by itself.
+# Rows are fetched so many bytes ahead: at 100 features a pass takes .6 to 1.0 of the time, the
+# less the faster the memory is. An X of fewer bytes is in a cache; shorter and longer rows
+# gain nothing.
 _AHEAD, _LARGE, _SHORT, _LONG = 8_192, 4_000_000, 128, 2_048
 _CACHE_LINE = 64
 
