@@ -355,11 +355,11 @@ def _significant(motion, point, scale):
     Whitened, each coordinate has that of a mean of `clipped` over the rows of the sample.
     """
     direction = motion.direction
-    if direction is None or not direction.any():
+    square = 0.0 if direction is None else float(direction @ direction)
+    if not square:
         return motion
     chance = (point.clipped / scale) ** 2 * direction.size / point.residual.size
-    share = max(0.0, 1.0 - chance / float(direction @ direction))
-    return motion._replace(direction=share * direction)
+    return motion._replace(direction=max(0.0, 1.0 - chance / square) * direction)
 
 
 def _stretched(target, start, residual):
