@@ -168,7 +168,7 @@ class DenseDesign(Design):
     def _pass(self, w, b, y, weight, beta, residual, sums):
         from . import _kernels
 
-        run = _kernels.dense_pass(self.X.dtype, self.layout, self.pivot is not None)
+        run = _kernels.dense_pass(self.X, self.layout, self.pivot is not None)
         fixed = (self.X, self.pivot, w, b, y, weight, beta, residual, sums)
         self.team.run(lambda first, step: run(*fixed, first, step, self.block), self.n_elements)
 

@@ -15,6 +15,8 @@ LAYOUTS = ["C", "F", "A"]
 DTYPES = [np.float64, np.float32]
 INDEX_DTYPES = [np.int32, np.int64]
 ROUNDING = 1e-14
+# Features of a row of float64 that is taken with three others, and with one.
+NARROW, WIDE = _kernels._NARROW // 8, _kernels._NARROW // 8 + 1
 
 
 class Case:
@@ -49,7 +51,7 @@ class Case:
         """Residuals and sums of each block, from `steps` calls as threads make them."""
         residual, sums = self.outputs()
         X = laid_out(self.X, layout)
-        run = _kernels.dense_pass(X.dtype, layout_of(X), centred)
+        run = _kernels.dense_pass(X, layout_of(X), centred)
         centre = self.centre if centred else None
         fixed = (X, centre, self.w, self.b, self.y, self.weight, self.beta)
         for first in range(steps):
@@ -125,7 +127,7 @@ def test_sparse_pass_is_the_formula_without_a_centre(dtype, index_dtype, beta, w
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 36])
-@pytest.mark.parametrize("p", [0, 1, 2, 3, 4, 5, 6, 7, 8, 17])
+@pytest.mark.parametrize("p", [0, 1, 2, 3, 4, 5, 6, 7, 8, 17, NARROW, WIDE])
 @pytest.mark.parametrize("size", [4, 8, 100])
 def test_any_number_of_rows_and_features_fills_every_block(n, p, size):
     case = Case(n=n, p=p, size=size)
@@ -135,17 +137,18 @@ def test_any_number_of_rows_and_features_fills_every_block(n, p, size):
         case.check(*case.sparse(), centred=False)
 
 
+@pytest.mark.parametrize("together", [2, 4])
 @pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:-1], np.s_[::-1], np.s_[:, ::2]])
-def test_rows_are_fetched_ahead(monkeypatch, part):
+def test_rows_are_fetched_ahead(monkeypatch, part, together):
     # The loops as Python runs them, which need not be large.
     addresses: list = []
     monkeypatch.setattr(_kernels, "_LARGE", 0)
     monkeypatch.setattr(_kernels, "_prefetch", addresses.append)
-    case = Case(n=40, p=52, size=10)
+    case = Case(n=40, p=52, size=20)
     case = case.of(case.X[part])
     fixed = (case.X, case.centre, case.w, case.b, case.y, case.weight, case.beta)
     residual, sums = case.outputs()
-    _kernels._rows_pass(*fixed, residual, sums, 0, 1, case.size)
+    _kernels._rows_pass(together)(*fixed, residual, sums, 0, 1, case.size)
     case.check(residual, sums)
     (n, p), (width, item) = case.X.shape, case.X.strides
     rows = np.arange(n) + _kernels._AHEAD // (8 * p)
@@ -155,12 +158,13 @@ def test_rows_are_fetched_ahead(monkeypatch, part):
     assert sorted(addresses) == (sorted(expected.ravel()) if item == 8 else [])
 
 
-@pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:-1], np.s_[::3], np.s_[::-1]])
-def test_compiled_fetches_of_large_arrays_do_no_harm(part):
+@pytest.mark.parametrize("p", [20, WIDE])
+@pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:], np.s_[::3], np.s_[::-1]])
+def test_compiled_fetches_of_large_arrays_do_no_harm(part, p):
     # As many bytes as it takes; beyond the last row there is nothing to fetch.
-    case = Case(n=_kernels._LARGE // 50, p=20, size=4096)
+    case = Case(n=4 * _kernels._LARGE // (8 * p), p=p + 1, size=4096)
     case = case.of(case.X[part])
-    run = _kernels.dense_pass(case.X.dtype, "A", True)
+    run = _kernels.dense_pass(case.X, "A", True)
     residual, sums = case.outputs()
     fixed = (case.X, case.centre, case.w, case.b, case.y, case.weight, case.beta)
     for first in range(2):
@@ -263,7 +267,7 @@ def read_only(array):
 def test_read_only_and_writable_dense_arrays_share_one_compilation(layout, dtype):
     case = Case(dtype=dtype)
     writable = case.dense(layout)
-    kernel = _kernels.dense_pass(case.X.dtype, layout, True)
+    kernel = _kernels.dense_pass(case.X, layout, True)
     X = laid_out(case.X, layout)
     X.flags.writeable = False
     residual, sums = case.outputs()
@@ -292,12 +296,16 @@ def test_read_only_and_writable_sparse_arrays_share_one_compilation(index_dtype)
     assert len(kernel.signatures) == 1
 
 
-@pytest.mark.parametrize("factory", ["dense_pass", "sparse_pass"])
-def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(factory):
-    make = getattr(_kernels, factory)
-    key = (np.dtype(np.int32),) if factory == "sparse_pass" else ("C", True)
-    kernel = make(np.dtype(np.float64), *key)
-    assert make(np.zeros(1).dtype, *key) is kernel
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _kernels.dense_pass(np.zeros((2, 3)), "C", True),
+        lambda: _kernels.sparse_pass(np.zeros(1).dtype, np.dtype(np.int32)),
+    ],
+)
+def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(make):
+    kernel = make()
+    assert make() is kernel
     assert len(kernel.signatures) == 1
     # A type that was not declared is an error, not another second of compilation.
     with pytest.raises(TypeError):
@@ -305,13 +313,20 @@ def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(factory):
     assert len(kernel.signatures) == 1
 
 
-def test_a_kernel_has_the_prefetch_not_compiled_away():
-    run = _kernels.dense_pass(np.dtype(float), "C", False)
+def test_one_kernel_is_for_all_rows_of_few_bytes():
+    narrow = _kernels.dense_pass(np.zeros((1, 1)), "C", True)
+    assert _kernels.dense_pass(np.zeros((1, NARROW)), "C", True) is narrow
+    assert _kernels.dense_pass(np.zeros((1, WIDE)), "C", True) is not narrow
+
+
+@pytest.mark.parametrize("p", [NARROW, WIDE])
+def test_a_kernel_has_the_prefetch_not_compiled_away(p):
+    run = _kernels.dense_pass(np.zeros((1, p)), "C", False)
     assert all("@llvm.prefetch" in code for code in run.inspect_llvm().values())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_kernel_releases_the_interpreter(layout):
-    options = _kernels.dense_pass(np.dtype(np.float64), layout, True).targetoptions
+    options = _kernels.dense_pass(np.zeros((2, 2)), layout, True).targetoptions
     assert options["nogil"]
     assert not options.get("parallel", False)
