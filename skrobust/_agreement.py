@@ -8,7 +8,6 @@ needs a start as near as a fit of a sample gives, and gives up otherwise.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigvalsh, null_space, qr, solve_triangular
 from scipy.linalg.blas import dnrm2
 
 from ._solver import Solution, Step, solve
@@ -245,14 +244,19 @@ class _Secants:
             return 0.0
         k = self._last[0].size
         changes, moves = np.array(self._changes[-k - 1 :]).T, np.array(self._moves[-k - 1 :]).T
-        # Combinations that leave s where it is.
-        same = null_space(changes[-1:])[:, -k:]
-        Q, R = qr(moves @ same, mode="economic")
+        # Differences that leave s where it is.
+        in_s = changes[-1]
+        most = int(np.abs(in_s).argmax())
+        if in_s[most]:
+            part = in_s / in_s[most]
+            moves = np.delete(moves - moves[:, [most]] * part, most, axis=1)
+            changes = np.delete(changes - changes[:, [most]] * part, most, axis=1)
+        Q, R = np.linalg.qr(moves[:, -k:])
         diagonal = np.abs(np.diagonal(R))
         if not diagonal.min(initial=1.0) > _DEPENDENT * diagonal.max(initial=0.0):
             return 0.0
-        A = solve_triangular(R, (Q.T @ changes[:-1] @ same).T, trans="T")
-        return float(eigvalsh(A + A.T)[0]) / 2 if A.size else 0.0
+        A = np.linalg.solve(R.T, changes[:-1, -k:].T @ Q)
+        return float(np.linalg.eigvalsh(A + A.T)[0]) / 2 if A.size else 0.0
 
 
 def _observed_step(point, secants):

@@ -16,9 +16,11 @@ NORMAL_MAD = float(ndtri(0.75))
 # MAD (Holland and Welsch, 1977) and of the concomitant σ̂, which estimates .843 σ there.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
-# Above twenty times this many residuals, about this many tell where to look.
+# Where there are several times as many residuals, so many tell where to look.
 _PROBE = 2_000
 _NEAR = 0.02
+# A scale by such a factor from another is not near.
+_FARTHEST = 2.0
 _BLOCK = 2**14
 # Relative to the largest residual; its square is a number.
 _VANISHING = 1e-150
@@ -27,12 +29,21 @@ _VANISHING = 1e-150
 class ScaleRule(NamedTuple):
     """A threshold `factor` times the scale that `estimate(residual, weight, near)` finds.
 
-    `near`, a scale that is near, makes it quick; what is found may then be one step from it,
-    which is the scale itself where that is `near`.
+    `near` makes it quick; what is found may then be one step from it, which is the scale itself
+    where that is the one of `near`.
     """
 
     factor: float
     estimate: Callable
+
+
+class Near(NamedTuple):
+    """A scale that is near, and the root mean square of the residuals clipped at its
+    threshold.
+    """
+
+    scale: float
+    clipped: float
 
 
 def weighted_median(values, weight=None, near=None, absolute=False):
@@ -100,8 +111,8 @@ def _blocks(n):
 
 def mad(residual, weight=None, near=None):
     """Median of |r| over Φ⁻¹(3/4): σ for normal residuals, centred at zero."""
-    near = None if near is None else near * NORMAL_MAD
-    return weighted_median(residual, weight, near, absolute=True) / NORMAL_MAD
+    probable = None if near is None else near.scale * NORMAL_MAD
+    return weighted_median(residual, weight, probable, absolute=True) / NORMAL_MAD
 
 
 def concomitant(epsilon):
@@ -113,8 +124,7 @@ def concomitant(epsilon):
 
     def estimate(residual, weight=None, near=None):
         if near is not None:
-            u = _next_root(near**-2.0, residual, weight, epsilon)
-            return u**-0.5 if 0 < u < np.inf else estimate(residual, weight)
+            return _corrected(near, residual, weight, epsilon) or estimate(residual, weight)
         size = np.abs(residual)
         top = size.max()
         if not top:
@@ -137,6 +147,23 @@ def concomitant(epsilon):
             u = following
 
     return estimate
+
+
+def _corrected(near, residual, weight, epsilon):
+    """The next root from one that is near, None where that is not near.
+
+    Its sums are known but for the part of the rows beyond ε. Some of these tell it well enough
+    for a step that is zero at the root whatever they say.
+    """
+    if residual.size > 2 * _PROBE:
+        # Not every so many, since data may be periodic.
+        some = np.random.default_rng(0).integers(residual.size, size=_PROBE)
+        residual, weight = residual[some], None if weight is None else weight[some]
+    beyond = np.abs(residual) > epsilon * near.scale
+    outer = epsilon**2 * float(np.average(beyond, weights=weight))
+    square = ((near.clipped / near.scale) ** 2 - outer) / (1 - outer) if outer < 1 else 0.0
+    factor = float(np.sqrt(max(square, 0.0)))
+    return near.scale * factor if 1 / _FARTHEST < factor < _FARTHEST else None
 
 
 def _next_root(u, residual, weight, epsilon):

@@ -15,7 +15,7 @@ from scipy.linalg import solve_triangular
 from ._agreement import Motion, accelerate, settle
 from ._objective import LinearObjective
 from ._problem import whiten
-from ._scale import ScaleRule, weighted_median
+from ._scale import Near, ScaleRule, weighted_median
 from ._solver import excess, solve
 from ._whitening import Whitening, inverse_cholesky
 
@@ -157,7 +157,10 @@ class _Target:
         return self.rule.estimate(left, weight) or float(np.abs(left).mean()) or _EPS
 
     def scale(self, objective, point, near=None):
-        """The scale of the residuals, held at the floor."""
+        """The scale of the residuals, held at the floor; `near` is that of the threshold of
+        the point, if near.
+        """
+        near = None if near is None else Near(near, point.clipped)
         scale = self.rule.estimate(point.residual, objective.weight, near)
         if scale < self.floor_bound(objective, point.theta):
             scale = max(scale, self.floor(objective, point.theta)[1])

@@ -144,7 +144,8 @@ from skrobust import _kernels
 
 compiled, jit = collections.Counter(), _kernels._jit
 def counting(function, *arguments):
-    compiled[function.__name__, arguments] += 1
+    constants = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    compiled[function.__name__, constants, arguments] += 1
     return jit(function, *arguments)
 _kernels._jit = counting
 

@@ -11,6 +11,7 @@ from skrobust._scale import (
     AUTO_CONCOMITANT,
     AUTO_MAD,
     NORMAL_MAD,
+    Near,
     ScaleRule,
     concomitant,
     mad,
@@ -188,6 +189,36 @@ def test_the_concomitant_scale_of_a_million_constant_weights():
     residual = np.random.default_rng(0).standard_t(2, size=10**6)
     expected = concomitant(1.35)(residual)
     assert concomitant(1.35)(residual, np.full(10**6, 0.1)) == pytest.approx(expected, rel=1e-9)
+
+
+def near(scale, residual, weight, epsilon):
+    clipped = residual.clip(-epsilon * scale, epsilon * scale)
+    return Near(scale, float(np.sqrt(np.average(clipped**2, weights=weight))))
+
+
+@pytest.mark.parametrize("epsilon", EPSILONS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [100, 300_000])
+def test_from_nearby_a_step_leads_to_the_concomitant_scale(epsilon, weighted, n):
+    rng = np.random.default_rng(0)
+    residual = rng.standard_t(3, size=n)
+    # One row of a hundred, which a stride of the residuals might see only or never.
+    residual[::100] *= 100
+    weight = rng.uniform(0.1, 1, size=n) if weighted else None
+    estimate = concomitant(epsilon)
+    sigma = estimate(residual, weight)
+    at_root = near(sigma, residual, weight, epsilon)
+    assert estimate(residual, weight, at_root) == pytest.approx(sigma, rel=1e-12)
+    for part in (0.99, 1.01):
+        found = estimate(residual, weight, near(part * sigma, residual, weight, epsilon))
+        assert found == pytest.approx(sigma, rel=0.3 * abs(part - 1))
+
+
+@pytest.mark.parametrize("epsilon", EPSILONS)
+def test_nearby_a_concomitant_scale_may_be_zero(epsilon):
+    residual = np.zeros(1_000)
+    residual[: int(900 / epsilon**2)] = 1.0
+    assert concomitant(epsilon)(residual, None, near(0.1, residual, None, epsilon)) == 0.0
 
 
 # What "auto" means -----------------------------------------------------------------------
