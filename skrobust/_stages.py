@@ -34,7 +34,7 @@ _FARTHEST = 1e8
 # A smaller threshold, in units of y, changes nothing but that its square is no number.
 _LEAST_THRESHOLD = 1e-100
 # So many values of y tell where it is.
-_SOME = 10_000
+_SOME = 1_000
 # A named schedule starts where this share of the residuals is inside.
 _NEARLY_ALL = 0.99
 
