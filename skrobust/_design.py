@@ -23,7 +23,7 @@ _LANES = 4
 # A centre within a standard deviation costs x no digits that x − centre has (but those that the
 # bulk of a column with rows of leverage may have), and passes over so many elements save time.
 _NEAR, _LONG = 1.0, 50_000
-# With fewer elements the algebra takes longer than what it saves.
+# Fewer elements are standardised once and for all.
 _ENOUGH = 4_000
 # The squares of numbers below this, and their sums, are numbers.
 _LARGEST = 1e140
@@ -153,16 +153,18 @@ class DenseDesign(Design):
         super().__init__(X, team, max(16, _BLOCK // max(1, X.shape[1])))
         flags = X.flags
         self.layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
-        # Whether a Gram matrix is made from products of X, else from standardised rows.
+        # Whether a Gram matrix is made from products of X, else from standardised rows; and
+        # these where they are few.
         self._by_products = True
+        self._few: np.ndarray | None = None
 
     def standardised(self, centre, scale):
         design = super().standardised(centre, scale)
         varying = np.isfinite(scale)
         near = np.abs(centre) <= np.where(varying, _NEAR * scale, _LARGEST)
         design.pivot = None if self.n_elements >= _LONG and near.all() else centre
-        enough = self.n_elements >= _ENOUGH
-        design._by_products = enough and bool(ordinary(scale[varying]).all())
+        design._by_products = bool(ordinary(scale[varying]).all())
+        design._few = design.rows(slice(None)) if self.n_elements < _ENOUGH else None
         return design
 
     def _pass(self, w, b, y, weight, beta, residual, sums):
@@ -181,6 +183,9 @@ class DenseDesign(Design):
         return out
 
     def gram(self, weight=None):
+        if self._few is not None:
+            Z = self._few if weight is None else np.sqrt(weight)[:, None] * self._few
+            return Z.T @ Z
         if not self._by_products:
             return self._sums(self.rows, weight)[1]
         first, second = self._sums(self._deviations, weight)

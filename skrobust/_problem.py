@@ -69,11 +69,11 @@ def _problems(design, weight, fit_intercept):
 
     A problem, its sample with a design, and whether that was drawn at random.
     """
-    rng = np.random.default_rng(0)
     n, p = design.n, design.p
     tall = design.can_sample and n >= _TALL * p and design.n_elements >= _MANY_ELEMENTS
-    m = min(n, int(np.clip(n // _SHARE, _FEWEST * p, _SAMPLE * p)))
     if tall:
+        rng = np.random.default_rng(0)
+        m = min(n, int(np.clip(n // _SHARE, _FEWEST * p, _SAMPLE * p)))
         rows = np.sort(rng.choice(n, m, replace=False, shuffle=False))
         share = None if weight is None else weight[rows]
         few = slice(None, None, max(1, m // _PROBE))
@@ -102,8 +102,9 @@ def pose(design, weight, fit_intercept):
 
 def _measured(design, weight, fit_intercept):
     """The design in the units that all rows tell, where all are numbers."""
-    rng, n = np.random.default_rng(0), design.n
-    probe = np.sort(rng.integers(n, size=min(n, _PROBE)))
+    probe: slice | np.ndarray = slice(None)
+    if design.n > _PROBE:
+        probe = np.sort(np.random.default_rng(0).integers(design.n, size=_PROBE))
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         mean, std = design.moments(weight, probe)
     if not np.isfinite(mean).all():

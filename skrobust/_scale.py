@@ -22,6 +22,8 @@ _NEAR = 0.02
 # A scale by such a factor from another is not near.
 _FARTHEST = 2.0
 _BLOCK = 2**14
+# So many are sorted, which takes less time than steps.
+_FEW = 4_000
 # Relative to the largest residual; its square is a number.
 _VANISHING = 1e-150
 
@@ -126,27 +128,42 @@ def concomitant(epsilon):
         if near is not None:
             return _corrected(near, residual, weight, epsilon) or estimate(residual, weight)
         size = np.abs(residual)
-        top = size.max()
+        top = float(size.max())
         if not top:
             return 0.0
         size /= top
-        if size.size > 20 * _PROBE:
-            step = size.size // _PROBE
-            guess = estimate(size[::step], None if weight is None else weight[::step])
-        else:
-            # The standard deviation of most of them, if normal.
-            guess = float(np.partition(size, size.size // 2)[size.size // 2]) / NORMAL_MAD
+        if size.size <= _FEW:
+            return top * _sorted_root(size, weight, epsilon)
+        step = size.size // _PROBE
+        guess = estimate(size[::step], None if weight is None else weight[::step])
         # From any guess one step leads below the root.
         u = _next_root(guess**-2.0, size, weight, epsilon) if guess > _VANISHING else 0.0
         while True:
             following = _next_root(u, size, weight, epsilon)
             if not u < following < np.inf:
-                return (
-                    float(top / np.sqrt(following)) if following >= u else float(top / u**0.5)
-                )
+                return top * float(max(following, u) ** -0.5)
             u = following
 
     return estimate
+
+
+def _sorted_root(size, weight, epsilon):
+    """σ̂ of a few residuals |r|, from the sums of those up to each in their order."""
+    if weight is None:
+        size, share = np.sort(size), np.ones(size.size)
+    else:
+        order = size.argsort()
+        size, share = size[order], weight[order]
+    squares = size * size
+    inner = np.cumsum(share * squares)
+    beyond = np.cumsum(share[::-1])[::-1] - share
+    total = float(beyond[0] + share[0])
+    # Σ s min(r²/σ², ε²) / ε² where a row comes to ε; a residual of zero adds nothing.
+    reached = np.divide(inner, squares, out=np.zeros_like(inner), where=squares > 0)
+    reached += beyond
+    k = int(np.count_nonzero(reached >= total / epsilon / epsilon)) - 1
+    room = total - epsilon * (epsilon * float(beyond[k])) if k >= 0 else 0.0
+    return float(np.sqrt(inner[k] / room)) if room > 0 else 0.0
 
 
 def _corrected(near, residual, weight, epsilon):
@@ -155,12 +172,12 @@ def _corrected(near, residual, weight, epsilon):
     Its sums are known but for the part of the rows beyond ε. Some of these tell it well enough
     for a step that is zero at the root whatever they say.
     """
-    if residual.size > 2 * _PROBE:
+    if residual.size > _FEW:
         # Not every so many, since data may be periodic.
         some = np.random.default_rng(0).integers(residual.size, size=_PROBE)
         residual, weight = residual[some], None if weight is None else weight[some]
     beyond = np.abs(residual) > epsilon * near.scale
-    outer = epsilon**2 * float(np.average(beyond, weights=weight))
+    outer = epsilon * (epsilon * float(np.average(beyond, weights=weight)))
     square = ((near.clipped / near.scale) ** 2 - outer) / (1 - outer) if outer < 1 else 0.0
     factor = float(np.sqrt(max(square, 0.0)))
     return near.scale * factor if 1 / _FARTHEST < factor < _FARTHEST else None
