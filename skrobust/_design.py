@@ -1,9 +1,9 @@
 """The design matrix X as the algorithm sees it: an n × (1 + p) matrix Z = [1, z].
 
-The features z_ij = (x_ij − centre_j) / scale_j are never stored. Whatever touches X does so
-through a few operations: a `sweep` (residuals and gradient in one pass), a `gram`, the
-column `moments` and the standardised `rows` of a selection. A new engine is a new class
-with these.
+The features z_ij = (x_ij − centre_j) / scale_j are not stored, unless they are few. Whatever
+touches X does so through a few operations: a `sweep` (residuals and gradient in one pass), a
+`gram`, the column `moments` and the standardised `rows` of a selection. A new engine is a new
+class with these.
 """
 
 import copy

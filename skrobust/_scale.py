@@ -16,11 +16,12 @@ NORMAL_MAD = float(ndtri(0.75))
 # MAD (Holland and Welsch, 1977) and of the concomitant σ̂, which estimates .843 σ there.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
-# Where there are several times as many residuals, so many tell where to look.
+# So many of the residuals tell where to look, if there are far more.
 _PROBE = 2_000
 _NEAR = 0.02
-# A scale by such a factor from another is not near.
-_FARTHEST = 2.0
+# A scale by such a factor from another is not near; and an error of a step that is left to the
+# next one.
+_FARTHEST, _TOLD = 2.0, 0.1
 _BLOCK = 2**14
 # So many are sorted, which takes less time than steps.
 _FEW = 4_000
@@ -141,7 +142,8 @@ def concomitant(epsilon):
         while True:
             following = _next_root(u, size, weight, epsilon)
             if not u < following < np.inf:
-                return top * float(max(following, u) ** -0.5)
+                u = max(u, following)
+                return top * u**-0.5 if u else np.nan
             u = following
 
     return estimate
@@ -169,18 +171,25 @@ def _sorted_root(size, weight, epsilon):
 def _corrected(near, residual, weight, epsilon):
     """The next root from one that is near, None where that is not near.
 
-    Its sums are known but for the part of the rows beyond ε. Some of these tell it well enough
-    for a step that is zero at the root whatever they say.
+    Its sums are known but for the part of the rows beyond ε. Where some of these tell it well
+    enough, others are not looked at: the step is zero at the root whatever they say.
     """
     if residual.size > _FEW:
         # Not every so many, since data may be periodic.
         some = np.random.default_rng(0).integers(residual.size, size=_PROBE)
-        residual, weight = residual[some], None if weight is None else weight[some]
-    beyond = np.abs(residual) > epsilon * near.scale
-    outer = epsilon * (epsilon * float(np.average(beyond, weights=weight)))
-    square = ((near.clipped / near.scale) ** 2 - outer) / (1 - outer) if outer < 1 else 0.0
-    factor = float(np.sqrt(max(square, 0.0)))
-    return near.scale * factor if 1 / _FARTHEST < factor < _FARTHEST else None
+        share = np.ones(_PROBE) if weight is None else weight[some]
+        share = share / share.sum()
+        beyond = float(share @ (np.abs(residual[some]) > epsilon * near.scale))
+        # One over the number of rows of equal weight that would tell as much (Kish, 1965).
+        rows = float(share @ share)
+        error = float(np.sqrt((beyond * (1.0 - beyond) + rows) * rows))
+        room = 1.0 - epsilon * (epsilon * beyond)
+        if epsilon * (epsilon * error) < _TOLD * room:
+            square = 1.0 + ((near.clipped / near.scale) ** 2 - 1.0) / room
+            factor = float(np.sqrt(max(square, 0.0)))
+            return near.scale * factor if 1 / _FARTHEST < factor < _FARTHEST else None
+    u = _next_root(near.scale**-2.0, residual, weight, epsilon)
+    return u**-0.5 if 0 < u < np.inf else None
 
 
 def _next_root(u, residual, weight, epsilon):

@@ -333,7 +333,8 @@ def _start_from_sample(target, survey):
     problem = survey.problem
     design = problem.design
     objective, theta, scale, _ = _start_far(target, survey.sample())
-    if theta.size < np.count_nonzero(np.isfinite(design.scale)) + problem.fit_intercept:
+    n_varying = np.count_nonzero(np.isfinite(design.scale))
+    if theta.size < max(1, n_varying + problem.fit_intercept):
         return None
     motion = Motion()
     if target.rule is None:

@@ -909,9 +909,10 @@ def test_concomitant_scale_needs_beta_above_one(beta):
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 @pytest.mark.parametrize("kind", ["C", "F", "float32", "csr", "pandas", "large", "constant"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_non_finite_X_is_refused(bad, kind, weight):
+@pytest.mark.parametrize("params", [{}, {"beta": 1.0}, {"scale": "concomitant"}])
+def test_non_finite_X_is_refused(params, bad, kind, weight):
     X_bad, y, weight = X.copy(), Y, weight
-    if kind == "large":
+    if kind == "large":  # enough to be sampled
         X_bad = np.tile(X, (800, 10))
         y, weight = np.tile(Y, 800), None if weight is None else np.tile(weight, 800)
     X_bad[-1, -1] = bad
@@ -921,7 +922,7 @@ def test_non_finite_X_is_refused(bad, kind, weight):
     X_bad = X_bad.astype(np.float32) if kind == "float32" else form.get(kind, np.asarray)(X_bad)
     what = "NaN" if np.isnan(bad) else "infinity"
     with pytest.raises(ValueError, match=f"Input X contains {what}"):
-        SmoothL1Regressor().fit(X_bad, y, weight)
+        SmoothL1Regressor(**params).fit(X_bad, y, weight)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

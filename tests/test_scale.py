@@ -197,21 +197,29 @@ def near(scale, residual, weight, epsilon):
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("law", ["none", "small where outside", "a few rows have most"])
 @pytest.mark.parametrize("n", [100, 300_000])
-def test_from_nearby_a_step_leads_to_the_concomitant_scale(epsilon, weighted, n):
+def test_from_nearby_a_step_leads_to_the_concomitant_scale(epsilon, law, n):
     rng = np.random.default_rng(0)
     residual = rng.standard_t(3, size=n)
-    # One row of a hundred, which a stride of the residuals might see only or never.
-    residual[::100] *= 100
-    weight = rng.uniform(0.1, 1, size=n) if weighted else None
+    # One of ten, at a place that many strides never meet.
+    outside = np.arange(n) % 10 == 3
+    residual[outside] *= 100
+    few = np.where(rng.random(n) < 0.01, 1.0, 1e-4)
+    laws = {"none": None, "small where outside": np.where(outside, 0.05, 1.0)}
+    weight = laws.get(law, few)
     estimate = concomitant(epsilon)
     sigma = estimate(residual, weight)
     at_root = near(sigma, residual, weight, epsilon)
     assert estimate(residual, weight, at_root) == pytest.approx(sigma, rel=1e-12)
-    for part in (0.99, 1.01):
+    for part in (0.999, 1.001):
         found = estimate(residual, weight, near(part * sigma, residual, weight, epsilon))
-        assert found == pytest.approx(sigma, rel=0.3 * abs(part - 1))
+        assert found == pytest.approx(sigma, rel=0.2 * abs(part - 1))
+
+
+@pytest.mark.parametrize("n", [10, 5_000])
+def test_the_concomitant_scale_of_what_is_no_number_is_none(n):
+    assert np.isnan(concomitant(1.35)(np.full(n, np.nan)))
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)

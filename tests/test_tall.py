@@ -152,6 +152,13 @@ def test_one_cell_that_no_sample_sees(cell, params):
     assert_allclose(np.delete(found.coef_, 3), 1.0, atol=0.05)
 
 
+@pytest.mark.parametrize("params", [{}, {"beta": 1.0}, {"scale": "concomitant"}])
+def test_nothing_to_fit(params):
+    _, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
+    found = SmoothL1Regressor(fit_intercept=False, **params).fit(np.zeros((y.size, 10)), y)
+    assert_array_equal(found.coef_, 0.0)
+
+
 def test_max_iter_keeps_what_was_reached():
     X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
     best = SmoothL1Regressor().fit(X, y).coef_
