@@ -180,9 +180,9 @@ def _corrected(near, residual, weight, epsilon):
         share = np.ones(_PROBE) if weight is None else weight[some]
         share = share / share.sum()
         beyond = float(share @ (np.abs(residual[some]) > epsilon * near.scale))
-        # One over the number of rows of equal weight that would tell as much (Kish, 1965).
-        rows = float(share @ share)
-        error = float(np.sqrt((beyond * (1.0 - beyond) + rows) * rows))
+        # Of so many rows of equal weight the mean is as exact (Kish, 1965).
+        n_equal = 1.0 / float(share @ share)
+        error = float(np.sqrt((beyond * (1.0 - beyond) + 1.0 / n_equal) / n_equal))
         room = 1.0 - epsilon * (epsilon * beyond)
         if epsilon * (epsilon * error) < _TOLD * room:
             square = 1.0 + ((near.clipped / near.scale) ** 2 - 1.0) / room
