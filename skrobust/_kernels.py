@@ -278,7 +278,7 @@ def _sparse_pass(
     """The same for CSR, uncentred: the caller corrects b and the gradient for μ."""
     n = residual.shape[0]
     p = w.shape[0]
-    stride = 1 if weight.shape[0] == n else 0
+    rest = b, y, weight, 1 if weight.shape[0] == n else 0, beta, residual
     for k in range(first, sums.shape[0], step):
         grad = sums[k]
         grad[:] = 0.0
@@ -286,12 +286,10 @@ def _sparse_pass(
         value = 0.0
         square = 0.0
         for i in range(k * size, min(n, (k + 1) * size)):
-            r = y[i] - b
+            a = 0.0
             for t in range(indptr[i], indptr[i + 1]):
-                r -= data[t] * w[indices[t]]
-            residual[i] = r
-            c = min(max(r, -beta), beta)
-            d = c * weight[i * stride]
+                a += data[t] * w[indices[t]]
+            r, c, d = _clipped(i, a, *rest)
             total += d
             value += d * (r - 0.5 * c)
             square += d * c

@@ -174,20 +174,19 @@ def _corrected(near, residual, weight, epsilon):
     Its sums are known but for the part of the rows beyond ε. Where some of these tell it well
     enough, others are not looked at: the step is zero at the root whatever they say.
     """
-    if residual.size > _FEW:
-        # Not every so many, since data may be periodic.
-        some = np.random.default_rng(0).integers(residual.size, size=_PROBE)
-        share = np.ones(_PROBE) if weight is None else weight[some]
-        share = share / share.sum()
-        beyond = float(share @ (np.abs(residual[some]) > epsilon * near.scale))
-        # Of so many rows of equal weight the mean is as exact (Kish, 1965).
-        n_equal = 1.0 / float(share @ share)
-        error = float(np.sqrt((beyond * (1.0 - beyond) + 1.0 / n_equal) / n_equal))
-        room = 1.0 - epsilon * (epsilon * beyond)
-        if epsilon * (epsilon * error) < _TOLD * room:
-            square = 1.0 + ((near.clipped / near.scale) ** 2 - 1.0) / room
-            factor = float(np.sqrt(max(square, 0.0)))
-            return near.scale * factor if 1 / _FARTHEST < factor < _FARTHEST else None
+    # Not every so many, since data may be periodic.
+    some = np.random.default_rng(0).integers(residual.size, size=_PROBE)
+    share = np.ones(_PROBE) if weight is None else weight[some]
+    share = share / share.sum()
+    beyond = float(share @ (np.abs(residual[some]) > epsilon * near.scale))
+    # Of so many rows of equal weight the mean is as exact (Kish, 1965).
+    n_equal = 1.0 / float(share @ share)
+    error = float(np.sqrt((beyond * (1.0 - beyond) + 1.0 / n_equal) / n_equal))
+    room = 1.0 - epsilon * (epsilon * beyond)
+    if epsilon * (epsilon * error) < _TOLD * room:
+        square = 1.0 + ((near.clipped / near.scale) ** 2 - 1.0) / room
+        factor = float(np.sqrt(max(square, 0.0)))
+        return near.scale * factor if 1 / _FARTHEST < factor < _FARTHEST else None
     u = _next_root(near.scale**-2.0, residual, weight, epsilon)
     return u**-0.5 if 0 < u < np.inf else None
 
