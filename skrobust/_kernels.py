@@ -17,6 +17,7 @@ depend on the number of threads.
 """
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 
@@ -39,6 +40,13 @@ _NARROW = 400
 
 
 _compiling = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A child would wait for ever for a lock that another thread held, ours or Numba's.
+    os.register_at_fork(
+        before=_compiling.acquire,
+        after_in_parent=_compiling.release,
+        after_in_child=_compiling.release,
+    )
 
 
 def _once(builder):

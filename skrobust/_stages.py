@@ -6,7 +6,6 @@ knows which rows are inside; then the stages, each a warm restart of the last.
 """
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -95,6 +94,7 @@ class _Target:
         largest = max(ends[1] / first - shift, shift - ends[0] / first)
         second = min(_power_of_two(largest), 2.0**1023 / first)
         self._given, self._steps = y, (first, shift, second)
+        self._y: np.ndarray | None = None
         self.shift, self.unit = shift * first, first * second
         self.assign(task)
 
@@ -109,10 +109,13 @@ class _Target:
         else:
             self.beta = max(task.threshold / self.unit, _LEAST_THRESHOLD)
 
-    @cached_property
+    @property
     def y(self):
-        # Not before a sample is done with: both at once take memory.
-        return self._in_units(self._given)
+        # Not before a sample is done with: both at once take memory. No cached_property: in
+        # Python 3.11 all instances share its lock, which a fork beside a fit leaves locked.
+        if self._y is None:
+            self._y = self._in_units(self._given)
+        return self._y
 
     def of(self, problem):
         rows = problem.rows

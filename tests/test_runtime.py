@@ -292,6 +292,56 @@ def test_a_child_forked_while_a_thread_fits_can_fit():
     assert run(PREAMBLE + FORK_DURING, timeout=60) == "same"
 
 
+FORK_WITHIN = """
+import multiprocessing, sys, threading, warnings
+from skrobust import _kernels, _stages
+warnings.simplefilter("ignore", DeprecationWarning)
+sys.modules["cases"] = cases
+context = multiprocessing.get_context("fork")
+X, y = cases.data("whole", "C")
+
+def child_fits():
+    with context.Pool(1) as pool:
+        return pool.starmap_async(cases.fitted, [(X, y)]).get(20)[0]
+
+def compiling():
+    free = _kernels._compiling.acquire(blocking=False)
+    if free:
+        _kernels._compiling.release()
+    return not free
+
+found = set()
+thread = threading.Thread(target=lambda: found.add(cases.fitted(X, y)))
+thread.start()
+while not compiling():
+    pass
+found.add(child_fits())
+thread.join()
+
+# A fit that rests where it puts y in its units.
+there, go_on = threading.Event(), threading.Event()
+in_units = _stages._Target._in_units
+def resting(self, y):
+    if threading.current_thread() is thread:
+        there.set()
+        go_on.wait()
+    return in_units(self, y)
+_stages._Target._in_units = resting
+thread = threading.Thread(target=lambda: found.add(cases.fitted(X, y)))
+thread.start()
+there.wait()
+found.update((child_fits(), cases.fitted(X, y)))
+go_on.set()
+thread.join()
+print(len(found))
+"""
+
+
+@pytest.mark.skipif(not FORK, reason="no fork here")
+def test_a_child_forked_while_a_thread_compiles_or_holds_y_can_fit():
+    assert run(PREAMBLE + FORK_WITHIN, timeout=60) == "1"
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_memory_map_is_fitted_in_place_with_the_same_bits(
