@@ -73,6 +73,7 @@ def test_rows_are_standardised_whatever_selects_them(kind):
 @pytest.mark.parametrize("block", [16, 65_536])
 def test_sweep_is_residuals_and_their_sums(monkeypatch, kind, weighted, beta, block):
     monkeypatch.setattr(_design, "_BLOCK", block)
+    monkeypatch.setattr(_design, "_PIECE", 128)
     X, rng = data()
     made = design(X, kind)
     y, coef = rng.normal(size=N), rng.normal(size=P + 1)
@@ -228,6 +229,13 @@ def test_sparse_blocks_are_few():
     assert isinstance(made, SparseDesign)
     assert 1 < made.n_blocks <= 17
     assert made.n_blocks * (made.p + 3) < 0.01 * X.nnz
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_pieces_of_many_columns_are_not_short(dtype):
+    X = np.zeros((1000, 5000), dtype=dtype, order="F")
+    assert as_design(X, Team()).block * X.itemsize == 512
+    assert as_design(np.ascontiguousarray(X), Team()).block == 16
 
 
 # Moments ---------------------------------------------------------------------------------

@@ -317,6 +317,7 @@ def test_threads_change_no_bit_and_blocks_change_little(certificate, problem, n_
         for size, block in ((1, 65_536), (1, rows * X.shape[1]), (n_threads, None)):
             if block is not None:
                 patch.setattr(_design, "_BLOCK", block)
+                patch.setattr(_design, "_PIECE", 128)
             patch.setattr(_threads, "n_threads", lambda size=size: size)
             found.append(fitted(X, y, weight, params))
     (whole, converged), (one, also), (several, _) = found
