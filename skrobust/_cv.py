@@ -1,6 +1,7 @@
 """SmoothL1RegressorCV: threshold and penalty chosen by cross-validation."""
 
 from copy import copy
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _check_method_params
+from sklearn.utils.validation import _check_method_params, validate_data
 
 from ._compat import N_WRAPPERS, CallbackSupportMixin, with_callbacks
 from ._grid import check_data, check_grid, choose_betas, fits, warn_unless_converged
@@ -31,20 +32,23 @@ _SHARED = ("loss", "scale", "fit_intercept", "max_iter", "tol")
 class SmoothL1RegressorCV(
     DocLinkMixin, CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator
 ):
-    """Smooth L1 or Huber regression with the threshold chosen by cross-validation.
+    r"""Smooth L1 or Huber regression with the threshold chosen by cross-validation.
 
     It fits :class:`SmoothL1Regressor` for each threshold in `betas`, each penalty in `alphas`
     and each fold of `cv`, and then for the pair with the best mean score on all rows. The
     fits are as exact as on their own, but share their work: each starts from that at the
     next larger threshold and costs about one pass over X, of which the folds need no copies.
 
+    Read more in the :doc:`user guide </user_guide/choosing_beta>`.
+
     Parameters
     ----------
     betas : int or array-like, default=20
         Thresholds to choose from, in any order: numbers in the unit that `scale` says, and
         "auto". An integer is a number of thresholds that are spread geometrically from a
-        tenth to ten times that of "auto", with that among them; with ``scale=None`` they
-        follow the residuals of the fit to all rows. The unit is the same for all targets:
+        tenth of that of "auto", which is among them, to nearly ten times it; with
+        ``scale="concomitant"`` what they exceed 1 by is spread so, and with ``scale=None``
+        they follow the residuals of the fit to all rows. The unit is the same for all targets:
         where theirs differ, use ``scale="mad"``.
 
     alphas : array-like, default=(0.0,)
@@ -94,7 +98,7 @@ class SmoothL1RegressorCV(
         "beta" and "alpha" as they stand in the grid.
 
     best_index_ : int
-        Their place in `cv_results_`.
+        Their place in `cv_results_`, the first of equals.
 
     best_score_ : float
         Their mean score.
@@ -108,16 +112,17 @@ class SmoothL1RegressorCV(
         Number of folds.
 
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients of the fit to all rows, to which the others belong as well.
+        Coefficients of the fit to all rows, to which the others belong as well; of the
+        dtype of X.
 
     intercept_ : float or ndarray of shape (n_targets,)
-        Intercept.
+        Intercept, float64.
 
     scale_ : float or ndarray of shape (n_targets,)
         The estimated scale of the residuals, 1.0 with a fixed threshold.
 
     n_iter_ : int or ndarray of shape (n_targets,)
-        Iterations.
+        Iterations, at least 1.
 
     objective_ : float or ndarray of shape (n_targets,)
         The value of the objective.
@@ -141,6 +146,22 @@ class SmoothL1RegressorCV(
     --------
     SmoothL1Regressor : At one threshold; its default needs no search.
     smooth_l1_path : The coefficients along thresholds or penalties.
+    sklearn.model_selection.GridSearchCV : The same search, point by point.
+
+    Notes
+    -----
+    The objective is that of :class:`SmoothL1Regressor`. The pair chosen is
+
+    .. math:: \arg\max_{\beta, \alpha} \frac{1}{K} \sum_{k=1}^{K}
+              \operatorname{score}(w_k(\beta, \alpha),\ \text{rows of fold } k)
+
+    where :math:`w_k` is the fit to the rows outside fold k. A robust score matters as much as
+    a robust fit [1]_.
+
+    References
+    ----------
+    .. [1] E. Ronchetti, C. Field and W. Blanchard, "Robust Linear Model Selection by
+           Cross-Validation", Journal of the American Statistical Association 92, 1997.
 
     Examples
     --------
@@ -218,14 +239,15 @@ class SmoothL1RegressorCV(
 
         Returns
         -------
-        self : object
+        self : SmoothL1RegressorCV
             The fitted estimator.
 
         Raises
         ------
         ValueError
             If a parameter is out of its range, there are more folds than rows, a score is
-            not a number, or the data are not finite.
+            not a number, or the data are not finite. An error of the scorer says in which
+            fold and at which point it was raised.
 
         TypeError
             If y is sparse.
@@ -239,7 +261,11 @@ class SmoothL1RegressorCV(
         alphas = check_grid("alphas", self.alphas)
         shared = {name: getattr(self, name) for name in _SHARED}
         first = SmoothL1Regressor(alpha=sorted(alphas)[len(alphas) // 2], **shared)
-        X_used, y_used, weight = check_data(first, X, y, sample_weight)
+        # Gets the names of the features, which are not to be set before all is done.
+        checked = copy(self)
+        X_used, y_used, weight = check_data(
+            partial(validate_data, checked), X, y, sample_weight
+        )
         betas = self.betas
         if isinstance(betas, Integral):
             betas = choose_betas(betas, first, X_used, y_used, weight)
@@ -288,8 +314,8 @@ class SmoothL1RegressorCV(
             "n_splits_": len(folds),
         }
         context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
-        if hasattr(first, "feature_names_in_"):
-            fitted["feature_names_in_"] = first.feature_names_in_
+        if hasattr(checked, "feature_names_in_"):
+            fitted["feature_names_in_"] = checked.feature_names_in_
         # All at once: an interrupted refit leaves the old model whole.
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(fitted)

@@ -1,9 +1,9 @@
 """The design matrix X as the algorithm sees it: an n × (1 + p) matrix Z = [1, z].
 
 The features z_ij = (x_ij − centre_j) / scale_j are not stored, unless they are few. Whatever
-touches X does so through a few operations: a `sweep` (residuals and gradient in one pass), a
-`gram`, the column `moments` and the standardised `rows` of a selection. A new engine is a new
-class with these.
+touches X does so through the methods of `Design`: above all a `sweep` (residuals and gradient
+in one pass), a `gram`, the column `moments` and the standardised `rows` of a selection. A new
+engine is a new class with these.
 """
 
 import copy
@@ -40,7 +40,7 @@ def as_design(X, team):
 class Design(ABC):
     """What the engines share: blocks of rows, and the change of units."""
 
-    # With more features than this the Gram matrix costs more than the passes that it saves.
+    # With so many features the Gram matrix costs more than the passes that it saves.
     widest: int
     # Whether `take` and `squares` are there.
     can_sample = False
@@ -121,7 +121,7 @@ class Design(ABC):
         """Σ s ZᵀZ over the rows of weight > 0."""
 
     def transformed_gram(self, weight, transform):
-        """Mᵀ Σ s ZᵀZ M; dense, from ZM, which keeps digits that ZᵀZ has lost."""
+        """Mᵀ Σ s ZᵀZ M. `DenseDesign` makes it from ZM, with digits that ZᵀZ has lost."""
         return transform.T @ self.gram(weight) @ transform
 
     @abstractmethod

@@ -20,7 +20,7 @@ from ._objective import LinearObjective
 from ._problem import whiten
 from ._scale import ScaleRule
 from ._solver import Solution, Step, solve
-from ._stages import _in_units_of_y, _Target, stages
+from ._stages import _stage, _Target, stages
 from ._whitening import Whitening
 
 # With more variables than this their matrices cost more than the passes that they save.
@@ -75,7 +75,8 @@ def _follower(target, problem):
     # The coordinates must know of a penalty, which may decide in some directions.
     a, slope = target.alpha
     if slope:
-        a += slope * float(target.threshold(target.rule and target.unfitted_scale(problem)))
+        scale = target.unfitted_scale(problem) if target.rule else None
+        a += slope * float(target.threshold(scale))
     whitening = whiten(problem, a)
     if sparse.issparse(whitening.transform) or whitening.transform.shape[1] > _WIDEST:
         return None
@@ -94,12 +95,13 @@ def _followed(target, problem, follow, scale):
             scale = target.unfitted_scale(problem)
         elif scale is None:
             scale = target.scale(objective, follow.point)
-        settings = scale, task.tol, task.max_iter, None, follow
-        solution, found, _ = settle(target, objective, None, *settings)
+        solution, found, _ = settle(
+            target, objective, None, scale, task.tol, task.max_iter, solve=follow
+        )
     if not solution.converged:
         return None, scale
     beta = target.threshold(found)
-    return _in_units_of_y(target, objective, solution, 1.0, beta, found, swept, True), found
+    return _stage(target, objective, solution, 1.0, beta, found, swept, True), found
 
 
 class _Follower:

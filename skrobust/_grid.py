@@ -8,7 +8,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import validate_data
 
 from ._design import as_design
 from ._follow import along
@@ -17,20 +16,19 @@ from ._regressor import _check_weight
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, mad, weighted_median
 
 # A grid that is chosen here goes from a tenth of the threshold of "auto", where the fit is
-# nearly one of least absolute deviations, to about ten times that, where it is one of least
-# squares but for gross outliers.
+# nearly one of least absolute deviations, to nearly ten times that (ten if the number is odd),
+# where it is one of least squares but for gross outliers.
 _SPAN = 10.0
 # Residuals below this part of y are those of an exact fit, and say nothing of a threshold.
 _EXACT = 1e-11
 
 
-def check_data(model, X, y, sample_weight):
-    """X, y and weights for a fit of all points; sets the names of the features on model."""
+def check_data(check, X, y, sample_weight):
+    """X, y and weights for a fit of all points, checked by one of scikit-learn's functions."""
     if sparse.issparse(y):
         raise TypeError("y is a sparse matrix; pass a dense array, such as y.toarray().")
-    dtypes = [np.float64, np.float32]
     options = {"accept_sparse": "csr", "multi_output": True, "y_numeric": True}
-    X, y = validate_data(model, X, y, dtype=dtypes, **options)
+    X, y = check(X, y, dtype=[np.float64, np.float32], **options)
     return X, y, _check_weight(sample_weight, X)
 
 
@@ -110,7 +108,7 @@ def _positive(X, y, weight):
 
 
 def warn_unless_converged(name, found, tol, max_iter, stacklevel):
-    """One warning for all the fits of a grid, given (norm, converged, message) of each."""
+    """One warning for all the fits of a grid, given the Stage of each."""
     missed = [stage for stage in found if not stage.converged]
     if missed:
         worst = max(missed, key=lambda stage: stage.norm)

@@ -2,9 +2,9 @@
 
 One pass over the rows of X serves every purpose. With the centred row x̃_i = x_i − μ, the
 residual r_i = y_i − b − x̃_i·w and the clipped residual c_i = clip(r_i, −β, β), the Huber
-loss, its derivative and its derivative in β are polynomials in r and c, without a branch:
+loss and its derivative are polynomials in r and c, without a branch:
 
-    h_β(r) = c (r − c/2)        h_β'(r) = c        ∂/∂β [h_β(r)/β] = −c² / (2β²)
+    h_β(r) = c (r − c/2)        h_β'(r) = c
 
 so a pass returns, for each block of rows,
 

@@ -47,7 +47,7 @@ class LinearObjective:
     ----------
     design : DenseDesign or SparseDesign of n rows and p features
     y : ndarray (n,)
-    weight : ndarray (n,) of positive numbers, or None
+    weight : ndarray (n,) of numbers ≥ 0, or None
     whitening : Whitening, whose transform M is (p + 1, k); its first row is zero where
         there is no intercept
     alpha : (constant, slope), a = constant + slope·β
@@ -115,46 +115,46 @@ class LinearObjective:
         weight = self._weighted(inside)
         _, sums = self.design.sweep(coef, self.y, weight, beta, scratch)
         within = self.transform.T @ (-sums[:-2] / self.total)
-        before, after = self._pull(coef, beta), self._pull(coef, lower)
+        before, after = self._ridge_gradient(coef, beta), self._ridge_gradient(coef, lower)
         return within + lower / beta * (point.gradient - within - before) + after
 
-    def _pull(self, coef, beta):
+    def _ridge_gradient(self, coef, beta):
         """The gradient of the ridge term."""
         ridge = self._metric(beta)
         return 0.0 if ridge is None else self.transform.T @ (ridge * coef)
 
-    def hessian(self, inside, beta):
-        """∇²F from the rows inside the threshold, a k × k matrix; `inside` may be weights."""
+    def hessian(self, share, beta):
+        """∇²F, a k × k matrix, from the share (0 … 1) of each row: 1 inside the threshold."""
         M = self.transform.toarray() if sparse.issparse(self.transform) else self.transform
         ridge = self._metric(beta)
         penalty = 0.0 if ridge is None else M.T @ (ridge[:, None] * M)
-        n = np.count_nonzero(inside)
-        if self.rows_in_hessian(inside) < n:
-            rest = self.design.gram(self._weighted(1.0 - inside)) / self.total
+        n = np.count_nonzero(share)
+        if self.rows_in_hessian(share) < n:
+            rest = self.design.gram(self._weighted(1.0 - share)) / self.total
             H = M.T @ (self._gram - rest) @ M + penalty
             L, info = lapack.dpotrf(H, lower=1)
             if not info and L.diagonal().min(initial=1.0) ** 2 > _CANCELLED:
                 return H
-        weight = self._weighted(inside)
+        weight = self._weighted(share)
         if self.condition > _MANY_DIGITS or n < self.design.p:
             return self.design.transformed_gram(weight, M) / self.total + penalty
         return M.T @ (self.design.gram(weight) / self.total) @ M + penalty
 
-    def rows_in_hessian(self, inside):
+    def rows_in_hessian(self, share):
         """The number of rows that a Hessian is made from: the other ones if these are fewer,
         since those of all are known.
         """
-        n = np.count_nonzero(inside)
+        n = np.count_nonzero(share)
         known = self._gram is not None and self.condition <= _MANY_DIGITS
-        return min(n, np.count_nonzero(inside != 1)) if known else n
+        return min(n, np.count_nonzero(share != 1)) if known else n
 
     def _weighted(self, share):
         share = share.astype(float)
         return share if self.weight is None else share * self.weight
 
-    def hessian_product(self, inside, beta, scratch):
+    def hessian_product(self, share, beta, scratch):
         """The map d ↦ ∇²F d, one pass over X each time; writes over scratch (n,)."""
-        weight = self._weighted(inside)
+        weight = self._weighted(share)
         zero = np.zeros(self.design.n)
         ridge = self._metric(beta)
 

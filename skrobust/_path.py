@@ -1,10 +1,12 @@
 """smooth_l1_path: the coefficients along thresholds or penalties."""
 
+from functools import partial
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils.validation import check_X_y
 
 from ._grid import check_data, check_grid, choose_betas, fits, warn_unless_converged
 from ._regressor import SmoothL1Regressor
@@ -63,9 +65,9 @@ def smooth_l1_path(
         Targets; each column has a path of its own.
 
     betas : int or array-like of shape (n_points,), default=None
-        The thresholds to go along, in any order, or their number: then they are spread
-        geometrically from a tenth to ten times the threshold of "auto". 20 if neither
-        `betas` nor `alphas` is given.
+        The thresholds to go along, in any order, or their number: then they are chosen
+        as those of :class:`SmoothL1RegressorCV`. 20 if neither `betas` nor `alphas` is
+        given.
 
     alphas : array-like of shape (n_points,), default=None
         The penalties to go along, in any order, instead of thresholds.
@@ -116,8 +118,12 @@ def smooth_l1_path(
     Raises
     ------
     ValueError
-        If both `betas` and `alphas` are given, a value of theirs is out of its range, or
-        the data are not finite.
+        If both `betas` and `alphas` are given, a value of theirs is out of its range (also
+        ``beta <= 1`` with scale="concomitant"), the data are not finite, a weight is negative
+        or none is positive.
+
+    TypeError
+        If y is sparse.
 
     Warns
     -----
@@ -127,6 +133,18 @@ def smooth_l1_path(
     See Also
     --------
     SmoothL1RegressorCV : The point of a grid with the best score.
+    sklearn.linear_model.lasso_path : The path of another penalty.
+
+    Notes
+    -----
+    As a threshold in units of y falls, the minimiser moves along straight pieces, from one
+    threshold at which a row comes to it to the next [1]_. The fit at the next point of the grid
+    starts where the piece leads.
+
+    References
+    ----------
+    .. [1] K. Madsen and H. B. Nielsen, "A finite smoothing algorithm for linear l1
+           estimation", SIAM Journal on Optimization 3, 1993.
 
     Examples
     --------
@@ -151,7 +169,8 @@ def smooth_l1_path(
     common = {"loss": loss, "scale": scale, "fit_intercept": fit_intercept}
     common |= {"max_iter": max_iter, "tol": tol}
     model = SmoothL1Regressor(alpha=alpha, **common)
-    X, y, weight = check_data(model, X, y, sample_weight)
+    check = partial(check_X_y, estimator="smooth_l1_path")
+    X, y, weight = check_data(check, X, y, sample_weight)
     if alphas is not None:
         grid = sorted(check_grid("alphas", alphas), reverse=True)
         points = [(beta, value) for value in grid]

@@ -9,8 +9,8 @@ from ._design import Design, ordinary, weighted_moments
 from ._whitening import square_root, whiten_columns, whiten_gram, whiten_rows
 
 _EPS = np.finfo(float).eps
-# Tall X is sampled: one row of so many, within these numbers of rows a feature; from this many
-# rows a feature and elements on.
+# X of n ≥ _TALL p rows and _MANY_ELEMENTS elements is sampled: n / _SHARE rows, but at least
+# _FEWEST p and at most _SAMPLE p.
 _SHARE = 18
 _FEWEST, _SAMPLE = 50, 250
 _TALL = 400
@@ -20,7 +20,7 @@ _PROBE = 1_000
 # Beyond this many rows, where features are more, an n × n matrix costs too much.
 _MAX_WHITENED = 5_000
 # Beyond this many elements singular values are those of the Gram matrix, of half the digits.
-_MANY_ROWS = 20_000_000
+_MAX_VALUES = 20_000_000
 
 
 class Problem(NamedTuple):
@@ -175,7 +175,7 @@ def whiten(problem, a):
         found = whiten_gram(problem.gram, ridge, problem.fit_intercept)
         if found is not None:
             return found
-        if design.n * design.p > _MANY_ROWS:
+        if design.n * design.p > _MAX_VALUES:
             return whiten_rows(
                 square_root(problem.gram), ridge, problem.fit_intercept, rounding
             )

@@ -22,7 +22,7 @@ from ._threads import Team, single_threaded_blas
 from .losses import as_float
 from .schedules import N_STAGES, check_schedule
 
-# What validation sets on the estimator.
+# Attributes that validate_data sets on the estimator.
 _FEATURES = ("n_features_in_", "feature_names_in_")
 
 
@@ -255,8 +255,9 @@ class SmoothL1Regressor(
         Raises
         ------
         ValueError
-            If a parameter is out of its range, the data are not finite, no weight is
-            positive, or the coefficients are too large for the dtype of X.
+            If a parameter is out of its range, among them ``beta <= 1`` with
+            scale="concomitant"; the data are not finite; a weight is negative or none is
+            positive; or the coefficients are too large for the dtype of X.
 
         TypeError
             If y is sparse.
@@ -314,7 +315,15 @@ class SmoothL1Regressor(
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Predictions; float32 if X and the coefficients are.
+            Predictions, in units of y; float32 if X and the coefficients are.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+
+        ValueError
+            If X is not finite, or its features are not those of `fit`.
         """
         check_is_fitted(self)
         X = validate_data(

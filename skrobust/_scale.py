@@ -1,7 +1,7 @@
-"""The scale of the residuals: MAD, concomitant, and the floor that rounding sets.
+"""The scale of the residuals: MAD and concomitant.
 
-Both scales are functions of the residuals alone. A threshold β σ̂ and the fit agree where
-σ̂(r(β σ̂)) = σ̂; `_stages` finds that point.
+Both are functions of the residuals alone. A threshold β σ̂ and the fit agree where
+σ̂(r(β σ̂)) = σ̂; `_agreement` finds that point.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ NORMAL_MAD = float(ndtri(0.75))
 # MAD (Holland and Welsch, 1977) and of the concomitant σ̂, which estimates .843 σ there.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
-# So many of the residuals tell where to look, if there are far more.
+# Residuals that tell where to look, if there are far more.
 _PROBE = 2_000
 _NEAR = 0.02
 # A scale by such a factor from another is not near; and an error of a step that is left to the
 # next one.
 _FARTHEST, _TOLD = 2.0, 0.1
 _BLOCK = 2**14
-# So many are sorted, which takes less time than steps.
+# Residuals that take less time to sort than steps would.
 _FEW = 4_000
 # Relative to the largest residual; its square is a number.
 _VANISHING = 1e-150

@@ -331,6 +331,8 @@ def _newton(objective, point, beta, tol, max_iter):
 
 
 class Step(NamedTuple):
+    """−H⁻¹g, with `decrement`: g ↦ gᵀH⁻¹g / 2 and, where H was formed, `solve`: g ↦ H⁻¹g."""
+
     direction: np.ndarray
     n_iter: int
     decrement: Callable

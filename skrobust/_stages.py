@@ -211,7 +211,7 @@ def stages(survey, y, task, warm=None):
             solution = solve(objective, theta, multiplier * beta, task.tol, budget)
         theta = solution.point.theta
         used += solution.n_iter
-        yield _in_units_of_y(
+        yield _stage(
             target, objective, solution, multiplier, multiplier * beta, scale, swept, last
         )
         swept = objective.design.n_sweeps
@@ -260,7 +260,7 @@ def _standardised(warm, target, design):
     return np.concatenate([[b], v]) / target.unit
 
 
-def _in_units_of_y(target, objective, solution, multiplier, beta, scale, swept, last):
+def _stage(target, objective, solution, multiplier, beta, scale, swept, last):
     unit, point = target.unit, solution.point
     design = objective.design
     coef = objective.coef(point.theta) * unit
@@ -379,7 +379,7 @@ def _stretched(target, start, residual):
     threshold = target.threshold(scale)
     k = theta.size
     v = np.random.default_rng(0).choice([-1.0, 1.0], k)
-    weight = _pull(residual, threshold)
+    weight = _huber_weights(residual, threshold)
     Hv = part.hessian_product(weight, threshold, np.empty_like(residual))(v)
     factor = float(v @ Hv) / k
     if not np.linalg.norm(Hv - factor * v) <= factor * k / np.sqrt(residual.size):
@@ -394,7 +394,7 @@ def _start_near(target, problem, near, scale):
     return Start(target.objective(problem, whitening), theta, scale, motion)
 
 
-def _pull(residual, threshold):
+def _huber_weights(residual, threshold):
     """Huber's weights min(1, β/|r|)."""
     size = np.abs(residual)
     return np.divide(threshold, size, out=np.ones_like(size), where=size > threshold)
@@ -424,7 +424,7 @@ def _whitened(target, start, part, residual):
     """
     _, theta, scale, motion = start
     threshold = target.threshold(scale)
-    M = inverse_cholesky(part.hessian(_pull(residual, threshold), threshold))
+    M = inverse_cholesky(part.hessian(_huber_weights(residual, threshold), threshold))
     if M is None:
         return Whitening(part.transform, part.condition), theta, motion
 

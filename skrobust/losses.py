@@ -27,7 +27,7 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
         Residuals r = y − prediction, of any shape. NaN gives NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold β ≥ 0 in units of the residual, broadcast against it.
+        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against it.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
     Raises
     ------
     ValueError
-        If `beta` is negative or NaN.
+        If `beta` is negative or NaN, or the shapes do not broadcast.
     TypeError
         If either argument is not made of real numbers.
 
@@ -84,7 +84,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
         Residuals r = y − prediction, of any shape. NaN gives NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold β ≥ 0 in units of the residual, broadcast against it.
+        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against it.
 
     Returns
     -------
@@ -95,9 +95,13 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
     Raises
     ------
     ValueError
-        If `beta` is negative or NaN.
+        If `beta` is negative or NaN, or the shapes do not broadcast.
     TypeError
         If either argument is not made of real numbers.
+
+    See Also
+    --------
+    huber_gradient : This gradient times β.
 
     Notes
     -----
@@ -107,7 +111,12 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
             \operatorname{sign}(r)  & \text{otherwise}
         \end{cases}
 
-    At β = 0 the loss has a kink in r = 0; the subgradient given there is 0.
+    as in [1]_ for β = 1. At β = 0 the loss has a kink in r = 0; the subgradient given there
+    is 0.
+
+    References
+    ----------
+    .. [1] R. Girshick, "Fast R-CNN", ICCV 2015, eq. (3). :arxiv:`1504.08083`
 
     Examples
     --------
@@ -129,7 +138,7 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
         Residuals r = y − prediction, of any shape. NaN gives NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold β ≥ 0 in units of the residual, broadcast against it; other libraries
+        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against it; other libraries
         call it delta.
 
     Returns
@@ -141,7 +150,7 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
     Raises
     ------
     ValueError
-        If `beta` is negative or NaN.
+        If `beta` is negative or NaN, or the shapes do not broadcast.
     TypeError
         If either argument is not made of real numbers.
 
@@ -187,7 +196,7 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
         Residuals r = y − prediction, of any shape. NaN gives NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold β ≥ 0 in units of the residual, broadcast against it.
+        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against it.
 
     Returns
     -------
@@ -198,13 +207,24 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
     Raises
     ------
     ValueError
-        If `beta` is negative or NaN.
+        If `beta` is negative or NaN, or the shapes do not broadcast.
     TypeError
         If either argument is not made of real numbers.
+
+    See Also
+    --------
+    smooth_l1_gradient : This gradient divided by β.
 
     Notes
     -----
     .. math:: h_\beta'(r) = \min(\max(r, -\beta), \beta)
+
+    Huber's ψ [1]_.
+
+    References
+    ----------
+    .. [1] P. J. Huber, "Robust Estimation of a Location Parameter", Annals of
+           Mathematical Statistics 35 (1964). :doi:`10.1214/aoms/1177703732`
 
     Examples
     --------

@@ -65,8 +65,9 @@ def mean_smooth_l1_loss(
 
     Raises
     ------
-    ValueError, TypeError
-        If the data is not finite, its shapes do not match, or a parameter is out of range.
+    ValueError
+        If the data is not finite or not made of real numbers, its shapes do not match, or a
+        parameter is out of range.
 
     See Also
     --------
@@ -79,7 +80,12 @@ def mean_smooth_l1_loss(
 
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, \ell_\beta(y_i - \hat y_i)
 
-    With every weight 1 this is PyTorch's ``SmoothL1Loss(beta=beta)`` of two vectors.
+    With every weight 1 this is PyTorch's ``SmoothL1Loss(beta=beta)`` of two vectors, the loss
+    of [1]_.
+
+    References
+    ----------
+    .. [1] R. Girshick, "Fast R-CNN", ICCV 2015, eq. (3). :arxiv:`1504.08083`
 
     Examples
     --------
@@ -136,8 +142,9 @@ def mean_huber_loss(
 
     Raises
     ------
-    ValueError, TypeError
-        If the data is not finite, its shapes do not match, or a parameter is out of range.
+    ValueError
+        If the data is not finite or not made of real numbers, its shapes do not match, or a
+        parameter is out of range.
 
     See Also
     --------
@@ -150,7 +157,12 @@ def mean_huber_loss(
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, h_\delta(y_i - \hat y_i)
 
     With every weight 1 this is PyTorch's ``HuberLoss(delta=delta)`` and Keras'
-    ``Huber(delta=delta)`` of two vectors.
+    ``Huber(delta=delta)`` of two vectors, the loss of [1]_.
+
+    References
+    ----------
+    .. [1] P. J. Huber, "Robust Estimation of a Location Parameter", Annals of
+           Mathematical Statistics 35 (1964). :doi:`10.1214/aoms/1177703732`
 
     Examples
     --------
@@ -208,8 +220,9 @@ def d2_smooth_l1_score(
 
     Raises
     ------
-    ValueError, TypeError
-        If the data is not finite, its shapes do not match, or a parameter is out of range.
+    ValueError
+        If the data is not finite or not made of real numbers, its shapes do not match, or a
+        parameter is out of range.
 
     Warns
     -----

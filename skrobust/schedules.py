@@ -29,7 +29,7 @@ def geometric(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     Parameters
     ----------
     start : float
-        First multiplier. One that is not above 1 gives a single stage.
+        First multiplier, without a unit. One that is not above 1 gives a single stage.
 
     n_stages : int, default=4
         Number of stages n, at least 1.
@@ -44,6 +44,11 @@ def geometric(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     ------
     ValueError
         If `start` is not a finite number or `n_stages` not a positive integer.
+
+    See Also
+    --------
+    linear : Equal differences.
+    cosine : Small steps at both ends.
 
     Notes
     -----
@@ -67,7 +72,7 @@ def linear(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     Parameters
     ----------
     start : float
-        First multiplier. One that is not above 1 gives a single stage.
+        First multiplier, without a unit. One that is not above 1 gives a single stage.
 
     n_stages : int, default=4
         Number of stages n, at least 1.
@@ -82,6 +87,11 @@ def linear(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     ------
     ValueError
         If `start` is not a finite number or `n_stages` not a positive integer.
+
+    See Also
+    --------
+    geometric : Equal ratios.
+    cosine : Small steps at both ends.
 
     Notes
     -----
@@ -103,7 +113,7 @@ def cosine(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     Parameters
     ----------
     start : float
-        First multiplier. One that is not above 1 gives a single stage.
+        First multiplier, without a unit. One that is not above 1 gives a single stage.
 
     n_stages : int, default=4
         Number of stages n, at least 1.
@@ -118,6 +128,11 @@ def cosine(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     ------
     ValueError
         If `start` is not a finite number or `n_stages` not a positive integer.
+
+    See Also
+    --------
+    geometric : Equal ratios.
+    linear : Equal differences.
 
     Notes
     -----

@@ -306,7 +306,7 @@ def _grid(n_betas, scale, residuals):
     """So many thresholds in a constant ratio, in the units of the residuals."""
     if n_betas < 1:
         raise ValueError(f"betas must be at least one threshold, got {n_betas}.")
-    deviation = mad(residuals, None)
+    deviation = mad(residuals)
     if deviation == 0:
         raise ValueError(
             f"betas={n_betas} asks for thresholds about the size of the residuals, but more "
