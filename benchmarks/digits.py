@@ -120,12 +120,18 @@ def digits(estimator, X, y, certified):
 
 
 def main():
-    print("Correct digits of the worst coefficient")
-    print(f"{'':24}" + "".join(f"{name:>20}" for name in ESTIMATORS))
+    # Not at the top: the tests load this file by its path.
+    from . import RESULTS, described, machine, table, write
+
+    facts, rows = machine(), []
     for name, problem in PROBLEMS.items():
         X, y, certified = problem()
-        row = [digits(make(y), X, y, certified) for make in ESTIMATORS.values()]
-        print(f"{name:24}" + "".join(f"{value:20.1f}" for value in row))
+        found = [digits(make(y), X, y, certified) for make in ESTIMATORS.values()]
+        rows.append([name, *(f"{value:.1f}" for value in found)])
+    heading = "# Correct digits of the worst coefficient\n\n`python -m benchmarks.digits`: "
+    text = heading + described(facts) + "\n\n" + table(["", *ESTIMATORS], rows)
+    print(text)
+    write(RESULTS, "digits.md", text)
 
 
 if __name__ == "__main__":

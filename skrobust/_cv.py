@@ -17,7 +17,11 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _check_method_params, validate_data
+from sklearn.utils.validation import (
+    _check_method_params,
+    _check_sample_weight,
+    validate_data,
+)
 
 from ._compat import N_WRAPPERS, CallbackSupportMixin, with_callbacks
 from ._grid import check_data, check_grid, choose_betas, fits, warn_unless_converged
@@ -266,6 +270,8 @@ class SmoothL1RegressorCV(
         X_used, y_used, weight = check_data(
             partial(validate_data, checked), X, y, sample_weight
         )
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X_used)
         betas = self.betas
         if isinstance(betas, Integral):
             betas = choose_betas(betas, first, X_used, y_used, weight)

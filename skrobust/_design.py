@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 from scipy import sparse
 
+from ._once import kernels
+
 # Elements of X in a block: small enough for the L2 cache, whatever the layout. At least so many
 # bytes of a column, where these lie one by one: of 5,000 columns shorter pieces take 2.5 times
 # as long.
@@ -171,9 +173,7 @@ class DenseDesign(Design):
         return design
 
     def _pass(self, w, b, y, weight, beta, residual, sums):
-        from . import _kernels
-
-        run = _kernels.dense_pass(self.X, self.layout, self.pivot is not None)
+        run = kernels().dense_pass(self.X, self.layout, self.pivot is not None)
         fixed = (self.X, self.pivot, w, b, y, weight, beta, residual, sums)
         self.team.run(lambda first, step: run(*fixed, first, step, self.block), self.n_elements)
 
@@ -311,9 +311,7 @@ class SparseDesign(Design):
 
     def _pass(self, w, b, y, weight, beta, residual, sums):
         X = self.X
-        from . import _kernels
-
-        run = _kernels.sparse_pass(X.data.dtype, self._index[0].dtype)
+        run = kernels().sparse_pass(X.data.dtype, self._index[0].dtype)
         fixed = (X.data, *self._index, w, b, y, weight, beta, residual, sums)
         self.team.run(lambda first, step: run(*fixed, first, step, self.block), self.n_elements)
 

@@ -16,9 +16,6 @@ X̃ᵀy. Blocks are fixed by the shape alone and summed in their order, so that 
 depend on the number of threads.
 """
 
-import functools
-import os
-import threading
 from collections.abc import Callable
 
 import numba
@@ -26,6 +23,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload, register_jitable
+
+from ._once import once
 
 # What lets LLVM vectorise a sum without declaring that NaN and inf do not occur.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
@@ -37,28 +36,6 @@ _CACHE_LINE = 64
 # Rows of at most so many bytes are taken four at a time, which takes .7 to 1.05 of the time of
 # two; with longer ones up to 1.3.
 _NARROW = 400
-
-
-_compiling = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    # A child would wait for ever for a lock that another thread held, ours or Numba's.
-    os.register_at_fork(
-        before=_compiling.acquire,
-        after_in_parent=_compiling.release,
-        after_in_child=_compiling.release,
-    )
-
-
-def _once(builder):
-    """Cache a kernel, and let no two threads compile it at the same time."""
-    cached = functools.cache(builder)
-
-    @functools.wraps(builder)
-    def locked(*key):
-        with _compiling:
-            return cached(*key)
-
-    return locked
 
 
 def _jit(function, *arguments):
@@ -92,7 +69,7 @@ def dense_pass(X, layout, centred):
     return _dense_pass(X.dtype, layout, centred, None if layout == "F" else together)
 
 
-@_once
+@once
 def _dense_pass(dtype, layout, centred, together):
     function = _columns_pass if together is None else _rows_pass(together)
     X = _array(numba.from_dtype(dtype), 2, layout)
@@ -101,7 +78,7 @@ def _dense_pass(dtype, layout, centred, together):
     )
 
 
-@_once
+@once
 def sparse_pass(dtype, index_dtype):
     """The pass for a CSR X with data and indices of these dtypes; it cannot centre."""
     index = _array(numba.from_dtype(index_dtype), 1)

@@ -49,6 +49,9 @@ class Team:
 
     def __exit__(self, *exception):
         self._entered = False
+        self._close()
+
+    def _close(self):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
@@ -61,7 +64,14 @@ class Team:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(size - 1, "skrobust")
-        futures = [self._pool.submit(task, t, size) for t in range(1, size)]
+        try:
+            futures = [self._pool.submit(task, t, size) for t in range(1, size)]
+        except RuntimeError:
+            # No more can be started: the main thread has ended, or there are too many.
+            self._close()
+            self._size = 1
+            task(0, 1)
+            return
         try:
             task(0, size)
         finally:

@@ -500,6 +500,17 @@ def test_a_fold_without_weight():
         SmoothL1RegressorCV(BETAS).fit(X, Y, weight)
 
 
+@pytest.mark.parametrize("kind", [list, pl.Series, float])
+def test_weights_of_any_kind_are_those_of_an_array(kind):
+    weight = np.ones(len(Y)) if kind is float else np.arange(len(Y)) % 3 + 1.0
+    given = 2.0 if kind is float else kind(weight)
+    one = SmoothL1RegressorCV(BETAS).fit(X, Y, weight)
+    other = SmoothL1RegressorCV(BETAS).fit(X, Y, given)
+    assert_array_equal(other.coef_, one.coef_)
+    scores = [model.cv_results_["mean_test_score"] for model in (one, other)]
+    assert_allclose(scores[0], scores[1], rtol=1e-14)
+
+
 def test_bad_data_are_refused():
     with pytest.raises(ValueError, match=r"(?s)NaN.*SmoothL1RegressorCV does not accept"):
         SmoothL1RegressorCV(BETAS).fit(np.where(X[3, 2] == X, np.nan, X), Y)

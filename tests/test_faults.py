@@ -111,9 +111,10 @@ def test_interrupts_at_random_moments_leave_nothing_behind():
 
 MEMORY = """
 import resource
-before, (X, y) = blas(), data(3_000_000, 4)
+# Copies of y are larger than what the C library may have reserved for a thread, 64 MB.
+before, (X, y) = blas(), data(10_000_000, 1)
 est = SmoothL1Regressor(1.0).fit(X[:1000], y[:1000])
-SmoothL1Regressor(1.0).fit(X[:200_000], y[:200_000])
+SmoothL1Regressor(1.0).fit(X[:2_000_000], y[:2_000_000])
 kept = est.coef_
 used = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, -1))

@@ -293,28 +293,32 @@ def test_a_child_forked_while_a_thread_fits_can_fit():
 
 
 FORK_WITHIN = """
-import multiprocessing, sys, threading, warnings
-from skrobust import _kernels, _stages
+import multiprocessing, sys, threading, time, warnings
+from skrobust import _once, _stages
 warnings.simplefilter("ignore", DeprecationWarning)
 sys.modules["cases"] = cases
 context = multiprocessing.get_context("fork")
 X, y = cases.data("whole", "C")
+assert "numba" not in sys.modules
+if {compiles}:
+    _once.kernels()
 
 def child_fits():
     with context.Pool(1) as pool:
         return pool.starmap_async(cases.fitted, [(X, y)]).get(20)[0]
 
-def compiling():
-    free = _kernels._compiling.acquire(blocking=False)
+def making():
+    free = _once._making.acquire(blocking=False)
     if free:
-        _kernels._compiling.release()
+        _once._making.release()
     return not free
 
+# A first fit, which imports Numba or compiles.
 found = set()
 thread = threading.Thread(target=lambda: found.add(cases.fitted(X, y)))
 thread.start()
-while not compiling():
-    pass
+while not (making() if {compiles} else "numba" in sys.modules):
+    time.sleep(1e-3)
 found.add(child_fits())
 thread.join()
 
@@ -338,8 +342,61 @@ print(len(found))
 
 
 @pytest.mark.skipif(not FORK, reason="no fork here")
-def test_a_child_forked_while_a_thread_compiles_or_holds_y_can_fit():
-    assert run(PREAMBLE + FORK_WITHIN, timeout=60) == "1"
+@pytest.mark.parametrize("compiles", [False, True])
+def test_a_child_forked_within_a_first_fit_or_a_fit_at_rest_can_fit(compiles):
+    assert run(PREAMBLE + FORK_WITHIN.format(compiles=compiles), timeout=60) == "1"
+
+
+INTERRUPTED_FORK = """
+import os, signal, threading, time, warnings
+from skrobust import _once
+warnings.simplefilter("ignore", DeprecationWarning)
+there = threading.Event()
+def make():
+    with _once._making:
+        there.set()
+        time.sleep(0.5)
+def free():
+    return _once._making.acquire(timeout=10)
+thread = threading.Thread(target=make)
+thread.start()
+there.wait()
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+child = os.fork()
+if child == 0:
+    os._exit(not free())
+found = []
+other = threading.Thread(target=lambda: found.append(free()))
+other.start()
+other.join()
+print(os.waitpid(child, 0)[1], found)
+"""
+
+
+@pytest.mark.skipif(not FORK, reason="no fork here")
+def test_a_fork_that_is_interrupted_while_it_waits_leaves_no_lock_behind():
+    assert run(INTERRUPTED_FORK, timeout=60) == "0 [True]"
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys, threading, time
+X, y = cases.heavy_tailed(300, 4)
+def interrupt():
+    while "llvmlite" not in sys.modules:  # which Numba imports
+        time.sleep(1e-3)
+    os.kill(os.getpid(), signal.SIGINT)
+thread = threading.Thread(target=interrupt)
+thread.start()
+for _ in range(2):
+    try:
+        print(bool(cases.fitted(X, y)))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_an_interrupt_of_the_first_fit_leaves_numba_importable():
+    assert run(PREAMBLE + INTERRUPTED_IMPORT) == "interrupted\nTrue"
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

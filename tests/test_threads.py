@@ -161,6 +161,53 @@ def test_an_interrupt_waits_for_the_workers_before_it_goes_on(monkeypatch):
     assert our_threads() == []
 
 
+WHEN_MAIN_ENDS = """
+import threading, time
+from concurrent.futures import thread as executors
+from skrobust import _threads
+
+_threads.n_threads = lambda: 2
+def fit():
+    with _threads.Team() as team:
+        for _ in range(2):
+            shares = []
+            team.run(lambda *share: shares.append(share), 1_000_000)
+            print(sorted(shares))
+            while not executors._shutdown:
+                time.sleep(0.01)
+threading.Thread(target=fit).start()
+"""
+
+
+def test_a_fit_goes_on_alone_after_the_main_thread_has_ended():
+    assert run(WHEN_MAIN_ENDS) == "[(0, 2), (1, 2)]\n[(0, 1)]"
+
+
+def test_a_fit_goes_on_alone_where_no_thread_can_be_started(monkeypatch):
+    monkeypatch.setattr(_threads, "n_threads", lambda: 3)
+    start, started = threading.Thread.start, []
+
+    def refuse_the_second(thread):
+        started.append(thread)
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_the_second)
+    shares = []
+
+    def task(*share):
+        shares.append(share)
+        time.sleep(0.05)
+
+    with Team() as team:
+        for _ in range(2):
+            team.run(task, LONG)
+    assert our_threads() == []
+    assert shares.count((0, 1)) == 2
+    assert (2, 3) not in shares
+
+
 def test_a_team_can_be_used_again_after_an_exception(monkeypatch):
     monkeypatch.setattr(_threads, "n_threads", lambda: 2)
 
