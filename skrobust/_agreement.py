@@ -155,7 +155,8 @@ class _Search:
 
 
 def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience):
-    """The solution, its scale and whether it is nearer than the start; a pass over X a step.
+    """The solution, its scale, whether it is nearer than the start, and, at a fixed threshold,
+    the lowest value of F with its θ; a pass over X a step.
 
     Where coordinates are whitened at the minimiser, θ − ∇F is nearly a Newton step. Anderson's
     acceleration of it (type II; Walker and Ni, SIAM J. Numer. Anal. 49, 2011) converges as
@@ -169,17 +170,19 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
     """
     rule, s, spare, errors = target.rule, scale, None, []
     contraction, known = max(motion.contraction, 0.0), None
-    secants = _Secants(motion.direction)
+    secants, best = _Secants(motion.direction), (np.inf, theta)
     while True:
         point = objective.at(theta, target.threshold(s), spare)
         spare = point.residual
         found = target.scale(objective, point, s) if rule else s
         errors.append(max(point.norm, abs(found / s - 1.0) if rule else 0.0))
         converged = errors[-1] <= tol
+        if rule is None and point.value < best[0]:
+            best = point.value, theta
         before = errors[-1 - patience] if len(errors) > patience else _HUGE
         # A gradient that is no number, or that rows of leverage make huge, is slow as well.
         slow = not errors[-1] < 0.5 * before
-        if slow and not converged:
+        if not converged and (slow or len(errors) > max_iter):
             break
         # Where the fit is much nearer than the scale, φ̂ is φ.
         at_fit = (s, found) if point.norm < 0.1 * errors[-1] else None
@@ -191,13 +194,14 @@ def accelerate(target, objective, theta, scale, tol, max_iter, motion, patience)
         secants.learn(theta, point.gradient, s if rule else 0.0)
         if not converged or errors[-1] <= _CONFIRMED:
             theta = theta + secants.step(0.0 if converged else change)
-        if converged or len(errors) >= max_iter:
+        if converged:
             break
         s = s + change if rule else s
-    message = "gradient within tol" if converged else "acceleration was slow"
+    used = min(len(errors), max_iter)
+    message = "gradient within tol" if converged else "max_iter reached"
     step = _observed_step(point, secants) if converged and len(errors) > 2 else None
-    solution = Solution(point._replace(theta=theta), len(errors), converged, message, step)
-    return solution, s, errors[-1] < 0.5 * errors[0]
+    solution = Solution(point._replace(theta=theta), used, converged, message, step)
+    return solution, s, errors[-1] < 0.5 * errors[0], best
 
 
 class _Secants:

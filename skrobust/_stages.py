@@ -223,17 +223,18 @@ def stages(survey, y, task, warm=None):
 def _last_stage(target, survey, start, max_iter):
     """The objective, the solution at the final threshold, and its scale; quickly if near."""
     objective, theta, scale, motion = start
-    tol, spent = target.task.tol, 0
+    tol, spent, best = target.task.tol, 0, _Best(target)
     for _ in range(_ROUNDS):
         if motion is None:
             break
         patience = _IMPATIENT if survey.at_random else _PATIENT
-        solution, found, nearer = accelerate(
+        solution, found, nearer, lowest = accelerate(
             target, objective, theta, scale, tol, max_iter - spent, motion, patience
         )
         spent += solution.n_iter
         if solution.converged:
             return objective, solution._replace(n_iter=spent), found
+        best.see(objective, *lowest)
         if spent >= max_iter or not (nearer or survey.at_random):
             if nearer:
                 theta, scale = solution.point.theta, found
@@ -242,13 +243,45 @@ def _last_stage(target, survey, start, max_iter):
         residual = solution.point.residual[survey.problem.sample.rows]
         del solution
         objective, theta, scale, motion = _closer(target, survey, near, residual)
+        # A new sample may know less than the passes so far have found.
+        compared = nearer and target.rule is None
+        if compared and best.value < objective.at(theta, target.beta).value:
+            theta = best.theta(objective)
     if target.rule is None:
         solution = solve(objective, theta, target.beta, tol, max_iter - spent)
+        if not solution.converged and best.value < solution.point.value:
+            residual = solution.point.residual
+            point = objective.at(best.theta(objective), target.beta, residual)
+            solution = solution._replace(point=point, step=None)
     else:
         solution, scale, _ = settle(
             target, objective, theta, scale, tol, max_iter - spent, motion
         )
     return objective, solution._replace(n_iter=spent + solution.n_iter), scale
+
+
+class _Best:
+    """The lowest objective so far at a fixed threshold, and where, in the units of the data."""
+
+    def __init__(self, target):
+        self._target, self.value = target, np.inf
+
+    def see(self, objective, value, theta):
+        if value < self.value:
+            self.value = value
+            self._coef = _in_units_of_data(self._target, objective, theta)
+
+    def theta(self, objective):
+        return objective.theta(_standardised(self._coef, self._target, objective.design))
+
+
+def _in_units_of_data(target, objective, theta):
+    """Intercept and coefficients; the caller refuses what is not finite."""
+    design, coef = objective.design, objective.coef(theta) * target.unit
+    with np.errstate(over="ignore", invalid="ignore"):
+        slopes = coef[1:] / design.scale
+        intercept = target.shift + coef[0] - slopes @ design.centre
+    return np.concatenate([[intercept], slopes / design.unit])
 
 
 def _standardised(warm, target, design):
@@ -262,12 +295,7 @@ def _standardised(warm, target, design):
 
 def _stage(target, objective, solution, multiplier, beta, scale, swept, last):
     unit, point = target.unit, solution.point
-    design = objective.design
-    coef = objective.coef(point.theta) * unit
-    # The caller refuses what is not finite.
-    with np.errstate(over="ignore", invalid="ignore"):
-        slopes = coef[1:] / design.scale
-        intercept = float(target.shift + coef[0] - slopes @ design.centre)
+    found = _in_units_of_data(target, objective, point.theta)
     above = excess(objective, solution, beta)
     reported = 0.0 if target.rule is None else target.rule.factor * float(scale * unit)
     outlier = point.residual > beta
@@ -275,8 +303,8 @@ def _stage(target, objective, solution, multiplier, beta, scale, swept, last):
     if target.rule is not None and scale < target.floor_bound(objective, point.theta):
         outlier &= np.abs(point.residual) > target.floor(objective, point.theta)[0]
     return Stage(
-        slopes / design.unit,
-        intercept,
+        found[1:],
+        float(found[0]),
         multiplier * (target.task.threshold if target.rule is None else reported),
         1.0 if target.rule is None else float(scale * unit),
         float(point.value / beta * unit),

@@ -170,6 +170,23 @@ def test_max_iter_keeps_what_was_reached():
     assert far[0] > 10 * far[1] > 100 * far[2]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", ["correlated", "heavy tails", "one side"])
+def test_more_iterations_never_end_higher(monkeypatch, kind):
+    # A small threshold leads from sample to sample, each of which starts anew.
+    monkeypatch.setattr(_problem, "_MANY_ELEMENTS", 0)
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = columns(kind, 10, rng)
+        X = np.cumsum(X, axis=1) if kind == "correlated" else X
+        y = X.sum(axis=1) + rng.standard_t(1, size=N)
+        y += 100 * (rng.random(N) < 0.3) * (kind == "one side")
+        reached = [
+            SmoothL1Regressor(beta=0.01, max_iter=k).fit(X, y).objective_ for k in range(1, 16)
+        ]
+        assert_allclose(reached, np.minimum.accumulate(reached), rtol=1e-13)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_outliers_on_one_side_take_few_passes(share):
     # The minimiser then drifts as the scale comes to agree: on its own it took 32 passes.
