@@ -50,7 +50,7 @@ class SmoothL1RegressorCV(
     betas : int or array-like, default=20
         Thresholds to choose from, in any order: numbers in the unit that `scale` says, and
         "auto". An integer is a number of thresholds that are spread geometrically from a
-        tenth of that of "auto", which is among them, to nearly ten times it; with
+        tenth of that of "auto", which is among them, upwards (20 to eight times that); with
         ``scale="concomitant"`` what they exceed 1 by is spread so, and with ``scale=None``
         they follow the residuals of the fit to all rows. The unit is the same for all targets:
         where theirs differ, use ``scale="mad"``.
@@ -282,7 +282,7 @@ class SmoothL1RegressorCV(
         scorer, routed = self._scorer(), self._routed(sample_weight, params)
         folds = self._folds(X, y, X_used.shape[0], routed.splitter.split)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        data = {"estimator": self, "X": X_used, "y": y_used, "metadata": metadata}
+        data = {"estimator": self, "X": X, "y": y_used, "metadata": metadata}
         context = self._init_callback_context(
             max_subtasks=len(folds) + 1, sequential_subtasks=False
         )
@@ -319,9 +319,9 @@ class SmoothL1RegressorCV(
             "cv_results_": results,
             "n_splits_": len(folds),
         }
-        context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
         if hasattr(checked, "feature_names_in_"):
             fitted["feature_names_in_"] = checked.feature_names_in_
+        context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
         # All at once: an interrupted refit leaves the old model whole.
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(fitted)

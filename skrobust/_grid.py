@@ -16,8 +16,8 @@ from ._regressor import _check_weight
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, mad, weighted_median
 
 # A grid that is chosen here goes from a tenth of the threshold of "auto", where the fit is
-# nearly one of least absolute deviations, to nearly ten times that (ten if the number is odd),
-# where it is one of least squares but for gross outliers.
+# nearly one of least absolute deviations, upwards, by equal steps on both sides: to about ten
+# times that, where it is one of least squares but for gross outliers.
 _SPAN = 10.0
 # Residuals below this part of y are those of an exact fit, and say nothing of a threshold.
 _EXACT = 1e-11

@@ -25,20 +25,26 @@ def once(builder):
     return locked
 
 
-@once
+@functools.cache
 def kernels():
     """The module of the kernels, which imports Numba.
 
     In another thread, since handlers of signals run in the main one: Ctrl-C would leave Numba
     half imported, and no later import mends that.
     """
-    name = f"{__package__}._kernels"
     try:
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(import_module, name).result()
+            imported = pool.submit(_import)
     except RuntimeError:
         # No thread can be started, as at the end of the interpreter.
-        return import_module(name)
+        return _import()
+    return imported.result()
+
+
+def _import():
+    # The thread that imports has the lock, also when nobody waits for it any more.
+    with _making:
+        return import_module(f"{__package__}._kernels")
 
 
 def _acquire():

@@ -285,6 +285,7 @@ class SmoothL1Regressor(
     def _fit(self, X, y, sample_weight, task):
         """The fitted attributes but those of the features, and a warning if need be."""
         # X is searched for NaN by the first pass of the fit, whose sums would show one.
+        given = X
         with np.errstate(invalid="ignore"):
             X, y = validate_data(
                 self,
@@ -297,7 +298,7 @@ class SmoothL1Regressor(
                 y_numeric=True,
             )
         weight = _check_weight(sample_weight, X)
-        callbacks = _Callbacks(self, X, y, sample_weight, task)
+        callbacks = _Callbacks(self, given, y, sample_weight, task)
         fits, outliers = self._fit_targets(X, y, weight, task, callbacks)
         fitted = self._attributes(fits, outliers, X, y, task)
         callbacks.end(fitted)
@@ -473,6 +474,9 @@ def _check_weight(sample_weight, X):
     if sample_weight is None:
         return None
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not np.isfinite(weight).all():
+        # As scikit-learn says of arrays, but not of a number.
+        raise ValueError("sample_weight contains NaN or infinity.")
     if not weight.max() > 0:
         raise ValueError("sample_weight is zero everywhere; at least one must be positive.")
     return weight / weight.max()
@@ -514,8 +518,7 @@ class _Callbacks:
 
     def _coefficients(self, fits):
         """What predicts as if the fit had stopped here; zero for the targets to come."""
-        n_features = self._data["X"].shape[1]
-        coef = np.zeros((*self._shape, n_features))
+        coef = np.zeros((*self._shape, self._estimator.n_features_in_))
         intercept = np.zeros(self._shape)
         for j, found in enumerate(fits):
             where = j if self._shape else ...

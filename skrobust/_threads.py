@@ -84,9 +84,7 @@ class Team:
     def _threads(self):
         # Asked once and late: to count the processors takes a part of a small fit.
         if self._size is None:
-            # An interpreter that is going down starts no more threads.
-            alive = threading.main_thread().is_alive()
-            self._size = n_threads() if alive else 1
+            self._size = n_threads()
         return self._size
 
 

@@ -621,6 +621,18 @@ def test_a_monitor_sees_every_point_of_every_fold(n_jobs, y):
 
 
 @needs_callbacks
+@pytest.mark.parametrize("model", [SmoothL1Regressor(), SmoothL1RegressorCV(BETAS, cv=2)])
+def test_a_monitor_sees_the_names_of_the_features(model):
+    # With an array for a model that has names, or the reverse, scikit-learn would warn.
+    monitor = sklearn_callback.ScoringMonitor(scoring=MAE)
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = clone(model).set_callbacks(monitor).fit(frame, Y)
+    rows = monitor.get_logs().data_as_pandas
+    own = -mean_absolute_error(Y, model.predict(frame))
+    assert_allclose(rows[MAE][rows["task_name"] == "fit"], own)
+
+
+@needs_callbacks
 @pytest.mark.parametrize("backend", ["sequential", "threading", "loky"])
 @pytest.mark.parametrize("kind", ["regressor", "cv", "search of regressor", "search of cv"])
 def test_progress_reaches_its_end(kind, backend, monkeypatch):

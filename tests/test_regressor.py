@@ -935,6 +935,8 @@ def test_non_finite_y_and_weights_are_refused(bad):
             SmoothL1Regressor().fit(X, wrong)
     with pytest.raises(ValueError, match=f"Input sample_weight contains {what}"):
         SmoothL1Regressor().fit(X, Y, weight)
+    with pytest.raises(ValueError, match=r"sample_weight contains NaN or inf|Negative"):
+        SmoothL1Regressor().fit(X, Y, bad)
 
 
 @pytest.mark.parametrize(

@@ -173,9 +173,12 @@ def fit():
             shares = []
             team.run(lambda *share: shares.append(share), 1_000_000)
             print(sorted(shares))
+            begun.set()
             while not executors._shutdown:
                 time.sleep(0.01)
+begun = threading.Event()
 threading.Thread(target=fit).start()
+begun.wait()
 """
 
 
@@ -185,11 +188,12 @@ def test_a_fit_goes_on_alone_after_the_main_thread_has_ended():
 
 def test_a_fit_goes_on_alone_where_no_thread_can_be_started(monkeypatch):
     monkeypatch.setattr(_threads, "n_threads", lambda: 3)
-    start, started = threading.Thread.start, []
+    start, started, refused = threading.Thread.start, [], threading.Event()
 
     def refuse_the_second(thread):
         started.append(thread)
         if len(started) == 2:
+            refused.set()
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -198,14 +202,14 @@ def test_a_fit_goes_on_alone_where_no_thread_can_be_started(monkeypatch):
 
     def task(*share):
         shares.append(share)
-        time.sleep(0.05)
+        assert refused.wait(20)
 
     with Team() as team:
         for _ in range(2):
             team.run(task, LONG)
     assert our_threads() == []
     assert shares.count((0, 1)) == 2
-    assert (2, 3) not in shares
+    assert len(started) == 2
 
 
 def test_a_team_can_be_used_again_after_an_exception(monkeypatch):
