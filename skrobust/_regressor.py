@@ -284,8 +284,8 @@ class SmoothL1Regressor(
 
     def _fit(self, X, y, sample_weight, task):
         """The fitted attributes but those of the features, and a warning if need be."""
-        # X is searched for NaN by the first pass of the fit, whose sums would show one.
         given = X
+        # X is searched for NaN by the first pass of the fit, whose sums would show one.
         with np.errstate(invalid="ignore"):
             X, y = validate_data(
                 self,
@@ -474,12 +474,13 @@ def _check_weight(sample_weight, X):
     if sample_weight is None:
         return None
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not np.isfinite(weight).all():
-        # As scikit-learn says of arrays, but not of a number.
+    largest = weight.max()
+    if not np.isfinite(largest):
+        # scikit-learn says so of arrays, but not of a number.
         raise ValueError("sample_weight contains NaN or infinity.")
-    if not weight.max() > 0:
+    if not largest > 0:
         raise ValueError("sample_weight is zero everywhere; at least one must be positive.")
-    return weight / weight.max()
+    return weight / largest
 
 
 class _Callbacks:

@@ -17,11 +17,12 @@ class CVDisplay:
     Parameters
     ----------
     betas : array-like of shape (n_candidates,)
-        The thresholds, in any order. One that is not a number, "auto", has no place on the
-        axis and is drawn as a horizontal line.
+        The thresholds, in units of y or of the scale, as the estimator takes them, in any
+        order. One that is not a number, "auto", has no place on the axis and is drawn as a
+        horizontal line.
 
     mean_scores : array-like of shape (n_candidates,)
-        The mean score of each candidate.
+        The mean score of each candidate, in the unit of the scorer.
 
     std_scores : array-like of shape (n_candidates,), default=None
         The standard deviation of its scores over the folds.

@@ -41,7 +41,7 @@ class FitDisplay:
         Increasing values of the feature.
 
     curves : dict of str to ndarray of shape (n_grid,)
-        What each estimator predicts at the grid, under its name.
+        What each estimator predicts at the grid, in units of y, under its name.
 
     feature_name : str, default=None
         Name of the feature in the labels.

@@ -379,8 +379,13 @@ class WeightsDisplay(_RowsDisplay):
 
     Notes
     -----
-    The weights are those of the loss; `sample_weight` comes on top. Of many rows
+    The weights are those of the loss [1]_; `sample_weight` comes on top. Of many rows
     `max_markers` are drawn, chosen as by :class:`ResidualsDisplay`.
+
+    References
+    ----------
+    .. [1] P. W. Holland and R. E. Welsch, "Robust regression using iteratively reweighted
+           least-squares", Communications in Statistics A6, 1977.
 
     Examples
     --------
