@@ -26,9 +26,6 @@ from ._vertex import from_vertex
 # L-BFGS hands over to Newton's method at this whitened gradient norm, or after this many
 # evaluations: in whitened variables it has then met curvature that it does not learn.
 _HANDOVER = 1e-4
-# With so few elements, where a Newton step costs no more than two evaluations, so many are
-# tried first.
-_FEW, _MAX_EARLY = 20_000, 6
 _MAX_LBFGS = 20
 # The first threshold has this many rows a variable inside. None is less than this part of the
 # one before.
@@ -128,14 +125,8 @@ def _minimise(objective, point, beta, tol, max_iter):
     threshold = _first_threshold(point.residual, beta, point.theta.size)
     if threshold is not None:
         point, used = _lower(objective, point, threshold, beta, max_iter)
-    elif point.norm > _HANDOVER:
-        if objective.design.n_elements <= _FEW and not _may_be_exact(objective, point):
-            limit = min(max_iter, _MAX_EARLY)
-            near, used, _, step = _newton(objective, point, beta, tol, limit)
-            if near.norm <= tol or used >= max_iter:
-                return near, used, False, step
-        point, n = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter - used)
-        used += n
+    elif point.norm > _HANDOVER and _is_matrix_free(objective, point, beta):
+        point, used = _lbfgs(objective, point, beta, max(_HANDOVER, tol), max_iter)
     limit = max_iter - used if threshold is not None else min(max_iter - used, _MAX_NEWTON)
     point, n, stalled, step = _newton(objective, point, beta, tol, limit)
     used += n
@@ -343,13 +334,18 @@ class Step(NamedTuple):
 def _newton_step(objective, point, beta, damping, tol, max_iter, scratch):
     """−H⁻¹g, by Cholesky where H is cheap or too ill-conditioned to go without it."""
     inside = np.abs(point.residual) <= beta
-    k = point.theta.size
-    size = objective.rows_in_hessian(inside) * k**2
     step = None
-    if k > _MAX_DIRECT or size > _SMALL + _DIRECT * objective.design.n_elements:
+    if _is_matrix_free(objective, point, beta):
         max_iter = min(max_iter, _MAX_CG)
         step = _cg_step(objective, point, inside, beta, damping, tol, max_iter, scratch)
     return step or _direct_step(objective, point, inside, beta, damping)
+
+
+def _is_matrix_free(objective, point, beta):
+    """Whether a Hessian of the rows inside the threshold costs more than some passes over X."""
+    k = point.theta.size
+    size = objective.rows_in_hessian(np.abs(point.residual) <= beta) * k**2
+    return k > _MAX_DIRECT or size > _SMALL + _DIRECT * objective.design.n_elements
 
 
 def _direct_step(objective, point, inside, beta, damping):

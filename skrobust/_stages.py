@@ -375,46 +375,11 @@ def _start_from_sample(target, survey):
         if not solution.converged or motion.contraction > _SLOW:
             return None
         point = solution.point
-        motion = _significant(motion, point, scale)
     start = Start(objective, point.theta, scale, motion)
-    near = _stretched(target, start, point.residual)
-    near = near or _whitened(target, start, objective, point.residual)
+    near = _whitened(target, start, objective, point.residual)
     # The sample is done with before all of y is taken, which saves its memory.
     del objective, start
     return _start_near(target, problem, near, scale)
-
-
-def _significant(motion, point, scale):
-    """With dθ/ds shrunk by the part that could be chance (James and Stein).
-
-    Whitened, each coordinate has that of a mean of `clipped` over the rows of the sample.
-    """
-    direction = motion.direction
-    square = 0.0 if direction is None else float(direction @ direction)
-    if not square:
-        return motion
-    chance = (point.clipped / scale) ** 2 * direction.size / point.residual.size
-    return motion._replace(direction=max(0.0, 1.0 - chance / square) * direction)
-
-
-def _stretched(target, start, residual):
-    """The whitening of the sample, stretched, with θ and motion, where the quadratic of
-    `_whitened` differs from it by a factor and no more than by what the sample leaves open.
-
-    That is so where errors do not depend on the features, and saves a Gram matrix.
-    """
-    part, theta, scale, motion = start
-    threshold = target.threshold(scale)
-    k = theta.size
-    v = np.random.default_rng(0).choice([-1.0, 1.0], k)
-    weight = _huber_weights(residual, threshold)
-    Hv = part.hessian_product(weight, threshold, np.empty_like(residual))(v)
-    factor = float(v @ Hv) / k
-    if not np.linalg.norm(Hv - factor * v) <= factor * k / np.sqrt(residual.size):
-        return None
-    root = np.sqrt(factor)
-    whitening = Whitening(part.transform / root, part.condition)
-    return whitening, root * theta, motion.mapped(lambda direction: root * direction)
 
 
 def _start_near(target, problem, near, scale):
