@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import skrobust
-from skrobust._links import DocLinkMixin
+from skrobust._doc_link import DocLinkMixin
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))

@@ -23,9 +23,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._compat import N_WRAPPERS, CallbackSupportMixin, with_callbacks
+from ._callbacks import N_WRAPPERS, CallbackSupportMixin, with_callbacks
+from ._doc_link import DocLinkMixin
 from ._grid import check_data, check_grid, choose_betas, fits, warn_unless_converged
-from ._links import DocLinkMixin
 from ._regressor import SmoothL1Regressor, predicted
 from ._threads import Team, single_threaded_blas
 

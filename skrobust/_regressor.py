@@ -12,9 +12,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._compat import N_WRAPPERS, CallbackSupportMixin, with_callbacks
+from ._callbacks import N_WRAPPERS, CallbackSupportMixin, with_callbacks
 from ._design import as_design
-from ._links import DocLinkMixin
+from ._doc_link import DocLinkMixin
 from ._problem import Survey
 from ._scale import AUTO_CONCOMITANT, AUTO_MAD, ScaleRule, concomitant, mad
 from ._stages import Task, stages

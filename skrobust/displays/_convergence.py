@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from .._unwrap import check_target, holder
 from ._drawing import COLOURS, GREY, MARKERS, axes, check_matplotlib, legend, line
-from ._fitted import check_target, holder
 
 _PANELS = {"beta": "β", "objective": "Objective", "gradient_norm": "Gradient norm"}
 

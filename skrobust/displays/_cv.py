@@ -4,8 +4,8 @@ from numbers import Real
 
 import numpy as np
 
+from .._unwrap import holder
 from ._drawing import axes, check_matplotlib, check_positive, legend, line, line_style
-from ._fitted import holder
 
 # Curves that can be told apart; those with the best scores are drawn.
 _MOST_CURVES = 6

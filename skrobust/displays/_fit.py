@@ -7,6 +7,7 @@ from scipy import sparse
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from .._unwrap import column, columns_of, innermost, target_name_of
 from ._drawing import (
     GREY,
     axes,
@@ -20,7 +21,6 @@ from ._drawing import (
     sample,
     scatter,
 )
-from ._fitted import column, columns_of, innermost, target_name_of
 
 # Rows over whose other features a curve is averaged.
 _N_AVERAGED = 100

@@ -7,8 +7,8 @@ from sklearn.preprocessing import StandardScaler
 
 from .._path import smooth_l1_path
 from .._scale import mad
+from .._unwrap import column, of_target, seen
 from ._drawing import GREY, axes, check_matplotlib, check_positive, legend, line, line_style
-from ._fitted import column, of_target, seen
 
 _PARAMETERS = ("loss", "scale", "fit_intercept", "max_iter", "tol")
 _BETA_NAMES = {

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .._unwrap import column, holder, of_target, seen, target_name_of
 from ._drawing import (
     COLOURS,
     GREY,
@@ -17,7 +18,6 @@ from ._drawing import (
     scatter,
     thin,
 )
-from ._fitted import column, holder, of_target, seen, target_name_of
 
 # What an axis of residuals adds to its label.
 _NOTE = {"linear": "", "symlog": " (logarithmic beyond ±β)"}
