@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
 
 from ._callbacks import N_WRAPPERS, CallbackSupportMixin, with_callbacks
 from ._doc_link import DocLinkMixin
-from ._grid import check_data, check_grid, choose_betas, fits, warn_unless_converged
+from ._grid import check_data, check_grid, default_betas, fits, warn_unless_converged
 from ._regressor import SmoothL1Regressor, predicted
 from ._threads import Team, single_threaded_blas
 
@@ -274,7 +274,7 @@ class SmoothL1RegressorCV(
             sample_weight = _check_sample_weight(sample_weight, X_used)
         betas = self.betas
         if isinstance(betas, Integral):
-            betas = choose_betas(betas, first, X_used, y_used, weight)
+            betas = default_betas(betas, first, X_used, y_used, weight)
         betas = check_grid("betas", betas, zero=False, word="auto")
         points = [{"beta": beta, "alpha": alpha} for alpha in alphas for beta in betas]
         models = [SmoothL1Regressor(**point, **shared) for point in points]

@@ -49,7 +49,7 @@ def check_grid(name, values, zero=True, word=None):
     return values
 
 
-def choose_betas(n, model, X, y, weight):
+def default_betas(n, model, X, y, weight):
     """n thresholds that rise geometrically, with that of "auto" at place n // 2.
 
     They are in the units of `model.scale`; with None in those of y, from the residuals of

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_X_y
 
-from ._grid import check_data, check_grid, choose_betas, fits, warn_unless_converged
+from ._grid import check_data, check_grid, default_betas, fits, warn_unless_converged
 from ._regressor import SmoothL1Regressor
 from ._threads import Team, single_threaded_blas
 
@@ -176,7 +176,7 @@ def smooth_l1_path(
         points = [(beta, value) for value in grid]
     else:
         if betas is None or isinstance(betas, Integral):
-            betas = choose_betas(20 if betas is None else betas, model, X, y, weight)
+            betas = default_betas(20 if betas is None else betas, model, X, y, weight)
         grid = sorted(check_grid("betas", betas, zero=False), reverse=True)
         points = [(value, alpha) for value in grid]
     models = [SmoothL1Regressor(beta, alpha=alpha, **common) for beta, alpha in points]
