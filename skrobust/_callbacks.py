@@ -1,35 +1,44 @@
-"""What older scikit-learn lacks: the callbacks of version 1.9."""
+"""scikit-learn's callbacks, with replacements for versions before 1.9, which lack them."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any, TypeVar
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 
-    # Wrappers between the caller of fit and fit itself: callbacks and parameter validation.
+    # Number of stack frames between the caller of `fit` and the body of `fit`: one for the
+    # callbacks and one for the validation of parameters.
     N_WRAPPERS = 2
 except ImportError:
+    # Without callbacks only the validation of parameters adds a frame.
     N_WRAPPERS = 1
 
-    class _NoContext:
-        """A callback context for a scikit-learn that has no callbacks."""
+    class _NullCallbackContext:
+        """Callback context without callbacks; all methods do nothing."""
 
-        def subcontext(self, **kwargs):
+        def subcontext(self, **kwargs: Any) -> "_NullCallbackContext":
             return self
 
-        def call_on_fit_task_begin(self, **kwargs):
+        def call_on_fit_task_begin(self, **kwargs: Any) -> None:
             pass
 
-        def call_on_fit_task_end(self, **kwargs):
-            return False
+        def call_on_fit_task_end(self, **kwargs: Any) -> bool:
+            return False  # no callback asks the fit to stop
 
-        def propagate_callback_context(self, sub_estimator):
+        def propagate_callback_context(self, sub_estimator: Any) -> nullcontext[None]:
             return nullcontext()
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        def _init_callback_context(self, **kwargs):
-            return _NoContext()
+        """Mixin that provides an estimator with a callback context without callbacks."""
 
-    def with_callbacks(method):
+        def _init_callback_context(self, **kwargs: Any) -> _NullCallbackContext:
+            return _NullCallbackContext()
+
+    def with_callbacks(method: _Method) -> _Method:
+        """Return the method unchanged."""
         return method
 
 

@@ -4,25 +4,28 @@ from importlib import metadata
 
 
 class DocLinkMixin:
-    """Links to the site that the installed package names as its "Documentation".
+    """Mixin that links an estimator to the documentation site of the installed package.
 
-    scikit-learn puts the link into the representation where `_doc_link_template` is not
-    empty. While the metadata name no site there is none: a link that leads nowhere is worse.
+    The site is the project URL "Documentation" of the package metadata. scikit-learn shows a
+    link only if `_doc_link_template` is not empty, so that no link is shown while the metadata
+    name no site.
     """
 
     _doc_link_module = "skrobust"
 
     @property
-    def _doc_link_template(self):
-        site = _documentation()
+    def _doc_link_template(self) -> str:
+        site = _documentation_url()
         return f"{site}/api/{{estimator_module}}.{{estimator_name}}.html" if site else ""
 
 
-def _documentation():
-    """The address of the site, from ``[project.urls]`` in pyproject.toml; "" without one."""
+def _documentation_url() -> str:
+    """Return the project URL "Documentation" of the package metadata, or ""."""
     try:
-        urls = metadata.metadata("skrobust").get_all("Project-URL") or []
+        package = metadata.metadata("skrobust")
     except metadata.PackageNotFoundError:
         return ""
-    named = dict(url.split(", ", 1) for url in urls)
-    return named.get("Documentation", "").rstrip("/")
+    # Each entry has the form "label, URL".
+    entries: list[str] = package.get_all("Project-URL") or []
+    urls = dict(entry.split(", ", 1) for entry in entries)
+    return urls.get("Documentation", "").rstrip("/")

@@ -1,18 +1,32 @@
-"""What displays read off a fitted estimator, whatever it is wrapped in, and off its data."""
+"""Access to the regressor inside pipelines, searches and transformed targets.
 
+A display needs the innermost regressor of an estimator, the data as that regressor receives
+them, and a single target of several.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+# Features as an estimator accepts them: an array, a dataframe or a sparse matrix.
+MatrixLike: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 
-def _inside(estimator):
-    """The estimator inside a pipeline, a transformed target or a search; else None."""
+
+def _inner_estimator(estimator: BaseEstimator) -> BaseEstimator | None:
+    """Return the estimator that a fitted meta-estimator wraps, or None.
+
+    The meta-estimators are pipelines, TransformedTargetRegressor and searches.
+    """
     if isinstance(estimator, Pipeline):
         return estimator.steps[-1][1]
     if isinstance(estimator, TransformedTargetRegressor):
@@ -20,113 +34,126 @@ def _inside(estimator):
     return getattr(estimator, "best_estimator_", None)
 
 
-def innermost(estimator):
-    """The regressor at the heart of a fitted estimator."""
+def innermost_estimator(estimator: BaseEstimator) -> BaseEstimator:
+    """Return the estimator inside all meta-estimators; a fitted estimator is required."""
     check_is_fitted(estimator)
-    while (inside := _inside(estimator)) is not None:
-        estimator = inside
+    while (inner := _inner_estimator(estimator)) is not None:
+        estimator = inner
     return estimator
 
 
-def holder(estimator, attribute, advice):
-    """The outermost estimator that has an attribute, from `estimator` inwards."""
+def find_estimator_with(
+    estimator: BaseEstimator, attribute: str, *, advice: str
+) -> BaseEstimator:
+    """Return the outermost estimator that has the attribute, searching inwards.
+
+    If there is none, a ValueError is raised that ends with `advice`.
+    """
     check_is_fitted(estimator)
-    found = estimator
-    while found is not None and not hasattr(found, attribute):
-        found = _inside(found)
-    if found is None:
-        raise ValueError(f"{type(estimator).__name__} has no {attribute}: {advice}")
-    return found
+    candidate: BaseEstimator | None = estimator
+    while candidate is not None and not hasattr(candidate, attribute):
+        candidate = _inner_estimator(candidate)
+    if candidate is None:
+        raise ValueError(f"{type(estimator).__name__} has no attribute {attribute!r}; {advice}")
+    return candidate
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A regressor and the data as it sees them, behind the transformers around it."""
+class UnwrappedData:
+    """The innermost regressor, and the data as it receives them from its meta-estimators."""
 
-    regressor: Any
-    X: Any
-    y: Any
+    regressor: BaseEstimator
+    X: MatrixLike
+    y: NDArray[np.float64]
     target_name: str | None
     feature_names: list[str] | None
 
 
-def seen(estimator, X, y, target=None):
-    """The innermost regressor of a fitted estimator, with X and one target in its units.
+def unwrap(
+    estimator: BaseEstimator, X: MatrixLike, y: ArrayLike, target: int | None = None
+) -> UnwrappedData:
+    """Return the innermost regressor of a fitted estimator, with X and one target.
 
-    Behind a TransformedTargetRegressor y is transformed, since β, coefficients and the
-    residuals that they came from are in those units.
+    Inside a TransformedTargetRegressor the target is transformed, because the threshold, the
+    coefficients and the residuals of the regressor are in the units of the transformed target.
     """
     check_is_fitted(estimator)
     check_consistent_length(X, y)
-    name, names = target_name_of(y, target), columns_of(X)
-    y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-    outside, regressor = None, estimator
-    while regressor is not None:
-        outside, regressor = regressor, _inside(regressor)
-        if isinstance(outside, Pipeline):
-            for _, step in outside.steps[:-1]:
-                if step is not None and step != "passthrough":
-                    X = step.transform(X)
-                    names = _names_out(step, names)
-        elif isinstance(outside, TransformedTargetRegressor):
-            y = outside.transformer_.transform(y.reshape(len(y), -1))
-            function = getattr(outside.func, "__name__", "")
-            named = function.isidentifier()  # a lambda is not
-            name = f"{function}({name or 'y'})" if named else f"transformed {name or 'y'}"
-    return Seen(outside, X, column(y, target, "y"), name, names)
+    target_name, feature_names = target_name_of(y, target), column_names(X)
+    y_values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    regressor = estimator
+    while (inner := _inner_estimator(regressor)) is not None:
+        if isinstance(regressor, Pipeline):
+            for _, transformer in regressor.steps[:-1]:
+                if transformer is not None and transformer != "passthrough":
+                    X = transformer.transform(X)
+                    feature_names = _feature_names_out(transformer, feature_names)
+        elif isinstance(regressor, TransformedTargetRegressor):
+            y_values = regressor.transformer_.transform(y_values.reshape(len(y_values), -1))
+            target_name = _transformed_name(regressor, target_name)
+        regressor = inner
+    y_values = column(y_values, target, "y")
+    return UnwrappedData(regressor, X, y_values, target_name, feature_names)
 
 
-def column(values, target, name):
-    """One target of `values` as a float64 vector."""
-    values = check_array(values, ensure_2d=False, dtype=np.float64, input_name=name)
-    return values.reshape(len(values), -1)[:, _index(values.shape[1:], target, name)]
+def _transformed_name(regressor: TransformedTargetRegressor, target_name: str | None) -> str:
+    """Return the name of a transformed target, such as "log(price)"."""
+    function_name = getattr(regressor.func, "__name__", "")
+    if function_name.isidentifier():  # false for a lambda
+        return f"{function_name}({target_name or 'y'})"
+    return f"transformed {target_name or 'y'}"
 
 
-def of_target(values, target):
-    """The value of one target of a fitted attribute such as `beta_`."""
-    return np.ravel(values)[target or 0]
-
-
-def _index(shape, target, name):
-    n_targets = shape[0] if shape else 1
+def column(values: ArrayLike, target: int | None, name: str) -> NDArray[np.float64]:
+    """Return the column of one target as a float64 vector; `name` is for error messages."""
+    array: NDArray[np.float64] = check_array(
+        values, ensure_2d=False, dtype=np.float64, input_name=name
+    )
+    columns = array.reshape(len(array), -1)
+    n_targets = columns.shape[1] if array.ndim > 1 else 1
     if target is None and n_targets > 1:
         raise ValueError(
-            f"{name} has {n_targets} targets; say which one to show with target=0 to "
+            f"{name} has {n_targets} targets; select one with target=0 to "
             f"target={n_targets - 1}."
         )
     check_target(target, n_targets)
-    return target or 0
+    return columns[:, target or 0]
 
 
-def check_target(target, n_targets):
+def value_of_target(values: ArrayLike, target: int | None) -> float:
+    """Return the entry of one target in a fitted attribute such as `beta_`."""
+    return float(np.ravel(values)[target or 0])
+
+
+def check_target(target: int | None, n_targets: int) -> None:
     """Raise a ValueError unless `target` is None or the index of a target."""
     if target is not None and (
         not isinstance(target, Integral) or not 0 <= int(target) < n_targets
     ):
         raise ValueError(
-            "target must be an integer from 0 to below the number of targets, "
-            f"{n_targets}; got {target!r}."
+            f"target must be None or an integer in the range [0, {n_targets - 1}], got "
+            f"{target!r}."
         )
 
 
-def target_name_of(y, target):
-    """The name of a Series or of a column of a frame; None without one."""
+def target_name_of(y: ArrayLike, target: int | None) -> str | None:
+    """Return the name of a series or of the target's column in a dataframe, if it has one."""
     name = getattr(y, "name", None)
-    columns = columns_of(y)
+    columns = column_names(y)
     if columns is not None and (len(columns) == 1 or isinstance(target, Integral)):
         name = columns[min(target or 0, len(columns) - 1)]
     return None if name is None or name == "" else str(name)
 
 
-def columns_of(X):
-    """The names of a frame's columns; None for arrays."""
-    columns = getattr(X, "columns", None)
-    return None if columns is None else [str(c) for c in columns]
+def column_names(X: MatrixLike) -> list[str] | None:
+    """Return the column names of a dataframe as strings, and None for an array."""
+    columns: Sequence[Any] | None = getattr(X, "columns", None)
+    return None if columns is None else [str(name) for name in columns]
 
 
-def _names_out(step, names):
-    """The names of the features that a transformer makes, where it says so."""
+def _feature_names_out(transformer: BaseEstimator, names: list[str] | None) -> list[str] | None:
+    """Return the names of a transformer's output features, or None if it defines none."""
     try:
-        return [str(name) for name in step.get_feature_names_out(names)]
-    except AttributeError:  # a transformer, or one inside it, has no such method
+        return [str(name) for name in transformer.get_feature_names_out(names)]
+    except AttributeError:  # the transformer, or one that it wraps, lacks the method
         return None

@@ -1,50 +1,56 @@
-"""The Smooth L1 and Huber losses and their gradients, element by element.
+"""Smooth L1 and Huber losses and their derivatives, evaluated elementwise with NumPy.
 
-These are the formulas that everything else minimises, written in NumPy for reading and
-for reference: the compiled kernels are tested against them. With a threshold β > 0::
+These functions are the reference implementation against which the compiled kernels of the
+estimators are tested. With the residual r and a threshold β > 0::
 
     smooth_l1:  ℓ_β(r) = r²/(2β) if |r| < β else |r| − β/2
     huber:      h_β(r) = r²/2    if |r| < β else β (|r| − β/2)      h_β = β ℓ_β
 """
+
+import math
+from typing import SupportsFloat, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["huber", "huber_gradient", "smooth_l1", "smooth_l1_gradient"]
 
-Floats = NDArray[np.floating] | np.floating
+# An array for array arguments and a NumPy scalar for scalar arguments.
+ArrayOrScalar: TypeAlias = NDArray[np.floating] | np.floating
 
 
-# Rounding to 0 or inf is the right answer at the ends of the floating-point range, and
-# 0/0 arises only in branches that are not taken: none of it is worth a warning.
+# NumPy's floating-point warnings are disabled: at the limits of the floating-point range
+# rounding to 0 or infinity gives the correct result, and 0/0 only occurs in branches of
+# `np.where` that are not selected.
 @np.errstate(all="ignore")
-def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
-    r"""Smooth L1 loss, the absolute value with its kink rounded off.
+def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
+    r"""Smooth L1 loss: quadratic near zero and linear beyond the threshold.
 
     Parameters
     ----------
     residual : array-like of real numbers
-        Residuals r = y − prediction, of any shape. NaN gives NaN.
+        Residuals r = y − prediction, of any shape. The result for NaN is NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against it.
+        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against `residual`.
 
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        The loss in units of the residual. It has the floating dtype of `residual`, or
-        float64 where that is not floating.
+        Loss in units of the residual, of the dtype of `residual` if that is a
+        floating-point dtype and of float64 otherwise.
 
     Raises
     ------
     ValueError
-        If `beta` is negative or NaN, or the shapes do not broadcast.
+        If `beta` is negative or NaN, or if the shapes cannot be broadcast.
     TypeError
-        If either argument is not made of real numbers.
+        If `residual` or `beta` does not consist of real numbers.
 
     See Also
     --------
-    huber : β times this loss.
+    huber : The same loss multiplied by β.
+    smooth_l1_gradient : The derivative of this loss.
 
     Notes
     -----
@@ -54,8 +60,9 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
             |r| - \beta / 2  & \text{otherwise}
         \end{cases}
 
-    as in PyTorch's ``SmoothL1Loss``; β = 1 is the loss of [1]_. As β → 0 it becomes the
-    absolute value, which is what β = 0 gives; as β → ∞ it vanishes, and β = ∞ gives 0.
+    This is PyTorch's ``SmoothL1Loss``; with β = 1 it is the loss of [1]_. The limit β → 0 is
+    the absolute value, which is returned for β = 0. The limit β → ∞ is 0, which is returned
+    for β = ∞.
 
     References
     ----------
@@ -69,39 +76,40 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
     >>> float(smooth_l1(-3.0, beta=0.0))
     3.0
     """
-    residual, beta = _as_floating(residual, beta)
-    size = np.abs(residual)
-    return _steepness(size, beta) * _reach(size, beta)
+    r, threshold = _check_loss_arguments(residual, beta)
+    abs_r = np.abs(r)
+    loss: ArrayOrScalar = _abs_slope(abs_r, threshold) * _loss_over_slope(abs_r, threshold)
+    return loss
 
 
 @np.errstate(all="ignore")
-def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
+def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     r"""Derivative of :func:`smooth_l1` with respect to the residual.
 
     Parameters
     ----------
     residual : array-like of real numbers
-        Residuals r = y − prediction, of any shape. NaN gives NaN.
+        Residuals r = y − prediction, of any shape. The result for NaN is NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against it.
+        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against `residual`.
 
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        The derivative, without a unit, between −1 and 1. It has the floating dtype of
-        `residual`, or float64 where that is not floating.
+        Dimensionless derivative in [−1, 1], of the dtype of `residual` if that is a
+        floating-point dtype and of float64 otherwise.
 
     Raises
     ------
     ValueError
-        If `beta` is negative or NaN, or the shapes do not broadcast.
+        If `beta` is negative or NaN, or if the shapes cannot be broadcast.
     TypeError
-        If either argument is not made of real numbers.
+        If `residual` or `beta` does not consist of real numbers.
 
     See Also
     --------
-    huber_gradient : This gradient times β.
+    huber_gradient : The same derivative multiplied by β.
 
     Notes
     -----
@@ -111,8 +119,8 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
             \operatorname{sign}(r)  & \text{otherwise}
         \end{cases}
 
-    as in [1]_ for β = 1. At β = 0 the loss has a kink in r = 0; the subgradient given there
-    is 0.
+    With β = 1 this is the derivative of the loss of [1]_. With β = 0 the loss is not
+    differentiable at r = 0; the subgradient 0 is returned there.
 
     References
     ----------
@@ -124,40 +132,42 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
     >>> smooth_l1_gradient([-3.0, -1.0, 0.0, 1.0, 3.0], beta=2.0)
     array([-1. , -0.5,  0. ,  0.5,  1. ])
     """
-    residual, beta = _as_floating(residual, beta)
-    return np.sign(residual) * _steepness(np.abs(residual), beta)
+    r, threshold = _check_loss_arguments(residual, beta)
+    gradient: ArrayOrScalar = np.sign(r) * _abs_slope(np.abs(r), threshold)
+    return gradient
 
 
 @np.errstate(all="ignore")
-def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
-    r"""Huber loss, half the square with its tails straightened.
+def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
+    r"""Huber loss: half the square near zero and linear beyond the threshold.
 
     Parameters
     ----------
     residual : array-like of real numbers
-        Residuals r = y − prediction, of any shape. NaN gives NaN.
+        Residuals r = y − prediction, of any shape. The result for NaN is NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against it; other libraries
-        call it delta.
+        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against `residual`. Other
+        libraries call this parameter delta.
 
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        The loss in squared units of the residual. It has the floating dtype of
-        `residual`, or float64 where that is not floating.
+        Loss in squared units of the residual, of the dtype of `residual` if that is a
+        floating-point dtype and of float64 otherwise.
 
     Raises
     ------
     ValueError
-        If `beta` is negative or NaN, or the shapes do not broadcast.
+        If `beta` is negative or NaN, or if the shapes cannot be broadcast.
     TypeError
-        If either argument is not made of real numbers.
+        If `residual` or `beta` does not consist of real numbers.
 
     See Also
     --------
-    smooth_l1 : This loss divided by β.
-    scipy.special.huber : The same function as ``huber(delta, r)``.
+    smooth_l1 : The same loss divided by β.
+    huber_gradient : The derivative of this loss.
+    scipy.special.huber : The same function, called as ``huber(delta, r)``.
 
     Notes
     -----
@@ -167,8 +177,8 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
             \beta (|r| - \beta / 2)  & \text{otherwise}
         \end{cases}
 
-    as in [1]_, PyTorch's ``HuberLoss`` and Keras' ``Huber``. β = ∞ gives r²/2 and β = 0
-    gives 0.
+    This is the loss of [1]_, PyTorch's ``HuberLoss`` and Keras' ``Huber``. It is r²/2 for
+    β = ∞ and 0 for β = 0.
 
     References
     ----------
@@ -181,45 +191,46 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
     >>> huber([-3.0, -1.0, 0.0, 1.0, 3.0], beta=2.0)
     array([4. , 0.5, 0. , 0.5, 4. ])
     """
-    residual, beta = _as_floating(residual, beta)
-    size = np.abs(residual)
-    return np.minimum(size, beta) * _reach(size, beta)
+    r, threshold = _check_loss_arguments(residual, beta)
+    abs_r = np.abs(r)
+    loss: ArrayOrScalar = np.minimum(abs_r, threshold) * _loss_over_slope(abs_r, threshold)
+    return loss
 
 
 @np.errstate(all="ignore")
-def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
+def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     r"""Derivative of :func:`huber` with respect to the residual.
 
     Parameters
     ----------
     residual : array-like of real numbers
-        Residuals r = y − prediction, of any shape. NaN gives NaN.
+        Residuals r = y − prediction, of any shape. The result for NaN is NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against it.
+        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against `residual`.
 
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        The derivative in units of the residual, between −β and β. It has the floating
-        dtype of `residual`, or float64 where that is not floating.
+        Derivative in [−β, β] in units of the residual, of the dtype of `residual` if that
+        is a floating-point dtype and of float64 otherwise.
 
     Raises
     ------
     ValueError
-        If `beta` is negative or NaN, or the shapes do not broadcast.
+        If `beta` is negative or NaN, or if the shapes cannot be broadcast.
     TypeError
-        If either argument is not made of real numbers.
+        If `residual` or `beta` does not consist of real numbers.
 
     See Also
     --------
-    smooth_l1_gradient : This gradient divided by β.
+    smooth_l1_gradient : The same derivative divided by β.
 
     Notes
     -----
     .. math:: h_\beta'(r) = \min(\max(r, -\beta), \beta)
 
-    Huber's ψ [1]_.
+    This is Huber's function ψ [1]_.
 
     References
     ----------
@@ -232,47 +243,64 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> Floats:
     >>> huber_gradient([-3.0, -1.0, 0.0, 1.0, 3.0], beta=2.0)
     array([-2., -1.,  0.,  1.,  2.])
     """
-    residual, beta = _as_floating(residual, beta)
-    return np.clip(residual, -beta, beta)
+    r, threshold = _check_loss_arguments(residual, beta)
+    gradient: ArrayOrScalar = np.clip(r, -threshold, threshold)
+    return gradient
 
 
-def as_float(name: str, value) -> float:
-    """Return a checked real number as a float; integers and long doubles may be larger."""
+def as_float(name: str, value: SupportsFloat) -> float:
+    """Return a real number as a float, or raise a ValueError if it exceeds float64.
+
+    Python integers and NumPy's long doubles may be larger than the largest float64. Infinity
+    itself is accepted.
+    """
     try:
         number = float(value)
     except OverflowError:
-        number = np.inf
-    if np.isinf(number) and value != number:
-        raise ValueError(f"{name} is too large for float64, got {name}={value!r}")
+        number = math.inf
+    if math.isinf(number) and value != number:
+        raise ValueError(f"{name} must fit in float64, got {name}={value!r}")
     return number
 
 
-def _as_floating(residual: ArrayLike, beta: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Check both and return them as arrays of one floating dtype, the residual's."""
-    residual, beta = np.asarray(residual), np.asarray(beta)
-    for name, values in (("residual", residual), ("beta", beta)):
-        if values.dtype.kind not in "fiub":
-            raise TypeError(f"{name} must be made of real numbers, got {values!r}")
-    allowed = beta >= 0  # written so that NaN is not allowed
-    if not np.all(allowed):
-        raise ValueError(f"beta must be ≥ 0 and not NaN, got beta={beta[~allowed][0]}")
-    dtype = residual.dtype if residual.dtype.kind == "f" else np.dtype(np.float64)
-    return residual.astype(dtype, copy=False), beta.astype(dtype, copy=False)
+def _check_loss_arguments(
+    residual: ArrayLike, beta: ArrayLike
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Validate residuals and thresholds and convert both to one floating-point dtype.
 
-
-def _steepness(size: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    """Return min(|r|, β)/β, the absolute slope of Smooth L1 at `size` = |r|.
-
-    A ratio of at most 1, so that neither r² nor a division by a tiny β can overflow.
+    The dtype is that of `residual` if it is a floating-point dtype, and float64 otherwise.
     """
-    inside = np.minimum(size, beta)
-    return np.where(inside == beta, 1.0, inside / beta)
+    residual_array, beta_array = np.asarray(residual), np.asarray(beta)
+    for name, array in (("residual", residual_array), ("beta", beta_array)):
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must consist of real numbers, got {array!r}")
+    is_valid = beta_array >= 0  # False for NaN
+    if not np.all(is_valid):
+        invalid_value = beta_array[~is_valid][0]
+        raise ValueError(f"beta must be ≥ 0 and not NaN, got beta={invalid_value}")
+    is_floating = residual_array.dtype.kind == "f"
+    dtype = residual_array.dtype if is_floating else np.dtype(np.float64)
+    return residual_array.astype(dtype, copy=False), beta_array.astype(dtype, copy=False)
 
 
-def _reach(size: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    """Return |r|/2 if |r| < β else |r| − β/2: always the larger of the two.
+def _abs_slope(
+    abs_residual: NDArray[np.floating], beta: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Return min(|r|, β)/β, the absolute value of the derivative of Smooth L1.
 
-    fmax, because an infinite residual has an infinite loss at β = ∞ as well, where
-    |r| − β/2 is ∞ − ∞.
+    The ratio is at most 1, so that neither squaring r nor dividing by a tiny β can overflow.
     """
-    return np.fmax(size - beta / 2, size / 2)
+    clipped = np.minimum(abs_residual, beta)
+    return np.where(clipped == beta, 1.0, clipped / beta)
+
+
+def _loss_over_slope(
+    abs_residual: NDArray[np.floating], beta: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Return the loss divided by its absolute derivative, which is the same for both losses.
+
+    The quotient is |r|/2 if |r| < β and |r| − β/2 otherwise, which is the larger of the two in
+    either case. `np.fmax` ignores the NaN of ∞ − ∞ that arises from an infinite residual with
+    β = ∞, so that the loss is infinite there.
+    """
+    return np.fmax(abs_residual - beta / 2, abs_residual / 2)

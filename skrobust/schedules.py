@@ -1,54 +1,58 @@
-"""β schedules: from a threshold that covers nearly all residuals to the final one.
+"""Schedules of the threshold β: decreasing multipliers of its final value.
 
 A schedule is an array of multipliers of the final threshold, one for each stage of a fit.
-It strictly decreases and ends in exactly 1, so that the last stage solves the problem that
-was asked for, started from the solution of the easier one before.
+The multipliers are strictly decreasing and end in exactly 1, so that the last stage minimises
+the requested objective. Each stage starts from the solution of the previous stage.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .losses import as_float
 
 __all__ = ["check_schedule", "cosine", "geometric", "linear"]
 
-Schedule = Callable[..., NDArray[np.float64]]
+# A function of `start` and `n_stages` that returns the multipliers.
+Schedule: TypeAlias = Callable[..., NDArray[np.float64]]
 
-# Each stage costs passes over X and none saves any (`benchmarks/schedules.py`): the fewest with
-# which the three differ, since with three stages linear and cosine are the same.
+# Default number of stages. Additional stages cost passes over X without saving any
+# (`benchmarks/schedules.py`), so that the default is the smallest number for which the three
+# schedules differ: with three stages, linear and cosine are the same.
 N_STAGES = 4
 
 
 def geometric(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
-    r"""Multipliers with a constant ratio between stages.
+    r"""Multipliers with a constant ratio between consecutive stages.
 
     Parameters
     ----------
     start : float
-        First multiplier, without a unit. One that is not above 1 gives a single stage.
+        First multiplier, dimensionless. If it is at most 1, there is a single stage.
 
     n_stages : int, default=4
-        Number of stages n, at least 1.
+        Number n of stages, at least 1.
 
     Returns
     -------
     multipliers : ndarray of shape (n_stages,), float64
-        Strictly decreasing from `start` to exactly 1. There are fewer than `n_stages`
-        only where neighbours are equal to rounding, and ``[1.0]`` alone for one stage.
+        Strictly decreasing multipliers from `start` to exactly 1, or ``[1.0]`` for a single
+        stage. Multipliers that coincide after rounding are merged, so that there may be
+        fewer than `n_stages` if `start` is just above 1.
 
     Raises
     ------
     ValueError
-        If `start` is not a finite number or `n_stages` not a positive integer.
+        If `start` is not a finite number, or `n_stages` is not a positive integer.
 
     See Also
     --------
-    linear : Equal differences.
-    cosine : Small steps at both ends.
+    linear : Multipliers with a constant difference.
+    cosine : Multipliers with small steps at both ends.
 
     Notes
     -----
@@ -62,36 +66,37 @@ def geometric(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     >>> geometric(0.5)
     array([1.])
     """
-    progress = _progress(start, n_stages)
-    return _distinct(float(start) ** (1.0 - progress))
+    fractions = _stage_fractions(start, n_stages)
+    return _without_duplicates(float(start) ** (1.0 - fractions))
 
 
 def linear(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
-    r"""Multipliers with a constant difference between stages.
+    r"""Multipliers with a constant difference between consecutive stages.
 
     Parameters
     ----------
     start : float
-        First multiplier, without a unit. One that is not above 1 gives a single stage.
+        First multiplier, dimensionless. If it is at most 1, there is a single stage.
 
     n_stages : int, default=4
-        Number of stages n, at least 1.
+        Number n of stages, at least 1.
 
     Returns
     -------
     multipliers : ndarray of shape (n_stages,), float64
-        Strictly decreasing from `start` to exactly 1. There are fewer than `n_stages`
-        only where neighbours are equal to rounding, and ``[1.0]`` alone for one stage.
+        Strictly decreasing multipliers from `start` to exactly 1, or ``[1.0]`` for a single
+        stage. Multipliers that coincide after rounding are merged, so that there may be
+        fewer than `n_stages` if `start` is just above 1.
 
     Raises
     ------
     ValueError
-        If `start` is not a finite number or `n_stages` not a positive integer.
+        If `start` is not a finite number, or `n_stages` is not a positive integer.
 
     See Also
     --------
-    geometric : Equal ratios.
-    cosine : Small steps at both ends.
+    geometric : Multipliers with a constant ratio.
+    cosine : Multipliers with small steps at both ends.
 
     Notes
     -----
@@ -103,36 +108,37 @@ def linear(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     >>> linear(9, n_stages=3)
     array([9., 5., 1.])
     """
-    progress = _progress(start, n_stages)
-    return _distinct(1.0 + (float(start) - 1.0) * (1.0 - progress))
+    fractions = _stage_fractions(start, n_stages)
+    return _without_duplicates(1.0 + (float(start) - 1.0) * (1.0 - fractions))
 
 
 def cosine(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
-    r"""Multipliers along half a cosine wave: small steps at both ends.
+    r"""Multipliers along half a period of a cosine, with small steps at both ends.
 
     Parameters
     ----------
     start : float
-        First multiplier, without a unit. One that is not above 1 gives a single stage.
+        First multiplier, dimensionless. If it is at most 1, there is a single stage.
 
     n_stages : int, default=4
-        Number of stages n, at least 1.
+        Number n of stages, at least 1.
 
     Returns
     -------
     multipliers : ndarray of shape (n_stages,), float64
-        Strictly decreasing from `start` to exactly 1. There are fewer than `n_stages`
-        only where neighbours are equal to rounding, and ``[1.0]`` alone for one stage.
+        Strictly decreasing multipliers from `start` to exactly 1, or ``[1.0]`` for a single
+        stage. Multipliers that coincide after rounding are merged, so that there may be
+        fewer than `n_stages` if `start` is just above 1.
 
     Raises
     ------
     ValueError
-        If `start` is not a finite number or `n_stages` not a positive integer.
+        If `start` is not a finite number, or `n_stages` is not a positive integer.
 
     See Also
     --------
-    geometric : Equal ratios.
-    linear : Equal differences.
+    geometric : Multipliers with a constant ratio.
+    linear : Multipliers with a constant difference.
 
     Notes
     -----
@@ -140,7 +146,7 @@ def cosine(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
         m_k = 1 + \frac{\text{start} - 1}{2}
               \left(1 + \cos\frac{\pi k}{n - 1}\right), \qquad k = 0, \dots, n - 1
 
-    This is the annealing of [1]_ without restarts.
+    This is the cosine annealing of [1]_ without restarts.
 
     References
     ----------
@@ -153,35 +159,45 @@ def cosine(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
     >>> cosine(9)
     array([9., 7., 3., 1.])
     """
-    progress = _progress(start, n_stages)
-    return _distinct(1.0 + (float(start) - 1.0) * ((1.0 + np.cos(np.pi * progress)) / 2))
+    fractions = _stage_fractions(start, n_stages)
+    return _without_duplicates(
+        1.0 + (float(start) - 1.0) * ((1.0 + np.cos(np.pi * fractions)) / 2)
+    )
 
 
-_BY_NAME: dict[str, Schedule] = {"geometric": geometric, "linear": linear, "cosine": cosine}
+_SCHEDULES_BY_NAME: dict[str, Schedule] = {
+    "geometric": geometric,
+    "linear": linear,
+    "cosine": cosine,
+}
 
 
 def check_schedule(
-    beta_schedule: str | Sequence[float] | NDArray | None,
+    beta_schedule: str | ArrayLike | None,
 ) -> Schedule | NDArray[np.float64] | None:
-    """Check the parameter `beta_schedule` of an estimator and resolve a name.
+    """Validate the parameter `beta_schedule` of an estimator and resolve its name.
 
     Parameters
     ----------
     beta_schedule : {"geometric", "linear", "cosine"}, array-like or None
-        A named schedule, or the multipliers themselves, of shape (n_stages,): finite,
-        strictly decreasing and ending in exactly 1.
+        Name of a schedule, or an array of multipliers of shape (n_stages,), which must be
+        finite, strictly decreasing and end in exactly 1.
 
     Returns
     -------
     schedule : callable, ndarray of shape (n_stages,) or None
-        The function of this module with that name, a float64 copy of the multipliers,
-        or None for None.
+        The function of this module with the given name, a float64 copy of the given
+        multipliers, or None if `beta_schedule` is None.
 
     Raises
     ------
     ValueError
-        If `beta_schedule` is anything else. The message names its value and says what
-        is wrong with it.
+        If `beta_schedule` is not a valid schedule. The message contains its value and the
+        reason.
+
+    See Also
+    --------
+    geometric, linear, cosine : The schedules that can be selected by name.
 
     Examples
     --------
@@ -194,42 +210,42 @@ def check_schedule(
     if beta_schedule is None:
         return None
     if isinstance(beta_schedule, str):
-        if beta_schedule in _BY_NAME:
-            return _BY_NAME[beta_schedule]
-        fault = "there is no schedule of that name"
+        if beta_schedule in _SCHEDULES_BY_NAME:
+            return _SCHEDULES_BY_NAME[beta_schedule]
+        violation = "is not the name of a schedule"
     else:
         try:
             multipliers = np.asarray(beta_schedule)
         except ValueError:  # a ragged sequence
             multipliers = np.empty(())
-        fault = _fault(multipliers)
-    if fault:
-        names = ", ".join(map(repr, _BY_NAME))
+        violation = _schedule_violation(multipliers)
+    if violation:
+        names = ", ".join(map(repr, _SCHEDULES_BY_NAME))
         raise ValueError(
-            f"beta_schedule={beta_schedule!r} cannot be used: {fault}. Give None, one of "
-            f"{names}, or strictly decreasing multipliers of the threshold that end in "
-            "exactly 1, such as [50, 10, 2, 1]."
+            f"beta_schedule must be None, one of {names}, or strictly decreasing multipliers "
+            "of the threshold that end in exactly 1, such as [50, 10, 2, 1]; got "
+            f"{beta_schedule!r}, which {violation}."
         )
     return multipliers.astype(np.float64)
 
 
-def _fault(multipliers: np.ndarray) -> str:
-    """Say what keeps `multipliers` from being a schedule; empty if nothing does."""
+def _schedule_violation(multipliers: NDArray[Any]) -> str:
+    """Return the condition that `multipliers` violates as a predicate, or ""."""
     if multipliers.ndim != 1 or multipliers.dtype.kind not in "fiu":
-        return "it is not a flat sequence of numbers"
+        return "is not a one-dimensional sequence of numbers"
     if len(multipliers) == 0:
-        return "it is empty"
+        return "is empty"
     if not np.all(np.isfinite(multipliers)):
-        return "it is not finite"
+        return "contains NaN or infinity"
     if np.any(multipliers[1:] >= multipliers[:-1]):
-        return "it does not strictly decrease"
+        return "is not strictly decreasing"
     if multipliers[-1] != 1:
-        return f"it ends in {multipliers[-1]}"
+        return f"ends in {multipliers[-1]}"
     return ""
 
 
-def _progress(start: float, n_stages: int) -> NDArray[np.float64]:
-    """Return k/(n − 1) for each stage k, which is 1 at the last stage and the only one."""
+def _stage_fractions(start: float, n_stages: int) -> NDArray[np.float64]:
+    """Return k/(n − 1) for each stage k = 0, …, n − 1, or [1.0] for a single stage."""
     if not isinstance(start, Real) or not math.isfinite(as_float("start", start)):
         raise ValueError(f"start must be a finite number, got start={start!r}")
     if not isinstance(n_stages, Integral) or n_stages < 1:
@@ -239,6 +255,6 @@ def _progress(start: float, n_stages: int) -> NDArray[np.float64]:
     return np.linspace(0.0, 1.0, n_stages)
 
 
-def _distinct(multipliers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Drop stages that rounding made equal, as it does from a start just above 1."""
+def _without_duplicates(multipliers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Merge multipliers that rounding made equal, which happens if `start` is just above 1."""
     return np.unique(multipliers)[::-1].copy()

@@ -212,7 +212,7 @@ def test_negative_or_nan_beta_is_a_value_error(function, beta, named):
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("bad", [None, "1.0", 1j, [1.0, "a"]])
 def test_what_is_not_a_real_number_is_a_type_error(function, bad):
-    with pytest.raises(TypeError, match="residual must be made of real numbers"):
+    with pytest.raises(TypeError, match="residual must consist of real numbers"):
         function(bad, 1.0)
-    with pytest.raises(TypeError, match="beta must be made of real numbers"):
+    with pytest.raises(TypeError, match="beta must consist of real numbers"):
         function([1.0, 2.0], bad)

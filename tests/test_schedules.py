@@ -103,30 +103,30 @@ def test_check_accepts_what_the_schedules_return(schedule):
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ([], "it is empty"),
-        ([3, 2, 2, 1], "does not strictly decrease"),
-        ([2, 3, 1], "does not strictly decrease"),
-        ([-1e308, 1e308, 1], "does not strictly decrease"),
-        ([3, 2], "it ends in 2"),
-        ([2, 1, 0.5], "it ends in 0.5"),
-        ([2, 1 + 1e-15], "it ends in 1.000000000000001"),
-        ([np.inf, 1], "not finite"),
-        ([np.nan, 1], "not finite"),
-        ([[2, 1]], "not a flat sequence of numbers"),
-        ([[2], [2, 1]], "not a flat sequence of numbers"),
-        (2.0, "not a flat sequence of numbers"),
-        ({2, 1}, "not a flat sequence of numbers"),
-        (["2", "1"], "not a flat sequence of numbers"),
-        ([2j, 1], "not a flat sequence of numbers"),
-        ([2.0, None, 1], "not a flat sequence of numbers"),
-        ([True], "not a flat sequence of numbers"),
-        (geometric, "not a flat sequence of numbers"),
-        ("Linear", "no schedule of that name"),
-        ("", "no schedule of that name"),
+        ([], "is empty"),
+        ([3, 2, 2, 1], "is not strictly decreasing"),
+        ([2, 3, 1], "is not strictly decreasing"),
+        ([-1e308, 1e308, 1], "is not strictly decreasing"),
+        ([3, 2], "ends in 2"),
+        ([2, 1, 0.5], "ends in 0.5"),
+        ([2, 1 + 1e-15], "ends in 1.000000000000001"),
+        ([np.inf, 1], "contains NaN or infinity"),
+        ([np.nan, 1], "contains NaN or infinity"),
+        ([[2, 1]], "is not a one-dimensional sequence of numbers"),
+        ([[2], [2, 1]], "is not a one-dimensional sequence of numbers"),
+        (2.0, "is not a one-dimensional sequence of numbers"),
+        ({2, 1}, "is not a one-dimensional sequence of numbers"),
+        (["2", "1"], "is not a one-dimensional sequence of numbers"),
+        ([2j, 1], "is not a one-dimensional sequence of numbers"),
+        ([2.0, None, 1], "is not a one-dimensional sequence of numbers"),
+        ([True], "is not a one-dimensional sequence of numbers"),
+        (geometric, "is not a one-dimensional sequence of numbers"),
+        ("Linear", "is not the name of a schedule"),
+        ("", "is not the name of a schedule"),
     ],
 )
 def test_check_refuses_with_parameter_value_fault_and_remedy(given, fault):
-    with pytest.raises(ValueError, match=r"^beta_schedule=") as caught:
+    with pytest.raises(ValueError, match=r"^beta_schedule must be") as caught:
         check_schedule(given)
     message = str(caught.value)
     assert repr(given) in message
