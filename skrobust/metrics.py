@@ -1,13 +1,14 @@
-"""Smooth L1 and Huber losses as regression metrics, with scikit-learn's conventions.
+"""Regression metrics for the Smooth L1 and Huber losses, with scikit-learn's conventions.
 
-They score a model by the loss that it was fitted with, and work wherever scikit-learn
-takes a metric: :func:`sklearn.metrics.make_scorer` turns each into a scorer.
+The metrics evaluate a model with the loss that it minimises. They can be used wherever
+scikit-learn accepts a metric; :func:`sklearn.metrics.make_scorer` turns them into scorers.
 """
 
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable
 from numbers import Real
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,21 +16,33 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from .losses import as_float, huber, huber_gradient, smooth_l1
+from .losses import ArrayOrScalar, as_float, huber, huber_gradient, smooth_l1
 
 __all__ = ["d2_smooth_l1_score", "mean_huber_loss", "mean_smooth_l1_loss"]
 
-_CONSTRAINTS = {
+Floats: TypeAlias = NDArray[np.float64]
+_Metric = TypeVar("_Metric", bound=Callable[..., Any])
+
+_COMMON_CONSTRAINTS = {
     "y_true": ["array-like"],
     "y_pred": ["array-like"],
     "sample_weight": ["array-like", None],
     "multioutput": [StrOptions({"raw_values", "uniform_average"}), "array-like"],
 }
-# closed="both" includes infinity, where the losses have their least-squares limit.
-_THRESHOLD = [Interval(Real, 0, None, closed="both")]
+# An infinite threshold is allowed: the losses are then their least-squares limits.
+_THRESHOLD_CONSTRAINT = [Interval(Real, 0, None, closed="both")]
 
 
-@validate_params(_CONSTRAINTS | {"beta": _THRESHOLD}, prefer_skip_nested_validation=True)
+def _validate_parameters(threshold_name: str) -> Callable[[_Metric], _Metric]:
+    """Return a decorator that validates the parameters of a metric."""
+    decorator: Callable[[_Metric], _Metric] = validate_params(
+        {**_COMMON_CONSTRAINTS, threshold_name: _THRESHOLD_CONSTRAINT},
+        prefer_skip_nested_validation=True,
+    )
+    return decorator
+
+
+@_validate_parameters("beta")
 def mean_smooth_l1_loss(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -37,51 +50,53 @@ def mean_smooth_l1_loss(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
     beta: float = 1.0,
-) -> float | NDArray[np.float64]:
-    r"""Mean Smooth L1 loss of predictions; the best value is 0.
+) -> float | Floats:
+    r"""Mean Smooth L1 loss; the best possible value is 0.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        True targets. They and the predictions are compared in float64.
+        True targets. Targets and predictions are converted to float64.
 
     y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Predicted targets.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples, ≥ 0 and not all 0. A common factor changes nothing.
+        Sample weights, non-negative and not all zero. Rescaling all weights has no effect.
 
     multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
-        How the losses of several outputs are returned: one by one, as their mean, or as
-        their average with weights of shape (n_outputs,).
+        How the losses of several outputs are aggregated: "raw_values" returns one loss per
+        output, "uniform_average" their mean, and an array of shape (n_outputs,) gives the
+        weights of their average.
 
     beta : float, default=1.0
-        Threshold β ≥ 0 in units of y. 0 gives the mean absolute error.
+        Threshold β ≥ 0 in units of y. With ``beta=0`` the loss is the mean absolute error.
 
     Returns
     -------
     loss : float or ndarray of shape (n_outputs,)
-        The loss in units of y; an array for ``multioutput="raw_values"``.
+        Loss in units of y; an array of float64 if ``multioutput="raw_values"``.
 
     Raises
     ------
     ValueError
-        If the data is not finite or not made of real numbers, its shapes do not match, or a
-        parameter is out of range.
+        If the data contain NaN, infinity or values that are not real numbers, if their
+        shapes do not match, or if a parameter is out of range.
 
     See Also
     --------
-    mean_huber_loss : The same loss times its threshold.
-    d2_smooth_l1_score : The share of this loss that a model explains.
+    mean_huber_loss : The same loss multiplied by its threshold.
+    d2_smooth_l1_score : Fraction of this loss explained by a model.
 
     Notes
     -----
-    With weights :math:`s_i` and :math:`\ell_\beta` of :func:`skrobust.losses.smooth_l1`,
+    With the sample weights :math:`s_i` and the loss :math:`\ell_\beta` of
+    :func:`skrobust.losses.smooth_l1` the metric is
 
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, \ell_\beta(y_i - \hat y_i)
 
-    With every weight 1 this is PyTorch's ``SmoothL1Loss(beta=beta)`` of two vectors, the loss
-    of [1]_.
+    Without sample weights and for a single output this is PyTorch's
+    ``SmoothL1Loss(beta=beta)``; with β = 1 it is the mean of the loss of [1]_.
 
     References
     ----------
@@ -93,7 +108,7 @@ def mean_smooth_l1_loss(
     >>> mean_smooth_l1_loss([3.0, -0.5, 2.0, 7.0], [2.5, 0.0, 2.0, 10.0], beta=2.0)
     0.53125
 
-    As a scorer, negated because a higher score is the better one:
+    In a scorer the loss is negated, because higher scores are better:
 
     >>> from sklearn.dummy import DummyRegressor
     >>> from sklearn.metrics import make_scorer
@@ -106,7 +121,7 @@ def mean_smooth_l1_loss(
     return _mean_loss(smooth_l1, beta, y_true, y_pred, sample_weight, multioutput)
 
 
-@validate_params(_CONSTRAINTS | {"delta": _THRESHOLD}, prefer_skip_nested_validation=True)
+@_validate_parameters("delta")
 def mean_huber_loss(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -114,50 +129,55 @@ def mean_huber_loss(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
     delta: float = 1.0,
-) -> float | NDArray[np.float64]:
-    r"""Mean Huber loss of predictions; the best value is 0.
+) -> float | Floats:
+    r"""Mean Huber loss; the best possible value is 0.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        True targets. They and the predictions are compared in float64.
+        True targets. Targets and predictions are converted to float64.
 
     y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Predicted targets.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples, ≥ 0 and not all 0. A common factor changes nothing.
+        Sample weights, non-negative and not all zero. Rescaling all weights has no effect.
 
     multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
-        How the losses of several outputs are returned: one by one, as their mean, or as
-        their average with weights of shape (n_outputs,).
+        How the losses of several outputs are aggregated: "raw_values" returns one loss per
+        output, "uniform_average" their mean, and an array of shape (n_outputs,) gives the
+        weights of their average.
 
     delta : float, default=1.0
-        Threshold δ ≥ 0 in units of y. Infinity gives half the mean squared error.
+        Threshold δ ≥ 0 in units of y. With ``delta=float("inf")`` the loss is half the mean
+        squared error.
 
     Returns
     -------
     loss : float or ndarray of shape (n_outputs,)
-        The loss in squared units of y; an array for ``multioutput="raw_values"``.
+        Loss in squared units of y; an array of float64 if ``multioutput="raw_values"``.
 
     Raises
     ------
     ValueError
-        If the data is not finite or not made of real numbers, its shapes do not match, or a
-        parameter is out of range.
+        If the data contain NaN, infinity or values that are not real numbers, if their
+        shapes do not match, or if a parameter is out of range.
 
     See Also
     --------
     mean_smooth_l1_loss : The same loss divided by its threshold.
+    d2_smooth_l1_score : Fraction of this loss explained by a model.
 
     Notes
     -----
-    With weights :math:`s_i` and :math:`h_\delta` of :func:`skrobust.losses.huber`,
+    With the sample weights :math:`s_i` and the loss :math:`h_\delta` of
+    :func:`skrobust.losses.huber` the metric is
 
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, h_\delta(y_i - \hat y_i)
 
-    With every weight 1 this is PyTorch's ``HuberLoss(delta=delta)`` and Keras'
-    ``Huber(delta=delta)`` of two vectors, the loss of [1]_.
+    Without sample weights and for a single output this is PyTorch's
+    ``HuberLoss(delta=delta)`` and Keras' ``Huber(delta=delta)``, the mean of the loss of
+    [1]_.
 
     References
     ----------
@@ -177,7 +197,7 @@ def mean_huber_loss(
     return _mean_loss(huber, delta, y_true, y_pred, sample_weight, multioutput)
 
 
-@validate_params(_CONSTRAINTS | {"beta": _THRESHOLD}, prefer_skip_nested_validation=True)
+@_validate_parameters("beta")
 def d2_smooth_l1_score(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -185,44 +205,45 @@ def d2_smooth_l1_score(
     sample_weight: ArrayLike | None = None,
     multioutput: str | ArrayLike = "uniform_average",
     beta: float = 1.0,
-) -> float | NDArray[np.float64]:
-    r"""D², the fraction of the Smooth L1 loss explained; the best value is 1.
+) -> float | Floats:
+    r"""D², the fraction of the Smooth L1 loss explained; the best possible value is 1.
 
-    The best constant prediction scores 0 and a model that is worse scores less. It is also
-    the fraction of the Huber loss explained, since the factor β cancels.
+    A model that always predicts the best constant scores 0, and a model that is worse than
+    that scores below 0. D² is the same for the Huber loss, because the factor β cancels.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        True targets. They and the predictions are compared in float64.
+        True targets. Targets and predictions are converted to float64.
 
     y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Predicted targets.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the samples, ≥ 0 and not all 0. A common factor changes nothing.
+        Sample weights, non-negative and not all zero. Rescaling all weights has no effect.
 
     multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
-        How the scores of several outputs are returned: one by one, as their mean, or as
-        their average with weights of shape (n_outputs,).
+        How the scores of several outputs are aggregated: "raw_values" returns one score per
+        output, "uniform_average" their mean, and an array of shape (n_outputs,) gives the
+        weights of their average.
 
     beta : float, default=1.0
-        Threshold β ≥ 0 in units of y. 0 gives
-        :func:`~sklearn.metrics.d2_absolute_error_score`, infinity
+        Threshold β ≥ 0 in units of y. With ``beta=0`` the score is
+        :func:`~sklearn.metrics.d2_absolute_error_score`, and with ``beta=float("inf")`` it is
         :func:`~sklearn.metrics.r2_score`.
 
     Returns
     -------
     score : float or ndarray of shape (n_outputs,)
-        The score, without a unit; an array for ``multioutput="raw_values"``. NaN for
-        fewer than two samples of positive weight. If `y_true` is constant, 1 for perfect
-        predictions and 0 for all others, as in scikit-learn.
+        Dimensionless score; an array of float64 if ``multioutput="raw_values"``. With fewer
+        than two samples of positive weight the score is NaN. If `y_true` is constant, the
+        score is 1 for perfect predictions and 0 otherwise, as in scikit-learn.
 
     Raises
     ------
     ValueError
-        If the data is not finite or not made of real numbers, its shapes do not match, or a
-        parameter is out of range.
+        If the data contain NaN, infinity or values that are not real numbers, if their
+        shapes do not match, or if a parameter is out of range.
 
     Warns
     -----
@@ -231,18 +252,22 @@ def d2_smooth_l1_score(
 
     See Also
     --------
-    mean_smooth_l1_loss : The loss of which this is a fraction.
+    mean_smooth_l1_loss : The loss that the score compares.
+    sklearn.metrics.d2_absolute_error_score : The limit of a small threshold.
+    sklearn.metrics.r2_score : The limit of a large threshold.
 
     Notes
     -----
-    With weights :math:`s_i` and :math:`\ell_\beta` of :func:`skrobust.losses.smooth_l1`,
+    With the sample weights :math:`s_i` and the loss :math:`\ell_\beta` of
+    :func:`skrobust.losses.smooth_l1` the score is
 
     .. math::
         D^2 = 1 - \frac{\sum_i s_i\, \ell_\beta(y_i - \hat y_i)}
                         {\min_c \sum_i s_i\, \ell_\beta(y_i - c)}
 
-    which is [1]_ with this loss. The minimising constant c is the Huber location of y at
-    a fixed threshold; it is exact to rounding, whatever the units.
+    which is the definition of [1]_ for this loss. The minimising constant c is the Huber
+    M-estimate of the location of y with a fixed threshold; it is computed to rounding
+    accuracy in any units.
 
     References
     ----------
@@ -260,129 +285,156 @@ def d2_smooth_l1_score(
     >>> d2_smooth_l1_score(y_true, [1.0, 2.5, 3.0])
     0.875
     """
-    targets, predictions, weights, multioutput = _check_targets(
-        y_true, y_pred, sample_weight, multioutput
-    )
-    if len(targets) < 2:
+    data = _check_data(y_true, y_pred, sample_weight, multioutput)
+    if len(data.y_true) < 2:
         message = "D² is not well-defined with fewer than two samples."
         warnings.warn(message, UndefinedMetricWarning, stacklevel=3)
         return float("nan")
-    beta = as_float("beta", beta)
-    columns = zip(targets.T, predictions.T, strict=True)
+    threshold = as_float("beta", beta)
+    outputs = zip(data.y_true.T, data.y_pred.T, strict=True)
     with np.errstate(over="ignore"):
-        scores = np.array([_d2(true, pred, weights, beta) for true, pred in columns])
-    return _combine(scores, multioutput)
+        scores = [_d2(y, prediction, data.weights, threshold) for y, prediction in outputs]
+    return _aggregate(np.array(scores), data.multioutput)
+
+
+class _MetricData(NamedTuple):
+    """Validated arguments of a metric, without the rows of weight zero."""
+
+    y_true: Floats  # of shape (n_samples, n_outputs)
+    y_pred: Floats
+    weights: Floats  # of shape (n_samples,)
+    multioutput: str | Floats
 
 
 def _mean_loss(
-    loss: Callable, threshold: float, y_true, y_pred, sample_weight, multioutput
-) -> float | NDArray[np.float64]:
-    """Return the weighted mean of an elementwise loss, averaged over outputs as asked."""
-    y_true, y_pred, weights, multioutput = _check_targets(
-        y_true, y_pred, sample_weight, multioutput
-    )
-    with np.errstate(over="ignore"):  # a loss beyond the range of floats is inf
-        losses = np.average(loss(y_true - y_pred, threshold), weights=weights, axis=0)
-    return _combine(losses, multioutput)
+    loss: Callable[[Floats, float], ArrayOrScalar],
+    threshold: float,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    sample_weight: ArrayLike | None,
+    multioutput: str | ArrayLike,
+) -> float | Floats:
+    """Return the weighted mean of an elementwise loss, aggregated over the outputs."""
+    data = _check_data(y_true, y_pred, sample_weight, multioutput)
+    with np.errstate(over="ignore"):  # a loss that exceeds float64 is infinite
+        losses = loss(data.y_true - data.y_pred, threshold)
+        mean_losses: Floats = np.average(losses, weights=data.weights, axis=0)
+    return _aggregate(mean_losses, data.multioutput)
 
 
-def _d2(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray, beta: float) -> float:
-    """Return the score of one output."""
+def _d2(y_true: Floats, y_pred: Floats, weights: Floats, beta: float) -> float:
+    """Return D² of one output."""
     if np.array_equal(y_true, y_pred):
         return 1.0
-    # The score has no unit, so it may be computed in any: in this one, an exact power of
-    # 2, the largest target is about 1. No square of it can over- or underflow, and a
-    # threshold or a prediction that becomes 0 or inf was as good as that before.
-    unit = np.frexp(np.abs(y_true).max())[1]
-    y_true, y_pred, beta = (np.ldexp(a, -unit) for a in (y_true, y_pred, beta))
+    # D² is dimensionless and can be computed in any units of y. Division by a power of 2 is
+    # exact and brings the largest target close to 1, so that squares of targets neither
+    # overflow nor underflow. A threshold or a prediction that becomes 0 or infinite in these
+    # units is so extreme that the score does not change.
+    exponent = np.frexp(np.abs(y_true).max())[1]
+    y_true, y_pred = np.ldexp(y_true, -exponent), np.ldexp(y_pred, -exponent)
+    threshold = float(np.ldexp(beta, -exponent))
 
-    # The ratio of these losses, β, cancels in the score; each is well scaled on its side.
-    loss = smooth_l1 if beta < 1 else huber
-    error = np.sum(weights * loss(y_true - y_pred, beta))
-    null_error = np.sum(weights * loss(_centred(y_true, weights, beta), beta))
+    # The losses differ by the factor β, which cancels in D². Smooth L1 is well scaled for
+    # small thresholds and Huber for large ones.
+    loss = smooth_l1 if threshold < 1 else huber
+    error = float(np.sum(weights * loss(y_true - y_pred, threshold)))
+    deviations = _deviations_from_best_constant(y_true, weights, threshold)
+    null_error = float(np.sum(weights * loss(deviations, threshold)))
     return 1.0 - error / null_error if null_error > 0 else 0.0
 
 
-def _centred(y: np.ndarray, weights: np.ndarray, beta: float) -> np.ndarray:
-    """Return y minus the constant of least Smooth L1 loss, for positive weights.
+def _deviations_from_best_constant(y: Floats, weights: Floats, beta: float) -> Floats:
+    """Return y − c for the constant c that minimises the Smooth L1 loss of y − c.
 
-    The slope of the total loss in the constant c, Σ s_i h'_β(c − y_i), never decreases and
-    is linear between the points y_i ± β. Bisection over these, sorted, finds the two
-    between which it crosses 0, and linear interpolation the root.
+    The weights must be positive. The derivative of the total loss with respect to c,
+    Σ s_i h'_β(c − y_i), is non-decreasing and linear between the breakpoints y_i ± β. Bisection
+    over the sorted breakpoints finds the two between which it changes sign, and linear
+    interpolation between these gives its root.
     """
-    # An offset of y, however large, then costs no digits.
+    # Centring first keeps the result accurate if the mean of y is large.
     y = y - np.median(y)
-    # Above the range of y every residual is inside the threshold, and y ± β would only
-    # lose the digits of y. Below 1e-150 (y is about 1) nothing changes down to β = 0,
-    # where the slope in use here, of β times the loss, would vanish.
-    beta = np.clip(beta, 1e-150, np.ptp(y))
+    # For β above the range of y all residuals are within the threshold, and a larger β would
+    # only round off digits of y in y ± β. Below 1e-150 the minimiser is that of β = 0 (the
+    # largest |y| is about 1), but the derivative used here, that of the Huber loss, vanishes.
+    beta = float(np.clip(beta, 1e-150, np.ptp(y)))
 
-    def slope(constant: float) -> float:
-        return np.sum(weights * huber_gradient(constant - y, beta))
+    def derivative(constant: float) -> float:
+        return float(np.sum(weights * huber_gradient(constant - y, beta)))
 
     def total_loss(constant: float) -> float:
-        return np.sum(weights * smooth_l1(constant - y, beta))
+        return float(np.sum(weights * smooth_l1(constant - y, beta)))
 
-    # Rounded sums of non-decreasing terms are non-decreasing as well: bisection is safe.
-    points = np.sort(np.concatenate([y - beta, y + beta]))
-    right = bisect_left(points, 0.0, key=slope)
-    low, high = points[max(right - 1, 0)], points[right]
-    slope_low, slope_high = slope(low), slope(high)
-    root = high
-    if slope_low < 0 < slope_high:
-        root -= (high - low) * (slope_high / (slope_high - slope_low))
-    # For a β so small that y ± β rounds to y, the slope jumps at the points instead, and
-    # the minimum is at one of them.
-    return y - min((root, low, high), key=total_loss)
+    # Rounding preserves monotonicity, so that bisection on the computed derivative is safe.
+    breakpoints = np.sort(np.concatenate([y - beta, y + beta]))
+    upper_index = bisect_left(breakpoints, 0.0, key=derivative)
+    lower, upper = breakpoints[max(upper_index - 1, 0)], breakpoints[upper_index]
+    derivative_lower, derivative_upper = derivative(lower), derivative(upper)
+    root = upper
+    if derivative_lower < 0 < derivative_upper:
+        fraction = derivative_upper / (derivative_upper - derivative_lower)
+        root -= (upper - lower) * fraction
+    # For β so small that y ± β rounds to y the derivative jumps at the breakpoints, and the
+    # minimum is at one of them.
+    best_constant = float(min((root, lower, upper), key=total_loss))
+    return y - best_constant
 
 
-def _check_targets(y_true, y_pred, sample_weight, multioutput):
-    """Return targets and predictions of shape (n_samples, n_outputs), weights, multioutput.
+def _check_data(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    sample_weight: ArrayLike | None,
+    multioutput: str | ArrayLike,
+) -> _MetricData:
+    """Validate the arguments of a metric and remove the rows of weight zero.
 
-    Rows of weight 0 are checked and then left out. scikit-learn's own `_check_reg_targets`
-    is private and has another signature in each version.
+    scikit-learn's function for this purpose is private, and its signature differs between
+    versions.
     """
-    y_true, y_pred = (
-        check_array(y, ensure_2d=False, dtype=np.float64, input_name=name)
-        for name, y in (("y_true", y_true), ("y_pred", y_pred))
-    )
-    n_samples = len(y_true)
-    y_true, y_pred = y_true.reshape(n_samples, -1), y_pred.reshape(len(y_pred), -1)
-    if y_true.shape != y_pred.shape:
+    options = {"ensure_2d": False, "dtype": np.float64}
+    targets: Floats = check_array(y_true, input_name="y_true", **options)
+    predictions: Floats = check_array(y_pred, input_name="y_pred", **options)
+    targets = targets.reshape(len(targets), -1)
+    predictions = predictions.reshape(len(predictions), -1)
+    if targets.shape != predictions.shape:
         raise ValueError(
-            "y_true and y_pred must have the same numbers of samples and outputs, got "
-            f"{y_true.shape} and {y_pred.shape}"
+            "y_true and y_pred must have the same number of samples and of outputs, got "
+            f"the shapes {targets.shape} and {predictions.shape}"
         )
+    n_samples, n_outputs = targets.shape
     if sample_weight is None:
         weights = np.ones(n_samples)
     else:
         weights = _check_weights(sample_weight, "sample_weight", n_samples)
     if not isinstance(multioutput, str):
-        n_outputs = y_true.shape[1]
         if n_outputs == 1:
             raise ValueError(
-                f"multioutput={multioutput!r} weights several outputs, but there is one"
+                "multioutput must not be an array of weights if there is only one output, got "
+                f"multioutput={multioutput!r}"
             )
         multioutput = _check_weights(multioutput, "multioutput", n_outputs)
-    present = weights > 0
-    return y_true[present], y_pred[present], weights[present], multioutput
+    has_weight = weights > 0
+    return _MetricData(
+        targets[has_weight], predictions[has_weight], weights[has_weight], multioutput
+    )
 
 
-def _check_weights(weights, name: str, size: int) -> np.ndarray:
-    """Return weights with a largest value in [0.5, 1): a common factor changes nothing."""
-    weights = check_array(weights, ensure_2d=False, dtype=np.float64, input_name=name)
-    if weights.shape != (size,):
-        raise ValueError(f"{name} must have shape ({size},), got {weights.shape}")
-    if weights.min() < 0:
-        raise ValueError(f"{name} must be ≥ 0, got {weights.min()}")
-    if weights.max() == 0:
-        raise ValueError(f"{name} must not be all 0, got {weights!r}")
-    # A power of 2 is exact, and no weight is then too large or too small to be summed.
-    return np.ldexp(weights, -np.frexp(weights.max())[1])
+def _check_weights(weights: ArrayLike, name: str, size: int) -> Floats:
+    """Validate weights and rescale them so that the largest is in [0.5, 1)."""
+    array: Floats = check_array(weights, ensure_2d=False, dtype=np.float64, input_name=name)
+    if array.shape != (size,):
+        raise ValueError(f"{name} must have shape ({size},), got {array.shape}")
+    if array.min() < 0:
+        raise ValueError(f"{name} must be ≥ 0, got {array.min()}")
+    if array.max() == 0:
+        raise ValueError(f"{name} must contain a positive value, got {weights!r}")
+    # Rescaling by a power of 2 is exact, and the sum of the weights can then neither overflow
+    # nor underflow.
+    rescaled: Floats = np.ldexp(array, -np.frexp(array.max())[1])
+    return rescaled
 
 
-def _combine(values: np.ndarray, multioutput) -> float | NDArray[np.float64]:
-    """Return the values of all outputs or, as a float, their average."""
+def _aggregate(values: Floats, multioutput: str | Floats) -> float | Floats:
+    """Return the values of all outputs, or their average as a float."""
     if isinstance(multioutput, str):
         return values if multioutput == "raw_values" else float(np.mean(values))
     return float(np.average(values, weights=multioutput))

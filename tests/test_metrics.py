@@ -318,17 +318,17 @@ def test_bad_threshold_is_refused_by_name_and_value(metric, value):
         ({"y_pred": [1.0, np.inf]}, "Input y_pred contains infinity"),
         ({"y_true": 1.0}, "'y_true' parameter"),
         ({"y_pred": csr_array([[1.0], [2.0]])}, "'y_pred' parameter"),
-        ({"y_pred": [1.0, 2.0, 3.0]}, r"y_true and y_pred .* got \(2, 1\) and \(3, 1\)"),
-        ({"y_pred": [[1.0, 2.0]] * 2}, r"y_true and y_pred .* got \(2, 1\) and \(2, 2\)"),
+        ({"y_pred": [1.0, 2.0, 3.0]}, r"y_true and y_pred .* shapes \(2, 1\) and \(3, 1\)"),
+        ({"y_pred": [[1.0, 2.0]] * 2}, r"y_true and y_pred .* shapes \(2, 1\) and \(2, 2\)"),
         ({"sample_weight": 2.0}, "'sample_weight' parameter"),
         ({"sample_weight": [1.0, np.nan]}, "Input sample_weight contains NaN"),
         ({"sample_weight": [1.0, -2.0]}, "sample_weight must be ≥ 0, got -2.0"),
-        ({"sample_weight": [0.0, 0.0]}, "sample_weight must not be all 0"),
+        ({"sample_weight": [0.0, 0.0]}, "sample_weight must contain a positive value"),
         ({"sample_weight": [1.0]}, r"sample_weight must have shape \(2,\), got \(1,\)"),
         ({"sample_weight": [[1.0], [1.0]]}, r"sample_weight must have shape \(2,\)"),
         ({"multioutput": "variance_weighted"}, "'multioutput' parameter"),
         ({"multioutput": None}, "'multioutput' parameter"),
-        ({"multioutput": [1.0]}, r"multioutput=\[1.0\] .* there is one"),
+        ({"multioutput": [1.0]}, r"if there is only one output, got multioutput=\[1.0\]"),
     ],
 )
 def test_bad_data_and_options_are_refused_by_name(metric, keywords, message):
@@ -343,7 +343,7 @@ def test_bad_data_and_options_are_refused_by_name(metric, keywords, message):
     [
         ([1.0], r"multioutput must have shape \(2,\), got \(1,\)"),
         ([1.0, -1.0], "multioutput must be ≥ 0, got -1.0"),
-        ([0.0, 0.0], "multioutput must not be all 0"),
+        ([0.0, 0.0], "multioutput must contain a positive value"),
         ([1.0, np.nan], "Input multioutput contains NaN"),
     ],
 )
