@@ -803,7 +803,7 @@ ERRORS = {
     ),
     "matrices": (
         lambda m, X, y, Y: residuals(y_true=Y, y_pred=Y).plot(),
-        "vectors of the same",
+        "non-empty vectors of the same length",
     ),
     "markers": (
         lambda m, X, y, Y: residuals().plot(max_markers=0),
@@ -815,13 +815,13 @@ ERRORS = {
     ),
     "no threshold": (
         lambda m, X, y, Y: ResidualsDisplay.from_estimator(LinearRegression().fit(X, y), X, y),
-        "LinearRegression has no beta_: pass beta=",
+        "LinearRegression has no attribute 'beta_'; pass beta",
     ),
     "no threshold inside": (
         lambda m, X, y, Y: WeightsDisplay.from_estimator(
             MultiOutputRegressor(REGRESSOR).fit(X, Y), X, Y, target=0
         ),
-        "MultiOutputRegressor has no beta_: pass beta=",
+        "MultiOutputRegressor has no attribute 'beta_'; pass beta",
     ),
     "rows": (
         lambda m, X, y, Y: ResidualsDisplay.from_estimator(m, X, y[:-1]),
@@ -833,31 +833,31 @@ ERRORS = {
     ),
     "target missing": (
         lambda m, X, y, Y: ResidualsDisplay.from_estimator(clone(m).fit(X, Y), X, Y),
-        "y has 2 targets; say which one to show with target=0 to target=1",
+        "y has 2 targets; select one with target=0 to target=1",
     ),
     "target too large": (
         lambda m, X, y, Y: ResidualsDisplay.from_estimator(clone(m).fit(X, Y), X, Y, target=2),
-        "target must be an integer .* below the number of targets, 2; got 2",
+        r"target must be .* in the range \[0, 1\], got 2",
     ),
     "target of one": (
         lambda m, X, y, Y: ResidualsDisplay.from_estimator(m, X, y, target=1),
-        "target must be an integer .* 1; got 1",
+        r"target must be .* in the range \[0, 0\], got 1",
     ),
     "feature missing": (
         lambda m, X, y, Y: FitDisplay.from_estimator(m, X, y),
-        "feature must say which of the 3 features .* or a name of a column, got None",
+        "feature must select one of the 3 features .* or a column name of X, got None",
     ),
     "feature unknown": (
         lambda m, X, y, Y: FitDisplay.from_estimator(m, X, y, feature="weight"),
-        "feature must say .* got 'weight'",
+        "feature must select .* got 'weight'",
     ),
     "words": (
         lambda m, X, y, Y: FitDisplay.from_estimator(m, X.assign(k="a"), y, feature="k"),
-        "'k' must be finite numbers: could not convert string to float: 'a'",
+        "Feature 'k' must consist of finite numbers: could not convert string to float: 'a'",
     ),
     "one dimension": (
         lambda m, X, y, Y: FitDisplay.from_estimator(m, V, V),
-        r"X must have two dimensions, got 1; for one feature X.reshape\(-1, 1\)",
+        r"X must have two dimensions, got 1; use X.reshape\(-1, 1\)",
     ),
     "grid": (
         lambda m, X, y, Y: FitDisplay.from_estimator(m, X, y, feature=0, grid_resolution=1),
@@ -865,41 +865,41 @@ ERRORS = {
     ),
     "alike": (
         lambda m, X, y, Y: FitDisplay.from_estimator([m, m], X, y, feature=0),
-        r"Two estimators are both written SmoothL1Regressor\(\); pass a dict",
+        r"Two estimators have the representation SmoothL1Regressor\(\); pass a dict",
     ),
     "no estimator": (
         lambda m, X, y, Y: FitDisplay.from_estimator([], X, y, feature=0),
-        "estimator must be at least one",
+        "estimator must contain at least one",
     ),
     "grid falls": (
         lambda m, X, y, Y: fits(grid=-V).plot(),
-        "grid must be an increasing vector",
+        "grid must be a non-decreasing vector",
     ),
     "curve": (lambda m, X, y, Y: fits(curves={"a": V[:2]}).plot(), r"curves\['a'\] must have"),
     "x and y": (lambda m, X, y, Y: fits(y=V[:2]).plot(), r"x and y must .* \(5,\) and \(2,\)"),
     "line": (
         lambda m, X, y, Y: fits().plot(line_kwargs={"b": {}}),
-        r"line_kwargs must be dicts under the names \['a'\], got the name 'b'",
+        r"keys of line_kwargs must be names of curves, \['a'\], got 'b'",
     ),
     "path of another": (
         lambda m, X, y, Y: PathDisplay.from_estimator(LinearRegression().fit(X, y), X, y),
-        "estimator must be a SmoothL1Regressor or one around it, got a LinearRegression",
+        "estimator must be a SmoothL1Regressor or .* wraps one, got LinearRegression",
     ),
     "no betas": (
         lambda m, X, y, Y: PathDisplay.from_estimator(m, X, y, betas=0),
         "betas must be at least one threshold, got 0",
     ),
-    "betas of a fit": (
-        lambda m, X, y, Y: PathDisplay.from_estimator(m, X, y, betas=["auto"]),
-        r"betas must be one or more positive finite numbers, got \['auto'\]",
-    ),
     "exact": (
         lambda m, X, y, Y: PathDisplay.from_estimator(clone(m).fit(X, 0 * y), X, 0 * y),
-        "betas=30 asks for .* pass an array of betas",
+        "betas=30 requires .* pass an array of betas",
+    ),
+    "betas of a fit": (
+        lambda m, X, y, Y: PathDisplay.from_estimator(m, X, y, betas=["auto"]),
+        r"betas must be a non-empty vector of positive finite numbers, got \['auto'\]",
     ),
     "betas": (
         lambda m, X, y, Y: PathDisplay(betas=[0, 1], coefs=[[1, 2]]).plot(),
-        r"betas must be one or more positive finite numbers, got \[0, 1\]",
+        r"betas must be a non-empty vector of positive finite numbers, got \[0, 1\]",
     ),
     "coefs": (
         lambda m, X, y, Y: PathDisplay(betas=[1, 2, 3], coefs=[[1, 2]]).plot(),
@@ -915,11 +915,11 @@ ERRORS = {
     ),
     "no search": (
         lambda m, X, y, Y: CVDisplay.from_estimator(m),
-        "SmoothL1Regressor has no cv_results_: show a search over beta",
+        "SmoothL1Regressor has no attribute 'cv_results_'; pass a fitted search over beta",
     ),
     "no beta": (
         lambda m, X, y, Y: CVDisplay.from_estimator(Searched({"param_alpha": [1]})),
-        r"cv_results_ must have one parameter beta, .* got \['param_alpha'\]",
+        r"cv_results_ must have exactly one parameter beta, .* got \['param_alpha'\]",
     ),
     "metric": (
         lambda m, X, y, Y: CVDisplay.from_estimator(Searched(RESULTS), metric="r2"),
@@ -933,7 +933,7 @@ ERRORS = {
     ),
     "scores": (
         lambda m, X, y, Y: CVDisplay(betas=[1, 2], mean_scores=[1]).plot(),
-        r"mean_scores must have an entry for each of the 2 betas, got shape \(1,\)",
+        r"mean_scores must have one entry for each of the 2 betas, got shape \(1,\)",
     ),
     "beta of a search": (
         lambda m, X, y, Y: CVDisplay(betas=[-1.0], mean_scores=[1]).plot(),
@@ -941,31 +941,31 @@ ERRORS = {
     ),
     "all failed": (
         lambda m, X, y, Y: CVDisplay(betas=[1.0], mean_scores=[np.nan]).plot(),
-        "mean_scores must have a score",
+        "mean_scores must contain a value that is not NaN",
     ),
     "best": (
         lambda m, X, y, Y: CVDisplay(betas=[1.0], mean_scores=[1.0], best_index=3).plot(),
-        "best_index must be from 0 to 0, got 3",
+        r"best_index must be in the range \[0, 0\], got 3",
     ),
     "no stages": (
         lambda m, X, y, Y: ConvergenceDisplay.from_estimator(LinearRegression().fit(X, y)),
-        "LinearRegression has no history_: show a SmoothL1Regressor",
+        "LinearRegression has no attribute 'history_'; pass a SmoothL1Regressor",
     ),
     "empty history": (
         lambda m, X, y, Y: ConvergenceDisplay(history=[]).plot(),
-        "history must be a list of dicts, .* it is empty",
+        "history must be a list of dicts, .* got no stages",
     ),
     "key": (
         lambda m, X, y, Y: ConvergenceDisplay(history=[{"beta": 1}]).plot(),
-        r"it misses \['objective', 'gradient_norm', 'message'\]",
+        r"got stages without the keys \['objective', 'gradient_norm', 'message'\]",
     ),
     "stages of which": (
         lambda m, X, y, Y: ConvergenceDisplay.from_estimator(clone(m).fit(X, Y)),
-        "SmoothL1Regressor was fitted to 2 targets; say which one to show with target=0",
+        "SmoothL1Regressor was fitted to 2 targets; select one with target=0",
     ),
     "two axes": (
         lambda m, X, y, Y: ConvergenceDisplay.from_estimator(m, ax=plt.subplots(2)[1]),
-        r"ax must be one Axes or 3 of them, got shape \(2,\)",
+        r"ax must be one Axes or an array of 3 Axes, got shape \(2,\)",
     ),
     "axes without a grid": (
         lambda m, X, y, Y: ConvergenceDisplay.from_estimator(
@@ -988,7 +988,9 @@ def test_axes_of_another_kind_and_sparse_fits_are_type_errors(data, model):
     with pytest.raises(TypeError, match="ax must be matplotlib Axes or None, got str"):
         residuals().plot(ax="left")
     X = sparse.csr_matrix(V[:, None])
-    with pytest.raises(TypeError, match=r"X is a sparse matrix; .* X.toarray\(\)"):
+    with pytest.raises(
+        TypeError, match=r"X must be dense, got a sparse matrix; .* X.toarray\(\)"
+    ):
         FitDisplay.from_estimator(SmoothL1Regressor().fit(X, V), X, V)
 
 

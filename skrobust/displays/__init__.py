@@ -1,9 +1,10 @@
-"""Displays of robust fits, with scikit-learn's conventions; matplotlib is imported to draw.
+"""Displays of robust fits, with the conventions of scikit-learn's displays.
 
-A display holds what it shows and draws it with ``plot(ax=None)``, which returns the display
-with the artists as attributes. ``from_estimator`` and ``from_predictions`` make a display and
-draw it. Legends stand right of the axes, where they hide nothing: a figure of your own makes
-room for them with ``layout="constrained"``.
+A display stores the data of a figure. Its method ``plot(ax=None)`` draws them and returns the
+display, which then has the matplotlib artists as attributes. The class methods
+``from_estimator`` and ``from_predictions`` create a display and draw it. Legends are placed to
+the right of the axes, where they hide no data; pass ``layout="constrained"`` to a figure of
+your own to reserve space for them. matplotlib is only imported when a display is drawn.
 """
 
 from ._convergence import ConvergenceDisplay

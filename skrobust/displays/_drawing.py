@@ -1,21 +1,44 @@
-"""What the displays share in drawing: axes, styles, the legend, and which rows get a marker."""
+"""Drawing functions of the displays: axes, styles, legends and the selection of rows."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-# Okabe and Ito's colours, which are told apart without colour vision too; their yellow is left
-# out, which is too pale on white. Blue and vermillion first, which differ most.
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
+
+# Keyword arguments for a function of matplotlib.
+Kwargs: TypeAlias = Mapping[str, Any]
+
+# The palette of Okabe and Ito, which readers with colour vision deficiency can distinguish,
+# without its yellow, which is too pale on white. Blue and vermillion, which differ most, come
+# first.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-# Colour is never alone: lines that differ in colour differ in these too.
+# Lines also differ in markers and dashes, so that no distinction depends on colour alone.
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 DASHES = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3))]
-# Neutral on light and on dark backgrounds.
+# A grey that is visible on light and on dark backgrounds.
 GREY = "0.5"
 
+# Marker areas in square points: the total area of all markers, and the bounds for one marker.
+TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
+# Minimum fraction of the markers that is reserved for outliers.
+MIN_OUTLIER_FRACTION = 0.25
+# One outlier marker in this many is placed on the rows with the largest residuals.
+MARKERS_PER_EXTREME_ROW = 100
 
-def check_matplotlib(caller):
-    """Raise an ImportError that says what needs matplotlib and how to get it."""
+
+def check_matplotlib(caller: str) -> None:
+    """Raise an ImportError with the name of the caller if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -24,8 +47,8 @@ def check_matplotlib(caller):
         ) from error
 
 
-def axes(ax):
-    """The axes given, or those of a new figure that leaves room for a legend at the side."""
+def axes(ax: Axes | None) -> Axes:
+    """Return the given axes, or those of a new figure that has room for a legend."""
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
 
@@ -36,37 +59,41 @@ def axes(ax):
     return ax
 
 
-def scatter(ax, x, y, given, **defaults):
-    """A scatter with defaults overruled by what is given, under any alias ("c", "color")."""
+def scatter(
+    ax: Axes, x: ArrayLike, y: ArrayLike, kwargs: Kwargs | None, **defaults: Any
+) -> PathCollection:
+    """Draw markers; `kwargs` take precedence over the defaults, under any alias."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.collections import PathCollection
 
-    given = normalize_kwargs(given or {}, PathCollection)
-    if "c" in given:  # to matplotlib no alias, but a parameter of its own
+    normalized = normalize_kwargs(dict(kwargs or {}), PathCollection)
+    if "c" in normalized:  # a parameter of `scatter`, which is no alias of "color"
         defaults.pop("color")
-    return ax.scatter(x, y, **(defaults | given))
+    return ax.scatter(x, y, **(defaults | normalized))
 
 
-def line(ax, x, y, given, **defaults):
-    """A line with defaults overruled by what is given."""
+def line(
+    ax: Axes, x: ArrayLike, y: ArrayLike, kwargs: Kwargs | None, **defaults: Any
+) -> Line2D:
+    """Draw a line; `kwargs` take precedence over the defaults, under any alias."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
-    return ax.plot(x, y, **(defaults | normalize_kwargs(given or {}, Line2D)))[0]
+    return ax.plot(x, y, **(defaults | normalize_kwargs(dict(kwargs or {}), Line2D)))[0]
 
 
-def line_style(i):
-    """Colour, marker and dashes of line i; 36 pairs of the last two before one repeats."""
-    turn = i // len(COLOURS)
+def line_style(i: int) -> dict[str, Any]:
+    """Return colour, marker and dashes of line i; 36 lines differ in markers or dashes."""
+    cycle = i // len(COLOURS)
     return {
         "color": COLOURS[i % len(COLOURS)],
-        "marker": MARKERS[(i + turn) % len(MARKERS)],
-        "linestyle": DASHES[(i + 2 * turn) % len(DASHES)],
+        "marker": MARKERS[(i + cycle) % len(MARKERS)],
+        "linestyle": DASHES[(i + 2 * cycle) % len(DASHES)],
     }
 
 
-def legend(ax, handles=None):
-    """The legend, of all that has a label or of the handles given, right of the axes."""
+def legend(ax: Axes, handles: Sequence[Artist] | None = None) -> Legend:
+    """Draw a legend of `handles`, or of all labelled artists, to the right of the axes."""
     return ax.legend(
         handles=handles,
         loc="upper left",
@@ -76,55 +103,66 @@ def legend(ax, handles=None):
     )
 
 
-def marker_area(n):
-    """Large markers for few rows, small ones for many, in square points."""
-    return float(np.clip(5000 / max(n, 1), 8, 24))
+def marker_area(n_markers: int) -> float:
+    """Return the area of one marker in square points, which decreases with their number."""
+    area = TOTAL_MARKER_AREA / max(n_markers, 1)
+    return float(np.clip(area, MIN_MARKER_AREA, MAX_MARKER_AREA))
 
 
-def check_max_markers(max_markers):
-    """A positive integer as an int, or a ValueError."""
+def check_max_markers(max_markers: int) -> int:
+    """Return `max_markers` as an int; raise a ValueError unless it is a positive integer."""
     if not isinstance(max_markers, Integral) or int(max_markers) < 1:
         raise ValueError(f"max_markers must be a positive integer, got {max_markers!r}.")
     return int(max_markers)
 
 
-def sample(rows, size):
-    """So many of the rows, or all if there are fewer; the same ones each time.
+def sample(rows: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+    """Return a random sample of `size` rows, or all rows if there are fewer.
 
-    At random, since a stride could have the period of the data.
+    The seed is fixed, so that repeated calls return the same rows. The rows are not selected
+    with a regular stride, because it could coincide with a period of the data.
     """
     if len(rows) <= size:
         return rows
     return np.sort(np.random.default_rng(0).choice(rows, size, replace=False))
 
 
-def thin(distance, outlier, max_markers):
-    """Which inliers and which outliers to draw, together at most `max_markers`.
+def thin(
+    abs_residuals: NDArray[np.floating], is_outlier: NDArray[np.bool_], max_markers: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Select at most `max_markers` inliers and outliers to draw.
 
-    Outliers get a quarter of the markers, or more if they are more than a quarter of the
-    rows, so that few are all drawn and many do not look like even more. If that is not enough
-    those at the largest distance are drawn, one for each hundred markers, and a sample of
-    the others: the largest alone would leave a gap between the threshold and them.
+    A quarter of the markers is reserved for outliers, or a larger fraction if outliers are a
+    larger fraction of the rows: a few outliers are then drawn completely, and many outliers are
+    drawn in proportion. If not all outliers can be drawn, one in a hundred of their markers
+    shows the rows with the largest residuals and the others are a random sample. The largest
+    residuals alone would suggest a gap just beyond the threshold.
     """
-    inliers, outliers = np.flatnonzero(~outlier), np.flatnonzero(outlier)
-    share = len(outliers) / len(distance)
-    room = max(1, round(max_markers * max(0.25, share)))
-    if len(distance) > max_markers and len(outliers) > room:
-        n_far = -(-room // 100)
-        by_distance = outliers[np.argsort(distance[outliers])]
-        far, others = by_distance[-n_far:], by_distance[:-n_far]
-        outliers = np.sort(np.concatenate([far, sample(others, room - n_far)]))
+    inliers, outliers = np.flatnonzero(~is_outlier), np.flatnonzero(is_outlier)
+    outlier_fraction = max(MIN_OUTLIER_FRACTION, len(outliers) / len(abs_residuals))
+    max_outliers = max(1, round(max_markers * outlier_fraction))
+    if len(abs_residuals) > max_markers and len(outliers) > max_outliers:
+        n_extreme = -(-max_outliers // MARKERS_PER_EXTREME_ROW)
+        by_residual = outliers[np.argsort(abs_residuals[outliers])]
+        extreme, moderate = by_residual[-n_extreme:], by_residual[:-n_extreme]
+        sampled = sample(moderate, max_outliers - n_extreme)
+        outliers = np.sort(np.concatenate([extreme, sampled]))
     return sample(inliers, max_markers - len(outliers)), outliers
 
 
-def count(n, noun, n_drawn, where=""):
-    """A legend's "1,234 rows above", and how many of them are drawn if not all."""
-    noun = noun if n != 1 else noun.removesuffix("s")
-    return f"{n:,} {noun}{where}" + f"\n({n_drawn:,} drawn)" * (n_drawn < n)
+def count_label(n_rows: int, noun: str, n_drawn: int, suffix: str = "") -> str:
+    """Return a legend label such as "1,234 rows above", with the number of drawn rows.
+
+    The plural `noun` loses its "s" for a single row. The number of drawn rows is only added if
+    not all rows are drawn.
+    """
+    noun = noun if n_rows != 1 else noun.removesuffix("s")
+    label = f"{n_rows:,} {noun}{suffix}"
+    return f"{label}\n({n_drawn:,} drawn)" if n_drawn < n_rows else label
 
 
-def check_positive(value, name):
-    """A positive finite number as a float, or a ValueError."""
+def check_positive(value: float, name: str) -> float:
+    """Return `value` as a float; raise a ValueError unless it is positive and finite."""
     if not isinstance(value, Real) or not 0 < float(value) < np.inf:
         raise ValueError(f"{name} must be a positive finite number, got {value!r}.")
     return float(value)

@@ -1,19 +1,26 @@
-"""Display that compares fits of one feature."""
+"""Display that compares fits as functions of one feature."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .._unwrap import column, columns_of, innermost, target_name_of
+from .._unwrap import MatrixLike, column, column_names, innermost_estimator, target_name_of
 from ._drawing import (
     GREY,
+    Kwargs,
     axes,
     check_matplotlib,
     check_max_markers,
-    count,
+    count_label,
     legend,
     line,
     line_style,
@@ -22,26 +29,35 @@ from ._drawing import (
     scatter,
 )
 
-# Rows over whose other features a curve is averaged.
-_N_AVERAGED = 100
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.lines import Line2D
+
+# Number of rows over whose other features a curve is averaged.
+N_AVERAGED_ROWS = 100
+# The axis of y extends this many interquartile ranges beyond the quartiles.
+N_INTERQUARTILE_RANGES = 3
+# Number of grid points from one marker of a curve to the next.
+MARKER_SPACING = 15
 
 
 class FitDisplay:
-    """Several fits over the same scatter, along one feature.
+    """Fitted curves of one or more estimators over a scatter plot of one feature.
 
     Parameters
     ----------
-    x : ndarray of shape (n_samples,)
-        The feature.
+    x : array-like of shape (n_samples,)
+        Values of the feature.
 
-    y : ndarray of shape (n_samples,)
+    y : array-like of shape (n_samples,)
         Targets.
 
-    grid : ndarray of shape (n_grid,)
-        Increasing values of the feature.
+    grid : array-like of shape (n_grid,)
+        Non-decreasing values of the feature at which the curves are evaluated.
 
-    curves : dict of str to ndarray of shape (n_grid,)
-        What each estimator predicts at the grid, in units of y, under its name.
+    curves : dict of str to array-like of shape (n_grid,)
+        Names of the estimators and their predictions on the grid, in units of y.
 
     feature_name : str, default=None
         Name of the feature in the labels.
@@ -52,36 +68,37 @@ class FitDisplay:
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the rows.
+        Markers of the rows within the axes.
 
     lines_ : list of matplotlib Line2D
-        The curves.
+        Curves of the estimators, in the order of `curves`.
 
     beyond_ : list of matplotlib PathCollection
-        Triangles at the edge, above and below, for rows that are further out; only where
-        there are such rows.
+        Triangles at the upper and at the lower edge for the rows beyond it. The list has no
+        entry for an edge without such rows.
 
     legend_ : matplotlib Legend
-        The legend, right of the axes.
+        Legend to the right of the axes.
 
     ax_ : matplotlib Axes
-        The axes.
+        Axes of the display.
 
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure that contains the axes.
 
     See Also
     --------
-    sklearn.inspection.PartialDependenceDisplay : One estimator, many features.
+    ResidualsDisplay : Residuals of a fit against its fitted values.
+    sklearn.inspection.PartialDependenceDisplay : One estimator and several features.
 
     Notes
     -----
-    The axis of y shows the curves and the bulk of the rows, up to three interquartile ranges
-    beyond the quartiles, so that far outliers do not make the fits look the same. Rows
-    further out are triangles at the edge, and counted in the legend.
+    The vertical axis covers the curves and the rows within three interquartile ranges of the
+    quartiles of y, because distant outliers would otherwise make the curves indistinguishable.
+    Rows beyond this range are shown as triangles at the edge and counted in the legend.
 
-    Of many rows `max_markers` are drawn, a random sample that is the same each time; the
-    triangles take at most half of them.
+    At most `max_markers` rows are drawn, a random sample with a fixed seed. At most half of the
+    markers are triangles.
 
     Examples
     --------
@@ -98,7 +115,16 @@ class FitDisplay:
     ['430 rows', '12 rows above', 'LinearRegression', 'SmoothL1Regressor']
     """
 
-    def __init__(self, *, x, y, grid, curves, feature_name=None, target_name=None):
+    def __init__(
+        self,
+        *,
+        x: ArrayLike,
+        y: ArrayLike,
+        grid: ArrayLike,
+        curves: Mapping[str, ArrayLike],
+        feature_name: str | None = None,
+        target_name: str | None = None,
+    ) -> None:
         self.x = x
         self.y = y
         self.grid = grid
@@ -109,26 +135,26 @@ class FitDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: BaseEstimator | Sequence[BaseEstimator] | Mapping[str, BaseEstimator],
+        X: MatrixLike,
+        y: ArrayLike,
         *,
-        feature=None,
-        target=None,
-        grid_resolution=100,
-        feature_name=None,
-        target_name=None,
-        ax=None,
-        **kwargs,
-    ):
-        """Draw what fitted estimators predict along one feature.
+        feature: int | str | None = None,
+        target: int | None = None,
+        grid_resolution: int = 100,
+        feature_name: str | None = None,
+        target_name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the predictions of fitted estimators as functions of one feature.
 
         Parameters
         ----------
         estimator : fitted estimator, or list or dict of them
-            Any regressors, also pipelines. Those of a list are named after their class or, if
-            a class comes twice, as they are written with their parameters; a dict names
-            them as you wish.
+            Regressors, including meta-estimators such as pipelines. The estimators of a list
+            are named after their classes or, if these coincide, by their representations with
+            parameters. The keys of a dict are used as names.
 
         X : {array-like, dataframe} of shape (n_samples, n_features)
             Features, dense.
@@ -137,29 +163,30 @@ class FitDisplay:
             Targets.
 
         feature : int or str, default=None
-            Which feature to show, where there are several: its index, or its name in a
-            dataframe. Predictions are then averaged over the others in 100 of the rows,
-            which makes a line's level comparable to the rows but not its distance to each.
+            Index of the feature to show, or its column name if X is a dataframe; required if
+            there are several features. The predictions are then averaged over the other
+            features of 100 rows (partial dependence). The level of a curve can be compared with
+            the rows, but the distance of a row from a curve is not its residual.
 
         target : int, default=None
-            Which target to show, where there are several.
+            Index of the target to show; required if there are several targets.
 
         grid_resolution : int, default=100
             Number of points of each curve, at least 2.
 
         feature_name, target_name : str, default=None
-            Names in the labels; by default those of X and y, if they have any.
+            Names in the labels; by default the column names of X and y, if there are any.
 
         ax : matplotlib Axes, default=None
-            Where to draw; by default on a new figure.
+            Axes to draw on; by default those of a new figure.
 
         **kwargs : dict
-            Passed to `plot`.
+            Additional keyword arguments, passed to `plot`.
 
         Returns
         -------
         display : FitDisplay
-            The display, drawn.
+            The display, which has been drawn.
 
         Raises
         ------
@@ -173,24 +200,31 @@ class FitDisplay:
             If X is sparse.
 
         ValueError
-            If `feature` or `target` is missing or does not exist, two estimators are
-            written alike, or the data do not match.
+            If `feature` or `target` is missing or out of range, the feature is not numeric, two
+            estimators of a list have the same representation, or the shapes of the data do not
+            match.
         """
         check_matplotlib("FitDisplay.from_estimator")
-        estimators = _named(estimator)
+        estimators = _named_estimators(estimator)
         if sparse.issparse(X):
-            raise TypeError("X is a sparse matrix; pass a dense one, such as X.toarray().")
-        X = X if columns_of(X) is not None else np.asarray(X)
-        j = _feature_index(X, feature)
-        names = columns_of(X)
+            raise TypeError(
+                "X must be dense, got a sparse matrix; pass a dense array, such as X.toarray()."
+            )
+        names = column_names(X)
+        # An array, or a dataframe of any library.
+        features: Any = np.asarray(X) if names is None else X
+        j = _feature_index(features, feature)
         if feature_name is None:
             feature_name = f"Feature {j}" if names is None else names[j]
         if target_name is None:
             target_name = target_name_of(y, target)
         try:
-            x = column(X[X.columns[j]] if names else X[:, j], None, "X")
+            values = features[:, j] if names is None else features[features.columns[j]]
+            x = column(values, None, "X")
         except ValueError as error:
-            raise ValueError(f"{feature_name!r} must be finite numbers: {error}") from error
+            raise ValueError(
+                f"Feature {feature_name!r} must consist of finite numbers: {error}"
+            ) from error
         y = column(y, target, "y")
         check_consistent_length(x, y)
         if not isinstance(grid_resolution, Integral) or grid_resolution < 2:
@@ -198,11 +232,11 @@ class FitDisplay:
                 f"grid_resolution must be an integer of at least 2, got {grid_resolution!r}."
             )
         grid = np.linspace(x.min(), x.max(), grid_resolution)
-        X_grid = _along(X, j, grid)
-        curves: dict = {}
-        for name, fitted in estimators.items():
-            y_grid = column(fitted.predict(X_grid), target, f"The prediction of {name}")
-            curves[name] = y_grid.reshape(len(grid), -1).mean(axis=1)
+        X_grid = _rows_on_grid(features, j, grid)
+        curves = {}
+        for name, regressor in estimators.items():
+            predictions = column(regressor.predict(X_grid), target, f"prediction of {name}")
+            curves[name] = predictions.reshape(len(grid), -1).mean(axis=1)
         display = cls(
             x=x,
             y=y,
@@ -214,28 +248,34 @@ class FitDisplay:
         return display.plot(ax=ax, **kwargs)
 
     def plot(
-        self, ax=None, *, clip=True, max_markers=2_000, scatter_kwargs=None, line_kwargs=None
-    ):
+        self,
+        ax: Axes | None = None,
+        *,
+        clip: bool = True,
+        max_markers: int = 2_000,
+        scatter_kwargs: Kwargs | None = None,
+        line_kwargs: Mapping[str, Kwargs] | None = None,
+    ) -> Self:
         """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; by default on a new figure.
+            Axes to draw on; by default those of a new figure.
 
         clip : bool, default=True
-            Whether rows far from the bulk are triangles at the edge (see Notes above) or
-            the axis of y shows all.
+            Whether the vertical axis is limited as described in the notes of the class, with
+            triangles for the rows beyond it. Otherwise it covers all rows.
 
         max_markers : int, default=2000
-            Most rows to draw.
+            Maximum number of rows to draw.
 
         scatter_kwargs : dict, default=None
-            Passed to matplotlib's ``scatter`` for the rows.
+            Keyword arguments for matplotlib's ``scatter``, used for the rows.
 
         line_kwargs : dict of str to dict, default=None
-            Under the name of an estimator what is passed to matplotlib's ``plot`` for its
-            curve.
+            Keyword arguments for matplotlib's ``plot``, used for the curve of the estimator
+            with the given name.
 
         Returns
         -------
@@ -248,7 +288,7 @@ class FitDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the arrays do not match, or a parameter is out of its range.
+            If the shapes of the arrays do not match, or a parameter is out of range.
 
         TypeError
             If `ax` is not matplotlib Axes.
@@ -257,42 +297,47 @@ class FitDisplay:
         max_markers = check_max_markers(max_markers)
         x, y, grid = np.asarray(self.x), np.asarray(self.y), np.asarray(self.grid)
         curves = {name: np.asarray(curve) for name, curve in self.curves.items()}
-        _check(x, y, grid, curves, line_kwargs)
+        line_kwargs = {} if line_kwargs is None else line_kwargs
+        _check_arrays(x, y, grid, curves, line_kwargs)
         self.ax_ = ax = axes(ax)
         self.figure_ = ax.figure
-        low, high = _bulk(y, curves) if clip else (y.min(), y.max())
+        low, high = _vertical_range(y, curves) if clip else (y.min(), y.max())
         above, below = y > high, y < low
-        within = ~above & ~below
-        most = max(1, max_markers // 4)  # triangles of each kind
-        n_beyond = min(most, int(above.sum())) + min(most, int(below.sum()))
+        max_triangles = max(1, max_markers // 4)  # at each edge
+        n_triangles = sum(min(max_triangles, int(rows.sum())) for rows in (above, below))
 
-        def draw(rows, heights, size, where="", **look):
-            shown = sample(np.flatnonzero(rows), size)
-            label = count(int(rows.sum()), "rows", len(shown), where)
-            return scatter(
-                ax, x[shown], heights[shown], scatter_kwargs, label=label, color=GREY, **look
-            )
+        def draw_rows(
+            rows: NDArray[np.bool_],
+            heights: NDArray[Any],
+            max_drawn: int,
+            suffix: str = "",
+            **style: Any,
+        ) -> PathCollection:
+            drawn = sample(np.flatnonzero(rows), max_drawn)
+            label = count_label(int(rows.sum()), "rows", len(drawn), suffix)
+            style |= {"label": label, "color": GREY, "linewidth": 0.5}
+            return scatter(ax, x[drawn], heights[drawn], scatter_kwargs, **style)
 
         area = marker_area(min(max_markers, len(y)))
-        self.scatter_ = draw(
-            within, y, max_markers - n_beyond, s=area, alpha=0.5, linewidth=0.5
+        self.scatter_ = draw_rows(
+            ~above & ~below, y, max_markers - n_triangles, s=area, alpha=0.5
         )
         margin = 0.05 * (high - low)
+        edges = [
+            (above, high + margin, " above", "^"),
+            (below, low - margin, " below", "v"),
+        ]
         self.beyond_ = [
-            draw(rows, np.full(len(y), edge), most, where, marker=marker, s=30, linewidth=0.5)
-            for rows, edge, where, marker in [
-                (above, high + margin, " above", "^"),
-                (below, low - margin, " below", "v"),
-            ]
+            draw_rows(rows, np.full(len(y), edge), max_triangles, suffix, marker=marker, s=30)
+            for rows, edge, suffix, marker in edges
             if rows.any()
         ]
-        self.lines_ = []
+        self.lines_: list[Line2D] = []
         for i, (name, curve) in enumerate(curves.items()):
-            # A marker now and then, at another place on each line.
-            every = (3 * i % 15, 15)
-            given = (line_kwargs or {}).get(name)
-            look = line_style(i) | {"lw": 2, "markevery": every, "label": name}
-            self.lines_.append(line(ax, grid, curve, given, **look))
+            # The markers of successive curves are shifted, so that they do not coincide.
+            markevery = (3 * i % MARKER_SPACING, MARKER_SPACING)
+            style = line_style(i) | {"lw": 2, "markevery": markevery, "label": name}
+            self.lines_.append(line(ax, grid, curve, line_kwargs.get(name), **style))
         if clip and high > low:
             ax.set_ylim(low - 2 * margin, high + 2 * margin)
         ax.set(xlabel=self.feature_name or "Feature", ylabel=self.target_name or "y")
@@ -300,91 +345,108 @@ class FitDisplay:
         return self
 
 
-def _named(estimators):
-    """The estimators, all fitted, under names of their own."""
-    if not isinstance(estimators, dict):
-        listed = list(estimators) if isinstance(estimators, (list, tuple)) else [estimators]
-        hearts = [innermost(fitted) for fitted in listed]
-        names = [type(heart).__name__ for heart in hearts]
+def _named_estimators(
+    estimator: BaseEstimator | Sequence[BaseEstimator] | Mapping[str, BaseEstimator],
+) -> Mapping[str, BaseEstimator]:
+    """Return the estimators under distinct names, and check that they are fitted."""
+    named: Mapping[str, BaseEstimator]
+    if isinstance(estimator, dict):
+        named = estimator
+    else:
+        estimators = estimator if isinstance(estimator, (list, tuple)) else [estimator]
+        regressors = [innermost_estimator(each) for each in estimators]
+        names = [type(regressor).__name__ for regressor in regressors]
         if len(set(names)) < len(names):
-            names = [" ".join(repr(heart).split()) for heart in hearts]
+            names = [" ".join(repr(regressor).split()) for regressor in regressors]
         if len(set(names)) < len(names):
             raise ValueError(
-                f"Two estimators are both written {max(names, key=names.count)}; pass a dict "
-                "that names them."
+                f"Two estimators have the representation {max(names, key=names.count)}; pass a "
+                "dict with a name for each estimator."
             )
-        estimators = dict(zip(names, listed, strict=True))
-    if not estimators:
-        raise ValueError(f"estimator must be at least one estimator, got {estimators!r}.")
-    for fitted in estimators.values():
-        check_is_fitted(fitted)
-    return estimators
+        named = dict(zip(names, estimators, strict=True))
+    if not named:
+        raise ValueError(f"estimator must contain at least one estimator, got {estimator!r}.")
+    for fitted_estimator in named.values():
+        check_is_fitted(fitted_estimator)
+    return named
 
 
-def _feature_index(X, feature):
-    """The index of the feature to show."""
+def _feature_index(X: Any, feature: int | str | None) -> int:
+    """Return the index of the feature to show."""
     if len(X.shape) != 2:
         raise ValueError(
-            f"X must have two dimensions, got {len(X.shape)}; for one feature X.reshape(-1, 1)."
+            f"X must have two dimensions, got {len(X.shape)}; use X.reshape(-1, 1) for a "
+            "single feature."
         )
-    n_features, names = X.shape[1], columns_of(X)
+    n_features, names = X.shape[1], column_names(X)
     if feature is None and n_features == 1:
         return 0
     if isinstance(feature, str) and names is not None and feature in names:
         return names.index(feature)
     if isinstance(feature, Integral) and 0 <= int(feature) < n_features:
         return int(feature)
-    choice = f"an index from 0 to {n_features - 1}" + (
-        " or a name of a column" if names else ""
-    )
+    valid = f"an integer in the range [0, {n_features - 1}]"
+    if names is not None:
+        valid += " or a column name of X"
     raise ValueError(
-        f"feature must say which of the {n_features} features to show, {choice}, got "
-        f"{feature!r}."
+        f"feature must select one of the {n_features} features by {valid}, got {feature!r}."
     )
 
 
-def _along(X, j, grid):
-    """Some rows of X (one, if there is no other feature) for each grid value of feature j."""
-    n_rows = 1 if X.shape[1] == 1 else min(len(X), _N_AVERAGED)
+def _rows_on_grid(X: Any, j: int, grid: NDArray[np.float64]) -> Any:
+    """Return rows of X with feature j replaced by each value of the grid.
+
+    The same random rows are used for each value; one row suffices if there is no other feature.
+    """
+    n_rows = 1 if X.shape[1] == 1 else min(len(X), N_AVERAGED_ROWS)
     rows = np.random.default_rng(0).choice(len(X), n_rows, replace=False)
     rows, values = np.tile(rows, len(grid)), np.repeat(grid, n_rows)
-    if columns_of(X) is not None:
-        return type(X)(
+    if column_names(X) is not None:
+        dataframe_type = type(X)
+        return dataframe_type(
             {
                 name: values if i == j else np.asarray(X[name])[rows]
                 for i, name in enumerate(X.columns)
             }
         )
-    X = X[rows].astype(np.result_type(X, np.float64))
-    X[:, j] = values
-    return X
+    X_grid = X[rows].astype(np.result_type(X, np.float64))
+    X_grid[:, j] = values
+    return X_grid
 
 
-def _bulk(y, curves):
-    """Where the curves and the bulk of y are."""
+def _vertical_range(y: NDArray[Any], curves: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+    """Return the range of the curves and of the rows that are not distant outliers."""
     first, third = np.quantile(y, [0.25, 0.75])
-    reach = 3 * (third - first) if third > first else np.inf  # most of y is one value
-    bulk = y[(y >= first - reach) & (y <= third + reach)]
-    shown = np.concatenate([bulk, *curves.values()])
-    return shown.min(), shown.max()
+    # If most values of y are equal, the interquartile range is 0 and all rows are included.
+    margin = N_INTERQUARTILE_RANGES * (third - first) if third > first else np.inf
+    bulk = y[(y >= first - margin) & (y <= third + margin)]
+    values = np.concatenate([bulk, *curves.values()])
+    return values.min(), values.max()
 
 
-def _check(x, y, grid, curves, line_kwargs):
+def _check_arrays(
+    x: NDArray[Any],
+    y: NDArray[Any],
+    grid: NDArray[Any],
+    curves: Mapping[str, NDArray[Any]],
+    line_kwargs: Mapping[str, Kwargs],
+) -> None:
+    """Raise a ValueError unless the shapes of the arrays and the names match."""
     if x.ndim != 1 or x.shape != y.shape or x.size == 0:
         raise ValueError(
-            "x and y must be vectors of the same length, at least 1, got the shapes "
+            "x and y must be non-empty vectors of the same length, got the shapes "
             f"{x.shape} and {y.shape}."
         )
     if grid.ndim != 1 or not (np.diff(grid) >= 0).all():
-        raise ValueError(f"grid must be an increasing vector, got {grid!r}.")
+        raise ValueError(f"grid must be a non-decreasing vector, got {grid!r}.")
     for name, curve in curves.items():
         if curve.shape != grid.shape:
             raise ValueError(
-                f"curves[{name!r}] must have grid's shape {grid.shape}, got {curve.shape}."
+                f"curves[{name!r}] must have the shape {grid.shape} of grid, got {curve.shape}."
             )
-    unknown = set(line_kwargs or {}) - set(curves)
+    unknown = set(line_kwargs) - set(curves)
     if unknown:
         raise ValueError(
-            f"line_kwargs must be dicts under the names {list(curves)}, got the name "
+            f"The keys of line_kwargs must be names of curves, {list(curves)}, got "
             f"{unknown.pop()!r}."
         )

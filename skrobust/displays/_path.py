@@ -1,46 +1,71 @@
-"""Display of the coefficients along the threshold."""
+"""Display of the coefficients as functions of the threshold."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 
 from .._path import smooth_l1_path
 from .._scale import mad
-from .._unwrap import column, of_target, seen
-from ._drawing import GREY, axes, check_matplotlib, check_positive, legend, line, line_style
+from .._unwrap import MatrixLike, column, unwrap, value_of_target
+from ._drawing import (
+    GREY,
+    Kwargs,
+    axes,
+    check_matplotlib,
+    check_positive,
+    legend,
+    line,
+    line_style,
+)
 
-_PARAMETERS = ("loss", "scale", "fit_intercept", "max_iter", "tol")
-_BETA_NAMES = {
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+# Parameters of the estimator that the path shares, apart from the penalty.
+SHARED_PARAMETERS = ("loss", "scale", "fit_intercept", "max_iter", "tol")
+# Labels of the axis of thresholds, which state their units for each parameter `scale`.
+BETA_LABELS = {
     None: "β",
     "mad": "β, in normalised MADs of the residuals",
     "concomitant": "β, in concomitant scales of the residuals",
 }
+# Number of points of a curve from one marker to the next.
+MARKER_SPACING = 3
 
 
 class PathDisplay:
-    """Coefficients along the threshold β, from least absolute deviations to least squares.
+    """Coefficients against the threshold β.
 
-    Where a coefficient is level the choice of β does not matter to it; where it moves,
-    rows with large residuals and the others disagree about it.
+    The coefficients range from those of least absolute deviations for a small β to those of
+    least squares for a large β. A coefficient that hardly depends on β does not depend on how
+    outliers are treated. A coefficient that varies with β shows that rows with large residuals
+    and the other rows disagree.
 
     Parameters
     ----------
     betas : array-like of shape (n_betas,)
-        Thresholds, in any order, such as those of a path of coefficients.
+        Thresholds in any order.
 
     coefs : array-like of shape (n_features, n_betas)
         Coefficients at each threshold.
 
     feature_names : array-like of shape (n_features,), default=None
-        Names for the legend; by default x0, x1, ….
+        Names of the features in the legend; by default x0, x1, ….
 
     feature_scales : array-like of shape (n_features,), default=None
-        What to multiply coefficients by to make them comparable, such as the standard
-        deviations of the features; by default they are drawn as they are.
+        Factors by which the coefficients are multiplied to make them comparable, such as the
+        standard deviations of the features. By default the coefficients are drawn unscaled.
 
     beta : float, default=None
-        A threshold to mark.
+        Threshold to mark with a vertical line.
 
     beta_name : str, default="β"
         Label of the axis of thresholds.
@@ -48,19 +73,23 @@ class PathDisplay:
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
-        The line of each feature, in the order of `coefs`.
+        Curves of the features, in the order of `coefs`.
 
     beta_line_ : matplotlib Line2D or None
-        The mark at `beta`.
+        Vertical line at `beta`.
 
     legend_ : matplotlib Legend
-        The legend, right of the axes, in the order of the lines at the largest threshold.
+        Legend to the right of the axes, sorted by the coefficients at the largest threshold.
 
     ax_ : matplotlib Axes
-        The axes.
+        Axes of the display.
 
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure that contains the axes.
+
+    See Also
+    --------
+    skrobust.smooth_l1_path : The coefficients along thresholds or penalties.
 
     Examples
     --------
@@ -77,13 +106,13 @@ class PathDisplay:
     def __init__(
         self,
         *,
-        betas,
-        coefs,
-        feature_names=None,
-        feature_scales=None,
-        beta=None,
-        beta_name="β",
-    ):
+        betas: ArrayLike,
+        coefs: ArrayLike,
+        feature_names: Sequence[str] | NDArray[Any] | None = None,
+        feature_scales: ArrayLike | None = None,
+        beta: float | None = None,
+        beta_name: str = "β",
+    ) -> None:
         self.betas = betas
         self.coefs = coefs
         self.feature_names = feature_names
@@ -94,25 +123,26 @@ class PathDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: BaseEstimator,
+        X: MatrixLike,
+        y: ArrayLike,
         *,
-        betas=30,
-        sample_weight=None,
-        target=None,
-        standardize=True,
-        ax=None,
-        **kwargs,
-    ):
-        """Fit along β with the other parameters of a fitted estimator, and draw.
+        betas: int | ArrayLike = 30,
+        sample_weight: ArrayLike | None = None,
+        target: int | None = None,
+        standardize: bool = True,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Compute the path with the parameters of a fitted estimator, and draw it.
 
         Parameters
         ----------
         estimator : fitted estimator
-            A :class:`~skrobust.SmoothL1Regressor`, also inside a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor`, whose transformers are used
-            as they are fitted. It is not changed, and its own threshold is marked.
+            A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a search or a
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. Transformers
+            are used as they are fitted. The estimator is not changed, and its threshold is
+            marked.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features.
@@ -120,32 +150,32 @@ class PathDisplay:
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
 
-        betas : int or array-like, default=30
-            The thresholds, as the parameter `beta`: in units of y, or of the scale where
-            that is estimated. A number asks for as many, in a constant ratio, from 1/20 of a
-            normalised MAD of the residuals (from 1.01 with ``scale="concomitant"``, which
-            needs ``beta > 1``) to 20 of them, or to where the fit is least squares.
+        betas : int or array-like of shape (n_betas,), default=30
+            Thresholds in the units of the parameter `beta` of the estimator, which are the
+            estimated scale or, with ``scale=None``, the units of y. An integer is the number of
+            thresholds, which are then spaced geometrically from 1/20 of a normalised MAD of the
+            residuals (from 1.01 with ``scale="concomitant"``) to at most 20 of them.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Sample weights, non-negative.
 
         target : int, default=None
-            Which target to show, where there are several.
+            Index of the target to show; required if there are several targets.
 
         standardize : bool, default=True
-            Whether coefficients are multiplied by the standard deviation of their feature,
-            so that they are all in units of y and can be compared.
+            Whether to multiply each coefficient by the standard deviation of its feature. The
+            coefficients are then all in units of y and can be compared.
 
         ax : matplotlib Axes, default=None
-            Where to draw; by default on a new figure.
+            Axes to draw on; by default those of a new figure.
 
         **kwargs : dict
-            Passed to `plot`.
+            Additional keyword arguments, passed to `plot`.
 
         Returns
         -------
         display : PathDisplay
-            The display, drawn.
+            The display, which has been drawn.
 
         Raises
         ------
@@ -156,54 +186,68 @@ class PathDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the estimator is not a SmoothL1Regressor, a threshold is not positive, `target`
-            is missing or out of range, or the data do not match.
+            If the estimator does not contain a SmoothL1Regressor, a threshold is out of range,
+            `target` is missing or out of range, or the shapes of the data do not match.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a fit of the path does not converge.
         """
         check_matplotlib("PathDisplay.from_estimator")
-        inner = seen(estimator, X, y, target)
-        model = inner.regressor
-        parameters = _parameters(model)
-        own, scale = of_target(model.beta_, target), of_target(model.scale_, target)
-        # What the parameter beta is in units of.
-        unit = 1.0 if model.scale is None else scale
+        data = unwrap(estimator, X, y, target)
+        regressor = data.regressor
         if isinstance(betas, Integral):
-            residuals = inner.y - column(model.predict(inner.X), target, "The prediction")
-            betas = _grid(betas, model.scale, residuals / unit)
-        betas, coefs, *_ = smooth_l1_path(
-            inner.X,
-            inner.y,
+            parameters = _path_parameters(regressor)
+            unit = 1.0 if regressor.scale is None else value_of_target(regressor.scale_, target)
+            residuals = data.y - column(regressor.predict(data.X), target, "predict(X)")
+            betas = _default_betas(int(betas), parameters["scale"], residuals / unit)
+        path = smooth_l1_path(
+            data.X,
+            data.y,
             betas=_check_betas(betas),
             sample_weight=sample_weight,
-            **parameters,
+            **_path_parameters(regressor),
         )
-        scales = None
+        feature_scales = None
         if standardize:
             scaler = StandardScaler(with_mean=False)
-            scales = scaler.fit(inner.X, sample_weight=sample_weight).scale_
+            feature_scales = scaler.fit(data.X, sample_weight=sample_weight).scale_
+        beta = value_of_target(regressor.beta_, target)
+        if regressor.scale is not None:
+            # The attribute `beta_` is in units of y, unlike the thresholds of the path.
+            beta /= value_of_target(regressor.scale_, target)
         display = cls(
-            betas=betas,
-            coefs=coefs,
-            feature_names=inner.feature_names,
-            feature_scales=scales,
-            beta=own / unit,
-            beta_name=_BETA_NAMES[model.scale],
+            betas=path.grid,
+            coefs=path.coefs,
+            feature_names=data.feature_names,
+            feature_scales=feature_scales,
+            beta=beta,
+            beta_name=BETA_LABELS[regressor.scale],
         )
         return display.plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, *, n_labelled=10, line_kwargs=None):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        n_labelled: int = 10,
+        line_kwargs: Kwargs | None = None,
+    ) -> Self:
         """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; by default on a new figure.
+            Axes to draw on; by default those of a new figure.
 
         n_labelled : int, default=10
-            Most features to tell apart, those whose coefficients are largest anywhere; the
-            others are grey.
+            Maximum number of features with individual styles and legend entries. These are the
+            features whose coefficients have the largest absolute values at any threshold; the
+            others are drawn in grey.
 
         line_kwargs : dict, default=None
-            Passed to matplotlib's ``plot`` for each line.
+            Keyword arguments for matplotlib's ``plot``, used for each curve.
 
         Returns
         -------
@@ -216,103 +260,125 @@ class PathDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the arrays do not match, or a parameter is out of its range.
+            If the shapes of the arrays do not match, or a parameter is out of range.
 
         TypeError
             If `ax` is not matplotlib Axes.
         """
         check_matplotlib("PathDisplay.plot")
-        betas, coefs, names = self._checked()
+        betas, coefs, names = self._sorted_arrays()
         if not isinstance(n_labelled, Integral) or n_labelled < 0:
             raise ValueError(
                 f"n_labelled must be an integer of at least 0, got {n_labelled!r}."
             )
         self.ax_ = ax = axes(ax)
         self.figure_ = ax.figure
-        largest = np.argsort(-np.abs(coefs).max(axis=1), kind="stable")[:n_labelled]
-        others = len(coefs) - len(largest)
-        self.lines_ = []
+        by_magnitude = np.argsort(-np.abs(coefs).max(axis=1), kind="stable")
+        labelled: list[int] = by_magnitude[:n_labelled].tolist()
+        self.lines_: list[Line2D] = []
         for j, path in enumerate(coefs):
-            if j in largest:
-                i = list(largest).index(j)
-                # A marker now and then, not where the next line has its own.
-                look = line_style(i) | {"ms": 5, "zorder": 2.5, "markevery": (i % 3, 3)}
+            if j in labelled:
+                i = labelled.index(j)
+                # The markers of successive curves are shifted, so that they do not coincide.
+                markevery = (i % MARKER_SPACING, MARKER_SPACING)
+                style = line_style(i) | {"ms": 5, "zorder": 2.5, "markevery": markevery}
             else:
-                look = {"color": GREY, "lw": 0.8, "alpha": 0.6}
-            self.lines_.append(line(ax, betas, path, line_kwargs, label=names[j], **look))
+                style = {"color": GREY, "lw": 0.8, "alpha": 0.6}
+            self.lines_.append(line(ax, betas, path, line_kwargs, label=names[j], **style))
         ax.axhline(0, color=GREY, lw=0.8, zorder=0.5)
-        self.beta_line_ = None
+        # The legend lists the curves in their vertical order at the right edge.
+        handles = [self.lines_[j] for j in sorted(labelled, key=lambda j: -coefs[j, -1])]
+        unlabelled = [self.lines_[j] for j in range(len(coefs)) if j not in labelled]
+        if unlabelled:
+            plural = "s" if len(unlabelled) > 1 else ""
+            unlabelled[0].set_label(f"{len(unlabelled)} other{plural}")
+            handles.append(unlabelled[0])
+        self.beta_line_: Line2D | None = None
         if self.beta is not None:
             beta, label = check_positive(self.beta, "beta"), f"β = {self.beta:.4g}"
             self.beta_line_ = ax.axvline(beta, color=GREY, ls="--", lw=1, label=label)
-        comparable = "" if self.feature_scales is None else " × standard deviation of feature"
-        ax.set(xscale="log", xlabel=self.beta_name, ylabel="Coefficient" + comparable)
-        # From top to bottom as the lines end.
-        shown = [self.lines_[j] for j in sorted(largest, key=lambda j: -coefs[j, -1])]
-        if others:
-            grey = next(artist for j, artist in enumerate(self.lines_) if j not in largest)
-            grey.set_label(f"{others} other{'s' * (others > 1)}")
-            shown.append(grey)
-        if self.beta_line_ is not None:
-            shown.append(self.beta_line_)
-        self.legend_ = legend(ax, shown)
+            handles.append(self.beta_line_)
+        ylabel = "Coefficient"
+        if self.feature_scales is not None:
+            ylabel += " × standard deviation of feature"
+        ax.set(xscale="log", xlabel=self.beta_name, ylabel=ylabel)
+        self.legend_ = legend(ax, handles)
         return self
 
-    def _checked(self):
-        """(thresholds in increasing order, coefficients to draw, names of the features)."""
+    def _sorted_arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+        """Validate the parameters of the display.
+
+        Returns the thresholds in increasing order, the scaled coefficients in the same order
+        and the names of the features.
+        """
         betas, coefs = _check_betas(self.betas), np.asarray(self.coefs, dtype=float)
         if coefs.ndim != 2 or coefs.shape[1] != len(betas):
             raise ValueError(
-                f"coefs must have shape (n_features, {len(betas)}), with a column for each of "
-                f"betas, got {coefs.shape}."
+                f"coefs must have shape (n_features, {len(betas)}), with one column for each "
+                f"of the betas, got {coefs.shape}."
             )
-        names, scales = self.feature_names, self.feature_scales
-        names = [f"x{j}" for j in range(len(coefs))] if names is None else list(map(str, names))
-        scales = np.ones(len(coefs)) if scales is None else np.asarray(scales, dtype=float)
-        for name, value in {"feature_names": names, "feature_scales": scales}.items():
-            if np.shape(value) != (len(coefs),):
+        n_features = len(coefs)
+        if self.feature_names is None:
+            names = [f"x{j}" for j in range(n_features)]
+        else:
+            names = [str(name) for name in self.feature_names]
+        if self.feature_scales is None:
+            scales = np.ones(n_features)
+        else:
+            scales = np.asarray(self.feature_scales, dtype=float)
+        shapes = {"feature_names": (len(names),), "feature_scales": scales.shape}
+        for parameter, shape in shapes.items():
+            if shape != (n_features,):
                 raise ValueError(
-                    f"{name} must have one entry for each of the {len(coefs)} rows of coefs, "
-                    f"got shape {np.shape(value)}."
+                    f"{parameter} must have one entry for each of the {n_features} rows of "
+                    f"coefs, got shape {shape}."
                 )
         order = np.argsort(betas)
         return betas[order], (coefs * scales[:, None])[:, order], names
 
 
-def _check_betas(betas):
-    values = np.asarray(betas)
+def _check_betas(betas: ArrayLike) -> NDArray[np.float64]:
+    """Return the thresholds as a vector; raise a ValueError unless all are valid."""
+    array = np.asarray(betas)
     if (
-        values.ndim != 1
-        or values.size == 0
-        or values.dtype.kind not in "iuf"
-        or not ((values > 0) & (values < np.inf)).all()
+        array.ndim != 1
+        or array.size == 0
+        or array.dtype.kind not in "iuf"
+        or not ((array > 0) & (array < np.inf)).all()
     ):
-        raise ValueError(f"betas must be one or more positive finite numbers, got {betas!r}.")
-    return values.astype(float)
-
-
-def _parameters(model):
-    """The parameters of a fitted regressor, or of one that chose its penalty, but for β."""
-    if not all(hasattr(model, name) for name in (*_PARAMETERS, "beta_", "scale_")):
         raise ValueError(
-            "estimator must be a SmoothL1Regressor or one around it, got a "
-            f"{type(model).__name__}."
+            f"betas must be a non-empty vector of positive finite numbers, got {betas!r}."
         )
-    alpha = model.alpha_ if hasattr(model, "alpha_") else model.alpha
-    return {"alpha": alpha} | {name: getattr(model, name) for name in _PARAMETERS}
+    return array.astype(np.float64)
 
 
-def _grid(n_betas, scale, residuals):
-    """So many thresholds in a constant ratio, in the units of the residuals."""
+def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
+    """Return the parameters of a fitted regressor that the path shares.
+
+    The penalty is the attribute `alpha_` if the regressor has selected it.
+    """
+    required = (*SHARED_PARAMETERS, "beta_", "scale_")
+    if not all(hasattr(regressor, name) for name in required):
+        raise ValueError(
+            "estimator must be a SmoothL1Regressor or a meta-estimator that wraps one, got "
+            f"{type(regressor).__name__}."
+        )
+    alpha = regressor.alpha_ if hasattr(regressor, "alpha_") else regressor.alpha
+    return {"alpha": alpha} | {name: getattr(regressor, name) for name in SHARED_PARAMETERS}
+
+
+def _default_betas(
+    n_betas: int, scale: str | None, residuals: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return geometrically spaced thresholds, in the units of the residuals."""
     if n_betas < 1:
         raise ValueError(f"betas must be at least one threshold, got {n_betas}.")
     deviation = mad(residuals)
     if deviation == 0:
         raise ValueError(
-            f"betas={n_betas} asks for thresholds about the size of the residuals, but more "
-            "than half of them are 0; pass an array of betas."
+            f"betas={n_betas} requires residuals whose MAD is positive; pass an array of betas."
         )
     low = 1.01 if scale == "concomitant" else deviation / 20
-    # Above all residuals the fit is least squares, and the lines are level.
+    # For a threshold above all residuals the fit is that of least squares.
     high = min(20 * deviation, 1.5 * np.abs(residuals).max())
     return np.geomspace(low, max(high, 2 * low), n_betas)

@@ -1,63 +1,101 @@
-"""Displays of the residuals of a fit: against the fitted values, and the weights they get."""
+"""Displays of the residuals of a fit and of the robustness weights."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 
-from .._unwrap import column, holder, of_target, seen, target_name_of
+from .._unwrap import (
+    MatrixLike,
+    column,
+    find_estimator_with,
+    target_name_of,
+    unwrap,
+    value_of_target,
+)
 from ._drawing import (
     COLOURS,
     GREY,
+    Kwargs,
     axes,
     check_matplotlib,
     check_max_markers,
     check_positive,
-    count,
+    count_label,
     legend,
     marker_area,
     scatter,
     thin,
 )
 
-# What an axis of residuals adds to its label.
-_NOTE = {"linear": "", "symlog": " (logarithmic beyond ±β)"}
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+
+# Suffix of the label of the residual axis, for each scale of the axis.
+LABEL_SUFFIXES = {"linear": "", "symlog": " (logarithmic beyond ±β)"}
+# With residual_axis="auto" the axis is symlog if the largest residual exceeds this many β.
+MAX_BETAS_ON_LINEAR_AXIS = 20
+# Maximum number of ticks at powers of 10 on either side of a symlog axis.
+MAX_POWER_TICKS = 5
+# Number of points of the weight curve on either side of the threshold.
+N_WEIGHT_CURVE_POINTS = 200
 
 
 class _RowsDisplay:
-    """What the two displays of residuals share: where rows come from, their look, an axis.
+    """Base class of displays with one marker for each residual.
 
-    A display says which axis that is, and draws what is behind the markers in `_draw`, which
-    returns their coordinates.
+    A subclass sets `_residual_axis`, the axis that shows the residuals, and implements
+    `_draw_background`, which draws everything but the markers and returns their coordinates.
     """
 
-    ax_: Any
-    _residual_axis: str
+    ax_: Axes
+    _residual_axis: Literal["x", "y"]
 
-    def _draw(self, residuals, beta):
-        raise NotImplementedError
-
-    def _of_target(self, what):
-        return f"{what} of {self.target_name}" if self.target_name else what
-
-    def __init__(self, *, y_true, y_pred, beta, target_name=None):
+    def __init__(
+        self,
+        *,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        beta: float,
+        target_name: str | None = None,
+    ) -> None:
         self.y_true = y_true
         self.y_pred = y_pred
         self.beta = beta
         self.target_name = target_name
 
+    def _draw_background(
+        self, residuals: NDArray[np.floating], beta: float
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        raise NotImplementedError
+
     @classmethod
     def from_estimator(
-        cls, estimator, X, y, *, beta=None, target=None, target_name=None, ax=None, **kwargs
-    ):
+        cls,
+        estimator: BaseEstimator,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        beta: float | None = None,
+        target: int | None = None,
+        target_name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the residuals of a fitted estimator.
 
         Parameters
         ----------
         estimator : fitted estimator
-            A :class:`~skrobust.SmoothL1Regressor`, also inside a pipeline, a search, or a
-            :class:`~sklearn.compose.TransformedTargetRegressor`. With the last, y and the
-            residuals are shown as the regressor sees them, transformed, since that is where
-            its threshold is. Another regressor needs `beta`.
+            A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a search or a
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. The targets
+            and residuals inside a TransformedTargetRegressor are shown in transformed units,
+            which are those of the threshold. Other regressors are accepted if `beta` is given.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features.
@@ -66,24 +104,24 @@ class _RowsDisplay:
             Targets.
 
         beta : float, default=None
-            The threshold; by default the `beta_` of the estimator.
+            Threshold in units of y; by default the attribute `beta_` of the estimator.
 
         target : int, default=None
-            Which target to show, where there are several.
+            Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the labels; by default that of y, if it has one.
+            Name of the target in the labels; by default the name of y, if it has one.
 
         ax : matplotlib Axes, default=None
-            Where to draw; by default on a new figure.
+            Axes to draw on; by default those of a new figure.
 
         **kwargs : dict
-            Passed to `plot`.
+            Additional keyword arguments, passed to `plot`.
 
         Returns
         -------
         display
-            The display, drawn.
+            The display, which has been drawn.
 
         Raises
         ------
@@ -94,23 +132,36 @@ class _RowsDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the estimator has no threshold and none is given, `target` is missing or out
-            of range, or the data do not match.
+            If neither `beta` nor the attribute `beta_` is available, `target` is missing or out
+            of range, or the shapes of the data do not match.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        inner = seen(estimator, X, y, target)
+        data = unwrap(estimator, X, y, target)
         if beta is None:
-            advice = "pass beta=, the threshold in units of y."
-            beta = of_target(holder(estimator, "beta_", advice).beta_, target)
-        y_pred = column(inner.regressor.predict(inner.X), target, "The prediction")
-        name = inner.target_name if target_name is None else target_name
-        display = cls(y_true=inner.y, y_pred=y_pred, beta=beta, target_name=name)
+            advice = "pass beta, the threshold in units of y."
+            fitted = find_estimator_with(estimator, "beta_", advice=advice)
+            beta = value_of_target(fitted.beta_, target)
+        y_pred = column(data.regressor.predict(data.X), target, "predict(X)")
+        display = cls(
+            y_true=data.y,
+            y_pred=y_pred,
+            beta=beta,
+            target_name=data.target_name if target_name is None else target_name,
+        )
         return display.plot(ax=ax, **kwargs)
 
     @classmethod
     def from_predictions(
-        cls, y_true, y_pred, *, beta, target=None, target_name=None, ax=None, **kwargs
-    ):
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        *,
+        beta: float,
+        target: int | None = None,
+        target_name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the residuals of predictions.
 
         Parameters
@@ -122,24 +173,24 @@ class _RowsDisplay:
             Predictions.
 
         beta : float
-            The threshold, in units of y.
+            Threshold in units of y.
 
         target : int, default=None
-            Which target to show, where there are several.
+            Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the labels; by default that of `y_true`, if it has one.
+            Name of the target in the labels; by default the name of `y_true`, if it has one.
 
         ax : matplotlib Axes, default=None
-            Where to draw; by default on a new figure.
+            Axes to draw on; by default those of a new figure.
 
         **kwargs : dict
-            Passed to `plot`.
+            Additional keyword arguments, passed to `plot`.
 
         Returns
         -------
         display
-            The display, drawn.
+            The display, which has been drawn.
 
         Raises
         ------
@@ -148,41 +199,46 @@ class _RowsDisplay:
 
         ValueError
             If `beta` is not positive and finite, `target` is missing or out of range, or the
-            data do not match.
+            shapes of the data do not match.
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
-        name = target_name_of(y_true, target) if target_name is None else target_name
-        y_true = column(y_true, target, "y_true")
-        y_pred = column(y_pred, target, "y_pred")
-        display = cls(y_true=y_true, y_pred=y_pred, beta=beta, target_name=name)
+        if target_name is None:
+            target_name = target_name_of(y_true, target)
+        display = cls(
+            y_true=column(y_true, target, "y_true"),
+            y_pred=column(y_pred, target, "y_pred"),
+            beta=beta,
+            target_name=target_name,
+        )
         return display.plot(ax=ax, **kwargs)
 
     def plot(
         self,
-        ax=None,
+        ax: Axes | None = None,
         *,
-        residual_axis="auto",
-        max_markers=2_000,
-        scatter_kwargs=None,
-        outlier_kwargs=None,
-    ):
+        residual_axis: Literal["auto", "linear", "symlog"] = "auto",
+        max_markers: int = 2_000,
+        scatter_kwargs: Kwargs | None = None,
+        outlier_kwargs: Kwargs | None = None,
+    ) -> Self:
         """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; by default on a new figure.
+            Axes to draw on; by default those of a new figure.
 
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
-            Scale of the axis of residuals. "symlog" is linear within ±β and logarithmic
-            beyond; "auto" takes it if a residual is over 20 β, since little could be seen of
-            the others on a linear axis.
+            Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond.
+            "auto" selects it if the largest absolute residual exceeds 20 β, because a linear
+            axis would then compress the other residuals.
 
         max_markers : int, default=2000
-            Most rows to draw.
+            Maximum number of rows to draw.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Passed to matplotlib's ``scatter`` for the inliers and the outliers.
+            Keyword arguments for matplotlib's ``scatter``, used for the inliers and for the
+            outliers.
 
         Returns
         -------
@@ -195,56 +251,61 @@ class _RowsDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the data do not match, or a parameter is out of its range.
+            If the shapes of the data do not match, or a parameter is out of range.
 
         TypeError
             If `ax` is not matplotlib Axes.
         """
         check_matplotlib(f"{type(self).__name__}.plot")
         max_markers = check_max_markers(max_markers)
-        residuals, beta = self._checked()
-        scale = _check_scale(residual_axis, residuals, beta)
-        outlier = np.abs(residuals) > beta
-        near, far = thin(np.abs(residuals), outlier, max_markers)
+        residuals, beta = self._residuals_and_threshold()
+        abs_residuals = np.abs(residuals)
+        scale = _axis_scale(residual_axis, abs_residuals, beta)
+        is_outlier = abs_residuals > beta
+        inliers, outliers = thin(abs_residuals, is_outlier, max_markers)
         self.ax_ = axes(ax)
         self.figure_ = self.ax_.figure
-        x, y = self._draw(residuals, beta)
-        area, n_far = marker_area(len(near) + len(far)), int(outlier.sum())
+        x, y = self._draw_background(residuals, beta)
+        area, n_outliers = marker_area(len(inliers) + len(outliers)), int(is_outlier.sum())
         self.scatter_ = scatter(
             self.ax_,
-            x[near],
-            y[near],
+            x[inliers],
+            y[inliers],
             scatter_kwargs,
             color=COLOURS[0],
             s=area,
             alpha=0.6,
             linewidth=0.5,
-            label=count(len(outlier) - n_far, "inliers", len(near)),
+            label=count_label(len(residuals) - n_outliers, "inliers", len(inliers)),
         )
         self.outlier_scatter_ = scatter(
             self.ax_,
-            x[far],
-            y[far],
+            x[outliers],
+            y[outliers],
             outlier_kwargs,
             color=COLOURS[1],
             marker="x",
             s=1.5 * area,
             linewidth=1,
-            label=count(n_far, "outliers", len(far)),
+            label=count_label(n_outliers, "outliers", len(outliers)),
         )
-        label = self._of_target("Residuals") + _NOTE[scale]
+        label = self._label("Residuals") + LABEL_SUFFIXES[scale]
         self.ax_.set(**{f"{self._residual_axis}label": label})
         if scale == "symlog":
-            _symlog(self.ax_, self._residual_axis, beta, residuals)
+            _set_symlog_scale(self.ax_, self._residual_axis, beta, residuals)
         self.legend_ = legend(self.ax_)
         return self
 
-    def _checked(self):
-        """The residuals and the threshold."""
+    def _label(self, quantity: str) -> str:
+        """Return an axis label that contains the name of the target, if there is one."""
+        return f"{quantity} of {self.target_name}" if self.target_name else quantity
+
+    def _residuals_and_threshold(self) -> tuple[NDArray[np.floating], float]:
+        """Validate the parameters of the display and return residuals and threshold."""
         y_true, y_pred = np.asarray(self.y_true), np.asarray(self.y_pred)
         if y_true.ndim != 1 or y_true.shape != y_pred.shape or y_true.size == 0:
             raise ValueError(
-                "y_true and y_pred must be vectors of the same length, at least 1, got the "
+                "y_true and y_pred must be non-empty vectors of the same length, got the "
                 f"shapes {y_true.shape} and {y_pred.shape}."
             )
         return y_true - y_pred, check_positive(self.beta, "beta")
@@ -253,19 +314,20 @@ class _RowsDisplay:
 class ResidualsDisplay(_RowsDisplay):
     """Residuals against fitted values, with the band ±β and the outliers marked.
 
-    A good fit leaves a level cloud of even width about zero, most of it within the band. A
-    bend says that the model lacks a feature, a funnel that the errors grow.
+    For a well-specified model the residuals scatter around zero with the same spread for all
+    fitted values, and most of them are within the band. Curvature suggests that the model lacks
+    a term, and a funnel shape suggests heteroscedastic errors.
 
     Parameters
     ----------
-    y_true : ndarray of shape (n_samples,)
+    y_true : array-like of shape (n_samples,)
         Targets.
 
-    y_pred : ndarray of shape (n_samples,)
+    y_pred : array-like of shape (n_samples,)
         Fitted values.
 
     beta : float
-        The threshold, in units of y. Rows with a larger absolute residual are outliers.
+        Threshold in units of y. Rows whose absolute residual exceeds it are outliers.
 
     target_name : str, default=None
         Name of the target in the labels.
@@ -279,33 +341,35 @@ class ResidualsDisplay(_RowsDisplay):
         Markers of the outliers.
 
     band_ : matplotlib Rectangle
-        Where the residual is at most β.
+        Band of absolute residuals up to β.
 
     line_ : matplotlib Line2D
-        The line of no residual.
+        Line at residual zero.
 
     legend_ : matplotlib Legend
-        The legend, right of the axes.
+        Legend to the right of the axes.
 
     ax_ : matplotlib Axes
-        The axes.
+        Axes of the display.
 
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure that contains the axes.
 
     See Also
     --------
-    WeightsDisplay : What the fit made of each residual.
-    sklearn.metrics.PredictionErrorDisplay : Without a threshold.
+    WeightsDisplay : Robustness weights against residuals.
+    sklearn.metrics.PredictionErrorDisplay : Residuals or targets against predictions, without a
+        threshold.
 
     Notes
     -----
-    Of many rows `max_markers` are drawn, at random but the same ones each time, and the
-    legend counts all. A quarter of the markers goes to outliers, so that few outliers are all
-    drawn; more only where more of the rows are outliers, so that they do not look like even
-    more. Where not all of them can be drawn the furthest are (one for each hundred markers),
-    and a sample of the others. They are markers and not hexagons, since one far outlier would
-    leave all other rows in one hexagon.
+    At most `max_markers` rows are drawn, a random sample with a fixed seed; the legend counts
+    all rows. A quarter of the markers is reserved for outliers, so that a small number of
+    outliers is drawn completely. If more than a quarter of the rows are outliers, inliers and
+    outliers are drawn in proportion. If not all outliers can be drawn, one in a hundred of
+    their markers shows the rows with the largest absolute residuals, and the others are a
+    random sample. The display uses markers instead of hexagonal bins, because a single distant
+    outlier would put all other rows into one bin.
 
     Examples
     --------
@@ -322,30 +386,35 @@ class ResidualsDisplay(_RowsDisplay):
 
     _residual_axis = "y"
 
-    def _draw(self, residuals, beta):
-        self.band_ = self.ax_.axhspan(-beta, beta, color=COLOURS[5], alpha=0.25, lw=0)
+    def _draw_background(
+        self, residuals: NDArray[np.floating], beta: float
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        self.band_: Rectangle = self.ax_.axhspan(
+            -beta, beta, color=COLOURS[5], alpha=0.25, lw=0
+        )
         self.band_.set_label(f"|residual| ≤ β = {beta:.4g}")
-        self.line_ = self.ax_.axhline(0, color=GREY, lw=1)
-        self.ax_.set_xlabel(self._of_target("Fitted values"))
+        self.line_: Line2D = self.ax_.axhline(0, color=GREY, lw=1)
+        self.ax_.set_xlabel(self._label("Fitted values"))
         return np.asarray(self.y_pred), residuals
 
 
 class WeightsDisplay(_RowsDisplay):
-    r"""The weight :math:`\min(1, \beta/|r|)` that each row ended with, against its residual r.
+    r"""Robustness weights :math:`\min(1, \beta/|r|)` against the residuals r.
 
-    A fit with the Smooth L1 or Huber loss is a weighted least-squares fit with these weights:
-    rows within the threshold count in full, the others the less the further off they are.
+    A fit with the Smooth L1 or Huber loss is a weighted least-squares fit with these weights.
+    Rows within the threshold have weight 1; beyond it the weight decreases with the absolute
+    residual.
 
     Parameters
     ----------
-    y_true : ndarray of shape (n_samples,)
+    y_true : array-like of shape (n_samples,)
         Targets.
 
-    y_pred : ndarray of shape (n_samples,)
+    y_pred : array-like of shape (n_samples,)
         Fitted values.
 
     beta : float
-        The threshold, in units of y.
+        Threshold in units of y.
 
     target_name : str, default=None
         Name of the target in the labels.
@@ -359,28 +428,29 @@ class WeightsDisplay(_RowsDisplay):
         Markers of the outliers, whose weight is below 1.
 
     line_ : matplotlib Line2D
-        The weight as a function of the residual.
+        Curve of the weight as a function of the residual.
 
     threshold_lines_ : list of matplotlib Line2D
         Vertical lines at −β and β.
 
     legend_ : matplotlib Legend
-        The legend, right of the axes.
+        Legend to the right of the axes.
 
     ax_ : matplotlib Axes
-        The axes.
+        Axes of the display.
 
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure that contains the axes.
 
     See Also
     --------
-    ResidualsDisplay : The residuals against the fitted values.
+    ResidualsDisplay : Residuals against fitted values.
 
     Notes
     -----
-    The weights are those of the loss [1]_; `sample_weight` comes on top. Of many rows
-    `max_markers` are drawn, chosen as by :class:`ResidualsDisplay`.
+    The weight of a row with residual r is :math:`\ell'(r)/r` up to a constant factor, with the
+    loss :math:`\ell` [1]_. It does not include `sample_weight`, which is a separate factor. At
+    most `max_markers` rows are drawn, selected as in :class:`ResidualsDisplay`.
 
     References
     ----------
@@ -401,46 +471,65 @@ class WeightsDisplay(_RowsDisplay):
 
     _residual_axis = "x"
 
-    def _draw(self, residuals, beta):
-        # Dense where it bends, also where residuals are a thousand times β.
-        left = -np.geomspace(beta, max(2 * beta, -residuals.min()), 200)[::-1]
-        right = np.geomspace(beta, max(2 * beta, residuals.max()), 200)
-        curve = np.concatenate([left, right])
-        look = {"color": GREY, "lw": 1, "label": "min(1, β/|r|)"}
-        self.line_ = self.ax_.plot(curve, _weight(curve, beta), **look)[0]
+    def _draw_background(
+        self, residuals: NDArray[np.floating], beta: float
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        # Geometric spacing from ±β resolves the bends of the curve at ±β for residuals of any
+        # magnitude.
+        negative_end = max(2 * beta, -residuals.min())
+        positive_end = max(2 * beta, residuals.max())
+        negative = -np.geomspace(beta, negative_end, N_WEIGHT_CURVE_POINTS)[::-1]
+        positive = np.geomspace(beta, positive_end, N_WEIGHT_CURVE_POINTS)
+        curve_residuals = np.concatenate([negative, positive])
+        self.line_: Line2D = self.ax_.plot(
+            curve_residuals,
+            _robustness_weights(curve_residuals, beta),
+            color=GREY,
+            lw=1,
+            label="min(1, β/|r|)",
+        )[0]
         self.threshold_lines_ = [
-            self.ax_.axvline(side, color=GREY, ls=":", lw=1) for side in (-beta, beta)
+            self.ax_.axvline(threshold, color=GREY, ls=":", lw=1) for threshold in (-beta, beta)
         ]
         self.threshold_lines_[1].set_label(f"±β = ±{beta:.4g}")
         self.ax_.set(ylabel="Weight", ylim=(0, 1.05))
-        return residuals, _weight(residuals, beta)
+        return residuals, _robustness_weights(residuals, beta)
 
 
-def _weight(residuals, beta):
-    return beta / np.maximum(np.abs(residuals), beta)
+def _robustness_weights(residuals: NDArray[np.floating], beta: float) -> NDArray[np.floating]:
+    """Return min(1, β/|r|)."""
+    weights: NDArray[np.floating] = beta / np.maximum(np.abs(residuals), beta)
+    return weights
 
 
-def _check_scale(residual_axis, residuals, beta):
-    """The scale of the axis of residuals: "linear" or "symlog"."""
-    if residual_axis not in _NOTE and residual_axis != "auto":
+def _axis_scale(
+    residual_axis: str, abs_residuals: NDArray[np.floating], beta: float
+) -> Literal["linear", "symlog"]:
+    """Validate the parameter `residual_axis` and resolve "auto"."""
+    if residual_axis not in ("auto", "linear", "symlog"):
         raise ValueError(
             f"residual_axis must be 'auto', 'linear' or 'symlog', got {residual_axis!r}."
         )
-    if residual_axis != "auto":
-        return residual_axis
-    return "symlog" if np.abs(residuals).max() > 20 * beta else "linear"
+    if residual_axis == "auto":
+        is_symlog = bool(abs_residuals.max() > MAX_BETAS_ON_LINEAR_AXIS * beta)
+    else:
+        is_symlog = residual_axis == "symlog"
+    return "symlog" if is_symlog else "linear"
 
 
-def _symlog(ax, axis, beta, residuals):
-    """An axis that is linear to ±β, with ticks there and at powers of 10 well beyond."""
+def _set_symlog_scale(
+    ax: Axes, axis: Literal["x", "y"], beta: float, residuals: NDArray[np.floating]
+) -> None:
+    """Set a symlog scale that is linear within ±β, with ticks at 0, ±β and powers of 10."""
     largest = max(np.abs(residuals).max(), beta)
+    # The first power of 10 is at least 4 β, so that its tick label does not overlap that of β.
     first, last = int(np.ceil(np.log10(4 * beta))), int(np.floor(np.log10(largest)))
-    # No more than five on a side, the first as far from β as from the next.
-    step = max(1, -(-(last - first + 1) // 5))
-    powers = range(first + step - 1, last + 1, step)
+    # The first tick is as far from β as from the next tick.
+    step = max(1, -(-(last - first + 1) // MAX_POWER_TICKS))
     ticks = {-beta: "−β", 0.0: "0", beta: "β"}
-    for power in powers:
-        ticks |= {-(10.0**power): f"$-10^{{{power}}}$", 10.0**power: f"$10^{{{power}}}$"}
+    for exponent in range(first + step - 1, last + 1, step):
+        power = 10.0**exponent
+        ticks |= {-power: f"$-10^{{{exponent}}}$", power: f"$10^{{{exponent}}}$"}
     getattr(ax, f"set_{axis}scale")("symlog", linthresh=beta)
     getattr(ax, f"set_{axis}ticks")(list(ticks), list(ticks.values()))
     getattr(ax, f"set_{axis}ticks")([], minor=True)
