@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 import skrobust
-from skrobust import SmoothL1Regressor
+from skrobust import SmoothL1Regressor, smooth_l1_path
 from skrobust.displays import (
     ConvergenceDisplay,
     CVDisplay,
@@ -435,15 +435,23 @@ def test_the_estimator_of_a_path_is_not_changed(data):
         ("concomitant", "β, in concomitant scales of the residuals"),
     ],
 )
-def test_a_number_of_betas_is_a_grid_about_the_scale(data, scale, label):
+def test_a_number_of_betas_is_the_default_grid_of_the_path(data, scale, label):
     X, y = data
     fitted = SmoothL1Regressor(2.0, scale=scale).fit(X, y)
     display = PathDisplay.from_estimator(fitted, X, y, betas=5)
     x = display.lines_[0].get_xdata()
     assert len(x) == 5
     assert x[0] < 2.0 < x[-1]
+    assert_allclose(x, smooth_l1_path(X, y, betas=5, scale=scale).grid[::-1])
     assert_allclose(display.beta_line_.get_xdata(), 2.0)
     assert display.ax_.get_xlabel() == label
+
+
+def test_a_path_of_an_exact_fit_has_a_default_grid(data):
+    X, y = data[0], 0 * data[1]
+    display = PathDisplay.from_estimator(SmoothL1Regressor().fit(X, y), X, y, betas=3)
+    for line in display.lines_:
+        assert_array_equal(line.get_ydata(), np.zeros(3))
 
 
 def test_weights_of_rows_enter_the_path(data, model):
@@ -887,11 +895,7 @@ ERRORS = {
     ),
     "no betas": (
         lambda m, X, y, Y: PathDisplay.from_estimator(m, X, y, betas=0),
-        "betas must be at least one threshold, got 0",
-    ),
-    "exact": (
-        lambda m, X, y, Y: PathDisplay.from_estimator(clone(m).fit(X, 0 * y), X, 0 * y),
-        "betas=30 requires .* pass an array of betas",
+        "The 'betas' parameter of smooth_l1_path must be an int .* Got 0",
     ),
     "betas of a fit": (
         lambda m, X, y, Y: PathDisplay.from_estimator(m, X, y, betas=["auto"]),

@@ -12,8 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 
 from .._path import smooth_l1_path
-from .._scale import mad
-from .._unwrap import MatrixLike, column, unwrap, value_of_target
+from .._unwrap import MatrixLike, unwrap, value_of_target
 from ._drawing import (
     GREY,
     Kwargs,
@@ -153,8 +152,8 @@ class PathDisplay:
         betas : int or array-like of shape (n_betas,), default=30
             Thresholds in the units of the parameter `beta` of the estimator, which are the
             estimated scale or, with ``scale=None``, the units of y. An integer is the number of
-            thresholds, which are then spaced geometrically from 1/20 of a normalised MAD of the
-            residuals (from 1.01 with ``scale="concomitant"``) to at most 20 of them.
+            thresholds, which are then chosen around that of ``beta="auto"`` as in
+            :func:`~skrobust.smooth_l1_path`.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights, non-negative.
@@ -197,15 +196,10 @@ class PathDisplay:
         check_matplotlib("PathDisplay.from_estimator")
         data = unwrap(estimator, X, y, target)
         regressor = data.regressor
-        if isinstance(betas, Integral):
-            parameters = _path_parameters(regressor)
-            unit = 1.0 if regressor.scale is None else value_of_target(regressor.scale_, target)
-            residuals = data.y - column(regressor.predict(data.X), target, "predict(X)")
-            betas = _default_betas(int(betas), parameters["scale"], residuals / unit)
         path = smooth_l1_path(
             data.X,
             data.y,
-            betas=_check_betas(betas),
+            betas=betas if isinstance(betas, Integral) else _check_betas(betas),
             sample_weight=sample_weight,
             **_path_parameters(regressor),
         )
@@ -365,20 +359,3 @@ def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
         )
     alpha = regressor.alpha_ if hasattr(regressor, "alpha_") else regressor.alpha
     return {"alpha": alpha} | {name: getattr(regressor, name) for name in SHARED_PARAMETERS}
-
-
-def _default_betas(
-    n_betas: int, scale: str | None, residuals: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return geometrically spaced thresholds, in the units of the residuals."""
-    if n_betas < 1:
-        raise ValueError(f"betas must be at least one threshold, got {n_betas}.")
-    deviation = mad(residuals)
-    if deviation == 0:
-        raise ValueError(
-            f"betas={n_betas} requires residuals whose MAD is positive; pass an array of betas."
-        )
-    low = 1.01 if scale == "concomitant" else deviation / 20
-    # For a threshold above all residuals the fit is that of least squares.
-    high = min(20 * deviation, 1.5 * np.abs(residuals).max())
-    return np.geomspace(low, max(high, 2 * low), n_betas)
