@@ -1,5 +1,8 @@
 """What the first import and the first fit of a process cost: python -m benchmarks.cold_start
 
+Also how long an interrupted fit takes to end. The test suite limits none of these times: it
+asserts what is imported and compiled, and that no pass over the data follows an interrupt.
+
 Everything is measured in fresh processes, nothing cached, the median of five. Takes two
 minutes, and writes cold_start.md into benchmarks/results/.
 """
@@ -62,9 +65,33 @@ compiled = sum(e.is_start for _, e in recorder.buffer)
 again = min(clock(lambda: SmoothL1Regressor().fit(Z, y)) for _ in range(3))
 found = dict(extra=first - again, compiled=compiled)
 """
+# A fit of 500 stages that no tolerance ends; the interrupts come at several moments of it.
+_INTERRUPT = """
+import os, signal, threading
+from skrobust import SmoothL1Regressor
+
+est = SmoothL1Regressor().fit(X, y)
+est.set_params(beta=1.0, tol=0.0, beta_schedule=np.geomspace(1e4, 1, 500))
+sent, times = [], []
+
+def interrupt():
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+
+for delay in [0.02, 0.1, 0.25, 0.4]:
+    timer = threading.Timer(delay, interrupt)
+    timer.start()
+    try:
+        est.fit(X, y)
+    except KeyboardInterrupt:
+        times.append(time.perf_counter() - sent[-1])
+    timer.join()
+found = dict(longest=max(times))
+"""
 _PRINT = "print(json.dumps(found))"
 SHAPES = {"200 × 5": (200, 5), "100,000 × 20": (100_000, 20)}
 KINDS = ["C", "F", "float32", "CSR"]
+INTERRUPTED_SHAPE = (60_000, 40)
 SECOND_KINDS = ["F", "float32", "CSR", "strided", "read-only"]
 
 
@@ -97,12 +124,17 @@ def second_kind(shape, kind, n_runs):
     return in_fresh_processes(prepared(shape, kind) + _SECOND.format(kind=kind), n_runs)
 
 
+def interrupted(shape, n_runs=5):
+    """Seconds from an interrupt to the end of the fit, the longest of four moments."""
+    return in_fresh_processes(prepared(shape) + _INTERRUPT, n_runs)["longest"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
     n_runs = parser.parse_args().runs
     facts = machine()
-    progress = Progress(1 + len(SHAPES) * (len(KINDS) + 1 + len(SECOND_KINDS)))
+    progress = Progress(2 + len(SHAPES) * (len(KINDS) + 1 + len(SECOND_KINDS)))
     progress("import")
     imports = in_fresh_processes(_IMPORT, n_runs)
     first, second = [], []
@@ -118,6 +150,8 @@ def main():
             second.append(
                 [f"{name}, {kind}", f"{found['extra']:.3f} s", int(found["compiled"])]
             )
+    progress("interrupt")
+    interrupt = interrupted(INTERRUPTED_SHAPE, n_runs)
     progress.end()
     text = "\n\n".join(
         [
@@ -126,7 +160,7 @@ def main():
             f"In fresh processes, nothing cached, median of {n_runs}. Bars: an import that "
             "adds at most 0.1 s over `sklearn.linear_model`, a first fit of at most 1.5 s "
             "(hope .9), a second kind of input that adds at most 0.7 s, no compilation for a "
-            "read-only array.",
+            "read-only array, an interrupted fit that ends within 1 s.",
             "## Import",
             table(
                 ["", "time"],
@@ -139,6 +173,8 @@ def main():
             table(["", "estimator", "first fit", "the same again"], first),
             "## A second kind of input, after a first fit of C order and float64",
             table(["", "adds", "functions compiled"], second),
+            "## An interrupted fit, after its kernels are compiled",
+            table(["", "ends after"], [["60,000 × 40, C", f"{interrupt:.3f} s"]]),
         ]
     )
     print(text)

@@ -1059,6 +1059,6 @@ except AttributeError as error:
 
 def test_displays_are_imported_on_first_use_and_matplotlib_to_draw():
     command = [sys.executable, "-W", "error", "-c", IMPORTS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "module 'skrobust' has no attribute 'display'"

@@ -25,7 +25,7 @@ def blas():
 """
 
 
-def run(program, timeout=120):
+def run(program, timeout=300):
     """What a program prints; fails if it was killed, or did not end."""
     command = [sys.executable, "-c", PREAMBLE + program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
