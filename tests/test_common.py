@@ -1,11 +1,11 @@
 """Scikit-learn's own checks, at the defaults and in every mode."""
 
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skrobust import SmoothL1Regressor
 
 MODES = [
-    SmoothL1Regressor(),
     SmoothL1Regressor(beta=1.0),
     SmoothL1Regressor(beta=0.01),
     SmoothL1Regressor(beta=1.0, loss="huber"),
@@ -23,6 +23,12 @@ MODES = [
 ]
 
 
+@parametrize_with_checks([SmoothL1Regressor()])
+def test_estimator_checks_pass_at_the_defaults(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
 @parametrize_with_checks(MODES)
 def test_estimator_checks_pass_in_every_mode(estimator, check):
     check(estimator)

@@ -65,13 +65,15 @@ TARGETS = np.column_stack([Y, np.sin(Y), 1e3 * Y**2])
 GROUPS = np.random.default_rng(8).integers(0, 6, len(Y))
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [
         SmoothL1RegressorCV(),
-        SmoothL1RegressorCV([0.1, 1.0, "auto"], alphas=[0.01, 0.1], loss="huber"),
-        SmoothL1RegressorCV(5, scale="mad", scoring="r2"),
-        SmoothL1RegressorCV(5, scale="concomitant", cv=3),
-        SmoothL1RegressorCV(5, fit_intercept=False, alphas=[0.1], n_jobs=2),
+        # The other modes have a few thresholds and folds only, which takes less time.
+        SmoothL1RegressorCV([0.1, 1.0, "auto"], alphas=[0.01, 0.1], loss="huber", cv=3),
+        SmoothL1RegressorCV(3, scale="mad", scoring="r2", cv=2),
+        SmoothL1RegressorCV(3, scale="concomitant", cv=2),
+        SmoothL1RegressorCV(3, fit_intercept=False, alphas=[0.1], cv=2, n_jobs=2),
     ]
 )
 def test_estimator_checks(estimator, check):
@@ -344,6 +346,7 @@ def test_it_can_be_nested_and_stand_in_a_pipeline():
 # Work ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_folds_need_no_copies_of_x(order):
     X, y = make(100_000, 60)
@@ -360,6 +363,7 @@ def test_folds_need_no_copies_of_x(order):
     assert peak < 0.65 * X.nbytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefer", ["threads", "processes"])
 def test_jobs_change_no_bit(prefer):
     model = SmoothL1RegressorCV(BETAS, alphas=[0.0, 0.1], loss="huber").fit(X, Y)
@@ -374,6 +378,7 @@ BACKENDS = ["sequential", "threading", "loky", "multiprocessing"]
 may_fork = pytest.mark.filterwarnings(r"ignore:.*fork\(\)")
 
 
+@pytest.mark.slow
 @may_fork
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_grid_search_over_beta_in_every_backend(backend):
@@ -387,6 +392,7 @@ def test_grid_search_over_beta_in_every_backend(backend):
     assert search.best_params_ == expected.best_params_
 
 
+@pytest.mark.slow
 @may_fork
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_search_itself_in_every_backend(backend):

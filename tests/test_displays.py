@@ -1,6 +1,5 @@
 """Displays: what is drawn, where, under which names, and what is said about bad input."""
 
-import subprocess
 import sys
 
 import matplotlib
@@ -1039,26 +1038,3 @@ def test_without_matplotlib_each_method_says_what_to_install(data, model, monkey
         message = f"{name} requires matplotlib. You can install .*pip install matplotlib"
         with pytest.raises(ImportError, match=message):
             call(getattr(getattr(skrobust.displays, display), method))
-
-
-# Imports ---------------------------------------------------------------------------------
-
-IMPORTS = """
-import sys
-import skrobust
-assert "skrobust.displays" not in sys.modules
-assert "displays" in dir(skrobust)
-skrobust.displays.ResidualsDisplay(y_true=[1.0], y_pred=[1.0], beta=1)
-assert "matplotlib" not in sys.modules
-try:
-    skrobust.display
-except AttributeError as error:
-    print(error)
-"""
-
-
-def test_displays_are_imported_on_first_use_and_matplotlib_to_draw():
-    command = [sys.executable, "-W", "error", "-c", IMPORTS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "module 'skrobust' has no attribute 'display'"

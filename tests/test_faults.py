@@ -1,11 +1,11 @@
-"""What must not go wrong when something else does: each in a process of its own."""
+"""What must not go wrong when something else does; crashes would end processes of their own."""
 
 import pickle
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from programs import run
 
 import skrobust
 from skrobust import SmoothL1Regressor
@@ -25,15 +25,8 @@ def blas():
 """
 
 
-def run(program, timeout=300):
-    """What a program prints; fails if it was killed, or did not end."""
-    command = [sys.executable, "-c", PREAMBLE + program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
-FORTY = """
+# Three kinds of trouble, one after the other.
+TROUBLE = """
 from concurrent.futures import ThreadPoolExecutor
 before, (X, y) = blas(), data(3000, 40)
 bad = X.copy()
@@ -46,14 +39,7 @@ def fit(i):
 with ThreadPoolExecutor(40) as pool:
     found = list(pool.map(fit, range(40)))
     print(before == blas(), found.count(None), len(set(found)), len(_threads._fits))
-"""
 
-
-def test_forty_fits_at_once_some_of_which_fail_leave_blas_as_it_was():
-    assert run(FORTY) == ["True", "14", "2", "0"]
-
-
-WRITTEN = """
 X, y = data(20_000, 8)
 stop = threading.Event()
 def write():
@@ -75,14 +61,7 @@ writer.join()
 X[:] = rng.normal(size=X.shape)
 after = SmoothL1Regressor().fit(X, X[:, 0]).coef_
 print(ended > 0, np.abs(after[0] - 1) < 1e-6, len(_threads._fits))
-"""
 
-
-def test_an_array_that_another_thread_changes_crashes_nothing():
-    assert run(WRITTEN) == ["True", "True", "0"]
-
-
-INTERRUPTED = """
 before, (X, y) = blas(), data(4000, 30)
 est = SmoothL1Regressor().fit(X, y)
 SmoothL1Regressor().fit(X[:500], y[:500])
@@ -105,8 +84,24 @@ print(hits, len(_threads._fits), before == blas(), est.fit(X, y).coef_.tobytes()
 """
 
 
-def test_interrupts_at_random_moments_leave_nothing_behind():
-    assert run(INTERRUPTED) == ["40", "0", "True", "True"]
+@pytest.fixture(scope="module")
+def trouble():
+    return run(PREAMBLE + TROUBLE).split("\n")
+
+
+@pytest.mark.slow
+def test_forty_fits_at_once_some_of_which_fail_leave_blas_as_it_was(trouble):
+    assert trouble[0].split() == ["True", "14", "2", "0"]
+
+
+@pytest.mark.slow
+def test_an_array_that_another_thread_changes_crashes_nothing(trouble):
+    assert trouble[1].split() == ["True", "True", "0"]
+
+
+@pytest.mark.slow
+def test_interrupts_at_random_moments_leave_nothing_behind(trouble):
+    assert trouble[2].split() == ["40", "0", "True", "True"]
 
 
 MEMORY = """
@@ -129,27 +124,31 @@ print(np.isfinite(est.fit(X, y).coef_).all())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of memory, and /proc")
 def test_a_fit_without_memory_raises_and_leaves_the_old_model_whole():
-    assert run(MEMORY) == ["MemoryError", "True", "0", "True", "True"]
+    assert run(PREAMBLE + MEMORY).split() == ["MemoryError", "True", "0", "True", "True"]
 
 
 LOADED = """
-est = pickle.load(open(sys.argv[1], "rb"))
 X = np.linspace(-1, 1, 12).reshape(4, 3)
-print(est.predict(X).tobytes().hex(), est.fit(*data(50, 3)).n_iter_ > 0)
+for name in os.listdir():
+    with open(name, "rb") as file:
+        est = pickle.load(file)
+    print(est.predict(X).tobytes().hex(), est.fit(*data(50, 3)).n_iter_ > 0)
 """
 
 
-@pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
-def test_a_pickle_is_the_same_model_in_another_process(tmp_path, protocol):
+@pytest.mark.slow
+def test_a_pickle_is_the_same_model_in_another_process(tmp_path):
     rng = np.random.default_rng(1)
     est = SmoothL1Regressor(beta=1.0).fit(rng.normal(size=(30, 3)), rng.normal(size=30))
-    file = tmp_path / "model.pkl"
-    file.write_bytes(pickle.dumps(est, protocol))
-    program = LOADED.replace("sys.argv[1]", repr(str(file)))
+    protocols = [2, pickle.HIGHEST_PROTOCOL]
+    for protocol in protocols:
+        (tmp_path / f"model{protocol}.pkl").write_bytes(pickle.dumps(est, protocol))
     expected = est.predict(np.linspace(-1, 1, 12).reshape(4, 3)).tobytes().hex()
-    assert run(program) == [expected, "True"]
+    output = run(PREAMBLE + LOADED, cwd=tmp_path)
+    assert output.split() == [expected, "True"] * len(protocols)
 
 
 def test_a_model_of_another_version_predicts_from_its_coefficients():

@@ -7,6 +7,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skrobust import SmoothL1Regressor, _problem
 
+pytestmark = pytest.mark.slow
+
 N = 6000
 MODES = [
     {"beta": 1.0},
