@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-from programs import run
 
 import skrobust
+from programs import run
 from skrobust import SmoothL1Regressor
 
 PREAMBLE = """

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+
+import skrobust
 from programs import (
     CASES,
     LAYOUTS,
@@ -25,8 +27,6 @@ from programs import (
     heavy_tailed,
     run,
 )
-
-import skrobust
 from skrobust import SmoothL1Regressor, _threads
 
 FORK = "fork" in multiprocessing.get_all_start_methods()
@@ -35,6 +35,7 @@ FORK = "fork" in multiprocessing.get_all_start_methods()
 # The same bits (promise 5) ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("shape", "layout", "options"), CASES)
 def test_bits_do_not_depend_on_the_number_of_threads(
@@ -483,16 +484,19 @@ def first_fit():
     return run(FIRST_FIT).split("\n")
 
 
+@pytest.mark.slow
 def test_import_brings_nothing_beyond_scikit_learns_linear_models(first_fit):
     # In particular neither Numba nor matplotlib, which take longer than the rest together.
     assert first_fit[:2] == ["{'skrobust'}", "[]"]
 
 
+@pytest.mark.slow
 def test_displays_are_imported_on_first_use_and_matplotlib_to_draw(first_fit):
     # What is neither imported nor a name of the package is an AttributeError.
     assert first_fit[2] == "module 'skrobust' has no attribute 'display'"
 
 
+@pytest.mark.slow
 def test_a_first_fit_compiles_three_functions_and_fits_of_other_modes_none(first_fit):
     # The pass over the rows, and the clipping and the prefetching that it calls.
     assert first_fit[3:] == ["3 3"] + ["[]"] * (len(SAME_KERNELS) + 1)

@@ -1,0 +1,49 @@
+"""Data and fitted models that all displays are shown of; figures are closed again."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skrobust import SmoothL1Regressor
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="session")
+def data():
+    """A frame with names, a positive target with a name, and outliers in it."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(120, 3)) * [1, 10, 1e6], columns=["age", "bmi", "dose"])
+    y = 50 + X["age"] + X["bmi"] / 5 + X["dose"] / 1e6 * 3 + rng.normal(size=120)
+    y.iloc[:12] += 15
+    return X, y.rename("price")
+
+
+@pytest.fixture(scope="session")
+def model(data):
+    return SmoothL1Regressor().fit(*data)
+
+
+@pytest.fixture(scope="session")
+def two_targets(data):
+    X, y = data
+    Y = np.column_stack([y, -2 * y])
+    return X, Y, SmoothL1Regressor().fit(X, Y)
+
+
+@pytest.fixture(scope="session")
+def search(data):
+    pipeline = make_pipeline(StandardScaler(), SmoothL1Regressor())
+    grid = {"smoothl1regressor__beta": [100, 0.1, "auto", 1.0, 10]}
+    return GridSearchCV(pipeline, grid, scoring="neg_mean_absolute_error").fit(*data)

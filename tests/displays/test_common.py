@@ -1,0 +1,123 @@
+"""What all displays have in common: axes, styles, and no overlaps."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.lines import Line2D
+from numpy.testing import assert_allclose
+
+from skrobust import SmoothL1Regressor
+from skrobust.displays import (
+    ConvergenceDisplay,
+    CVDisplay,
+    FitDisplay,
+    PathDisplay,
+    ResidualsDisplay,
+    WeightsDisplay,
+)
+from skrobust.displays._drawing import line_style
+
+
+def draw(name, data, model, search, **kwargs):
+    """One of each display, by name."""
+    X, y = data
+    far = y.copy()
+    far.iloc[:12] += 1e5
+    fitted = SmoothL1Regressor().fit(X, far)
+    return {
+        "residuals": lambda: ResidualsDisplay.from_estimator(model, X, y, **kwargs),
+        "far residuals": lambda: ResidualsDisplay.from_estimator(fitted, X, far, **kwargs),
+        "weights": lambda: WeightsDisplay.from_estimator(model, X, y, **kwargs),
+        "far weights": lambda: WeightsDisplay.from_estimator(fitted, X, far, **kwargs),
+        "furthest weights": lambda: WeightsDisplay.from_predictions(
+            [0, 1, -3e6, 1e13], np.zeros(4), beta=1.3, **kwargs
+        ),
+        "fit": lambda: FitDisplay.from_estimator(fitted, X, far, feature="bmi", **kwargs),
+        "path": lambda: PathDisplay.from_estimator(model, X, y, betas=5, **kwargs),
+        "scores": lambda: CVDisplay.from_estimator(search, **kwargs),
+        "stages": lambda: ConvergenceDisplay.from_estimator(model, **kwargs),
+    }[name]()
+
+
+ALL = [
+    "residuals",
+    "far residuals",
+    "weights",
+    "far weights",
+    "furthest weights",
+    "fit",
+    "path",
+    "scores",
+    "stages",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_overlaps(name, data, model, search):
+    display = draw(name, data, model, search)
+    display.figure_.canvas.draw()
+    whole = display.figure_.bbox.padded(1)
+    assert whole.contains(*display.legend_.get_window_extent().p0)
+    assert whole.contains(*display.legend_.get_window_extent().p1)
+    for ax in np.atleast_1d(display.ax_):
+        assert display.legend_.get_window_extent().x0 > ax.bbox.x1
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            shown = [
+                tick.label1.get_window_extent()
+                for tick in axis.get_major_ticks()
+                if low <= tick.get_loc() <= high
+                and tick.label1.get_text()
+                and tick.label1.get_visible()
+            ]
+            for i, one in enumerate(shown):
+                assert not any(one.overlaps(other) for other in shown[i + 1 :])
+            assert len(shown) >= 1 or not axis.get_label_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ALL if name != "stages"])
+def test_the_axes_given_are_drawn_on_and_no_figure_is_made(name, data, model, search):
+    figure, (left, right) = plt.subplots(1, 2)
+    display = draw(name, data, model, search, ax=right)
+    assert display.ax_ is right
+    assert display.figure_ is figure
+    assert plt.get_fignums() == [figure.number]
+    assert not left.has_data()
+    again = display.plot()
+    assert again is display
+    assert display.figure_ is not figure
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_marks_that_differ_in_colour_differ_in_shape(name, data, model, search):
+    display = draw(name, data, model, search)
+    looks = set()
+    for ax in np.atleast_1d(display.ax_):
+        drawn = [*ax.collections, *ax.lines]
+        for artist in drawn:
+            if artist.get_label().startswith("_"):
+                continue
+            if isinstance(artist, PathCollection):
+                shape = artist.get_paths()[0].vertices.tobytes()
+            elif isinstance(artist, Line2D):
+                shape = str((artist.get_marker(), artist.get_linestyle()))
+            else:  # a band
+                continue
+            assert shape not in looks
+            looks.add(shape)
+
+
+def test_many_lines_are_told_apart_without_their_colours():
+    looks = [line_style(i) for i in range(36)]
+    assert len({str((look["marker"], look["linestyle"])) for look in looks}) == 36
+
+
+@pytest.mark.parametrize("name", ["residuals", "weights"])
+def test_styles_may_be_given_under_any_alias(name, data, model, search):
+    given = {"scatter_kwargs": {"c": "green"}, "outlier_kwargs": {"lw": 3, "marker": "+"}}
+    display = draw(name, data, model, search, **given)
+    assert_allclose(display.scatter_.get_facecolor()[0, :3], [0, 128 / 255, 0])
+    assert display.outlier_scatter_.get_linewidths()[0] == 3
