@@ -14,7 +14,28 @@ settings.register_profile("short", max_examples=60, derandomize=True, **_EVERY)
 settings.register_profile("long", max_examples=2000, print_blob=True, **_EVERY)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
+pytest.register_assert_rewrite("problems")
+
 EPS = np.finfo(float).eps
+
+
+# Files and tests that are slow, in addition to those that have the marker themselves.
+SLOW = {
+    "test_kernels.py",
+    "test_threads.py",
+    "test_a_centre_near_zero_goes_through_algebra_without_loss",
+    "test_a_million_constant_weights_are_no_weights",
+    "test_from_nearby_a_step_leads_to_the_concomitant_scale",
+    "test_the_certificate_refuses_what_is_moved_from_the_optimum",
+    "test_the_concomitant_scale_of_a_million_constant_weights",
+    "test_threads_change_no_bit_and_blocks_change_little",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SLOW & {item.path.name, item.name.partition("[")[0]}:
+            item.add_marker(pytest.mark.slow)
 
 
 class Certificate:

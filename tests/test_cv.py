@@ -34,16 +34,8 @@ from sklearn.preprocessing import OneHotEncoder, SplineTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skrobust._cv
+from problems import needs_callbacks, sklearn_callback
 from skrobust import SmoothL1Regressor, SmoothL1RegressorCV
-
-try:
-    from sklearn import callback as sklearn_callback
-except ImportError:
-    sklearn_callback = None
-
-needs_callbacks = pytest.mark.skipif(
-    sklearn_callback is None, reason="scikit-learn before 1.9 has no callbacks"
-)
 
 BETAS = [0.1, 0.5, 2.0, 10.0]
 MAE = "neg_mean_absolute_error"
@@ -142,6 +134,7 @@ def test_any_way_of_splitting(cv):
     assert_same_search(SmoothL1RegressorCV(BETAS, cv=cv), X, Y)
 
 
+@pytest.mark.slow
 def test_leave_one_out():
     rows = slice(0, 40)
     assert_same_search(SmoothL1RegressorCV(BETAS, cv=LeaveOneOut()), X[rows], Y[rows])
@@ -592,6 +585,7 @@ def test_data_in_which_there_is_little_to_choose(kind):
     assert np.isfinite(model.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_refit_leaves_the_old_model_whole(monkeypatch):
     frame = pd.DataFrame(X, columns=list("abcd"))
     model = SmoothL1RegressorCV(BETAS).fit(frame, Y)
@@ -638,6 +632,7 @@ def test_a_monitor_sees_the_names_of_the_features(model):
     assert_allclose(rows[MAE][rows["task_name"] == "fit"], own)
 
 
+@pytest.mark.slow
 @needs_callbacks
 @pytest.mark.parametrize("backend", ["sequential", "threading", "loky"])
 @pytest.mark.parametrize("kind", ["regressor", "cv", "search of regressor", "search of cv"])

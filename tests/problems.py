@@ -1,0 +1,136 @@
+"""Data, modes and formulas that several test files share.
+
+The objective is evaluated here anew from `skrobust.losses`, by the formulas of the
+documentation.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from skrobust import SmoothL1Regressor
+from skrobust.losses import huber, smooth_l1
+
+try:
+    from sklearn import callback as sklearn_callback
+except ImportError:
+    sklearn_callback = None
+
+needs_callbacks = pytest.mark.skipif(
+    sklearn_callback is None, reason="scikit-learn before 1.9 has no callbacks"
+)
+
+EPS = np.finfo(float).eps
+NORMAL_MAD = 0.6744897501960817
+LOSSES = ["smooth_l1", "huber"]
+SCALES = [
+    {},
+    {"beta": 1.7},
+    {"beta": 0.6, "scale": "mad"},
+    {"scale": "concomitant"},
+    {"beta": 1.35, "scale": "concomitant"},
+]
+FITTED = ["coef_", "intercept_", "beta_", "scale_", "n_iter_", "objective_", "optimality_"]
+FITTED += ["outliers_", "history_", "n_features_in_"]
+
+
+def make(n=100, p=3, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) * np.geomspace(0.1, 10, p) + 1.0
+    y = X @ np.linspace(2, -1, p) + 3 + rng.standard_t(2, n)
+    y[: n // 10] += 30
+    return X, y
+
+
+X, Y = make()
+WEIGHT = np.random.default_rng(9).integers(1, 5, len(Y)).astype(float)
+TARGETS = np.column_stack([Y, np.sin(Y), 1e3 * Y**2])
+
+
+def residual(est, X=X, y=Y):
+    return y - X @ est.coef_ - est.intercept_
+
+
+def weighted_mad(r, weight=None):
+    """Of integer weights, by repeating the residuals."""
+    rows = (
+        np.arange(len(r))
+        if weight is None
+        else np.repeat(np.arange(len(r)), weight.astype(int))
+    )
+    return np.median(np.abs(r[rows])) / NORMAL_MAD
+
+
+def concomitant(r, sigma, epsilon, loss, weight=None):
+    z = np.abs(r) / sigma
+    H = np.where(z <= epsilon, z**2, 2 * epsilon * z - epsilon**2)
+    value = np.average(sigma + H * sigma, weights=weight) / 2
+    return value if loss == "huber" else value / epsilon
+
+
+def documented_objective(est, X=X, y=Y, weight=None):
+    """The formula of the docstring at the fitted attributes."""
+    r = residual(est, X, y)
+    if est.scale == "concomitant":
+        epsilon = 1.5960 if est.beta == "auto" else est.beta
+        value = concomitant(r, est.scale_, epsilon, est.loss, weight)
+    else:
+        loss = huber if est.loss == "huber" else smooth_l1
+        value = np.average(loss(r, est.beta_), weights=weight)
+    return value + est.alpha / 2 * est.coef_ @ est.coef_
+
+
+def stopped(max_iter, **params):
+    """A fit that may not converge."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return SmoothL1Regressor(max_iter=max_iter, **params).fit(X, Y)
+
+
+plain_and_weighted = pytest.mark.parametrize(
+    "weight", [None, WEIGHT], ids=["plain", "weighted"]
+)
+one_and_three_targets = pytest.mark.parametrize(
+    "y", [Y, TARGETS], ids=["1 target", "3 targets"]
+)
+
+DEGENERATE_MODES = [
+    {},
+    {"loss": "huber"},
+    {"beta": 1.0},
+    {"beta": 1e-6},
+    {"beta": 1e6},
+    {"beta": 0.5, "scale": "mad"},
+    {"scale": "concomitant"},
+    {"beta": 1.35, "scale": "concomitant", "loss": "huber"},
+    {"beta_schedule": "geometric"},
+    {"beta_schedule": [10, 3, 1]},
+    {"scale": "concomitant", "beta_schedule": "cosine"},
+    {"beta": 1.0, "beta_schedule": "linear"},
+]
+OF_SCALE = [mode for mode in DEGENERATE_MODES if mode.get("beta", 0) == 0 or "scale" in mode]
+# The other modes are part of the full suite only.
+QUICK_MODES = [{}, {"beta": 1e-6}, {"scale": "concomitant"}]
+
+
+def in_modes(modes):
+    """A test in each mode, marked as slow in all but a few of them."""
+    slow = pytest.mark.slow
+    modes = [m if m in QUICK_MODES else pytest.param(m, marks=slow) for m in modes]
+    return pytest.mark.parametrize("mode", modes)
+
+
+def grid(values):
+    """Multiples of 2⁻²⁰, to which 1e9 can be added exactly."""
+    return np.round(values * 2**20) / 2**20
+
+
+def assert_sane(est):
+    """Finite everywhere, with a threshold, and the objective that the formula gives."""
+    for name in ["coef_", "intercept_", "beta_", "scale_", "objective_", "optimality_"]:
+        assert np.all(np.isfinite(getattr(est, name))), name
+    assert np.all(est.beta_ > 0)
+    assert np.all(est.scale_ > 0)
+    assert np.all(est.optimality_ >= 0)

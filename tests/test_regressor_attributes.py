@@ -1,0 +1,58 @@
+"""SmoothL1Regressor: shapes and types of fitted attributes and of predictions."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+
+from problems import SCALES, TARGETS, X, Y, one_and_three_targets
+from skrobust import SmoothL1Regressor
+
+
+@pytest.mark.parametrize("mode", SCALES)
+def test_attributes_have_the_shape_of_y(mode):
+    k = {"n_iter_": "i", "beta_": "f", "scale_": "f", "objective_": "f", "optimality_": "f"}
+    for y in [Y, Y[:, None], TARGETS]:
+        est = SmoothL1Regressor(**mode).fit(X, y)
+        assert est.coef_.shape == (*y.shape[1:], 3)
+        assert est.outliers_.shape == y.shape
+        assert est.outliers_.dtype == bool
+        assert est.predict(X).shape == y.shape
+        assert est.predict(X[:1]).shape == (1, *y.shape[1:])
+        for name, kind in {**k, "intercept_": "f"}.items():
+            value = np.asarray(getattr(est, name))
+            assert value.shape == y.shape[1:], name
+            assert value.dtype.kind == kind, name
+            assert y.ndim == 2 or np.isscalar(getattr(est, name)), name
+        without = SmoothL1Regressor(fit_intercept=False, **mode).fit(X, y)
+        assert_array_equal(without.intercept_, np.zeros(y.shape[1:]))
+
+
+def test_one_column_of_y_is_the_fit_of_the_vector():
+    flat, column = SmoothL1Regressor().fit(X, Y), SmoothL1Regressor().fit(X, Y[:, None])
+    assert_array_equal(column.coef_[0], flat.coef_)
+    assert_array_equal(column.predict(X)[:, 0], flat.predict(X))
+    assert_array_equal(column.outliers_[:, 0], flat.outliers_)
+
+
+@one_and_three_targets
+@pytest.mark.parametrize("to_format", [np.asarray, sparse.csr_array], ids=["dense", "csr"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.float16])
+def test_dtypes_follow_X(dtype, to_format, y):
+    if (dtype, to_format) == (np.float16, sparse.csr_array):
+        pytest.skip("SciPy has no sparse float16")
+    X_typed = to_format(X.astype(dtype))
+    expected = np.float32 if dtype == np.float32 else np.float64
+    est = SmoothL1Regressor().fit(X_typed, y.astype(np.float32))
+    assert est.coef_.dtype == expected
+    assert np.asarray(est.intercept_).dtype == np.float64
+    assert est.predict(X_typed).dtype == expected
+    assert est.predict(X).dtype == np.float64
+    assert np.asarray(est.scale_).dtype == np.float64
+
+
+def test_prediction_is_the_linear_model():
+    est = SmoothL1Regressor().fit(X, TARGETS)
+    expected = X @ est.coef_.T + est.intercept_
+    assert_allclose(est.predict(X), expected, rtol=1e-13)
+    assert_allclose(est.predict(sparse.csr_array(X)), expected, rtol=1e-13)
