@@ -15,7 +15,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
+from problems import grid
 from skrobust import SmoothL1Regressor
+
+# test_properties.py says the same of problems that hypothesis makes up.
+pytestmark = pytest.mark.slow
 
 N, P = 120, 4
 
@@ -46,11 +50,6 @@ PENALISED = {
 }
 MODES = PLAIN | PENALISED
 FEW = ["beta", "beta=1e-2", "auto", "mad", "concomitant", "ridge"]
-
-
-def grid(values):
-    """Rounded to multiples of 2⁻²⁰, which 1e8 and 1e9 can be added to exactly."""
-    return np.round(values * 2**20) / 2**20
 
 
 def make(n=N, p=P, seed=0):

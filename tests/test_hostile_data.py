@@ -75,6 +75,7 @@ def errors(kind, n):
     return rng.integers(-1, 2, n).astype(float) if kind == "ties" else e
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", MODES, ids=str)
 @pytest.mark.parametrize("kind", ["normal", "cauchy", "one side", "ties"])
 @pytest.mark.parametrize("name", CORPUS)

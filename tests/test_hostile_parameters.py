@@ -10,6 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skrobust import SmoothL1Regressor, losses, metrics, schedules
 
+pytestmark = pytest.mark.slow
+
 X = np.random.default_rng(0).normal(size=(50, 3))
 Y = X @ [1.0, 2.0, 3.0] + np.random.default_rng(1).standard_t(3, 50)
 HOSTILE = [True, False, np.True_, np.float64(2), np.float32(2), np.int64(2), np.float16(2)]

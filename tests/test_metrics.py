@@ -186,6 +186,7 @@ def test_scorer_works_in_cross_validation(metric, sign):
 # --- D² ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("relative_beta", [1e-12, 1e-3, 0.5, 2.0, 1e12])
 @pytest.mark.parametrize("weighted", [False, True])

@@ -86,6 +86,7 @@ def test_each_point_along_alphas_is_the_fit_on_its_own(kind, mode):
     assert_each_point_is_its_own_fit(path, X, y, "alpha", rtol=1e-6, **mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES[:3])
 @pytest.mark.parametrize("shape", [(40, 60), (40, 39), (60, 40), (3, 2), (1, 1), (5, 1)])
 def test_few_rows_where_the_minimiser_may_not_be_unique(shape, mode):

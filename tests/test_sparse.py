@@ -30,6 +30,7 @@ def columns(kind, rng):
     return X
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "one-hot", "nearly dependent", "units", "dependent"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("alpha", [0.0, 1e-4])
