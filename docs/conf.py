@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import skrobust
-from skrobust._doc_link import DocLinkMixin
+from skrobust._base import LinearRegressor
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -101,4 +101,4 @@ mathjax_path = "tex-svg.js"
 copybutton_exclude = ".linenos, .gp, .go"
 
 # In the site itself an estimator's HTML links to its page in the reference.
-DocLinkMixin._doc_link_template = "../api/{estimator_module}.{estimator_name}.html"
+LinearRegressor._doc_link_template = "../api/{estimator_module}.{estimator_name}.html"

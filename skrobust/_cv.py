@@ -1,12 +1,17 @@
 """SmoothL1RegressorCV: threshold and penalty chosen by cross-validation."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metadata_routing import (
@@ -23,110 +28,119 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._callbacks import N_WRAPPERS, CallbackSupportMixin, with_callbacks
-from ._doc_link import DocLinkMixin
-from ._grid import check_data, check_grid, default_betas, fits, warn_unless_converged
-from ._regressor import SmoothL1Regressor, predicted
-from ._threads import Team, single_threaded_blas
+from ._attributes import fitted_attributes
+from ._base import LinearRegressor, linear_prediction
+from ._callbacks import N_WRAPPERS, with_callbacks
+from ._engines.threads import ThreadTeam, single_threaded_blas
+from ._fit import StageResult
+from ._grid import check_grid, default_betas, fit_grid, warn_unless_converged
+from ._regressor import SmoothL1Regressor
+from ._spec import fit_spec
+from ._validation import check_data
 
 # What this estimator shares with those of its grid.
-_SHARED = ("loss", "scale", "fit_intercept", "max_iter", "tol")
+_SHARED = ("loss", "scale", "fit_intercept", "solver", "max_iter", "tol")
 
 
-class SmoothL1RegressorCV(
-    DocLinkMixin, CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator
-):
+class SmoothL1RegressorCV(LinearRegressor):
     r"""Smooth L1 or Huber regression with the threshold chosen by cross-validation.
 
-    It fits :class:`SmoothL1Regressor` for each threshold in `betas`, each penalty in `alphas`
-    and each fold of `cv`, and then for the pair with the best mean score on all rows. The
-    fits are as exact as on their own, but share their work: each starts from that at the
-    next larger threshold and costs about one pass over X, of which the folds need no copies.
+    :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in
+    `alphas` and each fold of `cv`, and then to all rows for the pair with the best mean
+    score. Each fit starts from that at the next larger threshold and takes about one pass over
+    X; it is as accurate as a single fit. The folds do not copy X.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
 
     Parameters
     ----------
     betas : int or array-like, default=20
-        Thresholds to choose from, in any order: numbers in the unit that `scale` says, and
-        "auto". An integer is a number of thresholds that are spread geometrically from a
-        tenth of that of "auto", which is among them, upwards (20 to eight times that); with
-        ``scale="concomitant"`` what they exceed 1 by is spread so, and with ``scale=None``
-        they follow the residuals of the fit to all rows. The unit is the same for all targets:
-        where theirs differ, use ``scale="mad"``.
+        Thresholds to choose from, in any order: numbers in the unit given by `scale`, and
+        "auto". An integer is the number of thresholds of the default grid: geometrically
+        spaced thresholds from a tenth of that of "auto", which is among them, to about ten
+        times that. With ``scale="concomitant"`` their excess over 1 is geometrically spaced;
+        with ``scale=None`` they follow from the residuals of a fit to all rows. The unit is
+        the same for all targets; use ``scale="mad"`` for targets in different units.
 
     alphas : array-like, default=(0.0,)
-        Penalties to choose from, in any order. The data term of loss="smooth_l1" shrinks
-        as beta grows, so that a penalty of the same alpha takes over: with penalties use
-        loss="huber".
+        Penalties to choose from, in any order. The data term of loss="smooth_l1" decreases as
+        beta grows, so that a penalty of the same alpha dominates: use loss="huber" with
+        penalties.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
-        As in :class:`SmoothL1Regressor`.
+        The loss, as in :class:`SmoothL1Regressor`.
 
     scale : {"mad", "concomitant"} or None, default=None
-        As in :class:`SmoothL1Regressor`. The scale is estimated in each fit anew.
+        The estimator of the scale, as in :class:`SmoothL1Regressor`. The scale is estimated
+        in each fit.
 
     fit_intercept : bool, default=True
-        Whether to fit an intercept.
+        Whether to fit an intercept. If False, the data are expected to be centred.
 
     cv : int, cross-validation generator or iterable, default=None
-        How rows are split: None for 5 folds, an integer for that many, both without
-        shuffling, or anything else that scikit-learn takes.
+        Cross-validation splitting strategy: None for 5 folds without shuffling, an integer
+        for another number of folds, a splitter of scikit-learn, or an iterable of splits.
 
     scoring : str, callable or None, default=None
-        A scorer of scikit-learn; the larger its score the better. It gets the weights of its
-        rows where `fit` gets weights. None is the mean absolute error, negated: an outlier
-        in a validation fold does not choose the threshold, as it would by squared errors
-        (:file:`benchmarks/cv_score.py`).
+        A scorer of scikit-learn, with greater values for better fits. It is given the weights
+        of the validation rows if `fit` is given weights. None is the negated mean absolute
+        error: outliers in the validation folds do not determine the choice, as they would with
+        squared errors (:file:`benchmarks/cv_score.py`).
 
     n_jobs : int or None, default=None
-        Folds that are fitted at the same time, as everywhere in scikit-learn. The default
-        of one at a time lets each pass over X use several threads.
+        Number of folds to fit in parallel. None means 1 unless in a
+        ``joblib.parallel_backend`` context; -1 means all processors. With 1, each pass over X
+        uses several threads.
+
+    solver : {"auto", "lbfgs", "newton"}, default="auto"
+        The algorithm, as in :class:`SmoothL1Regressor`. "auto" shares sums over the rows
+        between the points of the grid; with "lbfgs" and "newton" each point is started from
+        the previous solution.
 
     max_iter : int, default=1000
-        Most iterations of each fit.
+        Maximum number of iterations of each fit.
 
     tol : float, default=1e-8
-        Where each fit stops, as in :class:`SmoothL1Regressor`.
+        Tolerance of the stopping criterion, as in :class:`SmoothL1Regressor`.
 
     Attributes
     ----------
     alpha_ : float
-        The penalty chosen.
+        The chosen penalty.
 
     beta_ : float or ndarray of shape (n_targets,)
-        The threshold chosen, in units of y: for "auto" and with a `scale` the one that the
-        fit to all rows has found, as in :class:`SmoothL1Regressor`.
+        The threshold of the fit to all rows, in units of y, as in
+        :class:`SmoothL1Regressor`.
 
     best_params_ : dict
-        "beta" and "alpha" as they stand in the grid.
+        The chosen "beta" and "alpha", as given in the grid.
 
     best_index_ : int
-        Their place in `cv_results_`, the first of equals.
+        Index of the chosen pair in `cv_results_`, the first of equally good pairs.
 
     best_score_ : float
-        Their mean score.
+        Mean score of the chosen pair.
 
     cv_results_ : dict of ndarray
-        Reads well as a ``pandas.DataFrame``, with a row for each pair in the order of
-        `alphas` and `betas`: param_beta, param_alpha, params, split0_test_score …,
-        mean_test_score, std_test_score and rank_test_score.
+        The scores of each pair, in the order of `alphas` and `betas`: param_beta,
+        param_alpha, params, split0_test_score …, mean_test_score, std_test_score and
+        rank_test_score. It can be converted to a ``pandas.DataFrame``.
 
     n_splits_ : int
         Number of folds.
 
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients of the fit to all rows, to which the others belong as well; of the
-        dtype of X.
+        Coefficients of the fit to all rows, of the dtype of X. The attributes below belong to
+        the same fit.
 
     intercept_ : float or ndarray of shape (n_targets,)
-        Intercept, float64.
+        Intercept, float64; 0.0 if ``fit_intercept=False``.
 
     scale_ : float or ndarray of shape (n_targets,)
-        The estimated scale of the residuals, 1.0 with a fixed threshold.
+        The estimated scale of the residuals; 1.0 with a fixed threshold.
 
     n_iter_ : int or ndarray of shape (n_targets,)
-        Iterations, at least 1.
+        Number of iterations, at least 1.
 
     objective_ : float or ndarray of shape (n_targets,)
         The value of the objective.
@@ -135,7 +149,7 @@ class SmoothL1RegressorCV(
         Estimate of how far that is above the minimum, relative to its value.
 
     outliers_ : ndarray of bool, of the shape of y
-        Where the residual is above `beta_` in absolute value.
+        Mask of the rows whose absolute residual exceeds `beta_`.
 
     history_ : list of dict
         As in :class:`SmoothL1Regressor`.
@@ -148,13 +162,13 @@ class SmoothL1RegressorCV(
 
     See Also
     --------
-    SmoothL1Regressor : At one threshold; its default needs no search.
-    smooth_l1_path : The coefficients along thresholds or penalties.
-    sklearn.model_selection.GridSearchCV : The same search, point by point.
+    SmoothL1Regressor : The regressor at one threshold, estimated by default.
+    smooth_l1_path : Coefficients along thresholds or penalties.
+    sklearn.model_selection.GridSearchCV : Search over the parameters of any estimator.
 
     Notes
     -----
-    The objective is that of :class:`SmoothL1Regressor`. The pair chosen is
+    The objective is that of :class:`SmoothL1Regressor`. The chosen pair is
 
     .. math:: \arg\max_{\beta, \alpha} \frac{1}{K} \sum_{k=1}^{K}
               \operatorname{score}(w_k(\beta, \alpha),\ \text{rows of fold } k)
@@ -202,6 +216,7 @@ class SmoothL1RegressorCV(
         cv=None,
         scoring=None,
         n_jobs=None,
+        solver="auto",
         max_iter=1000,
         tol=1e-8,
     ):
@@ -213,32 +228,28 @@ class SmoothL1RegressorCV(
         self.cv = cv
         self.scoring = scoring
         self.n_jobs = n_jobs
+        self.solver = solver
         self.max_iter = max_iter
         self.tol = tol
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, **params):
-        """Choose threshold and penalty, and fit the model to all rows.
+        """Choose the threshold and the penalty, and fit the model to all rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features; float64, float32 and CSR are used as they are.
+            Training data. float64, float32 and CSR are not converted.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets; the threshold and the penalty are the same for all.
+            Target values. The threshold and the penalty are the same for all targets.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights, for the fits and for the scores.
+            Non-negative sample weights, for the fits and for the scores.
 
         **params : dict
-            Passed on to the splitter and the scorer, such as `groups`; needs
+            Metadata for the splitter and the scorer, such as `groups`. It requires
             ``sklearn.set_config(enable_metadata_routing=True)``.
 
         Returns
@@ -249,9 +260,9 @@ class SmoothL1RegressorCV(
         Raises
         ------
         ValueError
-            If a parameter is out of its range, there are more folds than rows, a score is
-            not a number, or the data are not finite. An error of the scorer says in which
-            fold and at which point it was raised.
+            If a parameter is out of its range, if there are more folds than rows, if a score
+            is not a number, or if the data are not finite. An error of the scorer carries a
+            note that names the fold and the pair.
 
         TypeError
             If y is sparse.
@@ -259,13 +270,13 @@ class SmoothL1RegressorCV(
         Warns
         -----
         ConvergenceWarning
-            If fits did not reach `tol`.
+            If some fits did not reach `tol`.
         """
         _raise_for_params(params, self, "fit")
         alphas = check_grid("alphas", self.alphas)
         shared = {name: getattr(self, name) for name in _SHARED}
         first = SmoothL1Regressor(alpha=sorted(alphas)[len(alphas) // 2], **shared)
-        # Gets the names of the features, which are not to be set before all is done.
+        # Validation sets the names of the features, which `self` gets when all is done.
         checked = copy(self)
         X_used, y_used, weight = check_data(
             partial(validate_data, checked), X, y, sample_weight
@@ -274,7 +285,7 @@ class SmoothL1RegressorCV(
             sample_weight = _check_sample_weight(sample_weight, X_used)
         betas = self.betas
         if isinstance(betas, Integral):
-            betas = default_betas(betas, first, X_used, y_used, weight)
+            betas = default_betas(int(betas), first, X_used, y_used, weight)
         betas = check_grid("betas", betas, zero=False, word="auto")
         points = [{"beta": beta, "alpha": alpha} for alpha in alphas for beta in betas]
         models = [SmoothL1Regressor(**point, **shared) for point in points]
@@ -287,7 +298,7 @@ class SmoothL1RegressorCV(
             max_subtasks=len(folds) + 1, sequential_subtasks=False
         )
         context.call_on_fit_task_begin(**data)
-        # All of them before any is sent to a process.
+        # All tasks are created before any is sent to a process.
         tasks = [
             context.subcontext(task_name="fold", task_id=k, max_subtasks=len(points))
             for k in range(len(folds))
@@ -322,15 +333,13 @@ class SmoothL1RegressorCV(
         if hasattr(checked, "feature_names_in_"):
             fitted["feature_names_in_"] = checked.feature_names_in_
         context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
-        # All at once: an interrupted refit leaves the old model whole.
+        # Attributes are set at once: an interrupted refit leaves the old model whole.
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(fitted)
         return self
 
-    predict = SmoothL1Regressor.predict
-
     def get_metadata_routing(self):
-        """Where the metadata of `fit` goes: here, to the splitter and to the scorer.
+        """Return the routing of the metadata of `fit` to the splitter and the scorer.
 
         Returns
         -------
@@ -340,7 +349,7 @@ class SmoothL1RegressorCV(
 
         router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
         split = MethodMapping().add(caller="fit", callee="split")
-        # An iterable of splits asks for nothing, and might be used up.
+        # An iterable of splits requests no metadata, and might be consumed.
         cv = self.cv if hasattr(self.cv, "split") else check_cv()
         router.add(splitter=cv, method_mapping=split)
         if self.scoring is not None:
@@ -348,16 +357,17 @@ class SmoothL1RegressorCV(
             router.add(scorer=self._scorer(), method_mapping=score)
         return router
 
-    def _scorer(self):
-        # Not at the top: it would make the import slow.
+    def _scorer(self) -> Callable[..., float]:
+        # Imported late, since it would make the import of the package slow.
         from sklearn.metrics import check_scoring
 
         if self.scoring is None:
             return _negative_mean_absolute_error
-        return check_scoring(self, scoring=self.scoring)
+        scorer: Callable[..., float] = check_scoring(self, scoring=self.scoring)
+        return scorer
 
-    def _routed(self, sample_weight, params):
-        """What goes to the splitter and what to the scorer."""
+    def _routed(self, sample_weight: Any, params: dict[str, Any]) -> Bunch:
+        """Return the metadata of the splitter and of the scorer."""
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
         if not _routing_enabled() or not (weight or params):
             return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=weight))
@@ -366,8 +376,8 @@ class SmoothL1RegressorCV(
             routed["scorer"] = Bunch(score=weight)
         return routed
 
-    def _folds(self, X, y, n, params):
-        """Rows to fit and rows to score, of each fold."""
+    def _folds(self, X: Any, y: Any, n: int, params: dict[str, Any]) -> list[Any]:
+        """Return the rows to fit and the rows to score of each fold."""
         from sklearn.model_selection import check_cv
 
         cv = check_cv(self.cv)
@@ -382,20 +392,33 @@ class SmoothL1RegressorCV(
         return folds
 
 
-def _negative_mean_absolute_error(model, X, y, sample_weight=None):
-    """The default score: as neg_mean_absolute_error, without checking the data once more."""
-    errors = np.abs(y - predicted(model, X))
+def _negative_mean_absolute_error(
+    model: Any, X: Any, y: NDArray[Any], sample_weight: NDArray[Any] | None = None
+) -> float:
+    """Return neg_mean_absolute_error without checking the data again."""
+    errors = np.abs(y - linear_prediction(model, X))
     if errors.ndim == 2:
         errors = errors.mean(axis=1)
     return -float(np.average(errors, weights=sample_weight))
 
 
-def _fold(owner, models, X, y, weight, scorer, score_params, k, fold, context):
-    """The score of each model in fold k, and the stages without what is long."""
+def _fold(
+    owner: SmoothL1RegressorCV,
+    models: Sequence[SmoothL1Regressor],
+    X: Any,
+    y: NDArray[Any],
+    weight: NDArray[np.float64] | None,
+    scorer: Callable[..., float],
+    score_params: dict[str, Any],
+    k: int,
+    fold: tuple[Any, Any],
+    context: Any,
+) -> tuple[NDArray[np.float64], list[StageResult]]:
+    """Return the score of each model in fold k, and its results without their vectors."""
     train, test = fold
-    # Rows of weight zero take no part, so that X needs no copy.
+    # Rows outside the fold have weight zero, so that X is not copied.
     inside = np.zeros(X.shape[0])
-    # A row may be there more than once.
+    # A row may occur more than once.
     train_rows = np.arange(X.shape[0])[train]
     np.add.at(inside, train_rows, 1.0 if weight is None else weight[train_rows])
     X_test, y_test = X[test], y[test]
@@ -408,26 +431,38 @@ def _fold(owner, models, X, y, weight, scorer, score_params, k, fold, context):
             + ", or none of positive weight."
         )
     data = {"estimator": owner, "X": lambda: X[train], "y": lambda: y[train]}
-    tasks = [model._task() for model in models]
-    scores, reached = np.empty(len(models)), []
+    specs = [fit_spec(model) for model in models]
+    scores = np.empty(len(models))
+    reached: list[StageResult] = []
     context.call_on_fit_task_begin(**data)
-    with single_threaded_blas(), Team() as team:
-        walk = fits(team, X, y, inside, owner.fit_intercept, tasks)
+    with single_threaded_blas(), ThreadTeam() as team:
+        points = fit_grid(team, X, y, inside, owner.fit_intercept, specs, owner.solver)
         for _ in models:
             task = context.subcontext(task_name="grid point")
             task.call_on_fit_task_begin(**data)
-            i, stages = next(walk)
-            attributes = models[i]._attributes([[s] for s in stages], None, X, y, tasks[i])
+            i, results = next(points)
+            per_target = [[result] for result in results]
+            attributes = fitted_attributes(per_target, specs[i], y.ndim == 1, X.dtype)
             model = copy(models[i])
             model.__dict__.update(attributes, n_features_in_=X.shape[1])
             scores[i] = _score(owner, scorer, model, X_test, y_test, score_params, k)
             task.call_on_fit_task_end(reconstruction_attributes=attributes, **data)
-            reached += [stage._replace(coef=None, outlier=None) for stage in stages]
+            # The vectors are left out of what is sent to another process.
+            none = np.zeros(0)
+            reached += [result._replace(coef=none, outlier=none) for result in results]
     context.call_on_fit_task_end(**data)
     return scores, reached
 
 
-def _score(owner, scorer, model, X, y, params, k):
+def _score(
+    owner: SmoothL1RegressorCV,
+    scorer: Callable[..., float],
+    model: SmoothL1Regressor,
+    X: Any,
+    y: NDArray[Any],
+    params: dict[str, Any],
+    k: int,
+) -> float:
     where = (
         f"scoring={owner.scoring!r} in split {k}, beta={model.beta!r}, alpha={model.alpha!r}"
     )
@@ -441,13 +476,13 @@ def _score(owner, scorer, model, X, y, params, k):
     return score
 
 
-def _results(points, scores):
-    """cv_results_, from the scores (n_splits, n_points)."""
+def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[str, Any]:
+    """Return `cv_results_`, given the scores of shape (n_splits, n_points)."""
     with np.errstate(invalid="ignore", over="ignore"):
-        # A score may be infinite, or its square.
+        # A score or its square may be infinite.
         mean, std = scores.mean(axis=0), scores.std(axis=0)
     columns = {f"param_{name}": [point[name] for point in points] for name in points[0]}
-    # "auto" must not make strings of the others.
+    # An array of strings would convert the numbers beside "auto".
     words = any(isinstance(beta, str) for beta in columns["param_beta"])
     return {
         "param_beta": np.array(columns["param_beta"], dtype=object if words else float),

@@ -1,43 +1,45 @@
 """Grids of thresholds and penalties: checked, chosen from the data, fitted point by point."""
 
+from __future__ import annotations
+
 import warnings
-from functools import cache, partial
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from numbers import Real
+from typing import Any
 
 import numpy as np
-from scipy import sparse
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from ._design import as_design
-from ._follow import along
-from ._problem import Survey, pose
-from ._regressor import _check_weight
-from ._scale import AUTO_CONCOMITANT, AUTO_MAD, mad, weighted_median
+from ._engines import as_engine
+from ._engines.threads import ThreadTeam
+from ._fit import StageResult, fit_stages, solution_path
+from ._model.scale import AUTO_CONCOMITANT, AUTO_MAD, mad
+from ._reductions import median
+from ._sampling import RowSampler, whole_problem
+from ._solvers import choose
+from ._spec import FitSpec
 
-# A grid that is chosen here goes from a tenth of the threshold of "auto", where the fit is
-# nearly one of least absolute deviations, upwards, by equal steps on both sides: to about ten
-# times that, where it is one of least squares but for gross outliers.
-_SPAN = 10.0
-# Residuals below this part of y are those of an exact fit, and say nothing of a threshold.
-_EXACT = 1e-11
+FloatArray = NDArray[np.float64]
 
-
-def check_data(check, X, y, sample_weight):
-    """X, y and weights for a fit of all points, checked by one of scikit-learn's functions."""
-    if sparse.issparse(y):
-        raise TypeError("y is a sparse matrix; pass a dense array, such as y.toarray().")
-    options = {"accept_sparse": "csr", "multi_output": True, "y_numeric": True}
-    X, y = check(X, y, dtype=[np.float64, np.float32], **options)
-    return X, y, _check_weight(sample_weight, X)
+# A default grid extends from a tenth of the threshold of "auto", where the fit is nearly one of
+# least absolute deviations, to about ten times that threshold, where only gross outliers
+# distinguish it from least squares.
+GRID_SPAN = 10.0
+# Residuals below this part of y are those of an exact fit, and tell nothing about a threshold.
+EXACT_FIT_RTOL = 1e-11
 
 
-def check_grid(name, values, zero=True, word=None):
-    """The values as a list of floats, in which a word may stand."""
-    values = list(values)
-    if not values:
+def check_grid(
+    name: str, values: Iterable[Any], zero: bool = True, word: str | None = None
+) -> list[Any]:
+    """Return the values as a list of floats, among which `word` is allowed."""
+    numbers: list[Any] = list(values)
+    if not numbers:
         raise ValueError(f"{name} is empty; give at least one value.")
-    for i, value in enumerate(values):
+    for i, value in enumerate(numbers):
         if word is not None and isinstance(value, str) and value == word:
             continue
         number = float(value) if isinstance(value, Real) else np.nan
@@ -45,77 +47,100 @@ def check_grid(name, values, zero=True, word=None):
             allowed = f"a finite number {'≥' if zero else '>'} 0"
             allowed += f" or {word!r}" if word else ""
             raise ValueError(f"{name}[{i}] must be {allowed}, got {value!r}.")
-        values[i] = number
-    return values
+        numbers[i] = number
+    return numbers
 
 
-def default_betas(n, model, X, y, weight):
-    """n thresholds that rise geometrically, with that of "auto" at place n // 2.
+def default_betas(
+    n: int, model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None
+) -> FloatArray:
+    """Return n thresholds that rise geometrically, with that of "auto" at index n // 2.
 
-    They are in the units of `model.scale`; with None in those of y, from the residuals of
-    the model at its penalty, averaged over the targets.
+    They are in the units of `model.scale`. With scale=None they are in units of y, from the
+    residuals of the model at its penalty, averaged over the targets.
     """
-    steps = _SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
+    steps: FloatArray = GRID_SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
     if model.scale == "concomitant":
         return 1.0 + (AUTO_CONCOMITANT - 1.0) * steps
     if model.scale == "mad":
         return AUTO_MAD * steps
-    scales = np.ravel(clone(model).fit(X, y, weight).scale_)
-    columns = zip(y.reshape(y.shape[0], -1).T.astype(np.float64), scales, strict=True)
-    sizes = [_size(column, scale, weight) for column, scale in columns]
-    return AUTO_MAD * np.exp(np.mean(np.log(sizes))) * steps
+    fitted_scales = np.ravel(clone(model).fit(X, y, weight).scale_)
+    targets = y.reshape(y.shape[0], -1).T.astype(np.float64)
+    columns = zip(targets, fitted_scales, strict=True)
+    scales = [_reference_scale(column, scale, weight) for column, scale in columns]
+    return AUTO_MAD * float(np.exp(np.mean(np.log(scales)))) * steps
 
 
-def _size(y, scale, weight):
-    """The scale of the residuals or, if the fit is exact, that of y."""
-    left = y - weighted_median(y, weight)
-    mean = np.average(np.abs(left), weights=weight)
-    sizes = (scale, mad(left, weight), mean)
-    return next((size for size in sizes if size > _EXACT * mean > 0), 1.0)
+def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> float:
+    """Return the scale of the residuals or, if the fit is exact, that of y."""
+    deviation = y - median(y, weight)
+    mean = float(np.average(np.abs(deviation), weights=weight))
+    scales = (scale, mad(deviation, weight), mean)
+    return next((size for size in scales if size > EXACT_FIT_RTOL * mean > 0), 1.0)
 
 
-def fits(team, X, y, weight, fit_intercept, tasks):
-    """Minimise at every task; yields its index and a Stage for each target.
+def fit_grid(
+    team: ThreadTeam,
+    X: Any,
+    y: NDArray[Any],
+    weight: FloatArray | None,
+    fit_intercept: bool,
+    specs: Sequence[FitSpec],
+    solver: str,
+) -> Iterator[tuple[int, list[StageResult]]]:
+    """Minimise at every spec; yield its index and a StageResult for each target.
 
     Rows of weight zero take no part. As long as they are the fewer, X is not copied.
     """
     if weight is not None and np.count_nonzero(weight) < weight.size / 2:
-        X, y, weight = _positive(X, y, weight)
-    whole = pose(as_design(X, team), weight, fit_intercept)
+        X, y, weight = _drop_zero_weight(X, y, weight)
+    engine = as_engine(X, team)
+    plan = choose(engine, solver, along_grid=True)
+    problem = whole_problem(engine, weight, fit_intercept, plan)
 
     @cache
-    def others():
-        if weight is None or weight.all():
-            return Survey(as_design(X, team), weight, fit_intercept), slice(None)
-        X_used, _, part = _positive(X, y, weight)
-        return Survey(as_design(X_used, team), part, fit_intercept), weight > 0
+    def own_problem() -> tuple[RowSampler, slice | NDArray[np.bool_]]:
+        rows: slice | NDArray[np.bool_] = slice(None)
+        own_engine, own_weight = as_engine(X, team), weight
+        if weight is not None and not weight.all():
+            X_used, _, own_weight = _drop_zero_weight(X, y, weight)
+            own_engine, rows = as_engine(X_used, team), weight > 0
+        own_plan = choose(own_engine, solver)
+        return RowSampler(own_engine, own_weight, fit_intercept, own_plan), rows
 
-    def instead(target):
-        survey, rows = others()
-        return survey, target[rows]
+    def path(target: FloatArray) -> Iterator[tuple[int, StageResult]]:
+        def own_fit(spec: FitSpec) -> StageResult:
+            sampler, rows = own_problem()
+            return next(fit_stages(sampler, target[rows], spec, sampler.plan))
+
+        return solution_path(problem, target, specs, plan, own_fit)
 
     targets = np.ascontiguousarray(y.reshape(y.shape[0], -1).T, dtype=np.float64)
-    walks = [along(whole, target, tasks, partial(instead, target)) for target in targets]
-    for found in zip(*walks, strict=True):
-        yield found[0][0], [stage for _, stage in found]
+    for point in zip(*[path(target) for target in targets], strict=True):
+        yield point[0][0], [result for _, result in point]
 
 
-def _positive(X, y, weight):
-    """The rows of positive weight, and None for weights that are all the same."""
+def _drop_zero_weight(
+    X: Any, y: NDArray[Any], weight: FloatArray
+) -> tuple[Any, NDArray[Any], FloatArray | None]:
+    """Return the rows of positive weight, and None for weights that are all equal."""
     rows = np.flatnonzero(weight)
     weight = weight[rows]
     return X[rows], y[rows], None if np.ptp(weight) == 0 else weight
 
 
-def warn_unless_converged(name, found, tol, max_iter, stacklevel):
-    """One warning for all the fits of a grid, given the Stage of each."""
-    missed = [stage for stage in found if not stage.converged]
+def warn_unless_converged(
+    name: str, results: Sequence[StageResult], tol: float, max_iter: int, stacklevel: int
+) -> None:
+    """Issue one warning for all the fits of a grid, if some did not converge."""
+    missed = [result for result in results if not result.converged]
     if missed:
-        worst = max(missed, key=lambda stage: stage.norm)
+        worst = max(missed, key=lambda result: result.relative_gradient)
         warnings.warn(
-            f"{len(missed)} of {len(found)} fits of {name} did not converge ({worst.message}): "
-            f"the whitened gradient norm is up to {worst.norm:.2g}, tol={tol:.2g}. Increase "
-            f"max_iter (now {max_iter}) or tol, or try larger betas or alphas.",
+            f"{len(missed)} of {len(results)} fits of {name} did not converge "
+            f"({worst.message}): the whitened gradient norm is up to "
+            f"{worst.relative_gradient:.2g}, tol={tol:.2g}. Increase max_iter (currently "
+            f"{max_iter}) or tol, or try larger betas or alphas.",
             ConvergenceWarning,
             stacklevel=stacklevel,
         )

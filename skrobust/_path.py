@@ -1,18 +1,26 @@
 """smooth_l1_path: the coefficients along thresholds or penalties."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_X_y
 
-from ._grid import check_data, check_grid, default_betas, fits, warn_unless_converged
+from ._attributes import documented_objective
+from ._engines.threads import ThreadTeam, single_threaded_blas
+from ._fit import StageResult
+from ._grid import check_grid, default_betas, fit_grid, warn_unless_converged
 from ._regressor import SmoothL1Regressor
-from ._threads import Team, single_threaded_blas
+from ._spec import fit_spec
+from ._validation import check_data
 
-_SHARED = ("beta", "loss", "scale", "alpha", "fit_intercept", "max_iter", "tol")
+_SHARED = ("beta", "loss", "scale", "alpha", "fit_intercept", "solver", "max_iter", "tol")
 
 
 class Path(NamedTuple):
@@ -47,61 +55,69 @@ def smooth_l1_path(
     scale=None,
     fit_intercept=True,
     sample_weight=None,
+    solver="auto",
     max_iter=1000,
     tol=1e-8,
 ):
     """Minimise the Smooth L1 or Huber objective along thresholds or penalties.
 
-    The objective is that of :class:`SmoothL1Regressor`. Each fit is as exact as one on its
-    own; it starts from the one before, and on tall X costs about one pass over X. Only very
-    wide X (sparse from 200 columns on, dense of rank above 2,000) is fitted point by point.
+    The objective is that of :class:`SmoothL1Regressor`. Each fit is as accurate as a single
+    fit; it starts from the previous one, and on tall X costs about one pass over X. Only very
+    wide X (sparse with 200 columns or more, dense of rank above 2,000) is fitted point by
+    point.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Features; float64, float32 and CSR are used as they are.
+        Training data. float64, float32 and CSR are not converted.
 
     y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        Targets; each column has a path of its own.
+        Target values. The path of each column is computed independently.
 
     betas : int or array-like of shape (n_points,), default=None
-        The thresholds to go along, in any order, or their number: then they are chosen
-        as those of :class:`SmoothL1RegressorCV`. 20 if neither `betas` nor `alphas` is
-        given.
+        The thresholds of the path, in any order, or their number. A number gives the default
+        grid: geometrically spaced thresholds from a tenth of that of "auto", which is among
+        them, to about ten times that. If neither `betas` nor `alphas` is given, the number
+        is 20.
 
     alphas : array-like of shape (n_points,), default=None
-        The penalties to go along, in any order, instead of thresholds.
+        The penalties of the path, in any order, instead of thresholds.
 
     beta : float or "auto", default="auto"
-        The threshold along `alphas`.
+        The threshold of a path along `alphas`.
 
     alpha : float, default=0.0
-        The penalty along `betas`. The data term of loss="smooth_l1" shrinks as beta grows,
-        so that a penalty of the same alpha takes over: with ``alpha > 0`` use
-        loss="huber".
+        The penalty of a path along `betas`. The data term of loss="smooth_l1" decreases as
+        beta grows, so that a penalty of the same alpha dominates: use loss="huber" with
+        ``alpha > 0``.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
-        As in :class:`SmoothL1Regressor`.
+        The loss, as in :class:`SmoothL1Regressor`.
 
     scale : {"mad", "concomitant"} or None, default=None
-        The unit of the thresholds, as in :class:`SmoothL1Regressor`: None for that of y.
+        The unit of the thresholds, as in :class:`SmoothL1Regressor`; None for the unit of y.
 
     fit_intercept : bool, default=True
         Whether to fit an intercept.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights.
+        Non-negative sample weights.
+
+    solver : {"auto", "lbfgs", "newton"}, default="auto"
+        The algorithm, as in :class:`SmoothL1Regressor`. "auto" shares sums over the rows
+        between the points of the grid; with "lbfgs" and "newton" each point is started from
+        the previous solution.
 
     max_iter : int, default=1000
-        Most iterations of each fit.
+        Maximum number of iterations of each fit.
 
     tol : float, default=1e-8
-        Where each fit stops, as in :class:`SmoothL1Regressor`.
+        Tolerance of the stopping criterion, as in :class:`SmoothL1Regressor`.
 
     Returns
     -------
     grid : ndarray of shape (n_points,)
-        The thresholds or penalties, largest first.
+        The thresholds or penalties, in decreasing order.
 
     coefs : ndarray of shape (n_features, n_points) or (n_targets, n_features, n_points)
         Coefficients along the path, of the dtype of X.
@@ -113,14 +129,14 @@ def smooth_l1_path(
         The minimum of the objective, penalty included.
 
     n_iters : ndarray of shape (n_points,) or (n_targets, n_points)
-        Iterations of each fit. The five are also attributes of the tuple.
+        Number of iterations of each fit. The five arrays are also attributes of the tuple.
 
     Raises
     ------
     ValueError
-        If both `betas` and `alphas` are given, a value of theirs is out of its range (also
-        ``beta <= 1`` with scale="concomitant"), the data are not finite, a weight is negative
-        or none is positive.
+        If both `betas` and `alphas` are given; if one of their values is out of its range,
+        such as ``beta <= 1`` with scale="concomitant"; if the data are not finite; or if a
+        weight is negative or all are zero.
 
     TypeError
         If y is sparse.
@@ -128,18 +144,18 @@ def smooth_l1_path(
     Warns
     -----
     ConvergenceWarning
-        If fits did not reach `tol`.
+        If some fits did not reach `tol`.
 
     See Also
     --------
-    SmoothL1RegressorCV : The point of a grid with the best score.
-    sklearn.linear_model.lasso_path : The path of another penalty.
+    SmoothL1RegressorCV : Selection of the threshold by cross-validation.
+    sklearn.linear_model.lasso_path : The regularisation path of the lasso.
 
     Notes
     -----
-    As a threshold in units of y falls, the minimiser moves along straight pieces, from one
-    threshold at which a row comes to it to the next [1]_. The fit at the next point of the grid
-    starts where the piece leads.
+    As the threshold decreases, the minimiser is a piecewise linear function of it, with a
+    breakpoint wherever the absolute residual of a row equals the threshold [1]_. The fit at
+    each point of the grid starts from the extrapolated minimiser.
 
     References
     ----------
@@ -167,7 +183,7 @@ def smooth_l1_path(
             "number, beta or alpha."
         )
     common = {"loss": loss, "scale": scale, "fit_intercept": fit_intercept}
-    common |= {"max_iter": max_iter, "tol": tol}
+    common |= {"solver": solver, "max_iter": max_iter, "tol": tol}
     model = SmoothL1Regressor(alpha=alpha, **common)
     check = partial(check_X_y, estimator="smooth_l1_path")
     X, y, weight = check_data(check, X, y, sample_weight)
@@ -176,25 +192,25 @@ def smooth_l1_path(
         points = [(beta, value) for value in grid]
     else:
         if betas is None or isinstance(betas, Integral):
-            betas = default_betas(20 if betas is None else betas, model, X, y, weight)
+            betas = default_betas(20 if betas is None else int(betas), model, X, y, weight)
         grid = sorted(check_grid("betas", betas, zero=False), reverse=True)
         points = [(value, alpha) for value in grid]
     models = [SmoothL1Regressor(beta, alpha=alpha, **common) for beta, alpha in points]
-    tasks = [model._task() for model in models]
-    with single_threaded_blas(), Team() as team:
-        found = dict(fits(team, X, y, weight, fit_intercept, tasks))
-    stages = [stage for i in range(len(grid)) for stage in found[i]]
-    warn_unless_converged("smooth_l1_path", stages, tol, max_iter, stacklevel=4)
+    specs = [fit_spec(model) for model in models]
+    with single_threaded_blas(), ThreadTeam() as team:
+        results = dict(fit_grid(team, X, y, weight, fit_intercept, specs, solver))
+    every = [result for i in range(len(grid)) for result in results[i]]
+    warn_unless_converged("smooth_l1_path", every, tol, max_iter, stacklevel=4)
 
-    def along(value):
-        values = [[value(i, stage) for stage in found[i]] for i in range(len(grid))]
+    def along_path(value: Callable[[int, StageResult], Any]) -> NDArray[Any]:
+        values = [[value(i, result) for result in results[i]] for i in range(len(grid))]
         per_target = np.moveaxis(np.array(values), 0, -1)
         return per_target[0] if y.ndim == 1 else per_target
 
     return Path(
         np.array(grid),
-        along(lambda i, stage: stage.coef).astype(X.dtype),
-        along(lambda i, stage: stage.intercept),
-        along(lambda i, stage: models[i]._value(stage, tasks[i])[0]),
-        along(lambda i, stage: max(1, stage.n_iter)),
+        along_path(lambda i, result: result.coef).astype(X.dtype),
+        along_path(lambda i, result: result.intercept),
+        along_path(lambda i, result: documented_objective(result, specs[i])[0]),
+        along_path(lambda i, result: max(1, result.n_iter)),
     )

@@ -1,39 +1,45 @@
-"""SmoothL1Regressor: validate → pose the problem → stages → attributes."""
+"""SmoothL1Regressor: validate → FitSpec → fit → attributes."""
+
+from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, _fit_context
+from numpy.typing import NDArray
+from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from ._callbacks import N_WRAPPERS, CallbackSupportMixin, with_callbacks
-from ._design import as_design
-from ._doc_link import DocLinkMixin
-from ._problem import Survey
-from ._scale import AUTO_CONCOMITANT, AUTO_MAD, ScaleRule, concomitant, mad
-from ._stages import Task, stages
-from ._threads import Team, single_threaded_blas
-from .losses import as_float
-from .schedules import N_STAGES, check_schedule
+from ._attributes import fitted_attributes
+from ._base import LinearRegressor
+from ._callbacks import N_WRAPPERS, with_callbacks
+from ._engines import as_engine
+from ._engines.threads import ThreadTeam, single_threaded_blas
+from ._fit import StageResult, fit_stages
+from ._reductions import RowVector, gather
+from ._sampling import RowSampler
+from ._solvers import choose
+from ._spec import FitSpec, fit_spec
+from ._validation import WeightedRows, check_data, drop_zero_weight
+from .schedules import N_STAGES
 
 # Attributes that validate_data sets on the estimator.
 _FEATURES = ("n_features_in_", "feature_names_in_")
 
 
-class SmoothL1Regressor(
-    DocLinkMixin, CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator
-):
+class SmoothL1Regressor(LinearRegressor):
     r"""Linear regression that minimises the Smooth L1 or Huber loss.
 
-    Small residuals count squared, large ones with their absolute value, so that outliers in
-    y pull little. Features need no scaling: the fit is the same in any units. With the
-    default ``beta="auto"`` the threshold between small and large follows the data.
+    Residuals below a threshold are penalised quadratically and residuals above it linearly,
+    so that outliers in y have little influence. Features need no scaling: without a penalty,
+    the fit does not depend on their units. With the default ``beta="auto"`` the threshold is
+    estimated from the data.
 
     With residuals :math:`r_i = y_i - x_i^T w - b`, weights :math:`s_i`,
     :math:`S = \sum_i s_i` and threshold :math:`\beta` it minimises over w and b
@@ -53,29 +59,29 @@ class SmoothL1Regressor(
     Parameters
     ----------
     beta : float or "auto", default="auto"
-        The threshold. With ``scale=None`` it is in units of y, as the `beta` of PyTorch's
-        ``SmoothL1Loss`` and the `delta` of ``HuberLoss``; otherwise in units of the
-        estimated scale. "auto" is the value with 95 % of the efficiency of least squares
-        when the errors are normal: 1.345 normalised MADs, also with ``scale=None``, or
-        1.5960 concomitant scales.
+        The threshold between the quadratic and the linear part of the loss. With
+        ``scale=None`` it is in units of y, like the `beta` of PyTorch's ``SmoothL1Loss`` and
+        the `delta` of ``HuberLoss``; otherwise it is in units of the estimated scale. "auto"
+        is the value that has 95 % of the efficiency of least squares under normal errors:
+        1.345 normalised MADs, also with ``scale=None``, or 1.5960 concomitant scales.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
-        They differ by the factor beta, which matters only to the penalty. The data term of
-        "smooth_l1" vanishes like 1/beta, so that a penalty of the same `alpha` takes over as
-        beta grows: to search over beta with ``alpha > 0`` use "huber", which tends to ridge
-        regression. Only "huber" with ``scale=None`` or "mad" is equivariant when y and beta
-        are scaled together and ``alpha > 0``.
+        The loss. The two differ by the factor beta, which matters only with a penalty. The
+        data term of "smooth_l1" decreases like 1/beta, so that a penalty of the same `alpha`
+        dominates as beta grows: use "huber", which tends to ridge regression, to search over
+        beta with ``alpha > 0``. With ``alpha > 0``, only "huber" with ``scale=None`` or "mad"
+        is equivariant when y and beta are scaled together.
 
     scale : {"mad", "concomitant"} or None, default=None
-        How the scale of the residuals is estimated.
+        The estimator of the scale of the residuals.
 
-        - None: not at all, unless beta is "auto", which uses the MAD.
-        - "mad": the median of :math:`|r_i|` over :math:`\Phi^{-1}(3/4)`, estimated anew
-          until it and the fit agree, starting from least squares; as R's ``MASS::rlm`` and
-          statsmodels' ``RLM``.
-        - "concomitant": minimised together with the coefficients, as in
-          :class:`~sklearn.linear_model.HuberRegressor`, whose ``epsilon`` is `beta` here;
-          needs ``beta > 1``. The objective for loss="huber" is
+        - None: the scale is not estimated, unless beta is "auto", which uses the MAD.
+        - "mad": the median of :math:`|r_i|` divided by :math:`\Phi^{-1}(3/4)`, estimated
+          repeatedly, starting from least squares, until it agrees with the fit; as in R's
+          ``MASS::rlm`` and statsmodels' ``RLM``.
+        - "concomitant": the scale is minimised together with the coefficients, as in
+          :class:`~sklearn.linear_model.HuberRegressor`, whose ``epsilon`` is `beta` here. It
+          requires ``beta > 1``. The objective for loss="huber" is
 
           .. math:: \frac{1}{2S} \sum_i s_i \bigl[\sigma + H_\beta(r_i/\sigma)\,\sigma\bigr]
                     + \frac{\alpha}{2} \lVert w \rVert^2, \qquad
@@ -85,32 +91,52 @@ class SmoothL1Regressor(
           and for loss="smooth_l1" the first term is divided by beta.
 
     alpha : float, default=0.0
-        Strength of the penalty on the coefficients, not the intercept. With loss="huber" it
-        does not depend on beta, and tends to ``Ridge(alpha=alpha * S)`` as beta grows; see
-        `loss` for "smooth_l1". ``HuberRegressor(epsilon, alpha)`` is
+        Strength of the penalty on the coefficients; the intercept is not penalised. With
+        loss="huber" it does not depend on beta, and the fit tends to ``Ridge(alpha=alpha * S)``
+        as beta grows; see `loss` for "smooth_l1". ``HuberRegressor(epsilon, alpha)`` is
         ``SmoothL1Regressor(epsilon, loss="huber", scale="concomitant", alpha=alpha / S)``.
 
     fit_intercept : bool, default=True
-        Whether to fit an intercept.
+        Whether to fit an intercept. If False, the data are expected to be centred.
 
     beta_schedule : {"geometric", "linear", "cosine"}, array-like or None, default=None
-        Stages of the threshold, each started from the solution of the last: decreasing
-        multipliers that end in 1, such as ``[50, 10, 2, 1]``, or the name of a schedule from
-        :mod:`skrobust.schedules` that starts where nearly all residuals are small. The
-        answer is the same as without one; `history_` shows the way. It costs more passes
-        over X than None, which lowers a small threshold by itself.
+        Stages of the threshold, each started from the solution of the previous stage:
+        decreasing multipliers that end in 1, such as ``[50, 10, 2, 1]``, or the name of a
+        schedule from :mod:`skrobust.schedules` that starts where nearly all residuals are
+        below the threshold. The solution is the same as with None; `history_` records each
+        stage. A schedule takes more passes over X than None, with which a small threshold is
+        lowered in steps as well.
+
+    solver : {"auto", "lbfgs", "newton"}, default="auto"
+        The algorithm that minimises the objective at a threshold. All solvers reach the same
+        optimum. The standardisation, the start and the search for the scale do not depend on
+        the solver.
+
+        - "auto": the fastest algorithm for the data. Tall dense X (at least 400 rows for each
+          feature and two million elements) is fitted by Anderson's acceleration of
+          coefficients and scale together; other X by Newton's method, after L-BFGS if the
+          Hessian would cost more than some passes over X.
+        - "lbfgs": SciPy's L-BFGS in whitened coordinates, until its line search reaches the
+          rounding of the objective, then Newton's method to `tol`. It is slow where beta is
+          far below the scale of the residuals.
+        - "newton": the semismooth Newton method with an exact line search, which lowers the
+          threshold in steps where few residuals are below it.
+
+        `history_` shows which algorithms ran.
 
     max_iter : int, default=1000
-        Most iterations on the full data, of all stages together.
+        Maximum number of iterations on all rows, of all stages together.
 
     tol : float, default=1e-8
-        Where to stop: the length of the gradient in coordinates in which the features are
-        uncorrelated and of variance one, relative to the root mean square of the residuals
-        clipped at the threshold. It has no unit; 0 means down to rounding.
+        Tolerance of the stopping criterion: the norm of the gradient in coordinates in which
+        the features are uncorrelated and of variance one, divided by the root mean square of
+        the residuals clipped at the threshold. It has no unit; with 0 the fit stops where
+        rounding errors prevent further progress.
 
     warm_start : bool, default=False
-        Whether to start from the coefficients of the last fit, if it had as many features.
-        With an estimated scale the answer does not depend on where it starts.
+        If True, start from the coefficients of the previous fit, provided it had the same
+        number of features and targets. With an estimated scale the solution does not depend
+        on the start.
 
     Attributes
     ----------
@@ -118,16 +144,16 @@ class SmoothL1Regressor(
         Coefficients, of the dtype of X.
 
     intercept_ : float or ndarray of shape (n_targets,)
-        Intercept, float64; 0.0 without one.
+        Intercept, float64; 0.0 if ``fit_intercept=False``.
 
     beta_ : float or ndarray of shape (n_targets,)
         The threshold that was used, in units of y.
 
     scale_ : float or ndarray of shape (n_targets,)
-        The estimated scale of the residuals, 1.0 with a fixed threshold.
+        The estimated scale of the residuals; 1.0 with a fixed threshold.
 
     n_iter_ : int or ndarray of shape (n_targets,)
-        Iterations on the full data, at least 1.
+        Number of iterations on all rows, at least 1.
 
     objective_ : float or ndarray of shape (n_targets,)
         The value of the objective above, penalty included.
@@ -137,11 +163,15 @@ class SmoothL1Regressor(
         the Newton decrement.
 
     outliers_ : ndarray of bool, of the shape of y
-        Where the residual is above `beta_` in absolute value, and so counts linearly.
+        Mask of the rows whose absolute residual exceeds `beta_`, so that it is penalised
+        linearly. These rows are not necessarily wrong: with the default threshold and normal
+        errors they are 18 % of the rows.
 
     history_ : list of dict
-        One for each stage of each target: target, beta, scale, n_iter, n_eval (passes over
-        X for gradients and products with the Hessian), objective, gradient_norm and message.
+        One dict for each stage of each target: target, beta, scale, n_iter, n_eval (passes
+        over X for gradients and products with the Hessian), objective, gradient_norm, message
+        and algorithms (a dict of the algorithms that ran and the passes that each took, with
+        the sum n_eval).
 
     n_features_in_ : int
         Number of features.
@@ -157,11 +187,12 @@ class SmoothL1Regressor(
 
     Notes
     -----
-    Outliers in y lose their pull; rows that are far out in X (leverage points) do not.
+    The influence of outliers in y is bounded; that of rows that are far from the others in X
+    (leverage points) is not.
 
-    Without a penalty, and where features are linearly dependent, the coefficients have no
-    component along the dependence, in features divided by their weighted standard deviation
-    (without an intercept, by their root mean square).
+    Without a penalty, the coefficients of linearly dependent features have no component along
+    the dependence, in features divided by their weighted standard deviation (without an
+    intercept, by their root mean square).
 
     References
     ----------
@@ -196,6 +227,7 @@ class SmoothL1Regressor(
             "array-like",
             None,
         ],
+        "solver": [StrOptions({"auto", "lbfgs", "newton"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
@@ -210,6 +242,7 @@ class SmoothL1Regressor(
         alpha=0.0,
         fit_intercept=True,
         beta_schedule=None,
+        solver="auto",
         max_iter=1000,
         tol=1e-8,
         warm_start=False,
@@ -220,14 +253,10 @@ class SmoothL1Regressor(
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.beta_schedule = beta_schedule
+        self.solver = solver
         self.max_iter = max_iter
         self.tol = tol
         self.warm_start = warm_start
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -237,15 +266,15 @@ class SmoothL1Regressor(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features; float64 and float32 are used as they are, without a copy unless rows
+            Training data. float64 and float32 are not converted, and not copied unless rows
             have weight zero.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets; each column is fitted on its own.
+            Target values. Each column is fitted independently.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights. An integer weight is that many equal rows; a common
-            factor changes nothing.
+            Non-negative sample weights. An integer weight is equivalent to repeating the row;
+            multiplying all weights by a constant has no effect.
 
         Returns
         -------
@@ -255,9 +284,9 @@ class SmoothL1Regressor(
         Raises
         ------
         ValueError
-            If a parameter is out of its range, among them ``beta <= 1`` with
-            scale="concomitant"; the data are not finite; a weight is negative or none is
-            positive; or the coefficients are too large for the dtype of X.
+            If a parameter is out of its range, such as ``beta <= 1`` with
+            scale="concomitant"; if the data are not finite; if a weight is negative or all are
+            zero; or if the coefficients are too large for the dtype of X.
 
         TypeError
             If y is sparse.
@@ -267,261 +296,163 @@ class SmoothL1Regressor(
         ConvergenceWarning
             If `tol` was not reached; the best coefficients found are kept.
         """
-        task = self._task()
-        if sparse.issparse(y):
-            raise TypeError("y is a sparse matrix; pass a dense array, such as y.toarray().")
+        spec = fit_spec(self)
         before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
         try:
-            fitted = self._fit(X, y, sample_weight, task)
+            attributes = self._fit(X, y, sample_weight, spec)
         except BaseException:
-            # Validation has set these; an interrupted refit leaves the old model whole.
+            # validate_data has set these; an interrupted refit leaves the old model whole.
             for name in _FEATURES:
                 self.__dict__.pop(name, None)
             self.__dict__.update(before)
             raise
-        self.__dict__.update(fitted)
+        self.__dict__.update(attributes)
         return self
 
-    def _fit(self, X, y, sample_weight, task):
-        """The fitted attributes but those of the features, and a warning if need be."""
-        given = X
-        # X is searched for NaN by the first pass of the fit, whose sums would show one.
+    def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: FitSpec) -> dict[str, Any]:
+        """Return the fitted attributes except those of the features; warn if necessary."""
+        # The first pass of the fit finds NaN in X, which shows in its sums.
         with np.errstate(invalid="ignore"):
-            X, y = validate_data(
-                self,
-                X,
-                y,
-                accept_sparse="csr",
-                dtype=[np.float64, np.float32],
+            X, y, weight = check_data(
+                partial(validate_data, self),
+                X_raw,
+                y_raw,
+                sample_weight,
                 ensure_all_finite=False,
-                multi_output=True,
-                y_numeric=True,
             )
-        weight = _check_weight(sample_weight, X)
-        callbacks = _Callbacks(self, given, y, sample_weight, task)
-        fits, outliers = self._fit_targets(X, y, weight, task, callbacks)
-        fitted = self._attributes(fits, outliers, X, y, task)
-        callbacks.end(fitted)
-        self._warn_unless_converged([found[-1] for found in fits], task)
-        return fitted
+        callbacks = _Callbacks(self, X_raw, y, sample_weight, spec)
+        results, outliers = self._fit_targets(X, y, weight, spec, callbacks)
+        attributes = fitted_attributes(results, spec, y.ndim == 1, X.dtype)
+        attributes["outliers_"] = outliers[0] if y.ndim == 1 else np.column_stack(outliers)
+        callbacks.end(attributes)
+        self._warn_unless_converged([stages[-1] for stages in results], spec)
+        return attributes
 
-    def predict(self, X):
-        """Predict with the linear model.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Predictions, in units of y; float32 if X and the coefficients are.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-
-        ValueError
-            If X is not finite, or its features are not those of `fit`.
-        """
-        check_is_fitted(self)
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
-        )
-        return predicted(self, X)
-
-    def _task(self):
-        """The parameters, checked together, in the form that the stages take."""
-        beta, scale = self.beta, self.scale
-        if beta != "auto":
-            as_float("beta", beta)
-        strength, tol = as_float("alpha", self.alpha), as_float("tol", self.tol)
-        if scale == "concomitant" and beta != "auto" and beta <= 1:
-            raise ValueError(
-                f"beta must be above 1 with scale='concomitant', got {beta!r}: the estimated "
-                "scale would be 0. Use scale='mad' for a smaller threshold."
-            )
-        alpha = (0.0, strength) if self.loss == "smooth_l1" else (strength, 0.0)
-        if scale == "concomitant":
-            factor = AUTO_CONCOMITANT if beta == "auto" else float(beta)
-            threshold: float | ScaleRule = ScaleRule(factor, concomitant(factor))
-            # The huber form of this objective is εβ-fold the smooth L1 form: a = αβ/ε.
-            alpha = 0.0, alpha[1] + alpha[0] / factor
-        elif scale == "mad" or beta == "auto":
-            threshold = ScaleRule(AUTO_MAD if beta == "auto" else float(beta), mad)
-        else:
-            threshold = float(beta)
-        schedule = check_schedule(self.beta_schedule)
-        return Task(threshold, alpha, schedule, tol, int(self.max_iter))
-
-    def _fit_targets(self, X, y, weight, task, callbacks):
-        """The stages of each target, and which rows are outliers."""
-        whole = weight is None or weight.all()
-        rows = slice(None) if whole else np.flatnonzero(weight)
-        if not whole:
-            rest = np.flatnonzero(weight == 0)
-            assert_all_finite(X[rest], input_name="X", estimator_name="SmoothL1Regressor")
-        used = X if whole else X[rows]
+    def _fit_targets(
+        self,
+        X: Any,
+        y: NDArray[Any],
+        weight: NDArray[np.float64] | None,
+        spec: FitSpec,
+        callbacks: _Callbacks,
+    ) -> tuple[list[list[StageResult]], list[RowVector]]:
+        """Return the results of the stages of each target, and its outliers."""
+        rows = drop_zero_weight(X, weight, type(self).__name__)
         targets = y if y.dtype.kind in "fiu" else y.astype(np.float64)
         targets = targets.reshape(y.shape[0], -1)
-        warm = self._warm_start(X.shape[1], targets.shape[1])
-        fits: list = []
-        outliers: list = []
-        with single_threaded_blas(), Team() as team:
-            weight = None if weight is None or np.ptp(weight[rows]) == 0 else weight[rows]
-            survey = Survey(as_design(used, team), weight, self.fit_intercept)
-            for j, target in enumerate(targets.T):
-                found = callbacks.watch(stages(survey, target[rows], task, warm[j]), fits)
-                fits.append(found)
-                outlier = found[-1].outlier
-                if not whole:
-                    outlier = np.empty(y.shape[0], dtype=bool)
-                    outlier[rows] = found[-1].outlier
-                    # They may be so far out that their fitted values are no numbers.
-                    with np.errstate(over="ignore", invalid="ignore"):
-                        fitted = safe_sparse_dot(X[rest], found[-1].coef) + found[-1].intercept
-                        outlier[rest] = ~(np.abs(target[rest] - fitted) <= found[-1].beta)
-                outliers.append(outlier)
-        return fits, outliers[0] if y.ndim == 1 else np.column_stack(outliers)
+        warm = self._warm_start_coefficients(X.shape[1], targets.shape[1])
+        staged = spec.schedule is not None or warm[0] is not None
+        results: list[list[StageResult]] = []
+        outliers: list[RowVector] = []
+        with single_threaded_blas(), ThreadTeam() as team:
+            engine = as_engine(rows.X, team)
+            plan = choose(engine, self.solver, staged=staged)
+            row_weight = None if rows.weight is None else engine.row_vector(rows.weight)
+            sampler = RowSampler(engine, row_weight, self.fit_intercept, plan)
+            for target, start in zip(targets.T, warm, strict=True):
+                used = target if rows.positive is None else target[rows.positive]
+                stages = fit_stages(sampler, engine.row_vector(used), spec, plan, start)
+                results.append(callbacks.watch(stages, results))
+                outliers.append(_all_outliers(results[-1][-1], X, target, rows))
+        return results, outliers
 
-    def _warm_start(self, n_features, n_targets):
-        """(intercept, coefficients) of each target to start from, or None."""
+    def _warm_start_coefficients(
+        self, n_features: int, n_targets: int
+    ) -> list[NDArray[np.float64] | None]:
+        """Return intercept and coefficients of each target to start from, or None."""
         coef = np.atleast_2d(getattr(self, "coef_", np.empty((0, 0))))
         usable = coef.shape == (n_targets, n_features) and np.isfinite(coef).all()
         if not self.warm_start or not usable:
             return [None] * n_targets
         intercept = np.broadcast_to(self.intercept_, n_targets) * self.fit_intercept
-        return np.column_stack([intercept, coef]).astype(np.float64)
+        return list(np.column_stack([intercept, coef]).astype(np.float64))
 
-    def _attributes(self, fits, outliers, X, y, task):
-        """The fitted attributes, in the shapes of y."""
-        last = [stages_of_target[-1] for stages_of_target in fits]
-        values = [self._value(stage, task) for stage in last]
-        attributes: dict = {
-            "intercept_": [stage.intercept for stage in last],
-            "beta_": [stage.beta for stage in last],
-            "scale_": [stage.scale for stage in last],
-            "n_iter_": [max(1, sum(s.n_iter for s in f)) for f in fits],
-            "objective_": [value for value, _ in values],
-            "optimality_": [above / value if value else 0.0 for value, above in values],
-        }
-        if y.ndim == 1:
-            attributes = {name: value[0] for name, value in attributes.items()}
-        else:
-            attributes = {name: np.array(value) for name, value in attributes.items()}
-        with np.errstate(over="ignore"):
-            coef = np.array([stage.coef for stage in last]).astype(X.dtype)
-        if not np.isfinite(coef).all():
-            raise ValueError(
-                f"coef_ has values too large for {X.dtype}; rescale X or y, or pass float64."
-            )
-        attributes["coef_"] = coef[0] if y.ndim == 1 else coef
-        attributes["outliers_"] = outliers
-        attributes["history_"] = [
-            {
-                "target": j,
-                "beta": stage.beta,
-                "scale": stage.scale,
-                "n_iter": stage.n_iter,
-                "n_eval": stage.n_eval,
-                "objective": self._value(stage, task)[0],
-                "gradient_norm": stage.norm,
-                "message": stage.message,
-            }
-            for j, stages_of_target in enumerate(fits)
-            for stage in stages_of_target
-        ]
-        return attributes
-
-    def _value(self, stage, task):
-        """The documented objective at a stage, and the estimate of its excess."""
-        if self.scale == "concomitant":
-            epsilon = task.threshold.factor
-            factor = epsilon if self.loss == "huber" else 1.0
-            value = stage.value + 0.5 * stage.scale / epsilon
-        else:
-            factor = stage.beta if self.loss == "huber" else 1.0
-            value = stage.value
-        return factor * value, factor * stage.excess
-
-    def _warn_unless_converged(self, stages_reached, task):
-        worst = max(stages_reached, key=lambda stage: (not stage.converged, stage.norm))
+    def _warn_unless_converged(self, results: list[StageResult], spec: FitSpec) -> None:
+        worst = max(
+            results, key=lambda result: (not result.converged, result.relative_gradient)
+        )
         if worst.converged:
             return
-        missed = sum(not stage.converged for stage in stages_reached)
-        which = f" for {missed} of {len(stages_reached)} targets" * (len(stages_reached) > 1)
+        missed = sum(not result.converged for result in results)
+        which = f" for {missed} of {len(results)} targets" * (len(results) > 1)
         warnings.warn(
             f"SmoothL1Regressor did not converge{which} ({worst.message}): the whitened "
-            f"gradient norm is {worst.norm:.2g}, tol={task.tol:.2g}. The best coefficients "
-            f"found are kept. Increase max_iter (now {task.max_iter}) or tol, or try a larger "
-            "beta or some alpha.",
+            f"gradient norm is {worst.relative_gradient:.2g}, tol={spec.tol:.2g}. The best "
+            "coefficients found are kept. Increase max_iter (currently "
+            f"{spec.max_iter}) or tol, or try a larger beta or a positive alpha.",
             ConvergenceWarning,
-            # The levels are this method, _fit, fit and its wrappers.
+            # The frames are this method, _fit, fit and its wrappers.
             stacklevel=4 + N_WRAPPERS,
         )
 
 
-def predicted(model, X):
-    """The predictions of a fitted linear model for an X that is checked."""
-    prediction = safe_sparse_dot(X, model.coef_.T, dense_output=True) + model.intercept_
-    return prediction.astype(np.result_type(X.dtype, model.coef_.dtype), copy=False)
-
-
-def _check_weight(sample_weight, X):
-    """Weights with maximum 1, or None where none are given."""
-    if sample_weight is None:
-        return None
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    largest = weight.max()
-    if not np.isfinite(largest):
-        # scikit-learn says so of arrays, but not of a number.
-        raise ValueError("sample_weight contains NaN or infinity.")
-    if not largest > 0:
-        raise ValueError("sample_weight is zero everywhere; at least one must be positive.")
-    return weight / largest
+def _all_outliers(
+    result: StageResult, X: Any, y: NDArray[Any], rows: WeightedRows
+) -> RowVector:
+    """Return the outliers among all rows, given those among the rows of positive weight."""
+    outlier_used = gather(result.outlier, slice(None))
+    if rows.positive is None:
+        return outlier_used
+    outlier = np.empty(y.shape[0], dtype=bool)
+    outlier[rows.positive] = outlier_used
+    # The other rows may be so far out that their fitted values overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        fitted = safe_sparse_dot(X[rows.zero], result.coef) + result.intercept
+        outlier[rows.zero] = ~(np.abs(y[rows.zero] - fitted) <= result.beta)
+    return outlier
 
 
 class _Callbacks:
-    """Tells scikit-learn's callbacks about the stages, each a task of the fit."""
+    """Informs scikit-learn's callbacks about the stages, each a task of the fit."""
 
-    def __init__(self, estimator, X, y, sample_weight, task):
+    def __init__(
+        self,
+        estimator: SmoothL1Regressor,
+        X: Any,
+        y: NDArray[Any],
+        sample_weight: Any,
+        spec: FitSpec,
+    ) -> None:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._estimator, self._data = estimator, {"X": X, "y": y, "metadata": metadata}
         self._shape = y.shape[1:]
-        schedule = task.schedule
+        schedule = spec.schedule
         n_stages = 1 if schedule is None else N_STAGES if callable(schedule) else len(schedule)
         n_tasks = n_stages * (y.shape[1] if y.ndim == 2 else 1)
         self._context = estimator._init_callback_context(max_subtasks=n_tasks)
         self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 
-    def watch(self, stages, fits):
-        """The stages of a target as a list, up to where a callback says to stop."""
-        found: list = []
+    def watch(
+        self, stages: Iterator[StageResult], results: list[list[StageResult]]
+    ) -> list[StageResult]:
+        """Return the stages of a target as a list, up to where a callback says to stop.
+
+        `results` are those of the targets before.
+        """
+        reached: list[StageResult] = []
         stop = False
         while not stop:
             task = self._context.subcontext(task_name="beta stage")
             task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
-            found.append(next(stages))
+            reached.append(next(stages))
             stop = task.call_on_fit_task_end(
                 estimator=self._estimator,
-                reconstruction_attributes=lambda: self._coefficients([*fits, found]),
+                reconstruction_attributes=lambda: self._coefficients([*results, reached]),
                 **self._data,
             )
-            stop = stop or found[-1].last
-        return found
+            stop = stop or reached[-1].is_last
+        return reached
 
-    def end(self, fitted):
+    def end(self, attributes: dict[str, Any]) -> None:
         self._context.call_on_fit_task_end(
-            estimator=self._estimator, reconstruction_attributes=fitted, **self._data
+            estimator=self._estimator, reconstruction_attributes=attributes, **self._data
         )
 
-    def _coefficients(self, fits):
-        """What predicts as if the fit had stopped here; zero for the targets to come."""
+    def _coefficients(self, results: list[list[StageResult]]) -> dict[str, Any]:
+        """Return what predicts as if the fit had stopped here; zero for the targets to come."""
         coef = np.zeros((*self._shape, self._estimator.n_features_in_))
         intercept = np.zeros(self._shape)
-        for j, found in enumerate(fits):
-            where = j if self._shape else ...
-            coef[where], intercept[where] = found[-1].coef, found[-1].intercept
+        for j, stages in enumerate(results):
+            where: Any = j if self._shape else ...
+            coef[where], intercept[where] = stages[-1].coef, stages[-1].intercept
         return {"coef_": coef, "intercept_": intercept}

@@ -1,11 +1,23 @@
-"""How many cases hypothesis tries, and the certificate that a fit is the optimum it says."""
+"""How many cases hypothesis tries, a certificate of optimality, and a builder of objectives."""
 
 import os
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from scipy import sparse
 from scipy.optimize import lsq_linear
+
+import skrobust._regressor
+from block_engine import BlockEngine
+from skrobust._engines import as_engine
+from skrobust._engines.threads import ThreadTeam
+from skrobust._model.linear_loss import LinearLoss, RegressionData
+from skrobust._model.loss import HUBER
+from skrobust._model.penalty import Ridge
+from skrobust._model.whitening import Whitened
+from skrobust._sampling import whiten, whole_problem
+from skrobust._solvers import choose
 
 # "short" is part of every run and always tries the same cases. The other is
 # pytest tests/test_properties.py --hypothesis-profile=long
@@ -17,25 +29,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 pytest.register_assert_rewrite("problems")
 
 EPS = np.finfo(float).eps
-
-
-# Files and tests that are slow, in addition to those that have the marker themselves.
-SLOW = {
-    "test_kernels.py",
-    "test_threads.py",
-    "test_a_centre_near_zero_goes_through_algebra_without_loss",
-    "test_a_million_constant_weights_are_no_weights",
-    "test_from_nearby_a_step_leads_to_the_concomitant_scale",
-    "test_the_certificate_refuses_what_is_moved_from_the_optimum",
-    "test_the_concomitant_scale_of_a_million_constant_weights",
-    "test_threads_change_no_bit_and_blocks_change_little",
-}
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if SLOW & {item.path.name, item.name.partition("[")[0]}:
-            item.add_marker(pytest.mark.slow)
 
 
 class Certificate:
@@ -201,3 +194,39 @@ def _proposal_2(size, weight, epsilon):
 @pytest.fixture(scope="session")
 def certificate():
     return Certificate
+
+
+def _make_objective(
+    X, y, weight=None, *, alpha=0.0, per_threshold=False, threshold=1.0, fit_intercept=True
+):
+    """The mean Huber loss of y and a ridge penalty, whitened for least squares on all rows.
+
+    The penalty is alpha/2 ‖w‖², multiplied by the threshold if `per_threshold`. Unlike in a
+    fit, y keeps its units.
+    """
+    engine = as_engine(X, ThreadTeam())
+    problem = whole_problem(engine, weight, fit_intercept, choose(engine, "auto"))
+    data = RegressionData.of(problem.engine, y, weight, fit_intercept, problem.gram)
+    penalty = Ridge.of_strength(alpha, problem.engine) if alpha else None
+    linear = LinearLoss(data, HUBER, penalty, threshold, per_threshold)
+    diagonal = np.zeros(problem.engine.p + 1)
+    if linear.penalty is not None:
+        diagonal = linear.penalty.hessian_diagonal(diagonal)
+    return Whitened(linear, whiten(problem, diagonal[1:]))
+
+
+@pytest.fixture(scope="session")
+def make_objective():
+    return _make_objective
+
+
+@pytest.fixture(params=["array", pytest.param("blocks", marks=pytest.mark.slow)])
+def each_engine(request, monkeypatch):
+    """Fit dense X as an array and as blocks of rows."""
+    if request.param == "blocks":
+
+        def as_engine(X, team):
+            return engine_of(X, team) if sparse.issparse(X) else BlockEngine(X, team)
+
+        engine_of = skrobust._regressor.as_engine
+        monkeypatch.setattr(skrobust._regressor, "as_engine", as_engine)

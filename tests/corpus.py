@@ -1,8 +1,8 @@
 """About 200 regression problems of all modes, whose fits are compared between versions.
 
 ``python tests/corpus.py`` records the coefficients, scales and objectives of the
-well-conditioned problems in ``tests/data/corpus.json``. ``python tests/corpus.py OLD NEW`` names
-two importable packages, such as an older copy of this one, and prints which fits differ.
+well-conditioned problems in ``tests/data/corpus.json``. ``python tests/corpus.py OLD NEW``
+names two importable packages, such as an older copy of this one, and prints which fits differ.
 """
 
 import importlib
@@ -76,7 +76,16 @@ def _data(kind, rng):
 
 def problems():
     """Yield name, X, y, weights and parameters of each problem."""
-    kinds = ["plain", "units", "dependent", "near collinear", "ties", "csr", "leverage", "weights"]
+    kinds = [
+        "plain",
+        "units",
+        "dependent",
+        "near collinear",
+        "ties",
+        "csr",
+        "leverage",
+        "weights",
+    ]
     kinds += ["one side", "float32", "two targets", "wide", "tiny", "many"]
     tall = ["tall", "tall weights", "tall cauchy", "tall one side"]
     few = ["auto", "fixed", "small", "concomitant", "ridge concomitant", "schedule"]
@@ -132,7 +141,8 @@ def _record(package):
             kept = ["coef", "intercept", "scale", "beta", "objective"]
             values[problem[0]] = {name: found[name].tolist() for name in kept}
     RECORDED.parent.mkdir(exist_ok=True)
-    RECORDED.write_text(json.dumps(values, indent=None, separators=(",", ":")) + "\n")
+    lines = [f"{json.dumps(name)}: {json.dumps(fit)}" for name, fit in values.items()]
+    RECORDED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

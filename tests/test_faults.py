@@ -14,7 +14,8 @@ PREAMBLE = """
 import os, pickle, random, signal, sys, threading, time, warnings
 import numpy as np
 from threadpoolctl import threadpool_info
-from skrobust import SmoothL1Regressor, _threads
+from skrobust import SmoothL1Regressor
+from skrobust._engines import threads
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
 def data(n, p):
@@ -38,7 +39,7 @@ def fit(i):
         return None
 with ThreadPoolExecutor(40) as pool:
     found = list(pool.map(fit, range(40)))
-    print(before == blas(), found.count(None), len(set(found)), len(_threads._fits))
+    print(before == blas(), found.count(None), len(set(found)), len(threads._active_fits))
 
 X, y = data(20_000, 8)
 stop = threading.Event()
@@ -60,7 +61,7 @@ stop.set()
 writer.join()
 X[:] = rng.normal(size=X.shape)
 after = SmoothL1Regressor().fit(X, X[:, 0]).coef_
-print(ended > 0, np.abs(after[0] - 1) < 1e-6, len(_threads._fits))
+print(ended > 0, np.abs(after[0] - 1) < 1e-6, len(threads._active_fits))
 
 before, (X, y) = blas(), data(4000, 30)
 est = SmoothL1Regressor().fit(X, y)
@@ -80,7 +81,8 @@ for _ in range(40):
     except KeyboardInterrupt:
         hits += 1
     timer.join()
-print(hits, len(_threads._fits), before == blas(), est.fit(X, y).coef_.tobytes() == expected)
+same = est.fit(X, y).coef_.tobytes() == expected
+print(hits, len(threads._active_fits), before == blas(), same)
 """
 
 
@@ -119,7 +121,7 @@ try:
 except MemoryError:
     print("MemoryError")
 resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
-print(est.coef_ is kept, len(_threads._fits), before == blas())
+print(est.coef_ is kept, len(threads._active_fits), before == blas())
 print(np.isfinite(est.fit(X, y).coef_).all())
 """
 

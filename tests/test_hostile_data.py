@@ -15,6 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skrobust import SmoothL1Regressor
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 # Of the repository, not the package: python -m benchmarks.digits writes the table.
 _FILE = Path(__file__).parents[1] / "benchmarks" / "digits.py"
 _SPEC = importlib.util.spec_from_file_location("digits", _FILE)

@@ -1,26 +1,50 @@
-"""The compiled passes compute the formulas of `skrobust.losses`, for every layout of X.
+"""The compiled passes compute the formulas of the losses, for every layout of X.
 
-The references are computed in extended precision, and each sum may be wrong by 1e-14 of the
-sum of its terms' magnitudes: what a float64 sum in any order can keep, and no more.
+The references are computed in extended precision. Each sum may be off by 1e-14 of the sum of
+the magnitudes of its terms, which a float64 sum in any order can keep.
 """
+
+import math
 
 import numpy as np
 import pytest
+from numba.core import event
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from skrobust import _kernels, losses
+from skrobust import losses
+from skrobust._engines import kernels
+from skrobust._model.loss import HUBER
+
+pytestmark = pytest.mark.slow
 
 LAYOUTS = ["C", "F", "A"]
 DTYPES = [np.float64, np.float32]
 INDEX_DTYPES = [np.int32, np.int64]
 ROUNDING = 1e-14
-# Features of a row of float64 that is taken with three others, and with one.
-NARROW, WIDE = _kernels._NARROW // 8, _kernels._NARROW // 8 + 1
+# The most features of a row of float64 that is processed with three others, and the least of a
+# row that is processed with one other.
+NARROW, WIDE = kernels.FOUR_ROWS_MAX_BYTES // 8, kernels.FOUR_ROWS_MAX_BYTES // 8 + 1
+
+
+def log_cosh(r, threshold):
+    """Return β² log cosh(r/β) and its derivative, as a plain function of numbers."""
+    z = abs(r) / threshold
+    rho = threshold**2 * (z + math.log1p(math.exp(-2.0 * z)) - math.log(2.0))
+    return rho, threshold * math.tanh(r / threshold)
+
+
+def exact_log_cosh(r, threshold):
+    """Return the same as functions of arrays, in the precision of r."""
+    z = r / threshold
+    rho = threshold**2 * (np.logaddexp(z, -z) - np.log(np.longdouble(2)))
+    return rho, threshold * np.tanh(z)
 
 
 class Case:
     """Data of a pass: n rows, p features, and blocks of `size` rows."""
+
+    rho_psi = staticmethod(HUBER.rho_psi)
 
     def __init__(self, n=37, p=5, size=8, dtype=np.float64, beta=0.7, weighted=True, seed=0):
         rng = np.random.default_rng(seed)
@@ -36,22 +60,22 @@ class Case:
         self.n_blocks = -(-n // size)
 
     def of(self, X):
-        """The same with this part of X."""
+        """Return the same case with this part of X."""
         n, p = X.shape
         self.X, self.centre, self.w = X, self.centre[:p], self.w[:p]
         self.y, self.weight, self.n_blocks = self.y[:n], self.weight[:n], -(-n // self.size)
         return self
 
     def outputs(self):
-        """Where a pass writes, full of NaN so that nothing left out goes unseen."""
+        """Return arrays full of NaN for a pass to write to, so that no entry is left out."""
         n, p = self.X.shape
         return np.full(n, np.nan), np.full((self.n_blocks, p + 3), np.nan)
 
     def dense(self, layout, steps=1, centred=True):
-        """Residuals and sums of each block, from `steps` calls as threads make them."""
+        """Return residuals and sums of each block, from as many calls as there are threads."""
         residual, sums = self.outputs()
         X = laid_out(self.X, layout)
-        run = _kernels.dense_pass(X, layout_of(X), centred)
+        run = kernels.dense_pass(self.rho_psi, X, layout_of(X), centred)
         centre = self.centre if centred else None
         fixed = (X, centre, self.w, self.b, self.y, self.weight, self.beta)
         for first in range(steps):
@@ -59,15 +83,21 @@ class Case:
         return residual, sums
 
     def sparse(self, index_dtype=np.int32, steps=1, X=None):
-        """The same from a CSR matrix, which the kernel does not centre."""
+        """Return the same from a CSR matrix, which the kernel does not centre."""
         residual, sums = self.outputs()
         X = sparse.csr_array(self.X) if X is None else X
         indices, indptr = X.indices.astype(index_dtype), X.indptr.astype(index_dtype)
-        run = _kernels.sparse_pass(X.data.dtype, np.dtype(index_dtype))
+        run = kernels.sparse_pass(self.rho_psi, X.data.dtype, np.dtype(index_dtype))
         fixed = (X.data, indices, indptr, self.w, self.b, self.y, self.weight, self.beta)
         for first in range(steps):
             run(*fixed, residual, sums, first, steps, self.size)
         return residual, sums
+
+    def losses(self, r, size):
+        """Return ρ, ψ and how much of the rounding of r, which is that of `size`, is in ψ."""
+        # Inside the threshold ψ has all of the rounding of r, outside none.
+        bound = np.where(np.abs(r) < 1.001 * self.beta, size, self.beta)
+        return losses.huber(r, self.beta), losses.huber_gradient(r, self.beta), bound
 
     def check(self, residual, sums, centred=True):
         """Compare with the formulas, in extended precision."""
@@ -79,10 +109,8 @@ class Case:
         size = np.abs(self.y) + abs(self.b) + np.abs(X) @ np.abs(self.w)
         assert np.all(np.abs(residual - r) <= ROUNDING * size)
 
-        c, h = losses.huber_gradient(r, self.beta), losses.huber(r, self.beta)
-        # The rounding of r is all of that of c inside the threshold, none of it outside.
-        bound = np.where(np.abs(r) < 1.001 * self.beta, size, self.beta)
-        rows = np.column_stack([(s * c)[:, None] * X, s * c, s * h, s * c**2])
+        rho, psi, bound = self.losses(r, size)
+        rows = np.column_stack([(s * psi)[:, None] * X, s * psi, s * rho, s * psi**2])
         limits = np.column_stack(
             [(s * bound)[:, None] * np.abs(X), s * bound, s * bound * size, s * bound**2]
         )
@@ -92,8 +120,17 @@ class Case:
         assert np.all(np.abs(sums - expected) <= ROUNDING * limit)
 
 
+class LogCoshCase(Case):
+    """Data of a pass of another loss, which is smooth."""
+
+    rho_psi = staticmethod(log_cosh)
+
+    def losses(self, r, size):
+        return *exact_log_cosh(r, self.beta), size + self.beta
+
+
 def laid_out(X, layout):
-    """X in this memory layout; "A" has gaps between rows and between columns."""
+    """Return X in a memory layout; "A" has gaps between rows and between columns."""
     if layout == "A":
         gaps = np.full((2 * X.shape[0], 3 * X.shape[1]), np.nan, dtype=X.dtype)
         view = gaps[::-2, 1::3]
@@ -103,7 +140,7 @@ def laid_out(X, layout):
 
 
 def layout_of(X):
-    """The layout that Numba sees: a single row or column is "C" in every order."""
+    """Return the layout that Numba sees: a single row or column is "C" in every order."""
     return "C" if X.flags.c_contiguous else "F" if X.flags.f_contiguous else "A"
 
 
@@ -126,6 +163,25 @@ def test_sparse_pass_is_the_formula_without_a_centre(dtype, index_dtype, beta, w
     case.check(*case.sparse(index_dtype), centred=False)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("beta", [0.7, 1e3])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("centred", [True, False])
+def test_dense_pass_of_another_loss_is_its_formula(layout, dtype, beta, weighted, centred):
+    case = LogCoshCase(dtype=dtype, beta=beta, weighted=weighted)
+    case.check(*case.dense(layout, centred=centred), centred)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("index_dtype", INDEX_DTYPES)
+@pytest.mark.parametrize("beta", [0.7, 1e3])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_sparse_pass_of_another_loss_is_its_formula(dtype, index_dtype, beta, weighted):
+    case = LogCoshCase(dtype=dtype, beta=beta, weighted=weighted)
+    case.check(*case.sparse(index_dtype), centred=False)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 36])
 @pytest.mark.parametrize("p", [0, 1, 2, 3, 4, 5, 6, 7, 8, 17, NARROW, WIDE])
 @pytest.mark.parametrize("size", [4, 8, 100])
@@ -139,32 +195,33 @@ def test_any_number_of_rows_and_features_fills_every_block(n, p, size):
 
 @pytest.mark.parametrize("together", [2, 4])
 @pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:-1], np.s_[::-1], np.s_[:, ::2]])
-def test_rows_are_fetched_ahead(monkeypatch, part, together):
-    # The loops as Python runs them, which need not be large.
+def test_rows_are_prefetched(monkeypatch, part, together):
+    # The loops run as Python, for which X need not be large.
     addresses: list = []
-    monkeypatch.setattr(_kernels, "_LARGE", 0)
-    monkeypatch.setattr(_kernels, "_prefetch", addresses.append)
+    monkeypatch.setattr(kernels, "PREFETCH_MIN_X_BYTES", 0)
+    monkeypatch.setattr(kernels, "_prefetch", addresses.append)
     case = Case(n=40, p=52, size=20)
     case = case.of(case.X[part])
     fixed = (case.X, case.centre, case.w, case.b, case.y, case.weight, case.beta)
     residual, sums = case.outputs()
-    _kernels._rows_pass(together)(*fixed, residual, sums, 0, 1, case.size)
+    run = kernels._rows_pass(case.rho_psi, together)
+    run(*fixed, residual, sums, 0, 1, case.size)
     case.check(residual, sums)
     (n, p), (width, item) = case.X.shape, case.X.strides
-    rows = np.arange(n) + _kernels._AHEAD // (8 * p)
-    lines = np.arange(0, 8 * p, _kernels._CACHE_LINE)
+    rows = np.arange(n) + kernels.PREFETCH_BYTES // (8 * p)
+    lines = np.arange(0, 8 * p, kernels._CACHE_LINE_BYTES)
     expected = case.X.ctypes.data + rows[:, None] * width + lines
-    # Elements that are not side by side are not fetched.
+    # Rows whose elements are not contiguous are not prefetched.
     assert sorted(addresses) == (sorted(expected.ravel()) if item == 8 else [])
 
 
 @pytest.mark.parametrize("p", [20, WIDE])
 @pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:], np.s_[::3], np.s_[::-1]])
-def test_compiled_fetches_of_large_arrays_do_no_harm(part, p):
-    # As many bytes as it takes; beyond the last row there is nothing to fetch.
-    case = Case(n=4 * _kernels._LARGE // (8 * p), p=p + 1, size=4096)
+def test_compiled_prefetching_of_large_arrays_does_no_harm(part, p):
+    # X is large enough for prefetching; beyond the last row there is nothing to prefetch.
+    case = Case(n=4 * kernels.PREFETCH_MIN_X_BYTES // (8 * p), p=p + 1, size=4096)
     case = case.of(case.X[part])
-    run = _kernels.dense_pass(case.X, "A", True)
+    run = kernels.dense_pass(case.rho_psi, case.X, "A", True)
     residual, sums = case.outputs()
     fixed = (case.X, case.centre, case.w, case.b, case.y, case.weight, case.beta)
     for first in range(2):
@@ -173,7 +230,7 @@ def test_compiled_fetches_of_large_arrays_do_no_harm(part, p):
 
 
 @pytest.mark.parametrize("steps", [2, 3, 7])
-def test_bits_do_not_depend_on_how_blocks_are_shared_out(steps):
+def test_bits_do_not_depend_on_which_thread_processes_a_block(steps):
     case = Case(n=101)
     for layout in LAYOUTS:
         for one, many in zip(case.dense(layout), case.dense(layout, steps), strict=True):
@@ -182,8 +239,8 @@ def test_bits_do_not_depend_on_how_blocks_are_shared_out(steps):
         assert_array_equal(one, many)
 
 
-def test_sum_over_clipped_squares_is_the_derivative_in_the_threshold():
-    # ∂/∂β Σ s h_β(r)/β = −Σ s c² / (2β²), by central differences of the loss sums.
+def test_the_sum_of_squares_of_psi_is_the_derivative_in_the_threshold():
+    # ∂/∂β Σ s ρ/β = −Σ s ψ² / (2β²) for the Huber loss, by central differences.
     case, step = Case(weighted=True), 1e-5
     derivative = -case.dense("C")[1][:, -1].sum() / (2 * case.beta**2)
 
@@ -219,8 +276,9 @@ def test_with_weights_as_a_mask_the_least_squares_pass_is_a_hessian_vector_produ
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_is_seen_in_the_sums(layout, bad):
-    for row in (0, 6):  # among four rows at a time, and in the tail
+def test_a_value_that_is_not_finite_shows_in_the_sums(layout, bad):
+    # Row 0 is processed together with others, and row 6 on its own.
+    for row in (0, 6):
         case = Case(n=7)
         case.X[row, 2] = bad
         residual, sums = case.dense(layout)
@@ -231,7 +289,7 @@ def test_a_value_that_is_not_finite_is_seen_in_the_sums(layout, bad):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_column_of_large_offset_keeps_its_digits(layout):
-    # x = 1e8 + noise is exact here to 1e-8; subtracting the centre first loses no more.
+    # 2²⁷ + noise is exact here, and so is the difference to the centre.
     rng = np.random.default_rng(0)
     z = np.round(rng.normal(size=(40, 3)) * 2**20) / 2**20
     case = Case(n=40, p=3)
@@ -267,7 +325,7 @@ def read_only(array):
 def test_read_only_and_writable_dense_arrays_share_one_compilation(layout, dtype):
     case = Case(dtype=dtype)
     writable = case.dense(layout)
-    kernel = _kernels.dense_pass(case.X, layout, True)
+    kernel = kernels.dense_pass(case.rho_psi, case.X, layout, True)
     X = laid_out(case.X, layout)
     X.flags.writeable = False
     residual, sums = case.outputs()
@@ -285,7 +343,7 @@ def test_read_only_and_writable_sparse_arrays_share_one_compilation(index_dtype)
     writable = case.sparse(index_dtype)
     X = sparse.csr_array(case.X)
     X.data = read_only(X.data)
-    kernel = _kernels.sparse_pass(X.data.dtype, np.dtype(index_dtype))
+    kernel = kernels.sparse_pass(case.rho_psi, X.data.dtype, np.dtype(index_dtype))
     residual, sums = case.outputs()
     parts = [read_only(a.astype(index_dtype)) for a in (X.indices, X.indptr)]
     vectors = [read_only(a) for a in (case.w, case.y, case.weight)]
@@ -299,34 +357,68 @@ def test_read_only_and_writable_sparse_arrays_share_one_compilation(index_dtype)
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: _kernels.dense_pass(np.zeros((2, 3)), "C", True),
-        lambda: _kernels.sparse_pass(np.zeros(1).dtype, np.dtype(np.int32)),
+        lambda rho_psi: kernels.dense_pass(rho_psi, np.zeros((2, 3)), "C", True),
+        lambda rho_psi: kernels.sparse_pass(rho_psi, np.dtype(float), np.dtype(np.int32)),
     ],
 )
-def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(make):
-    kernel = make()
-    assert make() is kernel
+@pytest.mark.parametrize("rho_psi", [HUBER.rho_psi, log_cosh])
+def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(make, rho_psi):
+    kernel = make(rho_psi)
+    assert make(rho_psi) is kernel
     assert len(kernel.signatures) == 1
-    # A type that was not declared is an error, not another second of compilation.
+    # A type that was not declared raises an error, instead of compiling for another second.
     with pytest.raises(TypeError):
         kernel(*[np.zeros(1, dtype=complex)] * len(kernel.signatures[0]))
     assert len(kernel.signatures) == 1
 
 
+def pseudo_huber(r, threshold):
+    """Return the pseudo-Huber loss and its derivative, which no other test uses."""
+    root = math.sqrt(1.0 + (r / threshold) ** 2)
+    return threshold**2 * (root - 1.0), r / root
+
+
+def n_compilations(run):
+    """Return how often Numba compiles the pseudo-Huber loss in a call, and its result."""
+    with event.install_recorder("numba:compile") as recorder:
+        result = run()
+    compiled = [e.data["dispatcher"].py_func for _, e in recorder.buffer if e.is_start]
+    return compiled.count(pseudo_huber), result
+
+
+def test_a_loss_is_compiled_once_for_each_layout_and_dtype_and_not_before_its_use():
+    X = np.ones((6, 3))
+    dense = [(X.astype(dtype), layout, True) for dtype in DTYPES for layout in LAYOUTS]
+    sparse = [(np.dtype(dtype), np.dtype(i)) for dtype in DTYPES for i in INDEX_DTYPES]
+    asked = [(kernels.dense_pass, *key) for key in dense]
+    asked += [(kernels.sparse_pass, *key) for key in sparse]
+    made = set()
+    for make, *key in asked:
+        n, other = n_compilations(lambda make=make, key=key: make(HUBER.rho_psi, *key))
+        assert n == 0
+        n, kernel = n_compilations(lambda make=make, key=key: make(pseudo_huber, *key))
+        assert n == 1
+        n, again = n_compilations(lambda make=make, key=key: make(pseudo_huber, *key))
+        assert n == 0
+        assert again is kernel is not other
+        made.add(kernel)
+    assert len(made) == len(asked)
+
+
 def test_one_kernel_is_for_all_rows_of_few_bytes():
-    narrow = _kernels.dense_pass(np.zeros((1, 1)), "C", True)
-    assert _kernels.dense_pass(np.zeros((1, NARROW)), "C", True) is narrow
-    assert _kernels.dense_pass(np.zeros((1, WIDE)), "C", True) is not narrow
+    narrow = kernels.dense_pass(HUBER.rho_psi, np.zeros((1, 1)), "C", True)
+    assert kernels.dense_pass(HUBER.rho_psi, np.zeros((1, NARROW)), "C", True) is narrow
+    assert kernels.dense_pass(HUBER.rho_psi, np.zeros((1, WIDE)), "C", True) is not narrow
 
 
 @pytest.mark.parametrize("p", [NARROW, WIDE])
-def test_a_kernel_has_the_prefetch_not_compiled_away(p):
-    run = _kernels.dense_pass(np.zeros((1, p)), "C", False)
+def test_the_compiler_keeps_the_prefetch_of_a_kernel(p):
+    run = kernels.dense_pass(HUBER.rho_psi, np.zeros((1, p)), "C", False)
     assert all("@llvm.prefetch" in code for code in run.inspect_llvm().values())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_kernel_releases_the_interpreter(layout):
-    options = _kernels.dense_pass(np.zeros((2, 2)), layout, True).targetoptions
+    options = kernels.dense_pass(HUBER.rho_psi, np.zeros((2, 2)), layout, True).targetoptions
     assert options["nogil"]
     assert not options.get("parallel", False)

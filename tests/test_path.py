@@ -1,4 +1,4 @@
-"""smooth_l1_path: every point is the fit on its own, whatever the data, for about one pass."""
+"""Each point of smooth_l1_path is the fit on its own, and takes about one pass over X."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 
-from skrobust import SmoothL1Regressor, _problem, smooth_l1_path
+from skrobust import SmoothL1Regressor, _solvers, smooth_l1_path
 
 BETAS = np.geomspace(0.1, 30, 8)
 MODES = [
@@ -114,7 +114,7 @@ def test_wide_sparse_x_is_fitted_point_by_point():
     assert_each_point_is_its_own_fit(path, X, y, rtol=1e-6, alpha=0.01, loss="huber")
 
 
-def test_float32_stays_and_is_as_exact_as_a_fit():
+def test_float32_is_kept_and_as_accurate_as_a_fit():
     X, y = make()
     X = X.astype(np.float32)
     path = smooth_l1_path(X, y, betas=BETAS)
@@ -132,7 +132,7 @@ def test_frames(frame):
 
 
 def test_tall_x_needs_no_sample(monkeypatch):
-    monkeypatch.setattr(_problem, "_MANY_ELEMENTS", 0)
+    monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", 0)
     X, y = make(n=6000, p=5)
     path = smooth_l1_path(X, y, betas=BETAS)
     assert_each_point_is_its_own_fit(path, X, y)
@@ -142,7 +142,7 @@ def test_a_point_costs_about_one_pass():
     X, y = make(n=2000, p=10)
     path = smooth_l1_path(X, y, betas=20)
     assert path.n_iters.sum() <= 22
-    # And a far one no more than a fit on its own.
+    # A single point far away takes no more than a fit on its own.
     assert smooth_l1_path(X, y, betas=[1e-2]).n_iters[0] <= 20
 
 
@@ -160,7 +160,7 @@ def test_targets_have_paths_of_their_own():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_weights_are_repeats_and_zeros_are_as_if_absent(mode):
+def test_integer_weights_are_repeated_rows_and_zeros_are_absent_rows(mode):
     X, y = make()
     weight = np.random.default_rng(1).integers(0, 4, len(y))
     many = weight.copy()
@@ -180,7 +180,7 @@ def test_without_an_intercept():
     assert_each_point_is_its_own_fit(path, X, y, rtol=1e-6, fit_intercept=False)
 
 
-def test_nothing_to_fit():
+def test_features_that_are_all_zero():
     X, y = np.zeros((51, 2)), make(n=51)[1]
     for fit_intercept in (True, False):
         path = smooth_l1_path(X, y, betas=BETAS, fit_intercept=fit_intercept)

@@ -1,7 +1,8 @@
-"""The mathematics, on problems that hypothesis makes up: from 1 × 1, in units from 1e-150 to
-1e150, with dependent and constant columns, ties, exact fits and up to 49 % of outliers.
+"""Mathematical properties of fits, on problems that hypothesis generates.
 
-The cases of a longer run: pytest tests/test_properties.py --hypothesis-profile=long
+X has at least one row and one column, in units from 1e-150 to 1e150. Columns may be dependent
+or constant. There are ties, exact fits and up to 49 % of outliers. More cases are tried with
+pytest tests/test_properties.py --hypothesis-profile=long
 """
 
 import warnings
@@ -15,10 +16,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skrobust import SmoothL1Regressor, _design, _threads
-from skrobust._objective import LinearObjective
-from skrobust._problem import Survey, whiten
-from skrobust._threads import Team
+from skrobust import SmoothL1Regressor
+from skrobust._engines import as_engine, dense, threads
+from skrobust._engines import sparse as sparse_engine
+from skrobust._engines.threads import ThreadTeam
+from skrobust._model.linear_loss import LinearLoss, RegressionData
+from skrobust._model.loss import HUBER
+from skrobust._model.penalty import Ridge
+from skrobust._model.whitening import Whitened
+from skrobust._sampling import whiten, whole_problem
+from skrobust._solvers import choose
 
 
 class Problem(NamedTuple):
@@ -57,7 +64,7 @@ def _features(draw, rng, n, p):
 
 @st.composite
 def data(draw, max_n=40, max_p=6):
-    """X, y: a linear function of X and errors, some of them large and on one side."""
+    """Draw X, and y as a linear function of X with errors, some large and on one side."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, p = draw(st.integers(1, max_n)), draw(st.integers(1, max_p))
     X = _features(draw, rng, n, p)
@@ -80,7 +87,7 @@ def data(draw, max_n=40, max_p=6):
 
 @st.composite
 def modes(draw):
-    """Parameters that need no unit, but for beta, and alpha for X and y of the order of 1."""
+    """Draw parameters, of which beta and alpha are for X and y of the order of 1."""
     loss = draw(st.sampled_from(["smooth_l1", "huber"]))
     scale = draw(st.sampled_from([None, None, "mad", "concomitant"]))
     if scale == "concomitant":
@@ -120,10 +127,10 @@ def problems(draw, units=True, **size):
     if units:
         of_y = draw(st.sampled_from(MAGNITUDES))
         of_X = [draw(st.sampled_from(MAGNITUDES)) for _ in range(X.shape[1])]
-        # Else w is beyond what a float can hold, and refused.
+        # Otherwise w would overflow, which raises an error.
         of_y = min(of_y, 1e290 * min(of_X))
         if params["alpha"]:
-            # Else w is beyond what the penalty can square, or αβ is no normal number.
+            # Otherwise the square of w or the product αβ would overflow or vanish.
             of_X = of_y = np.clip(of_y, 1e-100, 1e100)
             square = params["loss"] == "huber" and params["scale"] != "concomitant"
             params["alpha"] *= of_y * (of_y if square else 1.0)
@@ -134,7 +141,7 @@ def problems(draw, units=True, **size):
 
 
 def fitted(X, y, weight, params):
-    """The model, and whether it was reported as converged."""
+    """Return the model, and whether it was reported as converged."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("error")
         warnings.simplefilter("always", ConvergenceWarning)
@@ -154,7 +161,7 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, problem):
         assert est.objective_ == pytest.approx(float(value), 1e-9, float(2 * error) + 1e-323)
     if not converged:
         return
-    # Far outliers or a penalty may make the objective too coarse to tell.
+    # Far outliers or a penalty may hide a decrease in the rounding of the objective.
     if found.distance() > 1e-7:
         assert found.descent() <= 1e-12 + 2 * error / value
     if est.scale or est.beta == "auto":
@@ -164,6 +171,7 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, problem):
         assert low * (1 - 1e-7) - floor <= est.scale_ <= max(high * (1 + 1e-7), 4 * floor)
 
 
+@pytest.mark.slow
 @given(problems(units=False, max_n=30), st.integers(0, 2**32 - 1))
 def test_the_certificate_refuses_what_is_moved_from_the_optimum(certificate, problem, seed):
     X, y, weight, params = problem
@@ -176,7 +184,7 @@ def test_the_certificate_refuses_what_is_moved_from_the_optimum(certificate, pro
     est.coef_ = est.coef_ + step * np.eye(X.shape[1])[0]
     found = certificate(est, X, y, weight)
     moved, _ = found.objective()
-    # Where the minimum is flat, to move changes nothing.
+    # Where the minimiser is not unique, another point may be one as well.
     assume(moved - value > 1e-6 * value + 10 * error)
     assert found.distance() > 1e-7
     assert found.descent() > 1e-12 + 2 * error / moved
@@ -186,7 +194,7 @@ def test_the_certificate_refuses_what_is_moved_from_the_optimum(certificate, pro
 
 
 def assert_same(certificate, problem, one, other):
-    """The objective is the same, in whatever way it was reached."""
+    """Assert that two fits have the same objective."""
     X, y, weight, _ = problem
     _, error = certificate(one, X, y, weight).objective()
     with np.errstate(over="ignore"):
@@ -196,7 +204,7 @@ def assert_same(certificate, problem, one, other):
 
 @st.composite
 def regular(draw):
-    """Problems with one minimiser, and a MAD that agrees with it at one point."""
+    """Draw problems with a unique minimiser, and a unique fixed point of the MAD."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     p = draw(st.integers(1, 5))
     n = draw(st.integers(8 * p + 4, 60))
@@ -206,7 +214,7 @@ def regular(draw):
     y = np.round(y * 2**20) / 2**20
     params = draw(modes())
     if isinstance(params["beta"], float):
-        # With none inside, the minimum may be flat.
+        # Where no row is inside the threshold, the minimiser may not be unique.
         params["beta"] = max(params["beta"], 1.01)
     return Problem(X, y, draw(weights(n=n)), params)
 
@@ -254,11 +262,11 @@ def test_integer_weights_are_repeated_rows(certificate, problem, seed):
 
 
 @given(regular(), st.integers(0, 2**32 - 1))
-def test_weights_are_repeats_and_their_factor_nothing_also_for_a_scale(problem, seed):
+def test_weights_are_repeated_rows_and_their_unit_is_irrelevant_to_a_scale(problem, seed):
     X, y, _, params = problem
     times = np.random.default_rng(seed).integers(1, 4, size=len(y))
     rows = np.repeat(np.arange(len(y)), times)
-    # With ε near 1 a scale is a thousand times less exact than the fit.
+    # With ε near 1 a scale is a thousand times less accurate than the fit.
     params = {**params, "tol": 1e-11}
     one, _ = fitted(X, y, times * 0.1, params)
     other, _ = fitted(X[rows], y[rows], None, params)
@@ -296,7 +304,7 @@ def test_the_form_of_X_does_not_matter_to_a_scale(problem, form):
 
 
 @given(regular())
-def test_float32_is_near_its_numbers_in_float64(problem):
+def test_a_fit_in_float32_is_close_to_that_of_the_same_numbers_in_float64(problem):
     X, y, weight, params = problem
     X = X.astype(np.float32)
     one, _ = fitted(X.astype(float), y, weight, params)
@@ -307,18 +315,20 @@ def test_float32_is_near_its_numbers_in_float64(problem):
     assert other.beta_ == pytest.approx(one.beta_, rel=1e-7)
 
 
+@pytest.mark.slow
 @given(problems(max_n=40), st.integers(2, 5), st.integers(4, 12))
 def test_threads_change_no_bit_and_blocks_change_little(certificate, problem, n_threads, rows):
-    """Blocks of a few rows, and a team for them that any fit has."""
+    # Blocks of a few rows, which are processed in threads also in a small fit.
     X, y, weight, params = problem
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_threads, "_WORTH", 0)
+        patch.setattr(threads, "MIN_ELEMENTS_PER_EXTRA_THREAD", 0)
         found = []
         for size, block in ((1, 65_536), (1, rows * X.shape[1]), (n_threads, None)):
             if block is not None:
-                patch.setattr(_design, "_BLOCK", block)
-                patch.setattr(_design, "_PIECE", 128)
-            patch.setattr(_threads, "n_threads", lambda size=size: size)
+                patch.setattr(dense, "BLOCK_ELEMENTS", block)
+                patch.setattr(sparse_engine, "BLOCK_ELEMENTS", block)
+                patch.setattr(dense, "MIN_COLUMN_BYTES", 128)
+            patch.setattr(threads, "n_threads", lambda size=size: size)
             found.append(fitted(X, y, weight, params))
     (whole, converged), (one, also), (several, _) = found
     assert_array_equal(one.coef_, several.coef_)
@@ -327,54 +337,66 @@ def test_threads_change_no_bit_and_blocks_change_little(certificate, problem, n_
         assert_same(certificate, problem, whole, one)
 
 
-# The objective and its ways -----------------------------------------------------------------
+# The objective ---------------------------------------------------------------------------
 
 
 @st.composite
-def objectives(draw):
-    """An objective with a point and a direction that are anywhere, or at kinks."""
+def objectives(draw, fixed_penalty=True):
+    """Draw an objective with coordinates that are anywhere, or at zero.
+
+    The penalty is multiplied by the threshold or, unless `fixed_penalty` is False, is not.
+    """
     X, y = draw(data())
     weight = draw(weights(n=len(y)))
     if weight is not None:
         X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
-    alpha = draw(st.sampled_from([(0.0, 0.0), (0.3, 0.0), (0.0, 0.5)]))
+    penalties = [(0.0, False), (0.3, False), (0.5, True)]
+    alpha, per_threshold = draw(
+        st.sampled_from(penalties if fixed_penalty else [penalties[0], penalties[2]])
+    )
     beta = draw(st.sampled_from([1e-2, 1.0, 30.0]))
-    X = sparse.csr_array(X) if draw(st.booleans()) else X
-    problem = Survey(_design.as_design(X, Team()), weight, draw(st.booleans())).problem
-    whitening = whiten(problem, alpha[0] + alpha[1] * beta)
-    objective = LinearObjective(problem.design, y, weight, whitening, alpha)
-    assume(objective.transform.shape[1])
+    engine = as_engine(sparse.csr_array(X) if draw(st.booleans()) else X, ThreadTeam())
+    fit_intercept = draw(st.booleans())
+    problem = whole_problem(engine, weight, fit_intercept, choose(engine, "auto"))
+    observed = RegressionData.of(problem.engine, y, weight, fit_intercept, problem.gram)
+    penalty = Ridge.of_strength(alpha, problem.engine) if alpha else None
+    linear = LinearLoss(observed, HUBER, penalty, beta, per_threshold)
+    curvature = np.zeros(X.shape[1])
+    if penalty is not None:
+        curvature = linear.penalty.hessian_diagonal(np.zeros(X.shape[1] + 1))[1:]
+    objective = Whitened(linear, whiten(problem, curvature))
+    assume(objective.n_variables)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    theta = rng.normal(size=objective.transform.shape[1])
-    return objective, theta * draw(st.sampled_from([0.0, 1.0, 10.0])), beta, rng
+    theta = rng.normal(size=objective.n_variables)
+    return objective, theta * draw(st.sampled_from([0.0, 1.0, 10.0])), rng
 
 
 @given(objectives(), st.sampled_from([None, -1.0, 1.0]))
 def test_gradient_is_the_derivative_of_the_value(problem, kink):
-    objective, theta, beta, rng = problem
+    objective, theta, rng = problem
     if kink:
-        # A residual exactly at the threshold, or as near as rounding allows.
-        beta = np.abs(objective.at(theta, 1.0).residual).min() or beta
-    point = objective.at(theta, beta)
+        # A residual is exactly at the threshold, or as near as rounding allows.
+        residual = objective.at_threshold(1.0).evaluate(theta).residual
+        objective = objective.at_threshold(np.abs(residual).min() or objective.threshold)
+    point = objective.evaluate(theta)
     step = rng.normal(size=theta.size)
     step /= np.linalg.norm(step)
-    h = 1e-4 * max(1.0, point.clipped)
-    ahead, behind = (objective.at(theta + t * step, beta).value for t in (h, -h))
-    # Curvature along a unit step is at most one, and each kink changes less than that.
-    rounding = 1e-15 * len(objective.y) * point.value / h
+    h = 1e-4 * max(1.0, point.psi_rms)
+    ahead, behind = (objective.evaluate(theta + t * step).value for t in (h, -h))
+    # The curvature along a unit step is at most one, and each kink changes it by less.
+    rounding = 1e-15 * objective.linear.data.y.size * point.value / h
     assert abs((ahead - behind) / (2 * h) - step @ point.gradient) <= 2 * h + rounding
 
 
-@given(objectives())
+@given(objectives(fixed_penalty=False))
 def test_the_concomitant_objective_is_jointly_convex(problem):
-    objective, theta, epsilon, rng = problem
-    epsilon = 1.0 + epsilon
+    objective, theta, rng = problem
+    epsilon = 1.0 + objective.threshold
 
     def value(theta, sigma):
         beta = epsilon * sigma
-        return objective.at(theta, beta).value / beta + sigma / (2 * epsilon)
+        return objective.at_threshold(beta).evaluate(theta).value / beta + sigma / (2 * epsilon)
 
-    objective.alpha = 0.0, objective.alpha[1]
     ends = [(theta, 10.0 ** rng.uniform(-3, 3))]
     ends.append((theta + rng.normal(size=theta.size) * 10.0 ** rng.uniform(-2, 2), 10.0))
     (a, s), (b, t) = ends
@@ -409,7 +431,7 @@ def test_no_other_coefficients_and_scale_have_a_lower_concomitant_objective(prob
 @given(
     problems(units=False), st.sampled_from(["geometric", "linear", "cosine", [50, 10, 2, 1]])
 )
-def test_a_schedule_ends_where_none_does(certificate, problem, schedule):
+def test_a_schedule_ends_at_the_minimum_without_a_schedule(certificate, problem, schedule):
     X, y, weight, params = problem
     assume(params["scale"] != "mad" and params["beta"] != "auto")
     one, converged = fitted(X, y, weight, params | {"beta_schedule": None})

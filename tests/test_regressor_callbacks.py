@@ -26,7 +26,7 @@ from problems import (
 from skrobust import SmoothL1Regressor
 
 # The steps of a fit that a test makes fail, by their names in the module of the regressor.
-SAMPLING, STAGES, ENGINE = "Survey", "stages", "as_design"
+SAMPLING, STAGES, ENGINE = "RowSampler", "fit_stages", "as_engine"
 
 
 def replace_step(monkeypatch, step, replacement):

@@ -27,6 +27,7 @@ def test_parameters_and_defaults_are_those_of_the_contract():
         "alpha": 0.0,
         "fit_intercept": True,
         "beta_schedule": None,
+        "solver": "auto",
         "max_iter": 1000,
         "tol": 1e-8,
         "warm_start": False,

@@ -14,6 +14,8 @@ from skrobust import SmoothL1Regressor
 from skrobust.losses import smooth_l1
 from skrobust.metrics import mean_smooth_l1_loss
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 
 @pytest.mark.parametrize("schedule", [None, "geometric", [9, 3, 1]])
 @pytest.mark.parametrize("mode", SCALES)
@@ -80,7 +82,7 @@ def test_history_has_a_row_for_each_stage(mode, loss):
     multipliers = [50, 10, 2, 1]
     est = SmoothL1Regressor(loss=loss, beta_schedule=multipliers, **mode).fit(X, Y)
     frame = pd.DataFrame(est.history_)
-    assert set(frame.columns) == {*COLUMNS, "message"}
+    assert set(frame.columns) == {*COLUMNS, "message", "algorithms"}
     assert len(frame) == 4
     assert all(isinstance(message, str) and message for message in frame.message)
     factor = est.beta_ / est.scale_
@@ -90,6 +92,7 @@ def test_history_has_a_row_for_each_stage(mode, loss):
     assert last.objective == est.objective_
     assert frame.n_iter.sum() == est.n_iter_
     assert np.all(frame.n_eval >= 1)
+    assert_array_equal(frame.n_eval, [sum(a.values()) for a in frame.algorithms])
     assert np.all(frame.gradient_norm <= 1e-8)
     if mode == SCALES[1]:
         assert_allclose(frame.beta, np.multiply(multipliers, 1.7), rtol=1e-15)
@@ -133,11 +136,11 @@ def test_schedule_of_one_stage_is_no_schedule(schedule):
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
-def test_a_scale_that_does_not_settle_is_that_of_the_objective(monkeypatch, rounds):
+def test_a_scale_that_does_not_converge_is_that_of_the_objective(monkeypatch, rounds):
     # The next scale to be tried was reported with the objective at the last one. Found by a
     # search.
-    monkeypatch.setattr("skrobust._agreement._MAX_ROUNDS", rounds)
-    with pytest.warns(ConvergenceWarning, match="the scale did not settle"):
+    monkeypatch.setattr("skrobust._solvers.scale_fixed_point.MAX_ROUNDS", rounds)
+    with pytest.warns(ConvergenceWarning, match="the scale did not converge"):
         est = SmoothL1Regressor().fit(X, Y)
     loss = mean_smooth_l1_loss(Y, est.predict(X), beta=est.beta_)
     assert est.objective_ == pytest.approx(loss, rel=1e-12)

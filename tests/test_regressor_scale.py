@@ -17,6 +17,8 @@ from problems import (
 )
 from skrobust import SmoothL1Regressor
 
+pytestmark = pytest.mark.usefixtures("each_engine")
+
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 @pytest.mark.parametrize("loss", LOSSES)

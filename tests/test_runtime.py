@@ -27,7 +27,8 @@ from programs import (
     heavy_tailed,
     run,
 )
-from skrobust import SmoothL1Regressor, _threads
+from skrobust import SmoothL1Regressor
+from skrobust._engines import threads
 
 FORK = "fork" in multiprocessing.get_all_start_methods()
 
@@ -44,9 +45,9 @@ def test_bits_do_not_depend_on_the_number_of_threads(
     X, y = data(shape, layout)
     weight = np.random.default_rng(1).uniform(0.5, 1, size=y.size) if weighted else None
     sizes, asked, found = [1, 3] if weighted else [1, 2, 5], [], []
-    monkeypatch.setattr(_threads, "_WORTH", 0)
+    monkeypatch.setattr(threads, "MIN_ELEMENTS_PER_EXTRA_THREAD", 0)
     for size in sizes:
-        monkeypatch.setattr(_threads, "n_threads", lambda size=size: asked.append(size) or size)
+        monkeypatch.setattr(threads, "n_threads", lambda size=size: asked.append(size) or size)
         found.append(digest(SmoothL1Regressor(**options).fit(X, y, weight)))
     assert asked == sizes
     assert found == [found[0]] * len(sizes)
@@ -72,14 +73,16 @@ def test_bits_do_not_depend_on_the_threads_that_the_environment_allows():
 
 EIGHT_AT_ONCE = """
 import collections, concurrent.futures, threading
-from skrobust import _kernels
+from skrobust._engines import kernels
 
-compiled, jit = collections.Counter(), _kernels._jit
+compiled, jit = collections.Counter(), kernels._jit
 def counting(function, *arguments):
-    constants = tuple(cell.cell_contents for cell in function.__closure__ or ())
-    compiled[function.__name__, constants, arguments] += 1
+    constants = (cell.cell_contents for cell in function.__closure__ or ())
+    # The functions that a kernel calls are made anew for each kernel, with the same names.
+    names = tuple(getattr(value, "__name__", value) for value in constants)
+    compiled[function.__name__, names, arguments] += 1
     return jit(function, *arguments)
-_kernels._jit = counting
+kernels._jit = counting
 
 whole, gram = programs.data("whole", "C"), programs.data("gram", "C")
 def fits(barrier=None):
@@ -155,7 +158,7 @@ BACKENDS = """
 import warnings
 import joblib
 from skrobust import SmoothL1Regressor
-from skrobust._threads import n_threads
+from skrobust._engines.threads import n_threads
 
 X, y = programs.data("whole", "C")
 tasks = [(X, y), (X[:200], y[:200])] * 2
@@ -200,42 +203,43 @@ def test_fits_before_and_after_a_fork_and_in_every_joblib_backend_agree():
 
 FORK_WITHIN = """
 import multiprocessing, sys, threading, time, warnings
-from skrobust import _once, _stages
+from skrobust import _units
+from skrobust._engines import compile as compilation
 warnings.simplefilter("ignore", DeprecationWarning)
 context = multiprocessing.get_context("fork")
 X, y = programs.data("whole", "C")
 assert "numba" not in sys.modules
 if {compiles}:
-    _once.kernels()
+    compilation.kernels()
 
 def child_fits():
     with context.Pool(1) as pool:
         return pool.starmap_async(programs.fitted, [(X, y)]).get(120)[0]
 
-def making():
-    free = _once._making.acquire(blocking=False)
+def compiling():
+    free = compilation._compile_lock.acquire(blocking=False)
     if free:
-        _once._making.release()
+        compilation._compile_lock.release()
     return not free
 
 # A first fit, which imports Numba or compiles.
 found = set()
 thread = threading.Thread(target=lambda: found.add(programs.fitted(X, y)))
 thread.start()
-while not (making() if {compiles} else "numba" in sys.modules):
+while not (compiling() if {compiles} else "numba" in sys.modules):
     time.sleep(1e-3)
 found.add(child_fits())
 thread.join()
 
-# A fit that rests where it puts y in its units.
+# A fit that waits where it converts y to its units.
 there, go_on = threading.Event(), threading.Event()
-in_units = _stages._Target._in_units
-def resting(self, y):
+scaled = _units.TargetUnits._scaled
+def waiting(self, y):
     if threading.current_thread() is thread:
         there.set()
         go_on.wait()
-    return in_units(self, y)
-_stages._Target._in_units = resting
+    return scaled(self, y)
+_units.TargetUnits._scaled = waiting
 thread = threading.Thread(target=lambda: found.add(programs.fitted(X, y)))
 thread.start()
 there.wait()
@@ -269,11 +273,11 @@ def test_a_child_forked_within_a_first_fit_or_beside_other_fits_can_fit(compiles
 
 INTERRUPTED_FORK = """
 import os, signal, threading, time, warnings
-from skrobust import _once
+from skrobust._engines.compile import _compile_lock
 warnings.simplefilter("ignore", DeprecationWarning)
 there, sent = threading.Event(), threading.Event()
 def make():
-    with _once._making:
+    with _compile_lock:
         there.set()
         sent.wait()
         time.sleep(0.5)
@@ -287,7 +291,7 @@ os.register_at_fork(before=interrupt)
 def free():
     # For another thread than the one that forked.
     found = []
-    other = threading.Thread(target=lambda: found.append(_once._making.acquire(timeout=60)))
+    other = threading.Thread(target=lambda: found.append(_compile_lock.acquire(timeout=60)))
     other.start()
     other.join()
     return found == [True]
@@ -339,9 +343,9 @@ def test_a_memory_map_is_fitted_in_place_with_the_same_bits(
     stored = np.load(tmp_path / "X.npy", mmap_mode="r")
     assert stored.flags.f_contiguous == (order == "F")
     assert not stored.flags.writeable
-    seen, make = [], skrobust._regressor.as_design
+    seen, make = [], skrobust._regressor.as_engine
     monkeypatch.setattr(
-        skrobust._regressor, "as_design", lambda X, team: seen.append(X) or make(X, team)
+        skrobust._regressor, "as_engine", lambda X, team: seen.append(X) or make(X, team)
     )
     assert fitted(stored, y) == fitted(X, y)
     assert np.shares_memory(seen[0], stored)
@@ -350,7 +354,9 @@ def test_a_memory_map_is_fitted_in_place_with_the_same_bits(
 INTERRUPT = """
 import os, signal, threading
 import numpy as np
-from skrobust import SmoothL1Regressor, _design, _threads
+from skrobust import SmoothL1Regressor
+from skrobust._engines import threads
+from skrobust._engines.dense import DenseEngine
 
 X, y = programs.heavy_tailed(60_000, 40)
 before = programs.blas_threads()
@@ -364,11 +370,11 @@ long = {"beta_schedule": np.geomspace(1e4, 1, 500), "tol": 0.0, "beta": 1.0}
 for est in (new, old):
     est.set_params(**long)
 
-passes, sweep = [], _design.Design.sweep
+passes, loss_gradient = [], DenseEngine.loss_gradient
 def counted(*args, **kwargs):
     passes.append(args)
-    return sweep(*args, **kwargs)
-_design.Design.sweep = counted
+    return loss_gradient(*args, **kwargs)
+DenseEngine.loss_gradient = counted
 
 def interrupt(sent):
     sent.append(len(passes))
@@ -386,10 +392,10 @@ for est, delay in [(new, 0.02), (old, 0.1), (new, 0.25), (old, 0.4)]:
         begun = len(passes) - sent[0]
         print("at once" if begun <= 1 else f"after {begun} passes")
     timer.join()
-_design.Design.sweep = sweep
+DenseEngine.loss_gradient = loss_gradient
 print(sorted(name for name in vars(new) if name.endswith("_")))
 print(sorted(n for n, value in kept.items() if vars(old).get(n) is not value))
-print(before == programs.blas_threads(), len(_threads._fits))
+print(before == programs.blas_threads(), len(threads._active_fits))
 print([t.name for t in threading.enumerate() if t.name.startswith("skrobust")])
 fresh = SmoothL1Regressor(beta=1.0)
 print(programs.digest(fresh.fit(some, y)) == programs.digest(old))
@@ -497,9 +503,9 @@ def test_displays_are_imported_on_first_use_and_matplotlib_to_draw(first_fit):
 
 
 @pytest.mark.slow
-def test_a_first_fit_compiles_three_functions_and_fits_of_other_modes_none(first_fit):
-    # The pass over the rows, and the clipping and the prefetching that it calls.
-    assert first_fit[3:] == ["3 3"] + ["[]"] * (len(SAME_KERNELS) + 1)
+def test_a_first_fit_compiles_four_functions_and_fits_of_other_modes_none(first_fit):
+    # The pass over the rows, and what it calls: the sums of one row, the loss and the prefetch.
+    assert first_fit[3:] == ["4 4"] + ["[]"] * (len(SAME_KERNELS) + 1)
 
 
 # What is left alone ----------------------------------------------------------------------

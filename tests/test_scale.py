@@ -1,4 +1,4 @@
-"""The scales of the residuals: the weighted median, the MAD and the concomitant σ̂."""
+"""The scales of the residuals: the MAD, the concomitant σ̂, and the floor of rounding."""
 
 import numpy as np
 import pytest
@@ -7,90 +7,27 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import norm
 
 from skrobust import SmoothL1Regressor
-from skrobust._scale import (
+from skrobust._model.scale import (
     AUTO_CONCOMITANT,
     AUTO_MAD,
+    MIN_THRESHOLD,
     NORMAL_MAD,
-    Near,
-    ScaleRule,
-    concomitant,
+    Concomitant,
+    Mad,
+    WarmScale,
     mad,
-    weighted_median,
+    null_scale,
+    rounding_floor,
+    rounding_floor_bound,
 )
 
+EPS = np.finfo(float).eps
 EPSILONS = [1.01, 1.35, AUTO_CONCOMITANT, 5.0]
-
-# Weighted median -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("factor", [1.0, 0.1, 1 / 3, 1e-200, 7e200])
-def test_integer_weights_mean_repeated_values(factor):
-    # Small integers, so that half of the weight is often met exactly.
-    rng = np.random.default_rng(0)
-    tied = 0
-    for _ in range(500):
-        n = rng.integers(1, 12)
-        values, weight = rng.integers(-4, 5, size=n) * 0.7, rng.integers(0, 4, size=n)
-        if weight.sum() == 0:
-            continue
-        expected = np.median(np.repeat(values, weight))
-        assert weighted_median(values, factor * weight) == expected
-        tied += expected not in values
-    assert tied > 20
+ESTIMATORS = [Mad(AUTO_MAD), *map(Concomitant, EPSILONS)]
 
 
-@pytest.mark.parametrize(
-    ("values", "weight", "expected"),
-    [
-        ([3.0], [2.0], 3.0),
-        ([1.0, 2.0], [1.0, 1.0], 1.5),
-        ([1.0, 2.0], [1.0, 1.0 + 1e-6], 2.0),
-        ([3.0, 1.0, 2.0], [2.0, 1.0, 1.0], 2.5),
-        ([1.0, 2.0, 9.0], [1.0, 0.0, 1.0], 5.0),
-        ([1.0, 2.0, 9.0], [0.0, 1.0, 0.0], 2.0),
-        ([0.0, 1.0, 9.0], [0.0, 1.0, 1.0], 5.0),
-        ([1.0, 9.0, 10.0], [1.0, 1.0, 0.0], 5.0),
-        ([1.0, 2.0, 3.0], [0.3, 0.1, 0.2], 1.5),  # .3 + .1 + .2 = .6 only up to rounding
-    ],
-)
-def test_half_of_the_weight_is_shared_by_the_neighbours(values, weight, expected):
-    assert weighted_median(np.array(values), np.array(weight)) == expected
-
-
-@pytest.mark.parametrize("n", [10**6, 10**6 + 1])
-@pytest.mark.parametrize("constant", [0.1, 1 / 3])
-def test_a_million_constant_weights_are_no_weights(n, constant):
-    # Half-sums of a million tenths are wrong by 2e-11, which must not decide a tie.
-    values = np.random.default_rng(0).normal(size=n)
-    assert weighted_median(values, np.full(n, constant)) == np.median(values)
-
-
-@pytest.mark.parametrize("pattern", [[0.1, 0.3], [1 / 3, 1.0]])
-def test_a_million_unequal_weights_of_which_half_is_met_exactly(pattern):
-    # As many weights of each kind on both sides of zero.
-    size = np.random.default_rng(0).uniform(0.5, 1, size=500_000)
-    values, weight = np.concatenate([-size, size]), np.tile(pattern, 500_000)
-    expected = 0.5 * (size.min() - size.min())
-    assert weighted_median(values, weight) == expected
-
-
-def test_a_tie_is_not_seen_where_a_small_weight_decides():
-    values, weight = np.arange(10_000.0), np.ones(10_000)
-    weight[0] += 1e-6
-    assert weighted_median(values, weight) == 4999.0
-    weight[0], weight[-1] = 1.0, 1.0 + 1e-6
-    assert weighted_median(values, weight) == 5000.0
-
-
-def test_the_order_of_the_values_does_not_matter():
-    rng = np.random.default_rng(0)
-    values, weight = rng.normal(size=101), rng.uniform(size=101)
-    expected = weighted_median(values, weight)
-    kept = values.copy()
-    for _ in range(10):
-        order = rng.permutation(101)
-        assert weighted_median(values[order], weight[order]) == expected
-    assert_allclose(values, kept, rtol=0)
+def concomitant(epsilon, residual, weight=None, warm=None):
+    return Concomitant(epsilon).estimate(residual, weight, warm)
 
 
 # MAD -------------------------------------------------------------------------------------
@@ -108,8 +45,11 @@ def test_the_mad_is_centred_at_zero_and_blind_to_signs():
     assert mad(residual + 10.0) == pytest.approx(10.0 / NORMAL_MAD, rel=0.1)
 
 
-@pytest.mark.parametrize("estimate", [mad, *map(concomitant, EPSILONS)])
-def test_scales_are_equivariant_and_integer_weights_are_repeats(estimate):
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_scales_are_equivariant_and_integer_weights_are_repeats(estimator):
+    def estimate(residual, weight=None):
+        return estimator.estimate(residual, weight)
+
     rng = np.random.default_rng(1)
     residual, weight = rng.standard_t(2, size=60), rng.integers(0, 4, size=60)
     weight[0] = 1
@@ -121,10 +61,24 @@ def test_scales_are_equivariant_and_integer_weights_are_repeats(estimate):
     assert estimate(residual, np.full(60, 0.1)) == pytest.approx(estimate(residual), rel=1e-13)
 
 
-@pytest.mark.parametrize("estimate", [mad, *map(concomitant, EPSILONS)])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("weight", [None, np.ones(10), np.arange(10.0)])
-def test_the_scale_of_zeros_is_zero(estimate, weight):
-    assert estimate(np.zeros(10), weight) == 0.0
+def test_the_scale_of_zeros_is_zero(estimator, weight):
+    assert estimator.estimate(np.zeros(10), weight) == 0.0
+
+
+@pytest.mark.parametrize("n", [101, 100_000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_near_scale_does_not_change_the_mad(n, weighted):
+    rng = np.random.default_rng(0)
+    residual = rng.standard_t(2, size=n)
+    weight = rng.uniform(size=n) if weighted else None
+    expected = mad(residual, weight)
+    assert Mad(AUTO_MAD).estimate(residual, weight) == expected
+    for factor in (1.0, 0.995, 1.01, 0.5, 3.0, 1e-9):
+        assert mad(residual, weight, factor * expected) == expected
+        warm = WarmScale(factor * expected, 1.0)
+        assert Mad(AUTO_MAD).estimate(residual, weight, warm) == expected
 
 
 def test_the_mad_is_zero_exactly_where_more_than_half_are_zero():
@@ -151,7 +105,7 @@ def test_the_concomitant_scale_solves_its_equation_and_minimises(epsilon, weight
     rng = np.random.default_rng(n)
     residual = rng.standard_t(df, size=n)
     weight = rng.uniform(0.1, 1, size=n) if weighted else np.ones(n)
-    sigma = concomitant(epsilon)(residual, weight if weighted else None)
+    sigma = concomitant(epsilon, residual, weight if weighted else None)
     inside = np.minimum((residual / sigma) ** 2, epsilon**2)
     assert weight @ inside == pytest.approx(weight.sum(), rel=1e-12)
 
@@ -170,7 +124,7 @@ def test_the_concomitant_scale_with_ties_and_zeros(epsilon):
         rng = np.random.default_rng(seed)
         residual = rng.integers(-2, 3, size=12).astype(float)
         outside = np.mean(residual != 0)
-        sigma = concomitant(epsilon)(residual)
+        sigma = concomitant(epsilon, residual)
         if outside * epsilon**2 <= 1:  # even with all of them outside there is too little
             assert sigma == 0.0
         else:
@@ -182,51 +136,52 @@ def test_with_a_large_epsilon_the_concomitant_scale_is_the_root_mean_square(epsi
     rng = np.random.default_rng(0)
     residual, weight = rng.normal(size=50), rng.uniform(size=50)
     expected = np.sqrt(np.average(residual**2, weights=weight))
-    assert concomitant(epsilon)(residual, weight) == pytest.approx(expected, rel=1e-12)
+    assert concomitant(epsilon, residual, weight) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_concomitant_scale_of_a_million_constant_weights():
     residual = np.random.default_rng(0).standard_t(2, size=10**6)
-    expected = concomitant(1.35)(residual)
-    assert concomitant(1.35)(residual, np.full(10**6, 0.1)) == pytest.approx(expected, rel=1e-9)
+    expected = concomitant(1.35, residual)
+    assert concomitant(1.35, residual, np.full(10**6, 0.1)) == pytest.approx(expected, rel=1e-9)
 
 
-def near(scale, residual, weight, epsilon):
+def warm_scale(scale, residual, weight, epsilon):
     clipped = residual.clip(-epsilon * scale, epsilon * scale)
-    return Near(scale, float(np.sqrt(np.average(clipped**2, weights=weight))))
+    return WarmScale(scale, float(np.sqrt(np.average(clipped**2, weights=weight))))
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)
 @pytest.mark.parametrize("law", ["none", "small where outside", "a few rows have most"])
 @pytest.mark.parametrize("n", [100, 300_000])
-def test_from_nearby_a_step_leads_to_the_concomitant_scale(epsilon, law, n):
+def test_one_step_from_a_near_scale_leads_to_the_concomitant_scale(epsilon, law, n):
     rng = np.random.default_rng(0)
     residual = rng.standard_t(3, size=n)
-    # One of ten, at a place that many strides never meet.
+    # One row of ten, at a remainder that many strides never meet.
     outside = np.arange(n) % 10 == 3
     residual[outside] *= 100
     few = np.where(rng.random(n) < 0.01, 1.0, 1e-4)
     laws = {"none": None, "small where outside": np.where(outside, 0.05, 1.0)}
     weight = laws.get(law, few)
-    estimate = concomitant(epsilon)
-    sigma = estimate(residual, weight)
-    at_root = near(sigma, residual, weight, epsilon)
-    assert estimate(residual, weight, at_root) == pytest.approx(sigma, rel=1e-12)
-    for part in (0.999, 1.001):
-        found = estimate(residual, weight, near(part * sigma, residual, weight, epsilon))
-        assert found == pytest.approx(sigma, rel=0.2 * abs(part - 1))
+    sigma = concomitant(epsilon, residual, weight)
+    at_root = warm_scale(sigma, residual, weight, epsilon)
+    assert concomitant(epsilon, residual, weight, at_root) == pytest.approx(sigma, rel=1e-12)
+    for factor in (0.999, 1.001):
+        warm = warm_scale(factor * sigma, residual, weight, epsilon)
+        estimate = concomitant(epsilon, residual, weight, warm)
+        assert estimate == pytest.approx(sigma, rel=0.2 * abs(factor - 1))
 
 
 @pytest.mark.parametrize("n", [10, 5_000])
-def test_the_concomitant_scale_of_what_is_no_number_is_none(n):
-    assert np.isnan(concomitant(1.35)(np.full(n, np.nan)))
+def test_the_concomitant_scale_of_nan_is_nan(n):
+    assert np.isnan(concomitant(1.35, np.full(n, np.nan)))
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)
-def test_nearby_a_concomitant_scale_may_be_zero(epsilon):
+def test_a_concomitant_scale_of_zero_is_found_from_a_positive_one(epsilon):
     residual = np.zeros(1_000)
     residual[: int(900 / epsilon**2)] = 1.0
-    assert concomitant(epsilon)(residual, None, near(0.1, residual, None, epsilon)) == 0.0
+    assert concomitant(epsilon, residual, None, warm_scale(0.1, residual, None, epsilon)) == 0.0
 
 
 # What "auto" means -----------------------------------------------------------------------
@@ -263,37 +218,111 @@ def test_auto_has_95_percent_efficiency_under_normal_errors():
 @pytest.mark.parametrize("epsilon", [1.35, AUTO_CONCOMITANT])
 def test_the_concomitant_scale_of_normal_residuals_is_its_limit(epsilon):
     residual = np.random.default_rng(0).normal(size=200_000)
-    assert concomitant(epsilon)(residual) == pytest.approx(concomitant_limit(epsilon), rel=0.01)
+    assert concomitant(epsilon, residual) == pytest.approx(concomitant_limit(epsilon), rel=0.01)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(
-    ("options", "rule"),
+    ("options", "estimator"),
     [
-        ({}, ScaleRule(AUTO_MAD, mad)),
-        ({"beta": 0.5, "scale": "mad"}, ScaleRule(0.5, mad)),
-        ({"scale": "concomitant"}, ScaleRule(AUTO_CONCOMITANT, concomitant(AUTO_CONCOMITANT))),
-        ({"beta": 1.35, "scale": "concomitant"}, ScaleRule(1.35, concomitant(1.35))),
+        ({}, Mad(AUTO_MAD)),
+        ({"beta": 0.5, "scale": "mad"}, Mad(0.5)),
+        ({"scale": "concomitant"}, Concomitant(AUTO_CONCOMITANT)),
+        ({"beta": 1.35, "scale": "concomitant"}, Concomitant(1.35)),
     ],
 )
 @pytest.mark.parametrize("n", [40, 2000])
-def test_scale_threshold_and_fit_agree(options, rule, weighted, n):
+def test_scale_threshold_and_fit_agree(options, estimator, weighted, n):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, 3))
     y = X @ [1.0, 2.0, 3.0] + rng.standard_t(2, size=n)
     weight = rng.uniform(0.1, 1, size=n) if weighted else None
     est = SmoothL1Regressor(**options).fit(X, y, weight)
-    assert est.scale_ == pytest.approx(rule.estimate(y - est.predict(X), weight), rel=1e-7)
-    assert est.beta_ == pytest.approx(rule.factor * est.scale_, rel=1e-14)
-
-
-def test_a_median_of_no_numbers_is_none():
-    # As where another thread writes NaN to X during a fit.
-    assert np.isnan(weighted_median(np.full(50_000, np.nan)))
-    assert np.isnan(weighted_median(np.full(50_000, np.nan), near=1.0))
+    scale = estimator.estimate(y - est.predict(X), weight)
+    assert est.scale_ == pytest.approx(scale, rel=1e-7)
+    assert est.beta_ == pytest.approx(estimator.factor * est.scale_, rel=1e-14)
 
 
 def test_a_concomitant_scale_whose_median_vanishes_beside_the_rest():
     # 3 / σ² = 12, and 1 / σ² < 2.5²; the square of the median is no number.
     residual = np.r_[np.full(9, 1e-200), np.ones(3)]
-    assert_allclose(concomitant(2.5)(residual), 0.5, rtol=1e-15)
+    assert_allclose(concomitant(2.5, residual), 0.5, rtol=1e-15)
+
+
+# Threshold and rounding floor ------------------------------------------------------------
+
+
+def test_a_threshold_is_a_multiple_of_the_scale_and_positive():
+    for estimator in ESTIMATORS:
+        assert estimator.threshold(2.0) == 2.0 * estimator.factor
+        assert estimator.threshold(0.0) == MIN_THRESHOLD
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_scale_at_a_point_is_that_of_its_residuals(make_objective, estimator, weighted):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 3)), rng.standard_t(2, size=50)
+    weight = rng.uniform(0.1, 1, size=50) if weighted else None
+    objective = make_objective(X, y, weight)
+    point = objective.evaluate(rng.normal(size=4))
+    scale = estimator.estimate(point.residual, weight)
+    assert estimator.scale(objective, point) == scale
+    # At its own threshold the scale itself is a warm start of no effect.
+    at_scale = objective.at_threshold(estimator.threshold(scale)).evaluate(point.theta)
+    assert estimator.scale(objective, at_scale, scale) == pytest.approx(scale, rel=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1.0e6])
+def test_the_scale_of_an_exact_fit_is_that_of_its_rounding(make_objective, estimator, size):
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    objective = make_objective(X, size * X[:, 0])
+    theta = objective.whitening.coordinates(
+        np.append(size * X[:, 0].mean(), size * objective.linear.data.engine.scale * [1, 0, 0])
+    )
+    point = objective.evaluate(theta)
+    assert np.abs(point.residual).max() < 1e-13 * size
+    rounding, floor = rounding_floor(objective, theta)
+    assert np.all(np.abs(point.residual) <= rounding)
+    assert estimator.scale(objective, point) == floor
+    assert EPS * size < floor < 1e3 * EPS * size
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_bound_of_the_floor_takes_no_pass_and_is_not_below_the_floor(
+    make_objective, weighted
+):
+    # In the units of a target, in which no |y| is above 2 or so.
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 3)), rng.uniform(-1, 1, size=200)
+    weight = rng.uniform(size=200) if weighted else None
+    objective = make_objective(X, y, weight)
+    for size in (0.0, 1.0, 1e3):
+        theta = size * rng.normal(size=4)
+        before = objective.n_passes
+        bound = rounding_floor_bound(objective, theta)
+        assert objective.n_passes == before
+        assert rounding_floor(objective, theta)[1] <= bound
+
+
+def test_the_floor_knows_the_rounding_of_the_location_that_was_subtracted(make_objective):
+    X, y = np.ones((20, 1)), np.linspace(-1, 1, 20)
+    objective = make_objective(X, y)
+    _, plain = rounding_floor(objective, np.zeros(1))
+    objective.linear.data = objective.linear.data._replace(y_shift=1e9)
+    rounding, floor = rounding_floor(objective, np.zeros(1))
+    assert_allclose(rounding, EPS * 1e9, rtol=1e-6)
+    assert floor > 1e6 * plain
+    assert rounding_floor_bound(objective, np.zeros(1)) > floor
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_scale_without_coefficients_is_positive(estimator):
+    y = np.random.default_rng(0).normal(size=30)
+    assert null_scale(estimator, y, None) == estimator.estimate(y, None)
+    # Most are zero, and then all are.
+    few = np.where(np.arange(30) < 1, 60.0, 0.0)
+    assert null_scale(estimator, few, None) == (estimator.estimate(few, None) or 2.0)
+    assert null_scale(Mad(AUTO_MAD), few, None) == 2.0
+    assert null_scale(estimator, np.zeros(30), None) > 0

@@ -1,13 +1,13 @@
-"""Tall X is fitted on a sample of rows first: the answer is that of the whole, always."""
+"""Tall X is first fitted on a sample of rows: the result is always that of all rows."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
-from skrobust import SmoothL1Regressor, _problem
+from skrobust import SmoothL1Regressor, _solvers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_engine")]
 
 N = 6000
 MODES = [
@@ -43,10 +43,10 @@ def columns(kind, p, rng):
 
 
 def fits(monkeypatch, X, y, weight=None, **params):
-    """With the sample and without."""
+    """Return the fit that starts from a sample of rows, and the fit that does not."""
     found = []
     for many in (0, np.inf):
-        monkeypatch.setattr(_problem, "_MANY_ELEMENTS", many)
+        monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", many)
         found.append(SmoothL1Regressor(**params).fit(X, y, sample_weight=weight))
     return found
 
@@ -119,14 +119,14 @@ def test_passes_are_few(monkeypatch):
 
 
 def tall(columns, seed=0):
-    """What is sampled without any threshold being moved, continuous errors."""
+    """Return data so tall that they are sampled, with continuous errors."""
     rng = np.random.default_rng(seed)
     X = columns(rng)
     return X, X.sum(axis=1) + rng.standard_t(3, X.shape[0])
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_counts_and_levels_have_a_median_that_may_jump(seed):
+def test_integers_and_levels_whose_median_may_jump_are_fitted(seed):
     rng = np.random.default_rng(seed)
     X = rng.integers(0, 2, (500_000, 4)).astype(float)
     for y in (rng.poisson(1, len(X)).astype(float), rng.choice([1.0, 2.0, 3.0, 4.0], len(X))):
@@ -134,7 +134,7 @@ def test_counts_and_levels_have_a_median_that_may_jump(seed):
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1e-160, 1e160, 1e300])
-def test_a_column_whose_squares_are_no_floats(unit):
+def test_a_column_whose_squares_overflow_or_vanish(unit):
     X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
     whole = SmoothL1Regressor().fit(X, y).coef_
     X[:, 2] *= unit
@@ -145,23 +145,23 @@ def test_a_column_whose_squares_are_no_floats(unit):
 
 @pytest.mark.parametrize("cell", [1e10, 1e100, 1e200])
 @pytest.mark.parametrize("params", [{}, {"beta": 1.0}, {"scale": "concomitant"}])
-def test_one_cell_that_no_sample_sees(cell, params):
+def test_one_large_value_in_a_row_outside_the_sample(cell, params):
     X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
     X[12_345, 3] = cell
     found = SmoothL1Regressor(**params).fit(X, y)
-    # Its row decides that coefficient, and nothing else about the others.
+    # Its row determines that coefficient, and has no influence on the others.
     assert abs(found.coef_[3]) < 1e-3
     assert_allclose(np.delete(found.coef_, 3), 1.0, atol=0.05)
 
 
 @pytest.mark.parametrize("params", [{}, {"beta": 1.0}, {"scale": "concomitant"}])
-def test_nothing_to_fit(params):
+def test_features_that_are_all_zero(params):
     _, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
     found = SmoothL1Regressor(fit_intercept=False, **params).fit(np.zeros((y.size, 10)), y)
     assert_array_equal(found.coef_, 0.0)
 
 
-def test_max_iter_keeps_what_was_reached():
+def test_a_fit_that_ends_at_max_iter_returns_what_it_has_reached():
     X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
     best = SmoothL1Regressor().fit(X, y).coef_
     far = []
@@ -174,9 +174,9 @@ def test_max_iter_keeps_what_was_reached():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("kind", ["correlated", "heavy tails", "one side"])
-def test_more_iterations_never_end_higher(monkeypatch, kind):
-    # A small threshold leads from sample to sample, each of which starts anew.
-    monkeypatch.setattr(_problem, "_MANY_ELEMENTS", 0)
+def test_more_iterations_never_give_a_larger_objective(monkeypatch, kind):
+    # With a small threshold the fit is restarted from one sample after another.
+    monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", 0)
     for seed in range(4):
         rng = np.random.default_rng(seed)
         X = columns(kind, 10, rng)
@@ -191,7 +191,7 @@ def test_more_iterations_never_end_higher(monkeypatch, kind):
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_outliers_on_one_side_take_few_passes(share):
-    # The minimiser then drifts as the scale comes to agree: on its own it took 32 passes.
+    # The minimiser moves with the scale here: without its derivative there were 32 passes.
     X, _ = tall(lambda rng: rng.normal(size=(200_000, 10)))
     rng = np.random.default_rng(1)
     error = rng.normal(size=len(X))

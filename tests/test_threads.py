@@ -1,4 +1,4 @@
-"""How many threads a fit uses, and what it leaves behind: nothing."""
+"""How many threads a fit uses, and that it leaves neither threads nor limits behind."""
 
 import functools
 import multiprocessing
@@ -14,15 +14,18 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skrobust import SmoothL1Regressor, _threads
-from skrobust._threads import Team, n_threads, single_threaded_blas
+from skrobust import SmoothL1Regressor
+from skrobust._engines import threads
+from skrobust._engines.threads import ThreadTeam, n_threads, single_threaded_blas
+
+pytestmark = pytest.mark.slow
 
 # Number of threads -----------------------------------------------------------------------
 
 
 @pytest.fixture
 def cores(monkeypatch):
-    """Eight usable cores and no limits, whatever machine this is."""
+    """Let there be eight usable cores and no limits, whatever the machine."""
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
@@ -45,7 +48,7 @@ def cores(monkeypatch):
         ("-1", "1.5", 8),
     ],
 )
-def test_the_least_of_cores_and_environment_counts(cores, omp, numba, expected):
+def test_the_number_of_threads_is_the_least_of_cores_and_limits(cores, omp, numba, expected):
     for name, value in (("OMP_NUM_THREADS", omp), ("NUMBA_NUM_THREADS", numba)):
         if value is not None:
             cores.setenv(name, value)
@@ -69,7 +72,7 @@ def test_one_thread_inside_a_joblib_worker_that_is_a_thread(cores, prefer):
 
 
 def run(program, *flags, **environment):
-    """The output of a program in a fresh interpreter."""
+    """Return the output of a program in a fresh interpreter."""
     command = [sys.executable, *flags, "-c", program]
     options = {"capture_output": True, "text": True, "timeout": 60, "check": False}
     done = subprocess.run(command, env=os.environ | environment, **options)
@@ -84,7 +87,7 @@ LONG = 10**9
 
 @pytest.fixture(params=[1, 2, 3, 5])
 def size(request, monkeypatch):
-    monkeypatch.setattr(_threads, "n_threads", lambda: request.param)
+    monkeypatch.setattr(threads, "n_threads", lambda: request.param)
     return request.param
 
 
@@ -92,23 +95,23 @@ def our_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("skrobust")]
 
 
-def test_a_team_runs_every_share_once(size):
+def test_a_team_runs_every_part_of_a_task_once(size):
     shares = []
-    with Team() as team:
+    with ThreadTeam() as team:
         for _ in range(20):
             team.run(lambda first, step: shares.append((first, step)), LONG)
             assert sorted(shares) == [(first, size) for first in range(size)]
             shares.clear()
 
 
-def test_a_team_uses_threads_and_the_callers_own_and_leaves_none(size):
+def test_a_team_uses_the_thread_of_the_caller_and_others_and_leaves_none(size):
     names, barrier = [], threading.Barrier(size)
 
     def task(first, step):
         barrier.wait(10)  # passes only if all are at work at once
         names.append(threading.current_thread().name)
 
-    with Team() as team:
+    with ThreadTeam() as team:
         team.run(task, LONG)
         assert len(our_threads()) == size - 1
     assert len(set(names)) == size
@@ -116,19 +119,19 @@ def test_a_team_uses_threads_and_the_callers_own_and_leaves_none(size):
     assert our_threads() == []
 
 
-def test_a_small_task_and_a_team_not_entered_use_no_thread(monkeypatch):
-    monkeypatch.setattr(_threads, "n_threads", lambda: 4)
+def test_a_small_task_and_a_team_that_was_not_entered_start_no_thread(monkeypatch):
+    monkeypatch.setattr(threads, "n_threads", lambda: 4)
     shares = []
-    with Team() as team:
+    with ThreadTeam() as team:
         team.run(lambda *share: shares.append(share), 999_999)
         assert our_threads() == []
-    Team().run(lambda *share: shares.append(share), LONG)
+    ThreadTeam().run(lambda *share: shares.append(share), LONG)
     assert shares == [(0, 1), (0, 1)]
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_an_exception_of_a_share_is_raised_after_all_have_ended(monkeypatch, failing):
-    monkeypatch.setattr(_threads, "n_threads", lambda: 3)
+def test_an_exception_in_a_thread_is_raised_after_all_threads_have_ended(monkeypatch, failing):
+    monkeypatch.setattr(threads, "n_threads", lambda: 3)
     ended = []
 
     def task(first, step):
@@ -137,15 +140,15 @@ def test_an_exception_of_a_share_is_raised_after_all_have_ended(monkeypatch, fai
         time.sleep(0.05)
         ended.append(first)
 
-    with Team() as team:
+    with ThreadTeam() as team:
         with pytest.raises(ZeroDivisionError, match=f"in share {failing}"):
             team.run(task, LONG)
         assert sorted(ended) == [first for first in range(3) if first != failing]
     assert our_threads() == []
 
 
-def test_an_interrupt_waits_for_the_workers_before_it_goes_on(monkeypatch):
-    monkeypatch.setattr(_threads, "n_threads", lambda: 2)
+def test_an_interrupt_is_raised_after_the_other_threads_have_ended(monkeypatch):
+    monkeypatch.setattr(threads, "n_threads", lambda: 2)
     ended = []
 
     def task(first, step):
@@ -154,7 +157,7 @@ def test_an_interrupt_waits_for_the_workers_before_it_goes_on(monkeypatch):
         time.sleep(0.1)
         ended.append(first)
 
-    with Team() as team:
+    with ThreadTeam() as team:
         with pytest.raises(KeyboardInterrupt):
             team.run(task, LONG)
         assert ended == [1]
@@ -164,11 +167,11 @@ def test_an_interrupt_waits_for_the_workers_before_it_goes_on(monkeypatch):
 WHEN_MAIN_ENDS = """
 import threading, time
 from concurrent.futures import thread as executors
-from skrobust import _threads
+from skrobust._engines import threads
 
-_threads.n_threads = lambda: 2
+threads.n_threads = lambda: 2
 def fit():
-    with _threads.Team() as team:
+    with threads.ThreadTeam() as team:
         for _ in range(2):
             shares = []
             team.run(lambda *share: shares.append(share), 1_000_000)
@@ -182,12 +185,12 @@ begun.wait()
 """
 
 
-def test_a_fit_goes_on_alone_after_the_main_thread_has_ended():
+def test_a_fit_continues_in_one_thread_after_the_main_thread_has_ended():
     assert run(WHEN_MAIN_ENDS) == "[(0, 2), (1, 2)]\n[(0, 1)]"
 
 
-def test_a_fit_goes_on_alone_where_no_thread_can_be_started(monkeypatch):
-    monkeypatch.setattr(_threads, "n_threads", lambda: 3)
+def test_a_fit_continues_in_one_thread_where_no_other_can_be_started(monkeypatch):
+    monkeypatch.setattr(threads, "n_threads", lambda: 3)
     start, started, refused = threading.Thread.start, [], threading.Event()
 
     def refuse_the_second(thread):
@@ -204,7 +207,7 @@ def test_a_fit_goes_on_alone_where_no_thread_can_be_started(monkeypatch):
         shares.append(share)
         assert refused.wait(20)
 
-    with Team() as team:
+    with ThreadTeam() as team:
         for _ in range(2):
             team.run(task, LONG)
     assert our_threads() == []
@@ -213,13 +216,13 @@ def test_a_fit_goes_on_alone_where_no_thread_can_be_started(monkeypatch):
 
 
 def test_a_team_can_be_used_again_after_an_exception(monkeypatch):
-    monkeypatch.setattr(_threads, "n_threads", lambda: 2)
+    monkeypatch.setattr(threads, "n_threads", lambda: 2)
 
     def fail(first, step):
         raise ZeroDivisionError
 
     shares = []
-    with Team() as team:
+    with ThreadTeam() as team:
         with pytest.raises(ZeroDivisionError):
             team.run(fail, LONG)
         team.run(lambda *share: shares.append(share), LONG)
@@ -239,7 +242,7 @@ def blas_threads():
 
 @pytest.fixture
 def three_blas_threads():
-    """BLAS at three threads, a number that nothing else sets."""
+    """Set BLAS to three threads, a number that nothing else sets."""
     with threadpool_limits(3, user_api="blas"):
         before = blas_threads()
         if set(before.values()) != {3}:
@@ -252,13 +255,13 @@ def assert_single():
     assert set(blas_threads().values()) == {1}
 
 
-def test_blas_is_held_to_one_thread_and_given_back(three_blas_threads):
+def test_blas_is_limited_to_one_thread_and_restored(three_blas_threads):
     with single_threaded_blas():
         assert_single()
     assert blas_threads() == three_blas_threads
 
 
-def test_nested_holds_give_back_at_the_outermost(three_blas_threads):
+def test_nested_limits_of_blas_are_restored_by_the_outermost(three_blas_threads):
     with single_threaded_blas():
         with single_threaded_blas():
             assert_single()
@@ -266,7 +269,7 @@ def test_nested_holds_give_back_at_the_outermost(three_blas_threads):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_any_exception_gives_back(three_blas_threads, error):
+def test_any_exception_restores_the_threads_of_blas(three_blas_threads, error):
     def fail():
         with single_threaded_blas():
             assert_single()
@@ -276,7 +279,7 @@ def test_any_exception_gives_back(three_blas_threads, error):
         fail()
 
 
-def test_a_thread_holds_blas_also_where_another_has_held_it_before(three_blas_threads):
+def test_a_thread_limits_blas_also_where_another_has_limited_it_before(three_blas_threads):
     # threadpoolctl 3.7 and later obey only the first thread that ever set a limit, for as
     # long as it lives: here the main thread, as after any fit in it.
     def visit():
@@ -295,7 +298,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 import numpy, scipy.linalg
 from threadpoolctl import threadpool_info, threadpool_limits
-from skrobust._threads import single_threaded_blas
+from skrobust._engines.threads import single_threaded_blas
 def counts():
     return sorted({{l["num_threads"] for l in threadpool_info() if l["user_api"] == "blas"}})
 entered, leave = [threading.Event() for _ in "AB"], [threading.Event() for _ in "AB"]
@@ -327,13 +330,13 @@ print(overlap, alone, before == counts())
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_overlapping_holds_of_living_threads_give_back_at_the_last(fails):
-    # A enters, B enters, A leaves (with an error or not), B leaves; both threads live on.
+def test_overlapping_limits_of_running_threads_are_restored_by_the_last(fails):
+    # A enters, B enters, A leaves (with an error or not), B leaves; no thread ends meanwhile.
     environment = {"OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     assert run(OVERLAP.format(fails=fails), **environment) == "[1] [1] True"
 
 
-def test_many_threads_that_come_and_go_leave_blas_as_it_was(three_blas_threads):
+def test_blas_is_restored_after_limits_of_many_threads(three_blas_threads):
     rng, wrong = np.random.default_rng(0), []
 
     def visit(pauses):
@@ -353,7 +356,7 @@ def test_many_threads_that_come_and_go_leave_blas_as_it_was(three_blas_threads):
     assert blas_threads() == three_blas_threads
 
 
-def test_a_limit_set_between_two_fits_is_the_one_given_back(three_blas_threads):
+def test_a_limit_that_is_set_between_two_fits_is_restored_by_the_second(three_blas_threads):
     with single_threaded_blas():
         pass
     with threadpool_limits(2, user_api="blas"):
@@ -363,7 +366,7 @@ def test_a_limit_set_between_two_fits_is_the_one_given_back(three_blas_threads):
 
 
 @pytest.mark.parametrize("bad", [False, True])
-def test_a_fit_gives_blas_back_also_where_it_fails(three_blas_threads, bad):
+def test_a_fit_restores_blas_also_where_it_fails(three_blas_threads, bad):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(50, 3)), rng.normal(size=50)
     if bad:
@@ -373,14 +376,14 @@ def test_a_fit_gives_blas_back_also_where_it_fails(three_blas_threads, bad):
     else:
         SmoothL1Regressor().fit(X, y)
     assert blas_threads() == three_blas_threads
-    assert len(_threads._fits) == 0
+    assert len(threads._active_fits) == 0
 
 
 FORK = """
 import multiprocessing, threading
 import numpy, scipy.linalg
 from threadpoolctl import threadpool_info, threadpool_limits
-from skrobust._threads import single_threaded_blas
+from skrobust._engines.threads import single_threaded_blas
 def counts(_=None):
     return sorted({l["num_threads"] for l in threadpool_info() if l["user_api"] == "blas"})
 def child(_):
@@ -406,13 +409,13 @@ print(counts())
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
-def test_a_child_forked_while_a_thread_fits_has_blas_as_it_was_before():
+def test_a_child_forked_during_a_fit_of_a_thread_has_blas_as_it_was_before():
     flags = ["-W", "ignore::DeprecationWarning"]  # Python warns of a fork beside threads
     lines = run(FORK, *flags).split("\n")
     assert lines == [str(([2], [1], [2])), "[2]"]
 
 
-def test_fits_of_several_threads_leave_blas_and_no_thread(three_blas_threads):
+def test_fits_of_several_threads_restore_blas_and_leave_no_thread(three_blas_threads):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(3000, 40)), rng.normal(size=3000)
     fit = functools.partial(SmoothL1Regressor(beta=1.0).fit, X, y)
@@ -428,8 +431,9 @@ def test_fits_of_several_threads_leave_blas_and_no_thread(three_blas_threads):
 AFTER_MAIN = """
 import threading, time
 import numpy as np
-from skrobust import SmoothL1Regressor, _threads
-_threads.n_threads = lambda: 2
+from skrobust import SmoothL1Regressor
+from skrobust._engines import threads
+threads.n_threads = lambda: 2
 X = np.random.default_rng(0).normal(size=(4000, 30))
 def later():
     threading.main_thread().join()

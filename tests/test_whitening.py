@@ -12,10 +12,22 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.linalg import hilbert, null_space, subspace_angles
 
-from skrobust._design import SparseDesign, as_design
-from skrobust._problem import Survey, whiten
-from skrobust._threads import Team
-from skrobust._whitening import inverse_cholesky, whiten_gram, whiten_rows
+from skrobust import _sampling
+from skrobust._engines import as_engine
+from skrobust._engines.sparse import SparseEngine
+from skrobust._engines.threads import ThreadTeam
+from skrobust._model.whitening import (
+    Whitened,
+    Whitening,
+    inverse_cholesky,
+    rewhiten,
+    root_of_gram,
+    whiten_columns,
+    whiten_gram,
+    whiten_rows,
+)
+from skrobust._sampling import whiten, whole_problem
+from skrobust._solvers import choose
 
 EPS = np.finfo(float).eps
 
@@ -28,8 +40,13 @@ def rows_of(X, fit_intercept=True):
     return np.column_stack([np.ones(len(X)), z]) / np.sqrt(len(X))
 
 
-def model_of(Z, ridge):
-    return Z.T @ Z + np.diag(np.concatenate([[0.0], ridge]))
+def model_of(Z, penalty):
+    return Z.T @ Z + np.diag(np.concatenate([[0.0], penalty]))
+
+
+def rounding_of(Z):
+    """Singular values of at most this part of the largest may be due to the rounding of Z."""
+    return max(Z.shape) * EPS
 
 
 def rank_deficient(rng, n=50, p=7, rank=4):
@@ -77,11 +94,11 @@ def test_inverse_cholesky_of_nothing_is_nothing():
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
-@pytest.mark.parametrize("ridge", [0.0, 0.1, 1e6])
-def test_gram_is_whitened_with_and_without_a_penalty(fit_intercept, ridge):
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 1e6])
+def test_gram_is_whitened_with_and_without_a_penalty(fit_intercept, alpha):
     rng = np.random.default_rng(0)
     Z = rows_of(rng.normal(size=(50, 5)) @ rng.normal(size=(5, 5)))
-    penalty = ridge * np.logspace(-3, 3, 5)
+    penalty = alpha * np.logspace(-3, 3, 5)
     M, _ = whiten_gram(Z.T @ Z, penalty, fit_intercept)
     assert_whitens(M, model_of(Z, penalty))
     assert M.shape == (6, 5 + fit_intercept)
@@ -98,10 +115,10 @@ def test_gram_gives_a_constant_feature_no_coordinate_unless_penalised(fit_interc
     assert M.shape == (5, 3 + fit_intercept)
     assert_array_equal(M[2], 0)
     assert_whitens(M, model_of(Z, np.zeros(4)))
-    ridge = np.array([1.0, 1e-3, 1.0, 1.0])
-    M, _ = whiten_gram(G, ridge, fit_intercept)
+    penalty = np.array([1.0, 1e-3, 1.0, 1.0])
+    M, _ = whiten_gram(G, penalty, fit_intercept)
     assert M.shape == (5, 4 + fit_intercept)
-    assert_whitens(M, model_of(Z, ridge))
+    assert_whitens(M, model_of(Z, penalty))
 
 
 def test_gram_of_dependent_features_is_declined():
@@ -117,7 +134,7 @@ def test_gram_of_dependent_features_is_declined():
 @pytest.mark.parametrize(("n", "p"), [(50, 5), (5, 5), (4, 9), (1, 3), (2, 1)])
 def test_rows_without_a_penalty_span_their_row_space(fit_intercept, n, p):
     Z = rows_of(np.random.default_rng(0).normal(size=(n, p)))
-    M, condition = whiten_rows(Z, np.zeros(p), fit_intercept, 0.0)
+    M, condition = whiten_rows(Z, np.zeros(p), fit_intercept, rounding_of(Z))
     kept = Z[:, 0 if fit_intercept else 1 :]
     assert M.shape == (p + 1, np.linalg.matrix_rank(kept))
     assert_whitens(M, Z.T @ Z)
@@ -134,7 +151,7 @@ def test_rows_of_dependent_features_have_no_component_in_the_null_space(
     fit_intercept, n, p, rank
 ):
     Z = rows_of(rank_deficient(np.random.default_rng(0), n, p, rank))
-    M, _ = whiten_rows(Z, np.zeros(p), fit_intercept, 0.0)
+    M, _ = whiten_rows(Z, np.zeros(p), fit_intercept, rounding_of(Z))
     assert M.shape[1] == rank + fit_intercept
     assert_whitens(M, Z.T @ Z)
     null = null_space(Z[:, 1:], rcond=1e-10)
@@ -152,7 +169,7 @@ def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction(
     x = rng.normal(size=100)
     X = np.column_stack([x, x + 1e8, rng.normal(size=100)])
     Z, rounding = rows_of(X), 4 * 1e8 * EPS
-    assert whiten_rows(Z, np.zeros(3), True, 0.0)[0].shape[1] == 4
+    assert whiten_rows(Z, np.zeros(3), True, rounding_of(Z))[0].shape[1] == 4
     M, _ = whiten_rows(Z, np.zeros(3), True, rounding)
     assert M.shape[1] == 3
     assert_whitens(M, Z.T @ Z)
@@ -164,7 +181,7 @@ def test_rows_whiten_an_ill_conditioned_design_that_the_gram_cannot():
     X = np.vstack([hilbert(8), -hilbert(8)]) * 4
     Z = np.column_stack([np.full(16, 0.25), X / 4])
     assert whiten_gram(Z.T @ Z, np.zeros(8), True) is None
-    M, condition = whiten_rows(Z, np.zeros(8), True, 0.0)
+    M, condition = whiten_rows(Z, np.zeros(8), True, rounding_of(Z))
     assert M.shape == (9, 9)
     Q = Z @ M
     assert_allclose(Q.T @ Q, np.eye(9), atol=EPS * 1e2 * condition)
@@ -193,22 +210,23 @@ def test_rows_with_a_penalty_reach_the_ridge_solution(fit_intercept, n, p, alpha
     # 1·r = 0, which is a system for (r, b) in exact arithmetic.
     rng = np.random.default_rng(1)
     Z = rows_of(rng.normal(size=(n, p)), fit_intercept)
-    ridge = alpha * np.resize(unit, p) ** -2.0
+    penalty = alpha * np.resize(unit, p) ** -2.0
     target = rng.normal(size=n)
-    M, _ = whiten_rows(Z, ridge, fit_intercept, 0.0)
-    assert_whitens(M, model_of(Z, ridge), atol=1e-11)
+    M, _ = whiten_rows(Z, penalty, fit_intercept, rounding_of(Z))
+    assert_whitens(M, model_of(Z, penalty), atol=1e-11)
     found = M @ (M.T @ (Z.T @ target))
 
-    exact, penalty = np.vectorize(Fraction, otypes=[object])(Z), [Fraction(a) for a in ridge]
+    exact = np.vectorize(Fraction, otypes=[object])(Z)
+    exact_penalty = [Fraction(a) for a in penalty]
     z, one = exact[:, 1:], exact[:, :1]
-    system = np.eye(n, dtype=int) + (z / penalty) @ z.T
+    system = np.eye(n, dtype=int) + (z / exact_penalty) @ z.T
     if fit_intercept:
         system = np.block([[system, one], [one.T, np.zeros((1, 1), dtype=int)]])
     solution = exact_solution(system, [*target, 0.0][: len(system)])
-    v = (np.array(solution[:n]) @ z / penalty).astype(float)
+    v = (np.array(solution[:n]) @ z / exact_penalty).astype(float)
     b = float(solution[n]) if fit_intercept else 0.0
     assert_allclose(found[0], b, rtol=0, atol=1e-12 * np.abs(target).max())
-    size = np.sqrt(ridge)  # as the penalty measures the coefficients
+    size = np.sqrt(penalty)  # as the penalty measures the coefficients
     assert_allclose(size * found[1:], size * v, rtol=0, atol=1e-9 * (size * np.abs(v)).max())
 
 
@@ -218,74 +236,122 @@ def test_a_constant_feature_is_left_out_of_the_rows(fit_intercept):
     for n in (30, 3):
         Z = rows_of(rng.normal(size=(n, 5)))
         Z[:, 3] = 0.0
-        for ridge in (np.zeros(5), np.array([0.1, 0.1, 0.0, 0.1, 0.1])):
-            M, _ = whiten_rows(Z, ridge, fit_intercept, 0.0)
+        for penalty in (np.zeros(5), np.array([0.1, 0.1, 0.0, 0.1, 0.1])):
+            M, _ = whiten_rows(Z, penalty, fit_intercept, rounding_of(Z))
             assert_allclose(M[3], 0, atol=1e-13)
-            assert_whitens(M, model_of(Z, ridge), atol=1e-10)
+            assert_whitens(M, model_of(Z, penalty), atol=1e-10)
 
 
 def test_a_design_that_is_all_constant_leaves_the_intercept_or_nothing():
     Z = np.zeros((4, 3))
     Z[:, 0] = 0.5
-    for ridge in (np.zeros(2), np.array([0.0, 0.0])):
-        M, condition = whiten_rows(Z, ridge, True, 0.0)
+    for penalty in (np.zeros(2), np.array([0.0, 0.0])):
+        M, condition = whiten_rows(Z, penalty, True, rounding_of(Z))
         assert_allclose(np.abs(M), [[1.0], [0.0], [0.0]], atol=1e-15)
         assert condition == 1
-        assert whiten_rows(Z, ridge, False, 0.0)[0].shape == (3, 0)
+        assert whiten_rows(Z, penalty, False, rounding_of(Z))[0].shape == (3, 0)
 
 
-# Choice of the way -----------------------------------------------------------------------
+# The choice of the algorithm -------------------------------------------------------------
 
 
-def posed(X, weight=None, fit_intercept=True):
-    return Survey(as_design(X, Team()), weight, fit_intercept).problem
+def problem_of(X, weight=None, fit_intercept=True):
+    engine = as_engine(X, ThreadTeam())
+    return whole_problem(engine, weight, fit_intercept, choose(engine, "auto"))
+
+
+def no_penalty(problem):
+    return np.zeros(problem.engine.p)
+
+
+def mean_square(problem):
+    Z = problem.engine.rows(slice(None))
+    return Z.T @ Z / len(Z)
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_both_ways_whiten_the_weighted_model_and_span_the_same(fit_intercept, alpha, weighted):
+def test_gram_and_rows_whiten_the_weighted_model_and_span_the_same(
+    fit_intercept, alpha, weighted
+):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4)) * [1, 1e-3, 1e3, 1] + [0, 5, -1, 1]
     weight = rng.uniform(0.1, 1, size=60) if weighted else None
-    problem = posed(X, weight, fit_intercept)
-    by_gram = whiten(problem, alpha).transform
-    by_rows = whiten(problem._replace(gram=None), alpha).transform
-    Z = problem.design.rows(slice(None))
+    problem = problem_of(X, weight, fit_intercept)
+    penalty = alpha / problem.engine.scale**2
+    by_gram = whiten(problem, penalty).transform
+    by_rows = whiten(problem._replace(gram=None), penalty).transform
+    Z = problem.engine.rows(slice(None))
     s = np.ones(60) if weight is None else weight
     H = Z.T @ (s[:, None] * Z) / s.sum()
-    H += np.diag(np.concatenate([[0.0], problem.design.ridge(alpha)]))
+    H += np.diag(np.concatenate([[0.0], penalty]))
     assert_whitens(by_gram, H)
     assert_whitens(by_rows, H)
     assert_same_span(by_gram, by_rows)
 
 
 @pytest.mark.parametrize("kind", [np.array, sparse.csr_array])
-def test_dependent_features_fall_back_to_the_rows(kind):
+def test_dependent_features_are_whitened_by_the_rows(kind):
     X = rank_deficient(np.random.default_rng(0))
-    problem = posed(kind(X))
+    problem = problem_of(kind(X))
     assert problem.gram is not None
-    M = whiten(problem, 0.0).transform
+    M = whiten(problem, no_penalty(problem)).transform
     assert M.shape == (8, 5)
-    Z = problem.design.rows(slice(None)) / np.sqrt(50)
+    Z = problem.engine.rows(slice(None)) / np.sqrt(50)
     assert_whitens(M, Z.T @ Z)
 
 
+def test_dependent_features_of_many_rows_are_whitened_by_the_root_of_the_gram_matrix(
+    monkeypatch,
+):
+    problem = problem_of(rank_deficient(np.random.default_rng(0)))
+    by_rows = whiten(problem, no_penalty(problem)).transform
+
+    def refuse(*arguments):
+        raise AssertionError("the rows were decomposed")
+
+    monkeypatch.setattr(_sampling, "ROOT_MAX_ELEMENTS", 1)
+    monkeypatch.setattr(type(problem.engine), "root", refuse)
+    M = whiten(problem, no_penalty(problem)).transform
+    assert M.shape == (8, 5)
+    assert_whitens(M, mean_square(problem), atol=1e-7)
+    assert_same_span(M, by_rows)
+
+
+def test_columns_that_differ_by_rounding_only_are_one_direction():
+    # The tolerance is that of the data: 1e8 · eps, relative to the spread of the second column.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=100)
+    problem = problem_of(np.column_stack([x, x + 1e8, rng.normal(size=100)]))
+    M = whiten(problem, no_penalty(problem)).transform
+    assert M.shape == (4, 3)
+    assert_whitens(M, mean_square(problem), atol=1e-7)
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_rows_of_weight_zero_tell_nothing(fit_intercept):
+@pytest.mark.parametrize(("n", "p"), [(9, 20), (5, 5)])
+def test_with_no_more_rows_than_features_there_is_no_gram_matrix(fit_intercept, n, p):
+    X = np.random.default_rng(0).normal(size=(n, p))
+    problem = problem_of(X, None, fit_intercept)
+    assert problem.gram is None
+    M = whiten(problem, no_penalty(problem)).transform
+    assert M.shape[1] == n
+    assert_whitens(M, mean_square(problem))
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_rows_of_weight_zero_have_no_influence(fit_intercept):
     # Only 3 of 9 rows count, so that 3 directions can be told apart.
     rng = np.random.default_rng(0)
     X, weight = rng.normal(size=(9, 6)), np.repeat([1.0, 0.0], [3, 6])
-    kept = whiten(posed(X[:3], np.ones(3), fit_intercept), 0.0).transform
+    few = problem_of(X[:3], np.ones(3), fit_intercept)
+    kept = whiten(few, no_penalty(few)).transform
     assert kept.shape[1] == 3
-    assert_whitens(kept, mean_square(posed(X[:3], np.ones(3), fit_intercept)))
-    M = whiten(posed(X, weight, fit_intercept), 0.0).transform
+    assert_whitens(kept, mean_square(few))
+    problem = problem_of(X, weight, fit_intercept)
+    M = whiten(problem, no_penalty(problem)).transform
     assert_same_span(M, kept)
-
-
-def mean_square(problem):
-    Z = problem.design.rows(slice(None))
-    return Z.T @ Z / len(Z)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
@@ -293,12 +359,67 @@ def mean_square(problem):
 def test_beyond_the_size_of_a_dense_matrix_the_transform_is_diagonal(
     monkeypatch, alpha, fit_intercept
 ):
-    monkeypatch.setattr(SparseDesign, "widest", 3)
+    monkeypatch.setattr(SparseEngine, "gram_max_features", 3)
     X = np.random.default_rng(0).normal(size=(60, 5)) * np.logspace(-2, 2, 5)
-    problem = posed(sparse.csr_array(X), None, fit_intercept)
+    problem = problem_of(sparse.csr_array(X), None, fit_intercept)
     assert problem.gram is None
-    M = whiten(problem, alpha).transform
+    penalty = alpha / problem.engine.scale**2
+    whitening = whiten(problem, penalty)
+    M = whitening.transform
     assert sparse.issparse(M)
     assert M.nnz == M.shape[1] == 5 + fit_intercept
-    H = mean_square(problem) + np.diag(np.append(0.0, problem.design.ridge(alpha)))
+    H = mean_square(problem) + np.diag(np.append(0.0, penalty))
     assert_allclose(np.diagonal(M.T @ H @ M), 1, rtol=1e-12)
+    assert_array_equal(whitening.dense_transform(), M.toarray())
+
+
+# Columns, roots and new whitenings -------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_whitened_columns_have_unit_length_with_their_penalty(fit_intercept):
+    penalty = np.array([0.0, 1.0, 3.0])
+    M, condition = whiten_columns(penalty, fit_intercept)
+    H = np.diag(np.append(1.0, 1.0 + penalty))
+    assert_whitens(M, H, atol=1e-15)
+    assert M.shape == (4, 3 + fit_intercept)
+    assert condition == 1
+
+
+def test_the_root_of_a_gram_matrix_leaves_out_what_rounding_made():
+    Z = rows_of(rank_deficient(np.random.default_rng(0)))
+    G = Z.T @ Z
+    R = root_of_gram(G)
+    assert_allclose(R.T @ R, G, atol=1e-14)
+    assert np.count_nonzero(np.linalg.norm(R, axis=1)) == 5
+
+
+def test_a_new_whitening_makes_the_hessian_the_identity(make_objective):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 3))
+    objective = make_objective(X, X[:, 0] + rng.standard_t(2, size=80), alpha=0.1)
+    row_weight = rng.uniform(size=80)
+    theta = rng.normal(size=4)
+    T = rewhiten(objective, theta, row_weight)
+    assert_whitens(T, objective.hessian(theta, row_weight), atol=1e-12)
+    whitening = Whitening(objective.whitening.transform @ T, 1.0)
+    other = Whitened(objective.linear, whitening)
+    H = other.hessian(np.linalg.solve(T, theta), row_weight)
+    assert_allclose(H, np.eye(4), atol=1e-12)
+
+
+def test_there_is_no_new_whitening_where_rows_do_not_span_all_directions(make_objective):
+    X = np.random.default_rng(0).normal(size=(80, 3))
+    objective = make_objective(X, X[:, 0])
+    few = np.arange(80) < 3
+    assert rewhiten(objective, np.zeros(4), few.astype(float)) is None
+
+
+def test_coordinates_are_those_of_the_nearest_coefficients():
+    M = np.random.default_rng(0).normal(size=(6, 2))
+    coef = np.random.default_rng(1).normal(size=6)
+    # Nearest, where each coefficient is measured by the largest entry of its row of M.
+    unit = 1.0 / np.abs(M).max(axis=1)
+    expected = np.linalg.lstsq(unit[:, None] * M, unit * coef)[0]
+    assert_allclose(Whitening(M, 1.0).coordinates(coef), expected, rtol=1e-12)
+    assert Whitening(np.zeros((3, 0)), 1.0).coordinates(np.ones(3)).shape == (0,)

@@ -1,0 +1,80 @@
+"""The three solvers over shapes and thresholds: python -m benchmarks.solvers
+
+Each cell has the median time of runs in turn, relative to solver="auto", and the passes over X
+of each algorithm. All three end at the same objective; the largest relative difference is in
+the last column. About three minutes.
+"""
+
+import argparse
+import warnings
+
+import numpy as np
+
+from skrobust import SmoothL1Regressor
+
+from . import RESULTS, described, in_turn, machine, say, table, write
+
+SOLVERS = ["auto", "lbfgs", "newton"]
+SHAPES = [(200, 5), (100, 40), (1_000, 300), (20_000, 50), (100_000, 50), (5_000, 500)]
+MODES = {
+    "β = 1.345": {"beta": 1.345},
+    "auto": {},
+    "concomitant": {"scale": "concomitant"},
+    "β = 1e-6": {"beta": 1e-6},
+}
+
+
+def data(n, p):
+    """Correlated features and errors with heavy tails, a tenth of them on one side."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, p)) + 0.5 * rng.normal(size=(n, 1))
+    y = X.sum(axis=1) + rng.standard_t(3, size=n)
+    y[: n // 10] += 10.0
+    return X, y
+
+
+def row(n, p, name, parameters, seconds):
+    """A row of the table: times relative to "auto", passes, and whether the optima agree."""
+    X, y = data(n, p)
+    models = {solver: SmoothL1Regressor(**parameters, solver=solver) for solver in SOLVERS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        times = in_turn(
+            {solver: lambda m=model: m.fit(X, y) for solver, model in models.items()},
+            seconds,
+            least=3,
+        )
+    medians = {solver: float(np.median(found)) for solver, found in times.items()}
+    cells = [f"{n:,} × {p}", name, f"{1e3 * medians['auto']:.1f} ms"]
+    for solver, model in models.items():
+        passes = ", ".join(f"{k} {v}" for k, v in model.history_[-1]["algorithms"].items())
+        ratio = "" if solver == "auto" else f"{medians[solver] / medians['auto']:.2f}: "
+        cells.append(ratio + passes)
+    objectives = np.array([model.objective_ for model in models.values()])
+    return [*cells, f"{np.ptp(objectives) / objectives.min():.0e}"]
+
+
+def main():
+    """Measure all shapes and modes, and write results/solvers.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each solver of a row")
+    seconds = parser.parse_args().seconds
+    facts, rows = machine(), []
+    for n, p in SHAPES:
+        for name, parameters in MODES.items():
+            rows.append(row(n, p, name, parameters, seconds))
+            say(".")
+    header = ["shape", "threshold", "time", "auto: passes", "lbfgs", "newton", "objectives"]
+    intro = (
+        'Time of solver="auto", the time of the others relative to it, and the passes over X '
+        "of each algorithm. The last column has the largest relative difference of the three "
+        "objectives."
+    )
+    title = "# The three solvers\n\n`python -m benchmarks.solvers`: "
+    text = "\n\n".join([title + described(facts), intro, table(header, rows)])
+    print("\n" + text)
+    write(RESULTS, "solvers.md", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Results of fits as the fitted attributes of an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._fit import StageResult
+from ._model.scale import Concomitant
+from ._spec import FitSpec
+
+
+def documented_objective(result: StageResult, spec: FitSpec) -> tuple[float, float]:
+    """Return the documented objective of a result, and the estimate of its suboptimality."""
+    value, factor = result.value, 1.0
+    if isinstance(spec.scale, Concomitant):
+        epsilon = spec.scale.factor
+        value += 0.5 * result.scale / epsilon
+        factor = epsilon if spec.loss == "huber" else 1.0
+    elif spec.loss == "huber":
+        factor = result.beta
+    return factor * value, factor * result.suboptimality
+
+
+def fitted_attributes(
+    results: Sequence[Sequence[StageResult]], spec: FitSpec, one_target: bool, dtype: Any
+) -> dict[str, Any]:
+    """Return the fitted attributes, given the results of the stages of each target.
+
+    Raises a ValueError if the coefficients are too large for the dtype of X.
+    """
+    last = [stages[-1] for stages in results]
+    objectives = [documented_objective(result, spec) for result in last]
+    values: dict[str, list[Any]] = {
+        "intercept_": [result.intercept for result in last],
+        "beta_": [result.beta for result in last],
+        "scale_": [result.scale for result in last],
+        "n_iter_": [max(1, sum(stage.n_iter for stage in stages)) for stages in results],
+        "objective_": [value for value, _ in objectives],
+        "optimality_": [above / value if value else 0.0 for value, above in objectives],
+    }
+    with np.errstate(over="ignore"):
+        coef = np.array([result.coef for result in last]).astype(dtype)
+    if not np.isfinite(coef).all():
+        raise ValueError(
+            f"coef_ has values too large for {dtype}; rescale X or y, or pass float64."
+        )
+    attributes: dict[str, Any] = {
+        name: value[0] if one_target else np.array(value) for name, value in values.items()
+    }
+    attributes["coef_"] = coef[0] if one_target else coef
+    attributes["history_"] = [
+        {
+            "target": j,
+            "beta": stage.beta,
+            "scale": stage.scale,
+            "n_iter": stage.n_iter,
+            "n_eval": stage.n_eval,
+            "objective": documented_objective(stage, spec)[0],
+            "gradient_norm": stage.relative_gradient,
+            "message": stage.message,
+            "algorithms": stage.algorithms,
+        }
+        for j, stages in enumerate(results)
+        for stage in stages
+    ]
+    return attributes

@@ -1,0 +1,78 @@
+"""What the estimators share: input tags, prediction, documentation links, callbacks."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._callbacks import CallbackSupportMixin
+
+
+class LinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """A linear model with `coef_` and `intercept_`."""
+
+    _doc_link_module = "skrobust"
+
+    @property
+    def _doc_link_template(self) -> str:
+        # scikit-learn shows a link to the documentation only if this is not empty.
+        site = _documentation_url()
+        return f"{site}/api/{{estimator_module}}.{{estimator_name}}.html" if site else ""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict with the linear model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predicted values, in units of y; float32 if X and the coefficients are.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+
+        ValueError
+            If X is not finite, or its features are not those of `fit`.
+        """
+        check_is_fitted(self)
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
+        )
+        return linear_prediction(self, X)
+
+
+def linear_prediction(model: Any, X: Any) -> NDArray[Any]:
+    """Return the predictions of a fitted linear model for an X that has been validated."""
+    prediction = safe_sparse_dot(X, model.coef_.T, dense_output=True) + model.intercept_
+    dtype = np.result_type(X.dtype, model.coef_.dtype)
+    result: NDArray[Any] = prediction.astype(dtype, copy=False)
+    return result
+
+
+def _documentation_url() -> str:
+    """Return the project URL "Documentation" of the package metadata, or ""."""
+    try:
+        package = metadata.metadata("skrobust")
+    except metadata.PackageNotFoundError:
+        return ""
+    # Each entry has the form "label, URL".
+    entries: list[str] = package.get_all("Project-URL") or []
+    urls = dict(entry.split(", ", 1) for entry in entries)
+    return urls.get("Documentation", "").rstrip("/")

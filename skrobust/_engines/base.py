@@ -1,0 +1,269 @@
+"""The interface of an engine, which holds X as an n × (1 + p) matrix Z = [1, z].
+
+The standardised features z_ij = (x_ij − centre_j) / scale_j are not stored, unless they are
+few. Everything that touches X is a method of `Engine`. A new engine is a class with these
+methods and a line in `as_engine`. Vectors with one number a row are the engine's own (see
+`_reductions`).
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr
+from sklearn.utils import assert_all_finite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .threads import ThreadTeam
+
+RowVector = Any
+FloatArray = NDArray[np.float64]
+RowIndex = slice | NDArray[Any]
+
+# The squares of numbers below this bound, and their sums, are finite.
+MAX_SQUARABLE = 1e140
+# The estimator that errors about the data name.
+_ESTIMATOR = "SmoothL1Regressor"
+# Bytes of standardised rows that a task holds at a time.
+TASK_BYTES = 2**18
+
+
+class Loss(Protocol):
+    """What an engine uses of a loss: a plain function of numbers, which it may compile."""
+
+    @property
+    def rho_psi(self) -> Callable[[float, float], tuple[float, float]]: ...
+
+
+class Engine(ABC):
+    """X in blocks of rows, and the standardisation of its columns.
+
+    Parameters
+    ----------
+    X : matrix of shape (n, p), float64 or float32
+    team : ThreadTeam
+    block : int
+        Rows in a block.
+
+    Attributes
+    ----------
+    n, p, n_elements : int
+        Rows, features and stored elements.
+    dtype : dtype of X
+    eps : float
+        Machine epsilon of the arithmetic.
+    n_passes : int
+        Passes over X so far, those of other standardisations of the same X included.
+    centre, scale : ndarray of shape (p,)
+        The standardisation; a feature of scale inf is constant and becomes z = 0.
+    unit : float
+        The unit of X, a power of two; see `rescaled`.
+    """
+
+    # From this number of features on, a Gram matrix costs more than the passes that it saves.
+    gram_max_features: int
+    # Whether `take` and `row_norms_squared` are implemented, so that rows can be sampled.
+    can_sample = False
+    eps = float(np.finfo(float).eps)
+
+    def __init__(self, X: Any, team: ThreadTeam, block: int) -> None:
+        self._X = X
+        self._team = team
+        self.n, self.p = X.shape
+        self.dtype = X.dtype
+        self.block = max(4, block - block % 4)
+        self.n_blocks = max(1, -(-self.n // self.block))
+        self.centre: FloatArray = np.zeros(self.p)
+        self.scale: FloatArray = np.ones(self.p)
+        self.unit = 1.0
+        # Counts the passes of all standardisations of this X.
+        self._passes = [0]
+
+    @property
+    @abstractmethod
+    def n_elements(self) -> int:
+        """The number of stored elements of X."""
+
+    @property
+    def n_passes(self) -> int:
+        return self._passes[0]
+
+    def with_standardisation(self, centre: FloatArray, scale: FloatArray) -> Self:
+        """Return an engine of the same X with another centre and scale."""
+        engine = copy.copy(self)
+        engine.centre, engine.scale = centre, scale
+        return engine
+
+    def rescaled(self) -> Self:
+        """Return an engine of a copy of X in a larger unit, where sums of X overflow."""
+        engine = type(self)(self._X * 2.0**-64, self._team)  # type: ignore[call-arg]
+        engine.unit, engine._passes = self.unit * 2.0**64, self._passes
+        return engine
+
+    def zeros(self) -> RowVector:
+        """Return a row vector of zeros."""
+        return np.zeros(self.n)
+
+    def row_vector(self, values: Any) -> RowVector:
+        """Return values of the caller, one for each row, as a row vector of this engine."""
+        return values
+
+    @abstractmethod
+    def loss_gradient(
+        self,
+        coef: FloatArray,
+        y: RowVector,
+        weight: RowVector | None,
+        loss: Loss,
+        threshold: float,
+        out: RowVector | None = None,
+    ) -> tuple[RowVector, FloatArray]:
+        """Return the residuals r = y − b − z·v at coef = (b, v) and their sums, in one pass.
+
+        The sums are (Σ s ψ, Σ s ψ z, Σ s ρ, Σ s ψ²), of shape (p + 3,), with ρ and ψ of the
+        loss at the threshold. The residuals are written to `out` if it is given.
+        """
+
+    def abs_dot(self, coef: FloatArray) -> RowVector:
+        """Return |Z| coef, computed in blocks."""
+        return np.concatenate([np.abs(self.rows(part)) @ coef for part in self._parts()])
+
+    def _parts(self) -> list[slice]:
+        """Return slices of rows, a few of which fit in the cache as temporaries."""
+        size = max(256, TASK_BYTES // (8 * (self.p + 1)))
+        return [slice(i, min(i + size, self.n)) for i in range(0, self.n, size)]
+
+    @abstractmethod
+    def rows(self, index: RowIndex) -> FloatArray:
+        """Return the standardised rows [1, z] of an index, in memory."""
+
+    @abstractmethod
+    def gram(self, weight: RowVector | None = None) -> FloatArray:
+        """Return Σ s ZᵀZ over the rows with a positive weight."""
+
+    def transformed_gram(self, weight: RowVector | None, transform: FloatArray) -> FloatArray:
+        """Return Mᵀ (Σ s ZᵀZ) M; a dense engine keeps digits that ZᵀZ has lost."""
+        return transform.T @ self.gram(weight) @ transform
+
+    def root(self, weight: RowVector | None = None) -> FloatArray:
+        """Return R with RᵀR = Σ s ZᵀZ / Σ s, from the rows, so that no digit is lost.
+
+        R is the triangular factor of a QR decomposition, or the rows where these are few.
+        """
+        Z = self.rows(slice(None))
+        if weight is not None:
+            Z *= np.sqrt(weight)[:, None]
+        Z /= np.sqrt(self.n if weight is None else weight.sum())
+        if self.n <= self.p + 1:
+            return Z
+        R: FloatArray = qr(Z, mode="r", overwrite_a=True, check_finite=False)[0]
+        return R[: self.p + 1]
+
+    @abstractmethod
+    def moments(
+        self, weight: RowVector | None, index: RowIndex
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the weighted mean and standard deviation of each column.
+
+        NaN or infinity in a column shows in its mean. `index` selects rows that may be read
+        beforehand.
+        """
+
+    @abstractmethod
+    def extreme_moments(
+        self, weight: RowVector | None, columns: NDArray[np.intp]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the moments of columns whose squares overflow or vanish."""
+
+    def take(self, index: RowIndex) -> Engine:
+        """Return an engine in memory that holds some of the rows."""
+        raise NotImplementedError
+
+    def row_norms_squared(self) -> RowVector:
+        """Return Σ_j z_ij² of each row."""
+        raise NotImplementedError
+
+    def row_norm_sample(
+        self, weight: RowVector | None, m: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.intp], FloatArray]:
+        """Draw about m rows with probabilities that grow with the norm of z_i.
+
+        Returns the rows and their weights, the reciprocals of the probabilities times `weight`.
+        The Gram matrix of these rows is close to that of all rows, whatever the tails of the
+        features (M. W. Mahoney, "Randomized algorithms for matrices and data", 2011, section
+        4).
+        """
+        probability = self.row_norms_squared() + 1.0
+        if weight is not None:
+            probability *= weight
+        probability *= m / probability.sum()
+        # A probability above one leaves its excess to the other rows.
+        for _ in range(10):
+            certain = probability >= 1.0
+            factor = (m - certain.sum()) / probability[~certain].sum()
+            probability *= np.where(certain, 1.0, factor)
+        rows = np.flatnonzero(rng.random(self.n) < probability)
+        weight_of_rows = 1.0 if weight is None else weight[rows]
+        return rows, weight_of_rows / np.minimum(probability[rows], 1.0)
+
+    def check_finite(self) -> None:
+        """Raise scikit-learn's ValueError if X holds NaN or infinity."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            assert_all_finite(self._X, input_name="X", estimator_name=_ESTIMATOR)
+        if not np.isfinite(abs(self._X).max()):
+            # scikit-learn does not look where it is told to assume that X is finite.
+            raise ValueError("X contains NaN or infinity.")
+
+
+def standardised_sums(
+    raw: FloatArray, centre: FloatArray, scale: FloatArray, subtracted: bool
+) -> FloatArray:
+    """Return the sums of a pass for z, given those for x − centre, or for x if not subtracted.
+
+    The kernels return (Σ s ψ x̃, Σ s ψ, Σ s ρ, Σ s ψ²); the order here is that of (b, v).
+    """
+    p = centre.size
+    if not subtracted:
+        raw[:p] -= raw[p] * centre
+    sums = np.empty(p + 3)
+    sums[0] = raw[p]
+    sums[1 : p + 1] = raw[:p] / scale
+    sums[p + 1 :] = raw[p + 1 :]
+    return sums
+
+
+def has_finite_squares(std: FloatArray) -> NDArray[np.bool_]:
+    """Tell whether squares neither overflow, as from 1e154 on, nor vanish, as below 1e-154."""
+    result: NDArray[np.bool_] = (std > 1e-140) & (std < MAX_SQUARABLE)
+    return result
+
+
+def centred_gram(
+    centre: FloatArray, total: float, sums: FloatArray, products: FloatArray
+) -> FloatArray:
+    """Return Σ s (1, x − centre)(1, x − centre)ᵀ from Σ s, Σ s x and Σ s xxᵀ."""
+    G = np.empty((sums.size + 1, sums.size + 1))
+    G[0, 0], G[1:, 1:] = total, products
+    G[0, 1:] = G[1:, 0] = sums - total * centre
+    if centre.any():
+        cross = sums[:, None] * centre
+        G[1:, 1:] += total * centre * centre[:, None] - cross - cross.T
+    return G
+
+
+def weighted_moments(
+    X: NDArray[Any], weight: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return the weighted mean and standard deviation of the columns of a small dense X."""
+    X = X.astype(np.float64, copy=False)
+    mean = np.average(X, axis=0, weights=weight)
+    deviation = X - mean
+    correction = np.average(deviation, axis=0, weights=weight)
+    deviation -= correction
+    return mean + correction, np.sqrt(np.average(deviation**2, axis=0, weights=weight))

@@ -1,0 +1,110 @@
+"""The engine for X as a CSR matrix; it is centred by algebra, since centring would fill X."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Engine, FloatArray, Loss, RowIndex, RowVector, centred_gram, standardised_sums
+from .compile import kernels
+
+if TYPE_CHECKING:
+    from .threads import ThreadTeam
+
+# Stored elements in a block of a pass, and the largest number of blocks: each carries a vector
+# of p sums.
+BLOCK_ELEMENTS, MAX_BLOCKS = 65_536, 16
+_UNIT_WEIGHT = np.ones(1)
+
+
+class SparseEngine(Engine):
+    """X as a CSR matrix."""
+
+    gram_max_features = 200
+
+    def __init__(self, X: Any, team: ThreadTeam) -> None:
+        n_blocks = max(1, min(MAX_BLOCKS, X.nnz // BLOCK_ELEMENTS))
+        super().__init__(X, team, -(-X.shape[0] // n_blocks))
+        # SciPy makes the dtypes of the two index arrays equal, but accepts others.
+        dtype = np.result_type(X.indices, X.indptr)
+        self._index = X.indices.astype(dtype, copy=False), X.indptr.astype(dtype, copy=False)
+
+    @property
+    def n_elements(self) -> int:
+        return int(self._X.nnz)
+
+    def loss_gradient(
+        self,
+        coef: FloatArray,
+        y: RowVector,
+        weight: RowVector | None,
+        loss: Loss,
+        threshold: float,
+        out: RowVector | None = None,
+    ) -> tuple[RowVector, FloatArray]:
+        self._passes[0] += 1
+        X = self._X
+        residual = np.empty(self.n) if out is None else out
+        weight = _UNIT_WEIGHT if weight is None else weight
+        sums = np.empty((self.n_blocks, self.p + 3))
+        w = coef[1:] / self.scale
+        b = float(coef[0]) - float(self.centre @ w)
+        run = kernels().sparse_pass(loss.rho_psi, X.data.dtype, self._index[0].dtype)
+        fixed = (X.data, *self._index, w, b, y, weight, float(threshold), residual, sums)
+        self._team.run(lambda first, step: run(*fixed, first, step, self.block), X.nnz)
+        raw = sums.sum(axis=0) if self.n_blocks > 1 else sums[0]
+        return residual, standardised_sums(raw, self.centre, self.scale, subtracted=False)
+
+    def rows(self, index: RowIndex) -> FloatArray:
+        part = self._X[index].toarray()
+        Z = np.empty((part.shape[0], self.p + 1))
+        Z[:, 0] = 1.0
+        Z[:, 1:] = (part - self.centre) / self.scale
+        return Z
+
+    def gram(self, weight: RowVector | None = None) -> FloatArray:
+        weight = np.ones(self.n) if weight is None else weight
+        kept = np.flatnonzero(weight)
+        X = self._X[kept].astype(np.float64)
+        root = np.sqrt(weight[kept])
+        X.data *= np.repeat(root, np.diff(X.indptr)) / self.scale[X.indices]
+        sums, products = np.asarray(X.T @ root).ravel(), (X.T @ X).toarray()
+        return centred_gram(self.centre / self.scale, weight.sum(), sums, products)
+
+    def moments(
+        self, weight: RowVector | None, index: RowIndex
+    ) -> tuple[FloatArray, FloatArray]:
+        return self._moments(self._X, weight)
+
+    def extreme_moments(
+        self, weight: RowVector | None, columns: NDArray[np.intp]
+    ) -> tuple[FloatArray, FloatArray]:
+        X = self._X[:, columns].astype(np.float64)
+        unit = abs(X).max(axis=0).toarray().ravel()
+        unit[unit == 0] = 1.0
+        X.data /= unit[X.indices]
+        mean, std = self._moments(X, weight)
+        return mean * unit, std * unit
+
+    def _moments(self, X: Any, weight: RowVector | None) -> tuple[FloatArray, FloatArray]:
+        """Return the mean and standard deviation of the columns, zeros included."""
+        s = np.ones(self.n) if weight is None else weight
+        total = s.sum()
+
+        def column_sums(data: FloatArray) -> FloatArray:
+            sums: FloatArray = type(X)((data, X.indices, X.indptr), shape=X.shape).T @ s
+            return sums
+
+        count = np.bincount(X.indices, minlength=X.shape[1])
+        zeros = total - (count if weight is None else column_sums(np.ones(X.data.size)))
+        zeros[count == self.n] = 0.0
+        mean = column_sums(X.data) / total
+        # The rounding of a long sum must not look like the spread of a constant column.
+        deviation = X.data - mean[X.indices]
+        mean += (column_sums(deviation) - zeros * mean) / total
+        deviation = X.data - mean[X.indices]
+        deviation *= deviation
+        squares = column_sums(deviation)
+        return mean, np.sqrt((squares + np.maximum(zeros, 0.0) * mean**2) / total)

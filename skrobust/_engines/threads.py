@@ -1,0 +1,178 @@
+"""The threads of a fit, and BLAS limited to one thread meanwhile.
+
+The kernels run in Python threads over fixed blocks of rows. BLAS threads would compete with
+them for the cores, and would make the last bits of results depend on their number.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Self
+
+import joblib
+from joblib.parallel import get_active_backend
+from threadpoolctl import ThreadpoolController
+
+# A pass over fewer elements of X takes less time in one thread than it takes to wake another.
+MIN_ELEMENTS_PER_EXTRA_THREAD = 1_000_000
+
+
+def n_threads() -> int:
+    """Return the least of cores, OMP_NUM_THREADS and NUMBA_NUM_THREADS; 1 in a worker."""
+    # joblib.effective_n_jobs returns all cores also in a worker of the threading backend.
+    if get_active_backend()[0].nesting_level:
+        return 1
+    limits: list[int] = [joblib.cpu_count()]
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        value = os.environ.get(name, "").split(",")[0].strip()
+        if value.isdigit() and int(value):
+            limits.append(int(value))
+    return min(limits)
+
+
+class ThreadTeam:
+    """Runs ``task(first, step)`` for first = 0 … step − 1, in threads where that saves time.
+
+    It is a context manager: the threads live as long as the fit, so that none is left for a
+    fork.
+    """
+
+    def __init__(self) -> None:
+        self._entered = False
+        self._size: int | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        self._entered = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._entered = False
+        self._close()
+
+    def _close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def run(self, task: Callable[[int, int], object], n_elements: int) -> None:
+        """Run a task that takes as long as a pass over so many elements of X."""
+        size = (
+            self._threads()
+            if self._entered and n_elements >= MIN_ELEMENTS_PER_EXTRA_THREAD
+            else 1
+        )
+        if size == 1:
+            task(0, 1)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(size - 1, "skrobust")
+        try:
+            futures = [self._pool.submit(task, t, size) for t in range(1, size)]
+        except RuntimeError:
+            # No thread can be started: the main thread has ended, or there are too many.
+            self._close()
+            self._size = 1
+            task(0, 1)
+            return
+        try:
+            task(0, size)
+        finally:
+            # Also on Ctrl-C: no thread may still write to the arrays of this fit.
+            for future in futures:
+                future.exception()
+        for future in futures:
+            future.result()
+
+    def _threads(self) -> int:
+        # Counted once and late, since counting takes a noticeable part of a small fit.
+        if self._size is None:
+            self._size = n_threads()
+        return self._size
+
+
+@cache
+def _blas() -> Any:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _take_over_threadpoolctl() -> None:
+    """Let this thread set the limit, whichever thread did before.
+
+    From version 3.7 on, threadpoolctl ignores all threads but the first that set one.
+    """
+    for library in _blas().lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)
+
+
+_lock = threading.RLock()
+_active_fits: set[object] = set()
+# The libraries and their numbers of threads, while they are limited.
+_saved: list[tuple[Any, int]] = []
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Limit BLAS to one thread while any fit of this process is in progress.
+
+    The limit holds for the process, so that overlapping fits share it: the first saves the
+    numbers of threads and the last restores them.
+    """
+    fit = object()
+    try:
+        with _lock:
+            _active_fits.add(fit)
+            _limit_blas()
+        yield
+    finally:
+        try:
+            _release(fit)
+        except BaseException:
+            # Ctrl-C may arrive within the release as well.
+            _release(fit)
+            raise
+
+
+def _limit_blas() -> None:
+    """Save the numbers of threads before changing any, so that Ctrl-C loses none."""
+    global _saved
+    if not _saved:
+        _take_over_threadpoolctl()
+        _saved = [(library, library.num_threads) for library in _blas().lib_controllers]
+        for library, _ in _saved:
+            library.set_num_threads(1)
+
+
+def _release(fit: object) -> None:
+    with _lock:
+        _active_fits.discard(fit)
+        if not _active_fits:
+            _restore()
+
+
+def _restore() -> None:
+    global _saved
+    if _saved:
+        _take_over_threadpoolctl()
+        for library, n in _saved:
+            library.set_num_threads(n)
+        _saved = []
+        _take_over_threadpoolctl()
+
+
+def _forget_fits_of_the_parent() -> None:
+    global _lock
+    _lock = threading.RLock()
+    _active_fits.clear()
+    _restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_fits_of_the_parent)

@@ -1,0 +1,541 @@
+"""One target, from start to result: start → stages of the threshold → result.
+
+This module carries out the plan of `_solvers.choose`. For tall X the whole fit is first done on
+a sample of rows, which gives a near start and a whitening by the Hessian there. Each stage of a
+schedule is a warm restart of the last. Along a grid each point continues from the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from ._engines.base import Engine, FloatArray
+from ._model.linear_loss import LinearLoss, RegressionData
+from ._model.loss import HUBER
+from ._model.penalty import Ridge
+from ._model.scale import (
+    MIN_THRESHOLD,
+    null_scale,
+    rounding_floor,
+    rounding_floor_bound,
+)
+from ._model.whitening import Whitened, Whitening, rewhiten
+from ._reductions import RowVector, gather, kth
+from ._sampling import Problem, RowSampler, whiten
+from ._solvers import Plan
+from ._solvers.anderson import anderson
+from ._solvers.lbfgs import lbfgs_where_matrix_free
+from ._solvers.newton import suboptimality
+from ._solvers.path_newton import LEAST_SQUARES_THRESHOLD, PathNewton, WarmStarts
+from ._solvers.result import Solution, add_passes
+from ._solvers.scale_fixed_point import Sensitivity, scale_fixed_point
+from ._spec import FitSpec, Schedule
+from ._units import TargetUnits
+
+# The tolerance and the iterations of a fit of a sample: its minimiser is about a tenth from
+# that of all rows.
+SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
+# On a sample where the scale contracts more slowly, another fixed point may be near.
+SAMPLE_MAX_CONTRACTION = 0.7
+# Least squares from which a scale is estimated need not be more accurate.
+LEAST_SQUARES_TOL = 1e-3
+# Passes in which an accelerated fit must halve its error (fewer from a uniform sample, since
+# there is another), and how often it may be restarted.
+UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
+MAX_RESTARTS = 8
+# A warm start further away than this, in units of y, is ignored.
+MAX_WARM_START = 1e8
+# A named schedule starts where this share of the residuals is inside.
+SCHEDULE_SHARE_INSIDE = 0.99
+
+
+class StageResult(NamedTuple):
+    """Where a stage ended, in the units of the data.
+
+    `value` is the smooth L1 objective at beta, penalty included, without the σ/(2ε) of the
+    concomitant objective; `suboptimality` estimates how far above the minimum it is.
+    `algorithms` gives the passes of each algorithm, whose sum is `n_eval`.
+    """
+
+    coef: FloatArray
+    intercept: float
+    beta: float
+    scale: float
+    value: float
+    outlier: RowVector
+    n_iter: int
+    n_eval: int
+    algorithms: dict[str, int]
+    relative_gradient: float
+    suboptimality: float
+    converged: bool
+    message: str
+    is_last: bool
+
+
+class InitialPoint(NamedTuple):
+    """An objective, coordinates to start from, the scale there, and how both move with it.
+
+    The scale is NaN where β is fixed. The sensitivity is known only near the minimiser.
+    """
+
+    objective: Whitened
+    theta: FloatArray
+    scale: float
+    sensitivity: Sensitivity | None
+
+
+class Target:
+    """One target in its units, with what is to be minimised for it."""
+
+    def __init__(self, y: RowVector, fit_intercept: bool, spec: FitSpec, plan: Plan) -> None:
+        self.units = TargetUnits(y, fit_intercept)
+        self.plan = plan
+        self.set_spec(spec)
+
+    def set_spec(self, spec: FitSpec) -> None:
+        """Go over to another threshold or penalty."""
+        self.spec = spec
+        self.estimator = spec.scale
+        self.beta = max(spec.beta / self.units.unit, MIN_THRESHOLD)
+
+    def threshold(self, scale: float) -> float:
+        """Return the threshold in the units of the target."""
+        return self.beta if self.estimator is None else self.estimator.threshold(scale)
+
+    @property
+    def penalty_moves_with_scale(self) -> bool:
+        """Whether the penalty of the Huber form is multiplied by an estimated threshold."""
+        spec = self.spec
+        return self.estimator is not None and spec.alpha_per_threshold and spec.alpha > 0
+
+    def linear_loss(self, problem: Problem, threshold: float) -> LinearLoss:
+        engine, units, spec = problem.engine, self.units, self.spec
+        assert engine is not None
+        y = units.y_for(problem)
+        shift = units.shift / units.unit
+        data = RegressionData.of(
+            engine, y, problem.weight, problem.fit_intercept, problem.gram, shift
+        )
+        penalty = None
+        if spec.alpha:
+            # In Huber form the penalty of smooth L1 is multiplied by β, which has the unit of
+            # y.
+            alpha = spec.alpha * units.unit if spec.alpha_per_threshold else spec.alpha
+            penalty = Ridge.of_strength(alpha, engine)
+        return LinearLoss(data, HUBER, penalty, threshold, spec.alpha_per_threshold)
+
+    def whitened(self, problem: Problem, threshold: float) -> Whitened:
+        """Return the objective in coordinates that are whitened for least squares."""
+        linear = self.linear_loss(problem, threshold)
+        return Whitened(linear, whiten(problem, _penalty_diagonal(linear)))
+
+
+def _penalty_diagonal(linear: LinearLoss) -> FloatArray:
+    """Return the diagonal of the penalty's Hessian for the features, of shape (p,)."""
+    zero = np.zeros(linear.data.engine.p + 1)
+    return (zero if linear.penalty is None else linear.penalty.hessian_diagonal(zero))[1:]
+
+
+# Stages ----------------------------------------------------------------------------------
+
+
+def fit_stages(
+    sampler: RowSampler, y: RowVector, spec: FitSpec, plan: Plan, warm: FloatArray | None = None
+) -> Iterator[StageResult]:
+    """Minimise for one target; yield a StageResult at the end of each stage.
+
+    `warm` holds an intercept and coefficients to start from.
+    """
+    target = Target(y, sampler.problem.fit_intercept, spec, plan)
+    n_passes = _engine_of(sampler.problem).n_passes
+    initial = _initial_point(target, sampler)
+    objective, theta, first_scale, _ = initial
+    scale, used = first_scale, 0
+    if warm is not None:
+        engine = objective.engine
+        given = objective.whitening.coordinates(target.units.from_data(warm, engine))
+        if np.abs(given).max(initial=0.0) < MAX_WARM_START:
+            theta = given
+    beta = target.threshold(scale)
+    multipliers = _multipliers(spec.schedule, objective, theta, beta)
+    for multiplier in multipliers:
+        is_last = multiplier == multipliers[-1]
+        budget = max(0, spec.max_iter - used)
+        if is_last:
+            # The search for the scale starts from the first scale also after other stages,
+            # which might lead to another fixed point.
+            sensitivity = initial.sensitivity if plan.accelerate else None
+            start = InitialPoint(objective, theta, first_scale, sensitivity)
+            objective, solution, scale = _solve_final(target, sampler, start, budget)
+            beta = target.threshold(scale)
+        else:
+            at_stage = objective.at_threshold(multiplier * beta)
+            solution = plan.minimiser(at_stage, theta, spec.tol, budget)
+        at_stage = objective.at_threshold(multiplier * beta)
+        theta = solution.point.theta
+        used += solution.n_iter
+        yield _to_data_units(target, at_stage, solution, multiplier, scale, n_passes, is_last)
+        n_passes = objective.n_passes
+        if target.estimator is not None and not is_last:
+            scale = target.estimator.scale(objective, solution.point)
+            beta = target.threshold(scale)
+
+
+def _engine_of(problem: Problem) -> Engine:
+    assert problem.engine is not None
+    return problem.engine
+
+
+def _multipliers(
+    schedule: Schedule,
+    objective: Whitened,
+    theta: FloatArray,
+    beta: float,
+) -> list[float]:
+    if schedule is None:
+        return [1.0]
+    if callable(schedule):
+        size = np.abs(objective.at_threshold(beta).evaluate(theta).residual)
+        covering = kth(size, int(SCHEDULE_SHARE_INSIDE * (size.size - 1)))
+        schedule = schedule(covering / beta)
+    return [float(multiplier) for multiplier in schedule]
+
+
+def _solve_final(
+    target: Target, sampler: RowSampler, start: InitialPoint, max_iter: int
+) -> tuple[Whitened, Solution, float]:
+    """Return the objective, the solution at the final threshold and its scale.
+
+    Anderson's acceleration comes first where the plan says so and the start is near.
+    """
+    objective, theta, scale, sensitivity = start
+    spec, estimator, minimiser = target.spec, target.estimator, target.plan.minimiser
+    used, lowest = 0, _LowestPoint(target)
+    passes: dict[str, int] = {}
+    for _ in range(MAX_RESTARTS if sensitivity is not None else 0):
+        assert sensitivity is not None
+        patience = UNIFORM_PATIENCE_PASSES if sampler.is_uniform else PATIENCE_PASSES
+        at_start = objective.at_threshold(target.threshold(scale))
+        solution, new_scale, improved, value, lowest_theta = anderson(
+            estimator, at_start, theta, scale, spec.tol, max_iter - used, sensitivity, patience
+        )
+        used += solution.n_iter
+        add_passes(passes, solution.passes)
+        if solution.converged:
+            return objective, solution._replace(n_iter=used, passes=passes), new_scale
+        lowest.update(objective, value, lowest_theta)
+        if used >= max_iter or not (improved or sampler.is_uniform):
+            if improved:
+                theta, scale = solution.point.theta, new_scale
+            # Its residuals are as long as y.
+            del solution
+            break
+        near = InitialPoint(objective, solution.point.theta, new_scale, sensitivity)
+        assert sampler.problem.sample is not None
+        assert sampler.problem.sample.rows is not None
+        residual = gather(solution.point.residual, sampler.problem.sample.rows)
+        del solution
+        objective, theta, scale, sensitivity = _restart(target, sampler, near, residual)
+        # A new sample may know less than the passes so far have found.
+        if improved and estimator is None:
+            value = objective.at_threshold(target.beta).evaluate(theta).value
+            if lowest.value < value:
+                theta = lowest.theta(objective)
+        if sensitivity is None:
+            break
+    if estimator is None:
+        bound = objective.at_threshold(target.beta)
+        solution = minimiser(bound, theta, spec.tol, max_iter - used)
+        if not solution.converged and lowest.value < solution.point.value:
+            point = bound.evaluate(lowest.theta(objective), solution.point.residual)
+            solution = solution._replace(point=point, newton_step=None)
+    else:
+        solution, scale, _ = scale_fixed_point(
+            estimator,
+            objective,
+            minimiser,
+            theta,
+            scale,
+            spec.tol,
+            max_iter - used,
+            sensitivity,
+        )
+    add_passes(passes, solution.passes)
+    return objective, solution._replace(n_iter=used + solution.n_iter, passes=passes), scale
+
+
+class _LowestPoint:
+    """The lowest objective so far at a fixed threshold, and its place in units of the data."""
+
+    def __init__(self, target: Target) -> None:
+        self._units, self.value, self._coef = target.units, np.inf, np.zeros(0)
+
+    def update(self, objective: Whitened, value: float, theta: FloatArray) -> None:
+        if value < self.value:
+            self.value = value
+            engine = objective.engine
+            self._coef = self._units.to_data(objective.coef(theta), engine)
+
+    def theta(self, objective: Whitened) -> FloatArray:
+        coef = self._units.from_data(self._coef, objective.engine)
+        return objective.whitening.coordinates(coef)
+
+
+def _to_data_units(
+    target: Target,
+    objective: Whitened,
+    solution: Solution,
+    multiplier: float,
+    scale: float,
+    n_passes: int,
+    is_last: bool,
+) -> StageResult:
+    unit, point, beta = target.units.unit, solution.point, objective.threshold
+    estimator = target.estimator
+    # The other passes since the last stage are those of the start.
+    before = objective.n_passes
+    start = before - n_passes - sum(solution.passes.values())
+    above = suboptimality(objective, solution)
+    passes = {"start": start, **solution.passes, "optimality": objective.n_passes - before}
+    coef = target.units.to_data(objective.coef(point.theta), objective.engine)
+    outlier = point.residual > beta
+    outlier |= point.residual < -beta
+    if estimator is not None and scale < rounding_floor_bound(objective, point.theta):
+        outlier &= np.abs(point.residual) > rounding_floor(objective, point.theta)[0]
+    if estimator is None:
+        reported_beta, reported_scale = target.spec.beta, 1.0
+    else:
+        reported_scale = float(scale * unit)
+        reported_beta = estimator.factor * reported_scale
+    return StageResult(
+        coef=coef[1:],
+        intercept=float(coef[0]),
+        beta=multiplier * reported_beta,
+        scale=reported_scale,
+        value=float(point.value / beta * unit),
+        outlier=outlier,
+        n_iter=solution.n_iter,
+        n_eval=objective.n_passes - n_passes,
+        algorithms={name: n for name, n in passes.items() if n},
+        relative_gradient=point.relative_gradient,
+        suboptimality=float(above / beta * unit),
+        converged=solution.converged,
+        message=solution.status.value,
+        is_last=is_last,
+    )
+
+
+# Start -----------------------------------------------------------------------------------
+
+
+def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
+    """Return where to start, from a sample if there is one that tells enough."""
+    while sampler.problem.sample is not None:
+        point = _sample_start(target, sampler)
+        if point is not None:
+            return point
+        sampler.next_level()
+    return _least_squares_start(target, sampler.problem)
+
+
+def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
+    """Return the least-squares fit, or a point on the way there, with the scale there."""
+    beta, scale, estimator = target.beta, np.nan, target.estimator
+    moves = target.penalty_moves_with_scale
+    if estimator is not None:
+        # The penalty in Huber form may grow with β, so that β = ∞ means w = 0.
+        scale = _null_scale(target, problem) if moves else np.nan
+        beta = estimator.threshold(scale) if moves else np.inf
+    objective = target.whitened(problem, beta)
+    per_threshold = target.spec.alpha > 0 and target.spec.alpha_per_threshold
+    start = objective if per_threshold else objective.at_threshold(np.inf)
+    theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
+    if estimator is not None and not moves:
+        point = lbfgs_where_matrix_free(start, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point
+        theta, scale = point.theta, estimator.scale(objective, point)
+    return InitialPoint(objective, theta, scale, None)
+
+
+def _null_scale(target: Target, problem: Problem) -> float:
+    """Return the scale of the fit with all coefficients zero, in the units of the target."""
+    assert target.estimator is not None
+    y, weight = target.units.y_for(problem), problem.weight
+    if problem.fit_intercept:
+        y = y - np.average(y, weights=weight)
+    return null_scale(target.estimator, y, weight)
+
+
+def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
+    """Return the start found on the sample, and the whitening by its Hessian there.
+
+    None where the sample does not tell enough: it has not full rank, or the scale converges so
+    slowly that another fixed point may be near.
+    """
+    problem = sampler.problem
+    objective, theta, scale, _ = _least_squares_start(target, sampler.sample())
+    n_varying = int(np.count_nonzero(np.isfinite(_engine_of(problem).scale)))
+    if theta.size < max(1, n_varying + problem.fit_intercept):
+        return None
+    sensitivity = Sensitivity()
+    if target.estimator is None:
+        bound = objective.at_threshold(target.beta)
+        point = lbfgs_where_matrix_free(bound, theta, SAMPLE_TOL, SAMPLE_MAX_ITER).point
+    else:
+        solution, scale, sensitivity = scale_fixed_point(
+            target.estimator,
+            objective,
+            lbfgs_where_matrix_free,
+            theta,
+            scale,
+            SAMPLE_TOL,
+            SAMPLE_MAX_ITER,
+        )
+        if not solution.converged or sensitivity.contraction > SAMPLE_MAX_CONTRACTION:
+            return None
+        point = solution.point
+    near = InitialPoint(objective, point.theta, scale, sensitivity)
+    whitening, theta, sensitivity = _majorant_whitening(target, near, objective, point.residual)
+    # The sample is released before all of y is converted, which saves its memory.
+    del objective, near, point
+    linear = target.linear_loss(problem, target.threshold(scale))
+    return InitialPoint(Whitened(linear, whitening), theta, scale, sensitivity)
+
+
+def _restart(
+    target: Target, sampler: RowSampler, near: InitialPoint, residual: FloatArray
+) -> InitialPoint:
+    """Return where a slow fit goes on: from another sample if there is one.
+
+    Otherwise it goes on in a whitening from the rows of this sample that are inside the
+    threshold by now.
+    """
+    if sampler.is_uniform:
+        sampler.next_level()
+        return _initial_point(target, sampler)
+    sample = sampler.sample()
+    old = near.objective
+    part = Whitened(target.linear_loss(sample, old.threshold), old.whitening)
+    assert near.sensitivity is not None
+    whitening, theta, sensitivity = _majorant_whitening(target, near, part, residual)
+    return InitialPoint(Whitened(old.linear, whitening), theta, near.scale, sensitivity)
+
+
+def _majorant_whitening(
+    target: Target, near: InitialPoint, sample: Whitened, residual: FloatArray
+) -> tuple[Whitening, FloatArray, Sensitivity]:
+    """Return the whitening of a quadratic that majorises the objective of a sample.
+
+    It touches the objective at the residuals of the sample, with Huber's weights ψ(r)/r (Huber
+    and Ronchetti, 2009, section 7.8). Near the minimiser it is as good as the Hessian, since
+    most rows beyond the threshold are far beyond; away from it no step is too long. θ and the
+    sensitivity are returned in its coordinates.
+    """
+    _, theta, scale, sensitivity = near
+    assert sensitivity is not None
+    bound = sample.at_threshold(target.threshold(scale))
+    weights = bound.linear.loss.weights(residual, bound.threshold)
+    T = rewhiten(bound, theta, weights)
+    if T is None:
+        return sample.whitening, theta, sensitivity
+
+    def to_coordinates(vector: FloatArray) -> FloatArray:
+        coordinates: FloatArray = solve_triangular(T, vector)
+        return coordinates
+
+    whitening = Whitening(sample.whitening.transform @ T, sample.whitening.condition)
+    return whitening, to_coordinates(theta), sensitivity.transformed(to_coordinates)
+
+
+# Along a grid ----------------------------------------------------------------------------
+
+
+def solution_path(
+    problem: Problem,
+    y: RowVector,
+    specs: Sequence[FitSpec],
+    plan: Plan,
+    own_fit: Callable[[FitSpec], StageResult],
+) -> Iterator[tuple[int, StageResult]]:
+    """Minimise for one target at each of the specs, whose schedules are None.
+
+    Yields (index of the spec, StageResult), for each penalty the largest thresholds first. Rows
+    of weight zero take no part. Where a point does not converge, it is fitted on its own by
+    `own_fit`.
+    """
+    target = Target(y, problem.fit_intercept, specs[0], plan)
+    for alpha in sorted({spec.alpha for spec in specs}):
+        group = [index for index, spec in enumerate(specs) if spec.alpha == alpha]
+        group.sort(key=lambda index: _path_order(specs[index]))
+        target.set_spec(specs[group[-1]])
+        minimiser = _path_minimiser(target, problem)
+        scale = np.nan
+        for index in group:
+            target.set_spec(specs[index])
+            result = None
+            if minimiser is not None:
+                result, scale = _path_point(target, problem, minimiser, scale)
+            yield index, own_fit(specs[index]) if result is None else result
+
+
+def _path_order(spec: FitSpec) -> tuple[bool, float]:
+    """Order estimated thresholds first, since they are reached from above, then by size."""
+    estimated = spec.scale is not None
+    return not estimated, -(spec.scale.factor if spec.scale is not None else spec.beta)
+
+
+class _PathMinimiser(NamedTuple):
+    solve: PathNewton | WarmStarts
+    whitening: Whitening
+
+
+def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
+    """Return a minimiser for the target's threshold and all larger ones.
+
+    None where each point is fitted on its own, since X is too wide.
+    """
+    plan, spec = target.plan, target.spec
+    if plan.whiten_by == "scaling":
+        return None
+    # The coordinates must know of a penalty, which may decide in some directions.
+    scale = _null_scale(target, problem) if target.penalty_moves_with_scale else np.nan
+    per_threshold = spec.alpha > 0 and spec.alpha_per_threshold
+    linear = target.linear_loss(problem, target.threshold(scale) if per_threshold else 1.0)
+    fixed = LinearLoss(linear.data, HUBER, linear.penalty, LEAST_SQUARES_THRESHOLD)
+    whitening = whiten(problem, _penalty_diagonal(linear))
+    objective = Whitened(fixed, whitening)
+    make: type[PathNewton] | type[WarmStarts] = PathNewton if plan.follow_path else WarmStarts
+    return _PathMinimiser(make(objective, plan.minimiser), whitening)
+
+
+def _path_point(
+    target: Target, problem: Problem, minimiser: _PathMinimiser, scale: float
+) -> tuple[StageResult | None, float]:
+    """Return the result at a point, None if it did not converge, and the scale there."""
+    spec, estimator = target.spec, target.estimator
+    n_passes = _engine_of(problem).n_passes
+    solve, whitening = minimiser
+    # Where the threshold is estimated, the search for the scale sets it.
+    threshold = target.beta if estimator is None else 1.0
+    objective = Whitened(target.linear_loss(problem, threshold), whitening)
+    start = np.zeros(0)  # The minimiser starts from its last solution.
+    if estimator is None:
+        new_scale = scale
+        solution = solve(objective, start, spec.tol, spec.max_iter)
+    else:
+        if np.isnan(scale):
+            moves = target.penalty_moves_with_scale
+            first = _null_scale(target, problem) if moves else None
+            scale = estimator.scale(objective, solve.point) if first is None else first
+        solution, new_scale, _ = scale_fixed_point(
+            estimator, objective, solve, start, scale, spec.tol, spec.max_iter
+        )
+    if not solution.converged:
+        return None, scale
+    at_scale = objective.at_threshold(target.threshold(new_scale))
+    result = _to_data_units(target, at_scale, solution, 1.0, new_scale, n_passes, True)
+    return result, new_scale

@@ -1,0 +1,75 @@
+"""The losses ρ of a residual r at a threshold, under the names that statsmodels uses.
+
+A loss is ρ, ψ = ρ′, ψ′ and the weights ψ(r)/r as functions of row vectors, and (ρ, ψ) as a
+plain function of numbers, which an engine compiles into its loops. Numba is not imported here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+
+from .._reductions import RowVector
+
+
+class Loss(ABC):
+    """An even loss with ρ(0) = 0."""
+
+    # Newton's method with an exact line search, the continuation in the threshold, the vertex
+    # of the least absolute deviations and the sums along a grid need both properties.
+    is_convex: bool
+    is_piecewise_quadratic: bool
+    # (r, threshold) ↦ (ρ, ψ), for numbers.
+    rho_psi: Callable[[float, float], tuple[float, float]]
+
+    @abstractmethod
+    def rho(self, r: RowVector, threshold: float) -> RowVector:
+        """Return the loss of each residual."""
+
+    @abstractmethod
+    def psi(self, r: RowVector, threshold: float) -> RowVector:
+        """Return the derivative of the loss at each residual."""
+
+    @abstractmethod
+    def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
+        """Return the second derivative at each residual; boolean if it is 0 or 1 everywhere."""
+
+    @abstractmethod
+    def weights(self, r: RowVector, threshold: float) -> RowVector:
+        """Return ψ(r)/r, in [0, 1]."""
+
+
+def _huber_rho_psi(r: float, threshold: float) -> tuple[float, float]:
+    c = min(max(r, -threshold), threshold)
+    return c * (r - 0.5 * c), c
+
+
+class Huber(Loss):
+    """The Huber loss: r²/2 where |r| ≤ β, otherwise β(|r| − β/2).
+
+    With the clipped residual c = clip(r, −β, β) it is c(r − c/2), and its derivative is c. The
+    Smooth L1 loss is the Huber loss divided by β; β = ∞ is least squares.
+    """
+
+    is_convex = True
+    is_piecewise_quadratic = True
+    rho_psi = staticmethod(_huber_rho_psi)
+
+    def rho(self, r: RowVector, threshold: float) -> RowVector:
+        c = np.clip(r, -threshold, threshold)
+        return c * (r - 0.5 * c)
+
+    def psi(self, r: RowVector, threshold: float) -> RowVector:
+        return np.clip(r, -threshold, threshold)
+
+    def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
+        return np.abs(r) <= threshold
+
+    def weights(self, r: RowVector, threshold: float) -> RowVector:
+        size = np.abs(r)
+        return np.divide(threshold, size, out=np.ones_like(size), where=size > threshold)
+
+
+HUBER = Huber()

@@ -1,0 +1,210 @@
+"""The scale of the residuals: the normalised MAD and the concomitant scale.
+
+Both are functions of the residuals alone. A threshold β σ̂ and the fit agree where
+σ̂(r(β σ̂)) = σ̂; `_solvers.scale_fixed_point` and `_solvers.anderson` find that point.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from .._engines.base import FloatArray
+from .._reductions import RowVector, clipped_sums, gather, median
+from .linear_loss import Evaluation
+from .whitening import Whitened
+
+_EPS = float(np.finfo(float).eps)
+# |r| is below this many standard deviations for half of normal residuals.
+NORMAL_MAD = float(ndtri(0.75))
+# Thresholds at which the estimate has 95 % efficiency under normal errors, in units of the MAD
+# (Holland and Welsch, 1977) and of the concomitant σ̂, which estimates .843 σ there.
+AUTO_MAD = 1.345
+AUTO_CONCOMITANT = 1.5960
+# A smaller threshold, in units of y, makes no difference except that its square vanishes.
+MIN_THRESHOLD = 1e-100
+# Rows whose residuals locate the concomitant scale, or the share of the rows outside.
+SCALE_PROBE_ROWS = 2_000
+# Scales of fewer rows are computed by sorting, which takes less time than Newton's method.
+SORT_MAX_ROWS = 4_000
+# A warm scale is corrected by at most this factor, and by an estimated sum if the error of the
+# step is at most this part of it.
+WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
+# A guess of the scale relative to the largest residual whose square is a normal number.
+MIN_RELATIVE_SCALE = 1e-150
+# The rounding of a residual relative to the terms that it is the difference of.
+RESIDUAL_ROUNDING = 32 * _EPS
+# Most standardised features are below this many standard deviations.
+TYPICAL_MAX_Z = 30
+
+
+class WarmScale(NamedTuple):
+    """A scale that is probably near, and the root mean square of ψ at its threshold."""
+
+    scale: float
+    psi_rms: float
+
+
+class ScaleEstimator(ABC):
+    """A threshold that is `factor` times the scale of the residuals."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    @abstractmethod
+    def estimate(
+        self, residual: RowVector, weight: RowVector | None, warm: WarmScale | None = None
+    ) -> float:
+        """Return the scale of the residuals.
+
+        With `warm` the result may be one step from it, which is the scale itself where that is
+        the scale of `warm`.
+        """
+
+    def threshold(self, scale: float) -> float:
+        return max(self.factor * scale, MIN_THRESHOLD)
+
+    def scale(self, objective: Whitened, point: Evaluation, near: float | None = None) -> float:
+        """Return the scale at a point, not below the rounding of the residuals.
+
+        `near` is the scale of the objective's threshold, if it is probably near.
+        """
+        warm = None if near is None else WarmScale(near, point.psi_rms)
+        scale = self.estimate(point.residual, objective.linear.data.weight, warm)
+        if scale < rounding_floor_bound(objective, point.theta):
+            scale = max(scale, rounding_floor(objective, point.theta)[1])
+        return scale
+
+
+def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, float]:
+    """Return the rounding error of each residual, and the least scale above it."""
+    data = objective.linear.data
+    y, weight = data.y, data.weight
+    size = np.abs(y - np.average(y, weights=weight)) + objective.abs_linear_predictor(theta)
+    rounding = RESIDUAL_ROUNDING * size + _EPS * np.abs(y + data.y_shift)
+    return rounding, median(rounding, weight) or _EPS**2
+
+
+def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
+    """Return a bound of the floor that needs no pass over X."""
+    size = 1.0 + abs(objective.linear.data.y_shift)
+    size += TYPICAL_MAX_Z * float(np.abs(objective.coef(theta)).sum())
+    return RESIDUAL_ROUNDING * size
+
+
+def null_scale(estimator: ScaleEstimator, y: RowVector, weight: RowVector | None) -> float:
+    """Return the scale of the fit w = 0, given y less its intercept; never zero."""
+    return estimator.estimate(y, weight) or float(np.abs(y).mean()) or _EPS
+
+
+class Mad(ScaleEstimator):
+    """Median of |r| over Φ⁻¹(3/4): σ for normal residuals, centred at zero."""
+
+    def estimate(
+        self, residual: RowVector, weight: RowVector | None, warm: WarmScale | None = None
+    ) -> float:
+        return mad(residual, weight, None if warm is None else warm.scale)
+
+
+def mad(
+    residual: RowVector, weight: RowVector | None = None, near: float | None = None
+) -> float:
+    """Return the normalised median absolute deviation from zero."""
+    expected = None if near is None else near * NORMAL_MAD
+    return median(residual, weight, expected, absolute=True) / NORMAL_MAD
+
+
+class Concomitant(ScaleEstimator):
+    """The σ̂ that minimises Σ s [σ + H_ε(r/σ) σ], where Σ s min(r²/σ², ε²) = Σ s.
+
+    ε is the factor. In u = 1/σ² the left side is concave and piecewise linear. Newton's method
+    approaches the root from below, without a sort, and is exact once the right rows are
+    beyond ε.
+    """
+
+    def estimate(
+        self, residual: RowVector, weight: RowVector | None, warm: WarmScale | None = None
+    ) -> float:
+        if warm is not None:
+            return self._corrected(warm, residual, weight) or self.estimate(residual, weight)
+        size = np.abs(residual)
+        max_abs = float(size.max())
+        if not max_abs:
+            return 0.0
+        size /= max_abs
+        if size.size <= SORT_MAX_ROWS:
+            every = slice(None)
+            weights = None if weight is None else gather(weight, every)
+            return max_abs * self._sorted_root(gather(size, every), weights)
+        some = slice(None, None, size.size // SCALE_PROBE_ROWS)
+        guess = self.estimate(
+            gather(size, some), None if weight is None else gather(weight, some)
+        )
+        # From any guess one step leads below the root.
+        u = self._newton_step(guess**-2.0, size, weight) if guess > MIN_RELATIVE_SCALE else 0.0
+        while True:
+            next_u = self._newton_step(u, size, weight)
+            if not u < next_u < np.inf:
+                u = max(u, next_u)
+                return float(max_abs * u**-0.5) if u else np.nan
+            u = next_u
+
+    def _sorted_root(self, size: FloatArray, weight: FloatArray | None) -> float:
+        """Return σ̂ of a few residuals |r|, from cumulative sums in their order."""
+        epsilon = self.factor
+        if weight is None:
+            size, s = np.sort(size), np.ones(size.size)
+        else:
+            order = size.argsort()
+            size, s = size[order], weight[order]
+        squares = size * size
+        inner = np.cumsum(s * squares)
+        outside = np.cumsum(s[::-1])[::-1] - s
+        total = float(outside[0] + s[0])
+        # Σ s min(r²/σ², ε²) / ε² where a row reaches ε; a residual of zero adds nothing.
+        reached = np.divide(inner, squares, out=np.zeros_like(inner), where=squares > 0)
+        reached += outside
+        k = int(np.count_nonzero(reached >= total / epsilon / epsilon)) - 1
+        denominator = total - epsilon * (epsilon * float(outside[k])) if k >= 0 else 0.0
+        return float(np.sqrt(inner[k] / denominator)) if denominator > 0 else 0.0
+
+    def _corrected(
+        self, warm: WarmScale, residual: RowVector, weight: RowVector | None
+    ) -> float | None:
+        """Return a Newton step from a scale that is near; None where it is not near.
+
+        The sums are known except for the share of the rows beyond ε. Where some rows tell that
+        share precisely enough, the others are not read: at the root the step is zero whatever
+        the share.
+        """
+        epsilon = self.factor
+        # Random rows, since data may be periodic.
+        some = np.random.default_rng(0).integers(residual.size, size=SCALE_PROBE_ROWS)
+        s = np.ones(SCALE_PROBE_ROWS) if weight is None else gather(weight, some)
+        s = s / s.sum()
+        outside = float(s @ (np.abs(gather(residual, some)) > epsilon * warm.scale))
+        # The mean of so many rows of equal weight is as precise (Kish, 1965).
+        n_equal = 1.0 / float(s @ s)
+        error = float(np.sqrt((outside * (1.0 - outside) + 1.0 / n_equal) / n_equal))
+        denominator = 1.0 - epsilon * (epsilon * outside)
+        if epsilon * (epsilon * error) < WARM_STEP_RTOL * denominator:
+            square = 1.0 + ((warm.psi_rms / warm.scale) ** 2 - 1.0) / denominator
+            factor = float(np.sqrt(max(square, 0.0)))
+            near = 1 / WARM_MAX_FACTOR < factor < WARM_MAX_FACTOR
+            return warm.scale * factor if near else None
+        u = self._newton_step(warm.scale**-2.0, residual, weight)
+        return float(u**-0.5) if 0 < u < np.inf else None
+
+    def _newton_step(self, u: float, residual: RowVector, weight: RowVector | None) -> float:
+        """Return the zero of the linear piece of Σ s min(u r², ε²) − Σ s at u, or 0."""
+        epsilon = self.factor
+        end = epsilon / np.sqrt(u) if u else np.inf
+        total = float(residual.size) if weight is None else float(weight.sum())
+        outside, squares = clipped_sums(residual, weight, end)
+        denominator = total - epsilon * (epsilon * outside)
+        if denominator <= 0:
+            return 0.0
+        return float(denominator / squares) if squares else np.inf

@@ -1,0 +1,240 @@
+"""The change of variables that makes the problem well-conditioned.
+
+With Z = [1, z] the standardised design, H = Σ s ZᵀZ / Σ s + diag(0, λ) is the quadratic model
+of the objective, where λ is the diagonal of the penalty's Hessian. A transform M with MᵀHM = I
+makes all directions alike: in θ, where (b, v) = Mθ, L-BFGS needs about ten evaluations whatever
+the units and correlations of the features. Without full rank, M spans the directions that the
+data can tell from zero, and no others. This is the only module that computes an M.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import eigh, lapack, qr, solve_triangular, svd
+
+from .._engines.base import FloatArray, RowIndex
+from .._reductions import RowVector
+from .linear_loss import Evaluation, LinearLoss
+
+# The smallest squared pivot of H, scaled to a unit diagonal, for which Cholesky is trusted: the
+# Gram matrix has lost at most half of the digits then, and Newton's method restores them.
+MIN_SQUARED_PIVOT = 1e-8
+
+
+class Whitening(NamedTuple):
+    """A transform M of shape (p + 1, k), dense or sparse, and its amplification of rounding."""
+
+    transform: Any
+    condition: float
+
+    def dense_transform(self) -> FloatArray:
+        M = self.transform
+        dense: FloatArray = M.toarray() if sparse.issparse(M) else M
+        return dense
+
+    def coordinates(self, coef: FloatArray) -> FloatArray:
+        """Return the coordinates of the coefficients nearest to coef that M can express."""
+        M = self.transform
+        if sparse.issparse(M):
+            squares = np.asarray(M.power(2).sum(axis=0)).ravel()
+            theta: FloatArray = (M.T @ coef) / squares
+            return theta
+        if not M.size:
+            return np.zeros(M.shape[1])
+        size = np.abs(M).max(axis=1)
+        unit = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
+        Q, R = qr(unit[:, None] * M, mode="economic", check_finite=False)
+        theta = solve_triangular(R, Q.T @ (unit * coef), check_finite=False)
+        return theta
+
+
+class Whitened:
+    """An objective F in whitened coordinates θ: F(Mθ)."""
+
+    def __init__(self, linear: LinearLoss, whitening: Whitening) -> None:
+        self.linear = linear
+        self.whitening = whitening
+        self.engine = linear.data.engine
+        self.threshold = linear.threshold
+        self._M = whitening.transform
+        self.n_variables: int = self._M.shape[1]
+
+    @property
+    def n_passes(self) -> int:
+        return self.engine.n_passes
+
+    def at_threshold(self, threshold: float) -> Whitened:
+        """Return the same objective at another threshold, in the same coordinates."""
+        return Whitened(self.linear.at_threshold(threshold), self.whitening)
+
+    def coef(self, theta: FloatArray) -> FloatArray:
+        coef: FloatArray = self._M @ theta
+        return coef
+
+    def evaluate(self, theta: FloatArray, out: RowVector | None = None) -> Evaluation:
+        """Return value, gradient and residuals from one pass over X."""
+        _, value, gradient, residual, psi_rms = self.linear.evaluate(self._M @ theta, out)
+        with np.errstate(invalid="ignore"):
+            # A gradient that is not finite makes the caller look for NaN in X.
+            gradient = self._M.T @ gradient
+        return Evaluation(theta, value, gradient, residual, psi_rms)
+
+    def psi_deriv(self, point: Evaluation) -> RowVector:
+        """Return ψ′ of each row."""
+        return self.linear.loss.psi_deriv(point.residual, self.linear.threshold)
+
+    def hessian(self, theta: FloatArray, row_weight: RowVector) -> FloatArray:
+        return self.linear.hessian(row_weight, self._M @ theta, self.whitening)
+
+    def n_hessian_rows(self, row_weight: RowVector) -> int:
+        return self.linear.n_hessian_rows(row_weight, self.whitening)
+
+    def hessian_product(
+        self, theta: FloatArray, row_weight: RowVector, out: RowVector
+    ) -> Callable[[FloatArray], FloatArray]:
+        M = self._M
+        product = self.linear.hessian_product(row_weight, M @ theta, out)
+        return lambda direction: M.T @ product(M @ direction)
+
+    def predicted_gradient(
+        self, point: Evaluation, lower: Whitened, out: RowVector
+    ) -> FloatArray:
+        """Return ∇F of the objective at a lower threshold, if the same rows were inside there.
+
+        The contribution of the rows outside is proportional to the threshold. One pass over X,
+        which writes over `out`.
+        """
+        M, coef = self._M, self._M @ point.theta
+        inside = M.T @ self.linear.inside_gradient(point, coef, out)
+        before = M.T @ self.linear.penalty_gradient(coef)
+        after = M.T @ lower.linear.penalty_gradient(coef)
+        outside = point.gradient - inside - before
+        gradient: FloatArray = inside + lower.threshold / self.threshold * outside + after
+        return gradient
+
+    def line_minimum(self, point: Evaluation, step: FloatArray, change: RowVector) -> float:
+        M = self._M
+        return self.linear.line_minimum(point, M @ point.theta, M @ step, change)
+
+    def abs_linear_predictor(self, theta: FloatArray) -> RowVector:
+        return self.linear.abs_linear_predictor(self._M @ theta)
+
+    def rows(self, index: RowIndex) -> FloatArray:
+        """Return rows ζ = Mᵀ(1, z) in memory."""
+        rows: FloatArray = self.linear.rows(index) @ self._M
+        return rows
+
+
+def inverse_cholesky(H: FloatArray) -> FloatArray | None:
+    """Return M = L⁻ᵀ with H = LLᵀ, so that MᵀHM = I; None where H is too close to singular."""
+    diagonal = np.diagonal(H)
+    if H.size == 0:
+        return np.zeros(H.shape)
+    if not diagonal.min() > 0:
+        return None
+    unit = 1.0 / np.sqrt(diagonal)
+    L, info = lapack.dpotrf(H * unit * unit[:, None], lower=1, clean=1)
+    if info or np.diagonal(L).min() ** 2 < MIN_SQUARED_PIVOT:
+        return None
+    M: FloatArray = unit[:, None] * lapack.dtrtri(L, lower=1)[0].T
+    return M
+
+
+def whiten_gram(G: FloatArray, penalty: FloatArray, fit_intercept: bool) -> Whitening | None:
+    """Return the whitening of the weighted mean G of ZᵀZ; None if it is ill-conditioned.
+
+    `penalty` is the diagonal of the penalty's Hessian for the features, of shape (p,).
+    """
+    first = 0 if fit_intercept else 1
+    H = G + np.diag(np.concatenate([[0.0], penalty]))
+    # A constant feature without a penalty has a row of zeros, and no coordinate.
+    kept = first + np.flatnonzero(np.diagonal(H)[first:] > 0)
+    M = inverse_cholesky(H[np.ix_(kept, kept)])
+    if M is None:
+        return None
+    transform = np.zeros((G.shape[0], kept.size))
+    transform[kept] = M
+    amplified = np.sqrt(np.diagonal(H)[kept])[:, None] * M
+    return Whitening(transform, float(np.abs(amplified).max(initial=1.0)))
+
+
+def whiten_rows(
+    R: FloatArray, penalty: FloatArray, fit_intercept: bool, tol: float
+) -> Whitening:
+    """Return the whitening from a root R of the weighted mean of ZᵀZ, such as Z itself.
+
+    Singular values of at most `tol` times the largest, which the rounding of the data could
+    have made, are taken for zero. Without a penalty the coefficients have no component there.
+    With one, the minimiser is a combination of rows in the *original* units, because its
+    gradient is; so M spans these.
+    """
+    features = R[:, 1:]
+    if not penalty.any():
+        first = 0 if fit_intercept else 1
+        sigma, V = _row_space(R[:, first:], tol)
+        transform = np.zeros((R.shape[1], sigma.size))
+        transform[first:] = V / sigma
+        return Whitening(transform, _condition(sigma))
+    basis = np.eye(features.shape[1])
+    sigma, V = _row_space(features, tol)
+    if sigma.size < features.shape[1]:
+        # Rows of X are z·scale in the coefficients w = v/scale: v = scale² times a row of z.
+        # Where the penalty is zero the feature is constant, and z = 0 as well.
+        ratio = np.divide(penalty.max(), penalty, out=np.ones_like(penalty), where=penalty > 0)
+        unit = np.sqrt(ratio)
+        basis = unit[:, None] * qr(unit[:, None] * V, mode="economic")[0]
+    intercept = [R[:, :1]] if fit_intercept else []
+    stacked = np.hstack([*intercept, features @ basis])
+    root_penalty = np.zeros((features.shape[1], stacked.shape[1]))
+    root_penalty[:, len(intercept) :] = np.sqrt(penalty)[:, None] * basis
+    norm = np.sqrt((stacked**2).sum(axis=0) + (root_penalty**2).sum(axis=0))
+    norm[norm == 0] = 1.0
+    sigma, V = _row_space(np.vstack([stacked, root_penalty]) / norm, np.finfo(float).eps)
+    reduced = V / sigma / norm[:, None]
+    transform = np.zeros((R.shape[1], sigma.size))
+    if fit_intercept:
+        transform[0] = reduced[0]
+    transform[1:] = basis @ reduced[len(intercept) :]
+    return Whitening(transform, _condition(sigma))
+
+
+def whiten_columns(penalty: FloatArray, fit_intercept: bool) -> Whitening:
+    """Return a scaling of the columns, where a k × k matrix would cost too much."""
+    unit = np.concatenate([[1.0], 1.0 / np.sqrt(1.0 + penalty)])
+    scaling = sparse.diags_array(unit).tocsr()
+    return Whitening(scaling[:, 0 if fit_intercept else 1 :], 1.0)
+
+
+def rewhiten(
+    objective: Whitened, theta: FloatArray, row_weight: RowVector
+) -> FloatArray | None:
+    """Return T with TᵀHT = I for the Hessian H at weights of the rows; None if singular.
+
+    The new transform is MT, and the new coordinates are T⁻¹θ.
+    """
+    return inverse_cholesky(objective.hessian(theta, row_weight))
+
+
+def root_of_gram(G: FloatArray) -> FloatArray:
+    """Return R with RᵀR = G, except for eigenvalues that rounding could have made."""
+    eigenvalues, V = eigh(G)
+    tol = G.shape[0] * np.finfo(float).eps * eigenvalues[-1]
+    R: FloatArray = np.sqrt(np.where(eigenvalues > tol, eigenvalues, 0.0))[:, None] * V.T
+    return R
+
+
+def _row_space(R: FloatArray, tol: float) -> tuple[FloatArray, FloatArray]:
+    """Return singular values above tol times the largest, and their right singular vectors."""
+    if R.shape[0] > R.shape[1]:
+        R = qr(R, mode="r", check_finite=False)[0][: R.shape[1]]
+    _, sigma, Vt = svd(R, full_matrices=False, check_finite=False)
+    kept = sigma > tol * sigma.max(initial=0.0)
+    return sigma[kept], Vt[kept].T
+
+
+def _condition(sigma: FloatArray) -> float:
+    return float(sigma[0] / sigma[-1]) if sigma.size else 1.0

@@ -1,0 +1,245 @@
+"""What solvers and scales may do with a row vector, which holds one number for each row of X.
+
+A row vector belongs to the engine that holds X. In memory it is a plain float64 ndarray. The
+solvers use it through NumPy's elementwise functions and plain reductions (abs, + − × ÷,
+comparisons, & | ~, clip, astype, zeros_like, empty_like, count_nonzero, any, all, sum, min,
+max, mean, @, average), which another kind of row vector implements by NumPy's protocols, and
+through the functions of this module, for which it registers its class.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from functools import singledispatch
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+# In memory an ndarray; the class of another engine implements NumPy's protocols.
+RowVector: TypeAlias = Any
+FloatArray: TypeAlias = NDArray[np.float64]
+
+# Values that locate the median before the others are searched, where there are at least twenty
+# times as many; and the half-width of the window around a value that is probably near.
+MEDIAN_PROBE_ROWS = 2_000
+MEDIAN_WINDOW_RTOL = 0.02
+# Rows in a block, whose temporaries stay in the cache.
+BLOCK_ROWS = 2**14
+# About as many rows locate the minimum along a line before all breakpoints are looked at.
+LINE_SEARCH_PROBE_ROWS = 5_000
+# The longest step of a line search, in lengths of the direction.
+MAX_STEP_LENGTH = 1e12
+
+
+@singledispatch
+def median(
+    rows: RowVector,
+    weight: RowVector | None = None,
+    near: float | None = None,
+    absolute: bool = False,
+) -> float:
+    """Return the weighted median of the values, or of their absolute values.
+
+    An integer weight is equivalent to repeating the value. Where the smaller values have
+    exactly half of the weight, to the rounding of the sum, the result is the mean of the two
+    values in the middle, as in ``np.median``. A value that is probably `near` saves time and
+    does not change the result.
+    """
+    raise _not_implemented("median", rows)
+
+
+@singledispatch
+def kth(rows: RowVector, k: int) -> float:
+    """Return the value that is at index k once the values are sorted."""
+    raise _not_implemented("kth", rows)
+
+
+@singledispatch
+def gather(rows: RowVector, index: slice | NDArray[Any]) -> NDArray[Any]:
+    """Return the values at an index (a slice, positions or a mask) as an array in memory."""
+    raise _not_implemented("gather", rows)
+
+
+@singledispatch
+def smallest(rows: RowVector, m: int) -> NDArray[np.intp]:
+    """Return the positions of the m smallest values, in no particular order."""
+    raise _not_implemented("smallest", rows)
+
+
+@singledispatch
+def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
+    """Return Σ s over the rows with |r| > end, and Σ s r² over the others."""
+    raise _not_implemented("clipped_sums", rows)
+
+
+@singledispatch
+def line_minimum(
+    residual: RowVector,
+    change: RowVector,
+    weight: RowVector | None,
+    threshold: float,
+    total: float,
+    penalty_slope: tuple[float, float],
+) -> float:
+    """Return the length t ≥ 0 that minimises the mean Huber loss along a direction.
+
+    The slope at t is Σ s change·clip(r + t·change, ±β) / S + a + b·t, where (a, b) is the
+    slope of a quadratic penalty. It is piecewise linear in t between the lengths at which a
+    residual reaches the threshold.
+    """
+    raise _not_implemented("line_minimum", residual)
+
+
+def _not_implemented(name: str, rows: object) -> TypeError:
+    return TypeError(f"no implementation of {name} found for {type(rows).__name__}")
+
+
+# In memory -------------------------------------------------------------------------------
+
+
+@median.register(np.ndarray)
+def _median(
+    rows: FloatArray,
+    weight: FloatArray | None = None,
+    near: float | None = None,
+    absolute: bool = False,
+) -> float:
+    n = rows.size
+    if weight is None and n < 20 * MEDIAN_PROBE_ROWS:
+        # A partition at one place is much faster than at both values in the middle.
+        part = np.partition(np.abs(rows) if absolute else rows, n // 2)
+        return 0.5 * float(part[n // 2]) + 0.5 * float(part[: n // 2 + n % 2].max())
+    total = float(n) if weight is None else float(weight.sum())
+    half, slack = 0.5 * total, np.finfo(float).eps * n * total
+    window = _median_window(rows, weight, near, absolute)
+    below, values, cumulated = _sorted_window(rows, weight, window, absolute)
+    if not values.size or not below < half - slack <= half + slack < cumulated[-1]:
+        # The median is outside the window, or too close to its ends to tell.
+        if near is not None:
+            return _median(rows, weight, None, absolute)
+        _, values, cumulated = _sorted_window(rows, weight, (-np.inf, np.inf), absolute)
+        if not values.size:
+            return np.nan
+    first = np.searchsorted(cumulated, half - slack)
+    second = int(np.searchsorted(cumulated, half + slack, side="right"))
+    return 0.5 * float(values[first]) + 0.5 * float(values[min(second, values.size - 1)])
+
+
+def _median_window(
+    rows: FloatArray, weight: FloatArray | None, near: float | None, absolute: bool
+) -> tuple[float, float]:
+    """Return two values that very probably enclose the median, so that few need sorting."""
+    if rows.size < 20 * MEDIAN_PROBE_ROWS:
+        return -np.inf, np.inf
+    if near is not None:
+        return near - MEDIAN_WINDOW_RTOL * abs(near), near + MEDIAN_WINDOW_RTOL * abs(near)
+    step = rows.size // MEDIAN_PROBE_ROWS
+    part = np.abs(rows[::step]) if absolute else rows[::step]
+    order = np.argsort(part)
+    cumulated = np.cumsum(np.ones(part.size) if weight is None else weight[::step][order])
+    ends = np.searchsorted(cumulated, cumulated[-1] * np.array([0.45, 0.55]))
+    return float(part[order[ends[0]]]), float(part[order[ends[1]]])
+
+
+def _sorted_window(
+    rows: FloatArray, weight: FloatArray | None, window: tuple[float, float], absolute: bool
+) -> tuple[float, FloatArray, FloatArray]:
+    """Return the weight below a window, its values in order and the weight up to each."""
+    low, high = window
+    below_window, values, weights = 0.0, [], []
+    for part in blocks(rows.size):
+        v = np.abs(rows[part]) if absolute else rows[part]
+        below = v < low
+        index = np.flatnonzero((v <= high) ^ below)
+        below_window += float(
+            np.count_nonzero(below) if weight is None else weight[part] @ below
+        )
+        values.append(v[index])
+        weights.append(np.ones(index.size) if weight is None else weight[part][index])
+    inside = np.concatenate(values)
+    order = np.argsort(inside)
+    return below_window, inside[order], below_window + np.cumsum(np.concatenate(weights)[order])
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Yield slices of rows whose temporaries stay in the cache."""
+    return (slice(i, i + BLOCK_ROWS) for i in range(0, n, BLOCK_ROWS))
+
+
+@kth.register(np.ndarray)
+def _kth(rows: FloatArray, k: int) -> float:
+    return float(np.partition(rows, k)[k])
+
+
+@gather.register(np.ndarray)
+def _gather(rows: NDArray[Any], index: slice | NDArray[Any]) -> NDArray[Any]:
+    return rows[index]
+
+
+@smallest.register(np.ndarray)
+def _smallest(rows: FloatArray, m: int) -> NDArray[np.intp]:
+    if m >= rows.size:
+        return np.arange(rows.size)
+    # The copy lets the partition of all rows go.
+    return np.argpartition(rows, m)[:m].copy()
+
+
+@clipped_sums.register(np.ndarray)
+def _clipped_sums(
+    rows: FloatArray, weight: FloatArray | None, end: float
+) -> tuple[float, float]:
+    outside = squares = 0.0
+    for part in blocks(rows.size):
+        size = np.abs(rows[part])
+        inside = size <= end
+        inner = size * inside
+        if weight is None:
+            outside += size.size - np.count_nonzero(inside)
+            squares += float(inner @ inner)
+        else:
+            outside += float(weight[part] @ ~inside)
+            squares += float((weight[part] * inner) @ inner)
+    return outside, squares
+
+
+@line_minimum.register(np.ndarray)
+def _line_minimum(
+    residual: FloatArray,
+    change: FloatArray,
+    weight: FloatArray | None,
+    threshold: float,
+    total: float,
+    penalty_slope: tuple[float, float],
+) -> float:
+    weighted_change = change if weight is None else weight * change
+    constant, rate = penalty_slope
+    out = np.empty_like(change)
+
+    def slope(t: float) -> float:
+        np.multiply(change, t, out=out)
+        np.add(out, residual, out=out)
+        out.clip(-threshold, threshold, out=out)
+        return float(out @ weighted_change) / total + constant + t * rate
+
+    def breakpoints(low: float, high: float, stride: int) -> FloatArray:
+        """Return the lengths at which a row of every so many reaches the threshold."""
+        lengths = []
+        for end in (-threshold, threshold):
+            t = np.subtract(end, residual[::stride], out=out[::stride])
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                t /= change[::stride]
+            lengths.append(t[(t > low) & (t < high)])
+        return np.sort(np.concatenate(lengths))
+
+    low, high = 0.0, 1.0 if slope(1.0) >= 0 else MAX_STEP_LENGTH
+    # Between the breakpoints of some rows that enclose the minimum there are few of the others.
+    stride = change.size // LINE_SEARCH_PROBE_ROWS
+    for step in (stride, 1) if stride else (1,):
+        lengths = breakpoints(low, high, step)
+        index = bisect_left(lengths, 0.0, key=slope)
+        low = float(lengths[index - 1]) if index else low
+        high = float(lengths[index]) if index < lengths.size else high
+    at_low, at_high = slope(low), slope(high)
+    if at_low >= 0 or at_high <= at_low:
+        return low
+    return low - at_low * (high - low) / (at_high - at_low)

@@ -1,0 +1,193 @@
+"""What all targets share: standardisation, Gram matrix, a sample of rows, whitening."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._engines.base import Engine, FloatArray, has_finite_squares, weighted_moments
+from ._model.whitening import (
+    Whitening,
+    root_of_gram,
+    whiten_columns,
+    whiten_gram,
+    whiten_rows,
+)
+from ._reductions import RowVector, gather
+from ._solvers import Plan, Rows
+
+_EPS = float(np.finfo(float).eps)
+# A sample has n / MIN_ROWS_PER_SAMPLED_ROW rows, but so many for each feature at least and at
+# most.
+MIN_ROWS_PER_SAMPLED_ROW = 18
+SAMPLE_MIN_PER_FEATURE, SAMPLE_MAX_PER_FEATURE = 50, 250
+# Rows from which the centre and the spread of the columns are estimated beforehand.
+MOMENT_PROBE_ROWS = 1_000
+# Beyond so many elements the singular values are those of the Gram matrix, which has half of
+# the digits.
+ROOT_MAX_ELEMENTS = 20_000_000
+
+
+class Problem(NamedTuple):
+    """The engine and weights that all targets share; `gram` is the weighted mean of ZᵀZ.
+
+    A `sample` is a smaller problem of the same kind, made of some `rows`. Its engine is taken
+    when a target starts, and not kept.
+    """
+
+    engine: Engine | None
+    weight: RowVector | None
+    fit_intercept: bool
+    whiten_by: str
+    gram: FloatArray | None = None
+    sample: Problem | None = None
+    rows: NDArray[np.intp] | None = None
+
+
+class RowSampler:
+    """The problem as far as the data are known; `next_level` looks more closely.
+
+    Tall X is first sampled uniformly, which may miss rare levels and rows of leverage; then by
+    the norms of the rows, known from two passes; at last the Gram matrix of all rows is formed,
+    as it is at once for other X.
+    """
+
+    def __init__(
+        self, engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
+    ) -> None:
+        self.plan = plan
+        self._levels = _levels(engine, weight, fit_intercept, plan)
+        self._sample: Problem | None = None
+        self.next_level()
+
+    def next_level(self) -> None:
+        """Go on to the next problem; the last has no sample."""
+        self.problem, self._sample, self.is_uniform = next(self._levels)
+
+    def sample(self) -> Problem:
+        """Return the sample with its engine, which is kept for one target only."""
+        sample, self._sample = self._sample, None
+        if sample is None:
+            whole, sample = self.problem.engine, self.problem.sample
+            assert whole is not None
+            assert sample is not None
+            assert sample.rows is not None
+            sample = sample._replace(engine=whole.take(sample.rows))
+        return sample
+
+
+def _levels(
+    engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
+) -> Iterator[tuple[Problem, Problem | None, bool]]:
+    """Yield what a RowSampler holds: a problem, its sample, and whether that is uniform."""
+    if plan.rows is Rows.ALL:
+        yield whole_problem(engine, weight, fit_intercept, plan), None, False
+        return
+    n, p = engine.n, engine.p
+    rng = np.random.default_rng(0)
+    wanted = n // MIN_ROWS_PER_SAMPLED_ROW
+    m = min(n, int(np.clip(wanted, SAMPLE_MIN_PER_FEATURE * p, SAMPLE_MAX_PER_FEATURE * p)))
+    if plan.rows is Rows.UNIFORM_SAMPLE:
+        rows = np.sort(rng.choice(n, m, replace=False, shuffle=False))
+        weight_of_rows = None if weight is None else gather(weight, rows)
+        probe = slice(None, None, max(1, m // MOMENT_PROBE_ROWS))
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean, std = weighted_moments(
+                engine.rows(rows[probe])[:, 1:],
+                None if weight_of_rows is None else weight_of_rows[probe],
+            )
+        centre, scale = _centre_and_scale(mean, std, fit_intercept)
+        if has_finite_squares(std).all() and np.isfinite(scale).all():
+            standardised = engine.with_standardisation(centre, scale)
+            problem = Problem(standardised, weight, fit_intercept, plan.whiten_by)
+            yield *_with_sample(problem, rows, weight_of_rows), True
+    problem = standardised_problem(engine, weight, fit_intercept, plan)
+    assert problem.engine is not None
+    rows, row_weight = problem.engine.row_norm_sample(weight, m, rng)
+    if rows.size:
+        yield *_with_sample(problem, rows, row_weight), False
+    yield _with_gram(problem), None, False
+
+
+def whole_problem(
+    engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
+) -> Problem:
+    """Return the problem of all rows: their standardisation and Gram matrix."""
+    return _with_gram(standardised_problem(engine, weight, fit_intercept, plan))
+
+
+def standardised_problem(
+    engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
+) -> Problem:
+    """Return the problem standardised by the moments of all rows, where all are finite."""
+    probe: slice | NDArray[np.intp] = slice(None)
+    if engine.n > MOMENT_PROBE_ROWS:
+        probe = np.sort(np.random.default_rng(0).integers(engine.n, size=MOMENT_PROBE_ROWS))
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        mean, std = engine.moments(weight, probe)
+    if not np.isfinite(mean).all():
+        engine.check_finite()
+        return standardised_problem(engine.rescaled(), weight, fit_intercept, plan)
+    extreme = np.flatnonzero(~has_finite_squares(std))
+    if extreme.size:
+        mean[extreme], std[extreme] = engine.extreme_moments(weight, extreme)
+    engine = engine.with_standardisation(*_centre_and_scale(mean, std, fit_intercept))
+    return Problem(engine, weight, fit_intercept, plan.whiten_by)
+
+
+def _centre_and_scale(
+    mean: FloatArray, std: FloatArray, fit_intercept: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Return the centre and scale of each feature; the scale is inf where it is constant."""
+    if not fit_intercept:
+        mean, std = np.zeros_like(mean), np.hypot(mean, std)
+    # The reciprocal of a smaller deviation overflows.
+    constant = (std <= 8 * _EPS * np.abs(mean)) | (std < np.finfo(float).tiny)
+    return mean, np.where(constant, np.inf, std)
+
+
+def _with_sample(
+    problem: Problem, rows: NDArray[np.intp], row_weight: FloatArray | None
+) -> tuple[Problem, Problem]:
+    """Return a problem with a sample of these rows, and the sample with its engine."""
+    assert problem.engine is not None
+    part = Problem(
+        problem.engine.take(rows), row_weight, problem.fit_intercept, "gram", rows=rows
+    )
+    sample = _with_gram(part)
+    return problem._replace(sample=sample._replace(engine=None)), sample
+
+
+def _with_gram(problem: Problem) -> Problem:
+    """Return the problem with its Gram matrix, where it is whitened by that."""
+    engine, weight = problem.engine, problem.weight
+    assert engine is not None
+    if problem.whiten_by != "gram":
+        return problem
+    total = engine.n if weight is None else weight.sum()
+    return problem._replace(gram=engine.gram(weight) / total)
+
+
+def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
+    """Return the whitening, by Cholesky where that is safe, otherwise by singular values.
+
+    `penalty` is the diagonal of the penalty's Hessian for the features, of shape (p,).
+    """
+    engine, fit_intercept = problem.engine, problem.fit_intercept
+    assert engine is not None
+    if problem.whiten_by == "scaling":
+        return whiten_columns(penalty, fit_intercept)
+    if problem.gram is not None:
+        whitening = whiten_gram(problem.gram, penalty, fit_intercept)
+        if whitening is not None:
+            return whitening
+    varies = np.isfinite(engine.scale)
+    shift = np.abs(engine.centre[varies]) / engine.scale[varies]
+    rounding = 4 * float(np.finfo(engine.dtype).eps) * float(shift.max(initial=0.0))
+    tol = max(max(engine.n, engine.p + 1) * _EPS, rounding)
+    if problem.gram is not None and engine.n * engine.p > ROOT_MAX_ELEMENTS:
+        return whiten_rows(root_of_gram(problem.gram), penalty, fit_intercept, tol)
+    return whiten_rows(engine.root(problem.weight), penalty, fit_intercept, tol)

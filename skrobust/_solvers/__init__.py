@@ -1,0 +1,108 @@
+"""How an objective is minimised, and the one place where algorithms are chosen."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from .lbfgs import lbfgs, lbfgs_where_matrix_free
+from .newton import newton
+from .path_newton import PATH_MAX_VARIABLES
+from .scale_fixed_point import Minimiser
+
+if TYPE_CHECKING:
+    from .._engines.base import Engine
+
+__all__ = ["Plan", "Rows", "choose"]
+
+# X of at least so many rows for each feature and so many elements is sampled.
+TALL_MIN_ROWS_PER_FEATURE = 400
+TALL_MIN_ELEMENTS = 2_000_000
+# Beyond so many rows, where features are more, an n × n matrix costs too much.
+ROOT_MAX_ROWS = 5_000
+
+MINIMISERS: dict[str, Minimiser] = {
+    "auto": lbfgs_where_matrix_free,
+    "lbfgs": lbfgs,
+    "newton": newton,
+}
+
+
+class Rows(Enum):
+    """The rows that the first start and the first whitening are computed from."""
+
+    UNIFORM_SAMPLE = "a uniform sample of rows"
+    ROW_NORM_SAMPLE = "a sample of rows by their norms"
+    ALL = "all rows"
+
+
+class Plan(NamedTuple):
+    """Which algorithms run. `_fit` carries it out."""
+
+    rows: Rows
+    whiten_by: str
+    accelerate: bool
+    minimiser: Minimiser
+    follow_path: bool
+
+
+def choose(
+    engine: Engine, solver: str, *, staged: bool = False, along_grid: bool = False
+) -> Plan:
+    """Choose the algorithms for an X and the parameter `solver`. Nothing else chooses.
+
+    `staged` tells whether the fit starts from given coefficients or has a schedule.
+
+    ============================= ==========================================================
+    data                          what runs
+    ============================= ==========================================================
+    tall dense X                  fit of a uniform sample of rows → whitening by its Hessian
+                                  → Anderson's acceleration of coefficients and scale over
+                                  all rows. With "lbfgs" and "newton", and from given
+                                  coefficients, that minimiser takes the place of Anderson's
+                                  acceleration; staged fits sample rows by their norms
+    other X                       least squares → the minimiser, inside the fixed point of
+                                  the scale if the scale is estimated
+    along a grid                  least squares → `PathNewton`: Newton's method on the rows
+                                  near the threshold; "lbfgs" and "newton" start each point
+                                  from the last solution
+    ============================= ==========================================================
+
+    The minimiser is `lbfgs`, `newton` or, for "auto", `lbfgs_where_matrix_free`. What only
+    shows on the way is a step of an algorithm:
+
+    ============================= ==========================================================
+    if                            then
+    ============================= ==========================================================
+    few rows are inside β         Newton's method lowers the threshold in steps (`newton`,
+                                  step 4), and ends at a vertex (`lad_simplex`)
+    a Hessian is dearer than some Newton's step is matrix-free (`newton.is_matrix_free`);
+    passes                        "auto" runs L-BFGS before
+    the Gram matrix is close to   the whitening is computed from singular values of the rows
+    singular                      (`_sampling.whiten`)
+    Anderson's acceleration is    a sample by row norms follows, then all rows with the
+    slow                          minimiser and the fixed point of the scale (`_fit`)
+    PathNewton does not converge  the minimiser continues from its best point, and failing
+                                  that the point is fitted on its own
+    ============================= ==========================================================
+    """
+    n, p = engine.n, engine.p
+    tall = engine.can_sample and n >= TALL_MIN_ROWS_PER_FEATURE * p
+    tall = tall and engine.n_elements >= TALL_MIN_ELEMENTS and not along_grid
+    if p < min(n, engine.gram_max_features):
+        whiten_by = "gram"
+    elif engine.gram_max_features <= p < n or min(n, p) > ROOT_MAX_ROWS:
+        whiten_by = "scaling"
+    else:
+        whiten_by = "root"
+    rows = Rows.ALL if not tall else Rows.ROW_NORM_SAMPLE if staged else Rows.UNIFORM_SAMPLE
+    return Plan(
+        rows=rows,
+        whiten_by=whiten_by,
+        accelerate=tall and solver == "auto" and not staged,
+        minimiser=MINIMISERS[solver],
+        follow_path=along_grid
+        and solver == "auto"
+        and whiten_by != "scaling"
+        and min(n, p) <= PATH_MAX_VARIABLES,
+    )

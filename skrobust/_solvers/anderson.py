@@ -1,0 +1,195 @@
+"""Anderson's acceleration for tall data: coefficients and scale move at every pass over X.
+
+Where coordinates are whitened at the minimiser, θ − ∇F is nearly a Newton step. Anderson's
+acceleration of it (type II; Walker and Ni, SIAM J. Numer. Anal. 49, 2011) converges as fast as
+conjugate gradients, but needs neither products with the Hessian nor values of F, which drown in
+rounding. It needs a start as near as the fit of a sample gives, and gives up otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg.blas import dnrm2
+
+from .._engines.base import FloatArray
+from .._model.linear_loss import Evaluation
+from .._model.scale import ScaleEstimator
+from .._model.whitening import Whitened
+from .result import NewtonStep, Solution, Status
+from .scale_fixed_point import MAX_CONTRACTION, Sensitivity
+
+# Moves that are remembered, and the longest step down a gradient: curvatures below a half are
+# not those of most rows. Moves whose new part is relatively smaller reveal no curvature.
+MEMORY_MOVES = 8
+MAX_GRADIENT_STEP = 2.0
+MIN_INDEPENDENT_PART = 1e-8
+# Where the gradient is smaller, another step changes the objective by less than its rounding.
+FREE_STEP_TOL = 1e-7
+# A whitened curvature below this is due to rounding, or to more than the whitening knows.
+MIN_CURVATURE = 0.05
+# The fit is much nearer to its minimiser than the scale to agreement below this ratio of
+# errors.
+MAX_FIT_ERROR_RATIO = 0.1
+# Larger errors are too large to go on from.
+MAX_ERROR = 1e3
+
+
+class Acceleration(NamedTuple):
+    """Where the acceleration ended.
+
+    `improved` tells whether the error was halved. At a fixed threshold `lowest_value` is the
+    lowest F so far, at `lowest_theta`.
+    """
+
+    solution: Solution
+    scale: float
+    improved: bool
+    lowest_value: float
+    lowest_theta: FloatArray
+
+
+def anderson(
+    estimator: ScaleEstimator | None,
+    objective: Whitened,
+    theta: FloatArray,
+    scale: float,
+    tol: float,
+    max_iter: int,
+    sensitivity: Sensitivity,
+    patience: int,
+) -> Acceleration:
+    """Move coefficients and scale together until they agree, one pass over X a step.
+
+    The scale s moves to s + (φ̂ − s)/(1 − contraction), φ̂ the scale of the present residuals
+    and the contraction at first that of the sample. At a fixed threshold there is no estimator,
+    and s does not move. The acceleration ends where it is slow: where the error is not halved
+    in `patience` passes.
+
+    The step from the point that is near enough is taken as well, unless it is far: it makes the
+    coefficients about ten times as exact, which no pass needs to confirm.
+    """
+    s, out, errors, n_passes = scale, None, [], objective.n_passes
+    contraction, last_fit = max(sensitivity.contraction, 0.0), None
+    memory = AndersonMemory(sensitivity.dtheta_ds)
+    lowest_value, lowest_theta = np.inf, theta
+    while True:
+        if estimator is not None:
+            objective = objective.at_threshold(estimator.threshold(s))
+        point = objective.evaluate(theta, out)
+        out = point.residual
+        phi = estimator.scale(objective, point, s) if estimator is not None else s
+        gap = abs(phi / s - 1.0) if estimator is not None else 0.0
+        errors.append(max(point.relative_gradient, gap))
+        converged = errors[-1] <= tol
+        if estimator is None and point.value < lowest_value:
+            lowest_value, lowest_theta = point.value, theta
+        reference = errors[-1 - patience] if len(errors) > patience else MAX_ERROR
+        # A gradient that is not finite, or that rows of leverage make huge, is slow as well.
+        slow = not errors[-1] < 0.5 * reference
+        if not converged and (slow or len(errors) > max_iter):
+            break
+        # Where the fit is much nearer than the scale, φ̂ is φ.
+        near = point.relative_gradient < MAX_FIT_ERROR_RATIO * errors[-1]
+        fit = (s, phi) if near and estimator is not None else None
+        if fit and last_fit and s != last_fit[0]:
+            contraction = max((phi - last_fit[1]) / (s - last_fit[0]), -1.0)
+        last_fit = fit
+        ds = 0.0
+        if estimator is not None:
+            ds = (phi - s) / (1.0 - min(contraction, MAX_CONTRACTION))
+            ds = min(max(ds, -0.5 * s), s)
+        memory.update(theta, point.gradient, s if estimator is not None else 0.0)
+        if not converged or errors[-1] <= FREE_STEP_TOL:
+            theta = theta + memory.step(0.0 if converged else ds)
+        if converged:
+            break
+        s = s + ds
+    n_iter = min(len(errors), max_iter)
+    status = Status.GRADIENT_WITHIN_TOL if converged else Status.MAX_ITER
+    step = _observed_step(point, memory) if converged and len(errors) > 2 else None
+    passes = {"anderson": objective.n_passes - n_passes}
+    solution = Solution(point._replace(theta=theta), n_iter, status, step, passes)
+    improved = errors[-1] < 0.5 * errors[0]
+    return Acceleration(solution, s, improved, lowest_value, lowest_theta)
+
+
+class AndersonMemory:
+    """Moves of θ and what came with them, the changes of (∇F, s).
+
+    `dtheta_ds` is the derivative of the minimiser as far as it is known beforehand.
+    """
+
+    def __init__(self, dtheta_ds: FloatArray | None) -> None:
+        self._dtheta_ds: FloatArray | float = 0.0 if dtheta_ds is None else dtheta_ds
+        self._moves: list[FloatArray] = []
+        self._changes: list[FloatArray] = []
+        self._theta: FloatArray | None = None
+        self._state = np.zeros(0)
+        self._gradient_step = 1.0
+
+    def update(self, theta: FloatArray, gradient: FloatArray, s: float) -> None:
+        """Add the move to this point."""
+        # Both have the unit of y, in which the gradient is as large as the change of s.
+        state = np.append(gradient, s)
+        if self._theta is not None:
+            move, change = theta - self._theta, state - self._state
+            size = dnrm2(change)
+            if size and not self._moves:
+                length = float((move / size) @ (change[:-1] / size))
+                self._gradient_step = min(max(length, 1.0), MAX_GRADIENT_STEP)
+            if size:
+                self._moves = [*self._moves[1 - MEMORY_MOVES :], move / size]
+                self._changes = [*self._changes[1 - MEMORY_MOVES :], change / size]
+        self._theta, self._state = theta, state
+
+    def step(self, ds: float) -> FloatArray:
+        """Return the step to the smallest ∇F after s has changed by ds.
+
+        All is taken to be linear in the moves so far; from there the step goes down what
+        remains of ∇F, as far as the first move tells.
+        """
+        remaining, step = np.append(self._state[:-1], -ds), np.zeros(self._state.size - 1)
+        if self._moves:
+            changes = np.array(self._changes).T
+            part = np.linalg.lstsq(changes, remaining)[0]
+            remaining, step = remaining - changes @ part, -(part @ self._moves)
+        step = step - self._gradient_step * remaining[:-1]
+        result: FloatArray = step - self._dtheta_ds * remaining[-1]
+        return result
+
+    def smallest_curvature(self) -> float:
+        """Return the smallest Rayleigh–Ritz curvature among the moves, or 0."""
+        if not self._moves or self._theta is None:
+            return 0.0
+        k = self._theta.size
+        changes, moves = np.array(self._changes[-k - 1 :]).T, np.array(self._moves[-k - 1 :]).T
+        # Differences of moves that leave s unchanged.
+        in_s = changes[-1]
+        largest = int(np.abs(in_s).argmax())
+        if in_s[largest]:
+            part = in_s / in_s[largest]
+            moves = np.delete(moves - moves[:, [largest]] * part, largest, axis=1)
+            changes = np.delete(changes - changes[:, [largest]] * part, largest, axis=1)
+        Q, R = np.linalg.qr(moves[:, -k:])
+        diagonal = np.abs(np.diagonal(R))
+        if not diagonal.min(initial=1.0) > MIN_INDEPENDENT_PART * diagonal.max(initial=0.0):
+            return 0.0
+        A = np.linalg.solve(R.T, changes[:-1, -k:].T @ Q)
+        return float(np.linalg.eigvalsh(A + A.T)[0]) / 2 if A.size else 0.0
+
+
+def _observed_step(point: Evaluation, memory: AndersonMemory) -> NewtonStep | None:
+    """Return the next step, with a decrement from the smallest curvature seen so far.
+
+    None where the curvatures are not those of a whitened objective.
+    """
+    smallest = memory.smallest_curvature()
+    if not smallest > MIN_CURVATURE:
+        return None
+
+    def decrement(gradient: FloatArray) -> float:
+        return 0.5 * float(gradient @ gradient) / smallest
+
+    return NewtonStep(-point.gradient, 0, decrement)

@@ -1,0 +1,117 @@
+"""SciPy's L-BFGS on the compiled loss and gradient, in whitened coordinates.
+
+It comes near the minimiser in about ten passes over X, since the variables are whitened, and
+without a Hessian. It cannot come all the way: its line search compares values of F, which drown
+in rounding when the gradient is still about 1e-7. Newton's method continues from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from .._engines.base import FloatArray
+from .._model.linear_loss import Evaluation
+from .._model.whitening import Whitened
+from .newton import few_rows_inside, is_matrix_free, minimise
+from .result import Solution
+
+# "auto" hands over to Newton's method at this whitened gradient, or after this many
+# evaluations: L-BFGS has then met curvature that it does not learn.
+LBFGS_GTOL = 1e-4
+LBFGS_MAX_EVALUATIONS = 20
+# A decrease of F in an iteration that its rounding hides.
+VALUE_RTOL = 4 * float(np.finfo(float).eps)
+
+
+def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
+    """Minimise F by L-BFGS to where rounding ends it, then by Newton's method to `tol`.
+
+    L-BFGS gets half of the iterations: at a tiny threshold it would need more than all of them.
+    """
+    n_passes = objective.n_passes
+    point = objective.evaluate(start)
+    limit = (max_iter + 1) // 2
+    return _with_newton(objective, point, n_passes, tol, tol, max_iter, limit)
+
+
+def lbfgs_where_matrix_free(
+    objective: Whitened, start: FloatArray, tol: float, max_iter: int
+) -> Solution:
+    """Minimise F by Newton's method, after L-BFGS where the Newton step would be matrix-free.
+
+    Where few rows are inside the threshold, Newton's method lowers the threshold instead.
+    """
+    n_passes = objective.n_passes
+    point = objective.evaluate(start)
+    near = point.relative_gradient <= LBFGS_GTOL
+    if near or not is_matrix_free(objective, point) or few_rows_inside(objective, point):
+        return minimise(objective, point, tol, max_iter, n_passes)
+    gtol, limit = max(LBFGS_GTOL, tol), LBFGS_MAX_EVALUATIONS
+    return _with_newton(objective, point, n_passes, tol, gtol, max_iter, limit)
+
+
+def _with_newton(
+    objective: Whitened,
+    start: Evaluation,
+    n_passes: int,
+    tol: float,
+    gtol: float,
+    max_iter: int,
+    max_evaluations: int,
+) -> Solution:
+    point, n_iter = lbfgs_descent(objective, start, gtol, max_iter, max_evaluations)
+    n_passes_lbfgs = objective.n_passes - n_passes
+    solution = minimise(objective, point, tol, max_iter - n_iter, objective.n_passes)
+    passes = {"lbfgs": n_passes_lbfgs, **solution.passes}
+    return solution._replace(n_iter=n_iter + solution.n_iter, passes=passes)
+
+
+def lbfgs_descent(
+    objective: Whitened, start: Evaluation, gtol: float, max_iter: int, max_evaluations: int
+) -> tuple[Evaluation, int]:
+    """Return the best point that L-BFGS finds, and the number of its iterations.
+
+    SciPy's first step has length one whatever the problem, so that lengths are divided by that
+    of the first gradient: the first step is then the Newton step of a whitened quadratic. ftol
+    is zero because a small decrease does not mean that the minimiser is near.
+    """
+    unit = float(np.sqrt(start.gradient @ start.gradient))
+    if max_iter <= 0 or not unit or start.relative_gradient <= gtol:
+        # The unit is zero also for residuals of 1e-170, whose squares vanish.
+        return start, 0
+    best, last_value = start, start.value
+    spare: Any = None
+
+    def scaled_objective(x: FloatArray) -> tuple[float, FloatArray]:
+        nonlocal best, spare
+        if not x.any():
+            return 0.0, start.gradient / unit
+        point = objective.evaluate(start.theta + unit * x, spare)
+        if point.value < best.value:
+            best, spare = point, best.residual if best is not start else None
+        else:
+            spare = point.residual
+        return (point.value - start.value) / unit**2, point.gradient / unit
+
+    def stop(intermediate_result: object) -> None:
+        """Stop near the minimiser, and where a decrease is within the rounding of F."""
+        nonlocal last_value
+        decrease, last_value = last_value - best.value, best.value
+        if best.relative_gradient <= gtol or decrease <= VALUE_RTOL * best.value:
+            raise StopIteration
+
+    callback: Callable[..., None] = stop
+    limits = {"maxiter": max_iter, "maxfun": max_evaluations}
+    result = minimize(
+        scaled_objective,
+        np.zeros_like(start.theta),
+        jac=True,
+        method="L-BFGS-B",
+        callback=callback,
+        options={**limits, "ftol": 0.0, "gtol": 0.0},
+    )
+    return best, int(result.nit)

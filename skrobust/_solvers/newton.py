@@ -1,0 +1,506 @@
+"""Semismooth Newton method with an exact line search and a continuation in the threshold.
+
+The objective is piecewise quadratic: once the right rows are inside the threshold, a Newton
+step lands on the minimiser. Each iteration of `minimise` is
+
+1. a Newton step, by Cholesky or, where a Hessian would cost more than some passes over X, by
+   conjugate gradients;
+2. a line search, where the full step does not reduce the gradient: the exact minimum along the
+   step, from the residuals at both ends and without a pass over X (Clark and Osborne, SIAM J.
+   Sci. Stat. Comput. 7, 1986; Madsen and Nielsen, BIT 30, 1990);
+3. a test whether to stop: at the tolerance, at what rounding allows, or at the iteration limit.
+4. Far below the scale of the residuals few rows are inside the threshold, and Newton's method
+   does not converge from afar. The threshold is then lowered in steps, each started from the
+   last minimiser (Madsen and Nielsen, "A finite smoothing algorithm for linear l1 estimation",
+   SIAM J. Optim. 3, 1993), until the rest is a vertex of least absolute deviations
+   (`lad_simplex`).
+
+A loss or penalty that is not piecewise quadratic gets steps 1 and 3 with backtracking.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import eigvalsh_tridiagonal, lapack
+
+from .._engines.base import FloatArray
+from .._model.linear_loss import MAX_GRAM_CONDITION, Evaluation
+from .._model.scale import RESIDUAL_ROUNDING, TYPICAL_MAX_Z
+from .._model.whitening import Whitened
+from .._reductions import RowVector, kth
+from .lad_simplex import lad_vertex
+from .result import NewtonStep, Solution, Status
+
+_EPS = float(np.finfo(float).eps)
+# The continuation starts at a threshold with so many rows inside for each variable, and ends
+# with a restart from one that has this share of all rows inside. It reduces the threshold by at
+# most this factor at a time, and leaves a threshold when a step is about this part of it.
+MIN_INSIDE_PER_VARIABLE = 5
+RESTART_SHARE_INSIDE = 0.95
+THRESHOLD_FACTOR = 0.1
+CONTINUATION_RTOL = 0.3
+# A vertex is looked for where at most so many rows are inside for each variable, if at the
+# final threshold at most this fraction of the variables will be inside beside the rows of the
+# vertex. With more variables it is not, since edges are followed one by one. The vertex is the
+# minimiser if Newton's method reaches this whitened gradient in so many steps.
+VERTEX_MAX_INSIDE_PER_VARIABLE, VERTEX_MAX_EXTRA_FRACTION = 3, 0.25
+VERTEX_MAX_VARIABLES = 1_000
+VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20
+# A Hessian is formed where it takes fewer operations than an overhead and so many for each
+# element of X, which is about four passes, or where conjugate gradients need more products than
+# this. With more variables it is never formed.
+HESSIAN_OVERHEAD, HESSIAN_OPERATIONS_PER_ELEMENT = 3_000_000, 4
+CG_MAX_PRODUCTS = 30
+HESSIAN_MAX_VARIABLES = 5_000
+# Newton steps at the final threshold before the continuation is tried.
+MAX_STEPS_BEFORE_CONTINUATION = 50
+# A decrement relative to F that rounding hides; and a rise of F that rounding may cause, where
+# X is ill-conditioned.
+DECREMENT_RTOL, VALUE_RISE_RTOL = 500 * _EPS, 1e-6
+# Shortest step of a backtracking line search.
+MIN_STEP_LENGTH = 1e-10
+
+
+class _Descent(NamedTuple):
+    """Where a sequence of Newton steps ended, and the last step."""
+
+    point: Evaluation
+    n_iter: int
+    stalled: bool = False
+    step: NewtonStep | None = None
+
+
+def newton(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
+    """Minimise F from the coordinates `start` by Newton's method, as the module describes."""
+    n_passes = objective.n_passes
+    return minimise(objective, objective.evaluate(start), tol, max_iter, n_passes)
+
+
+def minimise(
+    objective: Whitened, start: Evaluation, tol: float, max_iter: int, n_passes: int
+) -> Solution:
+    """Minimise F from a point that has been evaluated. Never warns.
+
+    `n_passes` is the number of passes before those that count as Newton's.
+    """
+    descent, n_vertices = _Descent(start, 0), 0
+    exact = start.relative_gradient > tol and _near_exact_fit(objective, start)
+    at_minimum = exact and _within_rounding(objective, start, 4 * _EPS)
+    if max_iter > 0 and start.relative_gradient > tol and not at_minimum:
+        descent, n_vertices = _descend(objective, start, tol, max_iter)
+    status = _status(objective, descent, tol)
+    if status is not Status.GRADIENT_WITHIN_TOL and _needs_refinement(objective, descent.point):
+        refined = _iterative_refinement(objective, descent, tol, max_iter)
+        refined_status = _status(objective, refined, tol)
+        if refined_status.converged or not status.converged:
+            descent, status = refined, refined_status
+    # The last step of a failed descent may be damped, which makes the minimum seem near.
+    step = descent.step if status.converged else None
+    passes = {"newton": objective.n_passes - n_passes - n_vertices}
+    if n_vertices:
+        passes["lad_simplex"] = n_vertices
+    return Solution(descent.point, descent.n_iter, status, step, passes)
+
+
+def _status(objective: Whitened, descent: _Descent, tol: float) -> Status:
+    point = descent.point
+    if point.relative_gradient <= tol:
+        return Status.GRADIENT_WITHIN_TOL
+    if _within_rounding(objective, point, RESIDUAL_ROUNDING):
+        return Status.GRADIENT_WITHIN_ROUNDING
+    if descent.stalled and _decrement_is_negligible(objective, point):
+        return Status.OBJECTIVE_WITHIN_ROUNDING
+    return Status.STALLED if descent.stalled else Status.MAX_ITER
+
+
+def _descend(
+    objective: Whitened, start: Evaluation, tol: float, max_iter: int
+) -> tuple[_Descent, int]:
+    """Return the result of steps 1 to 4, and the number of vertices that were evaluated."""
+    threshold = _continuation_threshold(objective, start, None)
+    point, used, n_vertices = start, 0, 0
+    limit = min(max_iter, MAX_STEPS_BEFORE_CONTINUATION)
+    if threshold is not None:
+        point, used, n_vertices = _continuation(objective, start, threshold, max_iter)
+        limit = max_iter - used
+    first = _newton_steps(objective, point, tol, limit)
+    used += first.n_iter
+    ended = first.point.relative_gradient <= tol or used >= max_iter
+    if ended or _decrement_is_negligible(objective, first.point):
+        return first._replace(n_iter=used), n_vertices
+    # Among rows that are fitted exactly Newton's steps may lead nowhere: restart the
+    # continuation from a threshold with nearly all rows inside.
+    threshold = _continuation_threshold(objective, first.point, RESTART_SHARE_INSIDE)
+    point, n_iter, more = _continuation(
+        objective, first.point, threshold or objective.threshold, max_iter - used
+    )
+    used += n_iter
+    second = _newton_steps(objective, point, tol, max_iter - used)
+    used += second.n_iter
+    best = second
+    if second.point.relative_gradient > tol and second.point.value > first.point.value:
+        best = _Descent(first.point, 0, second.stalled)
+    return best._replace(n_iter=used), n_vertices + more
+
+
+def suboptimality(objective: Whitened, solution: Solution) -> float:
+    """Return an estimate of F − min F from the Newton decrement, 0 within rounding."""
+    point, step = solution.point, solution.newton_step
+    if solution.status.within_rounding or not point.gradient.any():
+        return 0.0
+    decrement = (
+        _newton_decrement(objective, point) if step is None else step.decrement(point.gradient)
+    )
+    # F is never negative.
+    return min(decrement, point.value)
+
+
+def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
+    """Tell whether Mθ is too coarse: M is ill-conditioned and the fit is exact."""
+    ill_conditioned = objective.whitening.condition > MAX_GRAM_CONDITION
+    no_penalty = objective.linear.penalty is None
+    return ill_conditioned and no_penalty and _near_exact_fit(objective, point)
+
+
+def _iterative_refinement(
+    objective: Whitened, descent: _Descent, tol: float, max_iter: int
+) -> _Descent:
+    """Return the fit with that of its residuals added.
+
+    The coefficients of the residuals are small, and their rounding is as small relative to
+    them; the residuals are off by their rounding, which stays the same.
+    """
+    point, used = descent.point, descent.n_iter
+    residual_fit = Whitened(objective.linear.for_residuals(point.residual), objective.whitening)
+    start = residual_fit.evaluate(np.zeros_like(point.theta))
+    if used >= max_iter:
+        return descent
+    correction, _ = _descend(residual_fit, start, tol, max_iter - used)
+    refined = correction.point._replace(theta=point.theta + correction.point.theta)
+    return correction._replace(point=refined, n_iter=used + correction.n_iter)
+
+
+# 1. Step ---------------------------------------------------------------------------------
+
+
+def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
+    """Tell whether a Hessian would cost more than some passes over X."""
+    k = objective.n_variables
+    if k > HESSIAN_MAX_VARIABLES:
+        return True
+    limit = HESSIAN_OVERHEAD + HESSIAN_OPERATIONS_PER_ELEMENT * objective.engine.n_elements
+    if objective.engine.n * k**2 <= limit:
+        return False
+    return objective.n_hessian_rows(objective.psi_deriv(point)) * k**2 > limit
+
+
+def _newton_step(
+    objective: Whitened,
+    point: Evaluation,
+    damping: float,
+    tol: float,
+    max_iter: int,
+    out: RowVector,
+) -> NewtonStep:
+    """Return −H⁻¹g, matrix-free unless conjugate gradients are slow."""
+    row_weight = objective.psi_deriv(point)
+    step = None
+    if is_matrix_free(objective, point):
+        limit = min(max_iter, CG_MAX_PRODUCTS)
+        step = _cg_step(objective, point, row_weight, damping, tol, limit, out)
+    return step or _direct_step(objective, point, row_weight, damping)
+
+
+def _direct_step(
+    objective: Whitened, point: Evaluation, row_weight: RowVector, damping: float
+) -> NewtonStep:
+    H = objective.hessian(point.theta, row_weight)
+    k = H.shape[0]
+    if k == 0:
+        return NewtonStep(np.zeros(0), 1, lambda gradient: 0.0)
+    # Where no row is inside, the contribution of one row takes the place of the curvature.
+    curvature = max(float(np.trace(H)) / k, 1.0 / objective.linear.data.total)
+    if not np.isfinite(curvature):
+        return NewtonStep(np.zeros(k), 1, lambda gradient: np.inf)
+    while True:
+        damped = H + damping * curvature * np.eye(k) if damping else H
+        L, info = lapack.dpotrf(damped, lower=1)
+        if not info and L.diagonal().min() ** 2 >= 1e-13 * curvature:
+            break
+        damping = max(1e-10, 100 * damping)
+
+    def decrement(gradient: FloatArray) -> float:
+        return 0.5 * float(gradient @ lapack.dpotrs(L, gradient, lower=1)[0])
+
+    direction = -lapack.dpotrs(L, point.gradient, lower=1)[0]
+    return NewtonStep(direction, 1, decrement, damping > 0)
+
+
+def _cg_step(
+    objective: Whitened,
+    point: Evaluation,
+    row_weight: RowVector,
+    damping: float,
+    tol: float,
+    max_iter: int,
+    out: RowVector,
+) -> NewtonStep | None:
+    """Return the step by conjugate gradients, as accurate as the next Newton step can use.
+
+    None where they are slow and the Hessian can be formed instead.
+    """
+    product = objective.hessian_product(point.theta, row_weight, out)
+    norm = point.relative_gradient
+    forcing = max(0.5 * tol / max(norm, tol), min(0.1, norm))
+    x = np.zeros_like(point.gradient)
+    r = -point.gradient
+    d, rr = r, r @ r
+    target = forcing**2 * rr
+    alphas: list[float] = []
+    betas: list[float] = []
+    while rr > target:
+        if len(alphas) == max_iter:
+            if x.size <= HESSIAN_MAX_VARIABLES and max_iter == CG_MAX_PRODUCTS:
+                return None
+            break
+        Hd = product(d) + damping * d
+        curvature = d @ Hd
+        if curvature <= 1e-14 * (d @ d):
+            x = x + d if not alphas else x
+            break
+        alphas.append(float(rr / curvature))
+        x = x + alphas[-1] * d
+        r = r - alphas[-1] * Hd
+        rr, previous = r @ r, rr
+        betas.append(float(rr / previous))
+        d = r + betas[-1] * d
+    smallest = _smallest_ritz_value(np.array(alphas), np.array(betas))
+
+    def decrement(gradient: FloatArray) -> float:
+        return 0.5 * float(gradient @ gradient) / smallest
+
+    return NewtonStep(x, max(1, len(alphas)), decrement)
+
+
+def _smallest_ritz_value(alphas: FloatArray, betas: FloatArray) -> float:
+    """Return the smallest eigenvalue of H that conjugate gradients have seen (Lanczos)."""
+    if not alphas.size:
+        return float(np.finfo(float).tiny)
+    diagonal = 1.0 / alphas
+    diagonal[1:] += betas[:-1] / alphas[:-1]
+    off_diagonal = np.sqrt(betas[:-1]) / alphas[:-1]
+    smallest = eigvalsh_tridiagonal(diagonal, off_diagonal, select="i", select_range=(0, 0))
+    return float(smallest[0])
+
+
+def _newton_decrement(objective: Whitened, point: Evaluation) -> float:
+    """Return gᵀH⁻¹g / 2, the decrease that a Newton step promises."""
+    out = np.empty_like(point.residual)
+    step = _newton_step(objective, point, 0.0, 0.1, CG_MAX_PRODUCTS, out)
+    return step.decrement(point.gradient)
+
+
+# 2. Line search --------------------------------------------------------------------------
+
+
+def _newton_steps(
+    objective: Whitened, point: Evaluation, tol: float, max_iter: int
+) -> _Descent:
+    """Return where steps 1 to 3 end, at a fixed threshold."""
+    damping, used, step, out = 0.0, 0, None, np.empty_like(point.residual)
+    norm = point.relative_gradient
+    while used < max_iter and norm > tol:
+        step = _newton_step(objective, point, damping, tol, max_iter - used, out)
+        used += step.n_iter
+        trial = objective.evaluate(point.theta + step.direction, out)
+        trial_norm, rise = trial.relative_gradient, trial.value - point.value
+        slope = float(step.direction @ point.gradient)
+        # The gradient tells more than the value, which may rise by its rounding. Where the
+        # value rises by more, the steps may be a cycle.
+        nearer = trial_norm <= 0.5 * norm and rise <= VALUE_RISE_RTOL * point.value
+        # A damped step may be far too short.
+        if step.damped or (rise > 1e-4 * slope and not nearer):
+            trial = _line_search(objective, point, step, trial)
+            trial_norm = trial.relative_gradient
+        if point.value - trial.value > 4 * _EPS * point.value or trial_norm < 0.9 * norm:
+            out, point, norm, damping = point.residual, trial, trial_norm, 0.01 * damping
+        elif damping < 1e-2:
+            damping = max(1e-6, 100 * damping)
+        else:
+            return _Descent(point, used, True, step)
+    return _Descent(point, used, False, step)
+
+
+def _line_search(
+    objective: Whitened, point: Evaluation, step: NewtonStep, trial: Evaluation
+) -> Evaluation:
+    """Return the minimum along a step whose end is `trial`; writes over its residuals."""
+    out = trial.residual
+    if objective.linear.is_piecewise_quadratic:
+        change = np.subtract(out, point.residual, out=out)
+        length = objective.line_minimum(point, step.direction, change)
+        return objective.evaluate(point.theta + length * step.direction, out)
+    slope, length = float(step.direction @ point.gradient), 1.0
+    while trial.value > point.value + 1e-4 * length * slope and length > MIN_STEP_LENGTH:
+        length *= 0.5
+        trial = objective.evaluate(point.theta + length * step.direction, out)
+    return trial
+
+
+# 3. Stop ---------------------------------------------------------------------------------
+
+
+def _near_exact_fit(objective: Whitened, point: Evaluation) -> bool:
+    """Tell whether residuals are so small that rounding may matter, without a pass over X."""
+    size = objective.linear.data.y_abs_max
+    size += TYPICAL_MAX_Z * float(np.abs(objective.coef(point.theta)).sum())
+    return 4e3 * _EPS * size >= point.psi_rms
+
+
+def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) -> bool:
+    """Tell whether rounding alone can make the gradient.
+
+    Rows inside the threshold, or as near to it as their rounding, may have any residual within
+    their rounding. The gradient is of that kind if the Newton step on these rows moves no row
+    by more. The whitened features have a rounding of their own.
+    """
+    if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
+        return True
+    linear = objective.linear
+    if point.theta.size > HESSIAN_MAX_VARIABLES or not linear.is_piecewise_quadratic:
+        return False
+    engine, y = linear.data.engine, linear.data.y
+    error = rounding * (np.abs(y) + objective.abs_linear_predictor(point.theta))
+    near = np.abs(point.residual) <= objective.threshold + error
+    if not near.any():
+        return False
+    step = _direct_step(objective, point, near, 0.0)
+    if step.damped:
+        # In some direction these rows hold nothing, whatever the step.
+        return False
+    coef = objective.coef(step.direction)
+    moved, _ = engine.loss_gradient(coef, engine.zeros(), None, linear.loss, np.inf)
+    return bool((np.abs(moved) <= error).all())
+
+
+def _decrement_is_negligible(objective: Whitened, point: Evaluation) -> bool:
+    return _newton_decrement(objective, point) <= DECREMENT_RTOL * point.value
+
+
+# 4. Threshold ----------------------------------------------------------------------------
+
+
+def few_rows_inside(objective: Whitened, point: Evaluation) -> bool:
+    """Tell whether so few rows are inside that the threshold is lowered in steps."""
+    return _continuation_threshold(objective, point, None) is not None
+
+
+def _continuation_threshold(
+    objective: Whitened, point: Evaluation, share: float | None
+) -> float | None:
+    """Return the threshold to start the continuation from; None where enough rows are inside.
+
+    Enough are some rows for each variable, or a share of all.
+    """
+    if not np.isfinite(objective.threshold) or not objective.linear.is_piecewise_quadratic:
+        return None
+    size = np.abs(point.residual)
+    if share is None:
+        enough = min(MIN_INSIDE_PER_VARIABLE * objective.n_variables, size.size // 2)
+    else:
+        enough = int(share * size.size)
+    if enough < 1 or np.count_nonzero(size <= objective.threshold) > enough:
+        return None
+    return kth(size, enough)
+
+
+def _continuation(
+    objective: Whitened, start: Evaluation, threshold: float, max_iter: int
+) -> tuple[Evaluation, int, int]:
+    """Lower the threshold from a larger one, each minimum started from the last.
+
+    Returns the point, the iterations and the number of vertices that were evaluated.
+    """
+    beta, k, theta, point = objective.threshold, objective.n_variables, start.theta, start
+    used = n_vertices = 0
+    while threshold > beta:
+        passing = objective.at_threshold(threshold)
+        point = passing.evaluate(theta)
+        # A step moves residuals by about |g|·threshold over the share of the rows inside.
+        tol = CONTINUATION_RTOL * max(_n_inside(point, threshold), k) / point.residual.size
+        descent = _newton_steps(passing, point, tol, max_iter - used)
+        used, point = used + descent.n_iter, descent.point
+        n_inside = _n_inside(point, threshold)
+        few = n_inside <= VERTEX_MAX_INSIDE_PER_VARIABLE * k
+        if few:
+            if (n_inside - k) * beta <= VERTEX_MAX_EXTRA_FRACTION * k * threshold:
+                vertex, n_iter, evaluated = _at_vertex(
+                    objective, passing, point, max_iter - used
+                )
+                used, n_vertices = used + n_iter, n_vertices + evaluated
+                if vertex is not None:
+                    return vertex, used, n_vertices
+            # The prediction from here may lead all the way.
+            descent = _newton_steps(passing, point, VERTEX_GTOL, max_iter - used)
+            used, point = used + descent.n_iter, descent.point
+        theta = point.theta
+        if used >= max_iter:
+            break
+        step = _predictor(objective, passing, point, max_iter - used)
+        used += step.n_iter
+        if used >= max_iter:
+            break
+        if _n_inside(point, threshold) <= k:
+            point = objective.evaluate(theta + step.direction)
+            if point.relative_gradient <= VERTEX_GTOL:
+                return point, used, n_vertices
+        # Beside the rows of a vertex about as many are inside as the threshold is large. The
+        # next threshold is not below where these are as many as those of the vertex.
+        factor = THRESHOLD_FACTOR if few else max(THRESHOLD_FACTOR, k / (n_inside - k))
+        lower = max(factor * threshold, beta)
+        theta = theta + (threshold - lower) / (threshold - beta) * step.direction
+        threshold = lower
+    point = objective.evaluate(theta)
+    return (point if point.value < start.value else start), used, n_vertices
+
+
+def _predictor(
+    objective: Whitened, passing: Whitened, point: Evaluation, max_iter: int
+) -> NewtonStep:
+    """Return the step to the minimiser at the final threshold, if the same rows were inside.
+
+    The minimiser moves along a straight line for as long as the same rows are inside (Allgower
+    and Georg, "Introduction to numerical continuation methods", 2003).
+    """
+    out = np.empty_like(point.residual)
+    gradient = passing.predicted_gradient(point, objective, out)
+    ahead = point._replace(gradient=gradient)
+    return _newton_step(passing, ahead, 0.0, CONTINUATION_RTOL, max_iter, out)
+
+
+def _n_inside(point: Evaluation, threshold: float) -> int:
+    return int(np.count_nonzero(np.abs(point.residual) <= threshold))
+
+
+def _at_vertex(
+    objective: Whitened, passing: Whitened, point: Evaluation, max_iter: int
+) -> tuple[Evaluation | None, int, int]:
+    """Return a point next to the minimiser if that is at a vertex or near one.
+
+    Returns the iterations and the number of vertices that were evaluated as well.
+    """
+    if objective.linear.penalty is not None or point.theta.size > VERTEX_MAX_VARIABLES:
+        return None, 0, 0
+    theta = lad_vertex(passing, point, objective.threshold)
+    if theta is None:
+        return None, 0, 0
+    vertex = objective.evaluate(theta)
+    limit = min(VERTEX_MAX_ITER, max_iter)
+    descent = _newton_steps(objective, vertex, VERTEX_GTOL, limit)
+    vertex = descent.point
+    arrived = vertex.relative_gradient <= VERTEX_GTOL or (
+        _near_exact_fit(objective, vertex) and _within_rounding(objective, vertex, 4 * _EPS)
+    )
+    return (vertex if arrived else None), descent.n_iter, 1

@@ -1,0 +1,66 @@
+"""What a solver returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple
+
+from .._engines.base import FloatArray
+from .._model.linear_loss import Evaluation
+
+
+class Status(Enum):
+    """How a minimisation ended, as a sentence for `history_`."""
+
+    GRADIENT_WITHIN_TOL = "gradient within tol"
+    GRADIENT_WITHIN_ROUNDING = "gradient within rounding"
+    OBJECTIVE_WITHIN_ROUNDING = "objective within rounding"
+    STALLED = "no further descent"
+    MAX_ITER = "max_iter reached"
+    SCALE_NOT_CONVERGED = "the scale did not converge"
+
+    @property
+    def converged(self) -> bool:
+        return self in _CONVERGED
+
+    @property
+    def within_rounding(self) -> bool:
+        return self in _WITHIN_ROUNDING
+
+
+_WITHIN_ROUNDING = {Status.GRADIENT_WITHIN_ROUNDING, Status.OBJECTIVE_WITHIN_ROUNDING}
+_CONVERGED = {Status.GRADIENT_WITHIN_TOL, *_WITHIN_ROUNDING}
+
+
+class NewtonStep(NamedTuple):
+    """A step −H⁻¹g, with the map g ↦ gᵀH⁻¹g / 2, the Newton decrement."""
+
+    direction: FloatArray
+    n_iter: int
+    decrement: Callable[[FloatArray], float]
+    damped: bool = False
+
+
+class Solution(NamedTuple):
+    """Where a minimisation ended.
+
+    `newton_step` is the last Newton step if there was one, and `passes` the number of passes
+    over X of each algorithm that ran.
+    """
+
+    point: Evaluation
+    n_iter: int
+    status: Status
+    newton_step: NewtonStep | None
+    passes: dict[str, int]
+
+    @property
+    def converged(self) -> bool:
+        return self.status.converged
+
+
+def add_passes(total: dict[str, int], more: dict[str, int]) -> None:
+    """Add the passes of each algorithm to a total, in place."""
+    for name, n in more.items():
+        total[name] = total.get(name, 0) + n

@@ -1,0 +1,65 @@
+"""What is to be minimised, from the parameters of an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._model.scale import AUTO_CONCOMITANT, AUTO_MAD, Concomitant, Mad, ScaleEstimator
+from .losses import as_float
+from .schedules import check_schedule
+
+Schedule = Callable[[float], NDArray[np.float64]] | Sequence[float] | NDArray[np.float64] | None
+
+
+class FitSpec(NamedTuple):
+    """What is to be minimised, and how exactly.
+
+    The threshold is either the number `beta`, in units of y, or found by `scale`; `beta` is NaN
+    then. The penalty is α/2 ‖w‖², beside the Huber loss divided by β if `alpha_per_threshold`,
+    otherwise beside the Huber loss. `loss` is the one of the reported objective.
+    """
+
+    beta: float
+    scale: ScaleEstimator | None
+    alpha: float
+    alpha_per_threshold: bool
+    loss: str
+    schedule: Schedule
+    tol: float
+    max_iter: int
+
+
+def fit_spec(model: Any) -> FitSpec:
+    """Return the FitSpec of an estimator's parameters, which are checked together."""
+    beta = model.beta
+    if beta != "auto":
+        as_float("beta", beta)
+    alpha, tol = as_float("alpha", model.alpha), as_float("tol", model.tol)
+    per_threshold = model.loss == "smooth_l1"
+    scale: ScaleEstimator | None = None
+    if model.scale == "concomitant":
+        if beta != "auto" and beta <= 1:
+            raise ValueError(
+                f"beta must be above 1 with scale='concomitant', got {beta!r}: the estimated "
+                "scale would be 0. Use scale='mad' for a smaller threshold."
+            )
+        scale = Concomitant(AUTO_CONCOMITANT if beta == "auto" else float(beta))
+        if not per_threshold:
+            # The huber form of this objective is ε times the smooth L1 form, at β = εσ.
+            alpha, per_threshold = alpha / scale.factor, True
+    elif model.scale == "mad" or beta == "auto":
+        scale = Mad(AUTO_MAD if beta == "auto" else float(beta))
+    return FitSpec(
+        beta=float(beta) if scale is None else np.nan,
+        scale=scale,
+        alpha=alpha,
+        alpha_per_threshold=per_threshold,
+        loss=model.loss,
+        schedule=check_schedule(getattr(model, "beta_schedule", None)),
+        tol=tol,
+        max_iter=int(model.max_iter),
+    )

@@ -1,0 +1,80 @@
+"""Units of the target and of the coefficients in which nothing overflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._engines.base import Engine, FloatArray
+from ._reductions import RowVector, gather, median
+from ._sampling import Problem
+
+# So many random values of y locate it. Any location among most of them serves.
+LOCATION_PROBE_ROWS = 1_000
+
+
+class TargetUnits:
+    """y = shift + unit · (what is fitted), with a unit that is a power of two."""
+
+    def __init__(self, y: RowVector, fit_intercept: bool) -> None:
+        # Division by powers of two changes no digit. The first keeps y − shift from
+        # overflowing.
+        low, high = float(y.min()), float(y.max())
+        first = _power_of_two(max(high, -low))
+        shift = _location(y) / first if fit_intercept else 0.0
+        largest = max(high / first - shift, shift - low / first)
+        second = min(_power_of_two(largest), 2.0**1023 / first)
+        self._y_raw, self._steps = y, (first, shift, second)
+        self._y: RowVector | None = None
+        self.shift, self.unit = shift * first, first * second
+
+    def y_for(self, problem: Problem) -> RowVector:
+        """Return y in these units for the rows of a problem."""
+        if problem.rows is not None:
+            return self._scaled(gather(self._y_raw, problem.rows))
+        # Not computed before the fit of a sample is done, since both at once take memory. A
+        # cached_property would not do: in Python 3.11 all instances share its lock, which a
+        # fork beside a fit leaves locked.
+        if self._y is None:
+            self._y = self._scaled(self._y_raw)
+        return self._y
+
+    def _scaled(self, y: RowVector) -> RowVector:
+        first, shift, second = self._steps
+        y = y.astype(np.float64)
+        y /= first
+        y -= shift
+        y /= second
+        return y
+
+    def to_data(self, coef: FloatArray, engine: Engine) -> FloatArray:
+        """Return intercept and coefficients in the units of the data, given (b, v).
+
+        They may overflow, which the caller must check.
+        """
+        coef = coef * self.unit
+        with np.errstate(over="ignore", invalid="ignore"):
+            slopes = coef[1:] / engine.scale
+            intercept = self.shift + coef[0] - slopes @ engine.centre
+        return np.concatenate([[intercept], slopes / engine.unit])
+
+    def from_data(self, intercept_and_coef: FloatArray, engine: Engine) -> FloatArray:
+        """Return (b, v), given intercept and coefficients in the units of the data."""
+        intercept, coef = intercept_and_coef[0], intercept_and_coef[1:]
+        varies = np.isfinite(engine.scale)
+        v = np.where(varies, coef, 0.0) * np.where(varies, engine.scale, 0.0) * engine.unit
+        b = intercept + (coef * engine.unit) @ engine.centre - self.shift
+        standardised: FloatArray = np.concatenate([[b], v]) / self.unit
+        return standardised
+
+
+def _location(y: Any) -> float:
+    """Return the median, or that of some random values."""
+    if y.size > LOCATION_PROBE_ROWS:
+        y = gather(y, np.random.default_rng(0).integers(y.size, size=LOCATION_PROBE_ROWS))
+    return median(y)
+
+
+def _power_of_two(size: float) -> float:
+    return float(2.0 ** np.floor(np.log2(size))) if size > 0 else 1.0

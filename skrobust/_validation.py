@@ -1,0 +1,66 @@
+"""X, y and weights as the fits take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import _check_sample_weight
+
+FloatArray = NDArray[np.float64]
+
+
+def check_data(
+    check: Callable[..., tuple[Any, Any]], X: Any, y: Any, sample_weight: Any, **options: Any
+) -> tuple[Any, NDArray[Any], FloatArray | None]:
+    """Return X, y and weights, checked by one of scikit-learn's functions."""
+    if sparse.issparse(y):
+        raise TypeError("y is a sparse matrix; pass a dense array, such as y.toarray().")
+    options |= {"accept_sparse": "csr", "multi_output": True, "y_numeric": True}
+    X, y = check(X, y, dtype=[np.float64, np.float32], **options)
+    return X, y, check_weight(sample_weight, X)
+
+
+def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
+    """Return weights with maximum 1, or None where none are given."""
+    if sample_weight is None:
+        return None
+    weight: FloatArray = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    largest = weight.max()
+    if not np.isfinite(largest):
+        # scikit-learn checks arrays, but not a number.
+        raise ValueError("sample_weight contains NaN or infinity.")
+    if not largest > 0:
+        raise ValueError("sample_weight is zero everywhere; at least one must be positive.")
+    # The division copies, since the weights may be the caller's array.
+    normalised: FloatArray = weight / largest
+    return normalised
+
+
+class WeightedRows(NamedTuple):
+    """The rows of positive weight and the others; the weights are None where all are equal.
+
+    Both rows are None where all weights are positive.
+    """
+
+    X: Any
+    weight: FloatArray | None
+    positive: NDArray[np.intp] | None
+    zero: NDArray[np.intp] | None
+
+
+def drop_zero_weight(X: Any, weight: FloatArray | None, estimator_name: str) -> WeightedRows:
+    """Return the rows of positive weight, after checking that the others are finite."""
+    if weight is None or weight.all():
+        equal = weight is None or np.ptp(weight) == 0
+        return WeightedRows(X, None if equal else weight, None, None)
+    zero, positive = np.flatnonzero(weight == 0), np.flatnonzero(weight)
+    assert_all_finite(X[zero], input_name="X", estimator_name=estimator_name)
+    weight = weight[positive]
+    return WeightedRows(X[positive], None if np.ptp(weight) == 0 else weight, positive, zero)

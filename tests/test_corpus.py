@@ -1,0 +1,33 @@
+"""Fits of about 150 well-conditioned problems of all modes are those that were recorded.
+
+Another version of BLAS or of the compiler changes the last digits of sums. Newton's method ends
+at the rounding of the problem; Anderson's acceleration of tall data ends at `tol`, and so do
+all fits of float32 data in the precision of their coefficients.
+"""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import corpus
+import skrobust
+
+FITS = json.loads(corpus.RECORDED.read_text())
+PROBLEMS = {problem[0]: problem for problem in corpus.problems() if problem[0] in FITS}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_the_fit_is_the_recorded_one(name):
+    values = corpus.fitted(skrobust, PROBLEMS[name])
+    kind = name.split(" / ")[0]
+    rtol = 1e-7 if kind.startswith("tall") or kind == "float32" else 1e-10
+    for attribute, expected in FITS[name].items():
+        size = np.abs(expected).max() + (kind == "units")
+        if attribute == "intercept":
+            # The intercept is a difference of terms of the size of y.
+            size = max(size, np.abs(PROBLEMS[name][2]).max())
+        assert_allclose(
+            values[attribute], expected, rtol=0, atol=rtol * size, err_msg=attribute
+        )

@@ -1,0 +1,137 @@
+"""At tiny thresholds Newton's method ends at a vertex; following edges is only a short cut."""
+
+from functools import partial
+from importlib import import_module
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.linear_model import QuantileRegressor
+
+from skrobust._solvers.lad_simplex import lad_vertex
+from skrobust._solvers.newton import newton
+
+# An attribute of the package has the same name, the function.
+NEWTON_MODULE = import_module("skrobust._solvers.newton")
+SHAPES = [(60, 2), (150, 7), (90, 30), (600, 12)]
+
+
+def least_deviation(X, y, weight=None):
+    """min Σ s|y − Xw − b| / Σ s by linear programming."""
+    model = QuantileRegressor(quantile=0.5, alpha=0.0).fit(X, y, weight)
+    return np.average(np.abs(y - model.predict(X)), weights=weight)
+
+
+class Case:
+    """Normal features, a third of the errors with heavy tails and on one side."""
+
+    def __init__(self, make_objective, n, p, weighted=False, kind="dense", alpha=0.0, seed=0):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(n, p))
+        if kind == "csr":
+            X = sparse.csr_array(X * (rng.random((n, p)) < 0.3))
+        self.X, self.y = X, X @ rng.normal(size=p) + rng.normal(size=n)
+        self.y[: n // 3] += 10 * rng.exponential(size=n // 3)
+        self.weight = rng.uniform(0.1, 2, size=n) if weighted else None
+        self.objective = make_objective(self.X, self.y, self.weight, alpha=alpha)
+        self.zero = np.zeros(self.objective.n_variables)
+
+    def solve(self, beta, tol=1e-8):
+        return newton(self.objective.at_threshold(beta), self.zero, tol, 1000)
+
+
+@pytest.fixture
+def make_case(make_objective):
+    return partial(Case, make_objective)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+def test_from_a_near_point_the_vertex_is_the_minimiser(make_case, shape, weighted, kind):
+    case, beta = make_case(*shape, weighted, kind), 1e-7
+    size = np.abs(case.solve(1.0).point.residual)
+    threshold = np.sort(size)[min(2 * case.zero.size, size.size - 1)]
+    near = case.solve(threshold).point
+    theta = lad_vertex(case.objective.at_threshold(threshold), near, beta)
+    vertex = case.objective.at_threshold(beta).evaluate(theta)
+    assert vertex.relative_gradient < 1e-6
+    assert np.count_nonzero(np.abs(vertex.residual) <= beta) == theta.size
+    value = np.average(np.abs(vertex.residual), weights=case.weight)
+    least = least_deviation(case.X, case.y, case.weight)
+    assert value == pytest.approx(least, rel=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.1, 1e-2, 1e-3, 1e-5, 1e-8])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_minimum_is_the_same_without_the_vertex(
+    monkeypatch, make_case, beta, shape, weighted
+):
+    case = make_case(*shape, weighted)
+    with_vertex = case.solve(beta)
+    monkeypatch.setattr(NEWTON_MODULE, "lad_vertex", lambda *arguments: None)
+    without = case.solve(beta)
+    assert with_vertex.converged
+    assert without.converged
+    assert "lad_simplex" not in without.passes
+    assert with_vertex.point.value == pytest.approx(without.point.value, rel=1e-12)
+
+
+@pytest.mark.parametrize("error", [1e-3, 1.0, 1e6])
+def test_a_wrong_vertex_does_no_harm(monkeypatch, make_case, error):
+    case = make_case(150, 7)
+    expected = case.solve(1e-4).point.value
+    rng = np.random.default_rng(0)
+
+    def wrong_vertex(objective, point, beta):
+        return point.theta + error * rng.normal(size=point.theta.size)
+
+    monkeypatch.setattr(NEWTON_MODULE, "lad_vertex", wrong_vertex)
+    solution = case.solve(1e-4)
+    assert solution.converged
+    assert solution.passes["lad_simplex"] > 0
+    assert solution.point.value == pytest.approx(expected, rel=1e-12)
+
+
+def test_with_a_penalty_no_vertex_is_looked_for(monkeypatch, make_case):
+    def refuse(*arguments):
+        raise AssertionError("a vertex was looked for")
+
+    monkeypatch.setattr(NEWTON_MODULE, "lad_vertex", refuse)
+    assert make_case(150, 7, alpha=0.1).solve(1e-6).converged
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("beta", [1e-2, 1e-6])
+def test_data_with_ties_and_dependent_rows_reach_the_least_deviation(
+    make_objective, seed, beta
+):
+    # Most vertices are degenerate: more rows than variables have residual zero.
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-1, 2, size=(120, 5)).astype(float)
+    y = np.round(X @ rng.normal(size=5) + rng.normal(size=120))
+    solution = newton(make_objective(X, y, threshold=beta), np.zeros(6), 1e-8, 1000)
+    assert solution.converged
+    least = least_deviation(X, y)
+    deviation = np.abs(solution.point.residual).mean()
+    assert least * (1 - 1e-8) <= deviation <= least + beta / 2 + 1e-12
+
+
+def test_there_is_no_vertex_where_the_near_rows_are_dependent(make_objective):
+    X = np.zeros((50, 1))
+    X[-1] = 1.0
+    y = np.append(np.linspace(-0.1, 0.1, 49), 100.0)
+    objective = make_objective(X, y, threshold=0.01)
+    point = objective.evaluate(np.zeros(2))
+    assert lad_vertex(objective, point, 1e-9) is None
+
+
+@pytest.mark.parametrize("n", [1_000, 5_000])
+@pytest.mark.parametrize("beta", [1e-2, 1e-4, 1e-6])
+def test_a_small_threshold_takes_few_passes(make_case, n, beta):
+    # Up to 130 and more where Newton's method has to find the rows of the vertex.
+    case = make_case(n, 20)
+    before = case.objective.n_passes
+    assert case.solve(beta).converged
+    assert case.objective.n_passes - before < 50
