@@ -148,6 +148,9 @@ class SmoothL1RegressorCV(LinearRegressor):
     optimality_ : float or ndarray of shape (n_targets,)
         Estimate of how far that is above the minimum, relative to its value.
 
+    rank_ : int
+        Number of directions of the centred features that the fit could tell from zero.
+
     outliers_ : ndarray of bool, of the shape of y
         Mask of the rows whose absolute residual exceeds `beta_`.
 

@@ -74,6 +74,7 @@ class StageResult(NamedTuple):
     suboptimality: float
     converged: bool
     message: str
+    n_variables: int
     is_last: bool
 
 
@@ -326,6 +327,7 @@ def _to_data_units(
         suboptimality=float(above / beta * unit),
         converged=solution.converged,
         message=solution.status.value,
+        n_variables=objective.n_variables,
         is_last=is_last,
     )
 

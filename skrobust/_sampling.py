@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ._engines.base import Engine, FloatArray, has_finite_squares, weighted_moments
 from ._model.whitening import (
     Whitening,
-    root_of_gram,
     whiten_columns,
     whiten_gram,
     whiten_rows,
@@ -26,9 +25,9 @@ MIN_ROWS_PER_SAMPLED_ROW = 18
 SAMPLE_MIN_PER_FEATURE, SAMPLE_MAX_PER_FEATURE = 50, 250
 # Rows from which the centre and the spread of the columns are estimated beforehand.
 MOMENT_PROBE_ROWS = 1_000
-# Beyond so many elements the singular values are those of the Gram matrix, which has half of
-# the digits.
-ROOT_MAX_ELEMENTS = 20_000_000
+# The rounding of stored features may make a direction of at most so many machine epsilons times
+# the distance of their columns from zero: that of a sum of some columns is below one.
+STORED_ROUNDING = 2.0
 
 
 class Problem(NamedTuple):
@@ -185,9 +184,28 @@ def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
         if whitening is not None:
             return whitening
     varies = np.isfinite(engine.scale)
-    shift = np.abs(engine.centre[varies]) / engine.scale[varies]
-    rounding = 4 * float(np.finfo(engine.dtype).eps) * float(shift.max(initial=0.0))
-    tol = max(max(engine.n, engine.p + 1) * _EPS, rounding)
-    if problem.gram is not None and engine.n * engine.p > ROOT_MAX_ELEMENTS:
-        return whiten_rows(root_of_gram(problem.gram), penalty, fit_intercept, tol)
-    return whiten_rows(engine.root(problem.weight), penalty, fit_intercept, tol)
+    shift = np.abs(np.where(varies, engine.centre, 0.0)) / engine.scale
+    rounding = STORED_ROUNDING * float(np.finfo(engine.dtype).eps) * shift
+    tol = max(engine.n, engine.p + 1) * _EPS
+    return whiten_rows(engine.root(problem.weight), penalty, fit_intercept, tol, rounding)
+
+
+def feature_rank(problem: Problem) -> int:
+    """Return the number of directions of the features that the data can tell from zero.
+
+    X that is only scaled is not decomposed: the number of features that vary, at most the
+    number of rows less the intercept.
+    """
+    known = problem if problem.sample is None else problem.sample
+    assert problem.engine is not None
+    n, no_penalty = problem.engine.n, np.zeros(problem.engine.p)
+    if problem.whiten_by == "scaling":
+        n_varying = int(np.count_nonzero(np.isfinite(problem.engine.scale)))
+        return min(n_varying, n - int(problem.fit_intercept))
+    whitening = None
+    if known.gram is not None:
+        whitening = whiten_gram(known.gram, no_penalty, problem.fit_intercept)
+    if whitening is None:
+        whitening = whiten(problem._replace(gram=None), no_penalty)
+    n_variables: int = whitening.transform.shape[1]
+    return n_variables - int(problem.fit_intercept)

@@ -22,7 +22,21 @@ def check_data(
         raise TypeError("y is a sparse matrix; pass a dense array, such as y.toarray().")
     options |= {"accept_sparse": "csr", "multi_output": True, "y_numeric": True}
     X, y = check(X, y, dtype=[np.float64, np.float32], **options)
+    if y.dtype.kind == "f":
+        check_y_is_finite(y)
     return X, y, check_weight(sample_weight, X)
+
+
+def check_y_is_finite(y: NDArray[Any]) -> None:
+    """Raise a ValueError if y holds NaN or infinity in float64.
+
+    scikit-learn does not look where it is told to assume that data are finite, and accepts
+    extended precision beyond the range of float64.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.abs(y).max())
+    if not total <= np.finfo(np.float64).max:
+        raise ValueError("y contains NaN, infinity or a value too large for dtype('float64').")
 
 
 def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:

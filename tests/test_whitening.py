@@ -12,7 +12,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.linalg import hilbert, null_space, subspace_angles
 
-from skrobust import _sampling
 from skrobust._engines import as_engine
 from skrobust._engines.sparse import SparseEngine
 from skrobust._engines.threads import ThreadTeam
@@ -21,7 +20,6 @@ from skrobust._model.whitening import (
     Whitening,
     inverse_cholesky,
     rewhiten,
-    root_of_gram,
     whiten_columns,
     whiten_gram,
     whiten_rows,
@@ -134,7 +132,9 @@ def test_gram_of_dependent_features_is_declined():
 @pytest.mark.parametrize(("n", "p"), [(50, 5), (5, 5), (4, 9), (1, 3), (2, 1)])
 def test_rows_without_a_penalty_span_their_row_space(fit_intercept, n, p):
     Z = rows_of(np.random.default_rng(0).normal(size=(n, p)))
-    M, condition = whiten_rows(Z, np.zeros(p), fit_intercept, rounding_of(Z))
+    M, condition = whiten_rows(
+        Z, np.zeros(p), fit_intercept, rounding_of(Z), np.zeros(Z.shape[1] - 1)
+    )
     kept = Z[:, 0 if fit_intercept else 1 :]
     assert M.shape == (p + 1, np.linalg.matrix_rank(kept))
     assert_whitens(M, Z.T @ Z)
@@ -151,7 +151,7 @@ def test_rows_of_dependent_features_have_no_component_in_the_null_space(
     fit_intercept, n, p, rank
 ):
     Z = rows_of(rank_deficient(np.random.default_rng(0), n, p, rank))
-    M, _ = whiten_rows(Z, np.zeros(p), fit_intercept, rounding_of(Z))
+    M, _ = whiten_rows(Z, np.zeros(p), fit_intercept, rounding_of(Z), np.zeros(Z.shape[1] - 1))
     assert M.shape[1] == rank + fit_intercept
     assert_whitens(M, Z.T @ Z)
     null = null_space(Z[:, 1:], rcond=1e-10)
@@ -169,8 +169,11 @@ def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction(
     x = rng.normal(size=100)
     X = np.column_stack([x, x + 1e8, rng.normal(size=100)])
     Z, rounding = rows_of(X), 4 * 1e8 * EPS
-    assert whiten_rows(Z, np.zeros(3), True, rounding_of(Z))[0].shape[1] == 4
-    M, _ = whiten_rows(Z, np.zeros(3), True, rounding)
+    assert (
+        whiten_rows(Z, np.zeros(3), True, rounding_of(Z), np.zeros(Z.shape[1] - 1))[0].shape[1]
+        == 4
+    )
+    M, _ = whiten_rows(Z, np.zeros(3), True, rounding_of(Z), np.full(3, rounding))
     assert M.shape[1] == 3
     assert_whitens(M, Z.T @ Z)
     assert_allclose(M[1], M[2], rtol=0, atol=1e-6)
@@ -181,7 +184,7 @@ def test_rows_whiten_an_ill_conditioned_design_that_the_gram_cannot():
     X = np.vstack([hilbert(8), -hilbert(8)]) * 4
     Z = np.column_stack([np.full(16, 0.25), X / 4])
     assert whiten_gram(Z.T @ Z, np.zeros(8), True) is None
-    M, condition = whiten_rows(Z, np.zeros(8), True, rounding_of(Z))
+    M, condition = whiten_rows(Z, np.zeros(8), True, rounding_of(Z), np.zeros(Z.shape[1] - 1))
     assert M.shape == (9, 9)
     Q = Z @ M
     assert_allclose(Q.T @ Q, np.eye(9), atol=EPS * 1e2 * condition)
@@ -212,7 +215,7 @@ def test_rows_with_a_penalty_reach_the_ridge_solution(fit_intercept, n, p, alpha
     Z = rows_of(rng.normal(size=(n, p)), fit_intercept)
     penalty = alpha * np.resize(unit, p) ** -2.0
     target = rng.normal(size=n)
-    M, _ = whiten_rows(Z, penalty, fit_intercept, rounding_of(Z))
+    M, _ = whiten_rows(Z, penalty, fit_intercept, rounding_of(Z), np.zeros(Z.shape[1] - 1))
     assert_whitens(M, model_of(Z, penalty), atol=1e-11)
     found = M @ (M.T @ (Z.T @ target))
 
@@ -237,7 +240,9 @@ def test_a_constant_feature_is_left_out_of_the_rows(fit_intercept):
         Z = rows_of(rng.normal(size=(n, 5)))
         Z[:, 3] = 0.0
         for penalty in (np.zeros(5), np.array([0.1, 0.1, 0.0, 0.1, 0.1])):
-            M, _ = whiten_rows(Z, penalty, fit_intercept, rounding_of(Z))
+            M, _ = whiten_rows(
+                Z, penalty, fit_intercept, rounding_of(Z), np.zeros(Z.shape[1] - 1)
+            )
             assert_allclose(M[3], 0, atol=1e-13)
             assert_whitens(M, model_of(Z, penalty), atol=1e-10)
 
@@ -246,10 +251,12 @@ def test_a_design_that_is_all_constant_leaves_the_intercept_or_nothing():
     Z = np.zeros((4, 3))
     Z[:, 0] = 0.5
     for penalty in (np.zeros(2), np.array([0.0, 0.0])):
-        M, condition = whiten_rows(Z, penalty, True, rounding_of(Z))
+        M, condition = whiten_rows(Z, penalty, True, rounding_of(Z), np.zeros(Z.shape[1] - 1))
         assert_allclose(np.abs(M), [[1.0], [0.0], [0.0]], atol=1e-15)
         assert condition == 1
-        assert whiten_rows(Z, penalty, False, rounding_of(Z))[0].shape == (3, 0)
+        assert whiten_rows(Z, penalty, False, rounding_of(Z), np.zeros(Z.shape[1] - 1))[
+            0
+        ].shape == (3, 0)
 
 
 # The choice of the algorithm -------------------------------------------------------------
@@ -300,23 +307,6 @@ def test_dependent_features_are_whitened_by_the_rows(kind):
     assert M.shape == (8, 5)
     Z = problem.engine.rows(slice(None)) / np.sqrt(50)
     assert_whitens(M, Z.T @ Z)
-
-
-def test_dependent_features_of_many_rows_are_whitened_by_the_root_of_the_gram_matrix(
-    monkeypatch,
-):
-    problem = problem_of(rank_deficient(np.random.default_rng(0)))
-    by_rows = whiten(problem, no_penalty(problem)).transform
-
-    def refuse(*arguments):
-        raise AssertionError("the rows were decomposed")
-
-    monkeypatch.setattr(_sampling, "ROOT_MAX_ELEMENTS", 1)
-    monkeypatch.setattr(type(problem.engine), "root", refuse)
-    M = whiten(problem, no_penalty(problem)).transform
-    assert M.shape == (8, 5)
-    assert_whitens(M, mean_square(problem), atol=1e-7)
-    assert_same_span(M, by_rows)
 
 
 def test_columns_that_differ_by_rounding_only_are_one_direction():
@@ -384,14 +374,6 @@ def test_whitened_columns_have_unit_length_with_their_penalty(fit_intercept):
     assert_whitens(M, H, atol=1e-15)
     assert M.shape == (4, 3 + fit_intercept)
     assert condition == 1
-
-
-def test_the_root_of_a_gram_matrix_leaves_out_what_rounding_made():
-    Z = rows_of(rank_deficient(np.random.default_rng(0)))
-    G = Z.T @ Z
-    R = root_of_gram(G)
-    assert_allclose(R.T @ R, G, atol=1e-14)
-    assert np.count_nonzero(np.linalg.norm(R, axis=1)) == 5
 
 
 def test_a_new_whitening_makes_the_hessian_the_identity(make_objective):

@@ -30,6 +30,8 @@ RowIndex = slice | NDArray[Any]
 MAX_SQUARABLE = 1e140
 # The estimator that errors about the data name.
 _ESTIMATOR = "SmoothL1Regressor"
+# Rows of a block of a QR decomposition of all rows.
+ROOT_BLOCK_ROWS = 4_096
 # Bytes of standardised rows that a task holds at a time.
 TASK_BYTES = 2**18
 
@@ -66,6 +68,8 @@ class Engine(ABC):
         The unit of X, a power of two; see `rescaled`.
     """
 
+    n: int
+    p: int
     # From this number of features on, a Gram matrix costs more than the passes that it saves.
     gram_max_features: int
     # Whether `take` and `row_norms_squared` are implemented, so that rows can be sampled.
@@ -156,14 +160,19 @@ class Engine(ABC):
 
         R is the triangular factor of a QR decomposition, or the rows where these are few.
         """
-        Z = self.rows(slice(None))
-        if weight is not None:
-            Z *= np.sqrt(weight)[:, None]
-        Z /= np.sqrt(self.n if weight is None else weight.sum())
-        if self.n <= self.p + 1:
-            return Z
-        R: FloatArray = qr(Z, mode="r", overwrite_a=True, check_finite=False)[0]
-        return R[: self.p + 1]
+        unit = np.sqrt(self.n if weight is None else weight.sum())
+        size = max(ROOT_BLOCK_ROWS, 4 * (self.p + 1))
+        R = np.empty((0, self.p + 1))
+        for start in range(0, self.n, size):
+            part = slice(start, start + size)
+            Z = self.rows(part)
+            if weight is not None:
+                Z *= np.sqrt(weight[part])[:, None]
+            Z /= unit
+            R = np.vstack([R, Z]) if R.size else Z
+            if R.shape[0] > self.p + 1:
+                R = qr(R, mode="r", overwrite_a=True, check_finite=False)[0][: self.p + 1]
+        return R
 
     @abstractmethod
     def moments(

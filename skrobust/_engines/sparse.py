@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from .compile import kernels
 if TYPE_CHECKING:
     from .threads import ThreadTeam
 
+# A column of which every row is stored is centred in a copy of X if its mean is more than so
+# many standard deviations from zero. Centring by algebra cancels twice as many digits. The mean
+# of any other column is at most √n standard deviations from zero.
+MAX_SHIFT = 100.0
 # Stored elements in a block of a pass, and the largest number of blocks: each carries a vector
 # of p sums.
 BLOCK_ELEMENTS, MAX_BLOCKS = 65_536, 16
@@ -25,15 +29,37 @@ class SparseEngine(Engine):
     gram_max_features = 200
 
     def __init__(self, X: Any, team: ThreadTeam) -> None:
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
         n_blocks = max(1, min(MAX_BLOCKS, X.nnz // BLOCK_ELEMENTS))
         super().__init__(X, team, -(-X.shape[0] // n_blocks))
-        # SciPy makes the dtypes of the two index arrays equal, but accepts others.
+        # SciPy makes the dtypes of the two index arrays equal, but accepts others. Numba tests
+        # whether a signed index is negative, which takes longer than the arithmetic.
         dtype = np.result_type(X.indices, X.indptr)
-        self._index = X.indices.astype(dtype, copy=False), X.indptr.astype(dtype, copy=False)
+        self._index = tuple(
+            index.astype(dtype, copy=False).view(f"u{dtype.itemsize}")
+            for index in (X.indices, X.indptr)
+        )
+        # What algebra subtracts from the stored elements: the centre, or zero for the columns
+        # that are stored without it.
+        self._shift = self.centre
 
     @property
     def n_elements(self) -> int:
         return int(self._X.nnz)
+
+    def with_standardisation(self, centre: FloatArray, scale: FloatArray) -> Self:
+        engine = super().with_standardisation(centre, scale)
+        engine._shift = centre
+        far = np.abs(centre) > MAX_SHIFT * scale
+        if far.any():
+            far &= np.bincount(self._X.indices, minlength=self.p) == self.n
+        if far.any():
+            X = self._X.astype(np.float64)
+            X.data -= np.where(far, centre, 0.0)[X.indices]
+            engine._X, engine._shift = X, np.where(far, 0.0, centre)
+        return engine
 
     def loss_gradient(
         self,
@@ -50,18 +76,18 @@ class SparseEngine(Engine):
         weight = _UNIT_WEIGHT if weight is None else weight
         sums = np.empty((self.n_blocks, self.p + 3))
         w = coef[1:] / self.scale
-        b = float(coef[0]) - float(self.centre @ w)
+        b = float(coef[0]) - float(self._shift @ w)
         run = kernels().sparse_pass(loss.rho_psi, X.data.dtype, self._index[0].dtype)
         fixed = (X.data, *self._index, w, b, y, weight, float(threshold), residual, sums)
         self._team.run(lambda first, step: run(*fixed, first, step, self.block), X.nnz)
         raw = sums.sum(axis=0) if self.n_blocks > 1 else sums[0]
-        return residual, standardised_sums(raw, self.centre, self.scale, subtracted=False)
+        return residual, standardised_sums(raw, self._shift, self.scale, subtracted=False)
 
     def rows(self, index: RowIndex) -> FloatArray:
         part = self._X[index].toarray()
         Z = np.empty((part.shape[0], self.p + 1))
         Z[:, 0] = 1.0
-        Z[:, 1:] = (part - self.centre) / self.scale
+        Z[:, 1:] = (part - self._shift) / self.scale
         return Z
 
     def gram(self, weight: RowVector | None = None) -> FloatArray:
@@ -71,7 +97,7 @@ class SparseEngine(Engine):
         root = np.sqrt(weight[kept])
         X.data *= np.repeat(root, np.diff(X.indptr)) / self.scale[X.indices]
         sums, products = np.asarray(X.T @ root).ravel(), (X.T @ X).toarray()
-        return centred_gram(self.centre / self.scale, weight.sum(), sums, products)
+        return centred_gram(self._shift / self.scale, weight.sum(), sums, products)
 
     def moments(
         self, weight: RowVector | None, index: RowIndex

@@ -80,11 +80,16 @@ class ScaleEstimator(ABC):
 
 
 def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, float]:
-    """Return the rounding error of each residual, and the least scale above it."""
+    """Return the rounding error of each residual, and the least scale above it.
+
+    A residual is the difference of terms of the size of y and of the features, and carries the
+    rounding of y and of the features as they are stored.
+    """
     data = objective.linear.data
     y, weight = data.y, data.weight
     size = np.abs(y - np.average(y, weights=weight)) + objective.abs_linear_predictor(theta)
     rounding = RESIDUAL_ROUNDING * size + _EPS * np.abs(y + data.y_shift)
+    rounding = rounding + _stored_rounding(objective, theta)
     return rounding, median(rounding, weight) or _EPS**2
 
 
@@ -92,7 +97,14 @@ def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
     """Return a bound of the floor that needs no pass over X."""
     size = 1.0 + abs(objective.linear.data.y_shift)
     size += TYPICAL_MAX_Z * float(np.abs(objective.coef(theta)).sum())
-    return RESIDUAL_ROUNDING * size
+    return RESIDUAL_ROUNDING * size + _stored_rounding(objective, theta)
+
+
+def _stored_rounding(objective: Whitened, theta: FloatArray) -> float:
+    """Return ε Σ_j |μ_j w_j|, the rounding of features that are stored with their mean μ."""
+    engine = objective.engine
+    shift = np.abs(engine.centre / engine.scale) @ np.abs(objective.coef(theta)[1:])
+    return _EPS * float(shift)
 
 
 def null_scale(estimator: ScaleEstimator, y: RowVector, weight: RowVector | None) -> float:

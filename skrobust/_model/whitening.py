@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import eigh, lapack, qr, solve_triangular, svd
+from scipy.linalg import lapack, qr, solve_triangular, svd
 
 from .._engines.base import FloatArray, RowIndex
 from .._reductions import RowVector
@@ -163,21 +163,24 @@ def whiten_gram(G: FloatArray, penalty: FloatArray, fit_intercept: bool) -> Whit
 
 
 def whiten_rows(
-    R: FloatArray, penalty: FloatArray, fit_intercept: bool, tol: float
+    R: FloatArray, penalty: FloatArray, fit_intercept: bool, tol: float, rounding: FloatArray
 ) -> Whitening:
     """Return the whitening from a root R of the weighted mean of ZᵀZ, such as Z itself.
 
-    Singular values of at most `tol` times the largest, which the rounding of the data could
-    have made, are taken for zero. Without a penalty the coefficients have no component there.
-    With one, the minimiser is a combination of rows in the *original* units, because its
-    gradient is; so M spans these.
+    Without a penalty the coefficients have no component along directions that the rounding of
+    the features could have made; `rounding` bounds it for each feature, relative to its scale.
+    With a penalty the minimiser is unique and no such direction is dropped: it is a combination
+    of rows in the *original* units, because its gradient is; so M spans these. `tol` is the
+    relative rounding of singular values.
     """
     features = R[:, 1:]
     if not penalty.any():
         first = 0 if fit_intercept else 1
-        sigma, V = _row_space(R[:, first:], tol)
+        bounds = np.concatenate([[0.0], rounding])[first:]
+        basis = _basis_beyond_rounding(R[:, first:], np.maximum(bounds, tol))
+        sigma, V = _row_space(R[:, first:] @ basis, 0.0)
         transform = np.zeros((R.shape[1], sigma.size))
-        transform[first:] = V / sigma
+        transform[first:] = basis @ (V / sigma)
         return Whitening(transform, _condition(sigma))
     basis = np.eye(features.shape[1])
     sigma, V = _row_space(features, tol)
@@ -219,12 +222,24 @@ def rewhiten(
     return inverse_cholesky(objective.hessian(theta, row_weight))
 
 
-def root_of_gram(G: FloatArray) -> FloatArray:
-    """Return R with RᵀR = G, except for eigenvalues that rounding could have made."""
-    eigenvalues, V = eigh(G)
-    tol = G.shape[0] * np.finfo(float).eps * eigenvalues[-1]
-    R: FloatArray = np.sqrt(np.where(eigenvalues > tol, eigenvalues, 0.0))[:, None] * V.T
-    return R
+def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
+    """Return an orthonormal basis without the directions that rounding could have made.
+
+    Column j of A is known to bounds_j. A direction v is due to rounding if |Av| is at most
+    |bounds·v|: these are the singular values of A / bounds of at most one. The basis is
+    orthogonal to all of them.
+    """
+    sigma, V = _row_space(A / bounds, 0.0)
+    kept = V[:, sigma > 1.0]
+    if kept.shape[1] == A.shape[1]:
+        return np.eye(A.shape[1])
+    # Row-wise stable for bounds of any sizes, since rows are sorted and columns pivoted (Cox
+    # and Higham, "Stability of Householder QR factorization for weighted least squares", 1998).
+    order = np.argsort(-bounds)
+    basis = np.empty_like(kept)
+    scaled = bounds[order, None] * kept[order]
+    basis[order] = qr(scaled, mode="economic", pivoting=True, check_finite=False)[0]
+    return basis
 
 
 def _row_space(R: FloatArray, tol: float) -> tuple[FloatArray, FloatArray]:

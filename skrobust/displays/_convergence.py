@@ -227,4 +227,5 @@ def _panel_axes(ax: PanelAxes | None) -> NDArray[np.object_]:
         )
     single_ax.set_axis_off()
     grid = subplot_spec.subgridspec(3, 1)
-    return grid.subplots(sharex=True, squeeze=False)[:, 0]
+    column: NDArray[np.object_] = grid.subplots(sharex=True, squeeze=False)[:, 0]
+    return column
