@@ -4,6 +4,7 @@ from importlib import import_module
 
 from . import losses, metrics, schedules
 from ._cv import SmoothL1RegressorCV
+from ._duality_gap import duality_gap
 from ._path import smooth_l1_path
 from ._regressor import SmoothL1Regressor
 
@@ -13,6 +14,7 @@ __all__ = [
     "SmoothL1Regressor",
     "SmoothL1RegressorCV",
     "displays",
+    "duality_gap",
     "losses",
     "metrics",
     "schedules",

@@ -39,7 +39,9 @@ def fitted_attributes(
         "scale_": [result.scale for result in last],
         "n_iter_": [max(1, sum(stage.n_iter for stage in stages)) for stages in results],
         "objective_": [value for value, _ in objectives],
-        "optimality_": [above / value if value else 0.0 for value, above in objectives],
+        "optimality_": [
+            min(above / value, 1.0) if value else 0.0 for value, above in objectives
+        ],
     }
     with np.errstate(over="ignore"):
         coef = np.array([result.coef for result in last]).astype(dtype)

@@ -146,7 +146,7 @@ class SmoothL1RegressorCV(LinearRegressor):
         The value of the objective.
 
     optimality_ : float or ndarray of shape (n_targets,)
-        Estimate of how far that is above the minimum, relative to its value.
+        How far that is at most above the minimum, relative to its value.
 
     rank_ : int
         Number of directions of the centred features that the fit could tell from zero.

@@ -14,11 +14,13 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from ._engines.base import Engine, FloatArray
+from ._model.duality import duality_gap
 from ._model.linear_loss import LinearLoss, RegressionData
 from ._model.loss import HUBER
 from ._model.penalty import Ridge
 from ._model.scale import (
     MIN_THRESHOLD,
+    Concomitant,
     null_scale,
     rounding_floor,
     rounding_floor_bound,
@@ -180,7 +182,12 @@ def fit_stages(
         at_stage = objective.at_threshold(multiplier * beta)
         theta = solution.point.theta
         used += solution.n_iter
-        yield _to_data_units(target, at_stage, solution, multiplier, scale, n_passes, is_last)
+        above = np.nan
+        if is_last:
+            above = _suboptimality(target, sampler.problem, at_stage, solution, scale)
+        yield _to_data_units(
+            target, at_stage, solution, multiplier, scale, n_passes, above, is_last
+        )
         n_passes = objective.n_passes
         if target.estimator is not None and not is_last:
             scale = target.estimator.scale(objective, solution.point)
@@ -294,15 +301,15 @@ def _to_data_units(
     multiplier: float,
     scale: float,
     n_passes: int,
+    above: float,
     is_last: bool,
 ) -> StageResult:
     unit, point, beta = target.units.unit, solution.point, objective.threshold
     estimator = target.estimator
-    # The other passes since the last stage are those of the start.
-    before = objective.n_passes
-    start = before - n_passes - sum(solution.passes.values())
-    above = suboptimality(objective, solution)
-    passes = {"start": start, **solution.passes, "optimality": objective.n_passes - before}
+    # The other passes are those of the start and of the bound of the suboptimality.
+    n_eval = objective.n_passes - n_passes
+    others = n_eval - sum(solution.passes.values())
+    passes = {"start and optimality": others, **solution.passes}
     coef = target.units.to_data(objective.coef(point.theta), objective.engine)
     outlier = point.residual > beta
     outlier |= point.residual < -beta
@@ -321,7 +328,7 @@ def _to_data_units(
         value=float(point.value / beta * unit),
         outlier=outlier,
         n_iter=solution.n_iter,
-        n_eval=objective.n_passes - n_passes,
+        n_eval=n_eval,
         algorithms={name: n for name, n in passes.items() if n},
         relative_gradient=point.relative_gradient,
         suboptimality=float(above / beta * unit),
@@ -330,6 +337,22 @@ def _to_data_units(
         n_variables=objective.n_variables,
         is_last=is_last,
     )
+
+
+def _suboptimality(
+    target: Target, problem: Problem, objective: Whitened, solution: Solution, scale: float
+) -> float:
+    """Return the duality gap where the objective is whitened for all rows.
+
+    Elsewhere it is the estimate from the Newton decrement, NaN unless the fit converged.
+    """
+    if problem.sample is not None or problem.whiten_by == "scaling":
+        return suboptimality(objective, solution) if solution.converged else np.nan
+    point, joint = solution.point, isinstance(target.estimator, Concomitant)
+    if joint and scale <= rounding_floor_bound(objective, point.theta):
+        # A scale that is held at the rounding floor is a fixed threshold.
+        joint = scale > rounding_floor(objective, point.theta)[1]
+    return duality_gap(objective, point, scale if joint else None)
 
 
 # Start -----------------------------------------------------------------------------------
@@ -539,5 +562,6 @@ def _path_point(
     if not solution.converged:
         return None, scale
     at_scale = objective.at_threshold(target.threshold(new_scale))
-    result = _to_data_units(target, at_scale, solution, 1.0, new_scale, n_passes, True)
+    above = np.nan  # Not computed, since it would double the passes.
+    result = _to_data_units(target, at_scale, solution, 1.0, new_scale, n_passes, above, True)
     return result, new_scale

@@ -159,8 +159,10 @@ class SmoothL1Regressor(LinearRegressor):
         The value of the objective above, penalty included.
 
     optimality_ : float or ndarray of shape (n_targets,)
-        Estimate of how far `objective_` is above the minimum, relative to its value, from
-        the Newton decrement.
+        How far `objective_` is at most above the minimum, relative to its value: the relative
+        duality gap. For tall data of which rows were sampled, and for X that is only scaled, it
+        is an estimate from the Newton decrement, and NaN if the fit did not converge;
+        :func:`duality_gap` computes the bound for tall data as well.
 
     rank_ : int
         Number of directions of the centred features that the fit could tell from zero; the

@@ -40,8 +40,8 @@ def fit_spec(model: Any) -> FitSpec:
         as_float("beta", beta)
         if beta == 0:
             raise ValueError(
-                f"beta must be positive, got {beta!r}. For least absolute deviations pass a beta far "
-                "below the residuals, such as beta=1e-6 with scale='mad'."
+                f"beta must be positive, got {beta!r}. For least absolute deviations pass a "
+                "beta far below the residuals, such as beta=1e-6 with scale='mad'."
             )
     alpha, tol = as_float("alpha", model.alpha), as_float("tol", model.tol)
     per_threshold = model.loss == "smooth_l1"

@@ -29,6 +29,7 @@ LAYERS = [
     "metrics",
     # Estimators.
     "_cv",
+    "_duality_gap",
     "_path",
     "_regressor",
     "_grid",
@@ -54,6 +55,7 @@ LAYERS = [
     "_solvers.result",
     # What is minimised.
     "_model",
+    "_model.duality",
     "_model.scale",
     "_model.whitening",
     "_model.linear_loss",

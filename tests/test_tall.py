@@ -58,7 +58,8 @@ def assert_same(sampled, whole):
     fixed = whole.scale == "concomitant" or (whole.beta != "auto" and whole.scale is None)
     assert_allclose(sampled.objective_, whole.objective_, rtol=1e-10 if fixed else 1e-7)
     assert_allclose(sampled.scale_, whole.scale_, rtol=1e-7)
-    assert sampled.optimality_ < 1e-12
+    # An estimate of second order where rows are sampled, otherwise a bound of first order.
+    assert 0 <= sampled.optimality_ < 1e-8
 
 
 @pytest.mark.parametrize("mode", MODES)

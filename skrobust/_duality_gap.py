@@ -1,0 +1,135 @@
+"""duality_gap: a bound of how far a fitted model is above the minimum."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted, check_X_y
+
+from ._engines import as_engine
+from ._engines.threads import ThreadTeam, single_threaded_blas
+from ._fit import Target
+from ._model.duality import duality_gap as huber_duality_gap
+from ._regressor import SmoothL1Regressor
+from ._sampling import Problem, whole_problem
+from ._solvers import Rows, choose
+from ._spec import fit_spec
+from ._validation import check_data, drop_zero_weight
+
+
+def duality_gap(
+    estimator: Any, X: Any, y: Any, *, sample_weight: Any = None
+) -> float | NDArray[np.float64]:
+    r"""Return the relative duality gap of a fitted model on its training data.
+
+    The gap bounds how far the objective is above its minimum,
+
+    .. math:: \frac{F - \min F}{F} \le \frac{F - D(u)}{F},
+
+    where F is the objective of :class:`SmoothL1Regressor` at the fitted coefficients and D(u)
+    the value of a feasible point of the dual problem [1]_. With an estimated MAD the threshold
+    is `beta_`. It is `optimality_` of a fit that forms the Gram matrix of all rows; of tall
+    data, whose `optimality_` is an estimate, this function computes the bound. It is of first
+    order in the gradient, so that it may be larger than the true suboptimality.
+
+    Parameters
+    ----------
+    estimator : SmoothL1Regressor or SmoothL1RegressorCV
+        A fitted estimator.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        The training data.
+
+    y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        The target values of the fit.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        The sample weights of the fit.
+
+    Returns
+    -------
+    gap : float or ndarray of shape (n_targets,)
+        The relative gap, without a unit; between 0 and 1.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+
+    ValueError
+        If X is too wide for its Gram matrix (sparse with 200 features or more, or wider than
+        5,000), or if the data do not fit the estimator.
+
+    References
+    ----------
+    .. [1] S. Boyd and L. Vandenberghe, "Convex Optimization", Cambridge University Press, 2004,
+           section 5.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrobust import SmoothL1Regressor, duality_gap
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 2))
+    >>> y = X @ [3.0, 2.0] + rng.standard_t(2, size=200)
+    >>> model = SmoothL1Regressor(beta=1.0).fit(X, y)
+    >>> bool(duality_gap(model, X, y) < 1e-12)
+    True
+    """
+    check_is_fitted(estimator)
+    check = partial(check_X_y, estimator="duality_gap")
+    X, y, weight = check_data(check, X, y, sample_weight)
+    if X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but the estimator was fitted with "
+            f"{estimator.n_features_in_} features."
+        )
+    rows = drop_zero_weight(X, weight, "duality_gap")
+    used = y if rows.positive is None else y[rows.positive]
+    targets = used.reshape(used.shape[0], -1)
+    n_targets = np.size(estimator.beta_)
+    if targets.shape[1] != n_targets:
+        raise ValueError(
+            f"y has {targets.shape[1]} targets, but the estimator was fitted to {n_targets}."
+        )
+    with single_threaded_blas(), ThreadTeam() as team:
+        engine = as_engine(rows.X, team)
+        plan = choose(engine, "auto")._replace(rows=Rows.ALL)
+        if plan.whiten_by == "scaling":
+            raise ValueError(
+                "duality_gap needs the Gram matrix of X, which has too many features: "
+                f"{engine.p}."
+            )
+        problem = whole_problem(engine, rows.weight, estimator.fit_intercept, plan)
+        gaps = [
+            _relative_gap(estimator, problem, target, k) for k, target in enumerate(targets.T)
+        ]
+    return gaps[0] if y.ndim == 1 else np.array(gaps)
+
+
+def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> float:
+    """Return the relative gap of one target."""
+    beta, scale = float(np.ravel(estimator.beta_)[k]), float(np.ravel(estimator.scale_)[k])
+    joint = estimator.scale == "concomitant"
+    model = SmoothL1Regressor(
+        beta / scale if joint else beta,
+        loss=estimator.loss,
+        scale="concomitant" if joint else None,
+        alpha=getattr(estimator, "alpha_", None) or getattr(estimator, "alpha", 0.0),
+    )
+    assert problem.engine is not None
+    plan = choose(problem.engine, "auto")
+    target = Target(y, problem.fit_intercept, fit_spec(model), plan)
+    unit = target.units.unit
+    objective = target.whitened(problem, beta / unit)
+    coef = np.atleast_2d(estimator.coef_)[k].astype(np.float64)
+    fitted = np.concatenate([[np.ravel(estimator.intercept_)[k]], coef])
+    standardised = target.units.from_data(fitted, objective.engine)
+    point = objective.evaluate(objective.whitening.coordinates(standardised))
+    scale_in_units = scale / unit if joint else None
+    value = point.value + (0.5 * scale_in_units**2 if scale_in_units else 0.0)
+    gap = huber_duality_gap(objective, point, scale_in_units)
+    return min(gap / value, 1.0) if value else 0.0

@@ -1,0 +1,62 @@
+"""The duality gap of the Huber objective: a bound of how far F is above its minimum.
+
+For a fixed threshold, a penalty ½ Σ_j d_j v_j² and weights with Σ s = S, the dual of F is
+
+    D(u) = (1/S) Σ s (u r − u²/2) + u_v·v − Σ_j u_v,j² / (2 d_j),    u_v = (1/S) Σ s u z,
+
+for every u with |u_i| ≤ β and Σ s u = 0 (with an intercept), where r are the residuals at any
+(b, v). Without a penalty u_v must be zero. With c = clip(r, ±β), F − D(u) is
+
+    (1/S) Σ s (c − u) (r − (c + u)/2) + Σ_j (d_j v_j − u_v,j)² / (2 d_j),
+
+a sum of terms that are not negative, which no cancellation spoils. With a concomitant scale σ,
+β = εσ, u must satisfy (1/S) Σ s u² ≤ σ² as well, and (σ² − (1/S) Σ s u²)/2 is added (Owen,
+2007).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._reductions import RowVector
+from .linear_loss import Evaluation
+from .whitening import Whitened
+
+
+def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> float:
+    """Return a bound of F − min F at a point.
+
+    The whitening is that of all rows. `scale` is the concomitant scale, None where the
+    threshold is fixed. One pass over X.
+    """
+    linear, r, beta = objective.linear, point.residual, objective.threshold
+    weight, total = linear.data.weight, linear.data.total
+    c = linear.loss.psi(r, beta)
+    if linear.penalty is None:
+        # u = c − Z(ZᵀSZ)⁻¹ZᵀSc, since the whitened Gram matrix is the identity.
+        engine, coef = objective.engine, objective.coef(point.gradient)
+        moved, _ = engine.loss_gradient(coef, engine.zeros(), None, linear.loss, np.inf)
+        u = c - moved
+    else:
+        u = c - _mean(c, weight, total) if linear.data.fit_intercept else c
+    shrink = max(1.0, float(np.abs(u).max()) / beta)
+    if scale is not None:
+        shrink = max(shrink, float(np.sqrt(_mean(u * u, weight, total))) / scale)
+    u = u / shrink
+    gap = _mean((c - u) * (r - 0.5 * (c + u)), weight, total)
+    if scale is not None:
+        gap += 0.5 * (scale * scale - _mean(u * u, weight, total))
+    if linear.penalty is not None:
+        coef = objective.coef(point.theta)
+        d, slope = linear.penalty.hessian_diagonal(coef), linear.penalty.gradient(coef)
+        # The standardised features have mean zero, so that the mean of c has no part in u_v.
+        u_v = (slope - linear.evaluate(coef).gradient) / shrink
+        positive = d > 0
+        gap += float(((slope - u_v)[positive] ** 2 / (2.0 * d[positive])).sum())
+    # u = 0 is feasible, with D = 0.
+    value = point.value if scale is None else point.value + 0.5 * scale * scale
+    return min(max(gap, 0.0), value)
+
+
+def _mean(rows: RowVector, weight: RowVector | None, total: float) -> float:
+    return float((rows.sum() if weight is None else weight @ rows) / total)
