@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metadata_routing import (
@@ -33,7 +35,7 @@ from ._base import LinearRegressor, linear_prediction
 from ._callbacks import N_WRAPPERS, with_callbacks
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult
-from ._grid import check_grid, default_betas, fit_grid, warn_unless_converged
+from ._grid import Convergence, check_grid, default_betas, fit_grid, warn_unless_converged
 from ._regressor import SmoothL1Regressor
 from ._spec import fit_spec
 from ._validation import check_data
@@ -312,17 +314,20 @@ class SmoothL1RegressorCV(LinearRegressor):
             delayed(_fold)(*common, *job) for job in jobs
         )
         stages = [stage for _, found in done for stage in found]
-        name = type(self).__name__
-        warn_unless_converged(name, stages, self.tol, self.max_iter, 3 + N_WRAPPERS)
 
         results = _results(points, np.array([scores for scores, _ in done]))
         best = int(np.argmax(results["mean_test_score"]))
         model = models[best]
         refit = context.subcontext(task_name="refit", task_id=len(folds))
-        with refit.propagate_callback_context(model):
+        with refit.propagate_callback_context(model), warnings.catch_warnings():
+            # One warning for all fits follows.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             refit.call_on_fit_task_begin(**data)
             model.fit(X_used, y_used, sample_weight)
         refit.call_on_fit_task_end(**data)
+        every = [*map(Convergence.of, stages), *map(Convergence.of_history, model.history_)]
+        name = type(self).__name__
+        warn_unless_converged(name, every, self.tol, self.max_iter, 3 + N_WRAPPERS)
 
         fitted = {name: value for name, value in vars(model).items() if name.endswith("_")}
         fitted |= {

@@ -30,7 +30,7 @@ from ._reductions import RowVector, gather, kth
 from ._sampling import Problem, RowSampler, whiten
 from ._solvers import Plan
 from ._solvers.anderson import anderson
-from ._solvers.lbfgs import lbfgs_where_matrix_free
+from ._solvers.lbfgs import lbfgs_then_newton
 from ._solvers.newton import suboptimality
 from ._solvers.path_newton import LEAST_SQUARES_THRESHOLD, PathNewton, WarmStarts
 from ._solvers.result import Solution, add_passes
@@ -148,12 +148,13 @@ def _penalty_diagonal(linear: LinearLoss) -> FloatArray:
 
 
 def fit_stages(
-    sampler: RowSampler, y: RowVector, spec: FitSpec, plan: Plan, warm: FloatArray | None = None
+    sampler: RowSampler, y: RowVector, spec: FitSpec, warm: FloatArray | None = None
 ) -> Iterator[StageResult]:
     """Minimise for one target; yield a StageResult at the end of each stage.
 
     `warm` holds an intercept and coefficients to start from.
     """
+    plan = sampler.plan
     target = Target(y, sampler.problem.fit_intercept, spec, plan)
     n_passes = _engine_of(sampler.problem).n_passes
     initial = _initial_point(target, sampler)
@@ -381,7 +382,7 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     start = objective if per_threshold else objective.at_threshold(np.inf)
     theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
     if estimator is not None and not moves:
-        point = lbfgs_where_matrix_free(start, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point
+        point = lbfgs_then_newton(start, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point
         theta, scale = point.theta, estimator.scale(objective, point)
     return InitialPoint(objective, theta, scale, None)
 
@@ -409,12 +410,12 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
     sensitivity = Sensitivity()
     if target.estimator is None:
         bound = objective.at_threshold(target.beta)
-        point = lbfgs_where_matrix_free(bound, theta, SAMPLE_TOL, SAMPLE_MAX_ITER).point
+        point = lbfgs_then_newton(bound, theta, SAMPLE_TOL, SAMPLE_MAX_ITER).point
     else:
         solution, scale, sensitivity = scale_fixed_point(
             target.estimator,
             objective,
-            lbfgs_where_matrix_free,
+            lbfgs_then_newton,
             theta,
             scale,
             SAMPLE_TOL,
@@ -464,15 +465,14 @@ def _majorant_whitening(
     assert sensitivity is not None
     bound = sample.at_threshold(target.threshold(scale))
     weights = bound.linear.loss.weights(residual, bound.threshold)
-    T = rewhiten(bound, theta, weights)
+    whitening, T = rewhiten(bound, theta, weights)
     if T is None:
-        return sample.whitening, theta, sensitivity
+        return whitening, theta, sensitivity
 
     def to_coordinates(vector: FloatArray) -> FloatArray:
         coordinates: FloatArray = solve_triangular(T, vector)
         return coordinates
 
-    whitening = Whitening(sample.whitening.transform @ T, sample.whitening.condition)
     return whitening, to_coordinates(theta), sensitivity.transformed(to_coordinates)
 
 

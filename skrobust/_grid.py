@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ._model.scale import AUTO_CONCOMITANT, AUTO_MAD, mad
 from ._reductions import median
 from ._sampling import RowSampler, whole_problem
 from ._solvers import choose
+from ._solvers.result import Status
 from ._spec import FitSpec
 
 FloatArray = NDArray[np.float64]
@@ -64,7 +65,10 @@ def default_betas(
         return 1.0 + (AUTO_CONCOMITANT - 1.0) * steps
     if model.scale == "mad":
         return AUTO_MAD * steps
-    fitted_scales = np.ravel(clone(model).fit(X, y, weight).scale_)
+    with warnings.catch_warnings():
+        # An approximate scale serves, and the caller asked for no fit.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted_scales = np.ravel(clone(model).fit(X, y, weight).scale_)
     targets = y.reshape(y.shape[0], -1).T.astype(np.float64)
     columns = zip(targets, fitted_scales, strict=True)
     scales = [_reference_scale(column, scale, weight) for column, scale in columns]
@@ -96,7 +100,8 @@ def fit_grid(
         X, y, weight = _drop_zero_weight(X, y, weight)
     engine = as_engine(X, team)
     plan = choose(engine, solver, along_grid=True)
-    problem = whole_problem(engine, weight, fit_intercept, plan)
+    row_weight = None if weight is None else engine.row_vector(weight)
+    problem = whole_problem(engine, row_weight, fit_intercept, plan)
 
     @cache
     def own_problem() -> tuple[RowSampler, slice | NDArray[np.bool_]]:
@@ -111,9 +116,11 @@ def fit_grid(
     def path(target: FloatArray) -> Iterator[tuple[int, StageResult]]:
         def own_fit(spec: FitSpec) -> StageResult:
             sampler, rows = own_problem()
-            return next(fit_stages(sampler, target[rows], spec, sampler.plan))
+            own_engine = sampler.problem.engine
+            assert own_engine is not None
+            return next(fit_stages(sampler, own_engine.row_vector(target[rows]), spec))
 
-        return solution_path(problem, target, specs, plan, own_fit)
+        return solution_path(problem, engine.row_vector(target), specs, plan, own_fit)
 
     targets = np.ascontiguousarray(y.reshape(y.shape[0], -1).T, dtype=np.float64)
     for point in zip(*[path(target) for target in targets], strict=True):
@@ -129,8 +136,25 @@ def _drop_zero_weight(
     return X[rows], y[rows], None if np.ptp(weight) == 0 else weight
 
 
+class Convergence(NamedTuple):
+    """Whether a fit converged, and how it ended."""
+
+    converged: bool
+    relative_gradient: float
+    message: str
+
+    @classmethod
+    def of(cls, result: StageResult) -> Convergence:
+        return cls(result.converged, result.relative_gradient, result.message)
+
+    @classmethod
+    def of_history(cls, stage: dict[str, Any]) -> Convergence:
+        message = stage["message"]
+        return cls(Status(message).converged, stage["gradient_norm"], message)
+
+
 def warn_unless_converged(
-    name: str, results: Sequence[StageResult], tol: float, max_iter: int, stacklevel: int
+    name: str, results: Sequence[Convergence], tol: float, max_iter: int, stacklevel: int
 ) -> None:
     """Issue one warning for all the fits of a grid, if some did not converge."""
     missed = [result for result in results if not result.converged]

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_X_y
 from ._attributes import documented_objective
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult
-from ._grid import check_grid, default_betas, fit_grid, warn_unless_converged
+from ._grid import Convergence, check_grid, default_betas, fit_grid, warn_unless_converged
 from ._regressor import SmoothL1Regressor
 from ._spec import fit_spec
 from ._validation import check_data
@@ -200,7 +200,8 @@ def smooth_l1_path(
     with single_threaded_blas(), ThreadTeam() as team:
         results = dict(fit_grid(team, X, y, weight, fit_intercept, specs, solver))
     every = [result for i in range(len(grid)) for result in results[i]]
-    warn_unless_converged("smooth_l1_path", every, tol, max_iter, stacklevel=4)
+    reached = [Convergence.of(result) for result in every]
+    warn_unless_converged("smooth_l1_path", reached, tol, max_iter, stacklevel=4)
 
     def along_path(value: Callable[[int, StageResult], Any]) -> NDArray[Any]:
         values = [[value(i, result) for result in results[i]] for i in range(len(grid))]

@@ -114,8 +114,8 @@ class SmoothL1Regressor(LinearRegressor):
 
         - "auto": the fastest algorithm for the data. Tall dense X (at least 400 rows for each
           feature and two million elements) is fitted by Anderson's acceleration of
-          coefficients and scale together; other X by Newton's method, after L-BFGS if the
-          Hessian would cost more than some passes over X.
+          coefficients and scale together; other X by Newton's method, after L-BFGS if X has
+          more than 20,000 elements.
         - "lbfgs": SciPy's L-BFGS in whitened coordinates, until its line search reaches the
           rounding of the objective, then Newton's method to `tol`. It is slow where beta is
           far below the scale of the residuals.
@@ -361,7 +361,7 @@ class SmoothL1Regressor(LinearRegressor):
             sampler = RowSampler(engine, row_weight, self.fit_intercept, plan)
             for target, start in zip(targets.T, warm, strict=True):
                 used = target if rows.positive is None else target[rows.positive]
-                stages = fit_stages(sampler, engine.row_vector(used), spec, plan, start)
+                stages = fit_stages(sampler, engine.row_vector(used), spec, start)
                 results.append(callbacks.watch(stages, results))
                 outliers.append(_all_outliers(results[-1][-1], X, target, rows))
             if spec.alpha or plan.whiten_by == "scaling":

@@ -131,6 +131,7 @@ class BlockEngine(Engine):
 
     gram_max_features = DenseEngine.gram_max_features
     can_sample = True
+    in_memory = False
 
     def __init__(self, X, team):
         super().__init__(X, team, X.shape[0])

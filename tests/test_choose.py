@@ -8,10 +8,10 @@ from skrobust import _solvers
 from skrobust._engines import as_engine
 from skrobust._engines.threads import ThreadTeam
 from skrobust._solvers import Plan, Rows, choose
-from skrobust._solvers.lbfgs import lbfgs, lbfgs_where_matrix_free
+from skrobust._solvers.lbfgs import lbfgs, lbfgs_then_newton
 from skrobust._solvers.newton import newton
 
-MINIMISERS = {"auto": lbfgs_where_matrix_free, "lbfgs": lbfgs, "newton": newton}
+MINIMISERS = {"auto": lbfgs_then_newton, "lbfgs": lbfgs, "newton": newton}
 SOLVERS = list(MINIMISERS)
 ALL, UNIFORM, ROW_NORM = Rows.ALL, Rows.UNIFORM_SAMPLE, Rows.ROW_NORM_SAMPLE
 

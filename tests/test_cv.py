@@ -561,7 +561,7 @@ def test_fits_that_do_not_converge_are_told_in_one_warning():
         SmoothL1RegressorCV([1e-3, 100.0], max_iter=1, cv=2).fit(X, Y)
     told = [w for w in caught if "fits of SmoothL1RegressorCV" in str(w.message)]
     assert len(told) == 1
-    assert str(told[0].message).startswith("2 of 4 fits")
+    assert str(told[0].message).startswith("3 of 5 fits")
     assert told[0].filename == __file__
 
 
@@ -691,3 +691,35 @@ def test_a_fold_without_weight_to_score_is_named():
     weight[:4] = 0
     with pytest.raises(ValueError, match="Split 0 of cv=None has no rows to score"):
         SmoothL1RegressorCV([1.0, 2.0]).fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_level_that_is_absent_from_a_fold_has_no_coefficient_in_it(order):
+    # Sorted one-hot levels: each fold lacks one or two of them.
+    rng = np.random.default_rng(0)
+    level = np.sort(rng.integers(0, 6, 300))
+    X = np.asarray(np.column_stack([np.eye(6)[level], rng.normal(size=(300, 2))]), order=order)
+    y = X @ rng.normal(size=8) + rng.standard_t(2, size=300)
+    search = SmoothL1RegressorCV([0.3, 1.0]).fit(X, y)
+    grid = GridSearchCV(
+        SmoothL1Regressor(), {"beta": [0.3, 1.0]}, scoring="neg_mean_absolute_error"
+    ).fit(X, y)
+    scores = search.cv_results_["mean_test_score"]
+    assert_allclose(scores, grid.cv_results_["mean_test_score"], rtol=1e-7)
+
+
+def test_a_fold_without_any_coordinate_is_scored():
+    X = (np.arange(30) < 8).astype(float)[:, None]
+    y = np.arange(30.0)
+    search = SmoothL1RegressorCV([0.1, 1.0], alphas=[0, 0.1], fit_intercept=False, cv=3)
+    assert np.isfinite(search.fit(X, y).cv_results_["mean_test_score"]).all()
+
+
+def test_a_search_that_does_not_converge_warns_once():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 3))
+    y = X.sum(axis=1) + rng.standard_t(2, size=100)
+    with pytest.warns(ConvergenceWarning) as caught:
+        SmoothL1RegressorCV(max_iter=1).fit(X, y)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__

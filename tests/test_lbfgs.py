@@ -13,14 +13,15 @@ from skrobust._solvers.lbfgs import (
     LBFGS_MAX_EVALUATIONS,
     lbfgs,
     lbfgs_descent,
-    lbfgs_where_matrix_free,
+    lbfgs_then_newton,
 )
 from skrobust._solvers.newton import is_matrix_free, newton
 
 # An attribute of the package has the same name, the function.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
+LBFGS_MODULE = import_module("skrobust._solvers.lbfgs")
 BETAS = [1e-6, 1e-3, 0.1, 1.0, 20.0]
-MINIMISERS = [lbfgs, newton, lbfgs_where_matrix_free]
+MINIMISERS = [lbfgs, newton, lbfgs_then_newton]
 
 
 class Case:
@@ -42,6 +43,11 @@ class Case:
 @pytest.fixture
 def make_case(make_objective):
     return partial(Case, make_objective)
+
+
+@pytest.fixture
+def never_small(monkeypatch):
+    monkeypatch.setattr(LBFGS_MODULE, "NEWTON_FIRST_MAX_ELEMENTS", 0)
 
 
 @pytest.fixture
@@ -118,60 +124,58 @@ def test_a_start_at_the_minimiser_takes_no_iteration(request, make_case, minimis
 @pytest.mark.parametrize(
     ("overhead", "per_element"), [(3_000_000, 4), (0, 4), (0, 3), (0, 0.05), (-np.inf, 4)]
 )
-def test_auto_runs_lbfgs_first_iff_the_newton_step_would_be_matrix_free(
+def test_a_newton_step_is_matrix_free_where_a_hessian_would_cost_more_than_passes(
     monkeypatch, make_case, beta, overhead, per_element
 ):
     monkeypatch.setattr(NEWTON_MODULE, "HESSIAN_OVERHEAD", overhead)
     monkeypatch.setattr(NEWTON_MODULE, "HESSIAN_OPERATIONS_PER_ELEMENT", per_element)
-    case = make_case(n=150, p=6)
-    objective, start = case.objective.at_threshold(beta), np.zeros(7)
-    point = objective.evaluate(start)
+    objective = make_case(n=150, p=6).objective.at_threshold(beta)
+    point = objective.evaluate(np.zeros(7))
     n_rows = objective.n_hessian_rows(objective.psi_deriv(point))
     expected = n_rows * 7**2 > overhead + per_element * 150 * 6
     assert is_matrix_free(objective, point) == expected
-    passes = case.solve(lbfgs_where_matrix_free, beta, start=start).passes
+
+
+@pytest.mark.parametrize("beta", [0.1, 3.0, 5.0, 20.0, np.inf])
+@pytest.mark.parametrize("max_elements", [0, 899, 900])
+def test_auto_runs_lbfgs_first_where_x_has_many_elements(
+    monkeypatch, make_case, beta, max_elements
+):
+    monkeypatch.setattr(LBFGS_MODULE, "NEWTON_FIRST_MAX_ELEMENTS", max_elements)
+    case = make_case(n=150, p=6)
+    objective, start = case.objective.at_threshold(beta), np.zeros(7)
+    point = objective.evaluate(start)
+    passes = case.solve(lbfgs_then_newton, beta, start=start).passes
     # Where few rows are inside, the threshold is lowered in steps instead.
     few_inside = np.count_nonzero(np.abs(point.residual) <= beta) <= 5 * 7
-    assert ("lbfgs" in passes) == (expected and not few_inside)
+    assert ("lbfgs" in passes) == (max_elements < 900 and not few_inside)
     if "lbfgs" in passes:
         assert next(iter(passes)) == "lbfgs"
 
 
-def test_which_algorithm_runs_first_depends_on_the_rows_inside(monkeypatch, make_case):
-    # With 61 rows inside, a Hessian takes 3.3 operations for each element of X; with 1 outside
-    # less, since the Gram matrix of all rows is known.
-    monkeypatch.setattr(NEWTON_MODULE, "HESSIAN_OVERHEAD", 0)
-    monkeypatch.setattr(NEWTON_MODULE, "HESSIAN_OPERATIONS_PER_ELEMENT", 3)
-    case = make_case(n=150, p=6)
-    solutions = [
-        case.solve(lbfgs_where_matrix_free, beta, start=np.zeros(7)) for beta in (3.0, 20.0)
-    ]
-    assert [next(iter(solution.passes)) for solution in solutions] == ["lbfgs", "newton"]
-
-
-def test_auto_is_newton_where_a_hessian_is_formed(never_matrix_free, make_case):
+def test_auto_is_newton_where_x_is_small(make_case):
     case = make_case()
     for beta in BETAS:
-        auto = case.solve(lbfgs_where_matrix_free, beta)
+        auto = case.solve(lbfgs_then_newton, beta)
         alone = case.solve(newton, beta)
         assert auto.passes == alone.passes
         assert auto.n_iter == alone.n_iter
         assert_allclose(auto.point.theta, alone.point.theta, rtol=0)
 
 
-def test_auto_lowers_the_threshold_where_few_rows_are_inside(always_matrix_free, make_case):
-    assert "lbfgs" not in make_case().solve(lbfgs_where_matrix_free, 1e-3).passes
+def test_auto_lowers_the_threshold_where_few_rows_are_inside(never_small, make_case):
+    assert "lbfgs" not in make_case().solve(lbfgs_then_newton, 1e-3).passes
 
 
-def test_auto_hands_over_to_newton_near_the_minimiser(always_matrix_free, make_case):
+def test_auto_hands_over_to_newton_near_the_minimiser(never_small, make_case):
     case = make_case()
     theta = case.solve(newton, 1.0).point.theta
     near = theta + 0.1 * LBFGS_GTOL / np.sqrt(theta.size)
-    solution = case.solve(lbfgs_where_matrix_free, 1.0, start=near)
+    solution = case.solve(lbfgs_then_newton, 1.0, start=near)
     assert solution.converged
     assert solution.n_iter > 0
     assert set(solution.passes) == {"newton"}
-    passes = case.solve(lbfgs_where_matrix_free, 5.0).passes
+    passes = case.solve(lbfgs_then_newton, 5.0).passes
     assert passes["newton"] > 0
     # SciPy may exceed the limit by the evaluations of a line search; one more is the start.
     assert passes["lbfgs"] <= LBFGS_MAX_EVALUATIONS + 21

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import least_squares, linprog
 
 from skrobust._model.linear_loss import LinearLoss
-from skrobust._solvers.lbfgs import lbfgs_where_matrix_free
+from skrobust._solvers.lbfgs import lbfgs_then_newton
 from skrobust._solvers.newton import newton, suboptimality
 
 # An attribute of the package has the same name, the function.
@@ -211,7 +211,7 @@ def matrix_free(monkeypatch):
     monkeypatch.setattr(LinearLoss, "hessian", refuse)
 
 
-@pytest.mark.parametrize("minimiser", [newton, lbfgs_where_matrix_free])
+@pytest.mark.parametrize("minimiser", [newton, lbfgs_then_newton])
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize(("alpha", "per_threshold"), [(0.0, False), (0.1, False), (0.2, True)])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -230,7 +230,7 @@ def test_without_a_hessian_the_minimiser_is_the_same(
     assert_allclose(matrix_free.point.residual, direct.point.residual, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("minimiser", [newton, lbfgs_where_matrix_free])
+@pytest.mark.parametrize("minimiser", [newton, lbfgs_then_newton])
 def test_the_hessian_is_formed_where_conjugate_gradients_are_slow(
     monkeypatch, make_case, minimiser
 ):
@@ -300,7 +300,7 @@ def test_the_line_search_goes_to_the_last_breakpoint_where_no_row_stays_inside(m
 
 
 @pytest.mark.parametrize("beta", [0.1, 1.0, 20.0])
-@pytest.mark.parametrize("minimiser", [newton, lbfgs_where_matrix_free])
+@pytest.mark.parametrize("minimiser", [newton, lbfgs_then_newton])
 @pytest.mark.parametrize("step", ["direct", "matrix_free"])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_estimated_suboptimality_is_of_the_size_of_the_true_one(

@@ -11,6 +11,8 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
 
+import skrobust._grid
+from block_engine import BlockEngine
 from skrobust import SmoothL1Regressor, _solvers, smooth_l1_path
 
 BETAS = np.geomspace(0.1, 30, 8)
@@ -283,3 +285,32 @@ def test_one_warning_says_how_many_did_not_converge():
         smooth_l1_path(X, y, betas=[1e9, 1e-2, 1e-3], max_iter=1)
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("kind", ["C", "F", "csr"])
+def test_a_column_that_is_constant_on_the_rows_of_positive_weight_has_no_coefficient(kind):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    X[:, 0] = np.arange(300) < 60
+    y, weight = rng.standard_t(2, size=300), np.ones(300)
+    weight[:100] = 0
+    A = sparse.csr_array(X) if kind == "csr" else np.asarray(X, order=kind)
+    assert smooth_l1_path(A, y, betas=[1.0], sample_weight=weight).coefs[0] == 0
+
+
+def test_a_path_without_any_coordinate_is_zero():
+    path = smooth_l1_path(
+        np.zeros((3, 1)), np.arange(3.0), fit_intercept=False, alpha=10.0, betas=[1.0]
+    )
+    assert_array_equal(path.coefs, 0.0)
+
+
+def test_a_path_on_blocks_of_rows_is_that_of_an_array(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = X.sum(axis=1) + rng.standard_t(2, size=200)
+    weight = rng.uniform(0.1, 1.0, size=200)
+    expected = smooth_l1_path(X, y, betas=[0.1, 1.0, 10.0], sample_weight=weight)
+    monkeypatch.setattr(skrobust._grid, "as_engine", BlockEngine)
+    path = smooth_l1_path(X, y, betas=[0.1, 1.0, 10.0], sample_weight=weight)
+    assert_allclose(path.coefs, expected.coefs, rtol=1e-9)

@@ -11,7 +11,7 @@ from skrobust._model.scale import (
     Mad,
     ScaleEstimator,
 )
-from skrobust._solvers.lbfgs import lbfgs, lbfgs_where_matrix_free
+from skrobust._solvers.lbfgs import lbfgs, lbfgs_then_newton
 from skrobust._solvers.newton import newton
 from skrobust._solvers.result import Status
 from skrobust._solvers.scale_fixed_point import (
@@ -39,7 +39,7 @@ def least_squares_start(estimator, objective):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("minimiser", [lbfgs, newton, lbfgs_where_matrix_free])
+@pytest.mark.parametrize("minimiser", [lbfgs, newton, lbfgs_then_newton])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_scale_is_that_of_the_residuals_at_its_threshold(
     make_objective, estimator, minimiser, weighted

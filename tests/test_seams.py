@@ -19,7 +19,7 @@ from skrobust._model.penalty import Penalty, Ridge
 from skrobust._model.whitening import Whitened
 from skrobust._sampling import whiten, whole_problem
 from skrobust._solvers import choose
-from skrobust._solvers.lbfgs import lbfgs, lbfgs_where_matrix_free
+from skrobust._solvers.lbfgs import lbfgs, lbfgs_then_newton
 from skrobust._solvers.newton import newton
 
 newton_module = import_module("skrobust._solvers.newton")
@@ -235,7 +235,7 @@ def test_blocks_of_rows_give_the_fit_of_a_tall_array(monkeypatch, mode, tails):
     check_passes(model, expected)
 
 
-@pytest.mark.parametrize("solver", [newton, lbfgs, lbfgs_where_matrix_free])
+@pytest.mark.parametrize("solver", [newton, lbfgs, lbfgs_then_newton])
 @pytest.mark.parametrize("threshold", [1e-6, 0.1, 2.0, np.inf])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("alpha", [0.0, 0.3])

@@ -36,7 +36,7 @@ ROOT_BLOCK_ROWS = 4_096
 TASK_BYTES = 2**18
 
 
-class Loss(Protocol):
+class CompiledLoss(Protocol):
     """What an engine uses of a loss: a plain function of numbers, which it may compile."""
 
     @property
@@ -72,6 +72,8 @@ class Engine(ABC):
     p: int
     # From this number of features on, a Gram matrix costs more than the passes that it saves.
     gram_max_features: int
+    # Whether row vectors are ndarrays, which `PathNewton` needs.
+    in_memory = True
     # Whether `take` and `row_norms_squared` are implemented, so that rows can be sampled.
     can_sample = False
     eps = float(np.finfo(float).eps)
@@ -124,7 +126,7 @@ class Engine(ABC):
         coef: FloatArray,
         y: RowVector,
         weight: RowVector | None,
-        loss: Loss,
+        loss: CompiledLoss,
         threshold: float,
         out: RowVector | None = None,
     ) -> tuple[RowVector, FloatArray]:

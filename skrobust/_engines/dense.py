@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from .base import (
     MAX_SQUARABLE,
     TASK_BYTES,
+    CompiledLoss,
     Engine,
     FloatArray,
-    Loss,
     RowIndex,
     RowVector,
     centred_gram,
@@ -83,7 +83,7 @@ class DenseEngine(Engine):
         coef: FloatArray,
         y: RowVector,
         weight: RowVector | None,
-        loss: Loss,
+        loss: CompiledLoss,
         threshold: float,
         out: RowVector | None = None,
     ) -> tuple[RowVector, FloatArray]:
@@ -179,7 +179,12 @@ class DenseEngine(Engine):
     def moments(
         self, weight: RowVector | None, index: RowIndex
     ) -> tuple[FloatArray, FloatArray]:
-        # Sums of deviations from approximately the mean lose no digits.
+        # Sums of deviations from approximately the mean lose no digits. A column that is
+        # constant on the rows of positive weight must have no deviations there.
+        if weight is not None:
+            rows = np.arange(self.n)[index]
+            rows = rows[weight[rows] > 0]
+            index = rows if rows.size else np.flatnonzero(weight)[:1]
         centre = self._X[index].mean(axis=0, dtype=float)
         parts = self._parts()
         sums = np.empty((len(parts), 2, self.p))

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Engine, FloatArray, Loss, RowIndex, RowVector, centred_gram, standardised_sums
+from .base import (
+    CompiledLoss,
+    Engine,
+    FloatArray,
+    RowIndex,
+    RowVector,
+    centred_gram,
+    standardised_sums,
+)
 from .compile import kernels
 
 if TYPE_CHECKING:
@@ -66,7 +74,7 @@ class SparseEngine(Engine):
         coef: FloatArray,
         y: RowVector,
         weight: RowVector | None,
-        loss: Loss,
+        loss: CompiledLoss,
         threshold: float,
         out: RowVector | None = None,
     ) -> tuple[RowVector, FloatArray]:

@@ -133,8 +133,11 @@ class LinearLoss:
 
     @property
     def is_piecewise_quadratic(self) -> bool:
-        return self.loss.is_piecewise_quadratic and (
-            self.penalty is None or self.penalty.is_quadratic
+        loss = self.loss
+        return (
+            loss.is_convex
+            and loss.is_piecewise_quadratic
+            and (self.penalty is None or self.penalty.is_quadratic)
         )
 
     def evaluate(self, coef: FloatArray, out: RowVector | None = None) -> Evaluation:

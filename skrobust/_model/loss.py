@@ -18,10 +18,11 @@ class Loss(ABC):
     """An even loss with ρ(0) = 0."""
 
     # Newton's method with an exact line search, the continuation in the threshold, the vertex
-    # of the least absolute deviations and the sums along a grid need both properties.
+    # of the least absolute deviations and the sums along a grid need both properties, with the
+    # pieces of the Huber loss.
     is_convex: bool
     is_piecewise_quadratic: bool
-    # (r, threshold) ↦ (ρ, ψ), for numbers.
+    # The pair (ρ, ψ) as a function of the numbers r and threshold.
     rho_psi: Callable[[float, float], tuple[float, float]]
 
     @abstractmethod

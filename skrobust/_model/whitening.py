@@ -182,9 +182,10 @@ def whiten_rows(
         transform = np.zeros((R.shape[1], sigma.size))
         transform[first:] = basis @ (V / sigma)
         return Whitening(transform, _condition(sigma))
-    basis = np.eye(features.shape[1])
     sigma, V = _row_space(features, tol)
-    if sigma.size < features.shape[1]:
+    if sigma.size == features.shape[1]:
+        basis = np.eye(sigma.size)
+    else:
         # Rows of X are z·scale in the coefficients w = v/scale: v = scale² times a row of z.
         # Where the penalty is zero the feature is constant, and z = 0 as well.
         ratio = np.divide(penalty.max(), penalty, out=np.ones_like(penalty), where=penalty > 0)
@@ -214,12 +215,15 @@ def whiten_columns(penalty: FloatArray, fit_intercept: bool) -> Whitening:
 
 def rewhiten(
     objective: Whitened, theta: FloatArray, row_weight: RowVector
-) -> FloatArray | None:
-    """Return T with TᵀHT = I for the Hessian H at weights of the rows; None if singular.
+) -> tuple[Whitening, FloatArray | None]:
+    """Return the whitening for the Hessian at weights of the rows, and T.
 
-    The new transform is MT, and the new coordinates are T⁻¹θ.
+    The new transform is MT, and the new coordinates are T⁻¹θ. T is None, and the whitening
+    unchanged, if the Hessian is close to singular.
     """
-    return inverse_cholesky(objective.hessian(theta, row_weight))
+    T = inverse_cholesky(objective.hessian(theta, row_weight))
+    transform, condition = objective.whitening
+    return Whitening(transform if T is None else transform @ T, condition), T
 
 
 def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from .lbfgs import lbfgs, lbfgs_where_matrix_free
-from .newton import newton
+from .lbfgs import lbfgs as lbfgs_solver
+from .lbfgs import lbfgs_then_newton
+from .newton import newton as newton_solver
 from .path_newton import PATH_MAX_VARIABLES
 from .scale_fixed_point import Minimiser
 
@@ -22,9 +23,9 @@ TALL_MIN_ELEMENTS = 2_000_000
 ROOT_MAX_ROWS = 5_000
 
 MINIMISERS: dict[str, Minimiser] = {
-    "auto": lbfgs_where_matrix_free,
-    "lbfgs": lbfgs,
-    "newton": newton,
+    "auto": lbfgs_then_newton,
+    "lbfgs": lbfgs_solver,
+    "newton": newton_solver,
 }
 
 
@@ -68,7 +69,7 @@ def choose(
                                   from the last solution
     ============================= ==========================================================
 
-    The minimiser is `lbfgs`, `newton` or, for "auto", `lbfgs_where_matrix_free`. What only
+    The minimiser is `lbfgs`, `newton` or, for "auto", `lbfgs_then_newton`. What only
     shows on the way is a step of an algorithm:
 
     ============================= ==========================================================
@@ -76,8 +77,10 @@ def choose(
     ============================= ==========================================================
     few rows are inside β         Newton's method lowers the threshold in steps (`newton`,
                                   step 4), and ends at a vertex (`lad_simplex`)
-    a Hessian is dearer than some Newton's step is matrix-free (`newton.is_matrix_free`);
-    passes                        "auto" runs L-BFGS before
+    X has more than 20,000        "auto" runs L-BFGS to near the minimiser (`lbfgs`), since a
+    elements                      pass costs less than a Newton step
+    a Hessian would cost more     Newton's step is matrix-free, by conjugate gradients
+    than some passes              (`newton.is_matrix_free`)
     the Gram matrix is close to   the whitening is computed from singular values of the rows
     singular                      (`_sampling.whiten`)
     Anderson's acceleration is    a sample by row norms follows, then all rows with the
@@ -103,6 +106,7 @@ def choose(
         minimiser=MINIMISERS[solver],
         follow_path=along_grid
         and solver == "auto"
+        and engine.in_memory
         and whiten_by != "scaling"
         and min(n, p) <= PATH_MAX_VARIABLES,
     )

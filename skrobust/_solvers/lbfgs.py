@@ -16,13 +16,18 @@ from scipy.optimize import minimize
 from .._engines.base import FloatArray
 from .._model.linear_loss import Evaluation
 from .._model.whitening import Whitened
-from .newton import few_rows_inside, is_matrix_free, minimise
+from .newton import few_rows_inside, minimise
 from .result import Solution
 
+# "auto" starts with Newton's method where X has at most so many elements: a step then costs no
+# more than two passes.
+NEWTON_FIRST_MAX_ELEMENTS = 20_000
 # "auto" hands over to Newton's method at this whitened gradient, or after this many
 # evaluations: L-BFGS has then met curvature that it does not learn.
 LBFGS_GTOL = 1e-4
 LBFGS_MAX_EVALUATIONS = 20
+# solver="lbfgs" hands over after this many evaluations at a threshold.
+LBFGS_ONLY_MAX_EVALUATIONS = 100
 # A decrease of F in an iteration that its rounding hides.
 VALUE_RTOL = 4 * float(np.finfo(float).eps)
 
@@ -30,25 +35,28 @@ VALUE_RTOL = 4 * float(np.finfo(float).eps)
 def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
     """Minimise F by L-BFGS to where rounding ends it, then by Newton's method to `tol`.
 
-    L-BFGS gets half of the iterations: at a tiny threshold it would need more than all of them.
+    L-BFGS gets at most half of the iterations, and no more evaluations than it needs on
+    well-conditioned data: at a tiny threshold it would need more than `max_iter`.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
-    limit = (max_iter + 1) // 2
+    limit = min((max_iter + 1) // 2, LBFGS_ONLY_MAX_EVALUATIONS)
     return _with_newton(objective, point, n_passes, tol, tol, max_iter, limit)
 
 
-def lbfgs_where_matrix_free(
+def lbfgs_then_newton(
     objective: Whitened, start: FloatArray, tol: float, max_iter: int
 ) -> Solution:
-    """Minimise F by Newton's method, after L-BFGS where the Newton step would be matrix-free.
+    """Minimise F by L-BFGS to near the minimiser, where a pass costs less than a Newton step.
 
-    Where few rows are inside the threshold, Newton's method lowers the threshold instead.
+    Newton's method follows. It runs alone where X is small, near the minimiser, and where few
+    rows are inside the threshold, which it lowers in steps.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
     near = point.relative_gradient <= LBFGS_GTOL
-    if near or not is_matrix_free(objective, point) or few_rows_inside(objective, point):
+    small = objective.engine.n_elements <= NEWTON_FIRST_MAX_ELEMENTS
+    if near or small or few_rows_inside(objective, point):
         return minimise(objective, point, tol, max_iter, n_passes)
     gtol, limit = max(LBFGS_GTOL, tol), LBFGS_MAX_EVALUATIONS
     return _with_newton(objective, point, n_passes, tol, gtol, max_iter, limit)

@@ -88,8 +88,8 @@ class PathNewton:
         # 0 inside the threshold, otherwise the sign of the residual.
         self._side = np.zeros(engine.n, dtype=np.int8)
         self._u, self._v = np.zeros(k), np.zeros(k)
-        penalty = linear.penalty
-        self._diagonal = None if penalty is None else penalty.hessian_diagonal(M[:, 0])
+        penalty, zero = linear.penalty, np.zeros(M.shape[0])
+        self._diagonal = None if penalty is None else penalty.hessian_diagonal(zero)
         self._P: FloatArray = np.zeros((k, k))
         if self._diagonal is not None:
             self._P = M.T @ (self._diagonal[:, None] * M)
@@ -132,7 +132,7 @@ class PathNewton:
         if not self._diagonal[largest] > 0:
             # All features are constant.
             return None
-        factor = penalty.hessian_diagonal(self._transform[:, 0])[largest]
+        factor = penalty.hessian_diagonal(np.zeros(self._transform.shape[0]))[largest]
         hessian: FloatArray = factor / self._diagonal[largest] * self._P
         return hessian
 
