@@ -33,7 +33,7 @@ MODES = {
 }
 # Shapes whose condition number is above 1e6, or whose minimiser is not unique: another BLAS may
 # end elsewhere on a correct fit.
-ILL_CONDITIONED = {"wide", "dependent", "near collinear", "ties"}
+ILL_CONDITIONED = {"wide", "dependent", "near collinear", "ties", "units"}
 
 
 def _signal(X, rng):

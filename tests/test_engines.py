@@ -9,6 +9,7 @@ from skrobust import losses
 from skrobust._engines import as_engine, base, dense, threads
 from skrobust._engines import sparse as sparse_engine
 from skrobust._engines.dense import DenseEngine
+from skrobust._engines.small import SMALL_MAX_ELEMENTS, SmallEngine
 from skrobust._engines.sparse import SparseEngine
 from skrobust._engines.threads import ThreadTeam
 from skrobust._model.loss import HUBER
@@ -17,7 +18,7 @@ from skrobust._sampling import RowSampler
 from skrobust._solvers import choose
 
 DENSE_KINDS = ["C", "F", "strided", "float32"]
-KINDS = [*DENSE_KINDS, "csr", "csr64", "csr float32"]
+KINDS = [*DENSE_KINDS, "small", "csr", "csr64", "csr float32"]
 N, P = 83, 4
 
 
@@ -36,6 +37,8 @@ def as_kind(X, kind):
         return np.repeat(X, 2, axis=1)[:, ::2]
     if kind in ("C", "F"):
         return np.array(X, order=kind)
+    if kind == "small":
+        return X
     if kind == "float32":
         return X.astype(np.float32)
     S = sparse.csr_array(X)
@@ -45,8 +48,10 @@ def as_kind(X, kind):
 
 
 def raw_engine(X, kind="C", team=None):
-    """Return the engine before any standardisation."""
-    return as_engine(as_kind(X, kind), ThreadTeam() if team is None else team)
+    """Return the engine of a kind before any standardisation, also for few elements."""
+    engines = {"small": SmallEngine, "csr": SparseEngine}
+    make = engines.get(kind.split()[0].removesuffix("64"), DenseEngine)
+    return make(as_kind(X, kind), ThreadTeam() if team is None else team)
 
 
 def make_engine(X, kind="C", centre=None, scale=None, team=None):
@@ -87,10 +92,13 @@ def small_tasks(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_engine_is_chosen_by_the_type_of_x(kind):
+def test_the_engine_is_chosen_by_the_type_and_the_size_of_x(kind):
+    large = np.ones((SMALL_MAX_ELEMENTS // P + 1, P))
+    few, many = (as_engine(as_kind(A, kind), ThreadTeam()) for A in (large[:-1], large))
+    assert type(few) is (SparseEngine if "csr" in kind else SmallEngine)
+    assert type(many) is (SparseEngine if "csr" in kind else DenseEngine)
     X, _ = data()
-    engine = raw_engine(X, kind)
-    assert type(engine) is (SparseEngine if "csr" in kind else DenseEngine)
+    engine = as_engine(as_kind(X, kind), ThreadTeam())
     assert (engine.n, engine.p) == (N, P)
     assert engine.n_elements == (np.count_nonzero(X) if "csr" in kind else X.size)
     assert engine.dtype == (np.float32 if "float32" in kind else np.float64)

@@ -64,6 +64,7 @@ LAYERS = [
     # X, and the vectors with one number for each row of X.
     "_engines",
     "_engines.sparse",
+    "_engines.small",
     "_engines.dense",
     "_engines.base",
     "_engines.threads",

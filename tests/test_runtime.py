@@ -312,7 +312,7 @@ def test_a_fork_that_is_interrupted_while_it_waits_leaves_no_lock_behind():
 
 INTERRUPTED_IMPORT = """
 import os, signal, sys, threading, time
-X, y = programs.heavy_tailed(300, 4)
+X, y = programs.heavy_tailed(10_000, 4)
 def interrupt():
     while "llvmlite" not in sys.modules:  # which Numba imports
         time.sleep(1e-3)
@@ -457,6 +457,12 @@ assert "skrobust.displays" not in sys.modules
 assert "displays" in dir(skrobust)
 skrobust.displays.ResidualsDisplay(y_true=[1.0], y_pred=[1.0], beta=1)
 assert "matplotlib" not in sys.modules
+# A fit of few elements compiles nothing.
+import numpy as np
+X = np.random.default_rng(0).normal(size=(200, 5))
+skrobust.SmoothL1Regressor().fit(X, X.sum(axis=1))
+skrobust.SmoothL1RegressorCV(betas=3).fit(X, X.sum(axis=1))
+assert "numba" not in sys.modules
 try:
     skrobust.display
 except AttributeError as error:

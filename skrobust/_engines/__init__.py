@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scipy.sparse import issparse
 
 from .dense import DenseEngine
+from .small import SMALL_MAX_ELEMENTS, SmallEngine
 from .sparse import SparseEngine
 
 if TYPE_CHECKING:
@@ -18,4 +19,6 @@ __all__ = ["as_engine"]
 
 def as_engine(X: Any, team: ThreadTeam) -> Engine:
     """Return the engine for this X. Engines are chosen here and nowhere else."""
-    return SparseEngine(X, team) if issparse(X) else DenseEngine(X, team)
+    if issparse(X):
+        return SparseEngine(X, team)
+    return (SmallEngine if X.size <= SMALL_MAX_ELEMENTS else DenseEngine)(X, team)

@@ -37,10 +37,15 @@ TASK_BYTES = 2**18
 
 
 class CompiledLoss(Protocol):
-    """What an engine uses of a loss: a plain function of numbers, which it may compile."""
+    """What an engine uses of a loss.
+
+    It compiles the plain function of numbers, or uses the same formulas on row vectors.
+    """
 
     @property
     def rho_psi(self) -> Callable[[float, float], tuple[float, float]]: ...
+
+    def rho_and_psi(self, r: RowVector, threshold: float) -> tuple[RowVector, RowVector]: ...
 
 
 class Engine(ABC):

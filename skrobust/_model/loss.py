@@ -33,6 +33,10 @@ class Loss(ABC):
     def psi(self, r: RowVector, threshold: float) -> RowVector:
         """Return the derivative of the loss at each residual."""
 
+    def rho_and_psi(self, r: RowVector, threshold: float) -> tuple[RowVector, RowVector]:
+        """Return the loss and its derivative, which may share their work."""
+        return self.rho(r, threshold), self.psi(r, threshold)
+
     @abstractmethod
     def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
         """Return the second derivative at each residual; boolean if it is 0 or 1 everywhere."""
@@ -59,11 +63,14 @@ class Huber(Loss):
     rho_psi = staticmethod(_huber_rho_psi)
 
     def rho(self, r: RowVector, threshold: float) -> RowVector:
-        c = np.clip(r, -threshold, threshold)
-        return c * (r - 0.5 * c)
+        return self.rho_and_psi(r, threshold)[0]
 
     def psi(self, r: RowVector, threshold: float) -> RowVector:
-        return np.clip(r, -threshold, threshold)
+        return np.minimum(np.maximum(r, -threshold), threshold)
+
+    def rho_and_psi(self, r: RowVector, threshold: float) -> tuple[RowVector, RowVector]:
+        c = self.psi(r, threshold)
+        return c * (r - 0.5 * c), c
 
     def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
         return np.abs(r) <= threshold
