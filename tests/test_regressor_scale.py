@@ -104,6 +104,19 @@ def test_of_several_fixed_points_of_the_mad_the_one_below_least_squares_is_meant
     assert_allclose(staged.scale_, scale, rtol=1e-7)
 
 
+def test_of_two_fixed_points_of_the_mad_the_one_found_may_differ_from_that_of_rlm():
+    # R's rlm, which updates fit and scale in turn, ends at the scale 3.885.
+    x = np.arange(9.0)[:, np.newaxis]
+    y = np.array([-101.0, 0, 1, 0, 0, -102, -1, 2, -2])
+    est = SmoothL1Regressor().fit(x, y)
+    assert_allclose(est.scale_, 2.4182852625764326, rtol=1e-9)
+    assert_allclose([est.intercept_, *est.coef_], [-1.624234646, 0.15691791], rtol=1e-7)
+    # Both are fixed points: the fit at the threshold of the scale has that scale.
+    for scale in (est.scale_, 3.8849993688704103):
+        fit = SmoothL1Regressor(1.345 * scale).fit(x, y)
+        assert_allclose(weighted_mad(residual(fit, x, y)), scale, rtol=1e-7)
+
+
 def test_auto_with_and_without_mad_is_the_same_fit():
     one, other = SmoothL1Regressor().fit(X, Y), SmoothL1Regressor(scale="mad").fit(X, Y)
     assert_array_equal(one.coef_, other.coef_)
