@@ -173,7 +173,9 @@ def fit_stages(
         if is_last:
             # The search for the scale starts from the first scale also after other stages,
             # which might lead to another fixed point.
-            sensitivity = initial.sensitivity if plan.accelerate else None
+            sensitivity = None
+            if plan.accelerate:
+                sensitivity = initial.sensitivity or Sensitivity()
             start = InitialPoint(objective, theta, first_scale, sensitivity)
             objective, solution, scale = _solve_final(target, sampler, start, budget)
             beta = target.threshold(scale)
@@ -238,7 +240,8 @@ def _solve_final(
         if solution.converged:
             return objective, solution._replace(n_iter=used, passes=passes), new_scale
         lowest.update(objective, value, lowest_theta)
-        if used >= max_iter or not (improved or sampler.is_uniform):
+        no_sample = sampler.problem.sample is None
+        if used >= max_iter or no_sample or not (improved or sampler.is_uniform):
             if improved:
                 theta, scale = solution.point.theta, new_scale
             # Its residuals are as long as y.

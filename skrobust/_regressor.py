@@ -113,8 +113,9 @@ class SmoothL1Regressor(LinearRegressor):
         the solver.
 
         - "auto": the fastest algorithm for the data. Tall dense X (at least 400 rows for each
-          feature and two million elements) is fitted by Anderson's acceleration of
-          coefficients and scale together; other X by Newton's method, after L-BFGS if X has
+          feature and two million elements), and sparse X with 200 features or more and more
+          rows than features, are fitted by Anderson's acceleration of coefficients and scale
+          together; other X by Newton's method, after L-BFGS if X has
           more than 20,000 elements.
         - "lbfgs": SciPy's L-BFGS in whitened coordinates, until its line search reaches the
           rounding of the objective, then Newton's method to `tol`. It is slow where beta is

@@ -55,3 +55,64 @@ def test_without_a_gram_matrix_the_fit_is_that_of_dense_x(
         return
     assert_allclose(est.coef_ * spread, dense.coef_ * spread, rtol=0, atol=2e-6 * size)
     assert_allclose(est.predict(X), dense.predict(X), rtol=0, atol=1e-6 * size)
+
+
+def scaled_only(kind, n=3_000, p=250):
+    """Sparse features that are only scaled, and a target with heavy tails."""
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((n, p), density=0.03, rng=rng, format="csc")
+    if kind == "power law":
+        # Columns that are stored in ever fewer rows, as words of a text.
+        keep = rng.random((n, p)) < 30.0 / np.arange(1, p + 1)
+        X = sparse.csc_array(X * keep)
+    elif kind == "duplicates":
+        X = sparse.hstack([X[:, : p // 2], X[:, : p - p // 2]], format="csc")
+    elif kind == "correlated":
+        X = sparse.csc_array(X + 0.9 * X[:, np.roll(np.arange(p), 1)])
+    elif kind == "leverage":
+        X = sparse.csr_array(X)
+        X[:3] *= 1e3
+    elif kind == "one-hot":
+        X = sparse.csr_array(np.eye(p)[rng.integers(0, p, n)])
+    X = sparse.csr_array(X)
+    y = X @ rng.normal(size=p) + rng.standard_t(2, size=n)
+    if kind == "exact":
+        y[: 2 * n // 3] = (X @ np.ones(p))[: 2 * n // 3]
+    elif kind == "one side":
+        y[: n // 4] += 30.0
+    return X, y
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "random",
+        "power law",
+        "duplicates",
+        "correlated",
+        "leverage",
+        "one-hot",
+        "exact",
+        "one side",
+    ],
+)
+@pytest.mark.parametrize(
+    "mode",
+    [
+        {},
+        {"beta": 1.0},
+        {"beta": 1e-3},
+        {"scale": "concomitant"},
+        {"loss": "huber", "alpha": 0.01},
+    ],
+)
+def test_features_that_are_only_scaled_have_the_fit_of_newtons_method(kind, mode):
+    X, y = scaled_only(kind)
+    model = SmoothL1Regressor(**mode).fit(X, y)
+    expected = SmoothL1Regressor(**mode, solver="newton").fit(X, y)
+    assert "anderson" in model.history_[-1]["algorithms"]
+    assert_allclose(model.scale_, expected.scale_, rtol=1e-6)
+    assert_allclose(model.objective_, expected.objective_, rtol=1e-6)
+    assert_allclose(model.predict(X), expected.predict(X), rtol=0, atol=1e-5 * np.std(y))
+    passes = [sum(stage["n_eval"] for stage in m.history_) for m in (model, expected)]
+    assert passes[0] <= passes[1] + 10

@@ -62,6 +62,8 @@ def choose(
                                   all rows. With "lbfgs" and "newton", and from given
                                   coefficients, that minimiser takes the place of Anderson's
                                   acceleration; staged fits sample rows by their norms
+    sparse X with 200 features    least squares → Anderson's acceleration, in scaled features
+    and more, n > p
     other X                       least squares → the minimiser, inside the fixed point of
                                   the scale if the scale is estimated
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
@@ -98,11 +100,14 @@ def choose(
         whiten_by = "scaling"
     else:
         whiten_by = "root"
+    # The Gram matrix of scaled sparse features is near the identity, as that of whitened ones.
+    scaled = whiten_by == "scaling" and n > p and not engine.can_sample
+    accelerated = tall or (scaled and not along_grid)
     rows = Rows.ALL if not tall else Rows.ROW_NORM_SAMPLE if staged else Rows.UNIFORM_SAMPLE
     return Plan(
         rows=rows,
         whiten_by=whiten_by,
-        accelerate=tall and solver == "auto" and not staged,
+        accelerate=accelerated and solver == "auto" and not staged,
         minimiser=MINIMISERS[solver],
         follow_path=along_grid
         and solver == "auto"
