@@ -187,7 +187,7 @@ MODES = [
     {"beta_schedule": [50, 10, 2, 1]},
     {"beta": 1.0, "beta_schedule": "geometric"},
     {"fit_intercept": False},
-    {"solver": "lbfgs"},
+    {"solver": "lbfgs", "tol": 1e-10},
     {"solver": "newton", "beta": 0.1},
 ]
 
