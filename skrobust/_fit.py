@@ -412,8 +412,9 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
         return None
     sensitivity = Sensitivity()
     if target.estimator is None:
-        bound = objective.at_threshold(target.beta)
-        point = lbfgs_then_newton(bound, theta, SAMPLE_TOL, SAMPLE_MAX_ITER).point
+        at_beta = objective.at_threshold(target.beta)
+        solution = lbfgs_then_newton(at_beta, theta, SAMPLE_TOL, SAMPLE_MAX_ITER)
+        del at_beta
     else:
         solution, scale, sensitivity = scale_fixed_point(
             target.estimator,
@@ -426,11 +427,11 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
         )
         if not solution.converged or sensitivity.contraction > SAMPLE_MAX_CONTRACTION:
             return None
-        point = solution.point
+    point = solution.point
     near = InitialPoint(objective, point.theta, scale, sensitivity)
     whitening, theta, sensitivity = _majorant_whitening(target, near, objective, point.residual)
     # The sample is released before all of y is converted, which saves its memory.
-    del objective, near, point
+    del objective, near, point, solution
     linear = target.linear_loss(problem, target.threshold(scale))
     return InitialPoint(Whitened(linear, whitening), theta, scale, sensitivity)
 

@@ -158,7 +158,8 @@ class DenseEngine(Engine):
                 return np.ones(f.shape[0]) @ f, f.T @ f
             assert weight is not None
             root = np.sqrt(weight[index])
-            f = f * root[:, None]
+            # A selection of rows is a copy; a slice may be part of X.
+            f = np.multiply(f, root[:, None], out=None if kept is None else f)
             return root @ f, f.T @ f
 
         def task(lane: int, step: int) -> None:
