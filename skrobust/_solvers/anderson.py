@@ -2,8 +2,9 @@
 
 Where coordinates are whitened at the minimiser, θ − ∇F is nearly a Newton step. Anderson's
 acceleration of it (type II; Walker and Ni, SIAM J. Numer. Anal. 49, 2011) converges as fast as
-conjugate gradients, but needs neither products with the Hessian nor values of F, which drown in
-rounding. It needs a start as near as the fit of a sample gives, and gives up otherwise.
+conjugate gradients, but needs neither products with the Hessian nor values of F, which are
+dominated by rounding. It needs a start as near as the fit of a sample gives, and gives up
+otherwise.
 """
 
 from __future__ import annotations

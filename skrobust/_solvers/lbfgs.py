@@ -1,8 +1,9 @@
 """SciPy's L-BFGS on the compiled loss and gradient, in whitened coordinates.
 
 It comes near the minimiser in about ten passes over X, since the variables are whitened, and
-without a Hessian. It cannot come all the way: its line search compares values of F, which drown
-in rounding when the gradient is still about 1e-7. Newton's method continues from there.
+without a Hessian. It cannot come all the way: its line search compares values of F, which are
+dominated by rounding when the gradient is still about 1e-7. Newton's method continues from
+there.
 """
 
 from __future__ import annotations

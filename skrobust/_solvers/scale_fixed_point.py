@@ -1,7 +1,8 @@
 """Fit and scale brought to agree: s = φ(s), φ(s) the scale of the residuals of the fit at β·s.
 
-`scale_fixed_point` alternates between fit and scale with safeguarded secant steps, and finds
-the first fixed point below the scale of the least-squares residuals, whatever the data.
+`scale_fixed_point` alternates between fit and scale with safeguarded secant steps. It descends
+from the scale of the least-squares residuals and ends at the first fixed point that it meets.
+On nearly all data there is one fixed point; where there are several, a step may pass one.
 """
 
 from __future__ import annotations
