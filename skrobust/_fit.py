@@ -31,7 +31,7 @@ from ._sampling import Problem, RowSampler, whiten
 from ._solvers import Plan
 from ._solvers.anderson import anderson
 from ._solvers.lbfgs import lbfgs_then_newton
-from ._solvers.newton import suboptimality
+from ._solvers.newton import newton, suboptimality
 from ._solvers.path_newton import LEAST_SQUARES_THRESHOLD, PathNewton, WarmStarts
 from ._solvers.result import Solution, add_passes
 from ._solvers.scale_fixed_point import Sensitivity, scale_fixed_point
@@ -384,6 +384,12 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     per_threshold = target.spec.alpha > 0 and target.spec.alpha_per_threshold
     start = objective if per_threshold else objective.at_threshold(np.inf)
     theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
+    if objective.n_variables > objective.engine.n + 1:
+        # The coordinates are not whitened, so that the gradient does not lead to the
+        # least-squares fit. With so many features that may have all rows inside the threshold.
+        linear = LinearLoss(start.linear.data, HUBER, start.linear.penalty, np.inf)
+        squares = Whitened(linear, objective.whitening)
+        theta = newton(squares, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point.theta
     if estimator is not None and not moves:
         point = lbfgs_then_newton(start, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point
         theta, scale = point.theta, estimator.scale(objective, point)

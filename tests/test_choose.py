@@ -50,7 +50,8 @@ DATA = {
     "sparse and narrow": ("sparse", 10_000, 199, ALL, "gram", True),
     "sparse and tall": ("sparse", 1_000_000, 10, ALL, "gram", True),
     "sparse and not narrow": ("sparse", 10_000, 200, ALL, "scaling", False),
-    "sparse and wide": ("sparse", 300, 1_000, ALL, "root", True),
+    "sparse and wide": ("sparse", 300, 1_000, ALL, "scaling", False),
+    "sparse and wide, and just small enough": ("sparse", 100, 1_000, ALL, "root", True),
     "sparse and wide, and too many rows": ("sparse", 5_001, 20_000, ALL, "scaling", False),
 }
 

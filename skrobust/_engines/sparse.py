@@ -91,6 +91,13 @@ class SparseEngine(Engine):
         raw = sums.sum(axis=0) if self.n_blocks > 1 else sums[0]
         return residual, standardised_sums(raw, self._shift, self.scale, subtracted=False)
 
+    def abs_dot(self, coef: FloatArray) -> RowVector:
+        """Return |Z| coef, from what the stored elements change in a row of zeros."""
+        X, shift, unit = self._X, self._shift, coef[1:] / self.scale
+        change = np.abs(X.data - shift[X.indices]) - np.abs(shift[X.indices])
+        stored = type(X)((change, X.indices, X.indptr), shape=X.shape) @ unit
+        return np.maximum(coef[0] + np.abs(shift) @ unit + stored, 0.0)
+
     def rows(self, index: RowIndex) -> FloatArray:
         part = self._X[index].toarray()
         Z = np.empty((part.shape[0], self.p + 1))

@@ -19,8 +19,10 @@ __all__ = ["Plan", "Rows", "choose"]
 # X of at least so many rows for each feature and so many elements is sampled.
 TALL_MIN_ROWS_PER_FEATURE = 400
 TALL_MIN_ELEMENTS = 2_000_000
-# Beyond so many rows, where features are more, an n × n matrix costs too much.
+# Beyond so many rows, where features are more, an n × n matrix costs too much; and so does a
+# dense copy of sparse X with more cells than these, or than so many for each stored element.
 ROOT_MAX_ROWS = 5_000
+ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT = 100_000, 3
 
 MINIMISERS: dict[str, Minimiser] = {
     "auto": lbfgs_then_newton,
@@ -64,6 +66,8 @@ def choose(
                                   acceleration; staged fits sample rows by their norms
     sparse X with 200 features    least squares → Anderson's acceleration, in scaled features
     and more, n > p
+    sparse X, p ≥ n, whose dense  least squares by conjugate gradients → the minimiser, in
+    copy would be large           scaled features and matrix-free
     other X                       least squares → the minimiser, inside the fixed point of
                                   the scale if the scale is estimated
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
@@ -94,12 +98,13 @@ def choose(
     n, p = engine.n, engine.p
     tall = engine.can_sample and n >= TALL_MIN_ROWS_PER_FEATURE * p
     tall = tall and engine.n_elements >= TALL_MIN_ELEMENTS and not along_grid
+    max_cells = max(ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT * engine.n_elements)
     if p < min(n, engine.gram_max_features):
         whiten_by = "gram"
-    elif engine.gram_max_features <= p < n or min(n, p) > ROOT_MAX_ROWS:
-        whiten_by = "scaling"
-    else:
+    elif p >= n and n <= ROOT_MAX_ROWS and n * p <= max_cells:
         whiten_by = "root"
+    else:
+        whiten_by = "scaling"
     # The Gram matrix of scaled sparse features is near the identity, as that of whitened ones.
     scaled = whiten_by == "scaling" and n > p and not engine.can_sample
     accelerated = tall or (scaled and not along_grid)

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from .._engines.base import FloatArray
 from .._model.linear_loss import Evaluation
 from .._model.whitening import Whitened
-from .newton import few_rows_inside, minimise
+from .newton import can_form_hessian, few_rows_inside, minimise
 from .result import Solution
 
 # "auto" starts with Newton's method where X has at most so many elements: a step then costs no
@@ -27,8 +27,9 @@ NEWTON_FIRST_MAX_ELEMENTS = 20_000
 # evaluations: L-BFGS has then met curvature that it does not learn.
 LBFGS_GTOL = 1e-4
 LBFGS_MAX_EVALUATIONS = 20
-# solver="lbfgs" hands over after this many evaluations at a threshold.
-LBFGS_ONLY_MAX_EVALUATIONS = 100
+# solver="lbfgs" hands over after this many evaluations at a threshold, and "auto" where a
+# Newton step takes many passes, since no Hessian can be formed.
+LBFGS_LONG_MAX_EVALUATIONS = 100
 # A decrease of F in an iteration that its rounding hides.
 VALUE_RTOL = 4 * float(np.finfo(float).eps)
 
@@ -41,7 +42,7 @@ def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> 
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
-    limit = min((max_iter + 1) // 2, LBFGS_ONLY_MAX_EVALUATIONS)
+    limit = min((max_iter + 1) // 2, LBFGS_LONG_MAX_EVALUATIONS)
     return _with_newton(objective, point, n_passes, tol, tol, max_iter, limit)
 
 
@@ -60,6 +61,8 @@ def lbfgs_then_newton(
     if near or small or few_rows_inside(objective, point):
         return minimise(objective, point, tol, max_iter, n_passes)
     gtol, limit = max(LBFGS_GTOL, tol), LBFGS_MAX_EVALUATIONS
+    if not can_form_hessian(objective):
+        limit = LBFGS_LONG_MAX_EVALUATIONS
     return _with_newton(objective, point, n_passes, tol, gtol, max_iter, limit)
 
 

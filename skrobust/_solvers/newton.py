@@ -50,10 +50,11 @@ VERTEX_MAX_VARIABLES = 1_000
 VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20
 # A Hessian is formed where it takes fewer operations than an overhead and so many for each
 # element of X, which is about four passes, or where conjugate gradients need more products than
-# this. With more variables it is never formed.
+# this. It is never formed with more variables than the larger number, nor if it would be larger
+# than X and has more variables than the smaller number.
 HESSIAN_OVERHEAD, HESSIAN_OPERATIONS_PER_ELEMENT = 3_000_000, 4
 CG_MAX_PRODUCTS = 30
-HESSIAN_MAX_VARIABLES = 5_000
+HESSIAN_MAX_VARIABLES, SMALL_HESSIAN_MAX_VARIABLES = 5_000, 2_000
 # Newton steps at the final threshold before the continuation is tried.
 MAX_STEPS_BEFORE_CONTINUATION = 50
 # A decrement relative to F that rounding hides; and a rise of F that rounding may cause, where
@@ -121,11 +122,11 @@ def _descend(
     """Return the result of steps 1 to 4, and the number of vertices that were evaluated."""
     threshold = _continuation_threshold(objective, start, None)
     point, used, n_vertices = start, 0, 0
-    limit = min(max_iter, MAX_STEPS_BEFORE_CONTINUATION)
+    max_steps = MAX_STEPS_BEFORE_CONTINUATION
     if threshold is not None:
         point, used, n_vertices = _continuation(objective, start, threshold, max_iter)
-        limit = max_iter - used
-    first = _newton_steps(objective, point, tol, limit)
+        max_steps = max_iter
+    first = _newton_steps(objective, point, tol, max_iter - used, max_steps)
     used += first.n_iter
     ended = first.point.relative_gradient <= tol or used >= max_iter
     if ended or _decrement_is_negligible(objective, first.point):
@@ -188,12 +189,23 @@ def _iterative_refinement(
 def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
     """Tell whether a Hessian would cost more than some passes over X."""
     k = objective.n_variables
-    if k > HESSIAN_MAX_VARIABLES:
+    if not can_form_hessian(objective):
         return True
     limit = HESSIAN_OVERHEAD + HESSIAN_OPERATIONS_PER_ELEMENT * objective.engine.n_elements
     if objective.engine.n * k**2 <= limit:
         return False
     return objective.n_hessian_rows(objective.psi_deriv(point)) * k**2 > limit
+
+
+def can_form_hessian(objective: Whitened) -> bool:
+    """Tell whether a Hessian is of a size that can be formed.
+
+    With more variables than rows, its contribution from the data is singular.
+    """
+    k, engine = objective.n_variables, objective.engine
+    larger_than_X = k * k > engine.n_elements + engine.n
+    limit = SMALL_HESSIAN_MAX_VARIABLES if larger_than_X else HESSIAN_MAX_VARIABLES
+    return k <= min(engine.n + 1, limit)
 
 
 def _newton_step(
@@ -206,11 +218,14 @@ def _newton_step(
 ) -> NewtonStep:
     """Return −H⁻¹g, matrix-free unless conjugate gradients are slow."""
     row_weight = objective.psi_deriv(point)
-    step = None
-    if is_matrix_free(objective, point):
-        limit = min(max_iter, CG_MAX_PRODUCTS)
-        step = _cg_step(objective, point, row_weight, damping, tol, limit, out)
-    return step or _direct_step(objective, point, row_weight, damping)
+    if not is_matrix_free(objective, point):
+        return _direct_step(objective, point, row_weight, damping)
+    can_form = can_form_hessian(objective)
+    limit = min(max_iter, CG_MAX_PRODUCTS) if can_form else max_iter
+    step, arrived = _cg_step(objective, point, row_weight, damping, tol, limit, out)
+    if arrived or not can_form or limit < CG_MAX_PRODUCTS:
+        return step
+    return _direct_step(objective, point, row_weight, damping)
 
 
 def _direct_step(
@@ -246,34 +261,32 @@ def _cg_step(
     tol: float,
     max_iter: int,
     out: RowVector,
-) -> NewtonStep | None:
+) -> tuple[NewtonStep, bool]:
     """Return the step by conjugate gradients, as accurate as the next Newton step can use.
 
-    None where they are slow and the Hessian can be formed instead.
+    Also tells whether it is that accurate.
     """
     product = objective.hessian_product(point.theta, row_weight, out)
     norm = point.relative_gradient
-    forcing = max(0.5 * tol / max(norm, tol), min(0.1, norm))
+    forcing = 0.5 * tol / max(norm, tol)
+    if np.isfinite(objective.threshold):
+        forcing = max(forcing, min(0.1, norm))
     x = np.zeros_like(point.gradient)
     r = -point.gradient
-    d, rr = r, r @ r
+    d, rr = r, float(r @ r)
     target = forcing**2 * rr
     alphas: list[float] = []
     betas: list[float] = []
-    while rr > target:
-        if len(alphas) == max_iter:
-            if x.size <= HESSIAN_MAX_VARIABLES and max_iter == CG_MAX_PRODUCTS:
-                return None
-            break
+    while rr > target and len(alphas) < max_iter:
         Hd = product(d) + damping * d
         curvature = d @ Hd
         if curvature <= 1e-14 * (d @ d):
-            x = x + d if not alphas else x
+            x, rr = (x + d if not alphas else x), 0.0
             break
         alphas.append(float(rr / curvature))
         x = x + alphas[-1] * d
         r = r - alphas[-1] * Hd
-        rr, previous = r @ r, rr
+        rr, previous = float(r @ r), rr
         betas.append(float(rr / previous))
         d = r + betas[-1] * d
     smallest = _smallest_ritz_value(np.array(alphas), np.array(betas))
@@ -281,7 +294,7 @@ def _cg_step(
     def decrement(gradient: FloatArray) -> float:
         return 0.5 * float(gradient @ gradient) / smallest
 
-    return NewtonStep(x, max(1, len(alphas)), decrement)
+    return NewtonStep(x, max(1, len(alphas)), decrement), rr <= target
 
 
 def _smallest_ritz_value(alphas: FloatArray, betas: FloatArray) -> float:
@@ -306,12 +319,20 @@ def _newton_decrement(objective: Whitened, point: Evaluation) -> float:
 
 
 def _newton_steps(
-    objective: Whitened, point: Evaluation, tol: float, max_iter: int
+    objective: Whitened,
+    point: Evaluation,
+    tol: float,
+    max_iter: int,
+    max_steps: float = np.inf,
 ) -> _Descent:
-    """Return where steps 1 to 3 end, at a fixed threshold."""
+    """Return where steps 1 to 3 end, at a fixed threshold.
+
+    Each product of conjugate gradients counts as an iteration.
+    """
     damping, used, step, out = 0.0, 0, None, np.empty_like(point.residual)
-    norm = point.relative_gradient
-    while used < max_iter and norm > tol:
+    norm, n_steps = point.relative_gradient, 0
+    while used < max_iter and n_steps < max_steps and norm > tol:
+        n_steps += 1
         step = _newton_step(objective, point, damping, tol, max_iter - used, out)
         used += step.n_iter
         trial = objective.evaluate(point.theta + step.direction, out)
@@ -369,12 +390,14 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
     linear = objective.linear
-    if point.theta.size > HESSIAN_MAX_VARIABLES or not linear.is_piecewise_quadratic:
+    if not linear.is_piecewise_quadratic:
         return False
     engine, y = linear.data.engine, linear.data.y
     error = rounding * (np.abs(y) + objective.abs_linear_predictor(point.theta))
+    if linear.penalty is None and (np.abs(point.residual) <= error).all():
+        return True
     near = np.abs(point.residual) <= objective.threshold + error
-    if not near.any():
+    if not can_form_hessian(objective) or not near.any():
         return False
     step = _direct_step(objective, point, near, 0.0)
     if step.damped:
@@ -491,7 +514,8 @@ def _at_vertex(
 
     Returns the iterations and the number of vertices that were evaluated as well.
     """
-    if objective.linear.penalty is not None or point.theta.size > VERTEX_MAX_VARIABLES:
+    k, n = objective.n_variables, objective.engine.n
+    if objective.linear.penalty is not None or k > min(VERTEX_MAX_VARIABLES, n):
         return None, 0, 0
     theta = lad_vertex(passing, point, objective.threshold)
     if theta is None:

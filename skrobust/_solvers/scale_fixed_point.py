@@ -29,6 +29,9 @@ SECANT_MAX_STRIDE, SECANT_MIN_REACH = 4.0, 0.1
 # A secant step to the floor, where rounding is a fixed point, may pass the first fixed point.
 # So φ is probed at this part of φ(s) before, and at this multiple of the floor after it.
 PROBE_FRACTION, FLOOR_CLEARANCE = 1e-3, 1e4
+# A fit whose iterations exceed this number and this share of all ends, and the scale moves to
+# that of its residuals: the objective may have its minimum where the scale is far smaller.
+ROUND_MIN_ITER, ROUND_MAX_SHARE = 100, 0.25
 # A fit is so much more accurate than its scale.
 FIT_PER_SCALE_ACCURACY = 0.03
 # With fewer elements every fit is exact, since Newton's last step costs as much as a rough fit.
@@ -84,7 +87,8 @@ def scale_fixed_point(
     def evaluate(s: float, theta: FloatArray) -> tuple[Solution, float]:
         nonlocal used
         at_scale = objective.at_threshold(estimator.threshold(s))
-        solution = minimiser(at_scale, theta, inner, max_iter - used)
+        limit = max(ROUND_MIN_ITER, int(ROUND_MAX_SHARE * max_iter))
+        solution = minimiser(at_scale, theta, inner, min(limit, max_iter - used))
         used += solution.n_iter
         add_passes(passes, solution.passes)
         return solution, estimator.scale(objective, solution.point)
@@ -106,17 +110,21 @@ def scale_fixed_point(
         if done or used >= max_iter:
             break
         gap = abs(phi / s - 1.0)
+        finished = solution.status is not Status.MAX_ITER
         # A gap no larger than the error of the fit says nothing about φ.
-        if gap > 10 * inner or inner <= accuracy:
+        if not finished:
+            proposed = phi
+        elif gap > 10 * inner or inner <= accuracy:
             search.update(s, phi, theta, 30 * inner)
             inner = max(accuracy, min(inner, FIT_PER_SCALE_ACCURACY * gap))
         else:
             finer = FIT_PER_SCALE_ACCURACY * min(inner, gap)
             inner = accuracy if agrees else max(accuracy, finer)
-        proposed = search.propose(s, phi, accuracy)
+        if finished:
+            proposed = search.propose(s, phi, accuracy)
         if proposed < rounding_floor_bound(objective, theta):
             proposed = max(proposed, rounding_floor(objective, theta)[1])
-        if search.sensitivity.dtheta_ds is not None:
+        if finished and search.sensitivity.dtheta_ds is not None:
             theta = theta + (proposed - s) * search.sensitivity.dtheta_ds
         if proposed < PROBE_FRACTION * phi and not probed_below and used < max_iter:
             probed_below = True
