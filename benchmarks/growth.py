@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from . import COLOURS, RESULTS, Progress, described, in_seconds, in_turn, machine, table, write
-from .peers import AUTO, FIXED, HUBER, KINDS, LINEAR, RIDGE, make, normal
+from .scenarios import AUTO, FIXED, HUBER, KINDS, LINEAR, RIDGE, make, normal
 
 NAMES = [FIXED, AUTO, RIDGE, LINEAR, HUBER]
 SECONDS, TOO_LONG = 1.5, 20.0

@@ -17,7 +17,7 @@ from sklearn.linear_model import Ridge
 from skrobust import SmoothL1Regressor
 
 from . import RESULTS, Progress, described, in_seconds, in_turn, machine, table, write
-from .peers import BETA, EPSILON, Data, make, make_sparse, normal
+from .scenarios import BETA, EPSILON, Data, make, make_sparse, normal
 
 N_RUNS, N_PROCESSES = 7, 2
 THREADS = [1, 2]
