@@ -29,9 +29,9 @@ def times_by_size(shapes, axis, progress):
     found = {name: ([], []) for name in NAMES}
     for shape in shapes:
         progress(f"{shape[0]:,} × {shape[1]:,}")
-        X, y, _ = make(normal, *shape)
+        data = make(normal, *shape)
         tasks = {
-            name: partial(KINDS[name].make().fit, X, y)
+            name: partial(KINDS[name].make(data).fit, data.X, data.y)
             for name in NAMES
             if expected(*found[name], shape[axis]) < TOO_LONG
         }

@@ -20,6 +20,10 @@ from sklearn.preprocessing import StandardScaler
 from skrobust import SmoothL1Regressor
 
 try:
+    from pinball import QuantileRegressor as InteriorPoint
+except ImportError:
+    InteriorPoint = None
+try:
     import statsmodels.api as sm
 except ImportError:
     sm = None
@@ -59,8 +63,21 @@ def _skglm():
     return GeneralizedLinearEstimator(Huber(BETA), L1(0.0), solver)
 
 
+def _ours(data, *args, **kwargs):
+    """Our estimator with the penalty that HuberRegressor has with the alpha of the data."""
+    if data.alpha:
+        kwargs |= {"loss": "huber", "alpha": data.alpha / data.y.size}
+    return SmoothL1Regressor(*args, **kwargs)
+
+
+def _huber(data):
+    # The limit of 100 iterations is HuberRegressor's default.
+    max_iter = 100 if data.is_wide_sparse else 1000
+    return HuberRegressor(epsilon=EPSILON, alpha=data.alpha, max_iter=max_iter)
+
+
 class Kind(NamedTuple):
-    """An estimator and what it minimises: a key of GOALS, or None for least squares."""
+    """An estimator for given data and what it minimises, or None for least squares."""
 
     make: Callable
     goal: str | None
@@ -70,38 +87,53 @@ OURS = "SmoothL1"
 FIXED, AUTO, CONCOMITANT = f"{OURS}(β)", f"{OURS}()", f"{OURS}(ε, concomitant)"
 TINY, TINY_SCHEDULE = f"{OURS}(1e-6)", f'{OURS}(1e-6, "geometric")'
 HUBER, SGD, SKGLM, RLM_, QUANTILE = "HuberRegressor", "SGD(huber)", "skglm", "RLM", "Quantile"
-RIDGE, LINEAR = "Ridge(cholesky)", "LinearRegression"
+PINBALL = "pinball-qr"
+RIDGE, RIDGE_CG, LINEAR = "Ridge(cholesky)", "Ridge(sparse_cg)", "LinearRegression"
 KINDS = {
-    FIXED: Kind(lambda: SmoothL1Regressor(BETA), "huber"),
-    SKGLM: Kind(_skglm, "huber"),
-    SGD: Kind(_sgd, "huber"),
-    AUTO: Kind(SmoothL1Regressor, "mad"),
-    RLM_: Kind(RLM, "mad"),
-    CONCOMITANT: Kind(lambda: SmoothL1Regressor(EPSILON, scale="concomitant"), "concomitant"),
-    HUBER: Kind(
-        lambda: HuberRegressor(epsilon=EPSILON, alpha=0.0, max_iter=1000), "concomitant"
-    ),
-    TINY: Kind(lambda: SmoothL1Regressor(SMALL_BETA), "absolute"),
+    FIXED: Kind(lambda data: _ours(data, BETA), "huber"),
+    SKGLM: Kind(lambda data: _skglm(), "huber"),
+    SGD: Kind(lambda data: _sgd(), "huber"),
+    AUTO: Kind(_ours, "mad"),
+    RLM_: Kind(lambda data: RLM(), "mad"),
+    CONCOMITANT: Kind(lambda data: _ours(data, EPSILON, scale="concomitant"), "concomitant"),
+    HUBER: Kind(_huber, "concomitant"),
+    TINY: Kind(lambda data: _ours(data, SMALL_BETA), "absolute"),
     TINY_SCHEDULE: Kind(
-        lambda: SmoothL1Regressor(SMALL_BETA, beta_schedule="geometric"), "absolute"
+        lambda data: _ours(data, SMALL_BETA, beta_schedule="geometric"), "absolute"
     ),
-    QUANTILE: Kind(lambda: QuantileRegressor(alpha=0.0), "absolute"),
-    RIDGE: Kind(lambda: Ridge(solver="cholesky"), None),
-    LINEAR: Kind(LinearRegression, None),
+    QUANTILE: Kind(lambda data: QuantileRegressor(alpha=0.0), "absolute"),
+    PINBALL: Kind(lambda data: InteriorPoint(tau=0.5, method="fn"), "absolute"),
+    RIDGE: Kind(lambda data: Ridge(solver="cholesky"), None),
+    RIDGE_CG: Kind(lambda data: Ridge(data.alpha, solver="sparse_cg"), None),
+    LINEAR: Kind(lambda data: LinearRegression(), None),
 }
-MISSING = {RLM_: sm is None, SKGLM: GeneralizedLinearEstimator is None}
+MISSING = {
+    RLM_: sm is None,
+    SKGLM: GeneralizedLinearEstimator is None,
+    PINBALL: InteriorPoint is None,
+}
 # Compiled at the first fit, which is not counted; and whose memory tracemalloc does not see.
-COMPILED, UNSEEN = (OURS, SKGLM), (QUANTILE,)
+COMPILED, UNSEEN = (OURS, SKGLM), (QUANTILE, PINBALL)
 ALL = [FIXED, SKGLM, SGD, AUTO, RLM_, CONCOMITANT, HUBER, RIDGE, LINEAR]
 FAST = [name for name in ALL if name != RLM_]
+SPARSE_WIDE = [CONCOMITANT, HUBER, FIXED, AUTO, RIDGE_CG]
 
 
 class Data(NamedTuple):
-    """A regression problem, and the features and weights in the form that is passed to fit."""
+    """A regression problem, and the features and weights in the form that is passed to fit.
+
+    The penalty is alpha ‖w‖² beside the sum of the losses, as in HuberRegressor.
+    """
 
     X: Any
     y: np.ndarray
     weight: np.ndarray | None = None
+    alpha: float = 0.0
+
+    @property
+    def is_wide_sparse(self):
+        """Whether X is sparse with about as many columns as rows, or more."""
+        return sparse.issparse(self.X) and self.X.shape[0] < 2 * self.X.shape[1]
 
 
 class Entry(NamedTuple):
@@ -180,11 +212,11 @@ def make(columns, n, p, n_targets=None, seed=0):
     return Data(X, 3.0 + X @ coef + error)
 
 
-def make_sparse(n, p, density, seed=0):
-    """A CSR matrix with normal entries where it is not zero."""
+def make_sparse(n, p, density, stored="standard_normal", seed=0):
+    """A CSR matrix with entries that a method of the generator draws where it is not zero."""
     rng = np.random.default_rng(seed)
     X = sparse.random_array(
-        (n, p), density=density, format="csr", rng=rng, data_sampler=rng.standard_normal
+        (n, p), density=density, format="csr", rng=rng, data_sampler=getattr(rng, stored)
     )
     error = rng.normal(size=n)
     error[rng.random(n) < 0.1] *= 10
@@ -212,10 +244,11 @@ def targets(data):
 
 
 class Scenario(NamedTuple):
-    """A title, and the rows for a share of the number of rows of X."""
+    """A title, the rows for a share of the rows of X, and the limit of a fit in seconds."""
 
     title: str
     rows: Callable
+    limit: float = 20.0
 
 
 def hard(columns):
@@ -244,6 +277,30 @@ def tall_hard(share):
     ]
 
 
+def sparse_wide(n, p, stored, alpha):
+    """Positive entries, about as many in each row, as those of texts or of levels."""
+
+    def rows(share):
+        data = make_sparse(int(share * n), p, stored / p, "random")
+        return entries(SPARSE_WIDE, data._replace(alpha=alpha))
+
+    return Scenario(f"{n:,} × {p:,}, {stored} a row not zero, α = {alpha:g}", rows, limit=15.0)
+
+
+# Rows, columns and entries of a row; HuberRegressor's default penalty, a small one and none.
+SPARSE_WIDE_SHAPES = [
+    (2_000, 4_000, 60),
+    (4_001, 4_000, 40),
+    (2_000, 20_000, 60),
+    (20_000, 50_000, 40),
+]
+PENALTIES = [1.0, 1e-4, 0.0]
+
+
+def sparse_wide_names(n, p, *_):
+    return [f"sparse {n:,} × {p:,}, α = {alpha:g}" for alpha in PENALTIES]
+
+
 SCENARIOS = {
     "small": Scenario("200 × 5", lambda share: entries(ALL, make(normal, 200, 5))),
     "medium": Scenario(
@@ -264,6 +321,11 @@ SCENARIOS = {
             make_sparse(int(share * 100_000), 2_000, 0.01),
         ),
     ),
+    **{
+        name: sparse_wide(*shape, alpha)
+        for shape in SPARSE_WIDE_SHAPES
+        for name, alpha in zip(sparse_wide_names(*shape), PENALTIES, strict=True)
+    },
     "dtype": Scenario("200,000 × 50, float32 and float64", varied(dtypes, 200_000, 50)),
     "layout": Scenario("200,000 × 50, layouts", varied(layouts, 200_000, 50)),
     "weights": Scenario("200,000 × 50, weights and none", varied(weights, 200_000, 50)),
@@ -271,7 +333,8 @@ SCENARIOS = {
     "small beta": Scenario(
         "20,000 × 50, β = 1e-6 σ",
         lambda share: entries(
-            [TINY, TINY_SCHEDULE, QUANTILE], make(normal, share * 20_000, 50)
+            [TINY, TINY_SCHEDULE, QUANTILE, PINBALL], make(normal, share * 20_000, 50)
         ),
+        limit=60.0,
     ),
 }
