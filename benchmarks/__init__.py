@@ -11,7 +11,8 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 # Okabe and Ito's colours, which colour-blind readers tell apart, darkest first.
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-_LIBRARIES = ["skrobust", "numpy", "scipy", "scikit-learn", "numba", "statsmodels", "skglm"]
+_LIBRARIES = ["skrobust", "numpy", "scipy", "scikit-learn", "numba"]
+_LIBRARIES += ["statsmodels", "skglm", "pinball-qr"]
 
 
 def timed(function, *args):

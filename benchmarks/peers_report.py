@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import COLOURS, described, in_seconds, table
+from . import COLOURS, cold_start, described, in_seconds, table
 from .scenarios import (
     AUTO,
     BETA,
@@ -130,8 +130,6 @@ BARS = [
         [(row,) for row in _TALL], "memory"),
 ]
 # fmt: on
-# For the shapes of cold_start, seconds.
-FIRST_FIT_BARS = {"200 × 5": (0.2, 0.05), "100,000 × 20": (2.0, 1.0)}
 # What a time is divided by.
 UNITS = {
     "time": lambda row: 1.0,
@@ -190,7 +188,7 @@ def judged(results, first_fit):
         if any(row[0] in results for pair in bar.pairs for row in pair)
     ]
     for name, seconds in (first_fit or {}).items():
-        bar, hope = FIRST_FIT_BARS[name]
+        bar, hope = cold_start.BARS[name]
         found.append(
             {"what": f"first fit in a fresh process, {name}", "bar": bar, "hope": hope}
             | {"unit": "seconds", "measured": seconds, "fastest": None}
