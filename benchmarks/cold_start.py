@@ -35,10 +35,14 @@ X[rng.random(X.shape) < {zeros}] = 0.0
 y = X @ np.arange(1.0, p + 1) + rng.normal(size=n)
 read_only = X.copy()
 read_only.flags.writeable = False
-inputs = dict(
-    C=X, F=np.asfortranarray(X), float32=X.astype(np.float32), CSR=sparse.csr_array(X),
-    strided=np.repeat(X, 2, axis=1)[:, ::2], **{{"read-only": read_only}}
-)
+CSR64 = sparse.csr_array(X)
+CSR64.indices, CSR64.indptr = CSR64.indices.astype(np.int64), CSR64.indptr.astype(np.int64)
+inputs = {{
+    "C": X, "F": np.asfortranarray(X), "strided": np.repeat(X, 2, axis=1)[:, ::2],
+    "float32": X.astype(np.float32), "CSR": sparse.csr_array(X), "CSR, int64": CSR64,
+    "read-only": read_only, "rows of C": np.repeat(X, 2, axis=0)[::2],
+    "rows of F": np.asfortranarray(np.vstack([X, X]))[:n],
+}}
 """
 _IMPORT = """
 import json, time
@@ -93,7 +97,7 @@ found = dict(longest=max(times))
 """
 _PRINT = "print(json.dumps(found))"
 SHAPES = {"200 × 5": (200, 5), "100,000 × 20": (100_000, 20)}
-KINDS = ["C", "F", "float32", "CSR", "strided"]
+KINDS = ["C", "F", "strided", "float32", "CSR", "CSR, int64"]
 DEFAULT = "SmoothL1Regressor()"
 WITH_C = ["SmoothL1Regressor(1.345)", "HuberRegressor()"]
 # About 60 numbers a row, and the penalty that HuberRegressor has by default.
@@ -105,7 +109,7 @@ WITH_SPARSE_WIDE = [
 # Seconds of the first fit with the defaults and C order, and those hoped for.
 BARS = {"200 × 5": (0.2, 0.05), "100,000 × 20": (2.0, 1.0)}
 INTERRUPTED_SHAPE = (60_000, 40)
-SECOND_KINDS = ["F", "float32", "CSR", "strided", "read-only"]
+SECOND_KINDS = [*KINDS[1:], "read-only", "rows of C", "rows of F"]
 
 
 def in_fresh_processes(script, n_runs):
@@ -119,7 +123,7 @@ def in_fresh_processes(script, n_runs):
 
 
 def prepared(shape, kind="C"):
-    zeros = max(0.9, 1 - 60 / shape[1]) if kind == "CSR" else 0.0
+    zeros = max(0.9, 1 - 60 / shape[1]) if kind.startswith("CSR") else 0.0
     return _PREPARE.format(shape=shape, zeros=zeros)
 
 

@@ -12,7 +12,8 @@ from numba.core import event
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from skrobust import losses
+from programs import heavy_tailed
+from skrobust import SmoothL1Regressor, losses
 from skrobust._engines import kernels
 from skrobust._model.loss import HUBER
 
@@ -384,6 +385,25 @@ def n_compilations(run):
         result = run()
     compiled = [e.data["dispatcher"].py_func for _, e in recorder.buffer if e.is_start]
     return compiled.count(pseudo_huber), result
+
+
+@pytest.mark.parametrize("shape", [(60_000, 40), (400_000, 5)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_all_rows_and_the_sample_are_passed_to_one_kernel(monkeypatch, shape, layout):
+    # A second kernel takes another second of the first fit.
+    X, y = heavy_tailed(*shape)
+    kernel, sizes = kernels.dense_pass, set()
+
+    def recorded(*key):
+        run = kernel(*key)
+        sizes.add((run, key[1].shape[0]))
+        return run
+
+    monkeypatch.setattr(kernels, "dense_pass", recorded)
+    SmoothL1Regressor().fit(laid_out(X, layout), y)
+    used, n_rows = map(set, zip(*sizes, strict=True))
+    assert len(n_rows) > 1
+    assert len(used) == 1
 
 
 def test_a_loss_is_compiled_once_for_each_layout_and_dtype_and_not_before_its_use():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from .base import (
@@ -50,8 +51,7 @@ class DenseEngine(Engine):
     can_sample = True
 
     def __init__(self, X: NDArray[Any], team: ThreadTeam) -> None:
-        flags = X.flags
-        self._layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
+        self._layout, self._with_gaps = _contiguous(X)
         min_rows = MIN_COLUMN_BYTES // X.itemsize if self._layout == "F" else 16
         super().__init__(X, team, max(min_rows, BLOCK_ELEMENTS // max(1, X.shape[1])))
         # What the kernels subtract from each row: the centre, or None where it is close to
@@ -95,7 +95,7 @@ class DenseEngine(Engine):
         w = coef[1:] / self.scale
         b = float(coef[0]) - (float(self.centre @ w) if centre is None else 0.0)
         run = kernels().dense_pass(loss.rho_psi, self._X, self._layout, centre is not None)
-        fixed = (self._X, centre, w, b, y, weight, float(threshold), residual, sums)
+        fixed = (self._with_gaps, centre, w, b, y, weight, float(threshold), residual, sums)
         self._team.run(lambda first, step: run(*fixed, first, step, self.block), self._X.size)
         raw = sums.sum(axis=0) if self.n_blocks > 1 else sums[0]
         return residual, standardised_sums(raw, self.centre, self.scale, centre is not None)
@@ -133,7 +133,7 @@ class DenseEngine(Engine):
 
     def _raw(self, index: RowIndex) -> NDArray[Any]:
         # `take` is much faster than indexing, but copies another layout as a whole.
-        if self._layout == "C" and not isinstance(index, slice):
+        if self._X.flags.c_contiguous and not isinstance(index, slice):
             part: NDArray[Any] = self._X.take(index, axis=0)
             return part
         part = self._X[index]
@@ -236,6 +236,26 @@ class DenseEngine(Engine):
         return mean * unit, std * unit
 
     def take(self, index: RowIndex) -> DenseEngine:
-        engine = DenseEngine(np.ascontiguousarray(self._raw(index)), self._team)
+        engine = DenseEngine(np.asarray(self._raw(index), order=self._layout), self._team)
         engine.unit = self.unit
-        return engine.with_standardisation(self.centre, self.scale)
+        engine = engine.with_standardisation(self.centre, self.scale)
+        # The kernel of X serves its sample, so that no other is compiled.
+        engine._layout, engine._kernel_centre = self._layout, self._kernel_centre
+        return engine
+
+
+def _contiguous(X: NDArray[Any]) -> tuple[Literal["C", "F", "A"], NDArray[Any]]:
+    """Return the layout of X, and X with the gaps between its rows or columns, if it has any.
+
+    With these gaps, which no pass reads, a part of a contiguous array is contiguous itself, and
+    the kernel of such arrays serves it, as in BLAS. "A" stands for any other strides.
+    """
+    if X.flags.forc:
+        return "C" if X.flags.c_contiguous else "F", X
+    n, p = X.shape
+    row, column = (stride / X.itemsize for stride in X.strides)
+    if column == 1 and row >= p and row.is_integer():
+        return "C", as_strided(X, (n, int(row)), X.strides, writeable=False)
+    if row == 1 and column >= n and column.is_integer():
+        return "F", as_strided(X, (int(column), p), X.strides, writeable=False)
+    return "A", X

@@ -65,8 +65,10 @@ def _common_signature() -> tuple[Any, ...]:
 def dense_pass(rho_psi: RhoPsi, X: Any, layout: str, centred: bool) -> Any:
     """Return the pass for a loss and a dense X of this dtype and layout.
 
-    The layout is "C", "F" or "A" (any strides). `centred` tells whether there is a μ; the
-    compiler knows a None in its place and removes what depends on it.
+    The layout is "C", "F" or "A" (any strides). The pass reads as many rows and columns as
+    there are residuals and coefficients; the array that it is given may have more of one of
+    them. `centred` tells whether there is a μ; the compiler knows a None in its place and
+    removes what depends on it.
     """
     together = 4 if X.shape[1] * X.itemsize <= FOUR_ROWS_MAX_BYTES else 2
     return _dense_pass(rho_psi, X.dtype, layout, centred, None if layout == "F" else together)
@@ -141,7 +143,7 @@ def _rows_pass(rho_psi: RhoPsi, together: int) -> Callable[..., None]:
 
     def rows_pass(X, centre, w, b, y, weight, threshold, residual, sums, first, step, size):
         """Process the blocks first, first + step, …"""
-        n, p = X.shape
+        n, p = residual.shape[0], w.shape[0]
         common = b, y, weight, 1 if weight.shape[0] == n else 0, threshold, residual
         width, length = X.strides[0], p * X.itemsize
         contiguous = X.strides[1] == X.itemsize
@@ -223,7 +225,7 @@ def _columns_pass(rho_psi: RhoPsi) -> Callable[..., None]:
 
     def columns_pass(X, centre, w, b, y, weight, threshold, residual, sums, first, step, size):
         """Process the blocks first, first + step, …, each of which should fit in the cache."""
-        n, p = X.shape
+        n, p = residual.shape[0], w.shape[0]
         stride = 1 if weight.shape[0] == n else 0
         for k in range(first, sums.shape[0], step):
             grad = sums[k]
