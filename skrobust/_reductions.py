@@ -106,12 +106,19 @@ def _median(
 ) -> float:
     n = rows.size
     if weight is None and n < 20 * MEDIAN_PROBE_ROWS:
-        # A partition at one place is much faster than at both values in the middle.
-        part = np.partition(np.abs(rows) if absolute else rows, n // 2)
-        return 0.5 * float(part[n // 2]) + 0.5 * float(part[: n // 2 + n % 2].max())
-    total = float(n) if weight is None else float(weight.sum())
-    half, slack = 0.5 * total, np.finfo(float).eps * n * total
+        return _middle(np.abs(rows) if absolute else rows, n)
     window = _median_window(rows, weight, near, absolute)
+    if weight is None:
+        below, inside, _ = _inside(rows, None, window, absolute)
+        if 2 * below < n < 2 * (below + inside.size):
+            return _middle(inside, n, int(below))
+        # The median is outside the window.
+        if near is not None:
+            return _median(rows, None, None, absolute)
+        every = _inside(rows, None, (-np.inf, np.inf), absolute)[1]
+        return _middle(every, n) if 2 * every.size > n else np.nan
+    total = float(weight.sum())
+    half, slack = 0.5 * total, np.finfo(float).eps * n * total
     below, values, cumulated = _sorted_window(rows, weight, window, absolute)
     if not values.size or not below < half - slack <= half + slack < cumulated[-1]:
         # The median is outside the window, or too close to its ends to tell.
@@ -141,10 +148,27 @@ def _median_window(
     return float(part[order[ends[0]]]), float(part[order[ends[1]]])
 
 
+def _middle(values: FloatArray, n: int, below: int = 0) -> float:
+    """Return the median of n values, given those in a window and how many are below it."""
+    # A partition at one place is much faster than at both values in the middle.
+    k = n // 2 - below
+    part = np.partition(values, k)
+    return 0.5 * float(part[k]) + 0.5 * float(part[: k + n % 2].max())
+
+
 def _sorted_window(
-    rows: FloatArray, weight: FloatArray | None, window: tuple[float, float], absolute: bool
+    rows: FloatArray, weight: FloatArray, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
     """Return the weight below a window, its values in order and the weight up to each."""
+    below, values, weights = _inside(rows, weight, window, absolute)
+    order = np.argsort(values)
+    return below, values[order], below + np.cumsum(weights[order])
+
+
+def _inside(
+    rows: FloatArray, weight: FloatArray | None, window: tuple[float, float], absolute: bool
+) -> tuple[float, FloatArray, FloatArray]:
+    """Return the weight below a window, its values and their weights (1 if there are none)."""
     low, high = window
     below_window, values, weights = 0.0, [], []
     for part in blocks(rows.size):
@@ -156,9 +180,7 @@ def _sorted_window(
         )
         values.append(v[index])
         weights.append(np.ones(index.size) if weight is None else weight[part][index])
-    inside = np.concatenate(values)
-    order = np.argsort(inside)
-    return below_window, inside[order], below_window + np.cumsum(np.concatenate(weights)[order])
+    return below_window, np.concatenate(values), np.concatenate(weights)
 
 
 def blocks(n: int) -> Iterator[slice]:
