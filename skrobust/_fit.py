@@ -167,7 +167,9 @@ def fit_stages(
             theta = given
     beta = target.threshold(scale)
     multipliers = _multipliers(spec.schedule, objective, theta, beta)
+    earlier = []
     for multiplier in multipliers:
+        earlier.append(target.units.to_data(objective.coef(theta), objective.engine))
         is_last = multiplier == multipliers[-1]
         budget = max(0, spec.max_iter - used)
         if is_last:
@@ -178,6 +180,8 @@ def fit_stages(
                 sensitivity = initial.sensitivity or Sensitivity()
             start = InitialPoint(objective, theta, first_scale, sensitivity)
             objective, solution, scale = _solve_final(target, sampler, start, budget)
+            if not solution.converged:
+                solution, scale = _lowest(target, objective, solution, scale, earlier)
             beta = target.threshold(scale)
         else:
             at_stage = objective.at_threshold(multiplier * beta)
@@ -279,6 +283,35 @@ def _solve_final(
         )
     add_passes(passes, solution.passes)
     return objective, solution._replace(n_iter=used + solution.n_iter, passes=passes), scale
+
+
+def _lowest(
+    target: Target,
+    objective: Whitened,
+    solution: Solution,
+    scale: float,
+    earlier: list[FloatArray],
+) -> tuple[Solution, float]:
+    """Return the lowest final objective among a solution that did not converge and its starts.
+
+    `earlier` holds the coefficients that the stages started from, in units of the data. The
+    concomitant scale is a variable of the objective, so that each point has its own.
+    """
+    coef = [target.units.from_data(start, objective.engine) for start in earlier]
+    starts = [objective.whitening.coordinates(given) for given in coef]
+    estimator, lowest, lowest_value = target.estimator, None, np.inf
+    for theta in [solution.point.theta, *starts]:
+        s, sigma_term = scale, 0.0
+        if isinstance(estimator, Concomitant):
+            s = estimator.scale(objective, objective.evaluate(theta))
+            sigma_term = 0.5 * s / estimator.factor
+        bound = objective.at_threshold(target.threshold(s))
+        point = bound.evaluate(theta)
+        value = point.value / bound.threshold + sigma_term
+        if lowest is None or value < lowest_value:
+            lowest, lowest_value, scale = point, value, s
+    assert lowest is not None
+    return solution._replace(point=lowest, newton_step=None), scale
 
 
 class _LowestPoint:

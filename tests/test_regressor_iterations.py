@@ -1,6 +1,7 @@
 """SmoothL1Regressor: iterations, tolerance, schedules and the history of a fit."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
-from problems import LOSSES, SCALES, TARGETS, X, Y, documented_objective, residual, stopped
+from problems import (
+    LOSSES,
+    SCALES,
+    TARGETS,
+    X,
+    Y,
+    concomitant,
+    documented_objective,
+    residual,
+    stopped,
+)
 from skrobust import SmoothL1Regressor
+from skrobust._fit import fit_stages
 from skrobust.losses import smooth_l1
-from skrobust.metrics import mean_smooth_l1_loss
+from skrobust.metrics import mean_huber_loss, mean_smooth_l1_loss
 
 pytestmark = pytest.mark.usefixtures("each_engine")
 
@@ -44,6 +56,48 @@ def test_more_iterations_are_never_worse(beta):
     # threshold, which differs from this one by at most half of that threshold.
     slack = 1e-14 if beta == 1.0 else 0.1
     assert np.all(np.diff(objectives) <= slack)
+
+
+# Found by a search: the second stage ended next to an exact fit after all iterations, and the
+# third returned its coefficients with the scale of the least-squares residuals.
+TWO_ROWS = (
+    np.array(
+        [
+            [0.173149318, 0.189299563, -10059.2205, 743354.558, 2.05e-7],
+            [0.0924728739, -0.0879968642, -2998.2259, -261858.212, -1.23e-6],
+        ]
+    ),
+    np.array([-10.19433162, 5.14222634]),
+)
+
+
+@pytest.mark.parametrize("data", [TWO_ROWS, (X, Y)], ids=["exact", "usual"])
+@pytest.mark.parametrize("mode", [{"scale": "concomitant"}, {"beta": 1e-2}, {"beta": 1.7}])
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 7, 20, 1000])
+def test_no_stage_ends_below_the_result(monkeypatch, data, mode, alpha, max_iter):
+    stages = []
+
+    def recorded(*args):
+        for stage in fit_stages(*args):
+            stages.append(stage)
+            yield stage
+
+    monkeypatch.setattr("skrobust._regressor.fit_stages", recorded)
+    est = SmoothL1Regressor(
+        loss="huber", alpha=alpha, beta_schedule=[10, 3, 1], max_iter=max_iter, **mode
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        est.fit(*data)
+    for stage in stages:
+        r = data[1] - data[0] @ stage.coef - stage.intercept
+        values = [mean_huber_loss(r, np.zeros_like(r), delta=est.beta_)]
+        if est.scale:
+            scales = np.abs(r).max() * np.logspace(-9, 1, 200)
+            values = [concomitant(r, sigma, 1.5960, "huber") for sigma in scales]
+        penalty = alpha / 2 * stage.coef @ stage.coef
+        assert est.objective_ <= (min(values) + penalty) * (1 + 1e-9) + 1e-10
 
 
 def test_several_targets_that_do_not_converge_give_one_warning():
