@@ -135,3 +135,18 @@ def test_a_small_threshold_takes_few_passes(make_case, n, beta):
     before = case.objective.n_passes
     assert case.solve(beta).converged
     assert case.objective.n_passes - before < 50
+
+
+def test_rows_without_weight_are_no_rows_of_a_vertex(make_objective):
+    # As the rows of a fold in cross-validation. The first level has as much weight on either
+    # side of its row without weight, whose multiplier is zero.
+    rng, beta = np.random.default_rng(0), 1e-7
+    X = np.repeat(np.eye(3), [5, 15, 15], axis=0)
+    y = np.concatenate([[0.3, 0.3, -0.3, -0.3, 0.0], rng.normal(size=30)])
+    weight = np.ones(35)
+    weight[4] = 0.0
+    passing = make_objective(X, y, weight, threshold=0.2, fit_intercept=False)
+    near = newton(passing, np.zeros(3), 1e-8, 1000).point
+    vertex = passing.at_threshold(beta).evaluate(lad_vertex(passing, near, beta))
+    value = np.average(np.abs(vertex.residual), weights=weight)
+    assert value == pytest.approx(least_deviation(X, y, weight), rel=1e-6)

@@ -40,7 +40,8 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
     weight = np.ones(near.size) if data.weight is None else gather(data.weight, near)
     far_gradient = data.total / -threshold * point.gradient
     far_gradient -= A.T @ (weight * np.clip(r / threshold, -1.0, 1.0))
-    basis, inverse = _basis(A, 1.0 / (np.abs(r) + 0.25 * threshold))
+    # A row without weight, as those of a fold have, holds no direction.
+    basis, inverse = _basis(A, (weight > 0) / (np.abs(r) + 0.25 * threshold))
     if basis is None or inverse is None:
         return None
     start = r - A @ (inverse @ r[basis])
