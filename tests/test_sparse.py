@@ -1,9 +1,12 @@
 """Wide sparse X is only scaled, without a Gram matrix: the fit is that of dense X."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 
 from skrobust import SmoothL1Regressor
 from skrobust._engines.sparse import SparseEngine
@@ -116,3 +119,17 @@ def test_features_that_are_only_scaled_have_the_fit_of_newtons_method(kind, mode
     assert_allclose(model.predict(X), expected.predict(X), rtol=0, atol=1e-5 * np.std(y))
     passes = [sum(stage["n_eval"] for stage in m.history_) for m in (model, expected)]
     assert passes[0] <= passes[1] + 10
+
+
+@pytest.mark.parametrize("max_iter", [300, 1000])
+def test_conjugate_gradients_that_are_slow_count_as_iterations(max_iter):
+    # Each step tried them before it formed the Hessian: 22 passes for an iteration.
+    rng = np.random.default_rng(0)
+    X = rng.standard_t(1.5, size=(324, 204)) * (rng.random((324, 204)) < 0.05)
+    y = X.sum(axis=1) + rng.normal(size=324)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        est = SmoothL1Regressor(max_iter=max_iter).fit(sparse.csr_array(X), y)
+    assert est.n_iter_ <= max_iter
+    algorithms = est.history_[-1]["algorithms"]
+    assert algorithms["newton"] <= 2 * max_iter + 60

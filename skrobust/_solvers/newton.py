@@ -215,17 +215,21 @@ def _newton_step(
     tol: float,
     max_iter: int,
     out: RowVector,
+    try_cg: bool = True,
 ) -> NewtonStep:
-    """Return −H⁻¹g, matrix-free unless conjugate gradients are slow."""
+    """Return −H⁻¹g, matrix-free unless conjugate gradients are slow.
+
+    Their products count as iterations also where the Hessian is formed after all.
+    """
     row_weight = objective.psi_deriv(point)
-    if not is_matrix_free(objective, point):
-        return _direct_step(objective, point, row_weight, damping)
     can_form = can_form_hessian(objective)
+    if not is_matrix_free(objective, point) or (can_form and not try_cg):
+        return _direct_step(objective, point, row_weight, damping)
     limit = min(max_iter, CG_MAX_PRODUCTS) if can_form else max_iter
     step, arrived = _cg_step(objective, point, row_weight, damping, tol, limit, out)
     if arrived or not can_form or limit < CG_MAX_PRODUCTS:
         return step
-    return _direct_step(objective, point, row_weight, damping)
+    return _direct_step(objective, point, row_weight, damping)._replace(n_iter=limit)
 
 
 def _direct_step(
@@ -330,10 +334,12 @@ def _newton_steps(
     Each product of conjugate gradients counts as an iteration.
     """
     damping, used, step, out = 0.0, 0, None, np.empty_like(point.residual)
-    norm, n_steps = point.relative_gradient, 0
+    norm, n_steps, try_cg = point.relative_gradient, 0, True
     while used < max_iter and n_steps < max_steps and norm > tol:
         n_steps += 1
-        step = _newton_step(objective, point, damping, tol, max_iter - used, out)
+        step = _newton_step(objective, point, damping, tol, max_iter - used, out, try_cg)
+        # Where conjugate gradients are slow once, they would be again.
+        try_cg = try_cg and step.n_iter < CG_MAX_PRODUCTS
         used += step.n_iter
         trial = objective.evaluate(point.theta + step.direction, out)
         trial_norm, rise = trial.relative_gradient, trial.value - point.value
