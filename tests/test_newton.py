@@ -451,3 +451,19 @@ def test_a_solution_cannot_be_changed(make_case):
         solution.converged = False
     with pytest.raises(AttributeError):
         solution.n_iter = 0
+
+
+def test_a_vertex_whose_multiplier_is_beyond_the_threshold_is_no_minimum(make_objective):
+    # The threshold is far below the rounding of y, so that the Newton step on the row of any
+    # vertex moves it by less than its rounding. Only at the second row the other has a smaller
+    # slope.
+    X, y = np.array([[1.0], [3.0]]), np.array([1000.0, 3001.0])
+    objective = make_objective(X, y, threshold=1e-16, fit_intercept=False)
+
+    def at(w):
+        coef = np.array([0.0, w * objective.engine.scale[0]])
+        return objective.evaluate(objective.whitening.coordinates(coef))
+
+    rounding = NEWTON_MODULE.RESIDUAL_ROUNDING
+    assert not NEWTON_MODULE._within_rounding(objective, at(1000.0), rounding)
+    assert NEWTON_MODULE._within_rounding(objective, at(3001.0 / 3.0), rounding)

@@ -60,6 +60,8 @@ MAX_STEPS_BEFORE_CONTINUATION = 50
 # A decrement relative to F that rounding hides; and a rise of F that rounding may cause, where
 # X is ill-conditioned.
 DECREMENT_RTOL, VALUE_RISE_RTOL = 500 * _EPS, 1e-6
+# By how much ψ may be beyond the threshold, relative to it, where rounding explains a gradient.
+PSI_RTOL = 1e-6
 # Shortest step of a backtracking line search.
 MIN_STEP_LENGTH = 1e-10
 
@@ -391,7 +393,9 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
 
     Rows inside the threshold, or as near to it as their rounding, may have any residual within
     their rounding. The gradient is of that kind if the Newton step on these rows moves no row
-    by more. The whitened features have a rounding of their own.
+    by more. Where they are no more than the variables, only the ψ that the step leads to
+    explains the gradient, and must not be beyond the threshold. The whitened features have a
+    rounding of their own.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
@@ -411,7 +415,13 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
         return False
     coef = objective.coef(step.direction)
     moved, _ = engine.loss_gradient(coef, engine.zeros(), None, linear.loss, np.inf)
-    return bool((np.abs(moved) <= error).all())
+    if not (np.abs(moved) <= error).all():
+        return False
+    if np.count_nonzero(near) > point.theta.size:
+        return True
+    psi = np.clip(point.residual, -objective.threshold, objective.threshold) + moved
+    beyond = np.abs(psi) > (1.0 + PSI_RTOL) * objective.threshold
+    return not (beyond & near).any()
 
 
 def _decrement_is_negligible(objective: Whitened, point: Evaluation) -> bool:
