@@ -202,7 +202,8 @@ class SmoothL1Regressor(LinearRegressor):
 
     Without a penalty, the coefficients of linearly dependent features have no component along
     the dependence, in features divided by their weighted standard deviation (without an
-    intercept, by their root mean square).
+    intercept, by their root mean square). Features that are stored to less than six digits of
+    that, being far from zero, have less of the coefficients.
 
     References
     ----------

@@ -23,6 +23,8 @@ from .linear_loss import Evaluation, LinearLoss
 # The smallest squared pivot of H, scaled to a unit diagonal, for which Cholesky is trusted: the
 # Gram matrix has lost at most half of the digits then, and Newton's method restores them.
 MIN_SQUARED_PIVOT = 1e-8
+# A feature is coarse if its rounding is more than this part of its deviation.
+COARSE_BOUND = 1e-6
 
 
 class Whitening(NamedTuple):
@@ -231,7 +233,9 @@ def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
 
     Column j of A is known to bounds_j. A direction v is due to rounding if |Av| is at most
     |bounds·v|: these are the singular values of A / bounds of at most one. The basis is
-    orthogonal to all of them.
+    orthogonal to all of them, in an inner product in which a column that is known to less than
+    COARSE_BOUND counts by its rounding: A is not near zero along a direction of such a column,
+    which must not take away a part of the others.
     """
     sigma, V = _row_space(A / bounds, 0.0)
     kept = V[:, sigma > 1.0]
@@ -239,9 +243,10 @@ def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
         return np.eye(A.shape[1])
     # Row-wise stable for bounds of any sizes, since rows are sorted and columns pivoted (Cox
     # and Higham, "Stability of Householder QR factorization for weighted least squares", 1998).
-    order = np.argsort(-bounds)
+    unit = bounds / np.maximum(bounds / COARSE_BOUND, 1.0) ** 2
+    order = np.argsort(-unit)
     basis = np.empty_like(kept)
-    scaled = bounds[order, None] * kept[order]
+    scaled = unit[order, None] * kept[order]
     basis[order] = qr(scaled, mode="economic", pivoting=True, check_finite=False)[0]
     return basis
 
