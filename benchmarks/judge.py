@@ -151,7 +151,7 @@ class Neighbourhood:
             if self.fit.epsilon is not None:
                 floor = weighted_median(error, self.data.share)
             moved = self.documented(size + error, self.w, self.sigma) - value
-            found.append(moved + 4 * floor)
+            found.append(moved + 8 * floor)
         slack, stored = found
         penalty = LONG(self.fit.alpha) * (self.w @ self.w)
         return slack, stored + self.data.eps * penalty
@@ -326,13 +326,11 @@ class InteriorPoint:
 
     def points(self):
         """Dual and primal points (u, d), ever nearer."""
-        last = LONG(np.inf)
         for _ in range(MAX_STEPS):
             yield self.u * self.unit, self.d * self.unit
             mu = self._mean_product(0, 0, 0, 0)
-            if not 0 < mu < last:
+            if not mu > 0:
                 return
-            last = mu
             self._move(mu)
 
     def _mean_product(self, t, du, da, db):
