@@ -62,6 +62,10 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/plot_",
     # The other scripts are for a terminal.
     "ignore_pattern": r"^(?!plot_)",
+    "subsection_order": [
+        *("../examples/getting_started", "../examples/tuning", "../examples/diagnostics"),
+        *("../examples/limits", "../examples/large_and_sparse"),
+    ],
     "within_subsection_order": "skrobust_docs.place_in_gallery",
     "backreferences_dir": "api/backreferences",
     "doc_module": ("skrobust",),

@@ -1,10 +1,11 @@
 """
-What is gained with heavy tails, and lost without?
-==================================================
+Heavy-tailed and normal errors
+==============================
 
-Errors drawn from Student's t-distribution: with 1 degree of freedom it is Cauchy's, which has
-no mean; with 30 it is normal for all practical purposes. 200 rows, 5 features, 100 data sets
-for each; an estimator is judged by the length of the error of its coefficients.
+The errors are drawn from Student's t-distribution. With 1 degree of freedom it is the Cauchy
+distribution, which has no mean; with 30 it is close to the normal distribution. For each
+number of degrees of freedom, 100 data sets of 200 rows and 5 features are drawn, and an
+estimator is judged by the Euclidean norm of the error of its coefficients.
 """
 
 import matplotlib.pyplot as plt
@@ -31,7 +32,8 @@ for i, degrees in enumerate(DEGREES):
             error[name][i, k] = np.linalg.norm(model.fit(X, y).coef_ - 1)
 
 # %%
-# The median over the data sets, since with Cauchy errors least squares has no mean error.
+# The table shows the median over the data sets, because with Cauchy errors the mean error of
+# least squares does not exist.
 
 print(f"{'degrees of freedom':22}" + "".join(f"{d:8}" for d in DEGREES))
 middle = {name: np.median(found, axis=1) for name, found in error.items()}
@@ -39,18 +41,19 @@ for name, found in middle.items():
     print(f"{name:22}" + "".join(f"{e:8.3f}" for e in found))
 
 # %%
-# With errors that are nearly normal the price is small: 5 % in variance, in theory. It buys a
-# fit that hardly notices the tails. The median notices them even less, and costs a fifth or
-# more where nothing is wrong.
+# With nearly normal errors the robust fit loses little: in theory its variance is 5 % larger
+# than that of least squares. With heavy tails its error is much smaller. Median regression
+# has a still smaller error for the heaviest tails; at 30 degrees of freedom its error is 18 %
+# larger.
 
 STYLES = [("#D55E00", "s--"), ("#0072B2", "^:"), ("#009E73", "o-")]
-figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 for (name, found), (colour, style) in zip(middle.items(), STYLES, strict=True):
     axes.loglog(DEGREES, found, style, color=colour, lw=2, label=name)
 axes.set_xticks(DEGREES, [f"{d:g}" for d in DEGREES], minor=False)
 axes.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
 axes.minorticks_off()
-axes.set_xlabel("degrees of freedom: heavy tails ← → normal")
+axes.set_xlabel("degrees of freedom (small: heavy tails)")
 axes.set_ylabel("error of the coefficients")
 axes.legend(frameon=False)
 plt.show()

@@ -1,10 +1,11 @@
 """
-What does a fit look like?
+Displays of a fitted model
 ==========================
 
-The displays of :mod:`skrobust.displays` draw fitted estimators as scikit-learn's do: one call
-to ``from_estimator``, and the artists as attributes to change. Here is each of them, on
-scikit-learn's diabetes data with a slipped digit in every eighth record.
+The displays of :mod:`skrobust.displays` follow the conventions of scikit-learn's: a call of
+``from_estimator`` draws the plot, and the artists are attributes of the returned object. This
+example shows each display on scikit-learn's diabetes data, in which the target of every
+eighth record is multiplied by ten.
 """
 
 import matplotlib.pyplot as plt
@@ -29,19 +30,22 @@ model = make_pipeline(StandardScaler(), SmoothL1Regressor(beta_schedule="geometr
 model.fit(X, y)
 
 # %%
-# Which rows are outliers, and what do they count for?
-# ----------------------------------------------------
-# Residuals beyond the threshold count linearly: their weight is the threshold over their size.
-# Far outliers would flatten the rest, so that outside the band the axis is then logarithmic.
+# Residuals and robustness weights
+# --------------------------------
+# A residual beyond the threshold has the robustness weight β/\|r\|, a residual within it has
+# weight 1. If there are far outliers, the axis of the residuals is logarithmic outside the
+# band.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
 ResidualsDisplay.from_estimator(model, X, y, ax=left)
 WeightsDisplay.from_estimator(model, X, y, ax=right)
 plt.show()
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
-# Which line goes through the data?
-# ---------------------------------
+# The fitted line
+# ---------------
 
 bmi = X[["bmi"]]
 lines = {
@@ -52,10 +56,10 @@ FitDisplay.from_estimator(lines, bmi, y)
 plt.show()
 
 # %%
-# What does β do?
-# ---------------
-# The coefficients from least squares, on the right, to the median, and the score that
-# cross-validation gives each threshold. Both choose for themselves what to fit.
+# Coefficients and score along β
+# ------------------------------
+# The coefficients between the limits of median regression (left) and least squares (right),
+# and the cross-validated score of each threshold.
 
 search = SmoothL1RegressorCV().fit(X, y)
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
@@ -64,8 +68,9 @@ CVDisplay.from_estimator(search, score_name="Mean absolute error, negated", ax=r
 plt.show()
 
 # %%
-# How did it get there?
-# ---------------------
+# Convergence
+# -----------
+# Objective, gradient and threshold of each stage of the fit.
 
 ConvergenceDisplay.from_estimator(model)
 plt.show()

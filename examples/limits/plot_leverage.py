@@ -1,11 +1,12 @@
 """
-What does robust regression not protect from?
-=============================================
+Leverage points: outliers in the features
+=========================================
 
-Rows that are far out in X. An outlier in y has a large residual, and the loss sees it. A
-leverage point draws the fit to itself until its residual is small, and then no loss that is
-a function of the residual alone knows that anything is wrong. Engel's households once more:
-the same seven of 235 get a wrong number, first in what they spent, then in what they earned.
+A Huber fit is robust to outliers in the target, because their residuals are large. A row with
+extreme features has high leverage: it attracts the fit, and its residual may be small. A loss
+that is a function of the residual alone cannot detect it. In Engel's data this example
+multiplies, for the same seven of 235 households, first the expenditure on food and then the
+income by ten.
 """
 
 import matplotlib.pyplot as plt
@@ -30,11 +31,11 @@ models = {
 }
 
 # %%
-# The slope with nothing wrong, and with either mistake.
+# The slope on the original data and with each corruption:
 
 ends = np.array([[0.0], [20_000.0]])
 lines = {}
-print(f"{'':18}{'nothing wrong':>16}" + "".join(f"{case:>16}" for case in cases))
+print(f"{'':18}{'original data':>16}" + "".join(f"{case:>16}" for case in cases))
 for name, model in models.items():
     slopes = []
     for case, (x, y) in {"": (income, food), **cases}.items():
@@ -43,21 +44,22 @@ for name, model in models.items():
     print(f"{name:18}" + "".join(f"{slope:16.3f}" for slope in slopes))
 
 # %%
-# The wrong expenditures move the slope of ``SmoothL1Regressor`` by less than a hundredth. The
-# wrong incomes leave it no better off than least squares. If X may have wrong rows, use
-# scikit-learn's ``RANSACRegressor`` or ``TheilSenRegressor``, or look at X first: leverage
-# shows without any fit.
+# The corrupted expenditures change the slope of ``SmoothL1Regressor`` by less than 0.01. With
+# the corrupted incomes its slope is as wrong as that of least squares. If features may be
+# corrupted, inspect the leverage before the fit, or use scikit-learn's ``RANSACRegressor`` or
+# ``TheilSenRegressor``.
 
 STYLES = [("#D55E00", "--"), ("#009E73", "-"), ("#CC79A7", "-."), ("#0072B2", ":")]
-figure, panels = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
-for axes, (case, (x, y)) in zip(panels, cases.items(), strict=True):
-    right = np.setdiff1d(np.arange(x.size), rows)
-    axes.plot(x[right], y[right], ".", color="0.7", label="right households")
-    axes.plot(x[rows], y[rows], "kx", ms=7, label="wrong households")
+for case, (x, y) in cases.items():
+    figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+    unchanged = np.setdiff1d(np.arange(x.size), rows)
+    axes.plot(x[unchanged], y[unchanged], ".", color="0.7", label="unchanged households")
+    axes.plot(x[rows], y[rows], "kx", ms=7, label="corrupted households")
     for name, (colour, dashes) in zip(models, STYLES, strict=True):
         axes.plot(ends, lines[name, case], color=colour, ls=dashes, lw=2, label=name)
-    axes.set(title=f"seven households: {case}", xlabel="income, francs")
+    axes.set(title=f"Seven households: {case}", xlabel="income, francs", ylabel="food, francs")
     axes.set(xlim=(0, 1.05 * x.max()), ylim=(0, 1.05 * y.max()))
-panels[0].set_ylabel("food, francs")
-figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
 plt.show()
+
+# sphinx_gallery_thumbnail_number = 2

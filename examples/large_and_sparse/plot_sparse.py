@@ -1,10 +1,11 @@
 """
-Does it work on sparse text counts?
-===================================
+Sparse text counts
+==================
 
-Yes, on CSR matrices as they are. Words follow Zipf's law: a few are in every document, most in
-a handful. 20,000 documents, 2,000 words, a score that depends on some of them, and one score in
-ten given at random instead.
+:class:`~skrobust.SmoothL1Regressor` accepts CSR matrices without converting them. This
+example simulates the counts of 2,000 words, whose frequencies follow Zipf's law, in 20,000
+documents. A score depends on some of the words, and a tenth of the scores is replaced by
+random numbers.
 """
 
 import matplotlib.pyplot as plt
@@ -33,9 +34,10 @@ y[wrong] = rng.uniform(-20, 20, wrong.sum())
 print(f"{X.shape[0]} × {X.shape[1]}, {X.nnz / np.prod(X.shape):.1%} of the entries")
 
 # %%
-# The penalty of both means the same, ``Ridge(alpha=a * n)`` being the limit of
-# ``SmoothL1Regressor(loss="huber", alpha=a)`` for a large threshold. Both learn from the first
-# half of the documents and are judged by the right scores of the second.
+# The penalties are comparable, because ``Ridge(alpha=a * n)`` is the limit of
+# ``SmoothL1Regressor(loss="huber", alpha=a)`` for a large threshold. Both models are fitted
+# to the first half of the documents and evaluated on the uncorrupted scores of the second
+# half.
 
 half = N_DOCUMENTS // 2
 alphas = np.geomspace(1e-6, 1, 13)
@@ -53,16 +55,17 @@ for name, found in errors.items():
     print(f"{name:18} mean |error| {min(found):.3f} at alpha = {alphas[np.argmin(found)]:.2g}")
 
 # %%
-# ``Ridge`` can only shrink the noise that the wrong scores bring, and the words with it. The
-# robust fit needs next to no penalty.
+# ``Ridge`` needs a strong penalty to reduce the variance caused by the corrupted scores, and
+# this penalty also shrinks the coefficients of the relevant words. The robust fit needs a
+# much smaller one.
 
-figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 for name, colour, style in [
     ("Ridge", "#D55E00", "s--"),
     ("SmoothL1Regressor", "#009E73", "o-"),
 ]:
     axes.loglog(alphas, errors[name], style, color=colour, lw=2, label=name)
-axes.set(xlabel="penalty alpha", ylabel="mean |error| of the right scores")
+axes.set(xlabel="penalty alpha", ylabel="mean |error|, uncorrupted scores")
 axes.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
 axes.minorticks_off()
 axes.legend(frameon=False)

@@ -1,11 +1,11 @@
 """
-How is β searched for in a pipeline with a transformed target?
-==============================================================
+Searching over β in a pipeline with a transformed target
+========================================================
 
-As any parameter of any step: :class:`~sklearn.model_selection.GridSearchCV` reaches it through
-the names. Scikit-learn's diabetes data, whose target is positive and skewed, so that it is
-modelled on a logarithmic scale. In 8 % of the training rows it is wrong: the decimal point has
-slipped by one or two digits. The held-out rows are clean.
+This example searches over β with :class:`~sklearn.model_selection.GridSearchCV` inside a
+pipeline. The target of scikit-learn's diabetes data is positive and skewed, and is modelled
+on a logarithmic scale. In 8 % of the training rows its decimal point is misplaced by one or
+two digits. The test rows are not corrupted.
 """
 
 import matplotlib.pyplot as plt
@@ -27,12 +27,13 @@ wrong = rng.permutation(len(y_train))[: round(0.08 * len(y_train))]
 y_train[wrong] *= rng.choice([0.01, 0.1, 10, 100], wrong.size)
 
 # %%
-# The penalty keeps the 50 splines in check. With a penalty the search over β wants
-# ``loss="huber"``: the data term of ``"smooth_l1"`` shrinks as β grows, and the penalty would
-# take over. β is in units of the logarithm: 0.7 is a factor of two.
+# A small penalty regularises the 50 spline features. The search uses ``loss="huber"``,
+# because the data term of ``"smooth_l1"`` decreases with β, so that the penalty would
+# dominate for large β. The unit of β is that of the logarithm of the target: 0.7 corresponds
+# to a factor of two.
 #
-# Wrong rows are in the validation folds as well, so the score must not listen to them: the
-# default r² would.
+# The validation folds contain corrupted rows as well. The median absolute error is not
+# sensitive to them; the default score, R², is.
 
 
 def pipeline(regressor):
@@ -60,17 +61,17 @@ for name, model in models.items():
     print(f"{name:28} mean |error| on clean rows: {error:.1f}")
 
 # %%
-# The best estimator, as it shows itself in a notebook; the question mark beside
-# ``SmoothL1Regressor`` leads to its page in the reference.
+# The HTML representation of the best estimator, as in a notebook. The question mark beside
+# ``SmoothL1Regressor`` links to its page in the API reference.
 
 search.best_estimator_
 
 # %%
-# The curve is flat around its top: a β that is not quite the best costs little, and the
-# default costs no search at all.
+# The score changes little around its minimum, so that the choice of β is not critical. The
+# default is close to the minimum and needs no search.
 
 scores = search.cv_results_
-figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 for fold in range(5):
     label = "one fold" if fold == 0 else None
     axes.semilogx(betas, -scores[f"split{fold}_test_score"], color="0.8", lw=1, label=label)
@@ -78,7 +79,7 @@ axes.semilogx(betas, -scores["mean_test_score"], "o-", color="#009E73", lw=2, la
 axes.axvline(best, color="0.3", ls="--", label=f"best β = {best:.2g}")
 beta_auto = auto.regressor_[-1].beta_
 axes.axvline(beta_auto, color="#0072B2", ls=":", lw=2, label=f"auto: β = {beta_auto:.2g}")
-axes.set_xlabel("β, in units of log y")
-axes.set_ylabel("median |error| in validation folds")
+axes.set_xlabel("threshold β, units of log y")
+axes.set_ylabel("median |error|, validation folds")
 axes.legend(frameon=False)
 plt.show()

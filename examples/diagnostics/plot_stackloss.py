@@ -1,10 +1,12 @@
 """
-Is it the fit that R's rlm gives?
-=================================
+Robustness weights and agreement with R's rlm
+=============================================
 
-Yes, at the defaults of both: Huber's loss with the threshold at 1.345 normalised MADs, fit and
-scale made to agree. Shown on the classic of robust statistics, 21 days of a plant that makes
-nitric acid (Brownlee's stackloss data), against statsmodels' ``RLM``, which follows ``rlm``.
+The default of :class:`~skrobust.SmoothL1Regressor` is that of R's ``rlm`` and of statsmodels'
+``RLM``: the Huber loss with a threshold of 1.345 normalised MADs of the residuals, where
+scale and fit are a joint fixed point. This example compares the two fits on Brownlee's
+stackloss data, 21 days of operation of a plant that oxidises ammonia to nitric acid, and
+plots the robustness weights.
 """
 
 import matplotlib.pyplot as plt
@@ -26,12 +28,14 @@ for name, here, there in zip([*X.columns, "intercept", "scale"], ours, theirs, s
     print(f"{name:18}{here:18.6f}{there:12.6f}")
 
 # %%
-# What each day counted for
-# -------------------------
-# A row beyond the threshold pulls with a constant force. That is a row of least squares with
-# the weight β over its absolute residual, which ``RLM`` gives as ``weights``. Days 21, 4 and 3
-# stand out. Rousseeuw and Leroy ("Robust Regression and Outlier Detection", 1987) doubt day 1
-# as well, which only estimators with a high breakdown point show.
+# Robustness weights
+# ------------------
+# The fit equals a weighted least-squares fit in which a row within the threshold has weight 1
+# and a row beyond it the weight β/\|r\|. ``RLM`` has these as its attribute ``weights``. Days
+# 21, 4 and 3 have the smallest weights. Rousseeuw and Leroy ("Robust Regression and Outlier
+# Detection", 1987) also identify day 1 as an outlier, by means of estimators with a high
+# breakdown point. A day in ``outliers_`` is beyond the threshold and down-weighted; this
+# alone does not show that its record is wrong.
 
 residual = (y - model.predict(X)).to_numpy()
 weight = np.minimum(1, model.beta_ / np.abs(residual))
@@ -41,18 +45,18 @@ print("days beyond the threshold:", np.flatnonzero(model.outliers_) + 1)
 
 # %%
 
-figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 low = model.outliers_
 axes.axvspan(-model.beta_, model.beta_, color="0.93")
-axes.text(0, 0.05, "within the threshold", ha="center")
-axes.plot(residual[~low], weight[~low], "o", color="#0072B2", label="full weight")
-axes.plot(residual[low], weight[low], "^", color="#D55E00", ms=9, label="less weight")
+axes.text(0, 0.05, "within β", ha="center")
+axes.plot(residual[~low], weight[~low], "o", color="#0072B2", label="weight 1")
+axes.plot(residual[low], weight[low], "^", color="#D55E00", ms=9, label="down-weighted")
 r = np.linspace(-10, 10, 401)
 axes.plot(r, np.minimum(1, model.beta_ / np.maximum(np.abs(r), 1e-9)), color="0.4", zorder=0)
 for day in np.flatnonzero(low):
     place = (residual[day], weight[day])
     shift = (10, 4 if residual[day] > 0 else -12)  # off the curve
     axes.annotate(f"day {day + 1}", place, shift, textcoords="offset points")
-axes.set(xlabel="residual", ylabel="weight in the fit", ylim=(0, 1.1))
+axes.set(xlabel="residual", ylabel="robustness weight", ylim=(0, 1.1))
 axes.legend(loc="center", frameon=False)
 plt.show()
