@@ -29,7 +29,7 @@ from skrobust import SmoothL1Regressor
 # ``Davis`` of the R package carData (J. Fox, S. Weisberg and B. Price; licence GPL, version 2
 # or later). Only the measurements are reproduced here, and nothing else of that package.
 
-records = np.array(
+records = np.fromstring(
     """
     58 161   53 161   59 157   166 57   51 161   64 168   52 163   65 166
     62 168   61 175   61 170   54 171   50 166   63 169   58 166   39 157
@@ -45,8 +45,8 @@ records = np.array(
     55 162   48 163   59 170   58 169   57 167   51 163   54 161   53 162
     59 172   59 159   63 170   66 166   53 158   54 163   60 174   43 154
     63 165   56 162   60 172   58 169   50 158   59 164   51 156   62 164
-    """.split(),
-    dtype=float,
+    """,
+    sep=" ",
 ).reshape(-1, 2)
 weight, height = records.T
 swapped = int(height.argmin())
