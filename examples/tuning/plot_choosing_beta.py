@@ -95,6 +95,8 @@ for title, target in (("Original data", y_train), ("20 % multiplied by ten", sli
     axes.legend(frameon=False)
 plt.show()
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # With a penalty
 # --------------
