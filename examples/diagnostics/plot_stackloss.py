@@ -22,10 +22,11 @@ rlm = sm.RLM(y, sm.add_constant(X), M=sm.robust.norms.HuberT(1.345))
 rlm = rlm.fit(tol=1e-10, maxiter=1000)
 
 print(f"{'':18}{'SmoothL1Regressor':>18}{'RLM':>12}")
-ours = [*model.coef_, model.intercept_, model.scale_]
-theirs = [*rlm.params[X.columns], rlm.params["const"], rlm.scale]
-for name, here, there in zip([*X.columns, "intercept", "scale"], ours, theirs, strict=True):
-    print(f"{name:18}{here:18.6f}{there:12.6f}")
+values = [*model.coef_, model.intercept_, model.scale_]
+rlm_values = [*rlm.params[X.columns], rlm.params["const"], rlm.scale]
+names = [*X.columns, "intercept", "scale"]
+for name, value, other in zip(names, values, rlm_values, strict=True):
+    print(f"{name:18}{value:18.6f}{other:12.6f}")
 
 # %%
 # Robustness weights

@@ -2,8 +2,8 @@
 Comparison of robust regressors
 ===============================
 
-This example compares five robust regressors and least squares on clean data, on data with
-10 % of outliers in the target, on data with 5 % of outliers in the features, and on data in
+This example compares five robust regressors and least squares on clean data, on data with 10
+% of outliers in the target, on data with 5 % of outliers in the features, and on data in
 which one feature has another unit. For each case, 20 data sets of 200 rows and 5 features are
 drawn, and an estimator is judged by the Euclidean norm of the error of its coefficients.
 """

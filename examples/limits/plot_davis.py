@@ -27,7 +27,7 @@ from skrobust import SmoothL1Regressor
 # from C. Davis, "Body image and weight preoccupation: a comparison between exercising and
 # non-exercising women", Appetite 15, 13–21, 1990. They are published as the data set
 # ``Davis`` of the R package carData (J. Fox, S. Weisberg and B. Price; licence GPL, version 2
-# or later). Only the measurements are reproduced here, and nothing else of that package.
+# or later). Only these measurements are reproduced, and nothing else of that package.
 
 records = np.fromstring(
     """
@@ -98,7 +98,7 @@ print(f"robustness weight of the swapped record: {row_weight:.3f}")
 print(f"flagged in outliers_: {bool(robust.outliers_[swapped])}")
 
 # %%
-# The record is flagged here, because its residual is large as well. That is not guaranteed: a
+# The record is flagged, because its residual is large as well. That is not guaranteed: a
 # leverage point may also attract the fit so strongly that its residual is small. Check the
 # leverage of the rows before the fit. In this data set the remedy is to correct the record.
 

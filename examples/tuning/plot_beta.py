@@ -38,7 +38,7 @@ print(f'beta="auto"            {auto.coef_[0]:.4f}   β = {auto.beta_:.1f}')
 
 # %%
 # The default has 95 % of the efficiency of least squares if the errors are normal. With
-# normal errors 18 % of the rows are beyond this threshold; here it is 20 %.
+# normal errors 18 % of the rows are beyond this threshold; in these data it is 20 %.
 
 figure, (top, bottom) = plt.subplots(
     2, 1, figsize=(6.4, 5), sharex=True, layout="constrained", height_ratios=[2, 1]
