@@ -105,4 +105,4 @@ mathjax_path = "tex-svg.js"
 copybutton_exclude = ".linenos, .gp, .go"
 
 # In the site itself an estimator's HTML links to its page in the reference.
-LinearRegressor._doc_link_template = "../api/{estimator_module}.{estimator_name}.html"
+LinearRegressor._doc_link_template = "../../api/{estimator_module}.{estimator_name}.html"
