@@ -29,6 +29,7 @@ GALLERY = [
     "plot_stackloss",
     "plot_heavy_tails",
     "plot_leverage",
+    "plot_davis",
     "plot_comparison",
     "plot_weights",
     "plot_pipeline",
