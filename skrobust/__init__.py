@@ -23,7 +23,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    # Only who draws pays for the import of the displays.
+    # The displays are imported on first use, which keeps `import skrobust` fast.
     if name == "displays":
         return import_module(".displays", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

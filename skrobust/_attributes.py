@@ -1,4 +1,4 @@
-"""Results of fits as the fitted attributes of an estimator."""
+"""Conversion of the results of fits to the fitted attributes of an estimator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._spec import FitSpec
 
 
 def documented_objective(result: StageResult, spec: FitSpec) -> tuple[float, float]:
-    """Return the documented objective of a result, and the estimate of its suboptimality."""
+    """Return the documented objective of a result, and an estimate of its suboptimality."""
     value, factor = result.value, 1.0
     if isinstance(spec.scale, Concomitant):
         epsilon = spec.scale.factor
@@ -29,7 +29,7 @@ def fitted_attributes(
 ) -> dict[str, Any]:
     """Return the fitted attributes, given the results of the stages of each target.
 
-    Raises a ValueError if the coefficients are too large for the dtype of X.
+    A ValueError is raised if the coefficients are too large for the dtype of X.
     """
     last = [stages[-1] for stages in results]
     objectives = [documented_objective(result, spec) for result in last]
@@ -47,7 +47,7 @@ def fitted_attributes(
         coef = np.array([result.coef for result in last]).astype(dtype)
     if not np.isfinite(coef).all():
         raise ValueError(
-            f"coef_ has values too large for {dtype}; rescale X or y, or pass float64."
+            f"coef_ has values too large for {dtype}; rescale X or y, or pass X as float64."
         )
     attributes: dict[str, Any] = {
         name: value[0] if one_target else np.array(value) for name, value in values.items()

@@ -1,4 +1,4 @@
-"""What the estimators share: input tags, prediction, documentation links, callbacks."""
+"""Base class of the estimators: input tags, prediction, documentation links, callbacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Ba
 
     @property
     def _doc_link_template(self) -> str:
-        # scikit-learn shows a link to the documentation only if this is not empty.
+        # scikit-learn shows no link to the documentation if this is empty.
         site = _documentation_url()
         return f"{site}/api/{{estimator_module}}.{{estimator_name}}.html" if site else ""
 
@@ -36,12 +36,13 @@ class LinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Ba
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
+            Samples to predict.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-            Predicted values, in units of y; float32 if X and the coefficients are.
+            Predicted values, in units of y. Their dtype is float32 if X and the coefficients
+            are float32, and float64 otherwise.
 
         Raises
         ------
@@ -49,7 +50,7 @@ class LinearRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, Ba
             If the estimator is not fitted.
 
         ValueError
-            If X is not finite, or its features are not those of `fit`.
+            If X contains NaN or infinity, or if its features differ from those of `fit`.
         """
         check_is_fitted(self)
         X = validate_data(

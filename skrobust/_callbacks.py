@@ -13,7 +13,7 @@ try:
     # callbacks and one for the validation of parameters.
     N_WRAPPERS = 2
 except ImportError:
-    # Without callbacks only the validation of parameters adds a frame.
+    # Without callbacks only the validation of parameters adds a stack frame.
     N_WRAPPERS = 1
 
     class _NullCallbackContext:

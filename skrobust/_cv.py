@@ -1,4 +1,4 @@
-"""SmoothL1RegressorCV: threshold and penalty chosen by cross-validation."""
+"""SmoothL1RegressorCV: selection of the threshold and the penalty by cross-validation."""
 
 from __future__ import annotations
 
@@ -40,64 +40,79 @@ from ._regressor import SmoothL1Regressor
 from ._spec import fit_spec
 from ._validation import check_data
 
-# What this estimator shares with those of its grid.
+# Parameters that are passed on to the regressors of the grid.
 _SHARED = ("loss", "scale", "fit_intercept", "solver", "max_iter", "tol")
 
 
 class SmoothL1RegressorCV(LinearRegressor):
-    r"""Smooth L1 or Huber regression with the threshold chosen by cross-validation.
+    r"""Smooth L1 or Huber regression with the threshold selected by cross-validation.
 
-    :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in
-    `alphas` and each fold of `cv`, and then to all rows for the pair with the best mean
-    score. Each fit starts from that at the next larger threshold and takes about one pass over
-    X; it is as accurate as a single fit. The folds do not copy X.
+    A :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in
+    `alphas` and each fold of `cv`. The pair of threshold and penalty with the best mean score
+    is then fitted to all rows. Each fit starts from the solution at the next larger threshold
+    and takes about one pass over X; it is as accurate as a single fit. The training folds are
+    weights of zero and one, so that X is not copied for them.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
 
     Parameters
     ----------
     betas : int or array-like, default=20
-        Thresholds to choose from, in any order: numbers in the unit given by `scale`, and
-        "auto". An integer is the number of thresholds of the default grid: geometrically
-        spaced thresholds from a tenth of that of "auto", which is among them, to about ten
-        times that. With ``scale="concomitant"`` their excess over 1 is geometrically spaced;
-        with ``scale=None`` they follow from the residuals of a fit to all rows. The unit is
-        the same for all targets; use ``scale="mad"`` for targets in different units.
+        Candidate thresholds, or the number of candidates in a default grid. The same
+        candidates are used for all targets; use ``scale="mad"`` if the targets have different
+        units.
+
+        - An array-like contains the candidates in any order: numbers, in units of y or of the
+          scale as for the parameter `beta` of :class:`SmoothL1Regressor`, and "auto".
+        - An integer with ``scale=None`` or "mad" requests a grid of geometrically spaced
+          thresholds. It ranges from a tenth of the threshold of "auto" to about ten times that
+          threshold and contains it. With ``scale=None`` the threshold of "auto" is computed
+          from the residuals of a fit to all rows.
+        - An integer with ``scale="concomitant"`` requests a grid in which the excess of the
+          thresholds over 1 is spaced in this way.
 
     alphas : array-like, default=(0.0,)
-        Penalties to choose from, in any order. The data term of loss="smooth_l1" decreases as
-        beta grows, so that a penalty of the same alpha dominates: use loss="huber" with
-        penalties.
+        Candidate values of the constant that multiplies the L2 penalty, in any order. Use
+        ``loss="huber"`` to search over penalties: with "smooth_l1" the loss decreases as beta
+        grows, and the penalty of the same alpha becomes dominant.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
-        The loss, as in :class:`SmoothL1Regressor`.
+        Loss function, as in :class:`SmoothL1Regressor`.
 
     scale : {"mad", "concomitant"} or None, default=None
-        The estimator of the scale, as in :class:`SmoothL1Regressor`. The scale is estimated
-        in each fit.
+        Estimator of the scale of the residuals, as in :class:`SmoothL1Regressor`. The scale is
+        estimated in each fit.
 
     fit_intercept : bool, default=True
-        Whether to fit an intercept. If False, the data are expected to be centred.
+        Whether to fit an intercept. If False, the model has no intercept, and the data are
+        expected to be centred.
 
     cv : int, cross-validation generator or iterable, default=None
-        Cross-validation splitting strategy: None for 5 folds without shuffling, an integer
-        for another number of folds, a splitter of scikit-learn, or an iterable of splits.
+        Cross-validation splitting strategy. Possible values are:
+
+        - None, for 5-fold cross-validation;
+        - an integer, for another number of folds;
+        - a cross-validation splitter of scikit-learn;
+        - an iterable of pairs (train, test) of index arrays.
+
+        With None or an integer the rows are not shuffled.
 
     scoring : str, callable or None, default=None
-        A scorer of scikit-learn, with greater values for better fits. It is given the weights
-        of the validation rows if `fit` is given weights. None is the negated mean absolute
-        error: outliers in the validation folds do not determine the choice, as they would with
-        squared errors (:file:`benchmarks/cv_score.py`).
+        Score of the predictions for the validation folds: the name of a scorer of scikit-learn
+        or a callable ``scorer(estimator, X, y)``; greater values are better. None means the
+        negated mean absolute error. Unlike with squared errors, the outliers in the validation
+        folds do not determine the selected threshold (:file:`benchmarks/cv_score.py`). If `fit`
+        is given sample weights, the scorer is given the weights of the validation rows.
 
     n_jobs : int or None, default=None
         Number of folds to fit in parallel. None means 1 unless in a
-        ``joblib.parallel_backend`` context; -1 means all processors. With 1, each pass over X
-        uses several threads.
+        ``joblib.parallel_backend`` context, and -1 means all processors. With 1, a pass over
+        large X uses several threads.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        The algorithm, as in :class:`SmoothL1Regressor`. "auto" shares sums over the rows
-        between the points of the grid; with "lbfgs" and "newton" each point is started from
-        the previous solution.
+        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto"
+        the fits at neighbouring thresholds share sums over the rows. With "lbfgs" and "newton"
+        each fit starts from the previous solution.
 
     max_iter : int, default=1000
         Maximum number of iterations of each fit.
@@ -108,78 +123,83 @@ class SmoothL1RegressorCV(LinearRegressor):
     Attributes
     ----------
     alpha_ : float
-        The chosen penalty.
+        Selected constant of the penalty.
 
     beta_ : float or ndarray of shape (n_targets,)
-        The threshold of the fit to all rows, in units of y, as in
-        :class:`SmoothL1Regressor`.
+        Threshold of the final fit to all rows, in units of y.
 
     best_params_ : dict
-        The chosen "beta" and "alpha", as given in the grid.
+        Selected pair, with the keys "beta" and "alpha" and the values given in the grid.
 
     best_index_ : int
-        Index of the chosen pair in `cv_results_`, the first of equally good pairs.
+        Index of the selected pair in `cv_results_`. It is the first of the pairs with the best
+        mean score.
 
     best_score_ : float
-        Mean score of the chosen pair.
+        Mean score of the selected pair over the folds.
 
-    cv_results_ : dict of ndarray
-        The scores of each pair, in the order of `alphas` and `betas`: param_beta,
-        param_alpha, params, split0_test_score …, mean_test_score, std_test_score and
-        rank_test_score. It can be converted to a ``pandas.DataFrame``.
+    cv_results_ : dict of str to array
+        Parameters and scores of the pairs, sorted by `alphas` and then by `betas`. The keys are
+        "param_beta", "param_alpha", "params", "split0_test_score" and so on for each fold,
+        "mean_test_score", "std_test_score" and "rank_test_score". The dict can be converted to
+        a ``pandas.DataFrame``.
 
     n_splits_ : int
         Number of folds.
 
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients of the fit to all rows, of the dtype of X. The attributes below belong to
-        the same fit.
+        Coefficients of the final fit to all rows, in the dtype of X.
 
     intercept_ : float or ndarray of shape (n_targets,)
-        Intercept, float64; 0.0 if ``fit_intercept=False``.
+        Intercept of the final fit in float64; 0.0 if ``fit_intercept=False``.
 
     scale_ : float or ndarray of shape (n_targets,)
-        The estimated scale of the residuals; 1.0 with a fixed threshold.
+        Estimated scale of the residuals of the final fit, in units of y; 1.0 if no scale is
+        estimated.
 
     n_iter_ : int or ndarray of shape (n_targets,)
-        Number of iterations, at least 1.
+        Number of iterations of the final fit, at least 1.
 
     objective_ : float or ndarray of shape (n_targets,)
-        The value of the objective.
+        Value of the objective at the solution of the final fit, penalty included.
 
     optimality_ : float or ndarray of shape (n_targets,)
-        How far that is at most above the minimum, relative to its value.
+        Upper bound or estimate of the relative suboptimality of `objective_`, as in
+        :class:`SmoothL1Regressor`.
 
     rank_ : int
-        Number of directions of the centred features that the fit could tell from zero.
+        Numerical rank of the centred features, as in :class:`SmoothL1Regressor`.
 
-    outliers_ : ndarray of bool, of the shape of y
-        Mask of the rows whose absolute residual exceeds `beta_`.
+    outliers_ : ndarray of bool of shape (n_samples,) or (n_samples, n_targets)
+        True for the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`. Such a row
+        is down-weighted and not necessarily wrong: with normal errors and the default threshold
+        18 % of the rows of clean data are beyond the threshold.
 
     history_ : list of dict
-        As in :class:`SmoothL1Regressor`.
+        Stages of the final fit, as in :class:`SmoothL1Regressor`.
 
     n_features_in_ : int
-        Number of features.
+        Number of features seen during `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, when X has names that are all strings.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features seen during `fit`. Only defined if all feature names of X are
+        strings.
 
     See Also
     --------
-    SmoothL1Regressor : The regressor at one threshold, estimated by default.
-    smooth_l1_path : Coefficients along thresholds or penalties.
+    SmoothL1Regressor : Regression with one threshold, which is estimated by default.
+    smooth_l1_path : Coefficients at a sequence of thresholds or penalties.
     sklearn.model_selection.GridSearchCV : Search over the parameters of any estimator.
 
     Notes
     -----
-    The objective is that of :class:`SmoothL1Regressor`. The chosen pair is
+    The objective is that of :class:`SmoothL1Regressor`. The selected pair is
 
     .. math:: \arg\max_{\beta, \alpha} \frac{1}{K} \sum_{k=1}^{K}
               \operatorname{score}(w_k(\beta, \alpha),\ \text{rows of fold } k)
 
-    where :math:`w_k` is the fit to the rows outside fold k. A robust score matters as much as
-    a robust fit [1]_.
+    where :math:`w_k` is the fit to the rows outside fold k. The score should be robust as well
+    as the fit [1]_.
 
     References
     ----------
@@ -240,21 +260,22 @@ class SmoothL1RegressorCV(LinearRegressor):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, **params):
-        """Choose the threshold and the penalty, and fit the model to all rows.
+        """Select the threshold and the penalty, and fit the model to all rows.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float64, float32 and CSR are not converted.
+            Training data. Data of dtype float64 or float32 and CSR matrices are not converted.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Target values. The threshold and the penalty are the same for all targets.
+            Target values. The same threshold and penalty are selected for all targets.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative sample weights, for the fits and for the scores.
+            Individual weights of the samples, non-negative and not all zero. By default all
+            samples have the same weight. The weights are used in the fits and in the scores.
 
         **params : dict
-            Metadata for the splitter and the scorer, such as `groups`. It requires
+            Metadata for the splitter and the scorer, such as `groups`. They require
             ``sklearn.set_config(enable_metadata_routing=True)``.
 
         Returns
@@ -265,9 +286,9 @@ class SmoothL1RegressorCV(LinearRegressor):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, if there are more folds than rows, if a score
-            is not a number, or if the data are not finite. An error of the scorer carries a
-            note that names the fold and the pair.
+            If a parameter is out of range, if there are more folds than rows, if a score is not
+            a number, or if the data contain NaN or infinity. An exception that the scorer
+            raises receives a note with the fold and the pair.
 
         TypeError
             If y is sparse.
@@ -275,13 +296,14 @@ class SmoothL1RegressorCV(LinearRegressor):
         Warns
         -----
         ConvergenceWarning
-            If some fits did not reach `tol`.
+            If any of the fits does not reach `tol`.
         """
         _raise_for_params(params, self, "fit")
         alphas = check_grid("alphas", self.alphas)
         shared = {name: getattr(self, name) for name in _SHARED}
         first = SmoothL1Regressor(alpha=sorted(alphas)[len(alphas) // 2], **shared)
-        # Validation sets the names of the features, which `self` gets when all is done.
+        # Validation sets the feature names. It does so on a copy, because `self` must not
+        # change before the fit is complete.
         checked = copy(self)
         X_used, y_used, weight = check_data(
             partial(validate_data, checked), X, y, sample_weight
@@ -303,7 +325,7 @@ class SmoothL1RegressorCV(LinearRegressor):
             max_subtasks=len(folds) + 1, sequential_subtasks=False
         )
         context.call_on_fit_task_begin(**data)
-        # All tasks are created before any is sent to a process.
+        # All tasks are created before the first one is sent to another process.
         tasks = [
             context.subcontext(task_name="fold", task_id=k, max_subtasks=len(points))
             for k in range(len(folds))
@@ -320,7 +342,7 @@ class SmoothL1RegressorCV(LinearRegressor):
         model = models[best]
         refit = context.subcontext(task_name="refit", task_id=len(folds))
         with refit.propagate_callback_context(model), warnings.catch_warnings():
-            # One warning for all fits follows.
+            # A single warning for all fits is issued below.
             warnings.simplefilter("ignore", ConvergenceWarning)
             refit.call_on_fit_task_begin(**data)
             model.fit(X_used, y_used, sample_weight)
@@ -341,7 +363,7 @@ class SmoothL1RegressorCV(LinearRegressor):
         if hasattr(checked, "feature_names_in_"):
             fitted["feature_names_in_"] = checked.feature_names_in_
         context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
-        # Attributes are set at once: an interrupted refit leaves the old model whole.
+        # All attributes are set together, so that a refit that fails does not change the model.
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(fitted)
         return self
@@ -352,12 +374,13 @@ class SmoothL1RegressorCV(LinearRegressor):
         Returns
         -------
         routing : MetadataRouter
+            Routing of the metadata.
         """
         from sklearn.model_selection import check_cv
 
         router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
         split = MethodMapping().add(caller="fit", callee="split")
-        # An iterable of splits requests no metadata, and might be consumed.
+        # An iterable of splits requests no metadata, and check_cv could exhaust it.
         cv = self.cv if hasattr(self.cv, "split") else check_cv()
         router.add(splitter=cv, method_mapping=split)
         if self.scoring is not None:
@@ -366,7 +389,7 @@ class SmoothL1RegressorCV(LinearRegressor):
         return router
 
     def _scorer(self) -> Callable[..., float]:
-        # Imported late, since it would make the import of the package slow.
+        # Imported here, because sklearn.metrics would slow down the import of the package.
         from sklearn.metrics import check_scoring
 
         if self.scoring is None:
@@ -385,25 +408,25 @@ class SmoothL1RegressorCV(LinearRegressor):
         return routed
 
     def _folds(self, X: Any, y: Any, n: int, params: dict[str, Any]) -> list[Any]:
-        """Return the rows to fit and the rows to score of each fold."""
+        """Return the training rows and the validation rows of each fold."""
         from sklearn.model_selection import check_cv
 
         cv = check_cv(self.cv)
         if (self.cv is None or isinstance(self.cv, Integral)) and cv.n_splits > n:
             raise ValueError(
-                f"cv={self.cv!r} asks for {cv.n_splits} folds, more than there are rows: "
-                f"n_samples={n}. Pass a smaller cv."
+                f"The number of folds must be at most n_samples={n}, got {cv.n_splits} from "
+                f"cv={self.cv!r}."
             )
         folds = list(cv.split(X, y, **params))
         if not folds:
-            raise ValueError(f"cv={self.cv!r} gives no splits; give at least one.")
+            raise ValueError(f"cv must yield at least one split, got none from {self.cv!r}.")
         return folds
 
 
 def _negative_mean_absolute_error(
     model: Any, X: Any, y: NDArray[Any], sample_weight: NDArray[Any] | None = None
 ) -> float:
-    """Return neg_mean_absolute_error without checking the data again."""
+    """Return the score "neg_mean_absolute_error" of data that have been validated."""
     errors = np.abs(y - linear_prediction(model, X))
     if errors.ndim == 2:
         errors = errors.mean(axis=1)
@@ -422,11 +445,11 @@ def _fold(
     fold: tuple[Any, Any],
     context: Any,
 ) -> tuple[NDArray[np.float64], list[StageResult]]:
-    """Return the score of each model in fold k, and its results without their vectors."""
+    """Return the score of each model for fold k, and the results of the fits without arrays."""
     train, test = fold
-    # Rows outside the fold have weight zero, so that X is not copied.
+    # Rows that are not in the training fold have weight zero, so that X is not copied.
     inside = np.zeros(X.shape[0])
-    # A row may occur more than once.
+    # A splitter may list a row more than once.
     train_rows = np.arange(X.shape[0])[train]
     np.add.at(inside, train_rows, 1.0 if weight is None else weight[train_rows])
     X_test, y_test = X[test], y[test]
@@ -434,9 +457,9 @@ def _fold(
     scored = score_params.get("sample_weight")
     if not inside.any() or not len(y_test) or (scored is not None and not np.any(scored)):
         raise ValueError(
-            f"Split {k} of cv={owner.cv!r} has no rows "
-            + ("to score" if inside.any() else "to fit")
-            + ", or none of positive weight."
+            f"Split {k} of cv={owner.cv!r} must have "
+            + ("validation" if inside.any() else "training")
+            + " rows of positive weight, got none."
         )
     data = {"estimator": owner, "X": lambda: X[train], "y": lambda: y[train]}
     specs = [fit_spec(model) for model in models]
@@ -455,7 +478,7 @@ def _fold(
             model.__dict__.update(attributes, n_features_in_=X.shape[1])
             scores[i] = _score(owner, scorer, model, X_test, y_test, score_params, k)
             task.call_on_fit_task_end(reconstruction_attributes=attributes, **data)
-            # The vectors are left out of what is sent to another process.
+            # The arrays are omitted, because the results may be sent to another process.
             none = np.zeros(0)
             reached += [result._replace(coef=none, outlier=none) for result in results]
     context.call_on_fit_task_end(**data)
@@ -490,7 +513,7 @@ def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[
         # A score or its square may be infinite.
         mean, std = scores.mean(axis=0), scores.std(axis=0)
     columns = {f"param_{name}": [point[name] for point in points] for name in points[0]}
-    # An array of strings would convert the numbers beside "auto".
+    # The dtype object prevents a conversion of the numbers to strings if "auto" is present.
     words = any(isinstance(beta, str) for beta in columns["param_beta"])
     return {
         "param_beta": np.array(columns["param_beta"], dtype=object if words else float),

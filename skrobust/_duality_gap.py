@@ -1,4 +1,4 @@
-"""duality_gap: a bound of how far a fitted model is above the minimum."""
+"""duality_gap: an upper bound of the suboptimality of a fitted model."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ def duality_gap(
 ) -> float | NDArray[np.float64]:
     r"""Return the relative duality gap of a fitted model on its training data.
 
-    The gap bounds how far the objective is above its minimum,
+    The gap is an upper bound of the relative suboptimality of the fitted coefficients,
 
     .. math:: \frac{F - \min F}{F} \le \frac{F - D(u)}{F},
 
-    where F is the objective of :class:`SmoothL1Regressor` at the fitted coefficients and D(u)
-    the value of a feasible point of the dual problem [1]_. With an estimated MAD the threshold
-    is `beta_`. It is `optimality_` of a fit that forms the Gram matrix of all rows; of tall
-    data, whose `optimality_` is an estimate, this function computes the bound. It is of first
-    order in the gradient, so that it may be larger than the true suboptimality.
+    where F is the objective of :class:`SmoothL1Regressor` at these coefficients and D(u) is the
+    dual objective at a feasible point u [1]_. If the threshold was estimated with the MAD, F is
+    the objective at the threshold `beta_`.
+
+    The gap equals the attribute `optimality_` if the fit formed the Gram matrix of all rows.
+    For tall data, whose `optimality_` is an estimate, this function computes the bound. The gap
+    is of first order in the gradient and the suboptimality of second order, so that the gap may
+    be much larger than the suboptimality.
 
     Parameters
     ----------
@@ -41,18 +44,18 @@ def duality_gap(
         A fitted estimator.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The training data.
+        Training data of the fit.
 
     y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        The target values of the fit.
+        Target values of the fit.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        The sample weights of the fit.
+        Sample weights of the fit.
 
     Returns
     -------
     gap : float or ndarray of shape (n_targets,)
-        The relative gap, without a unit; between 0 and 1.
+        Relative duality gap, between 0 and 1.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def duality_gap(
 
     ValueError
         If X is too wide for its Gram matrix (sparse with 200 features or more, or wider than
-        5,000), or if the data do not fit the estimator.
+        5,000), or if the data do not match those of the fit.
 
     References
     ----------
@@ -100,8 +103,8 @@ def duality_gap(
         plan = choose(engine, "auto")._replace(rows=Rows.ALL)
         if plan.whiten_by == "scaling":
             raise ValueError(
-                "duality_gap needs the Gram matrix of X, which has too many features: "
-                f"{engine.p}."
+                "duality_gap requires the Gram matrix of X, which is too large for "
+                f"{engine.p} features."
             )
         problem = whole_problem(engine, rows.weight, estimator.fit_intercept, plan)
         gaps = [
@@ -111,7 +114,7 @@ def duality_gap(
 
 
 def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> float:
-    """Return the relative gap of one target."""
+    """Return the relative duality gap of target k."""
     beta, scale = float(np.ravel(estimator.beta_)[k]), float(np.ravel(estimator.scale_)[k])
     joint = estimator.scale == "concomitant"
     model = SmoothL1Regressor(

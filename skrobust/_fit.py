@@ -1,8 +1,8 @@
 """One target, from start to result: start → stages of the threshold → result.
 
 This module carries out the plan of `_solvers.choose`. For tall X the whole fit is first done on
-a sample of rows, which gives a near start and a whitening by the Hessian there. Each stage of a
-schedule is a warm restart of the last. Along a grid each point continues from the last.
+a sample of rows, which gives a starting point near the minimiser and a whitening by the Hessian
+there. Each stage of a schedule, and each point of a grid, starts from the previous solution.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from ._units import TargetUnits
 # The tolerance and the iterations of a fit of a sample: its minimiser is about a tenth from
 # that of all rows.
 SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
-# On a sample where the scale contracts more slowly, another fixed point may be near.
+# If the scale of a sample converges more slowly, another fixed point may be near.
 SAMPLE_MAX_CONTRACTION = 0.7
-# Least squares from which a scale is estimated need not be more accurate.
+# Tolerance of the least-squares fit from which a scale is first estimated.
 LEAST_SQUARES_TOL = 1e-3
-# Passes in which an accelerated fit must halve its error (fewer from a uniform sample, since
-# there is another), and how often it may be restarted.
+# Passes in which an accelerated fit must halve its error (fewer with a uniform sample, since
+# another sample can follow), and the maximum number of restarts.
 UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
 MAX_RESTARTS = 8
 # A warm start further away than this, in units of y, is ignored.
 MAX_WARM_START = 1e8
-# A named schedule starts where this share of the residuals is inside.
+# A named schedule starts at a threshold that exceeds this share of the absolute residuals.
 SCHEDULE_SHARE_INSIDE = 0.99
 
 
@@ -81,9 +81,9 @@ class StageResult(NamedTuple):
 
 
 class InitialPoint(NamedTuple):
-    """An objective, coordinates to start from, the scale there, and how both move with it.
+    """An objective, coordinates to start from, the scale there, and the sensitivity to it.
 
-    The scale is NaN where β is fixed. The sensitivity is known only near the minimiser.
+    The scale is NaN if β is fixed. The sensitivity is known only near the minimiser.
     """
 
     objective: Whitened
@@ -93,7 +93,7 @@ class InitialPoint(NamedTuple):
 
 
 class Target:
-    """One target in its units, with what is to be minimised for it."""
+    """One target in its units, with the objective that is minimised for it."""
 
     def __init__(self, y: RowVector, fit_intercept: bool, spec: FitSpec, plan: Plan) -> None:
         self.units = TargetUnits(y, fit_intercept)
@@ -101,7 +101,7 @@ class Target:
         self.set_spec(spec)
 
     def set_spec(self, spec: FitSpec) -> None:
-        """Go over to another threshold or penalty."""
+        """Replace the threshold and the penalty."""
         self.spec = spec
         self.estimator = spec.scale
         self.beta = max(spec.beta / self.units.unit, MIN_THRESHOLD)
@@ -173,8 +173,8 @@ def fit_stages(
         is_last = multiplier == multipliers[-1]
         budget = max(0, spec.max_iter - used)
         if is_last:
-            # The search for the scale starts from the first scale also after other stages,
-            # which might lead to another fixed point.
+            # The search for the scale always starts from the first scale. The scale of an
+            # earlier stage might lead to another fixed point.
             sensitivity = None
             if plan.accelerate:
                 sensitivity = initial.sensitivity or Sensitivity()
@@ -248,7 +248,7 @@ def _solve_final(
         if used >= max_iter or no_sample or not (improved or sampler.is_uniform):
             if improved:
                 theta, scale = solution.point.theta, new_scale
-            # Its residuals are as long as y.
+            # This releases the residuals, which are as long as y.
             del solution
             break
         near = InitialPoint(objective, solution.point.theta, new_scale, sensitivity)
@@ -257,7 +257,7 @@ def _solve_final(
         residual = gather(solution.point.residual, sampler.problem.sample.rows)
         del solution
         objective, theta, scale, sensitivity = _restart(target, sampler, near, residual)
-        # A new sample may know less than the passes so far have found.
+        # The start from a new sample may be worse than the best point so far.
         if improved and estimator is None:
             value = objective.at_threshold(target.beta).evaluate(theta).value
             if lowest.value < value:
@@ -292,10 +292,11 @@ def _lowest(
     scale: float,
     earlier: list[FloatArray],
 ) -> tuple[Solution, float]:
-    """Return the lowest final objective among a solution that did not converge and its starts.
+    """Return the best of a solution that did not converge and the starts of its stages.
 
-    `earlier` holds the coefficients that the stages started from, in units of the data. The
-    concomitant scale is a variable of the objective, so that each point has its own.
+    The best point has the lowest final objective. `earlier` contains the coefficients that the
+    stages started from, in units of the data. The concomitant scale is a variable of the
+    objective, so that each point has its own scale.
     """
     coef = [target.units.from_data(start, objective.engine) for start in earlier]
     starts = [objective.whitening.coordinates(given) for given in coef]
@@ -315,7 +316,7 @@ def _lowest(
 
 
 class _LowestPoint:
-    """The lowest objective so far at a fixed threshold, and its place in units of the data."""
+    """The lowest objective so far at a fixed threshold, and its coefficients in data units."""
 
     def __init__(self, target: Target) -> None:
         self._units, self.value, self._coef = target.units, np.inf, np.zeros(0)
@@ -343,7 +344,7 @@ def _to_data_units(
 ) -> StageResult:
     unit, point, beta = target.units.unit, solution.point, objective.threshold
     estimator = target.estimator
-    # The other passes are those of the start and of the bound of the suboptimality.
+    # The other passes belong to the starting point and to the bound of the suboptimality.
     n_eval = objective.n_passes - n_passes
     others = n_eval - sum(solution.passes.values())
     passes = {"start and optimality": others, **solution.passes}
@@ -396,7 +397,7 @@ def _suboptimality(
 
 
 def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
-    """Return where to start, from a sample if there is one that tells enough."""
+    """Return the point to start from, which a sample gives if it is sufficient."""
     while sampler.problem.sample is not None:
         point = _sample_start(target, sampler)
         if point is not None:
@@ -406,7 +407,7 @@ def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
 
 
 def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
-    """Return the least-squares fit, or a point on the way there, with the scale there."""
+    """Return the least-squares fit, or an approximation of it, with the scale there."""
     beta, scale, estimator = target.beta, np.nan, target.estimator
     moves = target.penalty_moves_with_scale
     if estimator is not None:
@@ -418,8 +419,8 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     start = objective if per_threshold else objective.at_threshold(np.inf)
     theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
     if objective.n_variables > objective.engine.n + 1:
-        # The coordinates are not whitened, so that the gradient does not lead to the
-        # least-squares fit. With so many features that may have all rows inside the threshold.
+        # The coordinates are not whitened, so that a gradient step does not lead to the
+        # least-squares fit, at which all rows may be inside the threshold.
         linear = LinearLoss(start.linear.data, HUBER, start.linear.penalty, np.inf)
         squares = Whitened(linear, objective.whitening)
         theta = newton(squares, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point.theta
@@ -441,8 +442,8 @@ def _null_scale(target: Target, problem: Problem) -> float:
 def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
     """Return the start found on the sample, and the whitening by its Hessian there.
 
-    None where the sample does not tell enough: it has not full rank, or the scale converges so
-    slowly that another fixed point may be near.
+    It returns None if the sample is insufficient: if it does not have full rank, or if the
+    scale converges so slowly that another fixed point may be near.
     """
     problem = sampler.problem
     objective, theta, scale, _ = _least_squares_start(target, sampler.sample())
@@ -478,10 +479,10 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
 def _restart(
     target: Target, sampler: RowSampler, near: InitialPoint, residual: FloatArray
 ) -> InitialPoint:
-    """Return where a slow fit goes on: from another sample if there is one.
+    """Return the point from which a slow fit continues: the start from another sample, if any.
 
-    Otherwise it goes on in a whitening from the rows of this sample that are inside the
-    threshold by now.
+    Without another sample it is the same point, with a whitening from those rows of this
+    sample that are now inside the threshold.
     """
     if sampler.is_uniform:
         sampler.next_level()
@@ -532,7 +533,7 @@ def solution_path(
     """Minimise for one target at each of the specs, whose schedules are None.
 
     Yields (index of the spec, StageResult), for each penalty the largest thresholds first. Rows
-    of weight zero take no part. Where a point does not converge, it is fitted on its own by
+    of weight zero are ignored. A point that does not converge is fitted separately by
     `own_fit`.
     """
     target = Target(y, problem.fit_intercept, specs[0], plan)
@@ -564,12 +565,12 @@ class _PathMinimiser(NamedTuple):
 def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
     """Return a minimiser for the target's threshold and all larger ones.
 
-    None where each point is fitted on its own, since X is too wide.
+    It is None if X is so wide that each point is fitted separately.
     """
     plan, spec = target.plan, target.spec
     if plan.whiten_by == "scaling":
         return None
-    # The coordinates must know of a penalty, which may decide in some directions.
+    # The whitening includes the penalty, which may dominate in some directions.
     scale = _null_scale(target, problem) if target.penalty_moves_with_scale else np.nan
     per_threshold = spec.alpha > 0 and spec.alpha_per_threshold
     linear = target.linear_loss(problem, target.threshold(scale) if per_threshold else 1.0)
@@ -583,7 +584,7 @@ def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
 def _path_point(
     target: Target, problem: Problem, minimiser: _PathMinimiser, scale: float
 ) -> tuple[StageResult | None, float]:
-    """Return the result at a point, None if it did not converge, and the scale there."""
+    """Return the result at a point, or None if it did not converge, and the scale there."""
     spec, estimator = target.spec, target.estimator
     n_passes = _engine_of(problem).n_passes
     solve, whitening = minimiser

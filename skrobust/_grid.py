@@ -29,17 +29,18 @@ FloatArray = NDArray[np.float64]
 # least absolute deviations, to about ten times that threshold, where only gross outliers
 # distinguish it from least squares.
 GRID_SPAN = 10.0
-# Residuals below this part of y are those of an exact fit, and tell nothing about a threshold.
+# Residuals below this fraction of y are rounding errors of an exact fit, which contain no
+# information about a threshold.
 EXACT_FIT_RTOL = 1e-11
 
 
 def check_grid(
     name: str, values: Iterable[Any], zero: bool = True, word: str | None = None
 ) -> list[Any]:
-    """Return the values as a list of floats, among which `word` is allowed."""
+    """Validate a grid; return it as a list of floats, which may also contain `word`."""
     numbers: list[Any] = list(values)
     if not numbers:
-        raise ValueError(f"{name} is empty; give at least one value.")
+        raise ValueError(f"{name} must contain at least one value, got none.")
     for i, value in enumerate(numbers):
         if word is not None and isinstance(value, str) and value == word:
             continue
@@ -55,10 +56,10 @@ def check_grid(
 def default_betas(
     n: int, model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None
 ) -> FloatArray:
-    """Return n thresholds that rise geometrically, with that of "auto" at index n // 2.
+    """Return n geometrically spaced thresholds, with that of "auto" at index n // 2.
 
-    They are in the units of `model.scale`. With scale=None they are in units of y, from the
-    residuals of the model at its penalty, averaged over the targets.
+    They are in the units of `model.scale`. With scale=None they are in units of y and derived
+    from the residuals of a fit of the model, averaged over the targets.
     """
     steps: FloatArray = GRID_SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
     if model.scale == "concomitant":
@@ -66,7 +67,7 @@ def default_betas(
     if model.scale == "mad":
         return AUTO_MAD * steps
     with warnings.catch_warnings():
-        # An approximate scale serves, and the caller asked for no fit.
+        # An approximate scale suffices, and the caller has not requested this fit.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted_scales = np.ravel(clone(model).fit(X, y, weight).scale_)
     targets = y.reshape(y.shape[0], -1).T.astype(np.float64)
@@ -76,7 +77,7 @@ def default_betas(
 
 
 def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> float:
-    """Return the scale of the residuals or, if the fit is exact, that of y."""
+    """Return the scale of the residuals, or the scale of y if the fit is exact."""
     deviation = y - median(y, weight)
     mean = float(np.average(np.abs(deviation), weights=weight))
     scales = (scale, mad(deviation, weight), mean)
@@ -92,9 +93,9 @@ def fit_grid(
     specs: Sequence[FitSpec],
     solver: str,
 ) -> Iterator[tuple[int, list[StageResult]]]:
-    """Minimise at every spec; yield its index and a StageResult for each target.
+    """Minimise for each spec; yield its index and a StageResult for each target.
 
-    Rows of weight zero take no part. As long as they are the fewer, X is not copied.
+    Rows of weight zero are ignored. X is only copied if these are more than half of the rows.
     """
     if weight is not None and np.count_nonzero(weight) < weight.size / 2:
         X, y, weight = _drop_zero_weight(X, y, weight)
@@ -130,14 +131,14 @@ def fit_grid(
 def _drop_zero_weight(
     X: Any, y: NDArray[Any], weight: FloatArray
 ) -> tuple[Any, NDArray[Any], FloatArray | None]:
-    """Return the rows of positive weight, and None for weights that are all equal."""
+    """Return the rows of positive weight, with None for the weights if they are equal."""
     rows = np.flatnonzero(weight)
     weight = weight[rows]
     return X[rows], y[rows], None if np.ptp(weight) == 0 else weight
 
 
 class Convergence(NamedTuple):
-    """Whether a fit converged, and how it ended."""
+    """Whether a fit converged, its gradient norm and the reason why it ended."""
 
     converged: bool
     relative_gradient: float
@@ -156,15 +157,15 @@ class Convergence(NamedTuple):
 def warn_unless_converged(
     name: str, results: Sequence[Convergence], tol: float, max_iter: int, stacklevel: int
 ) -> None:
-    """Issue one warning for all the fits of a grid, if some did not converge."""
+    """Issue a single warning for the fits of a grid if any of them did not converge."""
     missed = [result for result in results if not result.converged]
     if missed:
         worst = max(missed, key=lambda result: result.relative_gradient)
         warnings.warn(
             f"{len(missed)} of {len(results)} fits of {name} did not converge "
-            f"({worst.message}): the whitened gradient norm is up to "
-            f"{worst.relative_gradient:.2g}, tol={tol:.2g}. Increase max_iter (currently "
-            f"{max_iter}) or tol, or try larger betas or alphas.",
+            f"({worst.message}): the relative gradient norm is up to "
+            f"{worst.relative_gradient:.2g} (tol={tol:.2g}). Increase max_iter (currently "
+            f"{max_iter}) or tol, or use larger betas or alphas.",
             ConvergenceWarning,
             stacklevel=stacklevel,
         )

@@ -1,4 +1,4 @@
-"""smooth_l1_path: the coefficients along thresholds or penalties."""
+"""smooth_l1_path: the coefficients at a sequence of thresholds or penalties."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHARED = ("beta", "loss", "scale", "alpha", "fit_intercept", "solver", "max_ite
 
 
 class Path(NamedTuple):
-    """What `smooth_l1_path` returns; a tuple, as the paths of scikit-learn are."""
+    """Result of `smooth_l1_path`; a tuple, as for the path functions of scikit-learn."""
 
     grid: np.ndarray
     coefs: np.ndarray
@@ -35,7 +35,7 @@ class Path(NamedTuple):
 
 @validate_params(
     {
-        # X and y are checked with the names of the parameters in the messages below.
+        # X and y are validated in the function, with messages that contain their names.
         "betas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "alphas": ["array-like", None],
         "sample_weight": ["array-like", None],
@@ -59,54 +59,59 @@ def smooth_l1_path(
     max_iter=1000,
     tol=1e-8,
 ):
-    """Minimise the Smooth L1 or Huber objective along thresholds or penalties.
+    """Compute the coefficients at a sequence of thresholds or penalties.
 
-    The objective is that of :class:`SmoothL1Regressor`. Each fit is as accurate as a single
-    fit; it starts from the previous one, and on tall X costs about one pass over X. Only very
-    wide X (sparse with 200 columns or more, dense of rank above 2,000) is fitted point by
-    point.
+    The objective is that of :class:`SmoothL1Regressor`. Each fit starts from the previous
+    solution, takes about one pass over X if X is tall, and is as accurate as a single fit. If X
+    is very wide (sparse with 200 columns or more, or dense of rank above 2,000), the points are
+    fitted one by one, which takes more passes.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Training data. float64, float32 and CSR are not converted.
+        Training data. Data of dtype float64 or float32 and CSR matrices are not converted.
 
     y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        Target values. The path of each column is computed independently.
+        Target values. The path of each target is computed independently.
 
     betas : int or array-like of shape (n_points,), default=None
-        The thresholds of the path, in any order, or their number. A number gives the default
-        grid: geometrically spaced thresholds from a tenth of that of "auto", which is among
-        them, to about ten times that. If neither `betas` nor `alphas` is given, the number
-        is 20.
+        Thresholds at which to compute the path, in any order, or their number. An integer
+        requests a grid of geometrically spaced thresholds. It ranges from a tenth of the
+        threshold of "auto" to about ten times that threshold and contains it; with
+        ``scale="concomitant"`` the excess over 1 is spaced in this way. If neither `betas` nor
+        `alphas` is given, the grid has 20 thresholds.
 
     alphas : array-like of shape (n_points,), default=None
-        The penalties of the path, in any order, instead of thresholds.
+        Penalties at which to compute the path, in any order. It cannot be combined with
+        `betas`.
 
     beta : float or "auto", default="auto"
-        The threshold of a path along `alphas`.
+        Threshold of a path over `alphas`.
 
     alpha : float, default=0.0
-        The penalty of a path along `betas`. The data term of loss="smooth_l1" decreases as
-        beta grows, so that a penalty of the same alpha dominates: use loss="huber" with
-        ``alpha > 0``.
+        Constant that multiplies the L2 penalty of a path over `betas`; a non-negative number.
+        Use ``loss="huber"`` if it is positive: with "smooth_l1" the loss decreases as beta
+        grows, and the penalty becomes dominant.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
-        The loss, as in :class:`SmoothL1Regressor`.
+        Loss function, as in :class:`SmoothL1Regressor`.
 
     scale : {"mad", "concomitant"} or None, default=None
-        The unit of the thresholds, as in :class:`SmoothL1Regressor`; None for the unit of y.
+        Estimator of the scale of the residuals, which is the unit of the thresholds, as in
+        :class:`SmoothL1Regressor`. With None the thresholds are in units of y.
 
     fit_intercept : bool, default=True
-        Whether to fit an intercept.
+        Whether to fit an intercept. If False, the model has no intercept, and the data are
+        expected to be centred.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative sample weights.
+        Individual weights of the samples, non-negative and not all zero. By default all samples
+        have the same weight.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        The algorithm, as in :class:`SmoothL1Regressor`. "auto" shares sums over the rows
-        between the points of the grid; with "lbfgs" and "newton" each point is started from
-        the previous solution.
+        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto"
+        the fits at neighbouring points share sums over the rows. With "lbfgs" and "newton" each
+        fit starts from the previous solution.
 
     max_iter : int, default=1000
         Maximum number of iterations of each fit.
@@ -117,26 +122,26 @@ def smooth_l1_path(
     Returns
     -------
     grid : ndarray of shape (n_points,)
-        The thresholds or penalties, in decreasing order.
+        Thresholds or penalties in decreasing order.
 
     coefs : ndarray of shape (n_features, n_points) or (n_targets, n_features, n_points)
-        Coefficients along the path, of the dtype of X.
+        Coefficients at each point of the path, in the dtype of X.
 
     intercepts : ndarray of shape (n_points,) or (n_targets, n_points)
-        Intercepts, float64.
+        Intercepts in float64.
 
     objectives : ndarray of shape (n_points,) or (n_targets, n_points)
-        The minimum of the objective, penalty included.
+        Minimum of the objective at each point, penalty included.
 
     n_iters : ndarray of shape (n_points,) or (n_targets, n_points)
-        Number of iterations of each fit. The five arrays are also attributes of the tuple.
+        Number of iterations of each fit. The result is a named tuple of these five arrays.
 
     Raises
     ------
     ValueError
-        If both `betas` and `alphas` are given; if one of their values is out of its range,
-        such as ``beta <= 1`` with scale="concomitant"; if the data are not finite; or if a
-        weight is negative or all are zero.
+        If both `betas` and `alphas` are given; if one of their values is out of range, such as
+        ``beta <= 1`` with ``scale="concomitant"``; if the data contain NaN or infinity; or if a
+        weight is negative or all weights are zero.
 
     TypeError
         If y is sparse.
@@ -144,18 +149,18 @@ def smooth_l1_path(
     Warns
     -----
     ConvergenceWarning
-        If some fits did not reach `tol`.
+        If any of the fits does not reach `tol`.
 
     See Also
     --------
     SmoothL1RegressorCV : Selection of the threshold by cross-validation.
-    sklearn.linear_model.lasso_path : The regularisation path of the lasso.
+    sklearn.linear_model.lasso_path : Regularisation path of the lasso.
 
     Notes
     -----
-    As the threshold decreases, the minimiser is a piecewise linear function of it, with a
-    breakpoint wherever the absolute residual of a row equals the threshold [1]_. The fit at
-    each point of the grid starts from the extrapolated minimiser.
+    The minimiser is a piecewise linear function of the threshold, with a breakpoint wherever
+    the absolute residual of a row equals the threshold [1]_. The fit at each point of the grid
+    starts from the extrapolated minimiser.
 
     References
     ----------
@@ -179,8 +184,8 @@ def smooth_l1_path(
     """
     if betas is not None and alphas is not None:
         raise ValueError(
-            "betas and alphas are both given; give one of them, and the other as a single "
-            "number, beta or alpha."
+            "Only one of betas and alphas can be given, got both; pass the other parameter "
+            "as a single number, beta or alpha."
         )
     common = {"loss": loss, "scale": scale, "fit_intercept": fit_intercept}
     common |= {"solver": solver, "max_iter": max_iter, "tol": tol}

@@ -1,4 +1,4 @@
-"""What solvers and scales may do with a row vector, which holds one number for each row of X.
+"""Operations of solvers and scale estimators on row vectors, with one number per row of X.
 
 A row vector belongs to the engine that holds X. In memory it is a plain float64 ndarray. The
 solvers use it through NumPy's elementwise functions and plain reductions (abs, + − × ÷,
@@ -15,17 +15,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-# In memory an ndarray; the class of another engine implements NumPy's protocols.
+# An ndarray in memory; the class of another engine implements NumPy's protocols.
 RowVector: TypeAlias = Any
 FloatArray: TypeAlias = NDArray[np.float64]
 
-# Values that locate the median before the others are searched, where there are at least twenty
-# times as many; and the half-width of the window around a value that is probably near.
+# Number of values that locate the median approximately if there are at least twenty times as
+# many, and the relative half-width of the window around an approximate median.
 MEDIAN_PROBE_ROWS = 2_000
 MEDIAN_WINDOW_RTOL = 0.02
-# Rows in a block, whose temporaries stay in the cache.
+# Rows in a block, such that temporary arrays stay in the cache.
 BLOCK_ROWS = 2**14
-# About as many rows locate the minimum along a line before all breakpoints are looked at.
+# Approximate number of rows that locate the minimum along a line before all rows are used.
 LINE_SEARCH_PROBE_ROWS = 5_000
 # The longest step of a line search, in lengths of the direction.
 MAX_STEP_LENGTH = 1e12
@@ -40,9 +40,9 @@ def median(
 ) -> float:
     """Return the weighted median of the values, or of their absolute values.
 
-    An integer weight is equivalent to repeating the value. Where the smaller values have
-    exactly half of the weight, to the rounding of the sum, the result is the mean of the two
-    values in the middle, as in ``np.median``. A value that is probably `near` saves time and
+    An integer weight is equivalent to repeating the value. If the smaller values have exactly
+    half of the weight, up to the rounding of the sum, the result is the mean of the two middle
+    values, as in ``np.median``. `near` is an approximation of the median, which saves time and
     does not change the result.
     """
     raise _not_implemented("median", rows)
@@ -121,7 +121,7 @@ def _median(
     half, slack = 0.5 * total, np.finfo(float).eps * n * total
     below, values, cumulated = _sorted_window(rows, weight, window, absolute)
     if not values.size or not below < half - slack <= half + slack < cumulated[-1]:
-        # The median is outside the window, or too close to its ends to tell.
+        # The median is outside the window, or rounding errors leave this undecided.
         if near is not None:
             return _median(rows, weight, None, absolute)
         _, values, cumulated = _sorted_window(rows, weight, (-np.inf, np.inf), absolute)
@@ -135,7 +135,7 @@ def _median(
 def _median_window(
     rows: FloatArray, weight: FloatArray | None, near: float | None, absolute: bool
 ) -> tuple[float, float]:
-    """Return two values that very probably enclose the median, so that few need sorting."""
+    """Return two values that very probably enclose the median, so that few must be sorted."""
     if rows.size < 20 * MEDIAN_PROBE_ROWS:
         return -np.inf, np.inf
     if near is not None:
@@ -149,8 +149,8 @@ def _median_window(
 
 
 def _middle(values: FloatArray, n: int, below: int = 0) -> float:
-    """Return the median of n values, given those in a window and how many are below it."""
-    # A partition at one place is much faster than at both values in the middle.
+    """Return the median of n values, of which `below` are less than the given ones."""
+    # A partition at one index is much faster than at both middle indices.
     k = n // 2 - below
     part = np.partition(values, k)
     return 0.5 * float(part[k]) + 0.5 * float(part[: k + n % 2].max())
@@ -159,7 +159,7 @@ def _middle(values: FloatArray, n: int, below: int = 0) -> float:
 def _sorted_window(
     rows: FloatArray, weight: FloatArray, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, its values in order and the weight up to each."""
+    """Return the weight below a window, its sorted values and their cumulated weights."""
     below, values, weights = _inside(rows, weight, window, absolute)
     order = np.argsort(values)
     return below, values[order], below + np.cumsum(weights[order])
@@ -168,7 +168,7 @@ def _sorted_window(
 def _inside(
     rows: FloatArray, weight: FloatArray | None, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, its values and their weights (1 if there are none)."""
+    """Return the weight below a window, its values and their weights (1 if unweighted)."""
     low, high = window
     below_window, values, weights = 0.0, [], []
     for part in blocks(rows.size):
@@ -184,7 +184,7 @@ def _inside(
 
 
 def blocks(n: int) -> Iterator[slice]:
-    """Yield slices of rows whose temporaries stay in the cache."""
+    """Yield slices of rows whose temporary arrays stay in the cache."""
     return (slice(i, i + BLOCK_ROWS) for i in range(0, n, BLOCK_ROWS))
 
 
@@ -202,7 +202,7 @@ def _gather(rows: NDArray[Any], index: slice | NDArray[Any]) -> NDArray[Any]:
 def _smallest(rows: FloatArray, m: int) -> NDArray[np.intp]:
     if m >= rows.size:
         return np.arange(rows.size)
-    # The copy lets the partition of all rows go.
+    # The copy releases the memory of the indices of all rows.
     return np.argpartition(rows, m)[:m].copy()
 
 
@@ -244,7 +244,7 @@ def _line_minimum(
         return float(out @ weighted_change) / total + constant + t * rate
 
     def breakpoints(low: float, high: float, stride: int) -> FloatArray:
-        """Return the lengths at which a row of every so many reaches the threshold."""
+        """Return the sorted lengths at which rows 0, stride, … reach the threshold."""
         lengths = []
         for end in (-threshold, threshold):
             t = np.subtract(end, residual[::stride], out=out[::stride])
@@ -254,7 +254,8 @@ def _line_minimum(
         return np.sort(np.concatenate(lengths))
 
     low, high = 0.0, 1.0 if slope(1.0) >= 0 else MAX_STEP_LENGTH
-    # Between the breakpoints of some rows that enclose the minimum there are few of the others.
+    # The breakpoints of some rows that enclose the minimum leave few breakpoints of the other
+    # rows to search.
     stride = change.size // LINE_SEARCH_PROBE_ROWS
     for step in (stride, 1) if stride else (1,):
         lengths = breakpoints(low, high, step)

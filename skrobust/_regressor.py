@@ -34,19 +34,19 @@ _FEATURES = ("n_features_in_", "feature_names_in_")
 
 
 class SmoothL1Regressor(LinearRegressor):
-    r"""Linear regression that minimises the Smooth L1 or Huber loss.
+    r"""Linear regression with the Smooth L1 or Huber loss.
 
-    Residuals below a threshold are penalised quadratically and residuals above it linearly,
-    so that outliers in y have little influence. Features need no scaling: without a penalty,
-    the fit does not depend on their units. With the default ``beta="auto"`` the threshold is
-    estimated from the data.
+    The loss of a residual is quadratic below a threshold and linear above it, which limits the
+    influence of outliers in y. With the default ``beta="auto"`` the threshold is estimated from
+    the data. The features need no scaling: without a penalty the predictions do not depend on
+    their units.
 
-    With residuals :math:`r_i = y_i - x_i^T w - b`, weights :math:`s_i`,
-    :math:`S = \sum_i s_i` and threshold :math:`\beta` it minimises over w and b
+    With residuals :math:`r_i = y_i - x_i^T w - b`, sample weights :math:`s_i`, their sum
+    :math:`S` and the threshold :math:`\beta`, the coefficients w and the intercept b minimise
 
     .. math:: \frac{1}{S} \sum_i s_i \, \ell(r_i) + \frac{\alpha}{2} \lVert w \rVert^2
 
-    where the loss is one of
+    where :math:`\ell` is one of the two losses
 
     .. math::
 
@@ -59,151 +59,170 @@ class SmoothL1Regressor(LinearRegressor):
     Parameters
     ----------
     beta : float or "auto", default="auto"
-        The threshold between the quadratic and the linear part of the loss. With
-        ``scale=None`` it is in units of y, like the `beta` of PyTorch's ``SmoothL1Loss`` and
-        the `delta` of ``HuberLoss``; otherwise it is in units of the estimated scale. "auto"
-        is the value that has 95 % of the efficiency of least squares under normal errors:
-        1.345 normalised MADs, also with ``scale=None``, or 1.5960 concomitant scales.
+        Threshold at which the loss changes from quadratic to linear; a positive number or
+        "auto".
+
+        - A number is in units of y if ``scale=None``, like the parameter `beta` of PyTorch's
+          ``SmoothL1Loss`` and `delta` of its ``HuberLoss``. Otherwise it is in units of the
+          estimated scale.
+        - "auto" is the threshold with 95 % of the efficiency of least squares under normal
+          errors: 1.345 normalised MADs of the residuals, also if ``scale=None``, or 1.5960
+          concomitant scales.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
-        The loss. The two differ by the factor beta, which matters only with a penalty. The
-        data term of "smooth_l1" decreases like 1/beta, so that a penalty of the same `alpha`
-        dominates as beta grows: use "huber", which tends to ridge regression, to search over
-        beta with ``alpha > 0``. With ``alpha > 0``, only "huber" with ``scale=None`` or "mad"
-        is equivariant when y and beta are scaled together.
+        Loss function. The Huber loss is the Smooth L1 loss multiplied by beta, so that both
+        give the same coefficients without a penalty. With ``alpha > 0`` they differ:
+
+        - "smooth_l1": as beta grows, the loss decreases like 1/beta, and the penalty of the
+          same `alpha` becomes dominant.
+        - "huber": as beta grows, the fit tends to ridge regression. Use this loss to search
+          over beta with a penalty. Only this loss, with ``scale=None`` or "mad", is equivariant
+          when y and beta are scaled together.
 
     scale : {"mad", "concomitant"} or None, default=None
-        The estimator of the scale of the residuals.
+        Estimator of the scale of the residuals, which is the unit of `beta`.
 
-        - None: the scale is not estimated, unless beta is "auto", which uses the MAD.
-        - "mad": the median of :math:`|r_i|` divided by :math:`\Phi^{-1}(3/4)`, estimated
-          repeatedly, starting from least squares, until it agrees with the fit; as in R's
-          ``MASS::rlm`` and statsmodels' ``RLM``.
-        - "concomitant": the scale is minimised together with the coefficients, as in
-          :class:`~sklearn.linear_model.HuberRegressor`, whose ``epsilon`` is `beta` here. It
-          requires ``beta > 1``. The objective for loss="huber" is
+        - None: the scale is not estimated, unless ``beta="auto"``, which uses the MAD.
+        - "mad": the normalised MAD, that is the median of :math:`|r_i|` divided by
+          :math:`\Phi^{-1}(3/4)`. Starting from least squares, the scale and the fit are updated
+          until they agree, as in R's ``MASS::rlm`` and in ``RLM`` of statsmodels.
+        - "concomitant": the objective is minimised over the scale :math:`\sigma` as well, as in
+          :class:`~sklearn.linear_model.HuberRegressor`, whose parameter `epsilon` corresponds
+          to `beta`. It requires ``beta > 1``. The objective for ``loss="huber"`` is
 
           .. math:: \frac{1}{2S} \sum_i s_i \bigl[\sigma + H_\beta(r_i/\sigma)\,\sigma\bigr]
                     + \frac{\alpha}{2} \lVert w \rVert^2, \qquad
                     H_\beta(z) = \begin{cases} z^2 & |z| \le \beta \\ 2\beta|z| - \beta^2 &
                     \text{otherwise} \end{cases}
 
-          and for loss="smooth_l1" the first term is divided by beta.
+          and for ``loss="smooth_l1"`` the first term is divided by beta.
 
     alpha : float, default=0.0
-        Strength of the penalty on the coefficients; the intercept is not penalised. With
-        loss="huber" it does not depend on beta, and the fit tends to ``Ridge(alpha=alpha * S)``
-        as beta grows; see `loss` for "smooth_l1". ``HuberRegressor(epsilon, alpha)`` is
-        ``SmoothL1Regressor(epsilon, loss="huber", scale="concomitant", alpha=alpha / S)``.
+        Constant that multiplies the L2 penalty on the coefficients; a non-negative number. The
+        intercept is not penalised, and ``alpha=0`` means no penalty. With ``loss="huber"`` the
+        fit tends to ``Ridge(alpha=alpha * S)`` as beta grows. The objective of
+        ``HuberRegressor(epsilon=e, alpha=a)`` is obtained with ``loss="huber"``,
+        ``scale="concomitant"``, ``beta=e`` and ``alpha=a / S``.
 
     fit_intercept : bool, default=True
-        Whether to fit an intercept. If False, the data are expected to be centred.
+        Whether to fit an intercept. If False, the model has no intercept, and the data are
+        expected to be centred.
 
     beta_schedule : {"geometric", "linear", "cosine"}, array-like or None, default=None
-        Stages of the threshold, each started from the solution of the previous stage:
-        decreasing multipliers that end in 1, such as ``[50, 10, 2, 1]``, or the name of a
-        schedule from :mod:`skrobust.schedules` that starts where nearly all residuals are
-        below the threshold. The solution is the same as with None; `history_` records each
-        stage. A schedule takes more passes over X than None, with which a small threshold is
-        lowered in steps as well.
+        Multipliers of the threshold for a fit in several stages, each of which starts from the
+        solution of the previous stage.
+
+        - None: a single stage.
+        - array-like: strictly decreasing multipliers that end in 1, such as
+          ``[50, 10, 2, 1]``.
+        - "geometric", "linear" or "cosine": the schedule of this name in
+          :mod:`skrobust.schedules`. It starts at a threshold that exceeds nearly all absolute
+          residuals.
+
+        The solution does not depend on the schedule; `history_` records the stages. A schedule
+        takes more passes over X than None, because the solvers lower a small threshold in steps
+        by themselves.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        The algorithm that minimises the objective at a threshold. All solvers reach the same
-        optimum. The standardisation, the start and the search for the scale do not depend on
-        the solver.
+        Algorithm that minimises the objective. All solvers reach the same minimum.
+        Standardisation, starting point and estimation of the scale do not depend on the solver.
 
-        - "auto": the fastest algorithm for the data. Tall dense X (at least 400 rows for each
-          feature and two million elements), and sparse X with 200 features or more and more
-          rows than features, are fitted by Anderson's acceleration of coefficients and scale
-          together; other X by Newton's method, after L-BFGS if X has
-          more than 20,000 elements.
-        - "lbfgs": SciPy's L-BFGS in whitened coordinates, until its line search reaches the
-          rounding of the objective, then Newton's method to `tol`. It is slow where beta is
-          far below the scale of the residuals.
-        - "newton": the semismooth Newton method with an exact line search, which lowers the
-          threshold in steps where few residuals are below it.
+        - "auto": selects the fastest algorithm for the data. Anderson's acceleration of
+          coefficients and scale is used for tall dense X (at least 400 rows per feature and two
+          million elements) and for sparse X with at least 200 features and more rows than
+          features. Newton's method is used for other X, preceded by L-BFGS if X has more than
+          20,000 elements.
+        - "lbfgs": SciPy's L-BFGS until rounding errors of the objective stop its line search,
+          followed by Newton's method until `tol` is reached. It is slow if beta is far below
+          the scale of the residuals.
+        - "newton": the semismooth Newton method with an exact line search. If few residuals are
+          below the threshold, the threshold is lowered in steps.
 
-        `history_` shows which algorithms ran.
+        `history_` shows which algorithms were used.
 
     max_iter : int, default=1000
-        Maximum number of iterations on all rows, of all stages together.
+        Maximum number of iterations on the full data, summed over the stages.
 
     tol : float, default=1e-8
-        Tolerance of the stopping criterion: the norm of the gradient in coordinates in which
-        the features are uncorrelated and of variance one, divided by the root mean square of
-        the residuals clipped at the threshold. It has no unit; with 0 the fit stops where
+        Tolerance of the stopping criterion. The solver stops when the norm of the gradient,
+        divided by the root mean square of the residuals clipped at the threshold, is at most
+        `tol`. The gradient is taken in coordinates in which the features are uncorrelated and
+        have variance one, so that `tol` is dimensionless. With ``tol=0`` the solver stops when
         rounding errors prevent further progress.
 
     warm_start : bool, default=False
-        If True, start from the coefficients of the previous fit, provided it had the same
-        number of features and targets. With an estimated scale the solution does not depend
-        on the start.
+        If True, `fit` starts from the coefficients of the previous call if the numbers of
+        features and targets are unchanged. If False, the previous coefficients are not used.
+        With an estimated scale the solution does not depend on the starting point.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients, of the dtype of X.
+        Coefficients, in the dtype of X.
 
     intercept_ : float or ndarray of shape (n_targets,)
-        Intercept, float64; 0.0 if ``fit_intercept=False``.
+        Intercept in float64; 0.0 if ``fit_intercept=False``.
 
     beta_ : float or ndarray of shape (n_targets,)
-        The threshold that was used, in units of y.
+        Threshold of the fit, in units of y.
 
     scale_ : float or ndarray of shape (n_targets,)
-        The estimated scale of the residuals; 1.0 with a fixed threshold.
+        Estimated scale of the residuals, in units of y; 1.0 if no scale is estimated.
 
     n_iter_ : int or ndarray of shape (n_targets,)
-        Number of iterations on all rows, at least 1.
+        Number of iterations on the full data, at least 1.
 
     objective_ : float or ndarray of shape (n_targets,)
-        The value of the objective above, penalty included.
+        Value of the objective at the solution, penalty included.
 
     optimality_ : float or ndarray of shape (n_targets,)
-        How far `objective_` is at most above the minimum, relative to its value: the relative
-        duality gap. For tall data of which rows were sampled, and for X that is only scaled, it
-        is an estimate from the Newton decrement, and NaN if the fit did not converge;
-        :func:`duality_gap` computes the bound for tall data as well.
+        Upper bound of the relative suboptimality :math:`(F - \min F) / F` of `objective_`, the
+        relative duality gap. For tall data, which are sampled, and for X that is too wide for
+        its Gram matrix (see `rank_`), it is an estimate from the Newton decrement, and NaN if
+        the fit did not converge. :func:`duality_gap` computes the bound for tall data as well.
 
     rank_ : int
-        Number of directions of the centred features that the fit could tell from zero; the
-        intercept is not counted. It is less than the number of features if some features are
-        constant, linearly dependent up to the rounding of X, or more than the rows. For X that
-        is only scaled (sparse with 200 features or more, and wider than 5,000) it is an upper
-        bound.
+        Numerical rank of the centred features, without the intercept. It is less than the
+        number of features if features are constant or linearly dependent up to the rounding of
+        X, or if there are more features than rows. For X that is too wide for its Gram matrix
+        (sparse with 200 features or more, or dense with more than 5,000) it is an upper bound.
 
-    outliers_ : ndarray of bool, of the shape of y
-        Mask of the rows whose absolute residual exceeds `beta_`, so that it is penalised
-        linearly. These rows are not necessarily wrong: with the default threshold and normal
-        errors they are 18 % of the rows.
+    outliers_ : ndarray of bool of shape (n_samples,) or (n_samples, n_targets)
+        True for the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`. Such a row
+        is down-weighted and not necessarily wrong: with normal errors and the default threshold
+        18 % of the rows of clean data are beyond the threshold.
 
     history_ : list of dict
-        One dict for each stage of each target: target, beta, scale, n_iter, n_eval (passes
-        over X for gradients and products with the Hessian), objective, gradient_norm, message
-        and algorithms (a dict of the algorithms that ran and the passes that each took, with
-        the sum n_eval).
+        One dict for each stage of each target, with the keys "target", "beta", "scale",
+        "n_iter", "n_eval" (number of passes over X for gradients and products with the
+        Hessian), "objective", "gradient_norm" (the quantity that `tol` limits), "message" (the
+        reason why the stage ended) and "algorithms" (number of passes of each algorithm, with
+        the sum "n_eval").
 
     n_features_in_ : int
-        Number of features.
+        Number of features seen during `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features,)
-        Names of the features, when X has names that are all strings.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features seen during `fit`. Only defined if all feature names of X are
+        strings.
 
     See Also
     --------
-    sklearn.linear_model.HuberRegressor : The concomitant objective, for scaled features.
-    sklearn.linear_model.QuantileRegressor : The limit of a small threshold.
-    sklearn.linear_model.Ridge : The limit of a large threshold.
+    SmoothL1RegressorCV : Selection of the threshold and the penalty by cross-validation.
+    sklearn.linear_model.HuberRegressor : Concomitant objective; the features should be scaled.
+    sklearn.linear_model.QuantileRegressor : Median regression, the limit of a small threshold.
+    sklearn.linear_model.Ridge : Least squares with a penalty, the limit of a large threshold.
 
     Notes
     -----
-    The influence of outliers in y is bounded; that of rows that are far from the others in X
-    (leverage points) is not.
+    The influence of outliers in y is bounded. The influence of leverage points, that is of rows
+    whose features are far from those of the other rows, is not bounded.
 
-    Without a penalty, the coefficients of linearly dependent features have no component along
-    the dependence, in features divided by their weighted standard deviation (without an
-    intercept, by their root mean square). Features that are stored to less than six digits of
-    that, being far from zero, have less of the coefficients.
+    If features are linearly dependent and there is no penalty, the minimiser is not unique. The
+    coefficients then have no component in the null space of the features after these have been
+    divided by their weighted standard deviation (by their root mean square without an
+    intercept). A feature that is so far from zero that fewer than six digits of its deviations
+    are stored receives smaller coefficients.
 
     References
     ----------
@@ -277,15 +296,16 @@ class SmoothL1Regressor(LinearRegressor):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float64 and float32 are not converted, and not copied unless rows
-            have weight zero.
+            Training data. Data of dtype float64 or float32 are not converted, and they are
+            only copied if rows have weight zero.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Target values. Each column is fitted independently.
+            Target values. Each target is fitted independently.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative sample weights. An integer weight is equivalent to repeating the row;
-            multiplying all weights by a constant has no effect.
+            Individual weights of the samples, non-negative and not all zero. By default all
+            samples have the same weight. An integer weight k is equivalent to repeating the row
+            k times, and multiplying all weights by a constant has no effect.
 
         Returns
         -------
@@ -295,8 +315,8 @@ class SmoothL1Regressor(LinearRegressor):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, such as ``beta <= 1`` with
-            scale="concomitant"; if the data are not finite; if a weight is negative or all are
+            If a parameter is out of range, such as ``beta <= 1`` with ``scale="concomitant"``;
+            if the data contain NaN or infinity; if a weight is negative or all weights are
             zero; or if the coefficients are too large for the dtype of X.
 
         TypeError
@@ -305,14 +325,15 @@ class SmoothL1Regressor(LinearRegressor):
         Warns
         -----
         ConvergenceWarning
-            If `tol` was not reached; the best coefficients found are kept.
+            If the fit does not reach `tol`. The best coefficients found are kept.
         """
         spec = fit_spec(self)
         before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
         try:
             attributes = self._fit(X, y, sample_weight, spec)
         except BaseException:
-            # validate_data has set these; an interrupted refit leaves the old model whole.
+            # validate_data has changed these attributes. A refit that fails must not change
+            # the model.
             for name in _FEATURES:
                 self.__dict__.pop(name, None)
             self.__dict__.update(before)
@@ -321,8 +342,9 @@ class SmoothL1Regressor(LinearRegressor):
         return self
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: FitSpec) -> dict[str, Any]:
-        """Return the fitted attributes except those of the features; warn if necessary."""
-        # The first pass of the fit finds NaN in X, which shows in its sums.
+        """Return the fitted attributes that `validate_data` does not set; warn if necessary."""
+        # NaN and infinity in X are not searched for here, because they make the sums of the
+        # first pass of the fit NaN.
         with np.errstate(invalid="ignore"):
             X, y, weight = check_data(
                 partial(validate_data, self),
@@ -375,7 +397,7 @@ class SmoothL1Regressor(LinearRegressor):
     def _warm_start_coefficients(
         self, n_features: int, n_targets: int
     ) -> list[NDArray[np.float64] | None]:
-        """Return intercept and coefficients of each target to start from, or None."""
+        """Return the intercept and coefficients that each target starts from, or None."""
         coef = np.atleast_2d(getattr(self, "coef_", np.empty((0, 0))))
         usable = coef.shape == (n_targets, n_features) and np.isfinite(coef).all()
         if not self.warm_start or not usable:
@@ -392,12 +414,12 @@ class SmoothL1Regressor(LinearRegressor):
         missed = sum(not result.converged for result in results)
         which = f" for {missed} of {len(results)} targets" * (len(results) > 1)
         warnings.warn(
-            f"SmoothL1Regressor did not converge{which} ({worst.message}): the whitened "
-            f"gradient norm is {worst.relative_gradient:.2g}, tol={spec.tol:.2g}. The best "
+            f"SmoothL1Regressor did not converge{which} ({worst.message}): the relative "
+            f"gradient norm is {worst.relative_gradient:.2g} (tol={spec.tol:.2g}). The best "
             "coefficients found are kept. Increase max_iter (currently "
-            f"{spec.max_iter}) or tol, or try a larger beta or a positive alpha.",
+            f"{spec.max_iter}) or tol, use a larger beta, or add a penalty (alpha > 0).",
             ConvergenceWarning,
-            # The frames are this method, _fit, fit and its wrappers.
+            # The frames in between are this method, _fit, fit and its wrappers.
             stacklevel=4 + N_WRAPPERS,
         )
 
@@ -405,13 +427,13 @@ class SmoothL1Regressor(LinearRegressor):
 def _all_outliers(
     result: StageResult, X: Any, y: NDArray[Any], rows: WeightedRows
 ) -> RowVector:
-    """Return the outliers among all rows, given those among the rows of positive weight."""
+    """Return `outliers_` for all rows, given a result for the rows of positive weight."""
     outlier_used = gather(result.outlier, slice(None))
     if rows.positive is None:
         return outlier_used
     outlier = np.empty(y.shape[0], dtype=bool)
     outlier[rows.positive] = outlier_used
-    # The other rows may be so far out that their fitted values overflow.
+    # The fitted values of rows of weight zero may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         fitted = safe_sparse_dot(X[rows.zero], result.coef) + result.intercept
         outlier[rows.zero] = ~(np.abs(y[rows.zero] - fitted) <= result.beta)
@@ -419,7 +441,7 @@ def _all_outliers(
 
 
 class _Callbacks:
-    """Informs scikit-learn's callbacks about the stages, each a task of the fit."""
+    """Informs scikit-learn's callbacks about the stages, which are the tasks of a fit."""
 
     def __init__(
         self,
@@ -441,9 +463,9 @@ class _Callbacks:
     def watch(
         self, stages: Iterator[StageResult], results: list[list[StageResult]]
     ) -> list[StageResult]:
-        """Return the stages of a target as a list, up to where a callback says to stop.
+        """Return the stages of a target as a list, which ends early if a callback says so.
 
-        `results` are those of the targets before.
+        `results` contains the stages of the previous targets.
         """
         reached: list[StageResult] = []
         stop = False
@@ -465,7 +487,7 @@ class _Callbacks:
         )
 
     def _coefficients(self, results: list[list[StageResult]]) -> dict[str, Any]:
-        """Return what predicts as if the fit had stopped here; zero for the targets to come."""
+        """Return the coefficients so far, with zeros for targets that are not fitted yet."""
         coef = np.zeros((*self._shape, self._estimator.n_features_in_))
         intercept = np.zeros(self._shape)
         for j, stages in enumerate(results):

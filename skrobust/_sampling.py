@@ -1,4 +1,4 @@
-"""What all targets share: standardisation, Gram matrix, a sample of rows, whitening."""
+"""Data that all targets share: standardisation, Gram matrix, row sample, whitening."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ._reductions import RowVector, gather
 from ._solvers import Plan, Rows
 
 _EPS = float(np.finfo(float).eps)
-# A sample has n / MIN_ROWS_PER_SAMPLED_ROW rows, but so many for each feature at least and at
-# most.
+# A sample has n / MIN_ROWS_PER_SAMPLED_ROW rows, within a minimum and a maximum number of rows
+# per feature.
 MIN_ROWS_PER_SAMPLED_ROW = 18
 SAMPLE_MIN_PER_FEATURE, SAMPLE_MAX_PER_FEATURE = 50, 250
-# Rows from which the centre and the spread of the columns are estimated beforehand.
+# Number of rows for a first estimate of the means and standard deviations of the columns.
 MOMENT_PROBE_ROWS = 1_000
-# The rounding of stored features may make a direction of at most so many machine epsilons times
-# the distance of their columns from zero: that of a sum of some columns is below one.
+# Size of a direction that the rounding of the stored features may produce, in machine epsilons
+# times the distance of the columns from zero. It is below one for the sum of several columns.
 STORED_ROUNDING = 2.0
 
 
 class Problem(NamedTuple):
     """The engine and weights that all targets share; `gram` is the weighted mean of ZᵀZ.
 
-    A `sample` is a smaller problem of the same kind, made of some `rows`. Its engine is taken
-    when a target starts, and not kept.
+    `sample` is the same problem for a subset of the rows, whose indices are its `rows`. Its
+    engine is created when the fit of a target starts and is not stored.
     """
 
     engine: Engine | None
@@ -47,11 +47,12 @@ class Problem(NamedTuple):
 
 
 class RowSampler:
-    """The problem as far as the data are known; `next_level` looks more closely.
+    """The current problem, which `next_level` replaces by one that uses more of the data.
 
-    Tall X is first sampled uniformly, which may miss rare levels and rows of leverage; then by
-    the norms of the rows, known from two passes; at last the Gram matrix of all rows is formed,
-    as it is at once for other X.
+    For tall X the first problem has a uniform sample of the rows, which may miss rare levels
+    and high-leverage rows. The second has a sample by row norms, which are computed in two
+    passes. The last has the Gram matrix of all rows and no sample; for other X it is the only
+    problem.
     """
 
     def __init__(
@@ -63,11 +64,11 @@ class RowSampler:
         self.next_level()
 
     def next_level(self) -> None:
-        """Go on to the next problem; the last has no sample."""
+        """Replace the problem by the next one; the last problem has no sample."""
         self.problem, self._sample, self.is_uniform = next(self._levels)
 
     def sample(self) -> Problem:
-        """Return the sample with its engine, which is kept for one target only."""
+        """Return the sample with its engine, which is not stored for another target."""
         sample, self._sample = self._sample, None
         if sample is None:
             whole, sample = self.problem.engine, self.problem.sample
@@ -81,7 +82,7 @@ class RowSampler:
 def _levels(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Iterator[tuple[Problem, Problem | None, bool]]:
-    """Yield what a RowSampler holds: a problem, its sample, and whether that is uniform."""
+    """Yield each problem of a RowSampler, its sample, and whether the sample is uniform."""
     if plan.rows is Rows.ALL:
         yield whole_problem(engine, weight, fit_intercept, plan), None, False
         return
@@ -121,7 +122,7 @@ def whole_problem(
 def standardised_problem(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Problem:
-    """Return the problem standardised by the moments of all rows, where all are finite."""
+    """Return the problem standardised by the moments of all rows; check that X is finite."""
     probe: slice | NDArray[np.intp] = slice(None)
     if engine.n > MOMENT_PROBE_ROWS:
         probe = np.sort(np.random.default_rng(0).integers(engine.n, size=MOMENT_PROBE_ROWS))
@@ -161,7 +162,7 @@ def _with_sample(
 
 
 def _with_gram(problem: Problem) -> Problem:
-    """Return the problem with its Gram matrix, where it is whitened by that."""
+    """Return the problem with its Gram matrix if that is used for whitening."""
     engine, weight = problem.engine, problem.weight
     assert engine is not None
     if problem.whiten_by != "gram":
@@ -171,7 +172,7 @@ def _with_gram(problem: Problem) -> Problem:
 
 
 def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
-    """Return the whitening, by Cholesky where that is safe, otherwise by singular values.
+    """Return the whitening, by Cholesky if that is accurate, otherwise by singular values.
 
     `penalty` is the diagonal of the penalty's Hessian for the features, of shape (p,).
     """
@@ -191,10 +192,10 @@ def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
 
 
 def feature_rank(problem: Problem) -> int:
-    """Return the number of directions of the features that the data can tell from zero.
+    """Return the numerical rank of the standardised features.
 
-    X that is only scaled is not decomposed: the number of features that vary, at most the
-    number of rows less the intercept.
+    X that is only scaled is not decomposed. The result is then an upper bound: the number of
+    features that vary, or the number of rows less the intercept if that is smaller.
     """
     known = problem if problem.sample is None else problem.sample
     assert problem.engine is not None

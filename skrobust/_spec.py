@@ -1,4 +1,4 @@
-"""What is to be minimised, from the parameters of an estimator."""
+"""FitSpec: the objective and the accuracy that the parameters of an estimator specify."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ Schedule = Callable[[float], NDArray[np.float64]] | Sequence[float] | NDArray[np
 
 
 class FitSpec(NamedTuple):
-    """What is to be minimised, and how exactly.
+    """The objective that a fit minimises, and the accuracy of the fit.
 
-    The threshold is either the number `beta`, in units of y, or found by `scale`; `beta` is NaN
-    then. The penalty is α/2 ‖w‖², beside the Huber loss divided by β if `alpha_per_threshold`,
-    otherwise beside the Huber loss. `loss` is the one of the reported objective.
+    The threshold is the number `beta`, in units of y, or it is estimated by `scale`, and `beta`
+    is NaN. The penalty α/2 ‖w‖² is added to the Huber loss divided by β if
+    `alpha_per_threshold`, and to the Huber loss otherwise. `loss` is the loss of the reported
+    objective.
     """
 
     beta: float
@@ -34,13 +35,13 @@ class FitSpec(NamedTuple):
 
 
 def fit_spec(model: Any) -> FitSpec:
-    """Return the FitSpec of an estimator's parameters, which are checked together."""
+    """Return the FitSpec of an estimator, after checking combinations of its parameters."""
     beta = model.beta
     if beta != "auto":
         as_float("beta", beta)
         if beta == 0:
             raise ValueError(
-                f"beta must be positive, got {beta!r}. For least absolute deviations pass a "
+                f"beta must be positive, got {beta!r}. For least absolute deviations use a "
                 "beta far below the residuals, such as beta=1e-6 with scale='mad'."
             )
     alpha, tol = as_float("alpha", model.alpha), as_float("tol", model.tol)
@@ -54,7 +55,8 @@ def fit_spec(model: Any) -> FitSpec:
             )
         scale = Concomitant(AUTO_CONCOMITANT if beta == "auto" else float(beta))
         if not per_threshold:
-            # The huber form of this objective is ε times the smooth L1 form, at β = εσ.
+            # With loss="huber" this objective is ε times that with loss="smooth_l1", at
+            # β = εσ.
             alpha, per_threshold = alpha / scale.factor, True
     elif model.scale == "mad" or beta == "auto":
         scale = Mad(AUTO_MAD if beta == "auto" else float(beta))

@@ -1,4 +1,4 @@
-"""Units of the target and of the coefficients in which nothing overflows."""
+"""Units of the target and of the coefficients that prevent overflow."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ._engines.base import Engine, FloatArray
 from ._reductions import RowVector, gather, median
 from ._sampling import Problem
 
-# So many random values of y locate it. Any location among most of them serves.
+# Number of random values of y from which its location is estimated; it need not be accurate.
 LOCATION_PROBE_ROWS = 1_000
 
 
 class TargetUnits:
-    """y = shift + unit · (what is fitted), with a unit that is a power of two."""
+    """The units of a target: y = shift + unit · ỹ, where ỹ is fitted; unit is a power of 2."""
 
     def __init__(self, y: RowVector, fit_intercept: bool) -> None:
-        # Division by powers of two changes no digit. The first keeps y − shift from
+        # Division by a power of two is exact. The first division prevents y − shift from
         # overflowing.
         low, high = float(y.min()), float(y.max())
         first = _power_of_two(max(high, -low))
@@ -33,9 +33,9 @@ class TargetUnits:
         """Return y in these units for the rows of a problem."""
         if problem.rows is not None:
             return self._scaled(gather(self._y_raw, problem.rows))
-        # Not computed before the fit of a sample is done, since both at once take memory. A
-        # cached_property would not do: in Python 3.11 all instances share its lock, which a
-        # fork beside a fit leaves locked.
+        # This is computed after the fit of a sample, to save memory. It is not a
+        # cached_property, because in Python 3.11 all instances share its lock, which would
+        # stay locked in a process that is forked during a fit.
         if self._y is None:
             self._y = self._scaled(self._y_raw)
         return self._y
@@ -70,7 +70,7 @@ class TargetUnits:
 
 
 def _location(y: Any) -> float:
-    """Return the median, or that of some random values."""
+    """Return the median of y, or of random values of y if there are many."""
     if y.size > LOCATION_PROBE_ROWS:
         y = gather(y, np.random.default_rng(0).integers(y.size, size=LOCATION_PROBE_ROWS))
     return median(y)

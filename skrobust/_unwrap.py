@@ -47,7 +47,7 @@ def find_estimator_with(
 ) -> BaseEstimator:
     """Return the outermost estimator that has the attribute, searching inwards.
 
-    If there is none, a ValueError is raised that ends with `advice`.
+    If there is none, a ValueError is raised whose message ends with `advice`.
     """
     check_is_fitted(estimator)
     candidate: BaseEstimator | None = estimator
@@ -60,7 +60,7 @@ def find_estimator_with(
 
 @dataclass(frozen=True)
 class UnwrappedData:
-    """The innermost regressor, and the data as it receives them from its meta-estimators."""
+    """The innermost regressor, and the data that its meta-estimators pass to it."""
 
     regressor: BaseEstimator
     X: MatrixLike

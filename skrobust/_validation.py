@@ -1,4 +1,4 @@
-"""X, y and weights as the fits take them."""
+"""Validation of X, y and sample weights."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ FloatArray = NDArray[np.float64]
 def check_data(
     check: Callable[..., tuple[Any, Any]], X: Any, y: Any, sample_weight: Any, **options: Any
 ) -> tuple[Any, NDArray[Any], FloatArray | None]:
-    """Return X, y and weights, checked by one of scikit-learn's functions."""
+    """Return X, y and weights, validated by a function of scikit-learn."""
     if sparse.issparse(y):
-        raise TypeError("y is a sparse matrix; pass a dense array, such as y.toarray().")
+        raise TypeError(
+            "y must be dense, got a sparse matrix; pass a dense array, such as y.toarray()."
+        )
     options |= {"accept_sparse": "csr", "multi_output": True, "y_numeric": True}
     X, y = check(X, y, dtype=[np.float64, np.float32], **options)
     if y.dtype.kind == "f":
@@ -28,10 +30,10 @@ def check_data(
 
 
 def check_y_is_finite(y: NDArray[Any]) -> None:
-    """Raise a ValueError if y holds NaN or infinity in float64.
+    """Raise a ValueError if y contains NaN or infinity in float64.
 
-    scikit-learn does not look where it is told to assume that data are finite, and accepts
-    extended precision beyond the range of float64.
+    scikit-learn does not check this if its option `assume_finite` is set, and it accepts values
+    in extended precision that exceed float64.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(np.abs(y).max())
@@ -40,7 +42,7 @@ def check_y_is_finite(y: NDArray[Any]) -> None:
 
 
 def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
-    """Return weights with maximum 1, or None where none are given."""
+    """Return the weights divided by their maximum, or None if there are none."""
     if sample_weight is None:
         return None
     weight: FloatArray = _check_sample_weight(
@@ -48,19 +50,20 @@ def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
     )
     largest = weight.max()
     if not np.isfinite(largest):
-        # scikit-learn checks arrays, but not a number.
+        # scikit-learn does not check a scalar weight.
         raise ValueError("sample_weight contains NaN or infinity.")
     if not largest > 0:
-        raise ValueError("sample_weight is zero everywhere; at least one must be positive.")
-    # The division copies, since the weights may be the caller's array.
+        raise ValueError("sample_weight must contain a positive value, got only zeros.")
+    # The division is not in place, because the array may belong to the caller.
     normalised: FloatArray = weight / largest
     return normalised
 
 
 class WeightedRows(NamedTuple):
-    """The rows of positive weight and the others; the weights are None where all are equal.
+    """X and the weights of the rows of positive weight, and the indices of all rows.
 
-    Both rows are None where all weights are positive.
+    `weight` is None if all weights are equal. `positive` and `zero`, the indices of the rows of
+    positive weight and of weight zero, are None if all weights are positive.
     """
 
     X: Any
@@ -70,7 +73,7 @@ class WeightedRows(NamedTuple):
 
 
 def drop_zero_weight(X: Any, weight: FloatArray | None, estimator_name: str) -> WeightedRows:
-    """Return the rows of positive weight, after checking that the others are finite."""
+    """Return the rows of positive weight, after checking that the other rows are finite."""
     if weight is None or weight.all():
         equal = weight is None or np.ptp(weight) == 0
         return WeightedRows(X, None if equal else weight, None, None)

@@ -266,8 +266,8 @@ def d2_smooth_l1_score(
                         {\min_c \sum_i s_i\, \ell_\beta(y_i - c)}
 
     which is the definition of [1]_ for this loss. The minimising constant c is the Huber
-    M-estimate of the location of y with a fixed threshold; it is computed to rounding
-    accuracy in any units.
+    M-estimate of the location of y with a fixed threshold. Its accuracy is only limited by
+    rounding, whatever the units of y.
 
     References
     ----------

@@ -247,9 +247,9 @@ def test_thresholds_far_below_the_residuals():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"betas": [1.0], "alphas": [0.0]}, "betas and alphas are both given"),
-        ({"betas": []}, "betas is empty"),
-        ({"alphas": []}, "alphas is empty"),
+        ({"betas": [1.0], "alphas": [0.0]}, "Only one of betas and alphas can be given"),
+        ({"betas": []}, "betas must contain at least one value"),
+        ({"alphas": []}, "alphas must contain at least one value"),
         ({"betas": [1.0, -2.0]}, r"betas\[1\] must be a finite number > 0, got -2.0"),
         ({"betas": [0]}, r"betas\[0\] must be a finite number > 0, got 0"),
         ({"betas": [1.0, np.nan]}, r"betas\[1\] .* got nan"),
@@ -275,7 +275,7 @@ def test_bad_data_are_refused():
         smooth_l1_path(np.where(X[3, 2] == X, np.nan, X), y)
     with pytest.raises(ValueError, match="zero"):
         smooth_l1_path(X, y, sample_weight=0 * y)
-    with pytest.raises(TypeError, match="y is a sparse matrix"):
+    with pytest.raises(TypeError, match="y must be dense, got a sparse matrix"):
         smooth_l1_path(X, sparse.csr_array(y[:, None]))
 
 
