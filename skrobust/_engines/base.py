@@ -1,9 +1,9 @@
 """The interface of an engine, which holds X as an n × (1 + p) matrix Z = [1, z].
 
-The standardised features z_ij = (x_ij − centre_j) / scale_j are not stored, unless they are
-few. Everything that touches X is a method of `Engine`. A new engine is a class with these
-methods and a line in `as_engine`. Vectors with one number a row are the engine's own (see
-`_reductions`).
+The standardised features z_ij = (x_ij − centre_j) / scale_j are only stored if X is small. All
+operations on X are methods of `Engine`. A new engine is a class with these methods and a line
+in `as_engine`. An engine may have its own class of row vectors, which have one number per row
+(see `_reductions`).
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ RowIndex = slice | NDArray[Any]
 
 # The squares of numbers below this bound, and their sums, are finite.
 MAX_SQUARABLE = 1e140
-# The estimator that errors about the data name.
+# Name of the estimator in error messages about the data.
 _ESTIMATOR = "SmoothL1Regressor"
-# Rows of a block of a QR decomposition of all rows.
+# Rows in a block of the QR decomposition of all rows.
 ROOT_BLOCK_ROWS = 4_096
-# Bytes of standardised rows that a task holds at a time.
+# Bytes of standardised rows that a task holds in memory at a time.
 TASK_BYTES = 2**18
 
 
 class CompiledLoss(Protocol):
-    """What an engine uses of a loss.
+    """The part of a loss that an engine uses.
 
-    It compiles the plain function of numbers, or uses the same formulas on row vectors.
+    It compiles `rho_psi`, a function of numbers, or evaluates `rho_and_psi` on row vectors.
     """
 
     @property
@@ -66,16 +66,16 @@ class Engine(ABC):
     eps : float
         Machine epsilon of the arithmetic.
     n_passes : int
-        Passes over X so far, those of other standardisations of the same X included.
+        Number of passes over X so far, including those with other standardisations of X.
     centre, scale : ndarray of shape (p,)
-        The standardisation; a feature of scale inf is constant and becomes z = 0.
+        The standardisation. A constant feature has scale inf and becomes z = 0.
     unit : float
         The unit of X, a power of two; see `rescaled`.
     """
 
     n: int
     p: int
-    # From this number of features on, a Gram matrix costs more than the passes that it saves.
+    # With this number of features, a Gram matrix costs as much as the passes that it saves.
     gram_max_features: int
     # Whether row vectors are ndarrays, which `PathNewton` needs.
     in_memory = True
@@ -112,7 +112,7 @@ class Engine(ABC):
         return engine
 
     def rescaled(self) -> Self:
-        """Return an engine of a copy of X in a larger unit, where sums of X overflow."""
+        """Return an engine of a copy of X in a larger unit, for X whose sums overflow."""
         engine = type(self)(self._X * 2.0**-64, self._team)  # type: ignore[call-arg]
         engine.unit, engine._passes = self.unit * 2.0**64, self._passes
         return engine
@@ -122,7 +122,7 @@ class Engine(ABC):
         return np.zeros(self.n)
 
     def row_vector(self, values: Any) -> RowVector:
-        """Return values of the caller, one for each row, as a row vector of this engine."""
+        """Return an array of one value for each row as a row vector of this engine."""
         return values
 
     @abstractmethod
@@ -146,26 +146,26 @@ class Engine(ABC):
         return np.concatenate([np.abs(self.rows(part)) @ coef for part in self._parts()])
 
     def _parts(self) -> list[slice]:
-        """Return slices of rows, a few of which fit in the cache as temporaries."""
+        """Return slices of rows, of which a few temporary arrays fit in the cache."""
         size = max(256, TASK_BYTES // (8 * (self.p + 1)))
         return [slice(i, min(i + size, self.n)) for i in range(0, self.n, size)]
 
     @abstractmethod
     def rows(self, index: RowIndex) -> FloatArray:
-        """Return the standardised rows [1, z] of an index, in memory."""
+        """Return the standardised rows [1, z] at an index, as an array in memory."""
 
     @abstractmethod
     def gram(self, weight: RowVector | None = None) -> FloatArray:
         """Return Σ s ZᵀZ over the rows with a positive weight."""
 
     def transformed_gram(self, weight: RowVector | None, transform: FloatArray) -> FloatArray:
-        """Return Mᵀ (Σ s ZᵀZ) M; a dense engine keeps digits that ZᵀZ has lost."""
+        """Return Mᵀ (Σ s ZᵀZ) M, which a dense engine computes more accurately from ZM."""
         return transform.T @ self.gram(weight) @ transform
 
     def root(self, weight: RowVector | None = None) -> FloatArray:
-        """Return R with RᵀR = Σ s ZᵀZ / Σ s, from the rows, so that no digit is lost.
+        """Return R with RᵀR = Σ s ZᵀZ / Σ s, without the rounding errors of a Gram matrix.
 
-        R is the triangular factor of a QR decomposition, or the rows where these are few.
+        R is the triangular factor of a QR decomposition, or Z itself if it has few rows.
         """
         unit = np.sqrt(self.n if weight is None else weight.sum())
         size = max(ROOT_BLOCK_ROWS, 4 * (self.p + 1))
@@ -187,15 +187,15 @@ class Engine(ABC):
     ) -> tuple[FloatArray, FloatArray]:
         """Return the weighted mean and standard deviation of each column.
 
-        NaN or infinity in a column shows in its mean. `index` selects rows that may be read
-        beforehand.
+        The mean of a column that contains NaN or infinity is not finite. `index` selects rows
+        that an engine may use for a first estimate of the mean.
         """
 
     @abstractmethod
     def extreme_moments(
         self, weight: RowVector | None, columns: NDArray[np.intp]
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the moments of columns whose squares overflow or vanish."""
+        """Return the moments of columns whose squares overflow or underflow."""
 
     def take(self, index: RowIndex) -> Engine:
         """Return an engine in memory that holds some of the rows."""
@@ -219,7 +219,7 @@ class Engine(ABC):
         if weight is not None:
             probability *= weight
         probability *= m / probability.sum()
-        # A probability above one leaves its excess to the other rows.
+        # Probabilities above one are replaced by one, and the others are increased.
         for _ in range(10):
             certain = probability >= 1.0
             factor = (m - certain.sum()) / probability[~certain].sum()
@@ -233,14 +233,14 @@ class Engine(ABC):
         with np.errstate(invalid="ignore", over="ignore"):
             assert_all_finite(self._X, input_name="X", estimator_name=_ESTIMATOR)
         if not np.isfinite(abs(self._X).max()):
-            # scikit-learn does not look where it is told to assume that X is finite.
+            # scikit-learn does not check this if its option `assume_finite` is set.
             raise ValueError("X contains NaN or infinity.")
 
 
 def standardised_sums(
     raw: FloatArray, centre: FloatArray, scale: FloatArray, subtracted: bool
 ) -> FloatArray:
-    """Return the sums of a pass for z, given those for x − centre, or for x if not subtracted.
+    """Return the sums of a pass for z, given those for x − centre or, if not subtracted, for x.
 
     The kernels return (Σ s ψ x̃, Σ s ψ, Σ s ρ, Σ s ψ²); the order here is that of (b, v).
     """
@@ -255,7 +255,7 @@ def standardised_sums(
 
 
 def has_finite_squares(std: FloatArray) -> NDArray[np.bool_]:
-    """Tell whether squares neither overflow, as from 1e154 on, nor vanish, as below 1e-154."""
+    """Tell which squares neither overflow (above 1e154) nor underflow (below 1e-154)."""
     result: NDArray[np.bool_] = (std > 1e-140) & (std < MAX_SQUARABLE)
     return result
 

@@ -1,7 +1,7 @@
-"""The kernels, imported and compiled once in a process, on first use.
+"""Import and compilation of the kernels, once in a process and on first use.
 
-Other threads wait meanwhile. So does a fork, since in the child a lock that another thread
-holds, such as that of an import, would stay locked for ever.
+Other threads wait until it is finished. A fork waits as well, because a lock that another
+thread holds, such as that of an import, would stay locked in the child process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _compile_lock = threading.RLock()
 
 
 def compile_once(builder: Callable[..., Any]) -> Callable[..., Any]:
-    """Cache what a function compiles, and let no two threads compile at the same time."""
+    """Cache the results of a function that compiles, and call it in one thread at a time."""
     cached = functools.cache(builder)
 
     @functools.wraps(builder)
@@ -34,29 +34,30 @@ def compile_once(builder: Callable[..., Any]) -> Callable[..., Any]:
 def kernels() -> ModuleType:
     """Return the module of the kernels, which imports Numba.
 
-    The import runs in another thread, since signal handlers run in the main thread: Ctrl-C
-    would leave Numba half imported, and no later import repairs that.
+    The import runs in another thread, because Ctrl-C interrupts the main thread. An interrupted
+    import leaves a part of Numba imported, which no later import repairs.
     """
     try:
         with ThreadPoolExecutor(1) as pool:
             imported = pool.submit(_import_kernels)
     except RuntimeError:
-        # No thread can be started, as at the end of the interpreter.
+        # No thread can be started, for example because the interpreter is shutting down.
         return _import_kernels()
     return imported.result()
 
 
 def _import_kernels() -> ModuleType:
-    # The importing thread holds the lock, also when nobody waits for it any more.
+    # The importing thread holds the lock itself, because the thread that waits for it may be
+    # interrupted.
     with _compile_lock:
         return import_module(f"{__package__}.kernels")
 
 
 def _acquire() -> None:
-    """Acquire the lock, also if a signal handler raises meanwhile, which a fork only prints."""
+    """Acquire the lock even if a signal handler raises an exception, which a fork ignores."""
     acquired: list[bool] = []
     try:
-        # One call, so that no handler runs between acquiring and recording.
+        # A single call, so that no handler can run between acquiring and recording.
         acquired.extend(map(_compile_lock.acquire, [True]))
     finally:
         if not acquired:

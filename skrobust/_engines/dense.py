@@ -27,19 +27,19 @@ from .compile import kernels
 if TYPE_CHECKING:
     from .threads import ThreadTeam
 
-# Elements of X in a block of a pass, which fits in the L2 cache. Where X is stored column by
-# column, a block has at least so many bytes of a column: with 5,000 columns shorter pieces take
-# 2.5 times as long.
+# Elements of X in a block of a pass, which fits in the L2 cache. If X is stored column by
+# column, a block has at least this many bytes of each column: with 5,000 columns, shorter
+# pieces take 2.5 times as long.
 BLOCK_ELEMENTS, MIN_COLUMN_BYTES = 65_536, 512
-# A Gram matrix takes as long as a pass where there are this many features.
+# Number of features for which a Gram matrix takes as long as a pass.
 GRAM_FEATURES_PER_PASS = 20
-# Partial sums of a Gram matrix, whatever the number of threads.
+# Number of partial sums of a Gram matrix, which is the same for any number of threads.
 GRAM_LANES = 4
-# A centre of at most so many standard deviations costs x no digits that x − centre has (except
-# those that the bulk of a column with rows of leverage may have). It is then left out of passes
-# over at least so many elements, which saves time.
+# If the centre is at most this many standard deviations from zero, x has as many accurate
+# digits as x − centre (except for most values of a column with high-leverage rows). To save
+# time, a pass over at least this many elements then does not subtract the centre.
 CENTRE_FREE_MAX_SHIFT, CENTRE_FREE_MIN_ELEMENTS = 1.0, 50_000
-# Standardised rows of fewer elements are stored.
+# The standardised rows are stored if they have fewer elements.
 STORE_STANDARDISED_MAX_ELEMENTS = 4_000
 _UNIT_WEIGHT = np.ones(1)
 
@@ -54,11 +54,10 @@ class DenseEngine(Engine):
         self._layout, self._with_gaps = _contiguous(X)
         min_rows = MIN_COLUMN_BYTES // X.itemsize if self._layout == "F" else 16
         super().__init__(X, team, max(min_rows, BLOCK_ELEMENTS // max(1, X.shape[1])))
-        # What the kernels subtract from each row: the centre, or None where it is close to
-        # zero.
+        # The centre that the kernels subtract from each row, or None if it is close to zero.
         self._kernel_centre: FloatArray | None = None
-        # Whether a Gram matrix is made from products of X, else from standardised rows; and the
-        # standardised rows where they are few.
+        # Whether a Gram matrix is computed from products of X and not from standardised rows,
+        # and the standardised rows if these are stored.
         self._gram_by_products = True
         self._standardised: FloatArray | None = None
 
@@ -127,12 +126,12 @@ class DenseEngine(Engine):
         return self._sums(lambda index: self.rows(index) @ transform, weight)[1]
 
     def _deviations(self, index: RowIndex) -> FloatArray:
-        """Return rows of X less what the kernels subtract, in float64."""
+        """Return rows of X in float64, less the centre that the kernels subtract."""
         x = self._raw(index).astype(np.float64, copy=False)
         return x if self._kernel_centre is None else x - self._kernel_centre
 
     def _raw(self, index: RowIndex) -> NDArray[Any]:
-        # `take` is much faster than indexing, but copies another layout as a whole.
+        # `take` is much faster than indexing, but it copies an X of another layout as a whole.
         if self._X.flags.c_contiguous and not isinstance(index, slice):
             part: NDArray[Any] = self._X.take(index, axis=0)
             return part
@@ -158,7 +157,7 @@ class DenseEngine(Engine):
                 return np.ones(f.shape[0]) @ f, f.T @ f
             assert weight is not None
             root = np.sqrt(weight[index])
-            # A selection of rows is a copy; a slice may be part of X.
+            # Selected rows are a copy, which may be overwritten; a slice may be a view of X.
             f = np.multiply(f, root[:, None], out=None if kept is None else f)
             return root @ f, f.T @ f
 
@@ -180,8 +179,8 @@ class DenseEngine(Engine):
     def moments(
         self, weight: RowVector | None, index: RowIndex
     ) -> tuple[FloatArray, FloatArray]:
-        # Sums of deviations from approximately the mean lose no digits. A column that is
-        # constant on the rows of positive weight must have no deviations there.
+        # Sums of deviations from an approximate mean are accurate. This mean is taken over rows
+        # of positive weight, so that a column that is constant on these has no deviations.
         if weight is not None:
             rows = np.arange(self.n)[index]
             rows = rows[weight[rows] > 0]
@@ -219,7 +218,7 @@ class DenseEngine(Engine):
         """Run a task for each of 0 … n − 1."""
 
         def some(first: int, step: int) -> None:
-            # Threads do not inherit the floating-point state of their caller.
+            # Threads do not inherit the floating-point error handling of their caller.
             with np.errstate(invalid="ignore", over="ignore"):
                 for k in range(first, n, step):
                     task(k)
@@ -239,7 +238,7 @@ class DenseEngine(Engine):
         engine = DenseEngine(np.asarray(self._raw(index), order=self._layout), self._team)
         engine.unit = self.unit
         engine = engine.with_standardisation(self.centre, self.scale)
-        # The kernel of X serves its sample, so that no other is compiled.
+        # The sample uses the kernel of X, so that no other kernel is compiled.
         engine._layout, engine._kernel_centre = self._layout, self._kernel_centre
         return engine
 
@@ -247,8 +246,8 @@ class DenseEngine(Engine):
 def _contiguous(X: NDArray[Any]) -> tuple[Literal["C", "F", "A"], NDArray[Any]]:
     """Return the layout of X, and X with the gaps between its rows or columns, if it has any.
 
-    With these gaps, which no pass reads, a part of a contiguous array is contiguous itself, and
-    the kernel of such arrays serves it, as in BLAS. "A" stands for any other strides.
+    With these gaps, which no pass reads, a part of a contiguous array is contiguous itself and
+    needs no kernel of its own, as in BLAS. "A" stands for any other strides.
     """
     if X.flags.forc:
         return "C" if X.flags.c_contiguous else "F", X

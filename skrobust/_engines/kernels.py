@@ -1,7 +1,7 @@
-"""The compiled loops, and the only file that imports Numba.
+"""The compiled loops. This is the only file that imports Numba.
 
-One pass over the rows of X serves every purpose. With the centred row x̃_i = x_i − μ, the
-residual r_i = y_i − b − x̃_i·w, and ρ_i, ψ_i of the loss at r_i and the threshold, a pass
+All computations are one kind of pass over the rows of X. With the centred row x̃_i = x_i − μ,
+the residual r_i = y_i − b − x̃_i·w, and ρ_i, ψ_i of the loss at r_i and the threshold, a pass
 writes r and returns, for each block of rows,
 
     Σ s_i ψ_i x̃_i,    Σ s_i ψ_i,    Σ s_i ρ_i,    Σ s_i ψ_i²
@@ -9,8 +9,8 @@ writes r and returns, for each block of rows,
 The loss is a plain function of numbers, (r, threshold) ↦ (ρ, ψ), compiled into the loops on
 first use. With the Huber loss and an infinite threshold a pass is least squares; with y = 0 and
 weights that are zero outside the threshold the first sum is a Hessian-vector product; with w =
-0 it is X̃ᵀy. Blocks are fixed by the shape alone and summed in their order, so that the bits do
-not depend on the number of threads.
+0 it is X̃ᵀy. The blocks depend on the shape only and are summed in order, so that the results
+are bit-for-bit the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .compile import compile_once
 
 # The flags let LLVM vectorise a sum without declaring that NaN and infinity do not occur.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-# Rows are prefetched so many bytes ahead: at 100 features a pass takes .6 to 1.0 of the time,
-# the less the faster the memory is. An X of fewer bytes is in a cache; rows outside these
-# lengths gain nothing.
+# Distance in bytes at which rows are prefetched. At 100 features a pass then takes .6 to 1.0 of
+# the time; the gain is larger for faster memory. X of fewer bytes is in a cache, and for
+# shorter or longer rows prefetching saves no time.
 PREFETCH_BYTES, PREFETCH_MIN_X_BYTES = 8_192, 4_000_000
 PREFETCH_MIN_ROW_BYTES, PREFETCH_MAX_ROW_BYTES = 128, 2_048
 _CACHE_LINE_BYTES = 64
-# Rows of at most so many bytes are processed four at a time, which takes .7 to 1.05 of the time
-# of two at a time; longer rows take up to 1.3.
+# Rows of at most this many bytes are processed four at a time, which takes .7 to 1.05 of the
+# time of two at a time. For longer rows it takes up to 1.3 of that time.
 FOUR_ROWS_MAX_BYTES = 400
 
 RhoPsi = Callable[[float, float], tuple[float, float]]
@@ -50,8 +50,8 @@ def _jit(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _array(dtype: Any, ndim: int, layout: Any = "C") -> Any:
-    # A writable array may be passed where a read-only one is declared, not conversely: pandas
-    # and joblib pass read-only arrays, for which the loop would be compiled again.
+    # A writable array may be passed if a read-only one is declared, but not conversely. pandas
+    # and joblib pass read-only arrays, for which the loop would otherwise be compiled again.
     return types.Array(dtype, ndim, layout, readonly=True)
 
 
@@ -66,9 +66,8 @@ def dense_pass(rho_psi: RhoPsi, X: Any, layout: str, centred: bool) -> Any:
     """Return the pass for a loss and a dense X of this dtype and layout.
 
     The layout is "C", "F" or "A" (any strides). The pass reads as many rows and columns as
-    there are residuals and coefficients; the array that it is given may have more of one of
-    them. `centred` tells whether there is a μ; the compiler knows a None in its place and
-    removes what depends on it.
+    there are residuals and coefficients; its array may have more rows or more columns.
+    `centred` tells whether there is a μ. If not, the compiler removes the code that uses it.
     """
     together = 4 if X.shape[1] * X.itemsize <= FOUR_ROWS_MAX_BYTES else 2
     return _dense_pass(rho_psi, X.dtype, layout, centred, None if layout == "F" else together)
@@ -111,7 +110,7 @@ _fetch: Callable[..., Any] = intrinsic(_fetch_line)
 
 
 def _prefetch(address: int) -> None:
-    """Prefetch the cache line at an address; does nothing where nothing is compiled."""
+    """Prefetch the cache line at an address; does nothing without compilation."""
 
 
 @overload(_prefetch)

@@ -1,4 +1,4 @@
-"""The engine for a small dense X, in NumPy: the first fit of a process compiles nothing."""
+"""The engine for a small dense X, which uses NumPy, so that nothing is compiled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from .base import CompiledLoss, FloatArray, RowVector
 from .dense import DenseEngine
 
-# With at most so many elements, two products with the standardised rows take no longer than a
+# With at most this many elements, two products with the standardised rows take no longer than a
 # compiled pass, and Numba need not be imported.
 SMALL_MAX_ELEMENTS = 20_000
 

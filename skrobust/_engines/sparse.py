@@ -1,4 +1,7 @@
-"""The engine for X as a CSR matrix; it is centred by algebra, since centring would fill X."""
+"""The engine for X as a CSR matrix.
+
+The centre is subtracted from sums over the rows, because centring X would destroy its sparsity.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ from .compile import kernels
 if TYPE_CHECKING:
     from .threads import ThreadTeam
 
-# A column of which every row is stored is centred in a copy of X if its mean is more than so
-# many standard deviations from zero. Centring by algebra cancels twice as many digits. The mean
-# of any other column is at most √n standard deviations from zero.
+# A column without implicit zeros is centred in a copy of X if its mean is more than this many
+# standard deviations from zero, because subtracting the centre from sums cancels twice as many
+# digits. The mean of any other column is at most √n standard deviations from zero.
 MAX_SHIFT = 100.0
-# Stored elements in a block of a pass, and the largest number of blocks: each carries a vector
-# of p sums.
+# Stored elements in a block of a pass, and the largest number of blocks, which is limited
+# because each block has a vector of p sums.
 BLOCK_ELEMENTS, MAX_BLOCKS = 65_536, 16
 _UNIT_WEIGHT = np.ones(1)
 
@@ -42,15 +45,15 @@ class SparseEngine(Engine):
             X.sum_duplicates()
         n_blocks = max(1, min(MAX_BLOCKS, X.nnz // BLOCK_ELEMENTS))
         super().__init__(X, team, -(-X.shape[0] // n_blocks))
-        # SciPy makes the dtypes of the two index arrays equal, but accepts others. Numba tests
-        # whether a signed index is negative, which takes longer than the arithmetic.
+        # SciPy accepts index arrays of different dtypes. They are viewed as unsigned integers,
+        # because Numba tests whether a signed index is negative, which takes longer than the
+        # arithmetic.
         dtype = np.result_type(X.indices, X.indptr)
         self._index = tuple(
             index.astype(dtype, copy=False).view(f"u{dtype.itemsize}")
             for index in (X.indices, X.indptr)
         )
-        # What algebra subtracts from the stored elements: the centre, or zero for the columns
-        # that are stored without it.
+        # The centre that is subtracted from sums; zero for columns that are stored centred.
         self._shift = self.centre
 
     @property
@@ -92,7 +95,7 @@ class SparseEngine(Engine):
         return residual, standardised_sums(raw, self._shift, self.scale, subtracted=False)
 
     def abs_dot(self, coef: FloatArray) -> RowVector:
-        """Return |Z| coef, from what the stored elements change in a row of zeros."""
+        """Return |Z| coef: its value for a row of zeros plus that of the stored elements."""
         X, shift, unit = self._X, self._shift, coef[1:] / self.scale
         change = np.abs(X.data - shift[X.indices]) - np.abs(shift[X.indices])
         stored = type(X)((change, X.indices, X.indptr), shape=X.shape) @ unit
@@ -142,7 +145,8 @@ class SparseEngine(Engine):
         zeros = total - (count if weight is None else column_sums(np.ones(X.data.size)))
         zeros[count == self.n] = 0.0
         mean = column_sums(X.data) / total
-        # The rounding of a long sum must not look like the spread of a constant column.
+        # The mean is corrected once, so that the rounding error of a long sum does not make a
+        # constant column appear to vary.
         deviation = X.data - mean[X.indices]
         mean += (column_sums(deviation) - zeros * mean) / total
         deviation = X.data - mean[X.indices]

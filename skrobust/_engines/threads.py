@@ -1,4 +1,4 @@
-"""The threads of a fit, and BLAS limited to one thread meanwhile.
+"""The threads of a fit, and the limitation of BLAS to one thread during a fit.
 
 The kernels run in Python threads over fixed blocks of rows. BLAS threads would compete with
 them for the cores, and would make the last bits of results depend on their number.
@@ -18,13 +18,16 @@ import joblib
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
-# A pass over fewer elements of X takes less time in one thread than it takes to wake another.
+# With fewer elements per pass, waking another thread takes more time than the thread saves.
 MIN_ELEMENTS_PER_EXTRA_THREAD = 1_000_000
 
 
 def n_threads() -> int:
-    """Return the least of cores, OMP_NUM_THREADS and NUMBA_NUM_THREADS; 1 in a worker."""
-    # joblib.effective_n_jobs returns all cores also in a worker of the threading backend.
+    """Return the number of cores, at most OMP_NUM_THREADS and NUMBA_NUM_THREADS.
+
+    It is 1 in a worker of joblib.
+    """
+    # joblib.effective_n_jobs returns all cores in a worker of the threading backend.
     if get_active_backend()[0].nesting_level:
         return 1
     limits: list[int] = [joblib.cpu_count()]
@@ -36,10 +39,9 @@ def n_threads() -> int:
 
 
 class ThreadTeam:
-    """Runs ``task(first, step)`` for first = 0 … step − 1, in threads where that saves time.
+    """Runs ``task(first, step)`` for first = 0 … step − 1, in threads if that saves time.
 
-    It is a context manager: the threads live as long as the fit, so that none is left for a
-    fork.
+    It is a context manager. Its threads end with the fit, so that none exists in a later fork.
     """
 
     def __init__(self) -> None:
@@ -61,7 +63,7 @@ class ThreadTeam:
             self._pool = None
 
     def run(self, task: Callable[[int, int], object], n_elements: int) -> None:
-        """Run a task that takes as long as a pass over so many elements of X."""
+        """Run a task that takes as long as a pass over `n_elements` elements of X."""
         size = (
             self._threads()
             if self._entered and n_elements >= MIN_ELEMENTS_PER_EXTRA_THREAD
@@ -83,14 +85,16 @@ class ThreadTeam:
         try:
             task(0, size)
         finally:
-            # Also on Ctrl-C: no thread may still write to the arrays of this fit.
+            # The threads are awaited after Ctrl-C as well, since they write to the arrays of
+            # this fit.
             for future in futures:
                 future.exception()
         for future in futures:
             future.result()
 
     def _threads(self) -> int:
-        # Counted once and late, since counting takes a noticeable part of a small fit.
+        # The threads are counted once and only if they are needed, because counting takes a
+        # noticeable part of the time of a small fit.
         if self._size is None:
             self._size = n_threads()
         return self._size
@@ -102,9 +106,9 @@ def _blas() -> Any:
 
 
 def _take_over_threadpoolctl() -> None:
-    """Let this thread set the limit, whichever thread did before.
+    """Allow this thread to set the limit, whichever thread has set one before.
 
-    From version 3.7 on, threadpoolctl ignores all threads but the first that set one.
+    Since version 3.7 threadpoolctl ignores all threads except the first that sets a limit.
     """
     for library in _blas().lib_controllers:
         clear = getattr(library, "clear_controlling_thread", None)
@@ -135,7 +139,7 @@ def single_threaded_blas() -> Iterator[None]:
         try:
             _release(fit)
         except BaseException:
-            # Ctrl-C may arrive within the release as well.
+            # Ctrl-C may interrupt the release.
             _release(fit)
             raise
 
