@@ -1,1 +1,1 @@
-"""What is minimised: loss, penalty, scale, and the linear model in its coordinates."""
+"""The objective: loss, penalty, scale, and the linear model in whitened coordinates."""

@@ -1,4 +1,4 @@
-"""The duality gap of the Huber objective: a bound of how far F is above its minimum.
+"""The duality gap of the Huber objective F: an upper bound of F − min F.
 
 For a fixed threshold, a penalty ½ Σ_j d_j v_j² and weights with Σ s = S, the dual of F is
 
@@ -9,7 +9,7 @@ for every u with |u_i| ≤ β and Σ s u = 0 (with an intercept), where r are th
 
     (1/S) Σ s (c − u) (r − (c + u)/2) + Σ_j (d_j v_j − u_v,j)² / (2 d_j),
 
-a sum of terms that are not negative, which no cancellation spoils. With a concomitant scale σ,
+a sum of non-negative terms, which is not affected by cancellation. With a concomitant scale σ,
 β = εσ, u must satisfy (1/S) Σ s u² ≤ σ² as well, and (σ² − (1/S) Σ s u²)/2 is added (Owen,
 2007).
 """
@@ -26,8 +26,8 @@ from .whitening import Whitened
 def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> float:
     """Return a bound of F − min F at a point.
 
-    The whitening is that of all rows. `scale` is the concomitant scale, None where the
-    threshold is fixed. One pass over X.
+    The objective must be whitened for all rows. `scale` is the concomitant scale, or None if
+    the threshold is fixed. The function takes one pass over X.
     """
     linear, r, beta = objective.linear, point.residual, objective.threshold
     weight, total = linear.data.weight, linear.data.total

@@ -59,10 +59,10 @@ class Evaluation(NamedTuple):
 
 
 class RegressionData(NamedTuple):
-    """What all objectives of a target share.
+    """The data that all objectives of a target share.
 
-    `gram` is the weighted mean of ZᵀZ where it is known. `y_shift` is the location that was
-    subtracted from y, whose rounding y carries; `total` is Σ s.
+    `gram` is the weighted mean of ZᵀZ if it is known. `y_shift` is the location that was
+    subtracted from y, which determines the rounding errors of y; `total` is Σ s.
     """
 
     engine: Engine
@@ -97,8 +97,8 @@ class LinearLoss:
     data : RegressionData
     loss : Loss
     penalty : Penalty or None
-        The penalty of the objective whose loss is divided by the threshold if
-        `penalty_per_threshold`, otherwise of the one whose loss is not.
+        The penalty that is added to the loss divided by the threshold if
+        `penalty_per_threshold`, and to the loss otherwise.
     threshold : float
     penalty_per_threshold : bool
     """
@@ -126,7 +126,7 @@ class LinearLoss:
         )
 
     def for_residuals(self, residual: RowVector) -> LinearLoss:
-        """Return the objective of what is added to a fit without a penalty."""
+        """Return the objective of a correction that is added to a fit without a penalty."""
         y_abs_max = max(float(residual.max()), -float(residual.min()))
         data = self.data._replace(y=residual, y_abs_max=y_abs_max)
         return LinearLoss(data, self.loss, None, self.threshold)
@@ -157,7 +157,7 @@ class LinearLoss:
     def hessian(self, row_weight: RowVector, coef: FloatArray, basis: Whitening) -> FloatArray:
         """Return Mᵀ∇²F M for the transform M of a whitening.
 
-        `row_weight` is ψ′ of each row, or another number in [0, 1] in its place.
+        `row_weight` is ψ′ of each row or a number in [0, 1] that replaces it.
         """
         engine, _, _, _, gram, _, total, _ = self.data
         M = basis.dense_transform()
@@ -200,7 +200,7 @@ class LinearLoss:
     def hessian_product(
         self, row_weight: RowVector, coef: FloatArray, out: RowVector
     ) -> Callable[[FloatArray], FloatArray]:
-        """Return the map d ↦ ∇²F d, one pass over X each time, which writes over `out`."""
+        """Return the map d ↦ ∇²F d, which takes one pass over X and overwrites `out`."""
         engine, total = self.data.engine, self.data.total
         weight = self._weighted(row_weight)
         zeros = engine.zeros()
@@ -221,7 +221,7 @@ class LinearLoss:
     ) -> FloatArray:
         """Return −(1/S) Σ_inside s r (1, z), the contribution of the rows inside to ∇F.
 
-        One pass over X, which writes over `out`.
+        It takes one pass over X and overwrites `out`.
         """
         engine, y, _, fit_intercept, _, _, total, _ = self.data
         weight = self._weighted(self.loss.psi_deriv(point.residual, self.threshold))

@@ -1,4 +1,4 @@
-"""Penalties on the standardised coefficients (b, v), of which the intercept b is free."""
+"""Penalties on the standardised coefficients (b, v); the intercept b is not penalised."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from .._engines.base import Engine, FloatArray
 
-# A larger second derivative fixes the coefficient at zero in the same way, and overflows.
+# Largest second derivative. It keeps the coefficient at zero, and a larger one could overflow.
 MAX_CURVATURE = 1e300
 
 

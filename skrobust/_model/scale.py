@@ -24,25 +24,25 @@ NORMAL_MAD = float(ndtri(0.75))
 # (Holland and Welsch, 1977) and of the concomitant σ̂, which estimates .843 σ there.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
-# A smaller threshold, in units of y, makes no difference except that its square vanishes.
+# Smallest threshold in units of y. A smaller one gives the same fit, but its square underflows.
 MIN_THRESHOLD = 1e-100
-# Rows whose residuals locate the concomitant scale, or the share of the rows outside.
+# Number of rows for a first estimate of the concomitant scale or of the share of rows outside.
 SCALE_PROBE_ROWS = 2_000
 # Scales of fewer rows are computed by sorting, which takes less time than Newton's method.
 SORT_MAX_ROWS = 4_000
-# A warm scale is corrected by at most this factor, and by an estimated sum if the error of the
-# step is at most this part of it.
+# A warm scale is corrected by at most this factor. The correction is computed from a sample of
+# rows if its relative error is at most this.
 WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
-# A guess of the scale relative to the largest residual whose square is a normal number.
+# Smallest first estimate of the scale, relative to the largest residual, that can be squared.
 MIN_RELATIVE_SCALE = 1e-150
-# The rounding of a residual relative to the terms that it is the difference of.
+# The rounding of a residual relative to the terms of which it is the difference.
 RESIDUAL_ROUNDING = 32 * _EPS
 # Most standardised features are below this many standard deviations.
 TYPICAL_MAX_Z = 30
 
 
 class WarmScale(NamedTuple):
-    """A scale that is probably near, and the root mean square of ψ at its threshold."""
+    """An approximate scale, and the root mean square of ψ at its threshold."""
 
     scale: float
     psi_rms: float
@@ -60,8 +60,8 @@ class ScaleEstimator(ABC):
     ) -> float:
         """Return the scale of the residuals.
 
-        With `warm` the result may be one step from it, which is the scale itself where that is
-        the scale of `warm`.
+        With `warm` the result may be a single step from its scale. At the fixed point this step
+        is zero, so that the result is the scale.
         """
 
     def threshold(self, scale: float) -> float:
@@ -70,7 +70,7 @@ class ScaleEstimator(ABC):
     def scale(self, objective: Whitened, point: Evaluation, near: float | None = None) -> float:
         """Return the scale at a point, not below the rounding of the residuals.
 
-        `near` is the scale of the objective's threshold, if it is probably near.
+        `near` is an approximate scale, that of the objective's threshold.
         """
         warm = None if near is None else WarmScale(near, point.psi_rms)
         scale = self.estimate(point.residual, objective.linear.data.weight, warm)
@@ -80,10 +80,10 @@ class ScaleEstimator(ABC):
 
 
 def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, float]:
-    """Return the rounding error of each residual, and the least scale above it.
+    """Return the rounding error of each residual, and the smallest scale that exceeds it.
 
-    A residual is the difference of terms of the size of y and of the features, and carries the
-    rounding of y and of the features as they are stored.
+    A residual is the difference of y and the linear predictor, and contains the rounding errors
+    of this difference and those of the stored y and features.
     """
     data = objective.linear.data
     y, weight = data.y, data.weight
@@ -101,7 +101,7 @@ def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
 
 
 def _stored_rounding(objective: Whitened, theta: FloatArray) -> float:
-    """Return ε Σ_j |μ_j w_j|, the rounding of features that are stored with their mean μ."""
+    """Return ε Σ_j |μ_j w_j|, the rounding of stored features, whose means are μ_j."""
     engine = objective.engine
     shift = np.abs(engine.centre / engine.scale) @ np.abs(objective.coef(theta)[1:])
     return _EPS * float(shift)
@@ -186,11 +186,11 @@ class Concomitant(ScaleEstimator):
     def _corrected(
         self, warm: WarmScale, residual: RowVector, weight: RowVector | None
     ) -> float | None:
-        """Return a Newton step from a scale that is near; None where it is not near.
+        """Return a Newton step from an approximate scale; None if that is not near.
 
-        The sums are known except for the share of the rows beyond ε. Where some rows tell that
-        share precisely enough, the others are not read: at the root the step is zero whatever
-        the share.
+        The sums are known except for the share of the rows beyond ε. If a sample of rows gives
+        that share precisely enough, the other rows are not read: at the root the step is zero
+        whatever the share.
         """
         epsilon = self.factor
         # Random rows, since data may be periodic.
@@ -198,7 +198,7 @@ class Concomitant(ScaleEstimator):
         s = np.ones(SCALE_PROBE_ROWS) if weight is None else gather(weight, some)
         s = s / s.sum()
         outside = float(s @ (np.abs(gather(residual, some)) > epsilon * warm.scale))
-        # The mean of so many rows of equal weight is as precise (Kish, 1965).
+        # The mean of this number of rows of equal weight is as precise (Kish, 1965).
         n_equal = 1.0 / float(s @ s)
         error = float(np.sqrt((outside * (1.0 - outside) + 1.0 / n_equal) / n_equal))
         denominator = 1.0 - epsilon * (epsilon * outside)

@@ -1,10 +1,10 @@
 """The change of variables that makes the problem well-conditioned.
 
-With Z = [1, z] the standardised design, H = Σ s ZᵀZ / Σ s + diag(0, λ) is the quadratic model
-of the objective, where λ is the diagonal of the penalty's Hessian. A transform M with MᵀHM = I
-makes all directions alike: in θ, where (b, v) = Mθ, L-BFGS needs about ten evaluations whatever
-the units and correlations of the features. Without full rank, M spans the directions that the
-data can tell from zero, and no others. This is the only module that computes an M.
+With the standardised design Z = [1, z], H = Σ s ZᵀZ / Σ s + diag(0, λ) is the Hessian of a
+quadratic model of the objective, where λ is the diagonal of the penalty's Hessian. In θ, where
+(b, v) = Mθ and MᵀHM = I, the curvature is the same in all directions, and L-BFGS needs about
+ten evaluations whatever the units and correlations of the features. Without full rank, M spans
+only the directions that can be distinguished from rounding errors. No other module computes M.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .._engines.base import FloatArray, RowIndex
 from .._reductions import RowVector
 from .linear_loss import Evaluation, LinearLoss
 
-# The smallest squared pivot of H, scaled to a unit diagonal, for which Cholesky is trusted: the
-# Gram matrix has lost at most half of the digits then, and Newton's method restores them.
+# The smallest squared pivot of H, scaled to a unit diagonal, for which Cholesky is used. The
+# Gram matrix has then lost at most half of the digits, and Newton's method recovers them.
 MIN_SQUARED_PIVOT = 1e-8
-# A feature is coarse if its rounding is more than this part of its deviation.
+# A feature is coarse if its rounding exceeds this fraction of its standard deviation.
 COARSE_BOUND = 1e-6
 
 
@@ -39,7 +39,7 @@ class Whitening(NamedTuple):
         return dense
 
     def coordinates(self, coef: FloatArray) -> FloatArray:
-        """Return the coordinates of the coefficients nearest to coef that M can express."""
+        """Return the coordinates of the coefficients in the range of M nearest to `coef`."""
         M = self.transform
         if sparse.issparse(M):
             squares = np.asarray(M.power(2).sum(axis=0)).ravel()
@@ -81,7 +81,7 @@ class Whitened:
         """Return value, gradient and residuals from one pass over X."""
         _, value, gradient, residual, psi_rms = self.linear.evaluate(self._M @ theta, out)
         with np.errstate(invalid="ignore"):
-            # A gradient that is not finite makes the caller look for NaN in X.
+            # If the gradient is not finite, the caller checks X for NaN.
             gradient = self._M.T @ gradient
         return Evaluation(theta, value, gradient, residual, psi_rms)
 
@@ -107,8 +107,8 @@ class Whitened:
     ) -> FloatArray:
         """Return ∇F of the objective at a lower threshold, if the same rows were inside there.
 
-        The contribution of the rows outside is proportional to the threshold. One pass over X,
-        which writes over `out`.
+        The contribution of the rows outside is proportional to the threshold. The function
+        takes one pass over X and overwrites `out`.
         """
         M, coef = self._M, self._M @ point.theta
         inside = M.T @ self.linear.inside_gradient(point, coef, out)
@@ -132,7 +132,7 @@ class Whitened:
 
 
 def inverse_cholesky(H: FloatArray) -> FloatArray | None:
-    """Return M = L⁻ᵀ with H = LLᵀ, so that MᵀHM = I; None where H is too close to singular."""
+    """Return M = L⁻ᵀ with H = LLᵀ, so that MᵀHM = I; None if H is too close to singular."""
     diagonal = np.diagonal(H)
     if H.size == 0:
         return np.zeros(H.shape)
@@ -170,10 +170,10 @@ def whiten_rows(
     """Return the whitening from a root R of the weighted mean of ZᵀZ, such as Z itself.
 
     Without a penalty the coefficients have no component along directions that the rounding of
-    the features could have made; `rounding` bounds it for each feature, relative to its scale.
-    With a penalty the minimiser is unique and no such direction is dropped: it is a combination
-    of rows in the *original* units, because its gradient is; so M spans these. `tol` is the
-    relative rounding of singular values.
+    the features could have produced; `rounding` bounds it for each feature, relative to its
+    scale. With a penalty the minimiser is unique, and no such direction is dropped. In the
+    *original* units the minimiser is a linear combination of rows, because the gradient is, so
+    that M spans these. `tol` is the relative rounding of singular values.
     """
     features = R[:, 1:]
     if not penalty.any():
@@ -209,7 +209,7 @@ def whiten_rows(
 
 
 def whiten_columns(penalty: FloatArray, fit_intercept: bool) -> Whitening:
-    """Return a scaling of the columns, where a k × k matrix would cost too much."""
+    """Return a scaling of the columns, for problems in which a k × k matrix costs too much."""
     unit = np.concatenate([[1.0], 1.0 / np.sqrt(1.0 + penalty)])
     scaling = sparse.diags_array(unit).tocsr()
     return Whitening(scaling[:, 0 if fit_intercept else 1 :], 1.0)
@@ -218,7 +218,7 @@ def whiten_columns(penalty: FloatArray, fit_intercept: bool) -> Whitening:
 def rewhiten(
     objective: Whitened, theta: FloatArray, row_weight: RowVector
 ) -> tuple[Whitening, FloatArray | None]:
-    """Return the whitening for the Hessian at weights of the rows, and T.
+    """Return the whitening for the Hessian with the given row weights, and T.
 
     The new transform is MT, and the new coordinates are T⁻¹θ. T is None, and the whitening
     unchanged, if the Hessian is close to singular.
@@ -229,13 +229,13 @@ def rewhiten(
 
 
 def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
-    """Return an orthonormal basis without the directions that rounding could have made.
+    """Return an orthonormal basis without the directions that rounding could have produced.
 
-    Column j of A is known to bounds_j. A direction v is due to rounding if |Av| is at most
-    |bounds·v|: these are the singular values of A / bounds of at most one. The basis is
-    orthogonal to all of them, in an inner product in which a column that is known to less than
-    COARSE_BOUND counts by its rounding: A is not near zero along a direction of such a column,
-    which must not take away a part of the others.
+    Column j of A has the rounding error bounds_j. A direction v is due to rounding if |Av| is
+    at most |bounds·v|; these directions belong to the singular values of A / bounds up to one.
+    The basis is orthogonal to them, in an inner product in which a column with a rounding error
+    above COARSE_BOUND is weighted by that error. A is not near zero along the direction of such
+    a column, which must not remove a part of the other columns.
     """
     sigma, V = _row_space(A / bounds, 0.0)
     kept = V[:, sigma > 1.0]

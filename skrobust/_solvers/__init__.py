@@ -1,4 +1,4 @@
-"""How an objective is minimised, and the one place where algorithms are chosen."""
+"""Minimisation of an objective, and the only place where algorithms are chosen."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Rows", "choose"]
 
-# X of at least so many rows for each feature and so many elements is sampled.
+# X is sampled if it has at least this many rows per feature and this many elements.
 TALL_MIN_ROWS_PER_FEATURE = 400
 TALL_MIN_ELEMENTS = 2_000_000
-# Beyond so many rows, where features are more, an n × n matrix costs too much; and so does a
-# dense copy of sparse X with more cells than these, or than so many for each stored element.
+# If there are more features than rows, an n × n matrix costs too much with more than this
+# number of rows. So does a dense copy of sparse X whose cells exceed both this number and this
+# number per stored element.
 ROOT_MAX_ROWS = 5_000
 ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT = 100_000, 3
 
@@ -52,9 +53,10 @@ class Plan(NamedTuple):
 def choose(
     engine: Engine, solver: str, *, staged: bool = False, along_grid: bool = False
 ) -> Plan:
-    """Choose the algorithms for an X and the parameter `solver`. Nothing else chooses.
+    """Choose the algorithms for an X and the parameter `solver`.
 
-    `staged` tells whether the fit starts from given coefficients or has a schedule.
+    This is the only place where algorithms are chosen. `staged` tells whether the fit starts
+    from given coefficients or has a schedule.
 
     ============================= ==========================================================
     data                          what runs
@@ -75,8 +77,8 @@ def choose(
                                   from the last solution
     ============================= ==========================================================
 
-    The minimiser is `lbfgs`, `newton` or, for "auto", `lbfgs_then_newton`. What only
-    shows on the way is a step of an algorithm:
+    The minimiser is `lbfgs`, `newton` or, for "auto", `lbfgs_then_newton`. Decisions that
+    depend on intermediate results are steps of an algorithm:
 
     ============================= ==========================================================
     if                            then

@@ -1,10 +1,10 @@
-"""Anderson's acceleration for tall data: coefficients and scale move at every pass over X.
+"""Anderson's acceleration for tall data: every pass over X updates coefficients and scale.
 
-Where coordinates are whitened at the minimiser, θ − ∇F is nearly a Newton step. Anderson's
+If the coordinates are whitened at the minimiser, θ − ∇F is nearly a Newton step. Anderson's
 acceleration of it (type II; Walker and Ni, SIAM J. Numer. Anal. 49, 2011) converges as fast as
 conjugate gradients, but needs neither products with the Hessian nor values of F, which are
-dominated by rounding. It needs a start as near as the fit of a sample gives, and gives up
-otherwise.
+dominated by rounding. It requires a starting point near the minimiser, such as the fit of a
+sample, and ends early otherwise.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status
 from .scale_fixed_point import MAX_CONTRACTION, Sensitivity
 
-# Moves that are remembered, and the longest step down a gradient: curvatures below a half are
-# not those of most rows. Moves whose new part is relatively smaller reveal no curvature.
+# Number of moves in memory, and the longest gradient step: curvatures below a half are those of
+# few rows. A move whose independent part is relatively smaller contains no curvature.
 MEMORY_MOVES = 8
 MAX_GRADIENT_STEP = 2.0
 MIN_INDEPENDENT_PART = 1e-8
-# Where the gradient is smaller, another step changes the objective by less than its rounding.
+# If the gradient is smaller, a step changes the objective by less than its rounding.
 FREE_STEP_TOL = 1e-7
-# A whitened curvature below this is due to rounding, or to more than the whitening knows.
+# A whitened curvature below this is due to rounding or to an inaccurate whitening.
 MIN_CURVATURE = 0.05
-# The fit is much nearer to its minimiser than the scale to agreement below this ratio of
-# errors.
+# Below this ratio of the gradient to the error, the fit is much more accurate than the scale.
 MAX_FIT_ERROR_RATIO = 0.1
-# Larger errors are too large to go on from.
+# The acceleration ends at a larger error.
 MAX_ERROR = 1e3
 
 
@@ -61,15 +60,15 @@ def anderson(
     sensitivity: Sensitivity,
     patience: int,
 ) -> Acceleration:
-    """Move coefficients and scale together until they agree, one pass over X a step.
+    """Update coefficients and scale together until they agree, in one pass over X per step.
 
-    The scale s moves to s + (φ̂ − s)/(1 − contraction), φ̂ the scale of the present residuals
-    and the contraction at first that of the sample. At a fixed threshold there is no estimator,
-    and s does not move. The acceleration ends where it is slow: where the error is not halved
-    in `patience` passes.
+    The scale s moves to s + (φ̂ − s)/(1 − contraction), where φ̂ is the scale of the current
+    residuals; the first contraction is that of the sample. At a fixed threshold there is no
+    estimator, and s does not move. The acceleration ends if it is slow, that is if the error is
+    not halved in `patience` passes.
 
-    The step from the point that is near enough is taken as well, unless it is far: it makes the
-    coefficients about ten times as exact, which no pass needs to confirm.
+    After convergence one more step is taken if the gradient is small. It makes the coefficients
+    about ten times as accurate, which is not verified by another pass.
     """
     s, out, errors, n_passes = scale, None, [], objective.n_passes
     contraction, last_fit = max(sensitivity.contraction, 0.0), None
@@ -87,11 +86,11 @@ def anderson(
         if estimator is None and point.value < lowest_value:
             lowest_value, lowest_theta = point.value, theta
         reference = errors[-1 - patience] if len(errors) > patience else MAX_ERROR
-        # A gradient that is not finite, or that rows of leverage make huge, is slow as well.
+        # A gradient that is not finite, or huge because of leverage, counts as slow as well.
         slow = not errors[-1] < 0.5 * reference
         if not converged and (slow or len(errors) > max_iter):
             break
-        # Where the fit is much nearer than the scale, φ̂ is φ.
+        # If the fit is much more accurate than the scale, φ̂ is φ.
         near = point.relative_gradient < MAX_FIT_ERROR_RATIO * errors[-1]
         fit = (s, phi) if near and estimator is not None else None
         if fit and last_fit and s != last_fit[0]:
@@ -117,9 +116,9 @@ def anderson(
 
 
 class AndersonMemory:
-    """Moves of θ and what came with them, the changes of (∇F, s).
+    """Moves of θ and the changes of (∇F, s) that they caused.
 
-    `dtheta_ds` is the derivative of the minimiser as far as it is known beforehand.
+    `dtheta_ds` is a prior estimate of the derivative of the minimiser.
     """
 
     def __init__(self, dtheta_ds: FloatArray | None) -> None:
@@ -146,10 +145,10 @@ class AndersonMemory:
         self._theta, self._state = theta, state
 
     def step(self, ds: float) -> FloatArray:
-        """Return the step to the smallest ∇F after s has changed by ds.
+        """Return the step that minimises |∇F| after a change of s by ds.
 
-        All is taken to be linear in the moves so far; from there the step goes down what
-        remains of ∇F, as far as the first move tells.
+        ∇F is modelled as linear in the previous moves. The step then follows the remaining
+        gradient, with a length that the first move has determined.
         """
         remaining, step = np.append(self._state[:-1], -ds), np.zeros(self._state.size - 1)
         if self._moves:
@@ -184,7 +183,7 @@ class AndersonMemory:
 def _observed_step(point: Evaluation, memory: AndersonMemory) -> NewtonStep | None:
     """Return the next step, with a decrement from the smallest curvature seen so far.
 
-    None where the curvatures are not those of a whitened objective.
+    It is None if the curvatures are not those of a whitened objective.
     """
     smallest = memory.smallest_curvature()
     if not smallest > MIN_CURVATURE:

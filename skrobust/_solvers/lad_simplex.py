@@ -1,10 +1,11 @@
-"""The vertex of least absolute deviations that is near a point, found along edges.
+"""The vertex of least absolute deviations near a point, found along edges.
 
-Where β is tiny, the minimiser has as many rows inside the threshold as there are variables: a
-vertex of the least absolute deviations. Newton's method, which lets many rows in and out at a
-time, approaches it quickly, and is slow to find which rows these are. From near, few edges lead
-there (Barrodale and Roberts, "An improved algorithm for discrete l1 linear approximation", SIAM
-J. Numer. Anal. 10, 1973), and only rows near the threshold matter: the others keep their signs.
+If β is tiny, the minimiser has as many rows inside the threshold as there are variables: it is
+next to a vertex of the least absolute deviations. Newton's method, in which many rows cross the
+threshold at a time, approaches the vertex quickly but identifies its rows slowly. From a point
+nearby, few edges lead to the vertex (Barrodale and Roberts, "An improved algorithm for discrete
+l1 linear approximation", SIAM J. Numer. Anal. 10, 1973). Only rows near the threshold are
+considered, since the residuals of the others do not change sign.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from .._model.linear_loss import Evaluation
 from .._model.whitening import Whitened
 from .._reductions import gather, smallest
 
-# So many rows for each variable, and at least so many times those inside, are looked at; and at
-# most so many edges for each variable are followed.
+# Number of rows near the threshold that are considered, per variable and per row inside (the
+# larger number applies), and the maximum number of edges per variable that are followed.
 NEAR_ROWS_PER_VARIABLE, NEAR_ROWS_PER_INSIDE = 3, 2
 MAX_EDGES_PER_VARIABLE = 3
 
 
 def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArray | None:
-    """Return the coordinates of the minimiser at `beta`, if that is at a vertex.
+    """Return the coordinates of the minimiser at `beta`, if that is next to a vertex.
 
-    The point is about the minimiser of the objective, at a larger threshold. None where no
-    vertex is found. Rows that are not looked at, or ties, may make the vertex wrong, which the
-    caller must check.
+    The point approximates the minimiser of the objective at a larger threshold. The result is
+    None if no vertex is found. It may be wrong because of ties or of rows that are not
+    considered, so that the caller must check it.
     """
     threshold, k = objective.threshold, objective.n_variables
     size = np.abs(point.residual)
@@ -40,7 +41,7 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
     weight = np.ones(near.size) if data.weight is None else gather(data.weight, near)
     far_gradient = data.total / -threshold * point.gradient
     far_gradient -= A.T @ (weight * np.clip(r / threshold, -1.0, 1.0))
-    # A row without weight, as those of a fold have, holds no direction.
+    # A row of weight zero, such as one of a validation fold, cannot belong to the basis.
     basis, inverse = _basis(A, (weight > 0) / (np.abs(r) + 0.25 * threshold))
     if basis is None or inverse is None:
         return None
@@ -84,7 +85,7 @@ def _simplex(
     """Exchange rows of the basis (in place) until no edge descends.
 
     `far_gradient` is the sum over all rows that are not in A. Returns the inverse of the rows
-    of the basis and their multipliers, which are None where no end is found.
+    of the basis and their multipliers, which are None if the method does not end.
     """
     r[basis] = 0.0
     signed_weight = weight * np.sign(r)

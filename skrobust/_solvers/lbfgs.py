@@ -1,8 +1,8 @@
 """SciPy's L-BFGS on the compiled loss and gradient, in whitened coordinates.
 
-It comes near the minimiser in about ten passes over X, since the variables are whitened, and
-without a Hessian. It cannot come all the way: its line search compares values of F, which are
-dominated by rounding when the gradient is still about 1e-7. Newton's method continues from
+It approaches the minimiser in about ten passes over X, since the variables are whitened, and
+needs no Hessian. It cannot reduce the gradient much below 1e-7, because its line search
+compares values of F, which are then dominated by rounding. Newton's method continues from
 there.
 """
 
@@ -20,22 +20,22 @@ from .._model.whitening import Whitened
 from .newton import can_form_hessian, few_rows_inside, minimise
 from .result import Solution
 
-# "auto" starts with Newton's method where X has at most so many elements: a step then costs no
-# more than two passes.
+# "auto" starts with Newton's method if X has at most this many elements, since a step then
+# costs no more than two passes.
 NEWTON_FIRST_MAX_ELEMENTS = 20_000
-# "auto" hands over to Newton's method at this whitened gradient, or after this many
-# evaluations: L-BFGS has then met curvature that it does not learn.
+# "auto" continues with Newton's method at this whitened gradient or after this many
+# evaluations, which indicate a curvature that L-BFGS does not approximate well.
 LBFGS_GTOL = 1e-4
 LBFGS_MAX_EVALUATIONS = 20
-# solver="lbfgs" hands over after this many evaluations at a threshold, and "auto" where a
-# Newton step takes many passes, since no Hessian can be formed.
+# solver="lbfgs" continues with Newton's method after this many evaluations at a threshold, and
+# so does "auto" if no Hessian can be formed, so that a Newton step takes many passes.
 LBFGS_LONG_MAX_EVALUATIONS = 100
-# A decrease of F in an iteration that its rounding hides.
+# Relative decrease of F in an iteration that may be due to rounding.
 VALUE_RTOL = 4 * float(np.finfo(float).eps)
 
 
 def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
-    """Minimise F by L-BFGS to where rounding ends it, then by Newton's method to `tol`.
+    """Minimise F by L-BFGS until rounding errors stop it, then by Newton's method to `tol`.
 
     L-BFGS gets at most half of the iterations, and no more evaluations than it needs on
     well-conditioned data: at a tiny threshold it would need more than `max_iter`.
@@ -49,10 +49,11 @@ def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> 
 def lbfgs_then_newton(
     objective: Whitened, start: FloatArray, tol: float, max_iter: int
 ) -> Solution:
-    """Minimise F by L-BFGS to near the minimiser, where a pass costs less than a Newton step.
+    """Minimise F by L-BFGS until it is near the minimiser, then by Newton's method to `tol`.
 
-    Newton's method follows. It runs alone where X is small, near the minimiser, and where few
-    rows are inside the threshold, which it lowers in steps.
+    L-BFGS is used because a pass costs less than a Newton step. Newton's method runs alone if X
+    is small, if the start is near the minimiser, or if few rows are inside the threshold, which
+    it lowers in steps.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
@@ -87,13 +88,13 @@ def lbfgs_descent(
 ) -> tuple[Evaluation, int]:
     """Return the best point that L-BFGS finds, and the number of its iterations.
 
-    SciPy's first step has length one whatever the problem, so that lengths are divided by that
-    of the first gradient: the first step is then the Newton step of a whitened quadratic. ftol
-    is zero because a small decrease does not mean that the minimiser is near.
+    SciPy's first step always has length one. Lengths are divided by that of the first gradient,
+    so that the first step is the Newton step of a whitened quadratic. ftol is zero because a
+    small decrease does not mean that the minimiser is near.
     """
     unit = float(np.sqrt(start.gradient @ start.gradient))
     if max_iter <= 0 or not unit or start.relative_gradient <= gtol:
-        # The unit is zero also for residuals of 1e-170, whose squares vanish.
+        # The unit is also zero for residuals of 1e-170, whose squares underflow.
         return start, 0
     best, last_value = start, start.value
     spare: Any = None

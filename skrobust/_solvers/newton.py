@@ -34,33 +34,35 @@ from .lad_simplex import lad_vertex
 from .result import NewtonStep, Solution, Status
 
 _EPS = float(np.finfo(float).eps)
-# The continuation starts at a threshold with so many rows inside for each variable, and ends
-# with a restart from one that has this share of all rows inside. It reduces the threshold by at
-# most this factor at a time, and leaves a threshold when a step is about this part of it.
+# The continuation starts at a threshold with this many rows inside per variable. If it fails,
+# it is restarted from a threshold with this share of all rows inside. It reduces the threshold
+# by at most this factor at a time, and leaves a threshold when a step is about this fraction of
+# it.
 MIN_INSIDE_PER_VARIABLE = 5
 RESTART_SHARE_INSIDE = 0.95
 THRESHOLD_FACTOR = 0.1
 CONTINUATION_RTOL = 0.3
-# A vertex is looked for where at most so many rows are inside for each variable, if at the
-# final threshold at most this fraction of the variables will be inside beside the rows of the
-# vertex. With more variables it is not, since edges are followed one by one. The vertex is the
-# minimiser if Newton's method reaches this whitened gradient in so many steps.
+# A vertex is searched for if at most this many rows are inside per variable, and if the number
+# of other rows inside at the final threshold is expected to be at most this fraction of the
+# number of variables. With more than VERTEX_MAX_VARIABLES it is not, since edges are followed
+# one by one. The vertex is accepted if Newton's method reaches this whitened gradient in this
+# many steps.
 VERTEX_MAX_INSIDE_PER_VARIABLE, VERTEX_MAX_EXTRA_FRACTION = 3, 0.25
 VERTEX_MAX_VARIABLES = 1_000
 VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20
-# A Hessian is formed where it takes fewer operations than an overhead and so many for each
-# element of X, which is about four passes, or where conjugate gradients need more products than
-# this. It is never formed with more variables than the larger number, nor if it would be larger
-# than X and has more variables than the smaller number.
+# A Hessian is formed if it takes fewer operations than an overhead plus this many per element
+# of X, which is about four passes, or if conjugate gradients need more than CG_MAX_PRODUCTS. It
+# is never formed with more variables than the larger number, nor with more variables than the
+# smaller number if it would be larger than X.
 HESSIAN_OVERHEAD, HESSIAN_OPERATIONS_PER_ELEMENT = 3_000_000, 4
 CG_MAX_PRODUCTS = 30
 HESSIAN_MAX_VARIABLES, SMALL_HESSIAN_MAX_VARIABLES = 5_000, 2_000
 # Newton steps at the final threshold before the continuation is tried.
 MAX_STEPS_BEFORE_CONTINUATION = 50
-# A decrement relative to F that rounding hides; and a rise of F that rounding may cause, where
-# X is ill-conditioned.
+# A decrement relative to F that is within rounding, and a relative rise of F that rounding may
+# cause if X is ill-conditioned.
 DECREMENT_RTOL, VALUE_RISE_RTOL = 500 * _EPS, 1e-6
-# By how much ψ may be beyond the threshold, relative to it, where rounding explains a gradient.
+# Relative amount by which ψ may exceed the threshold if rounding explains a gradient.
 PSI_RTOL = 1e-6
 # Shortest step of a backtracking line search.
 MIN_STEP_LENGTH = 1e-10
@@ -133,8 +135,8 @@ def _descend(
     ended = first.point.relative_gradient <= tol or used >= max_iter
     if ended or _decrement_is_negligible(objective, first.point):
         return first._replace(n_iter=used), n_vertices
-    # Among rows that are fitted exactly Newton's steps may lead nowhere: restart the
-    # continuation from a threshold with nearly all rows inside.
+    # With rows that are fitted exactly, Newton's method may make no progress. The continuation
+    # is then restarted from a threshold with nearly all rows inside.
     threshold = _continuation_threshold(objective, first.point, RESTART_SHARE_INSIDE)
     point, n_iter, more = _continuation(
         objective, first.point, threshold or objective.threshold, max_iter - used
@@ -170,10 +172,10 @@ def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
 def _iterative_refinement(
     objective: Whitened, descent: _Descent, tol: float, max_iter: int
 ) -> _Descent:
-    """Return the fit with that of its residuals added.
+    """Return the fit plus a fit of its residuals.
 
-    The coefficients of the residuals are small, and their rounding is as small relative to
-    them; the residuals are off by their rounding, which stays the same.
+    The coefficients of the second fit are small, and so are their rounding errors. Those of the
+    residuals remain.
     """
     point, used = descent.point, descent.n_iter
     residual_fit = Whitened(objective.linear.for_residuals(point.residual), objective.whitening)
@@ -315,7 +317,7 @@ def _smallest_ritz_value(alphas: FloatArray, betas: FloatArray) -> float:
 
 
 def _newton_decrement(objective: Whitened, point: Evaluation) -> float:
-    """Return gᵀH⁻¹g / 2, the decrease that a Newton step promises."""
+    """Return gᵀH⁻¹g / 2, the predicted decrease of a Newton step."""
     out = np.empty_like(point.residual)
     step = _newton_step(objective, point, 0.0, 0.1, CG_MAX_PRODUCTS, out)
     return step.decrement(point.gradient)
@@ -340,13 +342,13 @@ def _newton_steps(
     while used < max_iter and n_steps < max_steps and norm > tol:
         n_steps += 1
         step = _newton_step(objective, point, damping, tol, max_iter - used, out, try_cg)
-        # Where conjugate gradients are slow once, they would be again.
+        # Conjugate gradients that have been slow once would be slow again.
         try_cg = try_cg and step.n_iter < CG_MAX_PRODUCTS
         used += step.n_iter
         trial = objective.evaluate(point.theta + step.direction, out)
         trial_norm, rise = trial.relative_gradient, trial.value - point.value
         slope = float(step.direction @ point.gradient)
-        # The gradient tells more than the value, which may rise by its rounding. Where the
+        # The gradient is more reliable than the value, which may rise by its rounding. If the
         # value rises by more, the steps may be a cycle.
         nearer = trial_norm <= 0.5 * norm and rise <= VALUE_RISE_RTOL * point.value
         # A damped step may be far too short.
@@ -365,7 +367,7 @@ def _newton_steps(
 def _line_search(
     objective: Whitened, point: Evaluation, step: NewtonStep, trial: Evaluation
 ) -> Evaluation:
-    """Return the minimum along a step whose end is `trial`; writes over its residuals."""
+    """Return the minimum along a step whose end is `trial`; overwrites its residuals."""
     out = trial.residual
     if objective.linear.is_piecewise_quadratic:
         change = np.subtract(out, point.residual, out=out)
@@ -389,13 +391,12 @@ def _near_exact_fit(objective: Whitened, point: Evaluation) -> bool:
 
 
 def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) -> bool:
-    """Tell whether rounding alone can make the gradient.
+    """Tell whether rounding errors alone can cause the gradient.
 
-    Rows inside the threshold, or as near to it as their rounding, may have any residual within
-    their rounding. The gradient is of that kind if the Newton step on these rows moves no row
-    by more. Where they are no more than the variables, only the ψ that the step leads to
-    explains the gradient, and must not be beyond the threshold. The whitened features have a
-    rounding of their own.
+    The residuals of rows inside the threshold, or within rounding of it, may change by their
+    rounding errors. These explain the gradient if the Newton step on these rows changes no
+    residual by more. If the rows are not more than the variables, the ψ after the step must
+    also not exceed the threshold. The whitened features have rounding errors of their own.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
@@ -411,7 +412,7 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
         return False
     step = _direct_step(objective, point, near, 0.0)
     if step.damped:
-        # In some direction these rows hold nothing, whatever the step.
+        # These rows do not determine the step in all directions.
         return False
     coef = objective.coef(step.direction)
     moved, _ = engine.loss_gradient(coef, engine.zeros(), None, linear.loss, np.inf)
@@ -439,9 +440,9 @@ def few_rows_inside(objective: Whitened, point: Evaluation) -> bool:
 def _continuation_threshold(
     objective: Whitened, point: Evaluation, share: float | None
 ) -> float | None:
-    """Return the threshold to start the continuation from; None where enough rows are inside.
+    """Return the threshold to start the continuation from; None if enough rows are inside.
 
-    Enough are some rows for each variable, or a share of all.
+    A number of rows per variable, or the given share of all rows, is enough.
     """
     if not np.isfinite(objective.threshold) or not objective.linear.is_piecewise_quadratic:
         return None
@@ -458,7 +459,7 @@ def _continuation_threshold(
 def _continuation(
     objective: Whitened, start: Evaluation, threshold: float, max_iter: int
 ) -> tuple[Evaluation, int, int]:
-    """Lower the threshold from a larger one, each minimum started from the last.
+    """Lower the threshold from a larger one; each minimisation starts from the last minimum.
 
     Returns the point, the iterations and the number of vertices that were evaluated.
     """
@@ -481,7 +482,7 @@ def _continuation(
                 used, n_vertices = used + n_iter, n_vertices + evaluated
                 if vertex is not None:
                     return vertex, used, n_vertices
-            # The prediction from here may lead all the way.
+            # From here the predictor may reach the minimiser at the final threshold.
             descent = _newton_steps(passing, point, VERTEX_GTOL, max_iter - used)
             used, point = used + descent.n_iter, descent.point
         theta = point.theta
@@ -495,8 +496,8 @@ def _continuation(
             point = objective.evaluate(theta + step.direction)
             if point.relative_gradient <= VERTEX_GTOL:
                 return point, used, n_vertices
-        # Beside the rows of a vertex about as many are inside as the threshold is large. The
-        # next threshold is not below where these are as many as those of the vertex.
+        # The number of rows inside, without those of a vertex, is about proportional to the
+        # threshold. At the next threshold it should not be less than the number of variables.
         factor = THRESHOLD_FACTOR if few else max(THRESHOLD_FACTOR, k / (n_inside - k))
         lower = max(factor * threshold, beta)
         theta = theta + (threshold - lower) / (threshold - beta) * step.direction
@@ -526,9 +527,9 @@ def _n_inside(point: Evaluation, threshold: float) -> int:
 def _at_vertex(
     objective: Whitened, passing: Whitened, point: Evaluation, max_iter: int
 ) -> tuple[Evaluation | None, int, int]:
-    """Return a point next to the minimiser if that is at a vertex or near one.
+    """Return a point next to the minimiser if that is at a vertex or near one, otherwise None.
 
-    Returns the iterations and the number of vertices that were evaluated as well.
+    The iterations and the number of vertices that were evaluated are returned as well.
     """
     k, n = objective.n_variables, objective.engine.n
     if objective.linear.penalty is not None or k > min(VERTEX_MAX_VARIABLES, n):

@@ -5,10 +5,10 @@ whitened rows ζ = Mᵀ(1, z), S = Σ s and
 
     H = (1/S) Σ_inside s ζζᵀ    u = (1/S) Σ_inside s ζ r    v = (1/S) Σ_outside s ζ sign(r)
 
-the gradient of the mean Huber loss is −(u + βv). A step δ of θ takes Hδ from u, and a row that
-moves across the threshold moves from one sum to the other: so Newton's method looks only at the
-rows near the threshold. One pass over X then checks the gradient, and which other rows have
-moved after all (Madsen and Nielsen, 1993; Rosset and Zhu, Annals of Statistics 35, 2007).
+the gradient of the mean Huber loss is −(u + βv). A step δ of θ subtracts Hδ from u, and a row
+that crosses the threshold moves from one sum to the other, so that Newton's method only reads
+the rows near the threshold. One pass over X then checks the gradient and finds other rows that
+have crossed it (Madsen and Nielsen, 1993; Rosset and Zhu, Annals of Statistics 35, 2007).
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from .scale_fixed_point import Minimiser
 
 # With more variables the matrices cost more than the passes that they save.
 PATH_MAX_VARIABLES = 2_000
-# Above every residual in the units of a target, and its square is finite.
+# Exceeds every residual in the units of a target, and has a finite square.
 LEAST_SQUARES_THRESHOLD = 1e100
-# Rows are near the threshold up to this many lengths of the first Newton step: four standard
-# deviations of what it moves the residuals by.
+# Rows are near the threshold within this many lengths of the first Newton step, that is four
+# standard deviations of the changes of the residuals.
 NEAR_STEP_LENGTHS = 4.0
-# Rows near the threshold are copied if they have at most so many elements or are at most this
-# part of X. Those that move across it are copied in blocks that stay in the cache.
+# Rows near the threshold are copied if they have at most this many elements or are at most this
+# fraction of X. Rows that cross it are copied in blocks that stay in the cache.
 COPY_MAX_ELEMENTS = 500_000
 COPY_MAX_FRACTION = 0.25
 BLOCK_ELEMENTS = 100_000
-# Newton steps on the rows near the threshold, and passes before another minimiser is asked.
+# Maximum numbers of Newton steps on the rows near the threshold, and of passes before another
+# minimiser is used.
 MAX_NEAR_STEPS = 20
 MAX_PASSES = 8
 
@@ -50,9 +51,9 @@ def least_squares(objective: Whitened) -> Evaluation:
 
 
 class WarmStarts:
-    """A minimiser with a memory: each problem starts from the last solution.
+    """A minimiser that starts each problem from the previous solution.
 
-    It begins at least squares, with the penalty of the objective that it is given.
+    The first solution is that of least squares, with the penalty of the given objective.
     """
 
     def __init__(self, objective: Whitened, minimiser: Minimiser) -> None:
@@ -68,11 +69,12 @@ class WarmStarts:
 
 
 class PathNewton:
-    """A minimiser with the memory of the last solution and of the sums there.
+    """A minimiser that stores the last solution and the sums there.
 
-    It begins at least squares, with the quadratic penalty of the objective that it is given,
-    whose coordinates are whitened for all rows of positive weight: H and that penalty add up to
-    the identity. Later objectives may have another multiple of the penalty.
+    The first solution is that of least squares, with the quadratic penalty of the given
+    objective. Its coordinates are whitened for all rows of positive weight, so that H and the
+    Hessian of that penalty add up to the identity. Later objectives may have another multiple
+    of the penalty.
     """
 
     def __init__(self, objective: Whitened, minimiser: Minimiser) -> None:
@@ -137,11 +139,11 @@ class PathNewton:
         return hessian
 
     def _update(self, objective: Whitened, point: Evaluation) -> None:
-        """Continue from a point that a pass has evaluated."""
+        """Update the sums to a point that a pass has evaluated."""
         self.point = point
         side = _sign_outside(point.residual, objective.threshold)
         for rows in self._blocks(self._with_weight(side != self._side)):
-            # The change of u is known below.
+            # u is computed from the gradient below.
             self._move_rows(rows, self._engine.rows(rows), np.zeros(rows.size), side[rows])
         self._side = side
         self._u = -point.gradient - objective.threshold * self._v

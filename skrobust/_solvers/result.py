@@ -1,4 +1,4 @@
-"""What a solver returns."""
+"""The result of a solver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._model.linear_loss import Evaluation
 
 
 class Status(Enum):
-    """How a minimisation ended, as a sentence for `history_`."""
+    """The reason why a minimisation ended, as the message in `history_`."""
 
     GRADIENT_WITHIN_TOL = "gradient within tol"
     GRADIENT_WITHIN_ROUNDING = "gradient within rounding"

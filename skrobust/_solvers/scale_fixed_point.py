@@ -1,8 +1,8 @@
-"""Fit and scale brought to agree: s = φ(s), φ(s) the scale of the residuals of the fit at β·s.
+"""The fixed point s = φ(s) of the scale, where φ(s) is the scale of the residuals at β·s.
 
 `scale_fixed_point` alternates between fit and scale with safeguarded secant steps. It descends
-from the scale of the least-squares residuals and ends at the first fixed point that it meets.
-On nearly all data there is one fixed point; where there are several, a step may pass one.
+from the scale of the least-squares residuals and ends at the first fixed point that it finds.
+Nearly all data have a single fixed point; if there are several, a step may pass one.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from .result import Solution, Status, add_passes
 
 Minimiser = Callable[[Whitened, FloatArray, float, int], Solution]
 
-# Rounds in which fit and scale must come to agree.
+# Maximum number of rounds, each of which fits at one scale.
 MAX_ROUNDS = 60
 # The largest contraction that is extrapolated, and the longest secant step relative to the gap
 # and to the scale: a longer step could pass the fixed point that the plain iteration from above
 # reaches first.
 MAX_CONTRACTION = 0.98
 SECANT_MAX_STRIDE, SECANT_MIN_REACH = 4.0, 0.1
-# A secant step to the floor, where rounding is a fixed point, may pass the first fixed point.
-# So φ is probed at this part of φ(s) before, and at this multiple of the floor after it.
+# A secant step to the rounding floor, which is a fixed point, may pass the first fixed point.
+# φ is therefore evaluated at this fraction of φ(s) before such a step, and at this multiple of
+# the floor after it.
 PROBE_FRACTION, FLOOR_CLEARANCE = 1e-3, 1e4
-# A fit whose iterations exceed this number and this share of all ends, and the scale moves to
-# that of its residuals: the objective may have its minimum where the scale is far smaller.
+# A fit ends if its iterations exceed this number and this share of max_iter. The scale then
+# moves to that of its residuals, because the fixed point may be at a far smaller scale.
 ROUND_MIN_ITER, ROUND_MAX_SHARE = 100, 0.25
-# A fit is so much more accurate than its scale.
+# Error of a fit relative to the error of its scale.
 FIT_PER_SCALE_ACCURACY = 0.03
 # With fewer elements every fit is exact, since Newton's last step costs as much as a rough fit.
 EXACT_INNER_MAX_ELEMENTS = 100_000
@@ -42,10 +43,10 @@ AFFINE_CONTRACTION_ATOL = 1e-3
 
 
 class Sensitivity(NamedTuple):
-    """How φ and the minimiser move with the scale.
+    """Derivatives of φ and of the minimiser with respect to the scale.
 
-    `contraction` is dφ/ds, `is_affine` whether it was the same the last two times, and
-    `dtheta_ds` the derivative of the minimiser.
+    `contraction` is dφ/ds, `is_affine` tells whether its last two values are equal, and
+    `dtheta_ds` is the derivative of the minimiser.
     """
 
     contraction: float = 0.0
@@ -73,9 +74,10 @@ def scale_fixed_point(
 
     The search starts from θ and a scale above the fixed point, such as that of least squares.
 
-    φ contracts by .1 a round on usual data but by .6 and more where most rows are fitted
-    exactly. The fit at the next scale starts where the sensitivity so far points to, since
-    minimisers move along straight pieces.
+    Each round multiplies the distance from the fixed point by .1 on usual data, and by .6 and
+    more if most rows are fitted exactly. The fit at the next scale starts from the minimiser
+    that is extrapolated with the sensitivity, since minimisers are piecewise linear in the
+    scale.
     """
     used, search = 0, _SafeguardedSecant(sensitivity or Sensitivity())
     accuracy = max(0.1 * tol, 1e-14)
@@ -111,7 +113,7 @@ def scale_fixed_point(
             break
         gap = abs(phi / s - 1.0)
         finished = solution.status is not Status.MAX_ITER
-        # A gap no larger than the error of the fit says nothing about φ.
+        # A gap within the error of the fit contains no information about φ.
         if not finished:
             proposed = phi
         elif gap > 10 * inner or inner <= accuracy:
@@ -149,7 +151,7 @@ def _is_fixed_point(
 
 
 class _SafeguardedSecant:
-    """Secant steps for φ(s) − s, kept inside the bracket once there is one."""
+    """Secant steps for φ(s) − s, which stay inside the bracket if there is one."""
 
     def __init__(self, sensitivity: Sensitivity) -> None:
         self.sensitivity, self.lower, self.upper = sensitivity, 0.0, np.inf
