@@ -60,9 +60,9 @@ class ConvergenceDisplay:
     Notes
     -----
     The objective of each stage is evaluated at the threshold of that stage, so that it need
-    not decrease from stage to stage. The gradient norm is dimensionless, like `tol`: it is
-    measured in whitened coordinates. A norm of exactly 0, which a logarithmic axis cannot show,
-    is drawn at the machine epsilon of float64.
+    not decrease from stage to stage. The gradient norm is the quantity that `tol` limits and is
+    dimensionless. A norm of exactly 0, which a logarithmic axis cannot show, is drawn at the
+    machine epsilon of float64.
 
     Examples
     --------

@@ -157,7 +157,7 @@ class FitDisplay:
             parameters. The keys of a dict are used as names.
 
         X : {array-like, dataframe} of shape (n_samples, n_features)
-            Features, dense.
+            Features; a sparse matrix is not supported.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.

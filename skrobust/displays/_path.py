@@ -44,9 +44,9 @@ class PathDisplay:
     """Coefficients against the threshold β.
 
     The coefficients range from those of least absolute deviations for a small β to those of
-    least squares for a large β. A coefficient that hardly depends on β does not depend on how
-    outliers are treated. A coefficient that varies with β shows that rows with large residuals
-    and the other rows disagree.
+    least squares for a large β. A coefficient that is nearly constant does not depend on how
+    outliers are treated. A coefficient that varies with β indicates that the rows with large
+    residuals disagree with the other rows.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class PathDisplay:
 
     See Also
     --------
-    skrobust.smooth_l1_path : The coefficients along thresholds or penalties.
+    skrobust.smooth_l1_path : Coefficients at a sequence of thresholds or penalties.
 
     Examples
     --------
@@ -139,9 +139,9 @@ class PathDisplay:
         ----------
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. Transformers
-            are used as they are fitted. The estimator is not changed, and its threshold is
-            marked.
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. Its fitted
+            transformers are applied to the data. The estimator is not changed, and its
+            threshold is marked.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features.
@@ -156,7 +156,8 @@ class PathDisplay:
             :func:`~skrobust.smooth_l1_path`.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights, non-negative.
+            Individual weights of the samples, non-negative and not all zero. By default all
+            samples have the same weight.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
@@ -191,7 +192,7 @@ class PathDisplay:
         Warns
         -----
         ConvergenceWarning
-            If a fit of the path does not converge.
+            If any of the fits of the path does not converge.
         """
         check_matplotlib("PathDisplay.from_estimator")
         data = unwrap(estimator, X, y, target)

@@ -316,7 +316,9 @@ class ResidualsDisplay(_RowsDisplay):
 
     For a well-specified model the residuals scatter around zero with the same spread for all
     fitted values, and most of them are within the band. Curvature suggests that the model lacks
-    a term, and a funnel shape suggests heteroscedastic errors.
+    a term, and a funnel shape suggests heteroscedastic errors. Rows beyond the band are marked
+    as outliers. They are down-weighted in the fit and not necessarily wrong: with normal errors
+    and the default threshold 18 % of the rows of clean data are beyond the band.
 
     Parameters
     ----------
@@ -327,7 +329,7 @@ class ResidualsDisplay(_RowsDisplay):
         Fitted values.
 
     beta : float
-        Threshold in units of y. Rows whose absolute residual exceeds it are outliers.
+        Threshold in units of y. Rows whose absolute residual exceeds it are marked as outliers.
 
     target_name : str, default=None
         Name of the target in the labels.
