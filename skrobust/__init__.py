@@ -15,6 +15,7 @@ __all__ = [
     "SmoothL1RegressorCV",
     "displays",
     "duality_gap",
+    "inference",
     "losses",
     "metrics",
     "schedules",
@@ -23,9 +24,9 @@ __all__ = [
 
 
 def __getattr__(name):
-    # The displays are imported on first use, which keeps `import skrobust` fast.
-    if name == "displays":
-        return import_module(".displays", __name__)
+    # Imported when they are used, so that the import of the package stays fast.
+    if name in ("displays", "inference"):
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

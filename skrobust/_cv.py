@@ -175,6 +175,9 @@ class SmoothL1RegressorCV(LinearRegressor):
         is down-weighted and not necessarily wrong: with normal errors and the default threshold
         18 % of the rows of clean data are beyond the threshold.
 
+    weights_ : ndarray of the shape of y
+        Robustness weights of the rows, in [0, 1]; 1 for rows that are not outliers. float64.
+
     history_ : list of dict
         Stages of the final fit, as in :class:`SmoothL1Regressor`.
 
@@ -478,9 +481,8 @@ def _fold(
             model.__dict__.update(attributes, n_features_in_=X.shape[1])
             scores[i] = _score(owner, scorer, model, X_test, y_test, score_params, k)
             task.call_on_fit_task_end(reconstruction_attributes=attributes, **data)
-            # The arrays are omitted, because the results may be sent to another process.
-            none = np.zeros(0)
-            reached += [result._replace(coef=none, outlier=none) for result in results]
+            # The coefficients are omitted, because the results may be sent to another process.
+            reached += [result._replace(coef=np.zeros(0)) for result in results]
     context.call_on_fit_task_end(**data)
     return scores, reached
 

@@ -60,7 +60,8 @@ class StageResult(NamedTuple):
 
     `value` is the smooth L1 objective at beta, penalty included, without the σ/(2ε) of the
     concomitant objective; `suboptimality` estimates how far above the minimum it is.
-    `algorithms` gives the passes of each algorithm, whose sum is `n_eval`.
+    `weights` holds ψ(r)/r of each row, or None along a grid. `algorithms` gives the passes of
+    each algorithm, whose sum is `n_eval`.
     """
 
     coef: FloatArray
@@ -68,7 +69,7 @@ class StageResult(NamedTuple):
     beta: float
     scale: float
     value: float
-    outlier: RowVector
+    weights: RowVector
     n_iter: int
     n_eval: int
     algorithms: dict[str, int]
@@ -192,9 +193,10 @@ def fit_stages(
         above = np.nan
         if is_last:
             above = _suboptimality(target, sampler.problem, at_stage, solution, scale)
-        yield _to_data_units(
+        result = _to_data_units(
             target, at_stage, solution, multiplier, scale, n_passes, above, is_last
         )
+        yield result._replace(weights=_weights(target, at_stage, solution, scale))
         n_passes = objective.n_passes
         if target.estimator is not None and not is_last:
             scale = target.estimator.scale(objective, solution.point)
@@ -349,10 +351,6 @@ def _to_data_units(
     others = n_eval - sum(solution.passes.values())
     passes = {"start and optimality": others, **solution.passes}
     coef = target.units.to_data(objective.coef(point.theta), objective.engine)
-    outlier = point.residual > beta
-    outlier |= point.residual < -beta
-    if estimator is not None and scale < rounding_floor_bound(objective, point.theta):
-        outlier &= np.abs(point.residual) > rounding_floor(objective, point.theta)[0]
     if estimator is None:
         reported_beta, reported_scale = target.spec.beta, 1.0
     else:
@@ -364,7 +362,7 @@ def _to_data_units(
         beta=multiplier * reported_beta,
         scale=reported_scale,
         value=float(point.value / beta * unit),
-        outlier=outlier,
+        weights=None,
         n_iter=solution.n_iter,
         n_eval=n_eval,
         algorithms={name: n for name, n in passes.items() if n},
@@ -375,6 +373,18 @@ def _to_data_units(
         n_variables=objective.n_variables,
         is_last=is_last,
     )
+
+
+def _weights(
+    target: Target, objective: Whitened, solution: Solution, scale: float
+) -> RowVector:
+    """Return ψ(r)/r of each row, but 1 for rows whose residual is no more than rounding."""
+    theta, residual = solution.point.theta, solution.point.residual
+    weights = objective.linear.loss.weights(residual, objective.threshold)
+    if target.estimator is not None and scale < rounding_floor_bound(objective, theta):
+        is_rounding = np.abs(residual) <= rounding_floor(objective, theta)[0]
+        weights = np.maximum(weights, is_rounding)
+    return weights
 
 
 def _suboptimality(

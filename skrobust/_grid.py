@@ -119,7 +119,8 @@ def fit_grid(
             sampler, rows = own_problem()
             own_engine = sampler.problem.engine
             assert own_engine is not None
-            return next(fit_stages(sampler, own_engine.row_vector(target[rows]), spec))
+            result = next(fit_stages(sampler, own_engine.row_vector(target[rows]), spec))
+            return result._replace(weights=None)
 
         return solution_path(problem, engine.row_vector(target), specs, plan, own_fit)
 

@@ -192,6 +192,12 @@ class SmoothL1Regressor(LinearRegressor):
         is down-weighted and not necessarily wrong: with normal errors and the default threshold
         18 % of the rows of clean data are beyond the threshold.
 
+    weights_ : ndarray of the shape of y
+        Robustness weights :math:`\min(1, \beta/|r_i|)` of the rows, in [0, 1] and float64: the
+        fit is a weighted least-squares fit with these weights times `sample_weight`. They are
+        below 1 exactly for the rows in `outliers_`. statsmodels' ``RLM`` calls them ``weights``
+        and R's ``rlm`` calls them ``w``.
+
     history_ : list of dict
         One dict for each stage of each target, with the keys "target", "beta", "scale",
         "n_iter", "n_eval" (number of passes over X for gradients and products with the
@@ -354,10 +360,11 @@ class SmoothL1Regressor(LinearRegressor):
                 ensure_all_finite=False,
             )
         callbacks = _Callbacks(self, X_raw, y, sample_weight, spec)
-        results, outliers, rank = self._fit_targets(X, y, weight, spec, callbacks)
+        results, weights, rank = self._fit_targets(X, y, weight, spec, callbacks)
         attributes = fitted_attributes(results, spec, y.ndim == 1, X.dtype)
         attributes["rank_"] = rank
-        attributes["outliers_"] = outliers[0] if y.ndim == 1 else np.column_stack(outliers)
+        attributes["weights_"] = weights[0] if y.ndim == 1 else np.column_stack(weights)
+        attributes["outliers_"] = attributes["weights_"] < 1.0
         callbacks.end(attributes)
         self._warn_unless_converged([stages[-1] for stages in results], spec)
         return attributes
@@ -370,14 +377,14 @@ class SmoothL1Regressor(LinearRegressor):
         spec: FitSpec,
         callbacks: _Callbacks,
     ) -> tuple[list[list[StageResult]], list[RowVector], int]:
-        """Return the results of the stages and the outliers of each target, and the rank."""
+        """Return results of the stages and weights ψ(r)/r of each target, and the rank."""
         rows = drop_zero_weight(X, weight, type(self).__name__)
         targets = y if y.dtype.kind in "fiu" else y.astype(np.float64)
         targets = targets.reshape(y.shape[0], -1)
         warm = self._warm_start_coefficients(X.shape[1], targets.shape[1])
         staged = spec.schedule is not None or warm[0] is not None
         results: list[list[StageResult]] = []
-        outliers: list[RowVector] = []
+        robustness: list[RowVector] = []
         with single_threaded_blas(), ThreadTeam() as team:
             engine = as_engine(rows.X, team)
             plan = choose(engine, self.solver, staged=staged)
@@ -387,12 +394,13 @@ class SmoothL1Regressor(LinearRegressor):
                 used = target if rows.positive is None else target[rows.positive]
                 stages = fit_stages(sampler, engine.row_vector(used), spec, start)
                 results.append(callbacks.watch(stages, results))
-                outliers.append(_all_outliers(results[-1][-1], X, target, rows))
+                robustness.append(_all_weights(results[-1][-1], X, target, rows))
+                results[-1][-1] = results[-1][-1]._replace(weights=None)
             if spec.alpha or plan.whiten_by == "scaling":
                 rank = feature_rank(sampler.problem)
             else:
                 rank = results[0][-1].n_variables - int(self.fit_intercept)
-        return results, outliers, rank
+        return results, robustness, rank
 
     def _warm_start_coefficients(
         self, n_features: int, n_targets: int
@@ -424,20 +432,21 @@ class SmoothL1Regressor(LinearRegressor):
         )
 
 
-def _all_outliers(
+def _all_weights(
     result: StageResult, X: Any, y: NDArray[Any], rows: WeightedRows
-) -> RowVector:
-    """Return `outliers_` for all rows, given a result for the rows of positive weight."""
-    outlier_used = gather(result.outlier, slice(None))
+) -> NDArray[np.float64]:
+    """Return ψ(r)/r of all rows, given those of the rows of positive sample weight."""
+    weights_used = gather(result.weights, slice(None))
     if rows.positive is None:
-        return outlier_used
-    outlier = np.empty(y.shape[0], dtype=bool)
-    outlier[rows.positive] = outlier_used
+        return weights_used
+    weights = np.empty(y.shape[0])
+    weights[rows.positive] = weights_used
     # The fitted values of rows of weight zero may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         fitted = safe_sparse_dot(X[rows.zero], result.coef) + result.intercept
-        outlier[rows.zero] = ~(np.abs(y[rows.zero] - fitted) <= result.beta)
-    return outlier
+        size = np.nan_to_num(np.abs(y[rows.zero] - fitted), nan=np.inf, posinf=np.inf)
+        weights[rows.zero] = result.beta / np.maximum(size, result.beta)
+    return weights
 
 
 class _Callbacks:
@@ -479,6 +488,8 @@ class _Callbacks:
                 **self._data,
             )
             stop = stop or reached[-1].is_last
+            if not stop:
+                reached[-1] = reached[-1]._replace(weights=None)
         return reached
 
     def end(self, attributes: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 MatrixLike: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 
 
-def _inner_estimator(estimator: BaseEstimator) -> BaseEstimator | None:
+def inner_estimator(estimator: BaseEstimator) -> BaseEstimator | None:
     """Return the estimator that a fitted meta-estimator wraps, or None.
 
     The meta-estimators are pipelines, TransformedTargetRegressor and searches.
@@ -37,7 +37,7 @@ def _inner_estimator(estimator: BaseEstimator) -> BaseEstimator | None:
 def innermost_estimator(estimator: BaseEstimator) -> BaseEstimator:
     """Return the estimator inside all meta-estimators; a fitted estimator is required."""
     check_is_fitted(estimator)
-    while (inner := _inner_estimator(estimator)) is not None:
+    while (inner := inner_estimator(estimator)) is not None:
         estimator = inner
     return estimator
 
@@ -52,7 +52,7 @@ def find_estimator_with(
     check_is_fitted(estimator)
     candidate: BaseEstimator | None = estimator
     while candidate is not None and not hasattr(candidate, attribute):
-        candidate = _inner_estimator(candidate)
+        candidate = inner_estimator(candidate)
     if candidate is None:
         raise ValueError(f"{type(estimator).__name__} has no attribute {attribute!r}; {advice}")
     return candidate
@@ -82,7 +82,7 @@ def unwrap(
     target_name, feature_names = target_name_of(y, target), column_names(X)
     y_values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
     regressor = estimator
-    while (inner := _inner_estimator(regressor)) is not None:
+    while (inner := inner_estimator(regressor)) is not None:
         if isinstance(regressor, Pipeline):
             for _, transformer in regressor.steps[:-1]:
                 if transformer is not None and transformer != "passthrough":

@@ -33,7 +33,7 @@ SCALES = [
     {"beta": 1.35, "scale": "concomitant"},
 ]
 FITTED = ["coef_", "intercept_", "beta_", "scale_", "n_iter_", "objective_", "optimality_"]
-FITTED += ["outliers_", "history_", "n_features_in_"]
+FITTED += ["outliers_", "weights_", "history_", "n_features_in_"]
 
 
 def make(n=100, p=3, seed=0):

@@ -40,7 +40,7 @@ from skrobust import SmoothL1Regressor, SmoothL1RegressorCV
 BETAS = [0.1, 0.5, 2.0, 10.0]
 MAE = "neg_mean_absolute_error"
 FITTED = ["coef_", "intercept_", "beta_", "scale_", "n_iter_", "objective_", "optimality_"]
-FITTED += ["outliers_", "history_"]
+FITTED += ["outliers_", "weights_", "history_"]
 
 
 def make(n=200, p=4, seed=0):

@@ -19,12 +19,22 @@ LAYERS = [
     # What the user imports.
     "",
     "displays",
+    "displays._coefficients",
     "displays._convergence",
     "displays._cv",
     "displays._fit",
+    "displays._influence",
     "displays._path",
+    "displays._qq",
     "displays._residuals",
     "displays._drawing",
+    "inference",
+    "_observation_table",
+    "_coefficient_table",
+    "_fitted_data",
+    "_bootstrap",
+    "_covariance",
+    "_linearised",
     "_unwrap",
     "metrics",
     # Estimators.
@@ -79,11 +89,13 @@ UPWARDS_FOR_ANNOTATIONS = {
 }
 # Imports within a function: (module, function, imported module), and the reason.
 WITHIN_FUNCTIONS = {
-    ("", "__getattr__", ".displays"): "displays are imported on first use",
+    ("", "__getattr__", "f'.{name}'"): "displays and inference are imported on first use",
+    ("_coefficient_table", "frame", "pandas"): "pandas is optional",
     ("_engines.compile", "_import_kernels", ".kernels"): "Numba takes long to import",
     ("_cv", "get_metadata_routing", "sklearn.model_selection"): "it takes long to import",
     ("_cv", "_folds", "sklearn.model_selection"): "it takes long to import",
     ("_cv", "_scorer", "sklearn.metrics"): "it takes long to import",
+    ("_observation_table", "frame", "pandas"): "pandas is optional",
     ("displays._drawing", "check_matplotlib", "matplotlib"): "matplotlib is optional",
     ("displays._drawing", "axes", "matplotlib.pyplot"): "matplotlib is optional",
     ("displays._drawing", "axes", "matplotlib.axes"): "matplotlib is optional",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.linear_model import LinearRegression
 
 from problems import SCALES, TARGETS, X, Y, one_and_three_targets
 from skrobust import SmoothL1Regressor
@@ -17,6 +18,8 @@ def test_attributes_have_the_shape_of_y(mode):
         assert est.coef_.shape == (*y.shape[1:], 3)
         assert est.outliers_.shape == y.shape
         assert est.outliers_.dtype == bool
+        assert est.weights_.shape == y.shape
+        assert est.weights_.dtype == np.float64
         assert est.predict(X).shape == y.shape
         assert est.predict(X[:1]).shape == (1, *y.shape[1:])
         for name, kind in {**k, "intercept_": "f"}.items():
@@ -33,6 +36,35 @@ def test_one_column_of_y_is_the_fit_of_the_vector():
     assert_array_equal(column.coef_[0], flat.coef_)
     assert_array_equal(column.predict(X)[:, 0], flat.predict(X))
     assert_array_equal(column.outliers_[:, 0], flat.outliers_)
+
+
+@pytest.mark.parametrize("mode", SCALES)
+@pytest.mark.parametrize("y", [Y, TARGETS], ids=["one", "three"])
+def test_weights_are_those_of_a_least_squares_fit_with_the_same_coefficients(mode, y):
+    s = np.random.default_rng(0).integers(0, 3, Y.size).astype(float)
+    assert (s == 0).any()
+    for weight in [None, s]:
+        est = SmoothL1Regressor(**mode).fit(X, y, weight)
+        residual = np.abs(y - est.predict(X))
+        # Rows of zero weight, too, have the weight of their residual.
+        assert_allclose(est.weights_, np.minimum(1, est.beta_ / residual), rtol=1e-7)
+        assert_array_equal(est.outliers_, est.weights_ < 1)
+        total = est.weights_ if weight is None else (est.weights_.T * weight).T
+        for j in range(y.reshape(Y.size, -1).shape[1]):
+            w = total.reshape(Y.size, -1)[:, j]
+            squares = LinearRegression().fit(X, y.reshape(Y.size, -1)[:, j], w)
+            assert_allclose(squares.coef_, np.atleast_2d(est.coef_)[j], rtol=1e-6)
+
+
+def test_a_row_of_zero_weight_that_overflows_has_weight_zero():
+    far, y = X.copy(), Y.copy()
+    far[:2], y[1] = [[1e308, -1e308, 1e308], [1e308, 1e308, 1e308]], -1e308
+    s = np.ones(Y.size)
+    s[:2] = 0
+    est = SmoothL1Regressor().fit(far, y, s)
+    assert_array_equal(est.weights_[:2], 0)
+    assert est.outliers_[:2].all()
+    assert (est.weights_[2:] > 0).all()
 
 
 @one_and_three_targets

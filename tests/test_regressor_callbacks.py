@@ -144,6 +144,8 @@ def test_callback_that_returns_true_stops_the_fit_there(mode):
     last = est.history_[-1]
     assert (last["beta"], last["scale"]) == (est.beta_, est.scale_)
     assert_array_equal(est.outliers_, np.abs(residual(est)) > est.beta_)
+    weights = np.minimum(1, est.beta_ / np.abs(residual(est)))
+    assert_allclose(est.weights_, weights, rtol=1e-12)
     at_beta = SmoothL1Regressor(est.beta_).fit(X, Y)
     assert_allclose(est.coef_, at_beta.coef_, rtol=1e-7)
     assert last["objective"] == est.objective_

@@ -104,6 +104,9 @@ class Alternating(ScaleEstimator):
         self.n_estimates += 1
         return 1.0 + self.n_estimates % 2
 
+    def scores(self, residual, scale, n):
+        raise NotImplementedError
+
 
 def test_a_scale_without_a_fixed_point_is_reported(make_objective):
     estimator, objective = Alternating(), problem(make_objective)

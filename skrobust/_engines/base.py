@@ -143,9 +143,25 @@ class Engine(ABC):
 
     def abs_dot(self, coef: FloatArray) -> RowVector:
         """Return |Z| coef, computed in blocks."""
-        return np.concatenate([np.abs(self.rows(part)) @ coef for part in self._parts()])
+        return np.concatenate([np.abs(self.rows(part)) @ coef for part in self.blocks()])
 
-    def _parts(self) -> list[slice]:
+    def squared_norms(self, transform: FloatArray) -> RowVector:
+        """Return |zᵢᵀ M|² of each row for a transform M, computed in blocks."""
+        norms, parts = np.empty(self.n), self.blocks()
+
+        def compute(first: int, step: int) -> None:
+            for part in parts[first::step]:
+                Q = self.rows(part) @ transform
+                np.einsum("ij,ij->i", Q, Q, out=norms[part])
+
+        self.run(compute)
+        return norms
+
+    def run(self, task: Callable[[int, int], None]) -> None:
+        """Run task(first, step) for first = 0 … step − 1, in threads where X is large."""
+        self._team.run(task, self.n * self.p)
+
+    def blocks(self) -> list[slice]:
         """Return slices of rows, of which a few temporary arrays fit in the cache."""
         size = max(256, TASK_BYTES // (8 * (self.p + 1)))
         return [slice(i, min(i + size, self.n)) for i in range(0, self.n, size)]

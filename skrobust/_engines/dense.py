@@ -186,7 +186,7 @@ class DenseEngine(Engine):
             rows = rows[weight[rows] > 0]
             index = rows if rows.size else np.flatnonzero(weight)[:1]
         centre = self._X[index].mean(axis=0, dtype=float)
-        parts = self._parts()
+        parts = self.blocks()
         sums = np.empty((len(parts), 2, self.p))
 
         def task(k: int) -> None:
@@ -202,7 +202,7 @@ class DenseEngine(Engine):
         return centre + first, np.sqrt(np.maximum(second - first**2, 0.0))
 
     def row_norms_squared(self) -> FloatArray:
-        parts, inverse, ones = self._parts(), 1.0 / self.scale, np.ones(self.p)
+        parts, inverse, ones = self.blocks(), 1.0 / self.scale, np.ones(self.p)
         norms = np.empty(self.n)
 
         def task(k: int) -> None:

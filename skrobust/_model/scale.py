@@ -37,6 +37,10 @@ WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
 MIN_RELATIVE_SCALE = 1e-150
 # The rounding of a residual relative to the terms of which it is the difference.
 RESIDUAL_ROUNDING = 32 * _EPS
+# A residual is that of the median if it is as near to it.
+MEDIAN_RTOL = 1e-6
+# The width of the normal kernel of a density estimate, in units of σ n^(−1/5).
+KERNEL_WIDTH = 1.06
 # Most standardised features are below this many standard deviations.
 TYPICAL_MAX_Z = 30
 
@@ -62,6 +66,15 @@ class ScaleEstimator(ABC):
 
         With `warm` the result may be a single step from its scale. At the fixed point this step
         is zero, so that the result is the scale.
+        """
+
+    @abstractmethod
+    def scores(
+        self, residual: RowVector, scale: float, n: float
+    ) -> tuple[RowVector, RowVector, RowVector]:
+        """Return the terms (g, b, e) of each row in the equation Σ s g = 0 of the scale.
+
+        b z and e are the parts of −∂g/∂θ and −∂g/∂σ, for residuals of n observations.
         """
 
     def threshold(self, scale: float) -> float:
@@ -120,6 +133,22 @@ class Mad(ScaleEstimator):
     ) -> float:
         return mad(residual, weight, None if warm is None else warm.scale)
 
+    def scores(
+        self, residual: RowVector, scale: float, n: float
+    ) -> tuple[RowVector, RowVector, RowVector]:
+        """Return the terms of ½ − 1[|r| ≤ qσ], q = Φ⁻¹(¾), whose steps are smoothed.
+
+        The density of r at ±qσ is estimated with a normal kernel of width 1.06 σ n^(−1/5)
+        (Silverman, "Density Estimation for Statistics and Data Analysis", 1986, section 3.4).
+        """
+        end, width = NORMAL_MAD * scale, KERNEL_WIDTH * scale * n**-0.2
+        upper = np.exp(-0.5 * ((residual - end) / width) ** 2)
+        lower = np.exp(-0.5 * ((residual + end) / width) ** 2)
+        unit = 1.0 / (np.sqrt(2.0 * np.pi) * width)
+        # The median may be the residual of a row, up to rounding and the tolerance of the fit.
+        g = 0.5 - (np.abs(residual) <= (1.0 + MEDIAN_RTOL) * end)
+        return g, unit * (upper - lower), NORMAL_MAD * unit * (upper + lower)
+
 
 def mad(
     residual: RowVector, weight: RowVector | None = None, near: float | None = None
@@ -163,6 +192,16 @@ class Concomitant(ScaleEstimator):
                 u = max(u, next_u)
                 return float(max_abs * u**-0.5) if u else np.nan
             u = next_u
+
+    def scores(
+        self, residual: RowVector, scale: float, n: float
+    ) -> tuple[RowVector, RowVector, RowVector]:
+        """Return the terms of c² − σ², c the residual clipped at ±εσ."""
+        end = self.factor * scale
+        outside = np.abs(residual) > end
+        clipped = np.clip(residual, -end, end)
+        e = 2.0 * scale * (1.0 - self.factor**2 * outside)
+        return clipped**2 - scale**2, np.where(outside, 0.0, 2.0 * residual), e
 
     def _sorted_root(self, size: FloatArray, weight: FloatArray | None) -> float:
         """Return σ̂ of a few residuals |r|, from cumulative sums in their order."""

@@ -7,17 +7,23 @@ the right of the axes, where they hide no data; pass ``layout="constrained"`` to
 your own to reserve space for them. matplotlib is only imported when a display is drawn.
 """
 
+from ._coefficients import CoefficientsDisplay
 from ._convergence import ConvergenceDisplay
 from ._cv import CVDisplay
 from ._fit import FitDisplay
+from ._influence import InfluenceDisplay
 from ._path import PathDisplay
+from ._qq import QQDisplay
 from ._residuals import ResidualsDisplay, WeightsDisplay
 
 __all__ = [
     "CVDisplay",
+    "CoefficientsDisplay",
     "ConvergenceDisplay",
     "FitDisplay",
+    "InfluenceDisplay",
     "PathDisplay",
+    "QQDisplay",
     "ResidualsDisplay",
     "WeightsDisplay",
 ]

@@ -47,13 +47,13 @@ def check_matplotlib(caller: str) -> None:
         ) from error
 
 
-def axes(ax: Axes | None) -> Axes:
+def axes(ax: Axes | None, height: float = 4.8) -> Axes:
     """Return the given axes, or those of a new figure that has room for a legend."""
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
 
     if ax is None:
-        return plt.subplots(figsize=(8, 4.8), layout="constrained")[1]
+        return plt.subplots(figsize=(8, height), layout="constrained")[1]
     if not isinstance(ax, Axes):
         raise TypeError(f"ax must be matplotlib Axes or None, got {type(ax).__name__}.")
     return ax

@@ -46,7 +46,7 @@ MAX_POWER_TICKS = 5
 N_WEIGHT_CURVE_POINTS = 200
 
 
-class _RowsDisplay:
+class RowsDisplay:
     """Base class of displays with one marker for each residual.
 
     A subclass sets `_residual_axis`, the axis that shows the residuals, and implements
@@ -260,7 +260,7 @@ class _RowsDisplay:
         max_markers = check_max_markers(max_markers)
         residuals, beta = self._residuals_and_threshold()
         abs_residuals = np.abs(residuals)
-        scale = _axis_scale(residual_axis, abs_residuals, beta)
+        scale = axis_scale(residual_axis, abs_residuals, beta)
         is_outlier = abs_residuals > beta
         inliers, outliers = thin(abs_residuals, is_outlier, max_markers)
         self.ax_ = axes(ax)
@@ -292,7 +292,7 @@ class _RowsDisplay:
         label = self._label("Residuals") + LABEL_SUFFIXES[scale]
         self.ax_.set(**{f"{self._residual_axis}label": label})
         if scale == "symlog":
-            _set_symlog_scale(self.ax_, self._residual_axis, beta, residuals)
+            set_symlog_scale(self.ax_, self._residual_axis, beta, residuals)
         self.legend_ = legend(self.ax_)
         return self
 
@@ -311,7 +311,7 @@ class _RowsDisplay:
         return y_true - y_pred, check_positive(self.beta, "beta")
 
 
-class ResidualsDisplay(_RowsDisplay):
+class ResidualsDisplay(RowsDisplay):
     """Residuals against fitted values, with the band ±β and the outliers marked.
 
     For a well-specified model the residuals scatter around zero with the same spread for all
@@ -400,7 +400,7 @@ class ResidualsDisplay(_RowsDisplay):
         return np.asarray(self.y_pred), residuals
 
 
-class WeightsDisplay(_RowsDisplay):
+class WeightsDisplay(RowsDisplay):
     r"""Robustness weights :math:`\min(1, \beta/|r|)` against the residuals r.
 
     A fit with the Smooth L1 or Huber loss is a weighted least-squares fit with these weights.
@@ -504,7 +504,7 @@ def _robustness_weights(residuals: NDArray[np.floating], beta: float) -> NDArray
     return weights
 
 
-def _axis_scale(
+def axis_scale(
     residual_axis: str, abs_residuals: NDArray[np.floating], beta: float
 ) -> Literal["linear", "symlog"]:
     """Validate the parameter `residual_axis` and resolve "auto"."""
@@ -519,7 +519,7 @@ def _axis_scale(
     return "symlog" if is_symlog else "linear"
 
 
-def _set_symlog_scale(
+def set_symlog_scale(
     ax: Axes, axis: Literal["x", "y"], beta: float, residuals: NDArray[np.floating]
 ) -> None:
     """Set a symlog scale that is linear within ±β, with ticks at 0, ±β and powers of 10."""

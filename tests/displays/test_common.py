@@ -9,10 +9,13 @@ from numpy.testing import assert_allclose
 
 from skrobust import SmoothL1Regressor
 from skrobust.displays import (
+    CoefficientsDisplay,
     ConvergenceDisplay,
     CVDisplay,
     FitDisplay,
+    InfluenceDisplay,
     PathDisplay,
+    QQDisplay,
     ResidualsDisplay,
     WeightsDisplay,
 )
@@ -36,6 +39,11 @@ def draw(name, data, model, search, **kwargs):
         "fit": lambda: FitDisplay.from_estimator(fitted, X, far, feature="bmi", **kwargs),
         "path": lambda: PathDisplay.from_estimator(model, X, y, betas=5, **kwargs),
         "scores": lambda: CVDisplay.from_estimator(search, **kwargs),
+        "coefficients": lambda: CoefficientsDisplay.from_estimator(model, X, y, **kwargs),
+        "influence": lambda: InfluenceDisplay.from_estimator(model, X, y, **kwargs),
+        "far influence": lambda: InfluenceDisplay.from_estimator(fitted, X, far, **kwargs),
+        "quantiles": lambda: QQDisplay.from_estimator(model, X, y, **kwargs),
+        "far quantiles": lambda: QQDisplay.from_estimator(fitted, X, far, **kwargs),
         "stages": lambda: ConvergenceDisplay.from_estimator(model, **kwargs),
     }[name]()
 
@@ -49,6 +57,11 @@ ALL = [
     "fit",
     "path",
     "scores",
+    "coefficients",
+    "influence",
+    "far influence",
+    "quantiles",
+    "far quantiles",
     "stages",
 ]
 
@@ -91,7 +104,7 @@ def test_the_axes_given_are_drawn_on_and_no_figure_is_made(name, data, model, se
     assert display.figure_ is not figure
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [name for name in ALL if name != "coefficients"])
 def test_marks_that_differ_in_colour_differ_in_shape(name, data, model, search):
     display = draw(name, data, model, search)
     looks = set()
@@ -115,7 +128,7 @@ def test_many_lines_are_told_apart_without_their_colours():
     assert len({str((look["marker"], look["linestyle"])) for look in looks}) == 36
 
 
-@pytest.mark.parametrize("name", ["residuals", "weights"])
+@pytest.mark.parametrize("name", ["residuals", "weights", "influence", "quantiles"])
 def test_styles_may_be_given_under_any_alias(name, data, model, search):
     given = {"scatter_kwargs": {"c": "green"}, "outlier_kwargs": {"lw": 3, "marker": "+"}}
     display = draw(name, data, model, search, **given)

@@ -17,10 +17,13 @@ import skrobust
 from artists import Searched
 from skrobust import SmoothL1Regressor
 from skrobust.displays import (
+    CoefficientsDisplay,
     ConvergenceDisplay,
     CVDisplay,
     FitDisplay,
+    InfluenceDisplay,
     PathDisplay,
+    QQDisplay,
     ResidualsDisplay,
     WeightsDisplay,
 )
@@ -37,6 +40,16 @@ def residuals(**changes):
 def fits(**changes):
     arrays = {"x": V, "y": V, "grid": V, "curves": {"a": V}}
     return FitDisplay(**(arrays | changes))
+
+
+def coefficients(**changes):
+    arrays = {"names": list("abcde"), "coef": V, "lower": V - 1, "upper": V + 1}
+    return CoefficientsDisplay(**(arrays | changes))
+
+
+def influence(**changes):
+    arrays = {"leverage": V / 9, "residual": V, "cooks_distance": V, "outlier": V > 3}
+    return InfluenceDisplay(**(arrays | {"beta": 1.0, "cook_factor": 1.0} | changes))
 
 
 ERRORS = {
@@ -191,6 +204,54 @@ ERRORS = {
         lambda m, X, y, Y: CVDisplay(betas=[1.0], mean_scores=[1.0], best_index=3).plot(),
         r"best_index must be in the range \[0, 0\], got 3",
     ),
+    "coefficient missing": (
+        lambda m, X, y, Y: coefficients(lower=V[:3]).plot(),
+        r"lower must have one entry for each of the 5 names, got shape \(3,\)",
+    ),
+    "level": (
+        lambda m, X, y, Y: coefficients(level=95).plot(),
+        r"level must be in the range \(0, 1\), got 95",
+    ),
+    "features": (
+        lambda m, X, y, Y: coefficients().plot(max_features=0),
+        "max_features must be a positive integer, got 0",
+    ),
+    "order": (
+        lambda m, X, y, Y: coefficients().plot(order="size"),
+        "order must be 'magnitude' or 'given', got 'size'",
+    ),
+    "reference": (
+        lambda m, X, y, Y: coefficients().plot(reference=np.inf),
+        "reference must be a finite number or None, got inf",
+    ),
+    "groups": (
+        lambda m, X, y, Y: CoefficientsDisplay.from_estimator(m, X, y, covariance="CR3"),
+        "groups",
+    ),
+    "influence lengths": (
+        lambda m, X, y, Y: influence(outlier=V[:2] > 0).plot(),
+        r"leverage and outlier must be vectors .* \(5,\) and \(2,\)",
+    ),
+    "labels": (
+        lambda m, X, y, Y: influence().plot(n_labelled=-1),
+        "n_labelled must be an integer of at least 0, got -1",
+    ),
+    "contours": (
+        lambda m, X, y, Y: influence().plot(levels=[0]),
+        "Each of levels must be a positive finite number, got 0",
+    ),
+    "influence beta": (
+        lambda m, X, y, Y: influence(beta=0).plot(),
+        "beta must be a positive finite number, got 0",
+    ),
+    "influence of other data": (
+        lambda m, X, y, Y: InfluenceDisplay.from_estimator(m, X, y[::-1]),
+        "not those of the fit",
+    ),
+    "quantiles": (
+        lambda m, X, y, Y: QQDisplay(y_true=V, y_pred=V, beta=-1).plot(),
+        "beta must be a positive finite number, got -1",
+    ),
     "no stages": (
         lambda m, X, y, Y: ConvergenceDisplay.from_estimator(LinearRegression().fit(X, y)),
         "LinearRegression has no attribute 'history_'; pass a SmoothL1Regressor",
@@ -249,6 +310,9 @@ def test_an_estimator_that_is_not_fitted(data, wrap):
         lambda: FitDisplay.from_estimator({"a": unfitted}, X, y, feature=0),
         lambda: PathDisplay.from_estimator(unfitted, X, y),
         lambda: CVDisplay.from_estimator(unfitted),
+        lambda: CoefficientsDisplay.from_estimator(unfitted, X, y),
+        lambda: InfluenceDisplay.from_estimator(unfitted, X, y),
+        lambda: QQDisplay.from_estimator(unfitted, X, y),
         lambda: ConvergenceDisplay.from_estimator(unfitted),
     ]
     for call in calls:
@@ -268,6 +332,13 @@ def test_without_matplotlib_each_method_says_what_to_install(data, model, monkey
         "PathDisplay.from_estimator": lambda m: m(model, X, y),
         "CVDisplay.from_estimator": lambda m: m(model),
         "ConvergenceDisplay.from_estimator": lambda m: m(model),
+        "CoefficientsDisplay.from_estimator": lambda m: m(model, X, y),
+        "CoefficientsDisplay.from_table": lambda m: m(None),
+        "CoefficientsDisplay.plot": lambda m: m(coefficients()),
+        "InfluenceDisplay.from_estimator": lambda m: m(model, X, y),
+        "InfluenceDisplay.from_table": lambda m: m(None),
+        "InfluenceDisplay.plot": lambda m: m(influence()),
+        "QQDisplay.from_estimator": lambda m: m(model, X, y),
         "ResidualsDisplay.plot": lambda m: m(residuals()),
         "FitDisplay.plot": lambda m: m(fits()),
         "PathDisplay.plot": lambda m: m(PathDisplay(betas=[1], coefs=[[1]])),

@@ -1,0 +1,436 @@
+"""The pairs bootstrap: fits with weights that are drawn together with the rows.
+
+Most replicates are a few Newton steps from the fit. These are taken for a batch of replicates
+at once, in coordinates of the row space in which rows are q: with one replicate in each row of
+the weights W, the Hessians of all replicates are one product of the weights inside the
+threshold and the products of the columns of q. With an estimated scale the equation is
+u(θ, σ(θ)) = 0, where σ(θ) is the scale of the residuals, with the Jacobian A − a bᵀ/e of
+`_covariance`. A replicate that does not converge in this way is fitted on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from ._covariance import MIN_SCALE_PIVOT, Clusters
+from ._engines.base import FloatArray
+from ._engines.threads import single_threaded_blas
+from ._fit import fit_stages
+from ._linearised import LinearisedFit
+from ._model.scale import NORMAL_MAD, Mad, ScaleEstimator
+from ._sampling import Problem, RowSampler
+from ._solvers import choose
+from ._spec import FitSpec
+
+# A replicate has converged where the whitened gradient, relative to the root mean square of ψ
+# at the fit, is below this. It is about √n times as many standard errors from the minimiser.
+TOL = 2e-8
+# Steps of a replicate in a batch, and iterations of a fit on its own.
+NEWTON_MAX_STEPS, OWN_MAX_ITER = 20, 10_000
+# With more products of columns each replicate is fitted on its own.
+MAX_PRODUCTS = 2**21
+# Elements of the weights of a batch, which stay in the cache, and of its Hessians at most.
+BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
+# The squared pivot of the Hessian at the fit, in whitened coordinates, that proves full rank,
+# and that of the Gram matrix below which a replicate has not full rank.
+PROVEN_PIVOT, MIN_PIVOT = 1e-6, 1e-10
+# This multiple of the identity is added to a Hessian, which may become singular on the way.
+HESSIAN_RIDGE = 1e-12
+# A MAD within this factor of that of the fit is taken for the right one of several.
+NEAR_SCALE_FACTOR = 2.0
+# The median of |r| is looked for as far from the last as that moved, or at least this far over
+# n, and this far over √n at first; then so many times as far.
+FIRST_REACH, MIN_REACH, WIDER_REACH = 1.5, 12.0, 8.0
+# From this step on the slope of a MAD is that of the residual in the middle.
+LOCAL_SLOPE_STEP = 1
+
+Draw = Callable[[int], FloatArray]
+
+
+class Replicates(NamedTuple):
+    """Standardised coefficients (b, v), one replicate in each row, in units of the target.
+
+    Rows are NaN where a replicate did not converge or has not the rank of the fit.
+    """
+
+    coef: FloatArray
+    n_failed: int
+
+
+def bootstrap_replicates(
+    fit: LinearisedFit,
+    n_resamples: int,
+    *,
+    joint: bool,
+    clusters: Clusters | None,
+    random_state: object,
+) -> Replicates:
+    """Return the coefficients of fits to rows, or clusters, drawn with replacement.
+
+    The scale is estimated anew if it was estimated and `joint`, otherwise the threshold is
+    kept.
+    """
+    draw = weight_sampler(fit, clusters, generator(random_state))
+    estimator = fit.loss.estimator if joint else None
+    k = fit.row_space.shape[1]
+    batched = fit.engine.n * k * (k + 1) // 2 <= MAX_PRODUCTS
+    size = max(1, min(BATCH_ELEMENTS // fit.engine.n, MAX_HESSIAN_ELEMENTS // max(k, 1) ** 2))
+    coef = np.full((n_resamples, fit.coef.size), np.nan)
+    # A step that leads too far ends in a fit on its own.
+    with single_threaded_blas(), np.errstate(all="ignore"):
+        newton = _BatchNewton(fit, estimator) if batched else None
+        fit_alone = _OwnFit(fit, estimator)
+        for start in range(0, n_resamples, size):
+            out = coef[start : start + size]
+            weight = draw(out.shape[0])
+            left = np.arange(out.shape[0])
+            if newton is not None:
+                out[:], left = newton.minimise(weight)
+            for index in left:
+                out[index] = fit_alone(weight[index])
+    return Replicates(coef, int(np.isnan(coef[:, 0]).sum()))
+
+
+# Weights ---------------------------------------------------------------------------------
+
+
+def generator(random_state: object) -> np.random.Generator:
+    """Return a generator; which reads NumPy's global state only if that is given."""
+    if random_state is None:
+        return np.random.default_rng()
+    words = check_random_state(random_state).randint(2**32, size=4, dtype=np.uint32)
+    return np.random.default_rng(words)
+
+
+def weight_sampler(
+    fit: LinearisedFit, clusters: Clusters | None, rng: np.random.Generator
+) -> Draw:
+    """Return a function that draws the weights of the rows of so many replicates."""
+    if clusters is None and fit.copies is not None:
+        n, share = round(fit.total), fit.copies / fit.total
+        return lambda m: rng.multinomial(n, share, size=m).astype(float)
+    n_units = fit.engine.n if clusters is None else clusters.n
+
+    def draw(m: int) -> FloatArray:
+        drawn = rng.integers(n_units, size=(m, n_units))
+        drawn += n_units * np.arange(m)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=m * n_units).reshape(m, n_units)
+        if clusters is not None:
+            counts = counts[:, clusters.code]
+        weight: FloatArray = np.multiply(counts, 1.0 if fit.weight is None else fit.weight)
+        return weight
+
+    return draw
+
+
+# One replicate ---------------------------------------------------------------------------
+
+
+class _OwnFit:
+    """Fits for weights of the rows, one at a time."""
+
+    def __init__(self, fit: LinearisedFit, estimator: ScaleEstimator | None) -> None:
+        self.fit = fit
+        self.plan = choose(fit.engine, "auto")
+        self.y = fit.units.y_for(
+            Problem(fit.engine, fit.weight, fit.fit_intercept, self.plan.whiten_by)
+        )
+        per_threshold = estimator is not None and fit.loss.penalty_moves_with_scale
+        alpha = fit.loss.penalty / (fit.beta if per_threshold else 1.0)
+        self.spec = FitSpec(
+            beta=fit.beta if estimator is None else np.nan,
+            scale=estimator,
+            alpha=alpha,
+            alpha_per_threshold=per_threshold,
+            loss="huber",
+            schedule=None,
+            tol=TOL,
+            max_iter=OWN_MAX_ITER,
+        )
+
+    def __call__(self, weight: FloatArray) -> FloatArray:
+        """Return (b, v), NaN where the fit did not converge or has not full rank."""
+        fit = self.fit
+        sampler = RowSampler(fit.engine, weight, fit.fit_intercept, self.plan)
+        (result,) = fit_stages(sampler, self.y, self.spec)
+        full_rank = fit.penalty.any() or result.n_variables >= fit.row_space.shape[1]
+        if not (result.converged and full_rank):
+            return np.full(fit.coef.size, np.nan)
+        units = fit.units
+        intercept = units.shift + units.unit * result.intercept
+        data = np.concatenate([[intercept], units.unit * result.coef])
+        return units.from_data(data, fit.engine)
+
+
+# Many replicates -------------------------------------------------------------------------
+
+
+class _State(NamedTuple):
+    """Replicates that have not converged, one in each row.
+
+    `theta` are the steps from the fit in coordinates of the row space, `slope` is −dσ/dθ, and
+    `reach` how far the scale may be from that of the residuals, relative to it.
+    """
+
+    replicate: NDArray[np.intp]
+    weight: FloatArray
+    total: FloatArray
+    theta: FloatArray
+    scale: FloatArray
+    slope: FloatArray
+    reach: FloatArray
+
+    def of(self, kept: NDArray[np.bool_]) -> _State:
+        return _State(*(values[kept] for values in self))  # type: ignore[arg-type]
+
+
+class _BatchNewton:
+    """Newton's method for many weights of the rows at once, from the fit."""
+
+    def __init__(self, fit: LinearisedFit, estimator: ScaleEstimator | None) -> None:
+        self.fit, self.estimator = fit, estimator
+        self.M = M = fit.row_space
+        self.k = k = M.shape[1]
+        Q = np.concatenate([fit.engine.rows(part) @ M for part in fit.engine.blocks()])
+        i, j = np.triu_indices(k)
+        self.Q, self.products = Q, Q[:, i] * Q[:, j]
+        # Where the entries of a symmetric matrix are among those of its upper triangle.
+        self.full = np.empty((k, k), dtype=np.intp)
+        self.full[i, j] = self.full[j, i] = np.arange(i.size)
+        self.penalty = M.T @ (fit.penalty[:, None] * M)
+        self.penalty_gradient = M.T @ (fit.penalty * fit.coef)
+        self.moves = estimator is not None and fit.loss.penalty_moves_with_scale
+        squares = float(fit.times_weight(fit.psi**2).sum())
+        self.gtol = TOL * float(np.sqrt(squares / fit.total))
+        self.g, self.slope, self.e = np.zeros(fit.engine.n), np.zeros(k), 1.0
+        if estimator is not None:
+            self.g, b, e = estimator.scores(fit.residual, fit.scale, fit.n)
+            self.e = float(fit.times_weight(e).sum()) / fit.total
+            # The same for all replicates, between which it differs little.
+            self.slope = (fit.times_weight(b) @ Q) / (self.e * fit.total)
+
+    def minimise(self, weight: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
+        """Return (b, v) of each replicate, and the replicates that are not known.
+
+        Replicates without full rank are NaN and not among these.
+        """
+        fit = self.fit
+        coef = np.full((weight.shape[0], fit.coef.size), np.nan)
+        now, not_known = self._first_step(weight)
+        for step in range(NEWTON_MAX_STEPS):
+            r = fit.residual - now.theta @ self.Q.T
+            now, beta, settled = self._with_scale(now, r, step >= LOCAL_SLOPE_STEP)
+            psi = np.clip(r, -beta[:, None], beta[:, None])
+            u = (now.weight * psi) @ self.Q - self._shrinkage(now)
+            done = settled & (np.sqrt(np.einsum("ij,ij->i", u, u)) <= self.gtol * now.total)
+            if done.any():
+                coef[now.replicate[done]] = fit.coef + now.theta[done] @ self.M.T
+                not_known[now.replicate[done & self._may_be_another_scale(now)]] = True
+                now, r, psi, u = now.of(~done), r[~done], psi[~done], u[~done]
+            if not now.replicate.size:
+                break
+            inner = now.weight * (psi == r)
+            H = self._hessian(inner @ self.products, now)
+            outside = None
+            if self.estimator is not None:
+                outside = (u + self._shrinkage(now) - (inner * r) @ self.Q) / now.scale[:, None]
+            now = now._replace(theta=now.theta + self._step(now, H, u, outside)[0])
+        not_known[now.replicate] = True
+        return coef, np.flatnonzero(not_known)
+
+    def _first_step(self, weight: FloatArray) -> tuple[_State, NDArray[np.bool_]]:
+        """Return the replicates of full rank after a step, and those that need their own fit.
+
+        The step is linear in the weights: all that belongs to the rows is that of the fit.
+        """
+        fit, m = self.fit, weight.shape[0]
+        inside = np.abs(fit.residual) <= fit.beta
+        now = _State(
+            np.arange(m),
+            weight,
+            weight.sum(axis=1),
+            np.zeros((m, self.k)),
+            np.full(m, fit.scale),
+            np.tile(self.slope, (m, 1)),
+            np.full(m, FIRST_REACH / np.sqrt(fit.n)),
+        )
+        H = self._hessian((weight * inside) @ self.products, now)
+        proven = _well_conditioned(H, PROVEN_PIVOT * now.total)
+        not_known = np.zeros(m, dtype=bool)
+        if not proven.all():
+            other = now.of(~proven)
+            gram = self._hessian(other.weight @ self.products, other)
+            not_known[~proven] = _well_conditioned(gram, MIN_PIVOT * other.total)
+            now, H = now.of(proven), H[proven]
+        u = now.weight @ (fit.psi[:, None] * self.Q) - self._shrinkage(now)
+        outside, gap = None, np.zeros(1)
+        if self.estimator is not None:
+            sign = (self.estimator.factor * np.sign(fit.residual)) * ~inside
+            outside = now.weight @ (sign[:, None] * self.Q)
+            gap = now.weight @ self.g / (self.e * now.total)
+        step, scale_step = self._step(now, H, u, outside, gap)
+        scale = now.scale * np.exp(scale_step / now.scale)
+        return now._replace(theta=step, scale=scale), not_known
+
+    def _with_scale(
+        self, now: _State, r: FloatArray, local: bool
+    ) -> tuple[_State, FloatArray, NDArray[np.bool_] | bool]:
+        """Return the state with the scale of the residuals, the threshold, and what is exact.
+
+        The concomitant scale is one Newton step from the last, and the MAD exact. `local`
+        makes its slope that of the residual in the middle.
+        """
+        if self.estimator is None:
+            return now, np.full(now.total.size, self.fit.beta), True
+        settled: NDArray[np.bool_] | bool = True
+        if isinstance(self.estimator, Mad):
+            scale, rows = _mads(np.abs(r), now)
+            if local:
+                slope = np.zeros_like(now.theta)
+                for middle in rows:
+                    sign = np.sign(r[np.arange(middle.size), middle])
+                    slope += sign[:, None] * self.Q[middle]
+                now = now._replace(slope=slope / (2.0 * NORMAL_MAD))
+        else:
+            scale = _concomitant_step(self.estimator.factor, np.abs(r), now)
+            settled = np.abs(scale - now.scale) <= TOL * scale
+        reach = np.maximum(np.abs(scale / now.scale - 1.0), MIN_REACH / self.fit.n)
+        return now._replace(scale=scale, reach=reach), self.estimator.factor * scale, settled
+
+    def _may_be_another_scale(self, now: _State) -> NDArray[np.bool_]:
+        """Tell where Newton's method may have passed the fixed point of scale and fit.
+
+        With a MAD there may be several where rows are few, or most of them fitted exactly; the
+        estimator takes the first below the scale of least squares.
+        """
+        factor = now.scale / self.fit.scale
+        far = (factor < 1.0 / NEAR_SCALE_FACTOR) | (factor > NEAR_SCALE_FACTOR)
+        return far & isinstance(self.estimator, Mad)
+
+    def _penalty_weight(self, now: _State) -> FloatArray:
+        """Return S, times the change of the scale where the penalty moves with it."""
+        return now.total * (now.scale / self.fit.scale) if self.moves else now.total
+
+    def _shrinkage(self, now: _State) -> FloatArray:
+        """Return S α̃ Dθ."""
+        gradient = self.penalty_gradient + now.theta @ self.penalty
+        shrinkage: FloatArray = self._penalty_weight(now)[:, None] * gradient
+        return shrinkage
+
+    def _hessian(self, sums: FloatArray, now: _State) -> FloatArray:
+        """Return Σ w qqᵀ + S α̃ D of each replicate, given the sums of the products."""
+        H: FloatArray = sums[:, self.full]
+        H += self._penalty_weight(now)[:, None, None] * self.penalty
+        diagonal = np.arange(self.k)
+        H[:, diagonal, diagonal] += HESSIAN_RIDGE * now.total[:, None]
+        return H
+
+    def _step(
+        self,
+        now: _State,
+        H: FloatArray,
+        u: FloatArray,
+        outside: FloatArray | None,
+        gap: FloatArray | float = 0.0,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the Newton step and that of the scale.
+
+        `outside` is Σ s k sign(r) q over the rows beyond the threshold, and `gap` the scale of
+        the residuals less that of the threshold.
+        """
+        if outside is None:
+            return _solve(H, u[:, :, None])[:, :, 0], np.zeros(len(u))
+        a = -outside
+        if self.moves:
+            a += self._shrinkage(now) / now.scale[:, None]
+        solved = _solve(H, np.stack([u, a], axis=2))
+        step, along = solved[:, :, 0], solved[:, :, 1]
+        pivot = 1.0 - np.einsum("ij,ij->i", along, now.slope)
+        scale_step = gap - np.einsum("ij,ij->i", step, now.slope)
+        scale_step /= np.maximum(pivot, MIN_SCALE_PIVOT)
+        shift: FloatArray = along * scale_step[:, None]
+        return step - shift, scale_step
+
+
+def _solve(H: FloatArray, right: FloatArray) -> FloatArray:
+    solution: FloatArray = np.linalg.solve(H, right).astype(np.float64, copy=False)
+    return solution
+
+
+def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]:
+    """Tell of which matrices all squared pivots are above a bound."""
+    try:
+        L = np.linalg.cholesky(H)
+    except np.linalg.LinAlgError:
+        if len(H) == 1:
+            return np.zeros(1, dtype=bool)
+        half = len(H) // 2
+        parts = (slice(half), slice(half, None))
+        return np.concatenate([_well_conditioned(H[part], min_pivot[part]) for part in parts])
+    pivots = np.diagonal(L, axis1=1, axis2=2) ** 2
+    above: NDArray[np.bool_] = pivots.min(axis=1, initial=np.inf) > min_pivot
+    return above
+
+
+# Scales of many replicates ---------------------------------------------------------------
+
+
+def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.intp]]]:
+    """Return the normalised weighted medians of |r|, and their two rows in the middle.
+
+    Only values near the last scales are sorted; where the median is not among them, more are.
+    Where the smaller values have half of the weight, to the rounding of its sum, the median is
+    the mean of two values, as in `_reductions.median`.
+    """
+    m, n = size.shape
+    reach = now.reach[:, None]
+    near = (now.scale * NORMAL_MAD)[:, None]
+    below = size < near * (1.0 - reach)
+    inside = size <= near * np.where(reach < 1.0, 1.0 + reach, np.inf)
+    inside ^= below
+    inside &= now.weight > 0
+    row, column = np.divmod(np.flatnonzero(inside), n)
+    # The window of each replicate in a row, padded with values without weight.
+    count = np.bincount(row, minlength=m)
+    place = np.arange(row.size) - (np.cumsum(count) - count)[row]
+    shape = m, max(1, int(count.max()))
+    values, weights, columns = np.full(shape, np.inf), np.zeros(shape), np.zeros(shape, np.intp)
+    at = row, place
+    values[at], weights[at], columns[at] = size[row, column], now.weight[row, column], column
+    order = np.argsort(values, axis=1)
+    cumulated = np.cumsum(np.take_along_axis(weights, order, 1), axis=1)
+    weight_below = np.einsum("ij,ij->i", now.weight, below)
+    cumulated += weight_below[:, None]
+    half, slack = 0.5 * now.total, np.finfo(float).eps * n * now.total
+    first = np.count_nonzero(cumulated < (half - slack)[:, None], axis=1)
+    second = np.count_nonzero(cumulated <= (half + slack)[:, None], axis=1)
+    every = np.arange(m)
+    places = [order[every, np.minimum(k, shape[1] - 1)] for k in (first, second)]
+    medians = 0.5 * (values[every, places[0]] + values[every, places[1]]) / NORMAL_MAD
+    rows = [columns[every, each] for each in places]
+    other = (weight_below >= half - slack) | (second >= count)
+    other &= now.reach < 1.0
+    if other.any():
+        wider = now.of(other)._replace(reach=WIDER_REACH * now.reach[other])
+        medians[other], other_rows = _mads(size[other], wider)
+        for each, values_of_other in zip(rows, other_rows, strict=True):
+            each[other] = values_of_other
+    return medians, rows
+
+
+def _concomitant_step(epsilon: float, size: FloatArray, now: _State) -> FloatArray:
+    """Return a Newton step to the concomitant scale of |r|, as in `Concomitant`."""
+    inner = now.weight * (size <= epsilon * now.scale[:, None])
+    outside = now.total - inner.sum(axis=1)
+    inner *= size
+    squares = np.einsum("ij,ij->i", inner, size)
+    remaining = now.total - epsilon * (epsilon * outside)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale: FloatArray = np.sqrt(squares / remaining)
+    # Where too many rows are outside, the scale grows.
+    return np.where(remaining > 0, scale, 2.0 * now.scale)

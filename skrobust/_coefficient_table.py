@@ -1,0 +1,570 @@
+"""The result of `skrobust.inference.coefficient_table`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.stats import chi2, norm
+from scipy.stats import f as f_distribution
+from scipy.stats import t as t_distribution
+from sklearn.utils.validation import validate_data
+
+from ._engines.base import FloatArray
+
+if TYPE_CHECKING:
+    import pandas
+
+# Coefficients of a longer table that its text shows, at its beginning and at its end.
+TEXT_MAX_ROWS, TEXT_END_ROWS = 40, 20
+# Rows of X that are standardised at a time.
+PREDICT_BLOCK_ROWS = 4_096
+# A combination outside the row space, or along a direction that is not determined, by more than
+# this has no standard error.
+ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
+
+
+class WaldTest(NamedTuple):
+    """Statistic, p-value and degrees of freedom of a Wald test."""
+
+    statistic: float
+    p_value: float
+    df_num: int
+    df_denom: float
+
+
+class Standardised(NamedTuple):
+    """The fit in standardised features, in which no digit of a variance cancels.
+
+    `unit`² `V` is the covariance of (b, v), `to_data` the matrix that leads to the coefficients
+    of the table; predictions are `offset` + Z (b, v). `basis` spans the row space and
+    `undetermined` the directions of it without a standard error; both are orthonormal.
+    """
+
+    centre: FloatArray
+    scale: FloatArray
+    V: FloatArray | None
+    unit: float
+    to_data: FloatArray
+    basis: FloatArray
+    undetermined: FloatArray
+    offset: float
+    replicates: FloatArray | None
+
+    def rows(self, X: Any) -> FloatArray:
+        dense = X.toarray() if sparse.issparse(X) else np.asarray(X)
+        Z = np.ones((dense.shape[0], self.scale.size + 1))
+        Z[:, 1:] = (dense - self.centre) / self.scale
+        return Z
+
+    def is_determined(self, combinations: FloatArray) -> NDArray[np.bool_]:
+        """Tell which combinations of (b, v), one in each row, have a standard error."""
+        length = np.linalg.norm(combinations, axis=1, keepdims=True)
+        unit = np.divide(
+            combinations, length, out=np.zeros_like(combinations), where=length > 0
+        )
+        inside = unit @ self.basis
+        outside = np.linalg.norm(unit - inside @ self.basis.T, axis=1)
+        along = np.linalg.norm(unit @ self.undetermined, axis=1)
+        determined: NDArray[np.bool_] = (outside < ESTIMABLE_TOL) & (along < COMPONENT_TOL)
+        return determined
+
+
+class LeftOut(NamedTuple):
+    """Leave-one-out residuals in increasing order, and the cumulated weight of their rows."""
+
+    residual: FloatArray
+    cumulated: FloatArray
+
+    @classmethod
+    def of(cls, residual: FloatArray, weight: FloatArray | None) -> LeftOut:
+        order = np.argsort(residual)
+        weight = np.ones(residual.size) if weight is None else weight[order]
+        return cls(residual[order], np.cumsum(weight))
+
+    def quantiles(self, n: float, level: float, symmetric: bool) -> tuple[float, float]:
+        """Return the residuals between which a new one lies; n counts the observations."""
+        unit = self.cumulated[-1] / n
+        if symmetric:
+            wanted = np.ceil((n + 1.0) * level - 1e-9)
+            if wanted > n:
+                needed = int(np.ceil(level / (1.0 - level) - 1e-9))
+                raise ValueError(_too_few_rows(level, needed, n))
+            size = np.abs(self.residual)
+            order = np.argsort(size, kind="stable")
+            weight = np.diff(self.cumulated, prepend=0.0)[order]
+            at = np.searchsorted(np.cumsum(weight), unit * wanted * (1.0 - 1e-12))
+            reach = float(size[order[min(at, size.size - 1)]])
+            return -reach, reach
+        wanted = np.floor((n + 1.0) * (1.0 - level) / 2.0 + 1e-9)
+        if wanted < 1:
+            raise ValueError(
+                _too_few_rows(level, int(np.ceil(2.0 / (1.0 - level) - 1e-9)) - 1, n)
+            )
+        share = unit * wanted * (1.0 - 1e-12)
+        low = np.searchsorted(self.cumulated, share)
+        weight = np.diff(self.cumulated, prepend=0.0)[::-1]
+        high = self.residual.size - 1 - np.searchsorted(np.cumsum(weight), share)
+        return float(self.residual[low]), float(self.residual[high])
+
+
+def _too_few_rows(level: float, needed: int, n: float) -> str:
+    return f"a level of {100 * level:g} % needs at least {needed} rows, got {n:g}."
+
+
+@dataclass(frozen=True, eq=False)
+class CoefficientTable:
+    """Coefficients with standard errors, tests and intervals.
+
+    It is made by :func:`coefficient_table`, and holds no data but one vector of n numbers.
+    In shapes p counts all coefficients, the intercept and those without a standard error too.
+
+    Attributes
+    ----------
+    names : list of str
+        "intercept" if there is one, then the features as the regressor sees them.
+
+    coef, std_err, statistic, p_value : ndarray of shape (p,)
+        Coefficients, standard errors, their ratio and its two-sided p-value; NaN where a
+        coefficient is not determined by the data.
+
+    covariance : ndarray of shape (p, p) or None
+        In units of y² over those of the features. None for the bootstrap.
+
+    df : float or ndarray of shape (p,)
+        Degrees of freedom of the t distribution, inf for the normal.
+
+    kind : str
+        The kind of covariance, such as "HC3".
+
+    scale : {"joint", "fixed"}
+        Whether the uncertainty of the scale is included.
+
+    n_samples : float
+        Rows of positive weight, or the sum of frequencies.
+
+    n_groups : int or None
+        Number of groups.
+
+    rank : int or float
+        The rank p of the formulas; with a penalty the effective degrees of freedom.
+
+    feature_scale : ndarray of shape (p,)
+        Weighted standard deviations of the features, 0 for the intercept.
+
+    replicates : ndarray of shape (n_resamples, p) or None
+        Coefficients of the bootstrap's replicates.
+
+    frame : DataFrame
+        The table as a pandas DataFrame.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrobust import SmoothL1Regressor
+    >>> from skrobust.inference import coefficient_table
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 2))
+    >>> y = X @ [3.0, 0.0] + rng.standard_t(3, size=200)
+    >>> table = coefficient_table(SmoothL1Regressor().fit(X, y), X, y)
+    >>> table.conf_int().round(1)
+    array([[-0.2,  0.2],
+           [ 2.8,  3.1],
+           [-0.2,  0.2]])
+    """
+
+    names: list[str]
+    coef: FloatArray
+    std_err: FloatArray
+    covariance: FloatArray | None
+    df: float | FloatArray
+    kind: str
+    scale: str
+    n_samples: float
+    n_groups: int | None
+    rank: float
+    feature_scale: FloatArray
+    replicates: FloatArray | None
+    title: str
+    footer: str
+    penalized: bool = False
+    # The coefficients without NaN, since estimable combinations of them are tested.
+    _fitted_coef: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
+    _fit_intercept: bool = field(default=True, repr=False)
+    _standardised: Standardised | None = field(default=None, repr=False)
+    _left_out: LeftOut | None = field(default=None, repr=False)
+    _regressor: Any = field(default=None, repr=False)
+    _transformers: tuple[Any, ...] = field(default=(), repr=False)
+    _target: int = field(default=0, repr=False)
+
+    # Coefficients ------------------------------------------------------------------------
+
+    @property
+    def statistic(self) -> FloatArray:
+        """Coefficients over their standard errors; NaN with a penalty."""
+        if self.penalized:
+            return np.full(self.coef.shape, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistic: FloatArray = self.coef / self.std_err
+            return statistic
+
+    @property
+    def p_value(self) -> FloatArray:
+        """Two-sided p-values of zero coefficients; NaN with a penalty."""
+        if self.replicates is not None and not self.penalized:
+            kept = self._kept_replicates()
+            below, above = (kept <= 0).sum(axis=0), (kept >= 0).sum(axis=0)
+            p = np.minimum(2.0 * (1.0 + np.minimum(below, above)) / (kept.shape[0] + 1.0), 1.0)
+        else:
+            p = 2.0 * self._distribution.sf(np.abs(self.statistic))
+        p_value: FloatArray = np.where(np.isnan(self.std_err), np.nan, p)
+        return p_value
+
+    @property
+    def frame(self) -> pandas.DataFrame:
+        """Return the table as a DataFrame with 95 % intervals."""
+        import pandas
+
+        lower, upper = self.conf_int().T
+        columns = {
+            "coef": self.coef,
+            "std_err": self.std_err,
+            "t": self.statistic,
+            "p_value": self.p_value,
+            "lower": lower,
+            "upper": upper,
+        }
+        return pandas.DataFrame(columns, index=self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def _distribution(self) -> Any:
+        """Return the distribution of a statistic: normal for infinitely many degrees."""
+        return norm if np.ndim(self.df) == 0 and np.isinf(self.df) else t_distribution(self.df)
+
+    def _kept_replicates(self) -> FloatArray:
+        """Return the replicates that converged."""
+        assert self.replicates is not None
+        kept: FloatArray = self.replicates[~np.isnan(self.replicates).all(axis=1)]
+        return kept
+
+    def conf_int(self, level: float = 0.95) -> FloatArray:
+        """Return confidence intervals.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            Confidence level, between 0 and 1.
+
+        Returns
+        -------
+        intervals : ndarray of shape (p, 2)
+            Lower and upper ends.
+        """
+        check_level(level)
+        if self.replicates is not None:
+            ends = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+            intervals = np.quantile(self._kept_replicates(), ends, axis=0).T
+            intervals[np.isnan(self.std_err)] = np.nan
+            percentiles: FloatArray = intervals
+            return percentiles
+        reach = self._distribution.ppf((1.0 + level) / 2.0) * self.std_err
+        return np.column_stack([self.coef - reach, self.coef + reach])
+
+    # Tests -------------------------------------------------------------------------------
+
+    def wald_test(
+        self,
+        features: Sequence[str] | None = None,
+        *,
+        R: Any = None,
+        values: Any = 0.0,
+    ) -> WaldTest:
+        r"""Test q restrictions Rθ = values of the coefficients.
+
+        .. math:: F = (Rθ - v)^\\top (R V R^\\top)^{-1} (Rθ - v) / q
+
+        is compared with F(q, df), or with χ²(q)/q for the normal distribution.
+
+        Parameters
+        ----------
+        features : list of str, default=None
+            Names of coefficients that are tested for `values`.
+
+        R : array-like of shape (q, p), default=None
+            Restrictions, of full row rank. Exactly one of `features` and `R` is given.
+
+        values : float or array-like of shape (q,), default=0.0
+            The values v under the hypothesis.
+
+        Returns
+        -------
+        test : WaldTest
+            Named tuple (statistic, p_value, df_num, df_denom).
+
+        Raises
+        ------
+        ValueError
+            If the restrictions are not determined by the data, or the table is that of a
+            penalised fit or of the bootstrap.
+        """
+        if self.replicates is not None:
+            raise ValueError("wald_test needs a covariance; use covariance='HC3'.")
+        if self.penalized:
+            raise ValueError(
+                "wald_test cannot be used: the coefficients are penalized (alpha > 0), so that "
+                "their estimates are biased."
+            )
+        R = self._restrictions(features, R)
+        q = R.shape[0]
+        difference = R @ self._fitted_coef - np.broadcast_to(values, q)
+        df = self._test_df(R)
+        assert self._standardised is not None
+        assert self._standardised.V is not None
+        combinations = R @ self._standardised.to_data
+        if not self._standardised.is_determined(combinations).all():
+            raise ValueError(
+                "wald_test cannot be used: the data do not determine R; drop dependent columns "
+                "or test an estimable combination."
+            )
+        if self.n_groups is not None and q > self.n_groups - 1:
+            return WaldTest(np.nan, np.nan, q, df)
+        RVR = combinations @ self._standardised.V @ combinations.T
+        unit = 1.0 / np.sqrt(np.diagonal(RVR))
+        correlation = RVR * unit * unit[:, None]
+        z = unit * (difference / self._standardised.unit)
+        F = float(z @ np.linalg.solve(correlation, z)) / q
+        p = chi2.sf(q * F, q) if np.isinf(df) else f_distribution.sf(F, q, df)
+        return WaldTest(F, float(p), q, df)
+
+    def _restrictions(self, features: Sequence[str] | None, R: Any) -> FloatArray:
+        if (features is None) == (R is None):
+            raise ValueError("wald_test takes exactly one of features and R.")
+        p = len(self)
+        if features is not None:
+            features = [features] if isinstance(features, str) else list(features)
+            unknown = [name for name in features if name not in self.names]
+            if unknown or not features:
+                raise ValueError(f"features must be names of {self.names}, got {unknown}.")
+            R = np.eye(p)[[self.names.index(name) for name in features]]
+        R = np.atleast_2d(np.asarray(R, dtype=np.float64))
+        if R.ndim != 2 or R.shape[1] != p or not np.isfinite(R).all():
+            raise ValueError(f"R must be finite and of shape (q, {p}), got {R.shape}.")
+        unit = np.abs(R).max(axis=0)
+        scaled = R / np.where(unit > 0, unit, 1.0)
+        if np.linalg.matrix_rank(scaled) < R.shape[0]:
+            raise ValueError(
+                f"R must have full row rank, got {R.shape[0]} rows of rank "
+                f"{np.linalg.matrix_rank(scaled)}."
+            )
+        restrictions: FloatArray = R
+        return restrictions
+
+    def _test_df(self, R: FloatArray) -> float:
+        if np.ndim(self.df) == 0:
+            return float(self.df)
+        tested = np.flatnonzero(R.any(axis=0))
+        if R.shape[0] > 1 or tested.size != 1:
+            raise ValueError(
+                "with df='bell-mccaffrey' wald_test is for one coefficient, got "
+                f"{R.shape[0]} restrictions of {tested.size} coefficients."
+            )
+        return float(np.asarray(self.df)[tested[0]])
+
+    # Predictions -------------------------------------------------------------------------
+
+    def predict(self, X: Any, level: float = 0.95) -> FloatArray:
+        """Return the predicted means with confidence intervals.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, n_features)
+            Samples, as the estimator of the table takes them.
+
+        level : float, default=0.95
+            Confidence level of the intervals.
+
+        Returns
+        -------
+        prediction : ndarray of shape (m, 3)
+            Fit, lower and upper end, in the units of the regressor's target.
+        """
+        check_level(level)
+        X = self._features(X)
+        result = np.column_stack([self._fitted(X)] * 3)
+        assert self._standardised is not None
+        n_unknown = 0
+        for start in range(0, X.shape[0], PREDICT_BLOCK_ROWS):
+            part = slice(start, start + PREDICT_BLOCK_ROWS)
+            Z = self._standardised.rows(X[part])
+            if not self._fit_intercept:
+                Z[:, 0] = 0.0
+            known = self._standardised.is_determined(Z)
+            result[part, 1:] = self._mean_interval(Z, result[part, 0], level)
+            result[part, 1:][~known] = np.nan
+            n_unknown += int(np.count_nonzero(~known))
+        if n_unknown:
+            warnings.warn(
+                f"{n_unknown} rows of X are outside the row space of the data of the fit, so "
+                "that their intervals are NaN.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return result
+
+    def _mean_interval(self, Z: FloatArray, fit: FloatArray, level: float) -> FloatArray:
+        assert self._standardised is not None
+        if self._standardised.replicates is not None:
+            means = self._standardised.replicates @ Z.T + self._standardised.offset
+            shares = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+            interval: FloatArray = np.quantile(means, shares, axis=0).T
+            return interval
+        V = self._standardised.V
+        assert V is not None
+        variance = np.maximum(((Z @ V) * Z).sum(axis=1), 0.0)
+        std_err = self._standardised.unit * np.sqrt(variance)
+        df = np.inf if np.ndim(self.df) == 0 and np.isinf(self.df) else self.df
+        if np.ndim(df):
+            df = self.n_samples - self.rank
+        quantile = norm.ppf if np.isinf(df) else t_distribution(df).ppf
+        reach = quantile((1.0 + level) / 2.0) * std_err
+        ends: FloatArray = np.column_stack([fit - reach, fit + reach])
+        return ends
+
+    def predict_interval(
+        self, X: Any, level: float = 0.95, *, symmetric: bool = True
+    ) -> FloatArray:
+        r"""Return predictions with intervals for new observations.
+
+        The interval is the fit ± the ⌈(n + 1) · level⌉-th smallest absolute leave-one-out
+        residual (the jackknife). It covers outliers as often as the data hold them, and is
+        right on average over X, not at each X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (m, n_features)
+            Samples, as the estimator of the table takes them.
+
+        level : float, default=0.95
+            Probability with which an interval covers a new observation.
+
+        symmetric : bool, default=True
+            If False, the ends are the k-th smallest and largest residual,
+            k = ⌊(n + 1)(1 − level)/2⌋, for skewed errors.
+
+        Returns
+        -------
+        prediction : ndarray of shape (m, 3)
+            Fit, lower and upper end, in the units of the regressor's target.
+
+        Raises
+        ------
+        ValueError
+            If the table has another kind than HC2, HC3 and CR3, or too few rows.
+        """
+        check_level(level)
+        if self._left_out is None:
+            raise ValueError(
+                "predict_interval needs the leave-one-out residuals of covariance='HC2', 'HC3' "
+                f"or 'CR3', got {self.kind!r}."
+            )
+        fit = self._fitted(self._features(X))
+        lower, upper = self._left_out.quantiles(self.n_samples, level, symmetric)
+        interval: FloatArray = np.column_stack([fit, fit + lower, fit + upper])
+        return interval
+
+    def _features(self, X: Any) -> Any:
+        """Return X as the regressor sees it."""
+        for transformer in self._transformers:
+            X = transformer.transform(X)
+        return validate_data(
+            self._regressor, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
+        )
+
+    def _fitted(self, X: Any) -> FloatArray:
+        coef = np.atleast_2d(self._regressor.coef_)[self._target].astype(np.float64)
+        fitted: FloatArray = X @ coef + float(
+            np.ravel(self._regressor.intercept_)[self._target]
+        )
+        return fitted
+
+    # Text --------------------------------------------------------------------------------
+
+    def __str__(self) -> str:
+        rows = self._cells()
+        widths = [max(len(row[j]) for row in rows) for j in range(len(rows[0]))]
+        lines = []
+        for row in rows:
+            cells = [row[0].ljust(widths[0])]
+            cells += [
+                cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)
+            ]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join([self.title, *lines, *self._omitted(), self.footer])
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._cells()
+        cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+        body = "".join(
+            f"<tr><th>{escape(row[0])}</th>"
+            + "".join(f"<td style='text-align: right'>{escape(cell)}</td>" for cell in row[1:])
+            + "</tr>"
+            for row in rows
+        )
+        below = "<br>".join(escape(line) for line in [*self._omitted(), self.footer])
+        return (
+            f"<table><caption style='text-align: left'>{escape(self.title)}</caption>"
+            f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table><p>{below}</p>"
+        )
+
+    def _shown(self) -> list[int]:
+        p = len(self)
+        if p <= TEXT_MAX_ROWS:
+            return list(range(p))
+        return [*range(TEXT_END_ROWS), *range(p - TEXT_END_ROWS, p)]
+
+    def _omitted(self) -> list[str]:
+        hidden = len(self) - len(self._shown())
+        if not hidden:
+            return []
+        return [f"{hidden} of {len(self)} coefficients in the middle are left out; see frame."]
+
+    def _cells(self) -> list[list[str]]:
+        statistic, p_value, intervals = self.statistic, self.p_value, self.conf_int()
+        header = ["", "coef", "std_err", "t", "p_value", "[95 %", "interval]"]
+        rows = [header]
+        for i in self._shown():
+            decimals = _decimals(self.std_err[i])
+            numbers = [self.coef[i], self.std_err[i], *intervals[i]]
+            coef, std_err, lower, upper = (_number(x, decimals) for x in numbers)
+            t, p = _number(statistic[i], 2), f"{p_value[i]:.3g}"
+            rows.append([self.names[i], coef, std_err, t, p, lower, upper])
+        return rows
+
+
+def check_level(level: float) -> None:
+    """Raise a ValueError unless the confidence level is between 0 and 1."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must be in the range (0, 1), got {level!r}.")
+
+
+def _decimals(std_err: float) -> int | None:
+    """Return the decimals that show four significant digits; None for scientific notation."""
+    if not np.isfinite(std_err) or not std_err:
+        return 4
+    decimals = 3 - int(np.floor(np.log10(std_err)))
+    return max(decimals, 0) if -6 <= decimals <= 9 else None
+
+
+def _number(value: float, decimals: int | None) -> str:
+    if decimals is None or abs(value) >= 1e12:
+        return f"{value:.3e}"
+    return f"{value:.{decimals}f}"

@@ -1,0 +1,367 @@
+"""Covariance matrices of the coefficients of a linearised fit.
+
+All sandwiches are V = Σ δδᵀ of influences δ = A⁻¹u. They differ in what stands for the score u:
+a row, a row corrected for its leverage, the sum of a cluster, or sums with those of the rows
+before. With an estimated scale the score is stacked over g, that of the scale:
+
+    (δθ, δσ) = J⁻¹(u, g),   J = [[A, a], [bᵀ, e]]
+
+In coordinates in which A is the identity δθ = u + a (bᵀu − g) / (e − bᵀa), a linear map of the
+stacked score (u, g): V is that map applied to the moments Σ (u, g)(u, g)ᵀ.
+
+References: Huber and Ronchetti, "Robust Statistics", 2009, section 7.6 (H1 to H3); White,
+Econometrica 48, 1980 (HC0); MacKinnon and White, J. Econometrics 29, 1985 (HC1 to HC3); Liang
+and Zeger, Biometrika 73, 1986 (CR0, CR1); MacKinnon, Nielsen and Webb, J. Econometrics 232,
+2023 (CR3); Newey and West, Econometrica 55, 1987 (HAC).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh, lapack
+
+from ._engines.base import FloatArray
+from ._linearised import LinearisedFit
+from ._reductions import RowVector
+
+HUBER_KINDS = ("H1", "H2", "H3")
+ROW_KINDS = ("HC0", "HC1", "HC2", "HC3")
+CLUSTER_KINDS = ("CR0", "CR1", "CR3")
+KINDS = (*HUBER_KINDS, *ROW_KINDS, *CLUSTER_KINDS, "HAC")
+# The power of 1/(1 − h) that multiplies a score.
+LEVERAGE_POWER = {"HC2": 0.5, "HC3": 1.0}
+# Of a row or cluster whose 1 − h or curvature left is less, a direction depends on it alone.
+MIN_REMAINING = 1e-8
+# The scale is taken as fixed where less of the contraction of the fixed point is left.
+MIN_SCALE_PIVOT = 0.1
+
+
+class Clusters(NamedTuple):
+    """The cluster of each row as a number, and the number of clusters."""
+
+    code: NDArray[np.intp]
+    n: int
+
+
+class Covariance(NamedTuple):
+    """V in the coordinates (b, v) of the linearised fit.
+
+    `lost` holds directions that depend on a row or cluster alone, with these rows. The
+    leave-one-out residuals are None for kinds without leverage.
+    """
+
+    V: FloatArray
+    scale_kind: str
+    lost: FloatArray
+    lost_rows: NDArray[np.intp]
+    left_out_residual: RowVector | None
+
+
+class _ScaleScores(NamedTuple):
+    """g of one copy of each row, and a, b, e in whitened coordinates; `pivot` is e − bᵀa."""
+
+    g: RowVector
+    a: FloatArray
+    b: FloatArray
+    pivot: float
+
+
+def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
+    """Return the scale's part of the stacked equations; None where it is taken as fixed."""
+    estimator = fit.loss.estimator
+    if estimator is None:
+        return None
+    r, scale = fit.residual, fit.scale
+    g, slope, deriv = estimator.scores(r, scale, fit.n)
+    outside = np.abs(r) > fit.beta
+    a = -fit.sum_features(fit.times_weight(np.sign(r) * outside) * (fit.beta / scale))
+    if fit.loss.penalty_moves_with_scale:
+        a += fit.total * fit.penalty * fit.coef / scale
+    b = fit.sum_features(fit.times_weight(slope))
+    e = float(fit.times_weight(deriv).sum())
+    a, b = fit.root.T @ a, fit.root.T @ b
+    pivot = e - float(b @ a)
+    if not pivot >= MIN_SCALE_PIVOT * e:
+        return None
+    return _ScaleScores(fit.times_copy(g), a, b, pivot)
+
+
+def covariance(
+    fit: LinearisedFit,
+    kind: str,
+    joint: bool,
+    clusters: Clusters | None = None,
+    lags: int | None = None,
+) -> Covariance:
+    """Return the covariance of a kind, joint with the scale if that was estimated."""
+    if kind in HUBER_KINDS:
+        V = fit.root @ _huber(fit, kind) @ fit.root.T
+        return Covariance(V, "fixed", np.zeros((V.shape[0], 0)), np.zeros(0, np.intp), None)
+    scale = scale_scores(fit) if joint else None
+    if kind in ROW_KINDS:
+        moments, lost, lost_rows, left_out = _row_moments(fit, kind, scale)
+    elif kind == "HAC":
+        moments, left_out = _hac_moments(fit, scale, lags), None
+        lost, lost_rows = np.zeros((fit.n_variables, 0)), np.zeros(0, np.intp)
+    else:
+        assert clusters is not None
+        moments, lost, lost_rows, left_out = _cluster_moments(fit, kind, scale, clusters)
+    n, p = fit.n, fit.rank
+    if kind in ("HC1", "HAC"):
+        moments *= n / (n - p)
+    T = _influence_map(fit, scale)
+    V = fit.root @ (T @ moments @ T.T) @ fit.root.T
+    return Covariance(
+        V, "fixed" if scale is None else "joint", fit.root @ lost, lost_rows, left_out
+    )
+
+
+def _influence_map(fit: LinearisedFit, scale: _ScaleScores | None) -> FloatArray:
+    """Return the matrix (u, g) ↦ δθ in whitened coordinates."""
+    k = fit.n_variables
+    if scale is None:
+        return np.eye(k)
+    direction = scale.a / scale.pivot
+    return np.column_stack([np.eye(k) + np.outer(direction, scale.b), -direction])
+
+
+# Huber's kinds ---------------------------------------------------------------------------
+
+
+def _huber(fit: LinearisedFit, kind: str) -> FloatArray:
+    """Return H1, H2 or H3 in whitened coordinates, with weights that sum to n."""
+    n, p = fit.n, fit.rank
+    ones = np.ones_like(fit.residual)
+    s = fit.times_weight(ones) * (n / fit.total)
+    d = fit.psi_deriv
+    m = float((s * d).sum()) / n
+    K = 1.0 + p / n * (float((s * d**2).sum()) / n - m**2) / m**2
+    v = float((s * fit.psi**2).sum()) / (n - p)
+    G = fit.gram(s)
+    if kind == "H1":
+        bread = np.linalg.inv(G) / m
+        H1: FloatArray = K**2 * v * bread @ _squared_gram(fit, s, G) @ bread
+        return H1
+    bread = np.linalg.inv(fit.gram(s * d))
+    H2: FloatArray = K * v / m * bread
+    H3: FloatArray = v / K * bread @ _squared_gram(fit, s, G) @ bread
+    return H2 if kind == "H2" else H3
+
+
+def _squared_gram(fit: LinearisedFit, s: RowVector, G: FloatArray) -> FloatArray:
+    """Return Σ s² zzᵀ of importance weights, G of frequencies and equal weights."""
+    return G if fit.weight_of_copy is None else fit.gram(s**2)
+
+
+# Rows ------------------------------------------------------------------------------------
+
+
+def _row_moments(
+    fit: LinearisedFit, kind: str, scale: _ScaleScores | None
+) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
+    """Return Σ (u, g)(u, g)ᵀ over rows, with what depends on one row, and y less its fit."""
+    factor = fit.times_copy(fit.psi)
+    lost_rows, left_out = np.zeros(0, np.intp), None
+    power = LEVERAGE_POWER.get(kind)
+    g = None if scale is None else scale.g
+    if power is not None:
+        q = fit.quadratic_form()
+        remaining = 1.0 - fit.psi_deriv * q
+        alone = remaining < MIN_REMAINING
+        lost_rows = np.flatnonzero(alone)
+        remaining[alone] = np.inf
+        left_out = fit.residual + fit.psi * q / remaining
+        left_out[alone] = np.inf
+        factor = factor / remaining**power
+        if g is not None:
+            g = np.where(alone, 0.0, g)
+    moments = fit.gram(fit.times_copies(factor**2))
+    if g is not None:
+        cross = fit.root.T @ fit.sum_features(fit.times_copies(factor * g))
+        moments = _stacked(moments, cross, float(fit.times_copies(g**2).sum()))
+    lost = fit.root.T @ fit.engine.rows(lost_rows).T
+    return moments, lost, lost_rows, left_out
+
+
+def _stacked(moments: FloatArray, cross: FloatArray, square: float) -> FloatArray:
+    return np.block([[moments, cross[:, None]], [cross[None, :], np.array([[square]])]])
+
+
+# Clusters --------------------------------------------------------------------------------
+
+
+class _ClusterSums(NamedTuple):
+    """Σ (U, g)(U, g)ᵀ over some clusters, with what depends on one of them alone."""
+
+    moments: FloatArray
+    lost: list[FloatArray]
+    lost_rows: list[NDArray[np.intp]]
+
+
+def _cluster_moments(
+    fit: LinearisedFit, kind: str, scale: _ScaleScores | None, clusters: Clusters
+) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
+    """Return Σ (U, g)(U, g)ᵀ over clusters, which are gathered some at a time."""
+    k, G = fit.n_variables, clusters.n
+    g: FloatArray = np.zeros(G)
+    if scale is not None:
+        g += np.bincount(clusters.code, fit.times_copies(scale.g), minlength=G)
+    left_out = fit.residual.copy() if kind == "CR3" else None
+    factor = fit.times_weight(fit.psi)
+    root_weight = np.sqrt(fit.times_weight(fit.psi_deriv)) if kind == "CR3" else None
+    chunks = _chunks_of_clusters(
+        clusters, max(part.stop - part.start for part in fit.engine.blocks())
+    )
+    sums: list[_ClusterSums | None] = [None] * len(chunks)
+
+    def compute(first: int, step: int) -> None:
+        for i in range(first, len(chunks), step):
+            numbers, rows = chunks[i]
+            sums[i] = _chunk_sums(fit, numbers, rows, factor, root_weight, g, left_out)
+
+    fit.engine.run(compute)
+    every = [part for part in sums if part is not None]
+    moments = np.add.reduce([part.moments for part in every])
+    if kind == "CR1":
+        moments *= G / (G - 1) * (fit.n - 1) / (fit.n - fit.rank)
+    elif kind == "CR3":
+        moments *= (G - 1) / G
+    if scale is None:
+        moments = moments[:k, :k]
+    lost = [directions for part in every for directions in part.lost]
+    lost_rows = [rows for part in every for rows in part.lost_rows]
+    directions = np.hstack([np.zeros((k, 0)), *lost])
+    return moments, directions, np.concatenate([np.zeros(0, np.intp), *lost_rows]), left_out
+
+
+def _chunks_of_clusters(
+    clusters: Clusters, size: int
+) -> list[tuple[NDArray[np.intp], list[NDArray[np.intp]]]]:
+    """Return the numbers and the rows of some clusters at a time, of about `size` rows."""
+    order = np.argsort(clusters.code, kind="stable")
+    ends = np.cumsum(np.bincount(clusters.code, minlength=clusters.n))
+    rows = np.split(order, ends[:-1])
+    chunk_of = (ends - 1) // size
+    first = np.flatnonzero(np.diff(chunk_of, prepend=-1))
+    bounds = [*first.tolist(), clusters.n]
+    return [(np.arange(a, b), rows[a:b]) for a, b in pairwise(bounds)]
+
+
+def _chunk_sums(
+    fit: LinearisedFit,
+    numbers: NDArray[np.intp],
+    rows: list[NDArray[np.intp]],
+    factor: RowVector,
+    root_weight: RowVector | None,
+    g: FloatArray,
+    left_out: RowVector | None,
+) -> _ClusterSums:
+    """Return the sums of some clusters; writes their leave-one-out residuals.
+
+    With `root_weight` the scores are those of CR3.
+    """
+    every = np.concatenate(rows)
+    starts = np.cumsum([0, *(part.size for part in rows)])
+    Z = fit.engine.rows(every)
+    U = np.add.reduceat(factor[every, None] * Z, starts[:-1], axis=0) @ fit.root
+    lost: list[FloatArray] = []
+    lost_rows: list[NDArray[np.intp]] = []
+    scores_of_scale = g[numbers]
+    if root_weight is not None and left_out is not None:
+        for i, part in enumerate(rows):
+            Z_part = Z[starts[i] : starts[i + 1]]
+            U[i], null = _without_cluster(fit, root_weight[part, None] * Z_part, U[i])
+            left_out[part] += Z_part @ (fit.root @ U[i])
+            if null.shape[1]:
+                lost.append(null)
+                lost_rows.append(part)
+                scores_of_scale[i] = 0.0
+                left_out[part] = np.inf
+    stacked = np.column_stack([U, scores_of_scale])
+    return _ClusterSums(stacked.T @ stacked, lost, lost_rows)
+
+
+def _without_cluster(
+    fit: LinearisedFit, Z: FloatArray, U: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return (I − QᵀQ)⁻¹U for Q = ZL, and the null space, which is left out of it.
+
+    A − A_g is I − QᵀQ in whitened coordinates. A cluster of fewer rows than coefficients is
+    computed from the smaller matrix QQᵀ, since (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q.
+    """
+    small = Z.shape[0] < fit.n_variables
+    Q = Z @ fit.root if small else np.zeros((0, 0))
+    product = Q @ Q.T if small else fit.root.T @ (Z.T @ Z) @ fit.root
+    L, info = lapack.dpotrf(np.eye(product.shape[0]) - product, lower=1)
+    if not info and L.diagonal().min() ** 2 > MIN_REMAINING:
+        if small:
+            return U + Q.T @ lapack.dpotrs(L, Q @ U, lower=1)[0], np.zeros((U.size, 0))
+        return lapack.dpotrs(L, U, lower=1)[0], np.zeros((U.size, 0))
+    share, V = eigh(product)
+    alone = 1.0 - share < MIN_REMAINING
+    kept, remaining = V[:, ~alone], 1.0 - share[~alone]
+    if not small:
+        return kept @ ((kept.T @ U) / remaining), V[:, alone]
+    null = Q.T @ V[:, alone]
+    U = U + Q.T @ (kept @ ((kept.T @ (Q @ U)) / remaining))
+    return U - null @ (null.T @ U), null
+
+
+# Time ------------------------------------------------------------------------------------
+
+
+def default_lags(n: float) -> int:
+    """Return ⌊4 (n/100)^(2/9)⌋ (Newey and West, Rev. Econ. Studies 61, 1994)."""
+    return int(4.0 * (n / 100.0) ** (2.0 / 9.0))
+
+
+def _hac_moments(
+    fit: LinearisedFit, scale: _ScaleScores | None, lags: int | None
+) -> FloatArray:
+    """Return Γ₀ + Σ_l (1 − l/(L+1)) (Γ_l + Γ_lᵀ) of (u, g), in blocks of rows."""
+    n_lags = default_lags(fit.n) if lags is None else lags
+    k = fit.n_variables + (scale is not None)
+    moments, before = np.zeros((k, k)), np.zeros((0, k))
+    factor = fit.times_weight(fit.psi)
+    for part in fit.engine.blocks():
+        scores = factor[part, None] * (fit.engine.rows(part) @ fit.root)
+        if scale is not None:
+            scores = np.column_stack([scores, scale.g[part]])
+        both = np.vstack([before, scores])
+        n_before = before.shape[0]
+        moments += scores.T @ scores
+        for lag in range(1, min(n_lags, both.shape[0] - 1) + 1):
+            later = both[max(lag, n_before) :]
+            earlier = both[max(lag, n_before) - lag : both.shape[0] - lag]
+            product = (1.0 - lag / (n_lags + 1.0)) * (later.T @ earlier)
+            moments += product + product.T
+        before = both[-n_lags:] if n_lags else before
+    return moments
+
+
+# Degrees of freedom ----------------------------------------------------------------------
+
+
+def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
+    """Return the degrees of freedom of each coefficient with HC2 (Bell and McCaffrey, 2002).
+
+    With the rows a of A⁻¹ and the leverages h̃ of least squares, w = (zᵀa)² / (1 − h̃) and
+    N = Zᵀ diag(w) Z (ZᵀZ)⁻¹, they are (Σ w(1 − h̃))² / (Σ w²(1 − 2h̃) + tr N²).
+    """
+    engine = fit.engine
+    copies = fit.times_copies(np.ones(engine.n))
+    G = np.linalg.inv(fit.gram(copies))
+    h = engine.squared_norms(fit.root @ np.linalg.cholesky(G))
+    remaining = np.maximum(1.0 - h, MIN_REMAINING)
+    df = np.empty(engine.p + 1)
+    for j, row in enumerate(fit.to_data):
+        w = engine.squared_norms((fit.root @ (fit.root.T @ row))[:, None]) / remaining
+        N = fit.gram(copies * w) @ G
+        sum_of_squares = float((copies * w**2 * (1.0 - 2.0 * h)).sum()) + float((N * N.T).sum())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            df[j] = float((copies * w * remaining).sum()) ** 2 / sum_of_squares
+    return df

@@ -1,0 +1,285 @@
+"""A fitted model with its data, linearised at the fit: what standard errors are computed from.
+
+With z = (1, x), the residual r, weights s and S = Σ s, everything enters by two functions of
+the residual, c = ψ(r) and d = ψ′(r):
+
+    A = Σ s d zzᵀ + S α̃ D        u_i = s_i c_i z_i        h_i = s_i d_i z_iᵀA⁻¹z_i
+
+A is the curvature of the objective, u the scores, which sum to S α̃ Dθ at the fit, and h the
+leverages. A⁻¹u_i is the influence of row i on the coefficients. α̃ is the penalty of the Huber
+form, and D = diag(0, 1, …, 1).
+
+d = 1[|r| < β] counts the rows inside the threshold. Where these are few, it is replaced by
+(β/w) 1[|r| < w], which estimates the same mean from the window w = max(β, h) of Hall and
+Sheather ("On the distribution of a studentized quantile", JRSS B 50, 1988); for β → 0 this
+is the covariance of the median of Powell (1991).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh, qr
+from scipy.special import ndtri
+
+from ._engines.base import Engine, FloatArray
+from ._model.loss import HUBER
+from ._model.penalty import Ridge
+from ._model.scale import (
+    RESIDUAL_ROUNDING,
+    TYPICAL_MAX_Z,
+    Concomitant,
+    Mad,
+    ScaleEstimator,
+    mad,
+)
+from ._model.whitening import whiten_gram
+from ._reductions import RowVector
+from ._sampling import Problem, standardised_problem, whiten
+from ._solvers import choose
+from ._units import TargetUnits
+
+# The window holds this share of the rows on either side of the median, at most the second.
+WINDOW_SHARE_FACTOR, WINDOW_MAX_SHARE = 0.971, 0.45
+# The least curvature in a direction, relative to that of least squares, that tells anything.
+MIN_CURVATURE = 1e-8
+# A coefficient is estimable if its direction is in the row space to this accuracy.
+ESTIMABLE_TOL = 1e-7
+# The gradient in whitened coordinates, relative to the root mean square of ψ, up to which data
+# can be those of the fit.
+GRADIENT_TOL, FLOAT32_GRADIENT_TOL = 1e-5, 1e-4
+# A coefficient depends on a direction if its part along it is more than this, relative to it.
+COMPONENT_RTOL = 1e-8
+
+
+class FittedLoss(NamedTuple):
+    """The objective of a fitted estimator for one target, in the units of y.
+
+    `penalty` is α̃ of the Huber form, which is proportional to the scale if
+    `penalty_moves_with_scale`.
+    """
+
+    beta: float
+    scale: float
+    estimator: ScaleEstimator | None
+    penalty: float
+    penalty_moves_with_scale: bool
+
+    @classmethod
+    def of(cls, regressor: Any, target: int) -> FittedLoss:
+        beta = float(np.ravel(regressor.beta_)[target])
+        scale = float(np.ravel(regressor.scale_)[target])
+        chosen = getattr(regressor, "best_params_", {}).get(
+            "beta", getattr(regressor, "beta", None)
+        )
+        estimator: ScaleEstimator | None = None
+        if regressor.scale == "concomitant":
+            estimator = Concomitant(beta / scale)
+        elif regressor.scale == "mad" or isinstance(chosen, str):
+            estimator = Mad(beta / scale)
+        alpha = float(getattr(regressor, "alpha_", getattr(regressor, "alpha", 0.0)))
+        if regressor.loss == "smooth_l1":
+            penalty = alpha * beta
+        else:
+            penalty = alpha * scale if regressor.scale == "concomitant" else alpha
+        moves = estimator is not None and (
+            regressor.loss == "smooth_l1" or regressor.scale == "concomitant"
+        )
+        return cls(beta, scale, estimator, penalty, moves)
+
+
+class LinearisedFit:
+    """One target of a fitted regressor, linearised at its coefficients.
+
+    Rows of weight zero are left out beforehand. The features are standardised and y is in the
+    units of `TargetUnits`; `to_data` leads back to the units of the data.
+
+    Attributes
+    ----------
+    n, total : float
+        The number of observations (rows, or the sum of the frequencies), and S.
+    residual, psi, psi_deriv : row vectors
+        r, c and d.
+    copies, weight_of_copy : row vector or None
+        A row stands for so many equal rows of this weight; None for one.
+    root : ndarray of shape (p + 1, k)
+        L with LLᵀ = A⁻¹, in the directions that have curvature.
+    rank : float
+        The rank of Z; with a penalty tr(A⁻¹ Σ s d zzᵀ).
+    to_data : ndarray of shape (p + 1, p + 1)
+        The matrix of the map from (b, v) to (intercept, coefficients) but for the shift of y.
+        The rows of constant features are zero.
+    inestimable, undetermined : boolean ndarrays of shape (p + 1,)
+        Coefficients that the features do not determine, and coefficients with a component in a
+        direction without curvature.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        y: RowVector,
+        weight: RowVector | None,
+        frequency: bool,
+        loss: FittedLoss,
+        intercept_and_coef: FloatArray,
+        fit_intercept: bool,
+    ) -> None:
+        self.loss, self.fit_intercept = loss, fit_intercept
+        plan = choose(engine, "auto")._replace(whiten_by="root")
+        problem = standardised_problem(engine, weight, fit_intercept, plan)
+        assert problem.engine is not None
+        self.engine = engine = problem.engine
+        self.weight = weight
+        self.copies: RowVector | None = weight if frequency else None
+        self.weight_of_copy: RowVector | None = None if frequency else weight
+        self.total = float(engine.n if weight is None else weight.sum())
+        self.n = self.total if frequency else float(engine.n)
+        self.units = TargetUnits(y, fit_intercept)
+        self.beta, self.scale = loss.beta / self.units.unit, loss.scale / self.units.unit
+        self.coef = self.units.from_data(intercept_and_coef, engine)
+        y_in_units = self.units.y_for(problem)
+        self.residual, self._sums = engine.loss_gradient(
+            self.coef, y_in_units, weight, HUBER, self.beta
+        )
+        self.psi = HUBER.psi(self.residual, self.beta)
+        self.window = self._window()
+        self.psi_deriv = (self.beta / self.window) * (np.abs(self.residual) < self.window)
+        ridge = Ridge.of_strength(loss.penalty, engine) if loss.penalty else None
+        zero = np.zeros(engine.p + 1)
+        self.penalty = zero if ridge is None else ridge.hessian_diagonal(zero)
+        self.to_data = self._to_data()
+        self._whiten(problem)
+
+    # Sums over rows ----------------------------------------------------------------------
+
+    def times_weight(self, rows: RowVector) -> RowVector:
+        """Return s times a row vector."""
+        return rows if self.weight is None else rows * self.weight
+
+    def times_copy(self, rows: RowVector) -> RowVector:
+        """Return a row vector times the weight of one copy of the row."""
+        return rows if self.weight_of_copy is None else rows * self.weight_of_copy
+
+    def times_copies(self, rows: RowVector) -> RowVector:
+        """Return a row vector times the number of copies of the row."""
+        return rows if self.copies is None else rows * self.copies
+
+    def sum_features(self, rows: RowVector) -> FloatArray:
+        """Return Σ rows_i z_i, of shape (p + 1,)."""
+        zeros = np.zeros(self.engine.p + 1)
+        _, sums = self.engine.loss_gradient(zeros, rows, None, HUBER, np.inf)
+        return self._without_intercept(sums[:-2])
+
+    def gram(self, weight: RowVector) -> FloatArray:
+        """Return Lᵀ (Σ weight zzᵀ) L."""
+        if self._ill_conditioned:
+            return self.engine.transformed_gram(weight, self.root)
+        gram: FloatArray = self.root.T @ self.engine.gram(weight) @ self.root
+        return gram
+
+    def _without_intercept(self, vector: FloatArray) -> FloatArray:
+        if not self.fit_intercept:
+            vector[0] = 0.0
+        return vector
+
+    # At the fit --------------------------------------------------------------------------
+
+    def _window(self) -> float:
+        """Return w = max(β, h), with the h of Hall and Sheather at the median."""
+        share = min(WINDOW_MAX_SHARE, WINDOW_SHARE_FACTOR * self.n ** (-1.0 / 3.0))
+        spread = mad(self.residual, self.weight) * float(ndtri(0.5 + share))
+        return max(self.beta, spread)
+
+    def _to_data(self) -> FloatArray:
+        engine = self.engine
+        back = np.diag(np.concatenate([[1.0], 1.0 / engine.scale / engine.unit]))
+        back[0, 1:] = -engine.centre / engine.scale
+        if not self.fit_intercept:
+            back[0] = 0.0
+        return self.units.unit * back
+
+    def _whiten(self, problem: Problem) -> None:
+        """Set the root of A⁻¹, by Cholesky where its pivots prove full rank.
+
+        Otherwise the row space is found from singular values of the rows, and the directions of
+        it that have curvature from eigenvalues of A there.
+        """
+        engine = self.engine
+        varies = np.concatenate([[self.fit_intercept], np.isfinite(engine.scale)])
+        weight = self.times_weight(self.psi_deriv)
+        whitening = whiten_gram(
+            engine.gram(weight) / self.total, self.penalty[1:], self.fit_intercept
+        )
+        self.inestimable, self.undetermined = ~varies, np.zeros(varies.size, dtype=bool)
+        self.without_curvature = np.zeros((varies.size, 0))
+        self._ill_conditioned = whitening is None or whitening.transform.shape[1] < varies.sum()
+        if whitening is not None and not self._ill_conditioned:
+            root = whitening.transform
+            self.row_space = root
+        else:
+            M = whiten(problem, self.penalty[1:]).dense_transform()
+            A = engine.transformed_gram(weight, M) / self.total
+            share, V = eigh(A + M.T @ (self.penalty[:, None] * M))
+            kept = share > MIN_CURVATURE
+            root, self.row_space = M @ (V[:, kept] / np.sqrt(share[kept])), M
+            if not self.penalty.any():
+                self.inestimable |= ~self.is_estimable(self.to_data / self.units.unit)
+            self.without_curvature = M @ V[:, ~kept]
+            self.undetermined = self.depends_on(self.without_curvature)
+        self.n_variables = root.shape[1]
+        # tr(A⁻¹ Σ s d zzᵀ) and the directions without curvature, which are in the row space.
+        self.rank = self.row_space.shape[1] - float(self.penalty @ (root**2).sum(axis=1))
+        self.root = root / np.sqrt(self.total)
+
+    def is_estimable(self, combinations: FloatArray) -> NDArray[np.bool_]:
+        """Tell whether combinations of (b, v), one in each row, are in the row space."""
+        norm = np.linalg.norm(combinations, axis=1, keepdims=True)
+        row = np.divide(combinations, norm, out=np.zeros_like(combinations), where=norm > 0)
+        Q = qr(self.row_space, mode="economic")[0]
+        outside: FloatArray = np.linalg.norm(row - (row @ Q) @ Q.T, axis=1)
+        return outside < ESTIMABLE_TOL
+
+    def depends_on(self, directions: FloatArray) -> NDArray[np.bool_]:
+        """Tell which coefficients have a component along directions of (b, v)."""
+        back = self.to_data / self.units.unit
+        along = np.linalg.norm(back @ directions, axis=1)
+        size = np.linalg.norm(back @ self.row_space, axis=1)
+        length = np.linalg.norm(directions, axis=0).max(initial=0.0)
+        depends: NDArray[np.bool_] = along > COMPONENT_RTOL * size * max(length, 1.0)
+        return depends
+
+    def relative_gradient(self) -> float:
+        """Return the norm of the whitened gradient over the root mean square of ψ."""
+        gradient = self._without_intercept(self._sums[:-2].copy()) - self.total * (
+            self.penalty * self.coef
+        )
+        size = float(np.sqrt(self._sums[-1]))
+        return float(np.linalg.norm(self.root.T @ gradient)) / size if size else 0.0
+
+    def scale_is_rounding(self) -> bool:
+        """Tell whether the estimated scale is that of the rounding of the residuals."""
+        size = 1.0 + abs(self.units.shift / self.units.unit)
+        size += TYPICAL_MAX_Z * float(np.abs(self.coef).sum())
+        return self.loss.estimator is not None and self.scale <= 2 * RESIDUAL_ROUNDING * size
+
+    def feature_scale(self) -> FloatArray:
+        """Return the weighted standard deviations of the features, in their units."""
+        engine = self.engine
+        varies = np.isfinite(engine.scale)
+        # Without an intercept features are scaled by their root mean squares.
+        mean = np.zeros(engine.p)
+        if not self.fit_intercept:
+            ones = np.ones(engine.n)
+            _, sums = engine.loss_gradient(
+                np.zeros(engine.p + 1), ones, self.weight, HUBER, np.inf
+            )
+            mean = sums[1 : engine.p + 1] / self.total
+        std = np.sqrt(np.maximum(1.0 - mean**2, 0.0))
+        scale: FloatArray = np.where(varies, engine.scale, 0.0) * engine.unit * std
+        return scale
+
+    def quadratic_form(self) -> RowVector:
+        """Return z_iᵀA⁻¹z_i times the weight of one copy of each row."""
+        return self.times_copy(self.engine.squared_norms(self.root))

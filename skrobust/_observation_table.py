@@ -1,0 +1,370 @@
+"""What a fitted model says of each row of its data: weight, leverage, influence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import _safe_indexing
+
+from ._covariance import MIN_REMAINING
+from ._engines.base import FloatArray
+from ._engines.threads import ThreadTeam, single_threaded_blas
+from ._fitted_data import FittedData, fitted_data
+from ._linearised import LinearisedFit
+from ._model.loss import HUBER
+from ._model.scale import mad
+from ._unwrap import column, unwrap
+
+if TYPE_CHECKING:
+    import pandas
+
+# The columns of the table, which are attributes of the result.
+COLUMNS = (
+    "fitted",
+    "residual",
+    "standardized_residual",
+    "weight",
+    "leverage",
+    "leave_one_out_residual",
+    "cooks_distance",
+    "outlier",
+)
+# The rows that the text of a table shows.
+TEXT_ROWS = 10
+
+
+def observation_table(
+    estimator: Any, X: Any, y: Any, *, sample_weight: Any = None, target: int | None = None
+) -> ObservationTable:
+    r"""Return residuals, weights, leverages and influences of the rows of a fit.
+
+    With :math:`z = (1, x)`, residuals :math:`r_i`, sample weights :math:`s_i`,
+    :math:`c_i = \psi(r_i)`, :math:`d_i = \psi'(r_i)` and
+    :math:`A = \sum_i s_i d_i z_i z_i^\top` (plus that of a penalty), the leverage is
+
+    .. math:: h_i = d_i q_i, \qquad q_i = s_i z_i^\top A^{-1} z_i,
+
+    and without row i the coefficients would be less by :math:`\delta_i` in one Newton step,
+    which gives the leave-one-out residual and Cook's distance [1]_:
+
+    .. math::
+
+        \delta_i = \frac{s_i c_i A^{-1} z_i}{1 - h_i}, \qquad
+        r_{(-i)} = r_i + \frac{c_i q_i}{1 - h_i}, \qquad
+        D_i = \frac{\delta_i^\top V^{-1} \delta_i}{p}
+            = \frac{m}{p v} \, \frac{s_i c_i^2 q_i}{(1 - h_i)^2}
+
+    with the rank p, Huber's covariance :math:`V = v A^{-1} / m`, :math:`m = \sum_i s_i d_i /
+    \sum_i s_i` and :math:`v = \sum_i s_i c_i^2 / (n - p)`. For a large threshold these are the
+    values of least squares, which R's ``plot(lm)`` and statsmodels' ``OLSInfluence`` show. A
+    row beyond the threshold has the leverage 0: its influence is bounded in y, but grows with
+    its distance in X.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        A :class:`~skrobust.SmoothL1Regressor` or :class:`~skrobust.SmoothL1RegressorCV`, or a
+        pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
+        contains one. All values are then in the units of the transformed target.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Features of the fit.
+
+    y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        Targets of the fit.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        Sample weights of the fit. Rows of weight zero have leverage and Cook's distance 0.
+
+    target : int, default=None
+        Index of the target; required if there are several targets.
+
+    Returns
+    -------
+    table : ObservationTable
+        One entry for each row of X; ``table.frame`` is a pandas DataFrame.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+
+    TypeError
+        If the estimator does not contain one of the regressors of this package.
+
+    ValueError
+        If the data are not those of the fit, there are no more rows than coefficients, `target`
+        is missing or out of range, or at least half of the rows are fitted exactly, so that the
+        scale is that of rounding.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the fit stopped early.
+
+    See Also
+    --------
+    skrobust.displays.InfluenceDisplay : The leverages and residuals of this table.
+    skrobust.displays.QQDisplay : Quantiles of the residuals.
+
+    Notes
+    -----
+    A row that alone determines a coefficient, with h = 1, has an infinite leave-one-out
+    residual and an infinite Cook's distance. With few rows within a small threshold,
+    :math:`\psi'` is estimated from a wider window, as for standard errors.
+
+    References
+    ----------
+    .. [1] R. D. Cook, "Detection of influential observation in linear regression",
+           Technometrics 19, 1977.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skrobust import SmoothL1Regressor
+    >>> from skrobust.inference import observation_table
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> table = observation_table(SmoothL1Regressor().fit(X, y), X, y)
+    >>> table.frame[["weight", "leverage", "cooks_distance"]].round(3).head(2)
+       weight  leverage  cooks_distance
+    0     1.0     0.022           0.003
+    1     1.0     0.024           0.000
+    >>> int(table.outlier.sum())
+    71
+    """
+    with single_threaded_blas(), ThreadTeam() as team:
+        data = fitted_data(
+            estimator, X, y, sample_weight, frequency=False, target=target, team=team
+        )
+        if data.fit.scale_is_rounding():
+            raise ValueError(
+                "The scale is that of rounding, since at least half of the rows are fitted "
+                "exactly: there is no density of the residuals. The attributes weights_ and "
+                "outliers_ of the estimator hold for such fits as well."
+            )
+        rows = _Rows.of(data.fit)
+    if data.positive is not None:
+        absent = np.setdiff1d(np.arange(data.n_rows), data.positive)
+        others = _Rows.without_weight(
+            data,
+            *_prediction(
+                estimator, _safe_indexing(X, absent), _safe_indexing(y, absent), target
+            ),
+        )
+        order = np.argsort(np.concatenate([data.positive, absent]), kind="stable")
+        rows = _Rows(
+            *[np.concatenate(parts)[order] for parts in zip(rows, others, strict=True)]
+        )
+    return _table(data, rows, X.index if hasattr(X, "iloc") else range(data.n_rows))
+
+
+def _prediction(
+    estimator: Any, X: Any, y: Any, target: int | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return the fitted values and residuals of rows, in the units of the regressor."""
+    given = unwrap(estimator, X, y, target)
+    fitted = column(given.regressor.predict(given.X), target, "predict(X)")
+    return fitted, given.y - fitted
+
+
+class _Rows(NamedTuple):
+    """Vectors with a number for each row, in the units of the regressor's target.
+
+    `potential` is the leverage, for outliers the one that they would have within the threshold.
+    """
+
+    fitted: FloatArray
+    residual: FloatArray
+    potential: FloatArray
+    leverage: FloatArray
+    left_out: FloatArray
+    cook: FloatArray
+
+    @classmethod
+    def of(cls, fit: LinearisedFit) -> _Rows:
+        unit, zeros = fit.units.unit, np.zeros(fit.engine.n)
+        minus_fitted, _ = fit.engine.loss_gradient(fit.coef, zeros, None, HUBER, np.inf)
+        q = fit.quadratic_form()
+        h = fit.psi_deriv * q
+        remaining = 1.0 - h
+        alone = remaining < MIN_REMAINING
+        remaining[alone] = np.nan
+        # A row beyond the threshold would add to A within it.
+        slope = fit.beta / fit.window
+        potential = np.where(fit.psi_deriv > 0, h, slope * q / (1.0 + slope * q))
+        change = q / remaining
+        change *= fit.psi
+        cook = fit.times_weight(change * fit.psi) / remaining
+        cook *= cook_factor(fit)
+        change += fit.residual
+        cook[alone] = change[alone] = np.inf
+        shift = fit.units.shift
+        fitted = shift - unit * minus_fitted
+        return cls(fitted, unit * fit.residual, potential, h, unit * change, cook)
+
+    @classmethod
+    def without_weight(
+        cls, data: FittedData, fitted: FloatArray, residual: FloatArray
+    ) -> _Rows:
+        zeros = np.zeros(residual.size)
+        return cls(fitted, residual, zeros, zeros, residual, zeros)
+
+
+def cook_factor(fit: LinearisedFit) -> float:
+    """Return m/(p v), with which s c² q/(1 − h)² is Cook's distance; NaN if all c are 0."""
+    m: float = fit.times_weight(fit.psi_deriv).sum() / fit.total
+    v: float = fit.times_weight(fit.psi**2).sum() / (fit.n - fit.rank)
+    return m / (fit.rank * v) if fit.rank * v > 0 else np.nan
+
+
+def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
+    fit = data.fit
+    unit, beta = fit.units.unit, fit.loss.beta
+    if fit.loss.estimator is None:
+        scale = unit * mad(fit.residual, fit.weight)
+    else:
+        scale = fit.loss.scale
+    weight = HUBER.weights(rows.residual, beta)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # A scale of zero has residuals of zero.
+        standardized = rows.residual / scale
+    mean_weight = fit.total / fit.n
+    return ObservationTable(
+        fitted=rows.fitted,
+        residual=rows.residual,
+        standardized_residual=standardized,
+        weight=weight,
+        leverage=rows.leverage,
+        leave_one_out_residual=rows.left_out,
+        cooks_distance=rows.cook,
+        outlier=weight < 1.0,
+        index=index,
+        title=data.title(),
+        beta=beta,
+        scale=scale,
+        _potential=rows.potential,
+        _cook_factor=mean_weight * cook_factor(fit) / unit**2,
+        _psi_deriv=float(fit.beta / fit.window),
+        _target_name=data.target_name,
+    )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ObservationTable:
+    """Residuals, weights, leverages and influences of the rows of a fit.
+
+    It is made by :func:`observation_table`, where the formulas are.
+
+    Attributes
+    ----------
+    fitted, residual : ndarray of shape (n_samples,)
+        Fitted values, and y less these.
+
+    standardized_residual : ndarray of shape (n_samples,)
+        Residuals over `scale`.
+
+    weight : ndarray of shape (n_samples,)
+        Robustness weights ψ(r)/r in [0, 1].
+
+    leverage : ndarray of shape (n_samples,)
+        Leverages h, at most 1; 0 beyond the threshold.
+
+    leave_one_out_residual : ndarray of shape (n_samples,)
+        Residuals of a fit without the row, in one Newton step.
+
+    cooks_distance : ndarray of shape (n_samples,)
+        Cook's distances, of the same step.
+
+    outlier : ndarray of bool of shape (n_samples,)
+        Mask of the rows beyond the threshold.
+
+    index : pandas.Index or range
+        Labels of the rows.
+
+    title : str
+        What the table is of.
+
+    beta, scale : float
+        The threshold, and the scale of the residuals: that of the fit or, with a fixed
+        threshold, their normalised MAD.
+    """
+
+    fitted: FloatArray
+    residual: FloatArray
+    standardized_residual: FloatArray
+    weight: FloatArray
+    leverage: FloatArray
+    leave_one_out_residual: FloatArray
+    cooks_distance: FloatArray
+    outlier: NDArray[np.bool_]
+    index: Any
+    title: str
+    beta: float
+    scale: float
+    _potential: FloatArray = field(repr=False)
+    _cook_factor: float = field(repr=False)
+    _psi_deriv: float = field(repr=False)
+    _target_name: str | None = field(repr=False)
+
+    @property
+    def frame(self) -> pandas.DataFrame:
+        """The table as a pandas DataFrame, with the labels of the rows."""
+        import pandas
+
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return pandas.DataFrame(columns, index=self.index)
+
+    def __len__(self) -> int:
+        return len(self.residual)
+
+    def __str__(self) -> str:
+        header, *rows = self._cells()
+        widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(k) for cell, k in zip(row, widths, strict=True)).rstrip()
+            for row in (header, *rows)
+        ]
+        return "\n".join([self.title, *lines, self._footer()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        header, *rows = self._cells()
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+        body = "".join(
+            f"<tr><th>{escape(label)}</th>"
+            + "".join(f"<td style='text-align: right'>{escape(cell)}</td>" for cell in cells)
+            + "</tr>"
+            for label, *cells in rows
+        )
+        return (
+            f"<table><caption style='text-align: left'>{escape(self.title)}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f"<p>{escape(self._footer())}</p>"
+        )
+
+    def _footer(self) -> str:
+        shown = min(TEXT_ROWS, len(self))
+        return f"The {shown} of {len(self):,} rows with the largest Cook's distance; see frame."
+
+    def _cells(self) -> list[list[str]]:
+        """Return the header and the rows of the text, as strings."""
+        rows = np.argsort(-self.cooks_distance, kind="stable")[:TEXT_ROWS]
+        columns = [["", *(str(self.index[row]) for row in rows)]]
+        for name in COLUMNS[:-1]:
+            columns.append([name, *_formatted(getattr(self, name)[rows])])
+        columns.append(["outlier", *("yes" if self.outlier[row] else "" for row in rows)])
+        return [list(cells) for cells in zip(*columns, strict=True)]
+
+
+def _formatted(values: FloatArray) -> list[str]:
+    """Return numbers with as many decimals as give a typical one four significant digits."""
+    sizes = np.abs(values[np.isfinite(values) & (values != 0)])
+    digits = int(np.floor(np.log10(np.median(sizes)))) if sizes.size else 0
+    if not -4 <= digits <= 9:
+        return [f"{value:.3e}" for value in values]
+    return [f"{value:.{max(3 - digits, 0)}f}" for value in values]

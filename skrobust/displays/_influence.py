@@ -1,0 +1,508 @@
+"""Display of the influence of the rows on a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+
+from .._observation_table import ObservationTable, observation_table
+from .._unwrap import MatrixLike
+from ._drawing import (
+    COLOURS,
+    DASHES,
+    GREY,
+    Kwargs,
+    axes,
+    check_matplotlib,
+    check_max_markers,
+    check_positive,
+    count_label,
+    legend,
+    marker_area,
+    scatter,
+    thin,
+)
+from ._residuals import LABEL_SUFFIXES, axis_scale, set_symlog_scale
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Annotation
+
+# Points of a contour on either side of zero, and steps of leverage in which it is searched.
+N_CONTOUR_POINTS, N_LEVERAGE_STEPS = 600, 1000
+# Width of a character and height of a label, about, in points.
+LABEL_CHARACTER_WIDTH, LABEL_HEIGHT = 5.5, 10.0
+# Empty part of the axes around the rows.
+MARGIN = 0.08
+
+
+class InfluenceDisplay:
+    r"""Leave-one-out residuals against leverages, with contours of Cook's distance.
+
+    A row changes the coefficients much if it is far to the right, where the features are
+    unusual, and above or below. Rows beyond a contour deserve a look: above 1, the fit without
+    the row is outside a confidence region of the coefficients.
+
+    Parameters
+    ----------
+    leverage : array-like of shape (n_samples,)
+        Leverages; for outliers, whose own leverage is 0, the one that they would have within
+        the threshold.
+
+    residual : array-like of shape (n_samples,)
+        Leave-one-out residuals over the scale.
+
+    cooks_distance : array-like of shape (n_samples,)
+        Cook's distances.
+
+    outlier : array-like of bool of shape (n_samples,)
+        Mask of the rows beyond the threshold.
+
+    beta : float
+        Threshold in units of the scale.
+
+    cook_factor : float
+        The factor k with which Cook's distance of a row of mean weight within the threshold is
+        k times the square of its residual in this display times its leverage.
+
+    psi_deriv : float, default=1.0
+        The derivative of ψ within the threshold, less than 1 for a small threshold.
+
+    names : sequence of shape (n_samples,), default=None
+        Labels of the rows; by default their numbers.
+
+    target_name : str, default=None
+        Name of the target in the label.
+
+    Attributes
+    ----------
+    scatter_ : matplotlib PathCollection
+        Markers of the inliers.
+
+    outlier_scatter_ : matplotlib PathCollection
+        Markers of the outliers.
+
+    contours_ : list of matplotlib Line2D
+        Contours of Cook's distance, one for each level.
+
+    labels_ : list of matplotlib Annotation
+        Labels of the rows with the largest Cook's distances.
+
+    legend_ : matplotlib Legend
+        Legend to the right of the axes.
+
+    ax_ : matplotlib Axes
+        Axes of the display.
+
+    figure_ : matplotlib Figure
+        Figure that contains the axes.
+
+    See Also
+    --------
+    skrobust.inference.observation_table : The values of this display, with their formulas.
+    ResidualsDisplay : Residuals against fitted values.
+
+    Notes
+    -----
+    For a large threshold this is the display of R's ``plot(lm, which=5)``. The influence of a
+    row beyond the threshold β is bounded in y: with the leverage h it is beyond it if its
+    leave-one-out residual exceeds β/(1 − h), so that the contours bend to the right along this
+    curve, and end in vertical lines. With sample weights the contours are those of a row of
+    mean weight. Rows with leverage 1, which alone determine a coefficient, are not drawn, and
+    the legend counts them.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skrobust import SmoothL1Regressor
+    >>> from skrobust.displays import InfluenceDisplay
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> model = SmoothL1Regressor().fit(X, y)
+    >>> display = InfluenceDisplay.from_estimator(model, X, y, n_labelled=2)
+    >>> [label.get_text() for label in display.labels_]
+    ['169', '123']
+    """
+
+    ax_: Axes
+
+    def __init__(
+        self,
+        *,
+        leverage: ArrayLike,
+        residual: ArrayLike,
+        cooks_distance: ArrayLike,
+        outlier: ArrayLike,
+        beta: float,
+        cook_factor: float,
+        psi_deriv: float = 1.0,
+        names: Sequence[Any] | None = None,
+        target_name: str | None = None,
+    ) -> None:
+        self.leverage = leverage
+        self.residual = residual
+        self.cooks_distance = cooks_distance
+        self.outlier = outlier
+        self.beta = beta
+        self.cook_factor = cook_factor
+        self.psi_deriv = psi_deriv
+        self.names = names
+        self.target_name = target_name
+
+    @classmethod
+    def from_table(
+        cls,
+        table: ObservationTable,
+        *,
+        target_name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the rows of a table.
+
+        Parameters
+        ----------
+        table : ObservationTable
+            Result of :func:`~skrobust.inference.observation_table`.
+
+        target_name : str, default=None
+            Name of the target in the label; by default that of the table, if it has one.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on; by default those of a new figure.
+
+        **kwargs : dict
+            Additional keyword arguments, passed to `plot`.
+
+        Returns
+        -------
+        display : InfluenceDisplay
+            The display, which has been drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        ValueError
+            If a parameter is out of range.
+        """
+        check_matplotlib("InfluenceDisplay.from_table")
+        display = cls(
+            leverage=table._potential,
+            residual=table.leave_one_out_residual / table.scale,
+            cooks_distance=table.cooks_distance,
+            outlier=table.outlier,
+            beta=table.beta / table.scale,
+            cook_factor=table._cook_factor * table.scale**2,
+            psi_deriv=table._psi_deriv,
+            names=table.index,
+            target_name=table._target_name if target_name is None else target_name,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        target: int | None = None,
+        target_name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the influence of the rows of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            A :class:`~skrobust.SmoothL1Regressor` or :class:`~skrobust.SmoothL1RegressorCV`, or
+            a pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
+            contains one.
+
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features of the fit. The index of a pandas DataFrame labels the rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets of the fit.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights of the fit.
+
+        target : int, default=None
+            Index of the target to show; required if there are several targets.
+
+        target_name : str, default=None
+            Name of the target in the label; by default the name of y, if it has one.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on; by default those of a new figure.
+
+        **kwargs : dict
+            Additional keyword arguments, passed to `plot`.
+
+        Returns
+        -------
+        display : InfluenceDisplay
+            The display, which has been drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        NotFittedError
+            If the estimator is not fitted.
+
+        TypeError
+            If the estimator does not contain one of the regressors of this package.
+
+        ValueError
+            If the data are not those of the fit, or a parameter is out of range.
+        """
+        check_matplotlib("InfluenceDisplay.from_estimator")
+        table = observation_table(estimator, X, y, sample_weight=sample_weight, target=target)
+        return cls.from_table(table, target_name=target_name, ax=ax, **kwargs)
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        levels: Sequence[float] = (0.5, 1.0),
+        n_labelled: int = 5,
+        residual_axis: Literal["auto", "linear", "symlog"] = "auto",
+        max_markers: int = 2_000,
+        scatter_kwargs: Kwargs | None = None,
+        outlier_kwargs: Kwargs | None = None,
+    ) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; by default those of a new figure.
+
+        levels : sequence of float, default=(0.5, 1.0)
+            Cook's distances whose contours are drawn.
+
+        n_labelled : int, default=5
+            Number of rows with labels, those with the largest Cook's distances.
+
+        residual_axis : {"auto", "linear", "symlog"}, default="auto"
+            Scale of the axis of residuals, as in :class:`ResidualsDisplay`.
+
+        max_markers : int, default=2000
+            Maximum number of rows to draw, besides those with labels.
+
+        scatter_kwargs, outlier_kwargs : dict, default=None
+            Keyword arguments for matplotlib's ``scatter``, used for the inliers and for the
+            outliers.
+
+        Returns
+        -------
+        self : InfluenceDisplay
+            The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        ValueError
+            If the shapes of the arrays do not match, or a parameter is out of range.
+
+        TypeError
+            If `ax` is not matplotlib Axes.
+        """
+        check_matplotlib("InfluenceDisplay.plot")
+        max_markers = check_max_markers(max_markers)
+        if not isinstance(n_labelled, Integral) or n_labelled < 0:
+            raise ValueError(
+                f"n_labelled must be an integer of at least 0, got {n_labelled!r}."
+            )
+        levels = [check_positive(level, "Each of levels") for level in levels]
+        leverage, residual, cook, outlier = self._arrays()
+        beta = check_positive(self.beta, "beta")
+        drawn = np.flatnonzero(np.isfinite(residual))
+        size = np.abs(residual[drawn])
+        scale = axis_scale(residual_axis, size, beta)
+        labelled = drawn[np.argsort(-cook[drawn], kind="stable")[:n_labelled]]
+        parts = [drawn[part] for part in thin(size, outlier[drawn], max_markers)]
+        inliers, outliers = (
+            np.union1d(part, labelled[outlier[labelled] == side])
+            for part, side in zip(parts, (False, True), strict=True)
+        )
+        self.ax_ = ax = axes(ax)
+        self.figure_ = ax.figure
+        area, n_outliers = marker_area(len(inliers) + len(outliers)), int(outlier[drawn].sum())
+        ax.axhline(0, color=GREY, lw=1, zorder=0.5)
+        self.scatter_ = scatter(
+            ax,
+            leverage[inliers],
+            residual[inliers],
+            scatter_kwargs,
+            color=COLOURS[0],
+            s=area,
+            alpha=0.6,
+            linewidth=0.5,
+            label=count_label(len(drawn) - n_outliers, "inliers", len(inliers)),
+        )
+        self.outlier_scatter_ = scatter(
+            ax,
+            leverage[outliers],
+            residual[outliers],
+            outlier_kwargs,
+            color=COLOURS[1],
+            marker="x",
+            s=1.5 * area,
+            linewidth=1,
+            label=count_label(n_outliers, "outliers", len(outliers)),
+        )
+        self._set_limits(leverage[drawn], residual[drawn], scale)
+        self.contours_ = [
+            self._contour(level, int((cook > level).sum()), dashes)
+            for level, dashes in zip(levels, _contour_dashes(len(levels)), strict=True)
+        ]
+        self.labels_ = self._labels(labelled, leverage, residual)
+        handles: list[Any] = [self.scatter_, self.outlier_scatter_, *self.contours_]
+        if len(drawn) < len(residual):
+            alone = len(residual) - len(drawn)
+            handles.append(
+                ax.plot([], [], " ", label=count_label(alone, "rows", alone, " of leverage 1"))[
+                    0
+                ]
+            )
+        self.legend_ = legend(ax, handles)
+        return self
+
+    def _set_limits(
+        self,
+        leverage: NDArray[np.float64],
+        residual: NDArray[np.float64],
+        scale: Literal["linear", "symlog"],
+    ) -> None:
+        ax = self.ax_
+        name = f" of {self.target_name}" if self.target_name else ""
+        suffix = LABEL_SUFFIXES[scale].replace(" (", "\n(")
+        ax.set(
+            xlabel="Leverage",
+            ylabel=f"Leave-one-out residuals{name} / scale" + suffix,
+        )
+        ax.set_xlim(0, min(1.0, (1 + MARGIN) * max(leverage.max(initial=0.0), 1e-6)))
+        if scale == "symlog":
+            set_symlog_scale(ax, "y", float(self.beta), residual)
+            return
+        low, high = residual.min(initial=-1.0), residual.max(initial=1.0)
+        ax.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
+
+    def _contour(self, level: float, n_beyond: int, dashes: Any) -> Line2D:
+        """Draw the least leverage with which each residual has the Cook's distance."""
+        ax, rows = self.ax_, count_label(n_beyond, "rows", n_beyond)
+        largest = max(np.abs(ax.get_ylim()))
+        y = np.geomspace(1e-2 * min(largest, float(self.beta)), largest, N_CONTOUR_POINTS)
+        h = np.linspace(0, ax.get_xlim()[1], N_LEVERAGE_STEPS + 2)[1:-1]
+        beyond = self._cooks_distances(h[:, None], y) >= level
+        x = np.where(beyond.any(axis=0), h[np.argmax(beyond, axis=0)], np.nan)
+        line: Line2D = ax.plot(
+            np.concatenate([x, [np.nan], x]),
+            np.concatenate([y, [np.nan], -y]),
+            color=COLOURS[2],
+            lw=1.2,
+            ls=dashes,
+            label=f"Cook's distance {level:g}:\n{rows} beyond",
+        )[0]
+        return line
+
+    def _cooks_distances(
+        self, leverage: NDArray[np.float64], residual: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the Cook's distances of rows of mean weight with leave-one-out residuals > 0.
+
+        These residuals are r + ψ(r) t, where t = h/(ψ′(1 − h)).
+        """
+        beta, slope = float(self.beta), float(self.psi_deriv)
+        t = leverage / (slope * (1 - leverage))
+        c = np.minimum(residual / (1 + t), beta)
+        # The row is within the window β/ψ′, and counts in A.
+        is_inside = (residual - c * t) * slope < beta
+        distances: NDArray[np.float64] = (
+            self.cook_factor * c**2 * t * (1 + slope * t * is_inside)
+        )
+        return distances
+
+    def _labels(
+        self,
+        rows: NDArray[np.intp],
+        leverage: NDArray[np.float64],
+        residual: NDArray[np.float64],
+    ) -> list[Annotation]:
+        """Label rows, each in the first of four corners where it hides no other label."""
+        names = range(len(leverage)) if self.names is None else self.names
+        points = np.column_stack([leverage, residual])[rows]
+        position = self.ax_.transData.transform(points) * 72 / self.ax_.figure.dpi
+        middle = self.ax_.transAxes.transform((0.5, 0.5)) * 72 / self.ax_.figure.dpi
+        labels: list[Annotation] = []
+        # Left, right, lower and upper ends in points.
+        taken: list[tuple[float, float, float, float]] = []
+        for (x, y), point, row in zip(position, points, rows.tolist(), strict=True):
+            width = LABEL_CHARACTER_WIDTH * len(str(names[row]))
+            side = -1 if x > middle[0] else 1
+            for dx, dy in ((side, 1), (-side, 1), (side, -1), (-side, -1)):
+                left = x + 5 if dx > 0 else x - 5 - width
+                low = y + 3 if dy > 0 else y - 3 - LABEL_HEIGHT
+                box = left, left + width, low, low + LABEL_HEIGHT
+                if not any(_overlap(box, other) for other in taken):
+                    break
+            taken.append(box)
+            label = self.ax_.annotate(
+                str(names[row]),
+                point,
+                xytext=(5 * dx, 3 * dy),
+                textcoords="offset points",
+                ha="left" if dx > 0 else "right",
+                va="bottom" if dy > 0 else "top",
+                fontsize="small",
+            )
+            labels.append(label)
+        return labels
+
+    def _arrays(
+        self,
+    ) -> tuple[
+        NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]
+    ]:
+        """Validate the parameters of the display and return them as vectors."""
+        leverage = np.asarray(self.leverage, dtype=float)
+        arrays = {
+            "residual": np.asarray(self.residual, dtype=float),
+            "cooks_distance": np.asarray(self.cooks_distance, dtype=float),
+            "outlier": np.asarray(self.outlier, dtype=bool),
+            "names": np.empty(len(leverage) if self.names is None else len(self.names)),
+        }
+        for name, array in arrays.items():
+            if leverage.ndim != 1 or array.shape != leverage.shape:
+                raise ValueError(
+                    f"leverage and {name} must be vectors of the same length, got the shapes "
+                    f"{leverage.shape} and {array.shape}."
+                )
+        return leverage, arrays["residual"], arrays["cooks_distance"], arrays["outlier"]
+
+
+def _contour_dashes(n: int) -> list[Any]:
+    """Return dashes for contours, dashed first."""
+    return [DASHES[1 + i % (len(DASHES) - 1)] for i in range(n)]
+
+
+def _overlap(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> bool:
+    """Tell whether two boxes (left, right, lower, upper) overlap."""
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]

@@ -1,0 +1,113 @@
+"""Display of the quantiles of the residuals against those of the normal distribution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from ._drawing import COLOURS, GREY
+from ._residuals import RowsDisplay
+
+if TYPE_CHECKING:
+    from matplotlib.lines import Line2D
+
+# Number of points of the line, which is curved on a symlog axis.
+N_LINE_POINTS = 400
+
+
+class QQDisplay(RowsDisplay):
+    r"""Quantiles of the residuals against those of the normal distribution.
+
+    Normal errors scatter along the line. Heavy tails leave it steeply at both ends, and skewed
+    errors at one end or bent. The threshold shows which part of the tails is treated as
+    outliers.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Targets.
+
+    y_pred : array-like of shape (n_samples,)
+        Fitted values.
+
+    beta : float
+        Threshold in units of y. Rows whose absolute residual exceeds it are outliers.
+
+    target_name : str, default=None
+        Name of the target in the labels.
+
+    Attributes
+    ----------
+    scatter_ : matplotlib PathCollection
+        Markers of the inliers.
+
+    outlier_scatter_ : matplotlib PathCollection
+        Markers of the outliers.
+
+    line_ : matplotlib Line2D
+        Line through the quartiles.
+
+    threshold_lines_ : list of matplotlib Line2D
+        Horizontal lines at −β and β.
+
+    legend_ : matplotlib Legend
+        Legend to the right of the axes.
+
+    ax_ : matplotlib Axes
+        Axes of the display.
+
+    figure_ : matplotlib Figure
+        Figure that contains the axes.
+
+    See Also
+    --------
+    ResidualsDisplay : Residuals against fitted values.
+    InfluenceDisplay : Leave-one-out residuals against leverages.
+
+    Notes
+    -----
+    The residual of rank i among n is drawn at the normal quantile
+    :math:`\Phi^{-1}((i - 1/2)/n)`; equal residuals have the mean of their ranks [1]_. At most
+    `max_markers` rows are drawn, selected as in :class:`ResidualsDisplay`.
+
+    References
+    ----------
+    .. [1] J. M. Chambers, W. S. Cleveland, B. Kleiner and P. A. Tukey, "Graphical Methods for
+           Data Analysis", Wadsworth, 1983.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skrobust import SmoothL1Regressor
+    >>> from skrobust.displays import QQDisplay
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> model = SmoothL1Regressor().fit(X, y)
+    >>> display = QQDisplay.from_estimator(model, X, y)
+    >>> display.ax_.get_xlabel()
+    'Quantiles of the normal distribution'
+    """
+
+    _residual_axis = "y"
+
+    def _draw_background(
+        self, residuals: NDArray[np.floating], beta: float
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        quantiles = ndtri((rankdata(residuals) - 0.5) / len(residuals))
+        lower, upper = np.quantile(residuals, [0.25, 0.75])
+        middle, slope = (lower + upper) / 2, (upper - lower) / (2 * ndtri(0.75))
+        reach = max(1.0, np.abs(quantiles).max())
+        x = np.linspace(-reach, reach, N_LINE_POINTS)
+        self.line_: Line2D = self.ax_.plot(
+            x, middle + slope * x, color=GREY, lw=1, label="normal, by the quartiles"
+        )[0]
+        self.threshold_lines_ = [
+            self.ax_.axhline(threshold, color=COLOURS[5], ls=":", lw=1.5)
+            for threshold in (-beta, beta)
+        ]
+        self.threshold_lines_[1].set_label(f"±β = ±{beta:.4g}")
+        self.ax_.set_xlabel("Quantiles of the normal distribution")
+        return quantiles, residuals

@@ -1,0 +1,543 @@
+"""Standard errors, intervals, tests and prediction intervals of a fitted estimator."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+
+from ._bootstrap import bootstrap_replicates
+from ._coefficient_table import CoefficientTable, LeftOut, Standardised, WaldTest
+from ._covariance import (
+    CLUSTER_KINDS,
+    HUBER_KINDS,
+    KINDS,
+    Clusters,
+    Covariance,
+    bell_mccaffrey,
+    default_lags,
+)
+from ._covariance import (
+    covariance as covariance_of,
+)
+from ._engines.base import FloatArray
+from ._engines.threads import ThreadTeam, single_threaded_blas
+from ._fitted_data import FittedData, fitted_data
+from ._linearised import LinearisedFit
+from ._model.scale import Concomitant
+from ._observation_table import ObservationTable, observation_table
+
+# Kinds that need the leverages of rows or clusters, and the number of features up to which
+# these are computed.
+LEVERAGE_KINDS, LEVERAGE_MAX_FEATURES = ("HC2", "HC3", "CR3"), 5_000
+
+__all__ = [
+    "CoefficientTable",
+    "ObservationTable",
+    "WaldTest",
+    "coefficient_table",
+    "observation_table",
+]
+
+
+@validate_params(
+    {
+        "covariance": [StrOptions({"auto", "bootstrap", *KINDS})],
+        "groups": ["array-like", None],
+        "weights": [StrOptions({"importance", "frequency"})],
+        "scale": [StrOptions({"joint", "fixed"})],
+        "df": [
+            StrOptions({"auto", "normal", "bell-mccaffrey"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "lags": [Interval(Integral, 0, None, closed="left"), None],
+        "n_resamples": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def coefficient_table(
+    estimator,
+    X,
+    y,
+    *,
+    sample_weight=None,
+    covariance="auto",
+    groups=None,
+    weights="importance",
+    scale="joint",
+    df="auto",
+    target=None,
+    lags=None,
+    n_resamples=999,
+    random_state=None,
+):
+    r"""Return the coefficients of a fitted estimator with standard errors and tests.
+
+    The default, HC3, holds for independent rows whose errors have any variances:
+
+    .. math:: V = A^{-1} \sum_i \frac{s_i^2 ψ(r_i)^2}{(1 - h_i)^2} z_i z_i^\top A^{-1},
+        \qquad A = \sum_i s_i ψ'(r_i) z_i z_i^\top + S \tilde α D
+
+    with z = (1, x), weights s of sum S and leverages h [1]_ [2]_. With a threshold that follows
+    the scale of the residuals, the uncertainty of the scale is included. The user guide
+    describes the other kinds.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted :class:`~skrobust.SmoothL1Regressor` or :class:`~skrobust.SmoothL1RegressorCV`,
+        or a pipeline, search or TransformedTargetRegressor around one.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        The data of the fit.
+
+    y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        The target of the fit.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        The weights of the fit.
+
+    covariance : str, default="auto"
+        The kind of covariance:
+
+        - "auto": "HC3"; with `groups` "CR3".
+        - "HC0", "HC1", "HC2", "HC3": independent rows, errors of any variances.
+        - "H1", "H2", "H3": those of Huber, as in statsmodels; for errors whose distribution
+          does not depend on the features.
+        - "CR0", "CR1", "CR3": independent clusters given by `groups`.
+        - "HAC": rows in order of time, correlated with the `lags` rows before.
+        - "bootstrap": resampled rows, or whole groups.
+
+    groups : array-like of shape (n_samples,), default=None
+        Labels of the clusters.
+
+    weights : {"importance", "frequency"}, default="importance"
+        What `sample_weight` means: the importance of single rows, or numbers of equal rows.
+
+    scale : {"joint", "fixed"}, default="joint"
+        Whether the uncertainty of an estimated scale is included. With a fixed threshold and
+        for H1 to H3 the table is that of "fixed".
+
+    df : {"auto", "normal", "bell-mccaffrey"} or float, default="auto"
+        Degrees of freedom of the t distribution. "auto" is n − p, with clusters their number
+        minus one; "normal" the normal distribution; "bell-mccaffrey", for HC2 without groups,
+        a number for each coefficient [3]_.
+
+    target : int, default=None
+        The target of the table, if there are several.
+
+    lags : int, default=None
+        The lags of "HAC"; None for ⌊4 (n/100)^(2/9)⌋.
+
+    n_resamples : int, default=999
+        The number of resamples of "bootstrap".
+
+    random_state : int, RandomState instance or None, default=None
+        The random numbers of "bootstrap".
+
+    Returns
+    -------
+    table : CoefficientTable
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+
+    TypeError
+        If the estimator is of another kind.
+
+    ValueError
+        If the data are not those of the fit, are too few, or do not agree with the parameters;
+        or if the scale is that of rounding, since more than half of the rows are exact.
+
+    Warns
+    -----
+    UserWarning
+        If some coefficients have no standard error, if the coefficients are penalised, or if
+        the scale had to be taken as fixed.
+
+    ConvergenceWarning
+        If the fit stopped early.
+
+    References
+    ----------
+    .. [1] P. J. Huber, "The behavior of maximum likelihood estimates under nonstandard
+           conditions", Proc. Fifth Berkeley Symposium 1, 1967.
+    .. [2] J. G. MacKinnon and H. White, "Some heteroskedasticity-consistent covariance matrix
+           estimators with improved finite sample properties", J. Econometrics 29, 1985.
+    .. [3] R. M. Bell and D. F. McCaffrey, "Bias reduction in standard errors for linear
+           regression with multi-stage samples", Survey Methodology 28, 2002.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skrobust import SmoothL1Regressor
+    >>> from skrobust.inference import coefficient_table
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    >>> X = X[["bmi", "bp"]]
+    >>> print(coefficient_table(SmoothL1Regressor().fit(X, y), X, y))  # doctest: +SKIP
+    """
+    kind, frequency = covariance, weights == "frequency"
+    if kind == "auto":
+        kind = "HC3" if groups is None else "CR3"
+    _check_options(kind, groups, df, lags, frequency, sample_weight)
+    with single_threaded_blas(), ThreadTeam() as team:
+        data = fitted_data(
+            estimator, X, y, sample_weight, frequency=frequency, target=target, team=team
+        )
+        clusters = _clusters(groups, data, kind)
+        _check_kind(data.fit, kind)
+        if kind == "bootstrap":
+            return _bootstrap_table(
+                data, scale == "joint", clusters, df, n_resamples, random_state
+            )
+        return _sandwich_table(data, kind, scale == "joint", clusters, lags, df)
+
+
+# Checks ----------------------------------------------------------------------------------
+
+
+def _check_options(
+    kind: str, groups: Any, df: Any, lags: Any, frequency: bool, sample_weight: Any
+) -> None:
+    if kind in CLUSTER_KINDS and groups is None:
+        raise ValueError(f"covariance={kind!r} needs groups, the labels of the clusters.")
+    if groups is not None and kind not in (*CLUSTER_KINDS, "bootstrap"):
+        raise ValueError(
+            f"groups cannot be used with covariance={kind!r}; use 'CR3' or 'bootstrap'."
+        )
+    if lags is not None and kind != "HAC":
+        raise ValueError(f"lags={lags!r} is for covariance='HAC', got covariance={kind!r}.")
+    if df == "bell-mccaffrey" and (kind != "HC2" or groups is not None):
+        raise ValueError(
+            f"df='bell-mccaffrey' is for covariance='HC2' without groups, got {kind!r}."
+        )
+    if kind == "HAC" and frequency and sample_weight is not None:
+        raise ValueError(
+            "covariance='HAC' needs rows in order of time, which weights='frequency' do not "
+            "have. Repeat the rows instead."
+        )
+
+
+def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
+    """Return the clusters of the rows of positive weight."""
+    if groups is None:
+        return None
+    labels = np.asarray(groups)
+    if labels.shape != (data.n_rows,):
+        raise ValueError(
+            f"groups must have a label for each of the {data.n_rows} rows, got an array of "
+            f"shape {labels.shape}."
+        )
+    if any(label is None or label != label for label in labels.tolist()):
+        raise ValueError("groups contains missing labels; covariance by groups needs them all.")
+    if data.positive is not None:
+        labels = labels[data.positive]
+    _, code = np.unique(labels, return_inverse=True)
+    n_groups = int(code.max()) + 1
+    if n_groups == 1:
+        raise ValueError(
+            f"groups has one label only; covariance={kind!r} needs at least two clusters."
+        )
+    return Clusters(code, n_groups)
+
+
+def _check_kind(fit: LinearisedFit, kind: str) -> None:
+    if kind != "bootstrap" and fit.scale_is_rounding():
+        raise ValueError(
+            "The scale is that of rounding, since at least half of the rows are fitted "
+            "exactly: there is no density of the residuals, and no standard error but that of "
+            "covariance='bootstrap'."
+        )
+    if kind in LEVERAGE_KINDS and fit.engine.p > LEVERAGE_MAX_FEATURES:
+        raise ValueError(
+            f"covariance={kind!r} needs the leverages, which take too long with "
+            f"{fit.engine.p} features; use 'HC1'."
+        )
+    if kind == "H2" and fit.weight_of_copy is not None:
+        raise ValueError(
+            "covariance='H2' has no form with importance weights that differ; use 'H1', 'H3' "
+            "or 'HC3'."
+        )
+
+
+# Tables ----------------------------------------------------------------------------------
+
+
+def _sandwich_table(
+    data: FittedData,
+    kind: str,
+    joint: bool,
+    clusters: Clusters | None,
+    lags: int | None,
+    df: Any,
+) -> CoefficientTable:
+    fit = data.fit
+    result = covariance_of(fit, kind, joint, clusters, lags)
+    if (
+        joint
+        and result.scale_kind == "fixed"
+        and fit.loss.estimator
+        and kind not in HUBER_KINDS
+    ):
+        warnings.warn(
+            "The scale depends so strongly on the coefficients that the joint equations are "
+            "close to singular; the table is that of scale='fixed'.",
+            UserWarning,
+            stacklevel=4,
+        )
+    _warn_of_penalty(fit)
+    unit, back = fit.units.unit, fit.to_data / fit.units.unit
+    V = back @ result.V @ back.T
+    lost = fit.depends_on(result.lost) & ~fit.inestimable
+    _warn_of_lost(data, lost, fit.undetermined & ~fit.inestimable, result)
+    missing = fit.inestimable | fit.undetermined | lost
+    V[missing], V[:, missing] = np.nan, np.nan
+    directions = np.hstack([fit.without_curvature, result.lost])
+    standardised = _standardised(fit, result.V, directions, None)
+    degrees: Any = _degrees_of_freedom(fit, df, clusters)
+    left_out = None
+    if result.left_out_residual is not None:
+        left_out = LeftOut.of(fit.units.unit * result.left_out_residual, fit.weight)
+    first = 0 if fit.fit_intercept else 1
+    V = V[first:, first:]
+    std_err = unit * np.sqrt(np.diagonal(V))
+    if np.ndim(degrees):
+        degrees = degrees[first:]
+    with np.errstate(over="ignore"):
+        V = V * np.float64(unit) ** 2
+    return _table(
+        data,
+        std_err,
+        V,
+        degrees,
+        kind,
+        result.scale_kind,
+        clusters,
+        standardised,
+        left_out=left_out,
+        lags=lags,
+    )
+
+
+def _bootstrap_table(
+    data: FittedData,
+    joint: bool,
+    clusters: Clusters | None,
+    df: Any,
+    n_resamples: int,
+    random_state: Any,
+) -> CoefficientTable:
+    fit = data.fit
+    _warn_of_penalty(fit)
+    joint = joint and fit.loss.estimator is not None
+    result = bootstrap_replicates(
+        fit, n_resamples, joint=joint, clusters=clusters, random_state=random_state
+    )
+    if result.n_failed > 0.01 * n_resamples:
+        warnings.warn(
+            f"{result.n_failed} of {n_resamples} resamples have no solution, since a column is "
+            "constant in them or the fit did not converge; they are left out.",
+            UserWarning,
+            stacklevel=4,
+        )
+    shift = np.zeros(fit.engine.p + 1)
+    shift[0] = fit.units.shift if fit.fit_intercept else 0.0
+    replicates = result.coef @ fit.to_data.T + shift
+    replicates[:, fit.inestimable] = np.nan
+    kept = ~np.isnan(result.coef).any(axis=1)
+    lower, upper = np.quantile(replicates[kept], [0.25, 0.75], axis=0)
+    standardised = _standardised(
+        fit, None, fit.without_curvature[:, :0], fit.units.unit * result.coef[kept]
+    )
+    first = 0 if fit.fit_intercept else 1
+    return _table(
+        data,
+        ((upper - lower) / 1.349)[first:],
+        None,
+        _degrees_of_freedom(fit, df, clusters),
+        "bootstrap",
+        "joint" if joint else "fixed",
+        clusters,
+        standardised,
+        replicates=replicates[:, first:],
+    )
+
+
+def _table(
+    data: FittedData,
+    std_err: FloatArray,
+    V: FloatArray | None,
+    df: Any,
+    kind: str,
+    scale: str,
+    clusters: Clusters | None,
+    standardised: Standardised,
+    *,
+    left_out: LeftOut | None = None,
+    replicates: FloatArray | None = None,
+    lags: int | None = None,
+) -> CoefficientTable:
+    fit, regressor = data.fit, data.regressor
+    coef = np.atleast_2d(regressor.coef_)[data.target].astype(np.float64)
+    names, feature_scale = list(data.names), fit.feature_scale()
+    constant = ~np.isfinite(fit.engine.scale)
+    missing = fit.inestimable[1:] & ~constant
+    if fit.fit_intercept:
+        intercept = float(np.ravel(regressor.intercept_)[data.target])
+        coef = np.concatenate([[intercept], coef])
+        missing = np.concatenate([fit.inestimable[:1], missing])
+        names.insert(0, "(intercept)" if "intercept" in names else "intercept")
+        feature_scale = np.concatenate([[0.0], feature_scale])
+    n_groups = None if clusters is None else clusters.n
+    rank = fit.rank if fit.penalty.any() else round(fit.rank)
+    return CoefficientTable(
+        names=names,
+        coef=np.where(missing, np.nan, coef),
+        std_err=std_err,
+        covariance=V,
+        df=df,
+        kind=kind,
+        scale=scale,
+        n_samples=fit.n,
+        n_groups=n_groups,
+        rank=rank,
+        feature_scale=feature_scale,
+        replicates=replicates,
+        title=data.title(),
+        footer=_footer(data, kind, scale, df, n_groups, lags, replicates),
+        penalized=bool(fit.penalty.any()),
+        _fitted_coef=coef,
+        _fit_intercept=fit.fit_intercept,
+        _standardised=standardised,
+        _left_out=left_out,
+        _regressor=regressor,
+        _transformers=tuple(data.transformers),
+        _target=data.target,
+    )
+
+
+def _standardised(
+    fit: LinearisedFit,
+    V: FloatArray | None,
+    undetermined: FloatArray,
+    replicates: FloatArray | None,
+) -> Standardised:
+    """Return what predictions and tests are computed from, in units of y."""
+    unit, first = fit.units.unit, 0 if fit.fit_intercept else 1
+    return Standardised(
+        centre=fit.engine.centre * fit.engine.unit,
+        scale=fit.engine.scale * fit.engine.unit,
+        V=V,
+        unit=unit,
+        to_data=fit.to_data[first:] / unit,
+        basis=_orthonormal(fit.row_space),
+        undetermined=_orthonormal(undetermined),
+        offset=fit.units.shift if fit.fit_intercept else 0.0,
+        replicates=replicates,
+    )
+
+
+def _orthonormal(directions: FloatArray) -> FloatArray:
+    if not directions.shape[1]:
+        return directions
+    Q, R, _ = qr(directions, mode="economic", pivoting=True)
+    size = np.abs(np.diagonal(R))
+    basis: FloatArray = Q[:, : int(np.count_nonzero(size > 1e-12 * size[0]))]
+    return basis
+
+
+def _degrees_of_freedom(fit: LinearisedFit, df: Any, clusters: Clusters | None) -> Any:
+    if df == "normal":
+        return np.inf
+    if df == "bell-mccaffrey":
+        return bell_mccaffrey(fit)
+    if df == "auto":
+        return fit.n - fit.rank if clusters is None else float(clusters.n - 1)
+    return float(df)
+
+
+# Warnings and text -----------------------------------------------------------------------
+
+
+def _warn_of_penalty(fit: LinearisedFit) -> None:
+    if fit.penalty.any():
+        warnings.warn(
+            "The coefficients are penalized (alpha > 0): the intervals are around the mean of "
+            "the penalized estimates and do not cover the true coefficients.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_of_lost(
+    data: FittedData,
+    lost: NDArray[np.bool_],
+    undetermined: NDArray[np.bool_],
+    result: Covariance,
+) -> None:
+    names = ["intercept", *data.names]
+    if undetermined.any():
+        which = [names[j] for j in np.flatnonzero(undetermined)]
+        warnings.warn(
+            "No row is near the threshold or within it in some direction, so that "
+            f"{which} have no standard error.",
+            UserWarning,
+            stacklevel=5,
+        )
+    if result.lost_rows.size:
+        which = [names[j] for j in np.flatnonzero(lost)]
+        labels = data.labels if data.labels is not None else np.arange(data.fit.engine.n)
+        rows = [labels[i] for i in result.lost_rows[:10]]
+        warnings.warn(
+            f"Rows {rows} alone determine a direction, so that {which} have no standard error.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+ASSUMPTIONS = {
+    "H": "independent rows, errors alike at all features",
+    "HC": "independent rows, any variances",
+    "CR": "{n_groups} independent clusters",
+    "HAC": "rows in order of time, correlated over {lags} lags",
+    "bootstrap": "{n_resamples} resamples of {what}",
+}
+
+
+def _footer(
+    data: FittedData,
+    kind: str,
+    scale: str,
+    df: Any,
+    n_groups: int | None,
+    lags: int | None,
+    replicates: FloatArray | None,
+) -> str:
+    family = kind if kind in ASSUMPTIONS else kind.rstrip("0123")
+    assumption = ASSUMPTIONS[family].format(
+        n_groups=n_groups,
+        lags=default_lags(data.fit.n) if lags is None else lags,
+        n_resamples=0 if replicates is None else len(replicates),
+        what="rows" if n_groups is None else f"{n_groups} groups",
+    )
+    estimator = data.fit.loss.estimator
+    if estimator is None:
+        about = "threshold fixed"
+    else:
+        name = "concomitant scale" if isinstance(estimator, Concomitant) else "MAD"
+        about = f"joint with the {name}" if scale == "joint" else f"{name} taken as fixed"
+    if replicates is not None:
+        return f"{kind}: {assumption}; {about}; percentile intervals"
+    if np.ndim(df):
+        distribution = "t with Bell-McCaffrey degrees of freedom"
+    else:
+        distribution = "normal" if np.isinf(df) else f"t with {df:.4g} degrees of freedom"
+    return f"{kind}: {assumption}; {about}; {distribution}"
