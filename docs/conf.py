@@ -79,7 +79,8 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
-html_title = "skrobust"
+# Shown beside the favicon on each page.
+html_title = f"skrobust {release}"
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": True,
@@ -91,8 +92,13 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+# Pages without pages below them have no menu on the left.
 html_sidebars = {
-    name: [] for name in ("index", "installation", "performance", "mathematics", "changelog")
+    name: []
+    for name in (
+        *("index", "installation", "getting_started", "tutorial", "mathematics"),
+        *("performance", "design", "changelog", "search", "genindex"),
+    )
 }
 html_context = {"default_mode": "auto"}
 html_favicon = "_static/favicon.svg"

@@ -1,7 +1,9 @@
-"""What the site needs beyond its extensions: links, results of benchmarks, the gallery."""
+"""Links, results of benchmarks, descriptions of pages, and the order of the gallery."""
 
 import re
+import textwrap
 import warnings
+from html import escape
 from pathlib import Path
 
 from docutils import nodes
@@ -73,6 +75,18 @@ def prepare(app, docname, source):
     source[0] = re.sub(r"^\{\{ (\S+) \}\}$", result, source[0], flags=re.MULTILINE)
 
 
+def describe(app, pagename, templatename, context, doctree):
+    """Give each page its first paragraph as the description that search engines show."""
+    if doctree is None:
+        return
+    for paragraph in doctree.findall(nodes.paragraph):
+        # Others belong to notes, lists and tables.
+        if paragraph.parent.tagname in {"section", "desc_content"}:
+            text = escape(textwrap.shorten(paragraph.astext(), 160, placeholder=" …"))
+            context["metatags"] += f'<meta name="description" content="{text}">\n'
+            return
+
+
 def place_in_gallery(filename):
     """The key by which the examples are sorted."""
     name = Path(filename).stem
@@ -91,4 +105,5 @@ def warnings_are_errors(gallery_conf, filename, when):
 def setup(app):
     app.connect("missing-reference", link_elsewhere)
     app.connect("source-read", prepare)
+    app.connect("html-page-context", describe)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
