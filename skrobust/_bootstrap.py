@@ -39,6 +39,8 @@ BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
 # The squared pivot of the Hessian at the fit, in whitened coordinates, that proves full rank,
 # and that of the Gram matrix below which a replicate has not full rank.
 PROVEN_PIVOT, MIN_PIVOT = 1e-6, 1e-10
+# Where more of the gradient is left after a step, the next is one with Huber's weights.
+MAX_REMAINING_GRADIENT = 0.8
 # This multiple of the identity is added to a Hessian, which may become singular on the way.
 HESSIAN_RIDGE = 1e-12
 # A MAD within this factor of that of the fit is taken for the right one of several.
@@ -173,8 +175,9 @@ class _OwnFit:
 class _State(NamedTuple):
     """Replicates that have not converged, one in each row.
 
-    `theta` are the steps from the fit in coordinates of the row space, `slope` is −dσ/dθ, and
-    `reach` how far the scale may be from that of the residuals, relative to it.
+    `theta` are the steps from the fit in coordinates of the row space, `slope` is −dσ/dθ,
+    `reach` how far the scale may be from that of the residuals, relative to it, and `gradient`
+    the norm of the gradient.
     """
 
     replicate: NDArray[np.intp]
@@ -184,6 +187,7 @@ class _State(NamedTuple):
     scale: FloatArray
     slope: FloatArray
     reach: FloatArray
+    gradient: FloatArray
 
     def of(self, kept: NDArray[np.bool_]) -> _State:
         return _State(*(values[kept] for values in self))  # type: ignore[arg-type]
@@ -227,15 +231,27 @@ class _BatchNewton:
             now, beta, settled = self._with_scale(now, r, step >= LOCAL_SLOPE_STEP)
             psi = np.clip(r, -beta[:, None], beta[:, None])
             u = (now.weight * psi) @ self.Q - self._shrinkage(now)
-            done = settled & (np.sqrt(np.einsum("ij,ij->i", u, u)) <= self.gtol * now.total)
+            norm = np.sqrt(np.einsum("ij,ij->i", u, u)) / now.total
+            stalls = norm > MAX_REMAINING_GRADIENT * now.gradient
+            now = now._replace(gradient=norm)
+            done = settled & (norm <= self.gtol)
             if done.any():
                 coef[now.replicate[done]] = fit.coef + now.theta[done] @ self.M.T
                 not_known[now.replicate[done & self._may_be_another_scale(now)]] = True
                 now, r, psi, u = now.of(~done), r[~done], psi[~done], u[~done]
+                stalls = stalls[~done]
             if not now.replicate.size:
                 break
             inner = now.weight * (psi == r)
-            H = self._hessian(inner @ self.products, now)
+            curvature = inner
+            if stalls.any():
+                # Huber's weights β/max(|r|, β) majorise ψ′, so that no step is too long.
+                end = beta[~done][stalls, None]
+                curvature = inner.copy()
+                curvature[stalls] = (
+                    now.weight[stalls] * end / np.maximum(np.abs(r[stalls]), end)
+                )
+            H = self._hessian(curvature @ self.products, now)
             outside = None
             if self.estimator is not None:
                 outside = (u + self._shrinkage(now) - (inner * r) @ self.Q) / now.scale[:, None]
@@ -258,6 +274,7 @@ class _BatchNewton:
             np.full(m, fit.scale),
             np.tile(self.slope, (m, 1)),
             np.full(m, FIRST_REACH / np.sqrt(fit.n)),
+            np.full(m, np.inf),
         )
         H = self._hessian((weight * inside) @ self.products, now)
         proven = _well_conditioned(H, PROVEN_PIVOT * now.total)
@@ -350,16 +367,15 @@ class _BatchNewton:
             a += self._shrinkage(now) / now.scale[:, None]
         solved = _solve(H, np.stack([u, a], axis=2))
         step, along = solved[:, :, 0], solved[:, :, 1]
-        pivot = 1.0 - np.einsum("ij,ij->i", along, now.slope)
-        scale_step = gap - np.einsum("ij,ij->i", step, now.slope)
-        scale_step /= np.maximum(pivot, MIN_SCALE_PIVOT)
-        shift: FloatArray = along * scale_step[:, None]
-        return step - shift, scale_step
+        pivot: FloatArray = 1.0 - np.einsum("ij,ij->i", along, now.slope)
+        scale_step: FloatArray = gap - np.einsum("ij,ij->i", step, now.slope)
+        scale_step = scale_step / np.maximum(pivot, MIN_SCALE_PIVOT)
+        step -= along * scale_step[:, None]
+        return step, scale_step
 
 
 def _solve(H: FloatArray, right: FloatArray) -> FloatArray:
-    solution: FloatArray = np.linalg.solve(H, right).astype(np.float64, copy=False)
-    return solution
+    return np.asarray(np.linalg.solve(H, right), dtype=np.float64)
 
 
 def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]:

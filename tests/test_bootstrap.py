@@ -120,6 +120,25 @@ def test_replicates_of_many_products_are_fits_of_their_own(monkeypatch):
     assert_equal_to_loop(MODELS["smooth l1 penalty"], X, y)
 
 
+def test_steps_that_stall_go_on_with_hubers_weights(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 25))
+    y = X.sum(axis=1) + rng.standard_t(3, 100)
+    fit = linearised(SmoothL1Regressor(beta=1.0).fit(X, y), X, y)
+    alone = []
+    fit_alone = bootstrap._OwnFit.__call__
+    monkeypatch.setattr(
+        bootstrap._OwnFit, "__call__", lambda self, s: alone.append(s) or fit_alone(self, s)
+    )
+    _, n_failed = replicates_of(fit)
+    assert n_failed == 0
+    assert len(alone) < 0.1 * N_RESAMPLES
+    alone.clear()
+    monkeypatch.setattr(bootstrap, "MAX_REMAINING_GRADIENT", np.inf)
+    replicates_of(fit)
+    assert len(alone) > 0.5 * N_RESAMPLES
+
+
 def test_whole_clusters_are_drawn():
     X, y = problem(50)
     code = np.arange(50) % 5
