@@ -31,7 +31,14 @@ ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
 
 
 class WaldTest(NamedTuple):
-    """Statistic, p-value and degrees of freedom of a Wald test."""
+    """Statistic, p-value and degrees of freedom of a Wald test.
+
+    Examples
+    --------
+    >>> from skrobust.inference import WaldTest
+    >>> WaldTest(4.0, 0.02, 2, 97.0).p_value
+    0.02
+    """
 
     statistic: float
     p_value: float
@@ -160,9 +167,6 @@ class CoefficientTable:
 
     replicates : ndarray of shape (n_resamples, p) or None
         Coefficients of the bootstrap's replicates.
-
-    frame : DataFrame
-        The table as a pandas DataFrame.
 
     Examples
     --------

@@ -291,6 +291,19 @@ class ObservationTable:
     beta, scale : float
         The threshold, and the scale of the residuals: that of the fit or, with a fixed
         threshold, their normalised MAD.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrobust import SmoothL1Regressor
+    >>> from skrobust.inference import observation_table
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(50, 2))
+    >>> y = X @ [3.0, 1.0] + rng.normal(size=50)
+    >>> y[7] += 30
+    >>> table = observation_table(SmoothL1Regressor().fit(X, y), X, y)
+    >>> int(np.argmin(table.weight))
+    7
     """
 
     fitted: FloatArray

@@ -218,14 +218,26 @@ class CoefficientsDisplay:
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights of the fit.
 
-        covariance, groups, weights, scale
-            Parameters of :func:`~skrobust.inference.coefficient_table`.
+        covariance : str, default="auto"
+            Kind of covariance, as in :func:`~skrobust.inference.coefficient_table`.
+
+        groups : array-like of shape (n_samples,), default=None
+            Labels of the clusters.
+
+        weights : {"importance", "frequency"}, default="importance"
+            Meaning of `sample_weight`.
+
+        scale : {"joint", "fixed"}, default="joint"
+            Whether the uncertainty of an estimated scale is included.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
-        level, standardize
-            As in `from_table`.
+        level : float, default=0.95
+            Confidence level of the intervals.
+
+        standardize : bool, default=True
+            Whether coefficients are multiplied by the standard deviations of their features.
 
         target_name : str, default=None
             Name of the target in the label; by default the name of y, if it has one.
