@@ -184,7 +184,7 @@ class SmoothL1RegressorCV(LinearRegressor):
     n_features_in_ : int
         Number of features seen during `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen during `fit`. Only defined if all feature names of X are
         strings.
 
