@@ -226,7 +226,7 @@ class _BatchNewton:
         fit = self.fit
         coef = np.full((weight.shape[0], fit.coef.size), np.nan)
         now, not_known = self._first_step(weight)
-        for step in range(NEWTON_MAX_STEPS):
+        for step in range(NEWTON_MAX_STEPS if now.replicate.size else 0):
             r = fit.residual - now.theta @ self.Q.T
             now, beta, settled = self._with_scale(now, r, step >= LOCAL_SLOPE_STEP)
             psi = np.clip(r, -beta[:, None], beta[:, None])
@@ -375,7 +375,14 @@ class _BatchNewton:
 
 
 def _solve(H: FloatArray, right: FloatArray) -> FloatArray:
-    return np.asarray(np.linalg.solve(H, right), dtype=np.float64)
+    """Return H⁻¹ right of each replicate, NaN where H is singular."""
+    try:
+        return np.asarray(np.linalg.solve(H, right), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        if len(H) == 1:
+            return np.full(right.shape, np.nan)
+        half = len(H) // 2
+        return np.concatenate([_solve(H[:half], right[:half]), _solve(H[half:], right[half:])])
 
 
 def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]:

@@ -125,7 +125,7 @@ def _too_few_rows(level: float, needed: int, n: float) -> str:
     return f"a level of {100 * level:g} % needs at least {needed} rows, got {n:g}."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CoefficientTable:
     """Coefficients with standard errors, tests and intervals.
 
@@ -320,13 +320,13 @@ class CoefficientTable:
             If the restrictions are not determined by the data, or the table is that of a
             penalised fit or of the bootstrap.
         """
-        if self.replicates is not None:
-            raise ValueError("wald_test needs a covariance; use covariance='HC3'.")
         if self.penalized:
             raise ValueError(
                 "wald_test cannot be used: the coefficients are penalized (alpha > 0), so that "
                 "their estimates are biased."
             )
+        if self.replicates is not None:
+            raise ValueError("wald_test needs a covariance; use covariance='HC3'.")
         R = self._restrictions(features, R)
         q = R.shape[0]
         difference = R @ self._fitted_coef - np.broadcast_to(values, q)
@@ -334,7 +334,8 @@ class CoefficientTable:
         assert self._standardised is not None
         assert self._standardised.V is not None
         combinations = R @ self._standardised.to_data
-        if not self._standardised.is_determined(combinations).all():
+        absent = ~self._standardised.to_data.any(axis=1)
+        if R[:, absent].any() or not self._standardised.is_determined(combinations).all():
             raise ValueError(
                 "wald_test cannot be used: the data do not determine R; drop dependent columns "
                 "or test an estimable combination."
@@ -417,8 +418,8 @@ class CoefficientTable:
             n_unknown += int(np.count_nonzero(~known))
         if n_unknown:
             warnings.warn(
-                f"{n_unknown} rows of X are outside the row space of the data of the fit, so "
-                "that their intervals are NaN.",
+                f"{n_unknown} rows of X are outside the row space of the data of the fit, or "
+                "along a direction without a standard error, so that their intervals are NaN.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -501,6 +502,9 @@ class CoefficientTable:
         return fitted
 
     # Text --------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         rows = self._cells()

@@ -358,7 +358,12 @@ def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     h = engine.squared_norms(fit.root @ np.linalg.cholesky(G))
     remaining = np.maximum(1.0 - h, MIN_REMAINING)
     df = np.empty(engine.p + 1)
-    for j, row in enumerate(fit.to_data):
+    size = np.abs(fit.to_data).max(axis=1)
+    # No power of the units matters: df is of degree 0 in a row.
+    for j, row in enumerate(fit.to_data / np.where(size > 0, size, 1.0)[:, None]):
+        if not size[j] or fit.inestimable[j]:
+            df[j] = np.nan
+            continue
         w = engine.squared_norms((fit.root @ (fit.root.T @ row))[:, None]) / remaining
         N = fit.gram(copies * w) @ G
         sum_of_squares = float((copies * w**2 * (1.0 - 2.0 * h)).sum()) + float((N * N.T).sum())

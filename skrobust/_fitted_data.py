@@ -195,7 +195,7 @@ def _check_gradient(fit: LinearisedFit, regressor: Any, target: int) -> None:
     stopped = reached > max(GRADIENT_TOL, GRADIENT_PER_TOL * regressor.tol)
     limit = max(GRADIENT_TOL, GRADIENT_PER_TOL * regressor.tol, GRADIENT_PER_FINAL * reached)
     if regressor.coef_.dtype == np.float32:
-        limit = max(limit, FLOAT32_GRADIENT_TOL)
+        limit = max(limit, FLOAT32_GRADIENT_TOL, fit.rounding_gradient(np.float32))
     gradient = fit.relative_gradient()
     if gradient > limit:
         raise ValueError(

@@ -256,7 +256,17 @@ class LinearisedFit:
             self.penalty * self.coef
         )
         size = float(np.sqrt(self._sums[-1]))
+        # In the metric of the features, without the factor β/w of a window.
+        curvature = float(self.times_weight(self.psi_deriv).sum()) / self.total
+        gradient *= np.sqrt(curvature)
         return float(np.linalg.norm(self.root.T @ gradient)) / size if size else 0.0
+
+    def rounding_gradient(self, dtype: Any) -> float:
+        """Return a bound of the relative gradient of coefficients rounded to a dtype."""
+        engine = self.engine
+        size = np.abs(self.coef[1:]) @ np.hypot(1.0, engine.centre / engine.scale)
+        rms = float(np.sqrt(self._sums[-1] / self.total))
+        return float(np.finfo(dtype).eps * size / rms) if rms else np.inf
 
     def scale_is_rounding(self) -> bool:
         """Tell whether the estimated scale is that of the rounding of the residuals."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from numbers import Integral, Real
 from typing import Any
@@ -26,6 +27,7 @@ from ._covariance import (
     covariance as covariance_of,
 )
 from ._engines.base import FloatArray
+from ._engines.sparse import SparseEngine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fitted_data import FittedData, fitted_data
 from ._linearised import LinearisedFit
@@ -230,23 +232,32 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
     """Return the clusters of the rows of positive weight."""
     if groups is None:
         return None
-    labels = np.asarray(groups)
+    labels = np.asarray(groups, dtype=object)
     if labels.shape != (data.n_rows,):
         raise ValueError(
-            f"groups must have a label for each of the {data.n_rows} rows, got an array of "
-            f"shape {labels.shape}."
+            f"groups must have a label for each of the {data.n_rows} rows for "
+            f"covariance={kind!r}, got an array of shape {labels.shape}."
         )
-    if any(label is None or label != label for label in labels.tolist()):
-        raise ValueError("groups contains missing labels; covariance by groups needs them all.")
     if data.positive is not None:
         labels = labels[data.positive]
-    _, code = np.unique(labels, return_inverse=True)
-    n_groups = int(code.max()) + 1
+    number: dict[Any, int] = {}
+    code = np.array([number.setdefault(label, len(number)) for label in labels.tolist()])
+    if any(_is_missing(label) for label in number):
+        raise ValueError(
+            f"groups contains missing labels; covariance={kind!r} needs the label of each row."
+        )
+    n_groups = len(number)
     if n_groups == 1:
         raise ValueError(
             f"groups has one label only; covariance={kind!r} needs at least two clusters."
         )
     return Clusters(code, n_groups)
+
+
+def _is_missing(label: Any) -> bool:
+    """Tell whether a label is None, NaN or any other value that does not equal itself."""
+    differs = label is None or label != label
+    return bool(differs) if isinstance(differs, bool | np.bool_) else True
 
 
 def _check_kind(fit: LinearisedFit, kind: str) -> None:
@@ -256,7 +267,8 @@ def _check_kind(fit: LinearisedFit, kind: str) -> None:
             "exactly: there is no density of the residuals, and no standard error but that of "
             "covariance='bootstrap'."
         )
-    if kind in LEVERAGE_KINDS and fit.engine.p > LEVERAGE_MAX_FEATURES:
+    is_sparse = isinstance(fit.engine, SparseEngine)
+    if is_sparse and kind in LEVERAGE_KINDS and fit.engine.p > LEVERAGE_MAX_FEATURES:
         raise ValueError(
             f"covariance={kind!r} needs the leverages, which take too long with "
             f"{fit.engine.p} features; use 'HC1'."
@@ -295,6 +307,9 @@ def _sandwich_table(
         )
     _warn_of_penalty(fit)
     unit, back = fit.units.unit, fit.to_data / fit.units.unit
+    size = np.abs(back).max(axis=1)
+    size[size == 0] = 1.0
+    back = back / size[:, None]
     V = back @ result.V @ back.T
     lost = fit.depends_on(result.lost) & ~fit.inestimable
     _warn_of_lost(data, lost, fit.undetermined & ~fit.inestimable, result)
@@ -308,11 +323,12 @@ def _sandwich_table(
         left_out = LeftOut.of(fit.units.unit * result.left_out_residual, fit.weight)
     first = 0 if fit.fit_intercept else 1
     V = V[first:, first:]
-    std_err = unit * np.sqrt(np.diagonal(V))
+    size = size[first:]
+    std_err = unit * (size * np.sqrt(np.diagonal(V)))
     if np.ndim(degrees):
         degrees = degrees[first:]
     with np.errstate(over="ignore"):
-        V = V * np.float64(unit) ** 2
+        V = (unit * size)[:, None] * V * (unit * size)
     return _table(
         data,
         std_err,
@@ -353,6 +369,11 @@ def _bootstrap_table(
     replicates = result.coef @ fit.to_data.T + shift
     replicates[:, fit.inestimable] = np.nan
     kept = ~np.isnan(result.coef).any(axis=1)
+    if not kept.any():
+        raise ValueError(
+            f"none of the {n_resamples} resamples has a solution; increase n_resamples, or use "
+            "covariance='HC3'."
+        )
     lower, upper = np.quantile(replicates[kept], [0.25, 0.75], axis=0)
     standardised = _standardised(
         fit, None, fit.without_curvature[:, :0], fit.units.unit * result.coef[kept]
@@ -418,10 +439,19 @@ def _table(
         _fit_intercept=fit.fit_intercept,
         _standardised=standardised,
         _left_out=left_out,
-        _regressor=regressor,
-        _transformers=tuple(data.transformers),
+        # `fit` replaces the attributes of an estimator, so that copies keep those of this fit.
+        _regressor=_without_rows(regressor),
+        _transformers=tuple(copy.copy(step) for step in data.transformers),
         _target=data.target,
     )
+
+
+def _without_rows(regressor: Any) -> Any:
+    """Return a copy of a fitted regressor without what has an entry for each row."""
+    kept = copy.copy(regressor)
+    for name in ("weights_", "outliers_", "history_", "cv_results_"):
+        vars(kept).pop(name, None)
+    return kept
 
 
 def _standardised(
@@ -483,7 +513,8 @@ def _warn_of_lost(
     undetermined: NDArray[np.bool_],
     result: Covariance,
 ) -> None:
-    names = ["intercept", *data.names]
+    intercept = "(intercept)" if "intercept" in data.names else "intercept"
+    names = [intercept, *data.names]
     if undetermined.any():
         which = [names[j] for j in np.flatnonzero(undetermined)]
         warnings.warn(
@@ -495,7 +526,7 @@ def _warn_of_lost(
     if result.lost_rows.size:
         which = [names[j] for j in np.flatnonzero(lost)]
         labels = data.labels if data.labels is not None else np.arange(data.fit.engine.n)
-        rows = [labels[i] for i in result.lost_rows[:10]]
+        rows = [str(labels[i]) for i in result.lost_rows[:10]]
         warnings.warn(
             f"Rows {rows} alone determine a direction, so that {which} have no standard error.",
             UserWarning,

@@ -774,6 +774,82 @@ def test_intervals_need_enough_rows():
         table.predict_interval(X)
 
 
+def test_small_thresholds_have_tables():
+    X, y = data(120)
+    for parameters in ({"beta": 1e-8, "scale": "mad"}, {"beta": 1e-12}, {"beta": 1e-6}):
+        model = SmoothL1Regressor(**parameters).fit(X, y)
+        assert np.isfinite(coefficient_table(model, X, y).std_err).all()
+    model = SmoothL1Regressor(1e-6, scale="mad").fit(X, y)
+    table = coefficient_table(
+        model, X, y, covariance="bootstrap", n_resamples=50, random_state=0
+    )
+    assert np.isfinite(table.std_err).all()
+
+
+def test_float32_features_far_from_zero():
+    X, y = data(120)
+    far = (X + 2_000).astype(np.float32)
+    y = (far.astype(float) - 2_000) @ [1.0, 0.2, -3.0] + 0.1 * np.random.default_rng(0).normal(
+        size=120
+    )
+    assert np.isfinite(coefficient_table(SmoothL1Regressor().fit(far, y), far, y).std_err).all()
+
+
+def test_bell_mccaffrey_without_an_intercept_and_in_other_units():
+    X, y = data()
+    model = SmoothL1Regressor(LEAST_SQUARES, fit_intercept=False).fit(X, y)
+    options = {"covariance": "HC2", "df": "bell-mccaffrey"}
+    expected = coefficient_table(model, X, y, **options).df
+    assert np.isfinite(expected).all()
+    far = X * 1e100
+    model = SmoothL1Regressor(LEAST_SQUARES, fit_intercept=False).fit(far, y)
+    assert_allclose(coefficient_table(model, far, y, **options).df, expected, rtol=1e-6)
+
+
+def test_a_table_does_not_change_when_the_estimator_is_fitted_again():
+    X, y = data()
+    model = make_pipeline(StandardScaler(), SmoothL1Regressor()).fit(X, y)
+    table = coefficient_table(model, X, y)
+    before = table.predict(X[:3])
+    model.fit(10 * X, 100 * y)
+    assert_allclose(table.predict(X[:3]), before)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["a", 1] * 40, list(np.arange(80) % 7), np.array(["a", "b"] * 40), [True, False] * 40],
+)
+def test_labels_of_any_kind(labels):
+    X, y = data()
+    model = SmoothL1Regressor().fit(X, y)
+    code = [list(dict.fromkeys(labels)).index(label) for label in labels]
+    table = coefficient_table(model, X, y, groups=labels)
+    expected = coefficient_table(model, X, y, groups=code)
+    assert_allclose(table.covariance, expected.covariance, rtol=1e-9)
+
+
+def test_missing_labels():
+    pd = pytest.importorskip("pandas")
+    X, y = data()
+    model = SmoothL1Regressor().fit(X, y)
+    for labels in (
+        pd.Series(["a", pd.NA] * 40, dtype="string"),
+        ["a", "b", "c", np.nan] * 20,
+        pd.Series(pd.to_datetime(["2020-01-01", None] * 40)),
+    ):
+        with pytest.raises(ValueError, match="groups contains missing"):
+            coefficient_table(model, X, y, groups=labels)
+
+
+def test_a_constant_column_cannot_be_tested():
+    X, y = data()
+    X = np.column_stack([X, np.full(80, 7.0)])
+    table = coefficient_table(SmoothL1Regressor().fit(X, y), X, y)
+    for R in ([[0, 0, 0, 0, 1.0]], [[0, 1.0, 0, 0, 1.0]]):
+        with pytest.raises(ValueError, match="do not determine"):
+            table.wald_test(R=R)
+
+
 # Bootstrap ------------------------------------------------------------------------------
 
 
