@@ -1,4 +1,4 @@
-"""Benchmarks and simulations behind the numbers in the documents: python -m benchmarks.NAME"""
+"""Benchmarks and simulations for the numbers in the documentation: python -m benchmarks.NAME"""
 
 import datetime
 import os
@@ -9,24 +9,26 @@ from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-# Okabe and Ito's colours, which colour-blind readers tell apart, darkest first.
+# The palette of Okabe and Ito, which readers with colour vision deficiency can distinguish,
+# starting with the darkest colours.
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 _LIBRARIES = ["skrobust", "numpy", "scipy", "scikit-learn", "numba"]
 _LIBRARIES += ["statsmodels", "skglm", "pinball-qr"]
 
 
 def timed(function, *args):
-    """What the function returns, and the seconds that it took."""
+    """Return the result of a function and its run time in seconds."""
     start = time.perf_counter()
     result = function(*args)
     return result, time.perf_counter() - start
 
 
 def _rested(task):
-    """Seconds that a task takes once the others of this process are at rest.
+    """Return the run time of a task, which starts when this process has no other busy threads.
 
-    The threads of BLAS spin for a tenth of a second after they worked, at the cost of who comes
-    next; asleep, the processor would slow down.
+    BLAS threads spin for a tenth of a second after their work and would slow down the task.
+    This function waits in a busy loop, because the processor would reduce its frequency during
+    a sleep.
     """
     busy = True
     while busy:
@@ -38,20 +40,21 @@ def _rested(task):
 
 
 def say(text):
-    """Print without a line break, at once."""
+    """Print without a line break and flush."""
     print(text, end="", flush=True)
 
 
 def in_turn(tasks, seconds, least=5, most=51, long=5.0):
-    """Seconds that each task takes, run in turn so that a busy moment hits all of them.
+    """Return the run times of each task.
 
-    As many runs of each as go into `seconds`, between `least` and `most`, spread over the
-    whole; only one of what takes longer than `long`.
+    The tasks are run in turn, so that a short load of the machine affects all of them. A task
+    is run as often as fits into `seconds`, between `least` and `most` times, or once if it
+    takes longer than `long` seconds.
     """
     times = {name: [_rested(task)] for name, task in tasks.items()}
     for name, task in tasks.items():
         if times[name][0] < long and least > 1:
-            times[name].append(_rested(task))  # the first may have met a busy moment
+            times[name].append(_rested(task))  # the first run may have been slow
     more = {
         name: min(most, max(least, int(seconds / min(found)))) - len(found)
         for name, found in times.items()
@@ -66,19 +69,19 @@ def in_turn(tasks, seconds, least=5, most=51, long=5.0):
 
 
 class Progress:
-    """A bar on standard error, which a terminal draws anew; elsewhere a line for each step."""
+    """A progress bar on standard error in a terminal; elsewhere a line for each step."""
 
     def __init__(self, total):
         self._total, self._done, self._start = total, -1, time.perf_counter()
         self._text = ""
 
     def __call__(self, text):
-        """A step begins."""
+        """Start a step."""
         self._done, self._text = self._done + 1, text
         self._draw(text, "\n")
 
     def detail(self, text):
-        """What is done within a step."""
+        """Show what is done within the step."""
         if sys.stderr.isatty():
             self._draw(f"{self._text}: {text}", "")
 
@@ -97,7 +100,7 @@ class Progress:
 
 
 def machine():
-    """What a reader needs to know of where and when this was measured."""
+    """Return the date, the machine and the versions of a measurement."""
     return {
         "date": datetime.date.today().isoformat(),
         "processor": _processor(),
@@ -109,7 +112,7 @@ def machine():
 
 
 def described(facts):
-    """The same as a sentence for a Markdown file."""
+    """Return the facts of `machine` as a sentence for a Markdown file."""
     facts = dict(facts)
     cores, processor = facts.pop("cores"), facts.pop("processor")
     date, load = facts.pop("date"), facts.pop("load before")
@@ -118,7 +121,7 @@ def described(facts):
 
 
 def table(header, rows):
-    """A Markdown table: the first column to the left, the others to the right."""
+    """Return a Markdown table; all columns except the first are right-aligned."""
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -130,14 +133,14 @@ def table(header, rows):
 
 
 def write(directory, name, text):
-    """Write a file of results, and say so."""
+    """Write a file of results and print its name."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / name).write_text(text.rstrip() + "\n", encoding="utf-8")
     print(f"wrote {name}")
 
 
 def in_seconds(seconds):
-    """Three digits with a unit that fits."""
+    """Return a duration with three digits, in milliseconds or seconds."""
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     return f"{seconds:.3g} s"

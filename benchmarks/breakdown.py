@@ -1,9 +1,10 @@
-"""How many outliers the fits bear: python -m benchmarks.breakdown
+"""Breakdown of the fits under contamination: python -m benchmarks.breakdown
 
-First outliers in y, all on one side: the default breaks between 30 and 33 %, as does
-statsmodels' RLM, which has the same estimating equations and also starts from least squares;
-half of its threshold, or one known beforehand, lasts longer. Then outliers in X (leverage
-points), of which no Huber fit bears many. Takes ten seconds; needs statsmodels.
+The first table has outliers in y, all on one side. The default breaks down between 30 and 33 %,
+like statsmodels' RLM, which has the same estimating equations and also starts from least
+squares. With half of this threshold, or with a threshold that is known beforehand, the fit
+tolerates more outliers. The second table has outliers in X (leverage points), of which no Huber
+fit tolerates many. The benchmark takes ten seconds and requires statsmodels.
 """
 
 import numpy as np
@@ -18,13 +19,13 @@ COEF, INTERCEPT = np.arange(1.0, P + 1), 10.0
 
 
 def rlm(X, y):
-    """Intercept and coefficients of statsmodels' RLM, iterated until they settle."""
+    """Return intercept and coefficients of statsmodels' RLM, iterated to convergence."""
     model = sm.RLM(y, sm.add_constant(X, has_constant="add"), M=sm.robust.norms.HuberT())
     return model.fit(maxiter=1000, tol=1e-9).params
 
 
 def fitted(estimator):
-    """The same for an estimator of scikit-learn's kind."""
+    """Return the same function for an estimator of scikit-learn."""
 
     def fit(X, y):
         estimator.fit(X, y)
@@ -43,7 +44,7 @@ FITS = {
 
 
 def outliers_in_y(n_outliers, rng):
-    """Errors of variance 1, of which some are 100 higher."""
+    """Return data with errors of variance 1, to some of which 100 is added."""
     X = rng.normal(size=(N, P))
     y = INTERCEPT + X @ COEF + rng.normal(size=N)
     y[:n_outliers] += 100
@@ -51,7 +52,7 @@ def outliers_in_y(n_outliers, rng):
 
 
 def outliers_in_X(n_outliers, rng):
-    """Rows that are 20 standard deviations out in the last column, with another slope."""
+    """Return data with rows that are shifted in the last column and have another slope."""
     X = rng.normal(size=(N, P))
     X[:n_outliers, -1] += 20
     y = INTERCEPT + X @ COEF + rng.normal(size=N)

@@ -1,12 +1,12 @@
-"""Random fits before an independent judge: python -m benchmarks.campaign
+"""Random fits, checked by an independent judge: python -m benchmarks.campaign
 
-Each problem is drawn from its own seed: shapes, units, far, collinear and constant columns,
-heavy tails, exact rows, ties and outliers, forms of X, weights and all parameters. Every fit
-that is reported as converged is compared with certified bounds of the minimum (`judge`), its
-scale with that of its residuals, and its passes with `max_iter`; no fit may raise an error or
-a warning of another kind. Paths and cross-validation are compared with single fits. A flag is
-whatever is not as it should be; `--one 123` prints those of a problem. About 20 minutes on two
-quiet cores.
+Each problem is drawn with its own seed. The problems vary in shape, units, heavy tails, ties,
+outliers, exactly fitted rows, the form of X, weights and all parameters, and have columns that
+are collinear, constant or far from zero. Every fit that is reported as converged is compared
+with certified bounds of the minimum (`judge`), its scale with the scale of its residuals, and
+its number of passes with `max_iter`. No fit may raise an error or another warning. Paths and
+cross-validation are compared with single fits. Each violation is a flag; `--one 123` prints the
+flags of problem 123. The benchmark takes about 20 minutes on two idle cores.
 """
 
 import argparse
@@ -30,15 +30,15 @@ from .judge import RTOL, Data, Fit, is_unique, judge, scale_bounds
 
 ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 CONVERGED = {"gradient within tol", "gradient within rounding", "objective within rounding"}
-# A scale and a score are compared with this relative tolerance.
+# Relative tolerances for the comparison of a scale and of a score.
 SCALE_RTOL, SCORE_RTOL = 1e-6, 1e-6
-# Passes over X that an iteration may take, and those of start and optimality of a stage: least
-# squares may take a hundred iterations of L-BFGS.
+# Maximum number of passes over X per iteration, and for the start and the optimality of a
+# stage: least squares may take a hundred iterations of L-BFGS.
 PASSES_PER_ITERATION, OTHER_PASSES = 4, 250
 
 
 class Problem(NamedTuple):
-    """Data, parameters and what kinds the problem belongs to; `call` is how it is fitted."""
+    """Data, parameters and kinds of a problem; `call` tells how it is fitted."""
 
     X: np.ndarray
     y: np.ndarray
@@ -49,7 +49,7 @@ class Problem(NamedTuple):
 
 
 class Flag(NamedTuple):
-    """What is not as it should be, in a word, and the figures."""
+    """The name of a violation, and its figures."""
 
     name: str
     detail: str
@@ -59,7 +59,7 @@ class Flag(NamedTuple):
 
 
 def draw(seed, number):
-    """A problem of a campaign."""
+    """Return a problem of a campaign."""
     rng = np.random.default_rng([seed, number])
     shape, n, p = _shape(rng)
     form = _choice(rng, C=4, F=2, strided=1, float32=2, CSR=2, CSR_full=1)
@@ -108,7 +108,7 @@ def _shape(rng):
 
 
 def _features(rng, n, p, form):
-    """Features as float64 whose values are those that will be stored, and their traits."""
+    """Return the features in float64, rounded to the dtype of X, and their traits."""
     kind = _choice(rng, normal=4, integers=2, heavy=2, levels=1)
     X = {
         "normal": lambda: rng.normal(size=(n, p)) + rng.integers(2) * rng.normal(size=(n, 1)),
@@ -155,7 +155,7 @@ def _formed(X, form):
 
 
 def _target(rng, X):
-    """A linear function of X and errors, and their kind."""
+    """Return a target, which is a linear function of X plus errors, and the kind of errors."""
     n, p = X.shape
     spread = X.std(axis=0)
     w = rng.integers(-3, 4, size=p) / np.where(spread > 0, spread, 1.0)
@@ -196,7 +196,7 @@ def _weight(rng, n):
 
 
 def _parameters(rng, X, y, call):
-    """Parameters, of which beta and alpha are in the units of the data."""
+    """Return parameters, with beta and alpha in the units of the data."""
     loss, scale = str(rng.choice(["smooth_l1", "huber"])), None
     mode = _choice(rng, fixed=3, auto=2, mad=2, concomitant=3)
     unit = float(np.median(np.abs(y - np.median(y, axis=0)))) or 1.0
@@ -232,7 +232,7 @@ def _parameters(rng, X, y, call):
 
 
 def flags_of(problem):
-    """Whether all converged, and what is not as it should be."""
+    """Return whether all fits converged, and the flags."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -248,7 +248,7 @@ def flags_of(problem):
 
 
 def _call_single(problem):
-    """Fit, and return the function that judges it given whether there was a warning."""
+    """Fit, and return a function that checks the fit, given whether there was a warning."""
     est = SmoothL1Regressor(**problem.params)
     est.fit(problem.X, problem.y, problem.weight)
     return partial(_estimator_flags, problem, est)
@@ -325,7 +325,7 @@ def _objective_flags(problem, y, fit, converged, est=None, k=0, rtol=RTOL):
 
 
 def _call_path(problem):
-    """A path along thresholds or penalties, each point compared with a single fit."""
+    """Compute a path over thresholds or penalties; compare each point with a single fit."""
     params = dict(problem.params)
     rng = np.random.default_rng(problem.y.size)
     factors = np.sort(10.0 ** rng.uniform(-2, 1, size=4))
@@ -364,28 +364,28 @@ def _call_path(problem):
 
 
 def _point_flags(problem, point, where):
-    """Flags of a point of a path, given with the threshold and the scale of a single fit.
+    """Return the flags of a point of a path, given the threshold and scale of a single fit.
 
-    Where the minimiser is not unique, there may be several fixed points of the MAD.
+    If the minimiser is not unique, there may be several fixed points of the MAD.
     """
     params, rtol = problem.params, RTOL
     if params["scale"] == "mad" or params["beta"] == "auto":
         data = Data.of(problem.X, problem.y, problem.weight, params["fit_intercept"])
         low, high, floor = scale_bounds(data, point)
         if high - low + floor > SCALE_RTOL * point.scale:
-            return []  # Rounding leaves the scale open, and the objective with it.
+            return []  # Rounding leaves the scale and the objective undetermined.
         if not low * (1 - SCALE_RTOL) - floor <= point.scale <= high * (1 + SCALE_RTOL) + floor:
             if is_unique(data, point):
                 return [Flag("path, scale", f"{where}: {low} … {high} for {point.scale}")]
             return []
-        # The scale of the point is that of the single fit, up to its accuracy.
+        # The scale of the point equals that of the single fit up to its accuracy.
         rtol = SCALE_RTOL
     found = _objective_flags(problem, problem.y, point, converged=True, rtol=rtol)
     return [Flag(f"path, {flag.name}", f"{where}: {flag.detail}") for flag in found]
 
 
 def _call_cv(problem):
-    """A search, whose scores and refit are compared with single fits."""
+    """Search by cross-validation; compare its scores and its refit with single fits."""
     params = dict(problem.params)
     alpha, beta = params.pop("alpha"), params.pop("beta")
     one = 1.0 if params["scale"] == "concomitant" else 0.0
@@ -444,14 +444,14 @@ _CALLS = {
 
 
 def verdict(number, seed):
-    """The kinds of a problem, whether its fits converged, and its flags."""
+    """Return number and kinds of a problem, whether its fits converged, and its flags."""
     problem = draw(seed, number)
     converged, flags = flags_of(problem)
     return number, problem.kinds, converged, flags
 
 
 def run(n, seed, jobs):
-    """The verdicts of problems 0 … n − 1, as they come."""
+    """Yield the verdicts of problems 0 … n − 1."""
     numbers = range(n)
     if jobs == 1:
         yield from map(partial(verdict, seed=seed), numbers)
@@ -461,7 +461,7 @@ def run(n, seed, jobs):
 
 
 def summary(verdicts):
-    """The tables of kinds and of flagged problems."""
+    """Return the tables of kinds and of flagged problems."""
     problems, unconverged, flagged = Counter(), Counter(), Counter()
     for _, kinds, converged, flags in verdicts:
         for kind in ("all", *kinds):
@@ -484,7 +484,7 @@ def summary(verdicts):
 
 
 def main():
-    """Run a campaign and write results/campaign.md, or show one problem."""
+    """Run a campaign and write results/campaign.md, or print one problem."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -503,7 +503,7 @@ def main():
         if found[-1]:
             print(found[0], *found[-1], flush=True)
     title = (
-        "# Random fits before an independent judge\n\n"
+        "# Random fits, checked by an independent judge\n\n"
         f"`python -m benchmarks.campaign --problems {args.problems} --seed {args.seed}`: "
     )
     text = "\n\n".join([title + described(facts), summary(verdicts)])

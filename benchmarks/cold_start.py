@@ -1,11 +1,12 @@
-"""What the first import and the first fit of a process cost: python -m benchmarks.cold_start
+"""Time of the first import and the first fit of a process: python -m benchmarks.cold_start
 
-Also how long an interrupted fit takes to end. The test suite limits none of these times: it
-asserts what is imported and compiled, and that no pass over the data follows an interrupt.
+The benchmark also measures the time from an interrupt to the end of a fit. The test suite
+limits none of these times: it tests what is imported and compiled, and that no pass over the
+data follows an interrupt.
 
-Everything is measured in fresh processes, nothing cached, the median of five. Takes three
-minutes, and writes cold_start.md into benchmarks/results/; `--runs 1` takes one, and writes
-nothing.
+All times are medians of five runs in fresh processes without a cache. The benchmark takes three
+minutes and writes cold_start.md into benchmarks/results/. With `--runs 1` it takes one minute
+and writes nothing.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 
 from . import RESULTS, Progress, described, machine, table, write
 
-# Run in the fresh process; each fills `found`, which is printed.
+# These scripts run in a fresh process; each sets `found`, which is printed.
 _PREPARE = """
 import json, sys, time
 import numpy as np
@@ -60,7 +61,7 @@ found = dict(first=clock(lambda: {estimator}.fit(X, y)),
              again=clock(lambda: {estimator}.fit(X, y)),
              numba="numba" in sys.modules)
 """
-# Numba tells of every compilation.
+# Numba records every compilation.
 _SECOND = """
 from numba.core import event
 from skrobust import SmoothL1Regressor
@@ -72,7 +73,7 @@ compiled = sum(e.is_start for _, e in recorder.buffer)
 again = min(clock(lambda: SmoothL1Regressor().fit(Z, y)) for _ in range(3))
 found = dict(extra=first - again, compiled=compiled)
 """
-# A fit of 500 stages that no tolerance ends; the interrupts come at several moments of it.
+# A fit of 500 stages that does not end by its tolerance, and is interrupted at several times.
 _INTERRUPT = """
 import os, signal, threading
 from skrobust import SmoothL1Regressor
@@ -100,20 +101,20 @@ SHAPES = {"200 × 5": (200, 5), "100,000 × 20": (100_000, 20)}
 KINDS = ["C", "F", "strided", "float32", "CSR", "CSR, int64"]
 DEFAULT = "SmoothL1Regressor()"
 WITH_C = ["SmoothL1Regressor(1.345)", "HuberRegressor()"]
-# About 60 numbers a row, and the penalty that HuberRegressor has by default.
+# About 60 numbers per row, and the default penalty of HuberRegressor.
 SPARSE_WIDE = "2,000 × 4,000", (2_000, 4_000)
 WITH_SPARSE_WIDE = [
     'SmoothL1Regressor(loss="huber", alpha=1 / 2000)',
     "HuberRegressor(alpha=1.0)",
 ]
-# Seconds of the first fit with the defaults and C order, and those hoped for.
-BARS = {"200 × 5": (0.2, 0.05), "100,000 × 20": (2.0, 1.0)}
+# Target and stretch target, in seconds, for the first fit with default parameters and C order.
+TARGETS = {"200 × 5": (0.2, 0.05), "100,000 × 20": (2.0, 1.0)}
 INTERRUPTED_SHAPE = (60_000, 40)
 SECOND_KINDS = [*KINDS[1:], "read-only", "rows of C", "rows of F"]
 
 
 def in_fresh_processes(script, n_runs):
-    """The median of each thing found by a script, run in as many processes."""
+    """Return the medians of the values that a script measures in `n_runs` processes."""
     found = []
     for _ in range(n_runs):
         command = [sys.executable, "-c", script + _PRINT]
@@ -133,36 +134,36 @@ def first_fit(shape, kind, estimator=DEFAULT, n_runs=5):
 
 
 def first_fits(n_runs=5):
-    """Seconds of the first fit for each shape, compilation included."""
+    """Return the time of the first fit for each shape, compilation included."""
     return {
         name: first_fit(shape, "C", n_runs=n_runs)["first"] for name, shape in SHAPES.items()
     }
 
 
 def first_fit_cases():
-    """Name and shape of the data, the kind of input and the estimator, one for each row."""
+    """Yield name and shape of the data, kind of input and estimator of each row."""
     for name, shape in SHAPES.items():
         yield from ((name, shape, kind, DEFAULT) for kind in KINDS)
         yield from ((name, shape, "C", estimator) for estimator in WITH_C)
     yield from ((*SPARSE_WIDE, "CSR", estimator) for estimator in WITH_SPARSE_WIDE)
 
 
-def bars_table(seconds):
-    """Whether the first fits with the defaults and C order take no longer than they may."""
+def targets_table(seconds):
+    """Compare the first fits with default parameters and C order with their targets."""
     rows = []
-    for name, (bar, hope) in BARS.items():
-        held = "held" if seconds[name] <= bar else "NOT HELD"
-        rows.append([name, f"{seconds[name]:.3f} s", f"{bar} s", f"{hope} s", held])
-    return table(["first fit", "measured", "bar", "hope", "held?"], rows)
+    for name, (target, stretch) in TARGETS.items():
+        met = "met" if seconds[name] <= target else "MISSED"
+        rows.append([name, f"{seconds[name]:.3f} s", f"{target} s", f"{stretch} s", met])
+    return table(["first fit", "measured", "target", "stretch target", "result"], rows)
 
 
 def second_kind(shape, kind, n_runs):
-    """Seconds that another kind of input adds after a first fit, and what was compiled."""
+    """Return the time that another kind of input adds, and the number of compilations."""
     return in_fresh_processes(prepared(shape, kind) + _SECOND.format(kind=kind), n_runs)
 
 
 def interrupted(shape, n_runs=5):
-    """Seconds from an interrupt to the end of the fit, the longest of four moments."""
+    """Return the longest time from an interrupt to the end of the fit."""
     return in_fresh_processes(prepared(shape) + _INTERRUPT, n_runs)["longest"]
 
 
@@ -197,24 +198,24 @@ def main():
         [
             "# Cold start",
             "`python -m benchmarks.cold_start`: " + described(facts),
-            f"In fresh processes, nothing cached, median of {n_runs}. Other bars: an import "
-            "that adds at most 0.1 s over `sklearn.linear_model`, a second kind of input that "
-            "adds at most 0.7 s, no compilation for a read-only array, an interrupted fit that "
-            "ends within 1 s.",
-            bars_table(seconds),
+            f"All times are medians of {n_runs} runs in fresh processes without a cache. "
+            "Further targets: the import takes at most 0.1 s longer than that of "
+            "`sklearn.linear_model`, a second kind of input takes at most 0.7 s longer, a "
+            "read-only array needs no compilation, and an interrupted fit ends within 1 s.",
+            targets_table(seconds),
             "## Import",
             table(
                 ["", "time"],
                 [
                     ["sklearn.linear_model", f"{imports['linear_model']:.3f} s"],
-                    ["skrobust, after that", f"{imports['skrobust']:.3f} s"],
+                    ["skrobust, after sklearn.linear_model", f"{imports['skrobust']:.3f} s"],
                 ],
             ),
-            "## First fit, compilation and Numba's import included",
-            table(["", "estimator", "first fit", "the same again", "imports Numba"], first),
-            "## A second kind of input, after a first fit of C order and float64",
-            table(["", "adds", "functions compiled"], second),
-            "## An interrupted fit, after its kernels are compiled",
+            "## First fit, including compilation and the import of Numba",
+            table(["", "estimator", "first fit", "second fit", "imports Numba"], first),
+            "## A second kind of input after a first fit of C order and float64",
+            table(["", "additional time", "compiled functions"], second),
+            "## An interrupted fit whose kernels are compiled",
             table(["", "ends after"], [["60,000 × 40, C", f"{interrupt:.3f} s"]]),
         ]
     )

@@ -1,10 +1,10 @@
-"""What choosing β by cross-validation costs: python -m benchmarks.cv
+"""Time of the selection of β by cross-validation: python -m benchmarks.cv
 
-SmoothL1RegressorCV over 20 thresholds and 5 folds, against GridSearchCV around the regressor on
-the same grid, against GridSearchCV around HuberRegressor over as many epsilons, and against 20
-fits of the regressor without any folds; in turn in one process. Takes two minutes, most of
-them HuberRegressor's, and writes cv.md into benchmarks/results/. Believe it on a quiet machine
-only.
+SmoothL1RegressorCV with 20 thresholds and 5 folds is compared with GridSearchCV of
+SmoothL1Regressor on the same grid, with GridSearchCV of HuberRegressor over 20 values of
+epsilon, and with 20 fits of SmoothL1Regressor without cross-validation. All run in turn in one
+process. The benchmark takes two minutes, most of them for HuberRegressor, and writes cv.md into
+benchmarks/results/. It should be run on an idle machine.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from . import RESULTS, Progress, described, in_seconds, in_turn, machine, table,
 from .tall import make_data
 
 SHAPES = {"50,000 × 30": (50_000, 30), "500 × 10": (500, 10)}
-# The errors have variance 1, but for a tenth that is 10 times as large.
+# The errors have variance 1, and a tenth of them are 10 times as large.
 BETAS = 1.345 * np.geomspace(0.1, 10, 20)
 EPSILONS = np.geomspace(1.05, 5, 20)
 SCORING = "neg_mean_absolute_error"
 OURS, TWO_JOBS, MADS = "SmoothL1RegressorCV", "the same, n_jobs=2", 'the same, scale="mad"'
 GRID, GRID_MADS = "GridSearchCV(SmoothL1Regressor)", 'the same with scale="mad"'
 FITS, HUBER = "20 × SmoothL1Regressor, no folds", "GridSearchCV(HuberRegressor)"
-# Time of ours over that of another: the bar, and the hope.
-BARS = {GRID: (1 / 5, None), HUBER: (1 / 40, None), FITS: (None, 1.0)}
+# Time of SmoothL1RegressorCV divided by that of another estimator: target and stretch target.
+TARGETS = {GRID: (1 / 5, None), HUBER: (1 / 40, None), FITS: (None, 1.0)}
 
 
 def search(model, X, y, **grid):
@@ -51,14 +51,14 @@ def tasks(X, y):
 
 
 def difference(X, y):
-    """The largest relative difference of mean scores from those of GridSearchCV."""
+    """Return the largest relative difference of the mean scores from those of GridSearchCV."""
     ours = SmoothL1RegressorCV(BETAS).fit(X, y).cv_results_["mean_test_score"]
     theirs = search(SmoothL1Regressor(), X, y, beta=BETAS).cv_results_["mean_test_score"]
     return float(np.abs(ours / theirs - 1).max())
 
 
 def section(title, times, apart):
-    """The times of one shape, and how ours stands to each."""
+    """Return the times for one shape, and the ratios of ours to the others."""
     rows = []
     for name, runs in times.items():
         ours = MADS if name == GRID_MADS else OURS
@@ -73,21 +73,21 @@ def section(title, times, apart):
                 *("" if name in (OURS, MADS) else f"1/{1 / r:.3g}" for r in (median, fastest)),
             ]
         )
-    header = ["", "median", "fastest", "runs", "ours over it, medians", "fastest runs"]
-    note = f"Mean scores differ from GridSearchCV's by {apart:.0e} at most, relatively."
+    header = ["", "median", "fastest", "runs", "CV / this, medians", "CV / this, fastest"]
+    note = f"Relative difference of the mean scores from those of GridSearchCV: {apart:.0e}."
     return f"## {title}\n\n{table(header, rows)}\n\n{note}"
 
 
-def bars(times):
-    """Whether each bar holds, for the medians and for the fastest runs."""
+def targets_table(times):
+    """Compare the ratios of the medians and of the fastest runs with their targets."""
     rows = []
-    for name, (bar, hope) in BARS.items():
+    for name, (target, stretch) in TARGETS.items():
         ratios = [f(times[OURS]) / f(times[name]) for f in (np.median, min)]
-        limit = hope if bar is None else bar
+        limit = stretch if target is None else target
         met = "yes" if max(ratios) <= limit else "NO"
-        kind = "hope" if bar is None else "bar"
+        kind = "stretch target" if target is None else "target"
         figures = [f"1/{1 / ratio:.3g}" for ratio in ratios]
-        rows.append([f"over {name}", *figures, f"1/{1 / limit:g}", kind, met])
+        rows.append([f"/ {name}", *figures, f"1/{1 / limit:g}", kind, met])
     return table(
         ["time of SmoothL1RegressorCV", "medians", "fastest", "limit", "", "met?"], rows
     )
@@ -110,14 +110,14 @@ def main():
         found[title] = in_turn(todo, seconds=4.0)
         parts.append(section(title, found[title], apart))
     progress.end()
-    heading = "# Choosing β by cross-validation\n\n`python -m benchmarks.cv`: "
+    heading = "# Selection of β by cross-validation\n\n`python -m benchmarks.cv`: "
     intro = [
         heading + described(facts),
-        f"{len(BETAS)} thresholds or epsilons, 5 folds, scored by the mean absolute error, "
-        "the best fitted to all rows: 101 fits.",
+        f"{len(BETAS)} thresholds or values of epsilon, 5 folds, scored by the mean absolute "
+        "error, and a final fit to all rows: 101 fits.",
     ]
     if not arguments.quick:
-        intro += ["## Bars, 50,000 × 30", bars(found["50,000 × 30"])]
+        intro += ["## Targets, 50,000 × 30", targets_table(found["50,000 × 30"])]
     text = "\n\n".join([*intro, *parts])
     print(text)
     if output:

@@ -1,10 +1,11 @@
-"""Which score should choose β by cross-validation: python -m benchmarks.cv_score
+"""Scores for the selection of β by cross-validation: python -m benchmarks.cv_score
 
-An outlier in a validation fold must not choose the threshold. Data sets with known
-coefficients are contaminated; each candidate chooses one of 20 thresholds by 5 folds, and the
-price of the choice is the error of its fit to all rows over that of the best fit on the grid,
-which nobody can know. Next to them the default, which chooses nothing. Takes a minute and
-writes cv_score.md and cv_score.png into benchmarks/results/.
+The outliers in the validation folds should not determine the threshold. Data sets with known
+coefficients are contaminated, and each score selects one of 20 thresholds with 5 folds. The
+cost of a selection is the error of the selected fit to all rows divided by that of the best fit
+on the grid, which is unknown in practice. The default, which involves no selection, is
+included. The benchmark takes a minute and writes cv_score.md and cv_score.png into
+benchmarks/results/.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def far_above(X, error, rows, rng):
 
 
 def above_on_one_side(X, error, rows, rng):
-    """Ten higher, and where the first column is large: this bends the slope as well."""
+    """Add 10 mostly in rows with a large first feature, which changes the slope as well."""
     order = np.argsort(X[:, 0] + rng.normal(size=len(X)))
     error[order[len(X) - rows.size :]] += 10
 
@@ -56,12 +57,12 @@ CONTAMINATIONS = {
 
 
 def trimmed(size, scale):
-    """The mean of all but the largest quarter."""
+    """Return the mean of all but the largest quarter."""
     return np.sort(size, axis=0)[: -(len(size) // 4)].mean(axis=0)
 
 
-# What is averaged over the folds, of the sizes (rows, thresholds) of the validation residuals
-# and the scale of all residuals of the default fit.
+# Functions that are averaged over the folds, of the absolute residuals of the validation rows,
+# of shape (rows, thresholds), and of the scale of the default fit.
 SCORES = {
     "mean square (r2)": lambda size, scale: (size**2).mean(axis=0),
     "mean absolute": lambda size, scale: size.mean(axis=0),
@@ -69,11 +70,11 @@ SCORES = {
     "trimmed mean absolute": trimmed,
     "smooth L1 at 1.345 MADs (d2)": lambda size, scale: smooth_l1(size, 1.345 * scale).mean(0),
 }
-AUTO = 'no choice: beta="auto"'
+AUTO = 'no selection: beta="auto"'
 
 
 def make(rng, n, p, law, contamination):
-    """X and y for coefficients of zero: the fit is equivariant, and its own error."""
+    """Return X and y for true coefficients of zero; those of a fit are its errors."""
     X, error = rng.normal(size=(n, p)), LAWS[law](rng, n)
     change, share = CONTAMINATIONS[contamination]
     if change:
@@ -82,7 +83,7 @@ def make(rng, n, p, law, contamination):
 
 
 def prices(rng, n, p, law, contamination):
-    """The error that each candidate's choice leads to, over the least on the grid."""
+    """Return the error that each score leads to, divided by the smallest on the grid."""
     X, y = make(rng, n, p, law, contamination)
     auto = SmoothL1Regressor().fit(X, y)
     fold = rng.permutation(np.arange(n) % N_FOLDS)
@@ -94,7 +95,7 @@ def prices(rng, n, p, law, contamination):
         size = np.abs(y[test, None] - X[test] @ part.coefs - part.intercepts)
         for name, score in SCORES.items():
             totals[name] += score(size, auto.scale_)
-    # A skewed law has no centre that all thresholds estimate: there slopes alone count.
+    # With a skewed distribution the intercept depends on the threshold and is not compared.
     with_intercept = law != "exponential"
 
     def error(coef, intercept):
@@ -107,7 +108,7 @@ def prices(rng, n, p, law, contamination):
 
 
 def simulate(share, progress):
-    """Logarithms of prices (laws, replications of all shapes, candidates), by contamination."""
+    """Return the logarithms of costs (laws, replications, scores) for each contamination."""
     found = {}
     for contamination in CONTAMINATIONS:
         progress(contamination)
@@ -123,7 +124,7 @@ def simulate(share, progress):
 
 
 def summary(found):
-    """Geometric mean, ninth decile and worst law and contamination of each candidate."""
+    """Return geometric mean, ninth decile and worst combination for each score."""
     cells = np.array([values.mean(axis=1) for values in found.values()])
     whole = np.concatenate([values.reshape(-1, values.shape[-1]) for values in found.values()])
     return np.exp([whole.mean(axis=0), np.quantile(whole, 0.9, axis=0), cells.max(axis=(0, 1))])
@@ -134,26 +135,28 @@ def report(found, facts):
     shapes = ", ".join(f"{n} × {p}" for n, p in SHAPES)
     where = np.exp([values.mean(axis=(0, 1)) for values in found.values()])
     rows = [[name, *(f"{v:.2f}" for v in row)] for name, row in zip(found, where, strict=True)]
-    titles = ["**geometric mean of all**", "ninth decile of all", "worst contamination × law"]
+    titles = ["**geometric mean of all**", "ninth decile of all", "worst combination"]
     rows += [
         [name, *(f"{v:.2f}" for v in row)]
         for name, row in zip(titles, summary(found), strict=True)
     ]
     return "\n\n".join(
         [
-            "# Which score should choose β",
+            "# Comparison of scores for the selection of β",
             "`python -m benchmarks.cv_score`: " + described(facts),
-            "Error of the coefficients (and of the intercept, but for the exponential law) of "
-            "the fit with the chosen threshold, over the least on the grid: 1 is perfect. "
-            f"Geometric means over the laws {', '.join(LAWS)}, the sizes {shapes} and "
-            f"replications, with {N_FOLDS} folds and {N_BETAS} thresholds.",
+            "Error of the coefficients (and of the intercept, except for the exponential "
+            "distribution) of the fit with the selected threshold, divided by the smallest "
+            "error on the grid; the best possible value is 1. The worst combination is that of "
+            "a contamination and a distribution. Geometric means over the distributions "
+            f"{', '.join(LAWS)}, the sizes {shapes} and replications, with {N_FOLDS} folds and "
+            f"{N_BETAS} thresholds.",
             table(["contamination", *names], rows),
         ]
     )
 
 
 def draw(found, path):
-    """A line for each contamination, a point for each candidate."""
+    """Draw a line for each contamination and a marker for each score."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6), layout="constrained")
@@ -172,8 +175,8 @@ def draw(found, path):
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.grid(axis="x", color="0.9")
-    axes.set_xlabel("error of the fit that was chosen, over the best on the grid")
-    axes.set_title("What the choice of β by each score costs")
+    axes.set_xlabel("error of the selected fit / error of the best fit on the grid")
+    axes.set_title("Cost of the selection of β by each score")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=110)
 

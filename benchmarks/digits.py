@@ -1,11 +1,11 @@
 """Correct digits on ill-conditioned least-squares problems: python -m benchmarks.digits
 
-The sets of NIST for linear regression with their certified coefficients (Longley from
-statsmodels, Filip from filip.csv, the others by their formulas;
+The problems are the data sets of NIST for linear regression with their certified coefficients
+(Longley from statsmodels, Filip from filip.csv, the others by their formulas;
 https://www.itl.nist.gov/div898/strd), and polynomials, Hilbert matrices and timestamps, whose
 coefficients are known or computed in exact arithmetic. SmoothL1Regressor has a threshold above
-all residuals, HuberRegressor an epsilon; digits are −log10 of the largest relative error of a
-coefficient. Takes a second.
+all residuals, and HuberRegressor a large epsilon. Digits are −log10 of the largest relative
+error of a coefficient. The benchmark takes a second.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from sklearn.linear_model import HuberRegressor, LinearRegression
 
 from skrobust import SmoothL1Regressor
 
-# The deviations of Wampler3, 4 and 5, orthogonal to polynomials of degree 5.
+# The deviations of Wampler3, 4 and 5, which are orthogonal to polynomials of degree 5.
 _DEVIATIONS = np.array([759, -2048, 2048, -2048, 2523, -2048, 2048, -2048, 1838, -2048, 2048])
 _DEVIATIONS = np.concatenate([_DEVIATIONS, _DEVIATIONS[-2::-1]])
 
@@ -48,7 +48,7 @@ def _filip():
 
 
 def _exact(X, y, intercept=True):
-    """Least squares in rational arithmetic."""
+    """Return the least-squares coefficients, computed in rational arithmetic."""
     rows = [[Fraction(1)] * intercept + [Fraction(v) for v in row] for row in X.tolist()]
     y, k = [Fraction(v) for v in y.tolist()], len(rows[0])
     A = [
@@ -80,7 +80,8 @@ def _no_intercept(x, y):
     return X, y, _exact(X, y, intercept=False)
 
 
-# X, y and the coefficients, of the intercept first where there is one.
+# Functions that return X, y and the coefficients, which start with the intercept if there is
+# one.
 PROBLEMS = {
     "Longley": _longley,
     "Filip": _filip,
@@ -97,7 +98,7 @@ PROBLEMS = {
     "timestamps in ms": _timestamps,
 }
 
-# Each for a given y.
+# Functions of y that return an estimator.
 ESTIMATORS = {
     "SmoothL1Regressor": lambda y: SmoothL1Regressor(1e6 * np.abs(y).max()),
     "LinearRegression": lambda y: LinearRegression(),
@@ -106,7 +107,7 @@ ESTIMATORS = {
 
 
 def digits(estimator, X, y, certified):
-    """−log10 of the largest relative error, 0 … 16; 0 where the fit raises, as Huber's may."""
+    """Return −log10 of the largest relative error, from 0 to 16; 0 if the fit fails."""
     estimator.set_params(fit_intercept=len(certified) > X.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -120,7 +121,7 @@ def digits(estimator, X, y, certified):
 
 
 def main():
-    # Not at the top: the tests load this file by its path.
+    # Imported here, because the tests load this file by its path.
     from . import RESULTS, described, machine, table, write
 
     facts, rows = machine(), []

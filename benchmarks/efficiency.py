@@ -1,9 +1,9 @@
 """Efficiency under normal errors: python -m benchmarks.efficiency
 
-The efficiency of an estimator is the variance of least squares over its own, when the errors
-are normal and least squares is the best there is. Simulated for HuberRegressor at its default
-epsilon and for SmoothL1Regressor at its own defaults, with many rows for each column and with
-few, next to what the theory gives for infinitely many. Takes about half a minute.
+The efficiency of an estimator is the variance of least squares divided by its own variance. For
+normal errors least squares is optimal. The efficiency is simulated for HuberRegressor with its
+default epsilon and for SmoothL1Regressor with its defaults, for many and for few rows per
+column, and compared with the asymptotic theory. The benchmark takes about half a minute.
 """
 
 import argparse
@@ -29,25 +29,25 @@ HEADER = f"{'':40}{'scale/sigma':>12}{'threshold/sigma':>17}{'efficiency':>13}"
 
 
 def mean_clipped_square(c):
-    """E min(z², c²) for standard normal z."""
+    """Return E min(z², c²) for standard normal z."""
     return 1 - 2 * norm.sf(c) - 2 * c * norm.pdf(c) + 2 * c**2 * norm.sf(c)
 
 
 def asymptotic_efficiency(c):
-    """(E ψ')² / E ψ² of Huber's ψ with the threshold at c standard deviations."""
+    """Return (E ψ')² / E ψ² of Huber's ψ with a threshold of c standard deviations."""
     return (1 - 2 * norm.sf(c)) ** 2 / mean_clipped_square(c)
 
 
 def concomitant_scale(epsilon):
-    """The σ̂ / σ at which the derivative of the joint objective vanishes.
+    """Return the σ̂ / σ at which the derivative of the concomitant objective is zero.
 
-    That is E min(r² / σ̂², ε²) = 1, which puts σ̂ below σ for every finite ε.
+    The condition is E min(r² / σ̂², ε²) = 1, so that σ̂ is below σ for every finite ε.
     """
     return brentq(lambda s: mean_clipped_square(epsilon * s) / s**2 - 1, 0.01, 1)
 
 
 def print_theory():
-    print("In theory, with infinitely many rows for each column\n")
+    print("Asymptotic theory (infinitely many rows per column)\n")
     print(HEADER)
     scales = concomitant_scale(EPSILON), concomitant_scale(EPSILON_AUTO), 1.0
     factors = EPSILON, EPSILON_AUTO, MADS_AUTO
@@ -61,12 +61,13 @@ def print_row(name, scale, threshold, efficiency, error=None):
 
 
 def simulate(n, p, n_replications, seed=0):
-    """Squared errors of least squares and of each estimator, and its scale and threshold."""
+    """Return squared errors of least squares and of each estimator, its scale and threshold."""
     rng = np.random.default_rng(seed)
     least_squares = np.empty(n_replications)
     results = {name: np.empty((n_replications, 3)) for name in ESTIMATORS}
     for i in range(n_replications):
-        # All are equivariant: with coefficients of zero each is its own error.
+        # The estimators are equivariant. With coefficients of zero the estimates are the
+        # errors.
         X, y = rng.normal(size=(n, p)), rng.normal(size=n)
         centred = X - X.mean(axis=0)
         least_squares[i] = np.sum(np.linalg.lstsq(centred, y, rcond=None)[0] ** 2)
@@ -79,13 +80,13 @@ def simulate(n, p, n_replications, seed=0):
 
 
 def print_simulation(n, p, n_replications):
-    say(f"\nn/p = {n / p:g} (n = {n}, p = {p}), {n_replications} times ... ")
+    say(f"\nn/p = {n / p:g} (n = {n}, p = {p}), {n_replications} replications ... ")
     (least_squares, results), seconds = timed(simulate, n, p, n_replications)
     print(f"{seconds:.0f} s\n\n{HEADER}")
     for name, result in results.items():
         squared_error, scale, threshold = result.T
         efficiency = least_squares.mean() / squared_error.mean()
-        # The error of a ratio of means, to first order.
+        # The standard error of a ratio of means, to first order.
         spread = np.std(least_squares - efficiency * squared_error)
         error = spread / squared_error.mean() / np.sqrt(n_replications)
         print_row(name, scale.mean(), threshold.mean(), efficiency, error)

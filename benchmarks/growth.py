@@ -1,8 +1,9 @@
-"""How the time of a fit grows with rows and with features: python -m benchmarks.growth
+"""Time of a fit against the numbers of rows and features: python -m benchmarks.growth
 
-Ours with a fixed threshold and with its defaults, and peers, in turn; an estimator is left out
-of a size where it would take more than 20 s. The exponent is the slope in logarithms over the
-three largest sizes. Takes five minutes and 2 GB, and writes growth.md and growth.png into
+SmoothL1Regressor with a fixed threshold and with its defaults is compared with other
+estimators, which run in turn. An estimator is omitted at sizes where it would take more than 20
+s. The exponent is the slope of log(time) against log(size) over the three largest sizes. The
+benchmark takes five minutes and 2 GB, and writes growth.md and growth.png into
 benchmarks/results/.
 """
 
@@ -25,7 +26,7 @@ AXES = {
 
 
 def times_by_size(shapes, axis, progress):
-    """For each estimator the sizes and its fastest times: a busy moment slows peers most."""
+    """Return the sizes and the fastest time at each size for each estimator."""
     found = {name: ([], []) for name in NAMES}
     for shape in shapes:
         progress(f"{shape[0]:,} × {shape[1]:,}")
@@ -48,7 +49,7 @@ def exponent(sizes, times):
 
 
 def expected(sizes, times, size):
-    """Time at the next size, growing as it did; at least in proportion."""
+    """Return the time extrapolated to the next size, with an exponent of at least 1."""
     if len(sizes) < 3:
         return 0.0
     return times[-1] * (size / sizes[-1]) ** max(1.0, exponent(sizes, times))
@@ -69,7 +70,7 @@ def shown(sizes_and_times, size):
 
 
 def draw(results, path):
-    """Time over size, both logarithmic, with the exponents in the legend."""
+    """Draw the time against the size on logarithmic axes, with the exponents in the legend."""
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(
@@ -83,7 +84,7 @@ def draw(results, path):
         axes.set_xlabel(f"number of {title}")
         axes.grid(color="0.9")
         axes.legend(frameon=False)
-    panels[0].set_ylabel("seconds for one fit, fastest run")
+    panels[0].set_ylabel("time of a fit in seconds, fastest run")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -99,11 +100,11 @@ def main():
     progress.end()
     text = "\n\n".join(
         [
-            "# Cost as the work grows",
+            "# Growth of the time of a fit",
             "`python -m benchmarks.growth`: " + described(facts),
-            "Fastest time of a fit, estimators in turn; — where it would take more than "
-            f"{TOO_LONG:.0f} s. The exponent is the slope in logarithms over the three largest "
-            "sizes.",
+            "Fastest time of a fit; the estimators run in turn. A dash marks fits that would "
+            f"take more than {TOO_LONG:.0f} s. The exponent is the slope of log(time) against "
+            "log(size) over the three largest sizes.",
             *tables,
         ]
     )

@@ -1,4 +1,4 @@
-"""A judge of fits, in extended precision and independent of the package's formulas.
+"""A check of fits, in extended precision and independent of the formulas of the package.
 
 With weights π_i = s_i / S and the loss in Huber form, a fit with residuals r and coefficients w
 is compared with the minimum over a change d of the coefficients of
@@ -11,12 +11,12 @@ Any u with |u_i| ≤ β, with Σ π_i u_i = 0 if there is an intercept, and, for
     F(d) ≥ Σ π_i (u_i r_i − u_i²/2) − ‖v − a w‖²/(2a) + a ‖w‖²/2,   v = Σ π_i u_i x_i.
 
 For the concomitant scale u = σv with |v_i| ≤ ε and Σ π_i v_i² ≤ 1, and −u²/2 is absent. The
-first u is the clipped residual of the fit, made feasible. Where its bound is not near enough,
-u and d are those of a primal-dual interior-point method, so that each fit is certified or
-refuted by a better point. Everything is relative to the fit, which avoids cancellation.
+first u is the clipped residual of the fit, made feasible. If its bound is not close enough, a
+primal-dual interior-point method gives u and d, so that each fit is certified or refuted by a
+better point. All quantities are relative to the fit, which avoids cancellation.
 
-Without a penalty d is limited to directions that the data hold clearly: more than 64 times the
-rounding of the features as they are stored.
+Without a penalty d is limited to directions in which the features exceed the rounding of their
+stored values more than 64 times.
 """
 
 from typing import NamedTuple
@@ -26,15 +26,16 @@ import numpy as np
 LONG = np.longdouble
 EPS = float(np.finfo(float).eps)
 NORMAL_MAD = LONG("0.67448975019608174")
-# The largest relative excess of an objective, beside the rounding of the residuals.
+# The largest relative excess of an objective that is accepted in addition to rounding.
 RTOL = 1e-10
-# How much of a column is new beside others, in units of its rounding, for a certain direction.
+# The smallest part of a column, in units of its rounding, that counts as a direction of its
+# own.
 CLEAR = 64
 MAX_STEPS, MAX_SCALES = 80, 60
 
 
 class Data(NamedTuple):
-    """Rows of positive weight, in extended precision; `eps` is that of X as it is stored."""
+    """Rows of positive weight, in extended precision; `eps` is that of the dtype of X."""
 
     X: np.ndarray
     y: np.ndarray
@@ -44,7 +45,7 @@ class Data(NamedTuple):
 
     @classmethod
     def of(cls, X, y, weight, fit_intercept):
-        """X is an array or a sparse matrix of float32 or float64."""
+        """Return the data of an X that is an array or a sparse matrix of float32 or float64."""
         eps = float(np.finfo(X.dtype).eps)
         X = np.asarray(X.toarray() if hasattr(X, "toarray") else X, LONG)
         s = np.ones(len(y)) if weight is None else np.asarray(weight, float)
@@ -54,7 +55,7 @@ class Data(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What was fitted to one target. `epsilon` is None unless the scale is concomitant."""
+    """The fit of one target. `epsilon` is None unless the scale is concomitant."""
 
     coef: np.ndarray
     intercept: float
@@ -67,16 +68,17 @@ class Fit(NamedTuple):
 
     @property
     def factor(self):
-        """The documented objective over that in Huber form."""
+        """The documented objective divided by that in Huber form."""
         if self.loss == "smooth_l1":
             return 1 / LONG(self.beta)
         return LONG(1) if self.epsilon is None else 1 / LONG(self.scale)
 
 
 class Verdict(NamedTuple):
-    """The documented objective at the fit, bounds of its minimum, and what rounding explains.
+    """The documented objective at the fit, bounds of its minimum, and the effect of rounding.
 
-    `slack` is the rounding of the objective as reported, `stored` that of the coefficients.
+    `slack` is the rounding error of the reported objective, `stored` the effect of the rounding
+    of the coefficients.
     """
 
     value: float
@@ -88,7 +90,7 @@ class Verdict(NamedTuple):
 
 
 def judge(data, fit, rtol=RTOL):
-    """Bounds of the minimum, near enough to tell an excess of `rtol`: a Verdict."""
+    """Return a Verdict whose bounds are close enough to detect an excess of `rtol`."""
     near = Neighbourhood(data, fit)
     value = near.documented(near.r, near.w, near.sigma)
     reported = LONG(fit.objective)
@@ -102,7 +104,7 @@ def judge(data, fit, rtol=RTOL):
 
 
 def is_unique(data, fit):
-    """Whether the rows inside the threshold determine the minimiser."""
+    """Tell whether the rows inside the threshold determine the minimiser."""
     near = Neighbourhood(data, fit)
     inside = np.abs(near.r) < near.beta * (1 - LONG(1e-6))
     if fit.alpha:
@@ -124,7 +126,7 @@ class Neighbourhood:
     # The documented objective
 
     def documented(self, r, w, sigma):
-        """The formula of the class SmoothL1Regressor."""
+        """Return the objective by the formula in the docstring of SmoothL1Regressor."""
         fit, share = self.fit, self.data.share
         penalty = LONG(fit.alpha) / 2 * (w @ w)
         if fit.epsilon is None:
@@ -134,7 +136,7 @@ class Neighbourhood:
         return (value if fit.loss == "huber" else value / LONG(fit.epsilon)) + penalty
 
     def rounding_of_residuals(self):
-        """Of the residuals of a fit in float64, and of the coefficients as they are stored."""
+        """Return the rounding of the residuals, without and with that of the coefficients."""
         data, w = self.data, np.abs(self.w)
         stored = np.abs(data.X) @ w
         size = np.abs(data.y - data.share @ data.y)
@@ -159,14 +161,14 @@ class Neighbourhood:
     # Bounds of the minimum
 
     def ridge(self, sigma):
-        """The a of the Huber form."""
+        """Return the a of the Huber form."""
         alpha, fit = LONG(self.fit.alpha), self.fit
         if fit.loss == "smooth_l1":
             return alpha * (self.beta if fit.epsilon is None else fit.epsilon * sigma)
         return alpha if fit.epsilon is None else alpha * sigma
 
     def lower(self, u, sigma):
-        """The documented objective is nowhere below this, for any u = ψ(residual)."""
+        """Return a lower bound of the documented objective, for any u = ψ(residual)."""
         data, fit, share = self.data, self.fit, self.data.share
         if not fit.alpha:
             Q = self.directions.Q
@@ -190,7 +192,7 @@ class Neighbourhood:
         return value
 
     def minimum(self, wanted):
-        """The best bounds of the minimum; ends once the lower one is as large as `wanted`."""
+        """Return bounds of the minimum; stop when the lower bound reaches `wanted`."""
         if self.fit.epsilon is None:
             return self._minimum_at(self.sigma, wanted)[:2]
         lower, upper = LONG(-np.inf), LONG(np.inf)
@@ -215,7 +217,7 @@ class Neighbourhood:
         return lower, upper
 
     def _minimum_at(self, sigma, wanted):
-        """Bounds by the interior-point method at a threshold, with u, r and w there."""
+        """Return bounds by the interior-point method at a fixed threshold, with u, r and w."""
         fit, share = self.fit, self.data.share
         beta = self.beta if fit.epsilon is None else fit.epsilon * sigma
         a = self.ridge(sigma)
@@ -224,7 +226,7 @@ class Neighbourhood:
         lower, upper, best_u, best = LONG(-np.inf), LONG(np.inf), None, None
         for u, d in InteriorPoint(self.r, Q, share, B, c, beta).points():
             r = self.r - Q @ d
-            # Without a penalty w need not be known.
+            # Without a penalty w is not needed.
             w = self.w + (B @ d) / np.sqrt(a) if a else LONG(0) * self.w
             bound, value = self.lower(u, sigma), self.documented(r, w, sigma)
             if best_u is None or bound >= lower:
@@ -248,7 +250,7 @@ class Directions:
 
     @property
     def Q(self):
-        """Rows in the directions that the data hold clearly, the intercept included."""
+        """Rows in the directions that clearly exceed rounding, the intercept included."""
         if self._found is None:
             self._found = self._certain()
         return self._found
@@ -258,13 +260,13 @@ class Directions:
         return self.Q.shape[1] - int(self._data.fit_intercept)
 
     def _certain(self):
-        """Gram and Schmidt's orthogonalisation, the clearest column first."""
+        """Orthogonalise by the method of Gram and Schmidt, the clearest column first."""
         data, root = self._data, self._root[:, None]
         A = root * self._Z
         size = np.where(self._size > 0, self._size, 1)
         stored = data.eps * (root * np.abs(data.X) / size)
         basis = [self._root] if data.fit_intercept else []
-        # Columns of `made` say which combination of the columns the rest of a column is.
+        # Column j of `made` has the coefficients of column j of `rest` in the columns of A.
         rest, made = A.copy(), np.eye(A.shape[1], dtype=LONG)
         left = list(np.flatnonzero(self._size > 0))
         while left:
@@ -289,7 +291,7 @@ class Directions:
         return np.column_stack(basis) / root
 
     def with_ridge(self, a):
-        """Rows of orthonormal directions of the features and √a times the coefficients."""
+        """Return orthonormal directions of the features and of √a times the coefficients."""
         data, p = self._data, self._Z.shape[1]
         Z = data.X - _centre(data, data.X)
         stack = np.vstack([self._root[:, None] * Z, np.sqrt(a) * np.eye(p, dtype=LONG)])
@@ -321,11 +323,12 @@ class InteriorPoint:
         self.d, self.u = np.zeros(Q.shape[1], LONG), np.zeros_like(r)
         start = max(share @ np.abs(self.r), beta / 100, LONG(1e-30))
         self.above, self.below = (np.maximum(sign * self.r, 0) + start for sign in (1, -1))
-        # β − u and β + u are variables of their own, since the difference would lose digits.
+        # β − u and β + u are separate variables, because computing the differences is
+        # inaccurate.
         self.high, self.low = np.full_like(r, beta), np.full_like(r, beta)
 
     def points(self):
-        """Dual and primal points (u, d), ever nearer."""
+        """Yield dual and primal points (u, d) that approach the solution."""
         for _ in range(MAX_STEPS):
             yield self.u * self.unit, self.d * self.unit
             mu = self._mean_product(0, 0, 0, 0)
@@ -352,7 +355,7 @@ class InteriorPoint:
         self.above, self.below = self.above + t * da, self.below + t * db
 
     def _step(self, L, omega, of_above, of_below):
-        """The changes that lead to p⁺ (β − u) = `of_above` and p⁻ (β + u) = `of_below`."""
+        """Return the changes that give p⁺ (β − u) = `of_above` and p⁻ (β + u) = `of_below`."""
         above, below, high, low, Q = self.above, self.below, self.high, self.low, self.Q
         e = self.r - Q @ self.d - self.u - above + below
         g = e - (of_above / high - above) + (of_below / low - below)
@@ -365,7 +368,7 @@ class InteriorPoint:
         return dd, du, da, db
 
     def _longest(self, du, da, db):
-        """The longest step, at most one, at which nothing is negative."""
+        """Return the longest step, at most one, at which no variable is negative."""
         t = LONG(1)
         for value, change in (
             (self.above, da),
@@ -379,7 +382,7 @@ class InteriorPoint:
 
 
 def cholesky(H):
-    """The lower factor; a pivot that is rounding is taken for infinite."""
+    """Return the lower factor; a pivot that is within rounding is replaced by infinity."""
     L, k = H.copy(), len(H)
     for j in range(k):
         if L[j, j] > 1e-18 * H[j, j]:
@@ -392,7 +395,7 @@ def cholesky(H):
 
 
 def solve(L, b):
-    """x with L Lᵀ x = b."""
+    """Return x with L Lᵀ x = b."""
     x = b.copy()
     for j in range(len(x)):
         x[j] /= L[j, j]
@@ -406,7 +409,7 @@ def solve(L, b):
 
 
 def scale_bounds(data, fit):
-    """What the scale of the residuals may be, as far as rounding leaves it open."""
+    """Return bounds of the scale, given the rounding of the residuals, and a floor."""
     near = Neighbourhood(data, fit)
     _, error = near.rounding_of_residuals()
     size, share = np.abs(near.r), data.share
@@ -420,7 +423,7 @@ def scale_bounds(data, fit):
 
 
 def weighted_median(values, share):
-    """The median of repeated rows, halfway where half of the weight is on either side."""
+    """Return the weighted median, as the median of repeated rows."""
     order = np.argsort(values)
     total = np.cumsum(share[order])
     lower = np.searchsorted(total, LONG("0.5") - 1e-12)
@@ -429,7 +432,7 @@ def weighted_median(values, share):
 
 
 def proposal_2(size, share, epsilon):
-    """σ with Σ π min(r²/σ², ε²) = 1, or 0 (Huber's Proposal 2)."""
+    """Return the σ with Σ π min(r²/σ², ε²) = 1, or 0 (Huber's Proposal 2)."""
     order = np.argsort(size)[::-1]
     size, share = size[order], share[order]
     outside = np.append(LONG(0), np.cumsum(share))[:-1]

@@ -1,15 +1,15 @@
-"""Time, accuracy, passes and memory against other libraries: python -m benchmarks.peers
+"""Time, accuracy, passes and memory compared with other libraries: python -m benchmarks.peers
 
-In one process, the estimators of a scenario in turn, the median of several runs. A faster wrong
-answer is not faster: each row says how far the objective is above the best that is known, which
-is the lowest of all estimators with that objective, after one more Newton step in NumPy. A fit
-that takes longer than its scenario allows is ended and reported as such. The report begins with
-the bars of the design, each with what was measured and whether it is held.
+The estimators of a scenario run in turn in one process, and times are medians of several runs.
+Since times are only comparable for correct solutions, each row states the relative excess of
+the objective over the lowest value that any estimator with this objective reached, after one
+more Newton step in NumPy. A fit that exceeds the time limit of its scenario is stopped and
+reported as such. The report begins with the performance targets and the measured values.
 
-The whole takes a quarter of an hour and 5 GB, and writes peers.md, peers.json and peers.png
-into benchmarks/results/; `--quick` takes a tenth of the rows and, like `--only`, writes nothing
-unless told where. Believe it on a quiet machine only. skglm, pinball-qr and statsmodels are
-left out where they are not installed.
+The benchmark takes a quarter of an hour and 5 GB, and writes peers.md, peers.json and peers.png
+into benchmarks/results/. `--quick` uses a tenth of the rows; with `--quick` or `--only` nothing
+is written unless `--output` is given. The benchmark should be run on an idle machine. skglm,
+pinball-qr and statsmodels are omitted if they are not installed.
 """
 
 import argparse
@@ -30,9 +30,9 @@ from . import RESULTS, Progress, cold_start, in_turn, machine, write
 from .peers_report import FAILED, draw, judged, report, scenario_table
 from .scenarios import BETA, COMPILED, EPSILON, HUBER, KINDS, MISSING, SCENARIOS, UNSEEN
 
-# Each estimator of a scenario gets about this long, and --quick a tenth.
+# Approximate total time for each estimator of a scenario; --quick uses a tenth of it.
 SECONDS = 2.0
-# Below this share of the mean absolute deviation of y an objective is that of an exact fit.
+# A fit is exact if its objective is below this fraction of the mean absolute deviation of y.
 EXACT = 1e-6
 
 
@@ -41,19 +41,19 @@ class OutOfTime(BaseException):
 
 
 class Outcome(NamedTuple):
-    """The fitted estimator, or in words why there is none."""
+    """The fitted estimator, or the reason why there is none."""
 
     fitted: Any
     stopped: str | None = None
 
 
 def run(scenario, share, seconds, detail):
-    """The rows of a scenario: for each entry what was measured, as a dict."""
+    """Return the rows of a scenario: a dict of measurements for each entry."""
     detail("making data")
     todo = scenario.rows(share)
     outcomes, rows = {}, []
     with warnings.catch_warnings(record=True):
-        warnings.simplefilter("always")  # not converged: the objective says it
+        warnings.simplefilter("always")  # the objective shows whether a fit converged
         for entry in todo:
             detail(entry.label)
             outcomes[entry.label], memory = first_fits(entry, scenario.limit)
@@ -77,7 +77,7 @@ def run(scenario, share, seconds, detail):
         row |= {"times": found, "stopped": stopped, "excess": above.get(entry.label)}
         row |= {"passes": passes(fitted), "iterations": iterations(fitted)}
         row |= products[id(entry.data)]
-        # The time of a fit that the limit ended is at least the limit.
+        # If a fit was stopped at the limit, its time is at least the limit.
         end = scenario.limit if stopped != FAILED else None
         row |= {"median": float(np.median(found)) if found else end}
         row |= {"fastest": min(found) if found else end}
@@ -85,7 +85,7 @@ def run(scenario, share, seconds, detail):
 
 
 def first_fits(entry, limit):
-    """How a first fit ended, and the memory that a fit takes once all is compiled."""
+    """Return the outcome of a first fit, and the memory of a fit after compilation."""
     outcome, memory = Outcome(None), None
     if entry.kind.startswith(COMPILED):
         outcome = fit(entry, limit)
@@ -95,7 +95,7 @@ def first_fits(entry, limit):
 
 
 def fit(entry, limit):
-    """What came of a fit within the limit."""
+    """Return the outcome of a fit within the time limit."""
     X, y, weight = entry.data[:3]
     estimator = KINDS[entry.kind].make(entry.data)
     weights = {} if weight is None else {"sample_weight": weight}
@@ -105,7 +105,7 @@ def fit(entry, limit):
     except OutOfTime:
         return Outcome(None, f"> {limit:g} s")
     except ValueError:
-        # HuberRegressor raises one where its line search finds no lower point.
+        # HuberRegressor raises a ValueError if its line search finds no lower point.
         if entry.kind != HUBER:
             raise
         return Outcome(None, FAILED)
@@ -113,7 +113,7 @@ def fit(entry, limit):
 
 @contextmanager
 def limited(seconds):
-    """Raise OutOfTime after that long, once the compiled function that runs then returns."""
+    """Raise OutOfTime after `seconds`, when a compiled function that is running returns."""
 
     def stop(*_):
         raise OutOfTime
@@ -122,7 +122,7 @@ def limited(seconds):
         yield
         return
     before = signal.signal(signal.SIGALRM, stop)
-    # Once more after a while: Python ignores what is raised in a finaliser.
+    # The signal is repeated, because Python ignores an exception in a finaliser.
     signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
     try:
         yield
@@ -132,7 +132,7 @@ def limited(seconds):
 
 
 def memory_beyond(entry, limit):
-    """How a fit ended, and the peak of what it allocates in bytes and over those of X."""
+    """Return the outcome of a fit, and its peak memory in bytes and relative to X."""
     tracemalloc.start()
     try:
         outcome = fit(entry, limit)
@@ -145,10 +145,10 @@ def memory_beyond(entry, limit):
 
 
 def product_times(data):
-    """Seconds of one X @ w and of one X.T @ r, the median of several."""
+    """Return the median times of the products X @ w and X.T @ r, in seconds."""
     X = data.X if sparse.issparse(data.X) else np.asarray(data.X)
     w, r = np.ones(X.shape[1], X.dtype), np.ones(X.shape[0], X.dtype)
-    # Of small X many at once: a clock is not that exact.
+    # Products with small X are repeated, because the resolution of the clock is limited.
     repeats = 1 + 1_000_000 // X.size
     tasks = {
         "X @ w": lambda: [X @ w for _ in range(repeats)],
@@ -159,7 +159,7 @@ def product_times(data):
 
 
 def passes(estimator):
-    """Passes over X in the solver, of a target on average; those of column moments are more."""
+    """Return the mean number of passes of the solver over X per target."""
     history = getattr(estimator, "history_", None)
     if history is None:
         return None
@@ -172,7 +172,7 @@ def iterations(estimator):
     return None if found is None else int(np.max(found))
 
 
-# The threshold, from the scale that was found and from the threshold of SmoothL1().
+# The threshold as a function of the estimated scale and of the threshold of SmoothL1().
 THRESHOLDS = {
     "huber": lambda scale, auto: BETA,
     "mad": lambda scale, auto: auto,
@@ -182,14 +182,14 @@ THRESHOLDS = {
 
 
 def excesses(todo, fitted):
-    """How far each objective is above the best known, relatively."""
+    """Return the relative excess of each objective over the lowest known value."""
     values, best, least = {}, {}, {}
     for entry in todo:
         goal, data = KINDS[entry.kind].goal, entry.data
         first = next(e for e in todo if KINDS[e.kind].goal == goal and e.data is data)
         if goal is None or data.y.ndim > 1:
             continue
-        # Where ours was ended, nobody knows the best.
+        # Without our fit the minimum is not known.
         if fitted[entry.label] is None or fitted[first.label] is None:
             continue
         key = goal, id(data)
@@ -199,7 +199,7 @@ def excesses(todo, fitted):
         further = newton_step(data, coef, threshold, goal)
         reached = [values[entry.label][1], objective(data, further, threshold, goal)]
         best[key] = min(best.get(key, np.inf), *reached)
-        # Where all rows are met nothing is left of the objective to compare with.
+        # In an exact fit the objective is too small to be a reference.
         null = np.mean(np.abs(data.y - np.median(data.y)))
         least[key] = max(best[key], EXACT * float(null))
     return {
@@ -208,7 +208,7 @@ def excesses(todo, fitted):
 
 
 def objective(data, coef, threshold, goal):
-    """Mean smooth L1 loss and penalty; HuberRegressor's joint objective has σ / (2ε) too."""
+    """Return mean smooth L1 loss plus penalty, plus σ / (2ε) for the concomitant objective."""
     residual = residuals(data, coef)
     size = np.abs(residual)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -219,9 +219,10 @@ def objective(data, coef, threshold, goal):
 
 
 def penalty(data, threshold, goal):
-    """The factor of ‖w‖²/2 beside the mean smooth L1 loss.
+    """Return the factor of ‖w‖²/2 that is added to the mean smooth L1 loss.
 
-    That loss is Huber's over the threshold, or the joint objective over ε.
+    The mean smooth L1 loss is the Huber loss divided by the threshold, or the concomitant
+    objective divided by ε.
     """
     if data.alpha == 0:
         return 0.0
@@ -229,7 +230,7 @@ def penalty(data, threshold, goal):
 
 
 def coefficients(estimator):
-    """(b, w), and the scale if there is one."""
+    """Return (b, w), and the scale if there is one."""
     if hasattr(estimator, "steps"):
         scaler, last = estimator[0], estimator[-1]
         return np.r_[last.intercept_, last.coef_ / scaler.scale_], None
@@ -238,7 +239,7 @@ def coefficients(estimator):
 
 
 def features(data):
-    """X as an array of doubles, or a sparse one."""
+    """Return X as a float64 array or a sparse matrix."""
     return data.X if sparse.issparse(data.X) else np.asarray(data.X, dtype=float)
 
 
@@ -247,7 +248,7 @@ def residuals(data, coef):
 
 
 def newton_step(data, coef, threshold, goal):
-    """(b, w) after one step, or as it was where too few rows are inside the threshold."""
+    """Return (b, w) after a Newton step, or unchanged if too few rows are inside."""
     X, r = features(data), residuals(data, coef)
     weight = np.ones(r.size) if data.weight is None else data.weight
     inside = np.abs(r) <= threshold
@@ -271,7 +272,7 @@ def newton_step(data, coef, threshold, goal):
 
 
 def sparse_step(Z, ridge, force):
-    """The Newton step by conjugate gradients, zero in columns that no row inside has."""
+    """Return the Newton step by conjugate gradients; zero in columns without rows inside."""
     diagonal = Z.power(2).sum(axis=0) + ridge
     unit = np.divide(1.0, np.sqrt(diagonal), out=np.zeros(ridge.size), where=diagonal > 0)
 
@@ -287,15 +288,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
     parser.add_argument(
-        "--only", metavar="NAME", default="", help="or a part of it: " + "; ".join(SCENARIOS)
+        "--only", metavar="NAME", default="", help="name or part of it: " + "; ".join(SCENARIOS)
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write results")
     parser.add_argument(
-        "--redraw", action="store_true", help="from peers.json, nothing measured"
+        "--redraw", action="store_true", help="report from peers.json without measuring"
     )
     arguments = parser.parse_args()
     if not any(arguments.only in name for name in SCENARIOS):
-        parser.error(f"no scenario is called {arguments.only!r}")
+        parser.error(f"--only must be part of the name of a scenario, got {arguments.only!r}")
     whole = not arguments.quick and not arguments.only
     output = arguments.output or (RESULTS if whole else None)
     if arguments.redraw:
@@ -311,9 +312,9 @@ def main():
 
 
 def measure(quick, only, whole):
-    """All that the reports are made of, as plain data."""
+    """Return all measurements of the report, as plain data."""
     for name in (name for name, missing in MISSING.items() if missing):
-        print(f"{name} is not installed and left out")
+        print(f"{name} is not installed and is omitted")
     facts = machine()
     names = [only] if only in SCENARIOS else [name for name in SCENARIOS if only in name]
     progress = Progress(len(names) + whole)
@@ -333,7 +334,7 @@ def measure(quick, only, whole):
     bars = judged(scenarios, first_fit)
     return {
         "machine": facts,
-        "rows": " **With a tenth of the rows only.**" if quick else "",
+        "rows": " **Only a tenth of the rows was used.**" if quick else "",
         "titles": titles,
         "scenarios": scenarios,
         "bars": bars,

@@ -1,4 +1,4 @@
-"""The bars of the design, the tables and the pictures of benchmarks.peers."""
+"""The performance targets, tables and pictures of benchmarks.peers."""
 
 import math
 from typing import NamedTuple
@@ -27,34 +27,34 @@ from .scenarios import (
     sparse_wide_names,
 )
 
-# Above the minimum by this much, relatively, is another answer.
+# A solution with a larger relative excess of the objective is not the minimiser.
 WRONG = 1e-5
-# Memory is not compared with X of fewer rows than this.
+# The memory relative to X is only stated for at least this many rows.
 SMALL = 1_000
-
-
-# The end of a fit that raised an error.
+# The outcome of a fit that raised an error.
 FAILED = "failed"
-# The memory that a wide sparse fit may take beside three times X: vectors of n + p numbers, and
-# a square matrix of the size of the smaller of n and p where this is not larger than GRAM.
+# The verdict on a target that is not met.
+MISSED = "MISSED"
+# The memory that a wide sparse fit may use in addition to three times X: vectors of n + p
+# numbers, and a square matrix of order min(n, p) if this is at most GRAM.
 VECTORS, GRAM = 30, 2_000
 
 
-class Bar(NamedTuple):
-    """A number to reach: the largest over pairs of rows (one, the other) of a quantity.
+class Target(NamedTuple):
+    """An upper limit of a quantity: its largest ratio (or difference) over pairs of rows.
 
-    Rows are (scenario, label); without another the quantity itself is measured.
+    A row is given as (scenario, label). A pair of a single row stands for the quantity itself.
     """
 
     what: str
-    bar: float
-    hope: float
+    target: float
+    stretch: float
     pairs: list
     quantity: str = "time"
 
 
 def _rows(scenario, *labels):
-    """One row over the other."""
+    """Return a pair of rows of a scenario."""
     return tuple((scenario, label) for label in labels)
 
 
@@ -64,7 +64,7 @@ def _variants(scenario, variants, base, kinds=(FIXED,)):
 
 _EVEN = ["light", "unequal scales", "correlated"]
 _TAILS = ["leverage points", "rare levels", "t(1.5)"]
-# Dense, and 1,000 rows a feature or more.
+# Dense X with at least 1,000 rows per feature.
 _TALL = [
     *((s, k) for s in ("medium", "tall") for k in (FIXED, AUTO, CONCOMITANT)),
     *(("tall hard", f"{k}, {c}") for k in (FIXED, AUTO) for c in COLUMNS),
@@ -75,62 +75,63 @@ _TALL = [
 ]
 _WIDE = [name for shape in SPARSE_WIDE_SHAPES for name in sparse_wide_names(*shape)]
 # fmt: off
-BARS = [
-    Bar("fixed β in X @ w, 500,000 × 100", 12, 8, [(("tall", FIXED),)], "products"),
-    Bar("fixed β in X @ w, 100,000 × 50", 15, 9, [(("medium", FIXED),)], "products"),
-    Bar("fixed β over Ridge(cholesky), 500,000 × 100", 0.45, 0.3,
+TARGETS = [
+    Target("fixed β in X @ w, 500,000 × 100", 12, 8, [(("tall", FIXED),)], "products"),
+    Target("fixed β in X @ w, 100,000 × 50", 15, 9, [(("medium", FIXED),)], "products"),
+    Target("fixed β over Ridge(cholesky), 500,000 × 100", 0.45, 0.3,
         [_rows("tall", FIXED, RIDGE)]),
-    Bar("fixed β over Ridge(cholesky), 100,000 × 50", 0.8, 0.5,
+    Target("fixed β over Ridge(cholesky), 100,000 × 50", 0.8, 0.5,
         [_rows("medium", FIXED, RIDGE)]),
-    Bar("fixed β over Ridge(cholesky), 20,000 × 1,000", 1.3, 1.0,
+    Target("fixed β over Ridge(cholesky), 20,000 × 1,000", 1.3, 1.0,
         [_rows("wide", FIXED, RIDGE)]),
-    Bar("concomitant over HuberRegressor, 500,000 × 100", 1 / 14, 1 / 25,
+    Target("concomitant over HuberRegressor, 500,000 × 100", 1 / 14, 1 / 25,
         [_rows("tall", CONCOMITANT, HUBER)]),
-    Bar("concomitant over HuberRegressor, 100,000 × 50", 1 / 8, 1 / 15,
+    Target("concomitant over HuberRegressor, 100,000 × 50", 1 / 8, 1 / 15,
         [_rows("medium", CONCOMITANT, HUBER)]),
-    Bar("passes, fixed β, whatever scales and correlations, 500,000 × 100", 10, 6,
+    Target("passes, fixed β, any scales and correlations, 500,000 × 100", 10, 6,
         [(("tall hard", f"{FIXED}, {c}"),) for c in _EVEN], "passes"),
-    Bar("passes, leverage or rare levels over light tails", 3, 1.25,
+    Target("passes, leverage or rare levels over light tails", 3, 1.25,
         _variants("tall hard", _TAILS[:2], "light"), "passes"),
-    Bar("passes, t(1.5) over light tails", 3, 1.5,
+    Target("passes, t(1.5) over light tails", 3, 1.5,
         _variants("tall hard", _TAILS[2:], "light"), "passes"),
-    Bar('"auto" over fixed β, 500,000 × 100', 1.5, 1.2, [_rows("tall", AUTO, FIXED)]),
-    Bar('"auto" over fixed β, 100,000 × 50', 1.5, 1.2, [_rows("medium", AUTO, FIXED)]),
-    Bar('"auto" over fixed β, 20,000 × 1,000', 1.5, 1.2, [_rows("wide", AUTO, FIXED)]),
-    Bar("weights over none, 200,000 × 50", 1.3, 1.0, _variants("weights", ["weights"], "none")),
-    Bar("column-major over row-major, 200,000 × 50", 1.4, 1.0,
+    Target('"auto" over fixed β, 500,000 × 100', 1.5, 1.2, [_rows("tall", AUTO, FIXED)]),
+    Target('"auto" over fixed β, 100,000 × 50', 1.5, 1.2, [_rows("medium", AUTO, FIXED)]),
+    Target('"auto" over fixed β, 20,000 × 1,000', 1.5, 1.2, [_rows("wide", AUTO, FIXED)]),
+    Target("weights over none, 200,000 × 50", 1.3, 1.0,
+        _variants("weights", ["weights"], "none")),
+    Target("column-major over row-major, 200,000 × 50", 1.4, 1.0,
         _variants("layout", ["Fortran"], "C")),
-    Bar("DataFrame over row-major, 200,000 × 50", 1.4, 1.0,
+    Target("DataFrame over row-major, 200,000 × 50", 1.4, 1.0,
         _variants("layout", ["DataFrame"], "C")),
-    Bar("float32 over float64, 200,000 × 50", 0.85, 0.6,
+    Target("float32 over float64, 200,000 × 50", 0.85, 0.6,
         _variants("dtype", ["float32"], "float64")),
-    Bar("β = 1e-6 σ over QuantileRegressor, 20,000 × 50", 1 / 1000, 1 / 1000,
+    Target("β = 1e-6 σ over QuantileRegressor, 20,000 × 50", 1 / 1000, 1 / 1000,
         [_rows("small beta", TINY, QUANTILE)]),
-    Bar("β = 1e-6 σ over the interior point of pinball-qr, 20,000 × 50", 1 / 5, 1 / 20,
+    Target("β = 1e-6 σ over the interior point of pinball-qr, 20,000 × 50", 1 / 5, 1 / 20,
         [_rows("small beta", TINY, PINBALL)]),
-    Bar("β = 1e-6 σ, objective above LAD", 1e-7, 1e-8, [(("small beta", TINY),)], "excess"),
-    Bar("sparse concomitant over HuberRegressor, 100,000 × 2,000 at 1 %", 1 / 8, 1 / 16,
+    Target("β = 1e-6 σ, objective above LAD", 1e-7, 1e-8, [(("small beta", TINY),)], "excess"),
+    Target("sparse concomitant over HuberRegressor, 100,000 × 2,000 at 1 %", 1 / 8, 1 / 16,
         [_rows("sparse", CONCOMITANT, HUBER)]),
-    Bar("sparse concomitant in X @ w and X.T @ r, 100,000 × 2,000 at 1 %", 30, 20,
+    Target("sparse concomitant in X @ w and X.T @ r, 100,000 × 2,000 at 1 %", 30, 20,
         [(("sparse", CONCOMITANT),)], "pairs of products"),
-    *(Bar(f"sparse concomitant over 100 iterations of HuberRegressor, {n:,} × {p:,}", 1.0, 0.2,
-          [_rows(name, CONCOMITANT, HUBER) for name in sparse_wide_names(n, p)])
+    *(Target(f"sparse concomitant over 100 iterations of HuberRegressor, {n:,} × {p:,}", 1.0,
+          0.2, [_rows(name, CONCOMITANT, HUBER) for name in sparse_wide_names(n, p)])
       for n, p, _ in SPARSE_WIDE_SHAPES),
-    Bar("sparse fixed β and auto over the same, all four shapes", 1.0, 0.2,
+    Target("sparse fixed β and auto over HuberRegressor, four wide shapes", 1.0, 0.2,
         [_rows(name, kind, HUBER) for name in _WIDE for kind in (FIXED, AUTO)]),
-    Bar("objective above best less HuberRegressor's, all four shapes", 1e-8, 0.0,
+    Target("excess of the objective minus that of HuberRegressor, four wide shapes", 1e-8, 0.0,
         [_rows(name, CONCOMITANT, HUBER) for name in _WIDE], "excess"),
-    Bar("memory over what is allowed, all four shapes", 1.0, 0.5,
+    Target("memory over the allowed memory, four wide shapes", 1.0, 0.5,
         [((name, kind),) for name in _WIDE for kind in (FIXED, AUTO, CONCOMITANT)],
         "allowance"),
-    Bar("concomitant over HuberRegressor, 200 × 5", 1.0, 0.6,
+    Target("concomitant over HuberRegressor, 200 × 5", 1.0, 0.6,
         [_rows("small", CONCOMITANT, HUBER)]),
-    Bar('"auto" over HuberRegressor, 200 × 5', 1.0, 0.5, [_rows("small", AUTO, HUBER)]),
-    Bar("memory beyond X, of its bytes, n ≥ 1000 p", 0.10, 0.02,
+    Target('"auto" over HuberRegressor, 200 × 5', 1.0, 0.5, [_rows("small", AUTO, HUBER)]),
+    Target("memory in addition to X, relative to X, n ≥ 1000 p", 0.10, 0.02,
         [(row,) for row in _TALL], "memory"),
 ]
 # fmt: on
-# What a time is divided by.
+# The unit of time for each quantity.
 UNITS = {
     "time": lambda row: 1.0,
     "products": lambda row: row["X @ w"],
@@ -138,23 +139,23 @@ UNITS = {
 }
 
 
-def measured(bar, results):
-    """The worst over the pairs, of medians and of the fastest runs; None if it was not run."""
+def measured(target, results):
+    """Return the worst value over the pairs, for the medians and the fastest runs, or None."""
     found = {(name, row["label"]): row for name, rows in results.items() for row in rows}
-    pairs = [[found.get(row) for row in pair] for pair in bar.pairs]
+    pairs = [[found.get(row) for row in pair] for pair in target.pairs]
     if not all(map(all, pairs)):
         return {"measured": None, "fastest": None}
 
     def worst(time):
-        compared = [compare(bar.quantity, time, *pair) for pair in pairs]
+        compared = [compare(target.quantity, time, *pair) for pair in pairs]
         return max((value for value in compared if value is not None), default=None)
 
-    fastest = worst("fastest") if bar.quantity in UNITS else None
+    fastest = worst("fastest") if target.quantity in UNITS else None
     return {"measured": worst("median"), "fastest": fastest}
 
 
 def compare(quantity, time, row, other=None):
-    """A quantity of one row, over or above that of the other; None if the other has none."""
+    """Return a quantity of a row, relative to that of another row if there is one, or None."""
     if row["stopped"]:
         return math.inf
     value = amount(row, quantity, time)
@@ -180,30 +181,35 @@ def amount(row, quantity, time):
 
 
 def judged(results, first_fit):
-    """A dict for each bar of a scenario that was run."""
+    """Return a dict for each target of a scenario that was run.
+
+    The JSON file has them under "bars", with "bar" for the target and "hope" for the stretch
+    target.
+    """
     found = [
-        {"what": bar.what, "bar": bar.bar, "hope": bar.hope, "unit": bar.quantity}
-        | measured(bar, results)
-        for bar in BARS
-        if any(row[0] in results for pair in bar.pairs for row in pair)
+        {"what": target.what, "bar": target.target, "hope": target.stretch}
+        | {"unit": target.quantity}
+        | measured(target, results)
+        for target in TARGETS
+        if any(row[0] in results for pair in target.pairs for row in pair)
     ]
     for name, seconds in (first_fit or {}).items():
-        bar, hope = cold_start.BARS[name]
+        target, stretch = cold_start.TARGETS[name]
         found.append(
-            {"what": f"first fit in a fresh process, {name}", "bar": bar, "hope": hope}
+            {"what": f"first fit in a fresh process, {name}", "bar": target, "hope": stretch}
             | {"unit": "seconds", "measured": seconds, "fastest": None}
         )
-    return [bar | {"verdict": verdict(bar)} for bar in found]
+    return found
 
 
-def verdict(bar):
-    """Whether a bar is held, by the medians and by the fastest runs."""
-    if bar["measured"] is None:
+def verdict(found):
+    """Tell whether a target is met by both the medians and the fastest runs."""
+    if found["measured"] is None:
         return "not measured"
-    worst = max(bar["measured"], bar["fastest"] or 0.0)
-    if worst > bar["bar"]:
-        return "NOT HELD"
-    return "held, the hope too" if worst <= bar["hope"] else "held"
+    worst = max(found["measured"], found["fastest"] or 0.0)
+    if worst > found["bar"]:
+        return MISSED
+    return "met, with stretch target" if worst <= found["hope"] else "met"
 
 
 FORMATS = {
@@ -218,20 +224,21 @@ FORMATS = {
 }
 
 
-def bars_table(bars):
+def targets_table(targets):
     rows = []
-    for bar in bars:
-        values = [bar[name] for name in ("measured", "fastest", "bar", "hope")]
-        figures = ["" if value is None else FORMATS[bar["unit"]](value) for value in values]
-        rows.append([bar["what"], *figures, bar["verdict"]])
-    return table(["what", "measured", "of fastest runs", "bar", "hope", "held?"], rows)
+    for found in targets:
+        values = [found[name] for name in ("measured", "fastest", "bar", "hope")]
+        figures = ["" if value is None else FORMATS[found["unit"]](value) for value in values]
+        rows.append([found["what"], *figures, verdict(found)])
+    header = ["quantity", "medians", "fastest runs", "target", "stretch target", "result"]
+    return table(header, rows)
 
 
 def scenario_table(rows):
-    """Times over that of the first row, which is SmoothL1, and over that of one X @ w."""
-    header = ["", "median", "fastest", "runs", "ratio", "in X @ w", "above best", "passes"]
+    """Return the table of a scenario, with times relative to the first row and to X @ w."""
+    header = ["", "median", "fastest", "runs", "ratio", "/ X @ w", "excess", "passes"]
     base = None if rows[0]["stopped"] else rows[0]["median"]
-    return table([*header, "memory", "of X"], [scenario_cells(row, base) for row in rows])
+    return table([*header, "memory", "/ X"], [scenario_cells(row, base) for row in rows])
 
 
 def scenario_cells(row, base):
@@ -252,43 +259,45 @@ def scenario_cells(row, base):
     ]
 
 
-NOTES = f"""Time is of one `fit`, all in one process, the rows of a table in turn; the ratio is
-over its first row. "In X @ w" is the time over that of one such product with the same X, the
-limit of any machine. "> 15 s" is a fit that was ended then; its memory is the peak until then.
+NOTES = f"""Times are those of one `fit`. All fits run in one process, the rows of a table in
+turn. "Ratio" is the time divided by that of the first row. "/ X @ w" is the time divided by
+that of one such product with the same X, which is a lower limit on any machine. "> 15 s" stands
+for a fit that was stopped after this time; its memory is the peak until then.
 
-"Above best" is the relative excess of the objective over the lowest that any row of the same
-objective reached, or that one more Newton step from there reached: 0e+00 is the minimum, and
-above {WRONG:.0e} it is another answer. Where an objective is below 1e-6 of the mean absolute
-deviation of y, because all rows can be met, the excess is over that much.
+"Excess" is the relative excess of the objective over the lowest value that any row with the
+same objective reached, or that one more Newton step from there reached. 0e+00 is the minimum;
+above {WRONG:.0e} the solution is not the minimiser. If an objective is below 1e-6 of the mean
+absolute deviation of y, because all rows can be fitted exactly, the excess is relative to that
+value.
 
 {FIXED}, {SKGLM} (its Huber datafit, coordinate descent without a penalty) and {SGD} minimise
-Huber's loss at β = {BETA}; {AUTO} and statsmodels' {RLM_} with the threshold at 1.345 MADs of
-the residuals; {CONCOMITANT} and {HUBER}(alpha=0, max_iter=1000) the joint objective with
-ε = {EPSILON}. Where a title names α, it is that of {HUBER}, which takes its default of 100
-iterations there; ours is α / n with loss="huber". {SGD} gets scaled columns. Ridge and
-LinearRegression are least squares, whose price is the measure.
+the Huber loss at β = {BETA}. {AUTO} and {RLM_} of statsmodels have the threshold at 1.345 MADs
+of the residuals. {CONCOMITANT} and {HUBER}(alpha=0, max_iter=1000) minimise the concomitant
+objective with ε = {EPSILON}. If a title contains α, it is that of {HUBER}, which then has its
+default of 100 iterations; our alpha is α / n with loss="huber". {SGD} is fitted to scaled
+columns. Ridge and LinearRegression are least-squares fits, whose times serve as a reference.
 
-Passes are those of the solver over all rows of X. Column moments, one or two where a sample at
-random does not do, and Gram matrices of all rows are not counted. Memory is the peak beyond the
-input that tracemalloc sees, in a run of its own, and "of X" that over the bytes of X; what
-HiGHS and BLAS take it does not see. A wide sparse fit is allowed three times the bytes of X,
-{VECTORS} vectors of n + p numbers and, where the smaller of n and p is {GRAM:,} or less, a
-square matrix of that size.
+Passes are those of the solver over all rows of X. They do not include the column moments, which
+take one or two passes if a uniform sample of rows is not sufficient, and Gram matrices of all
+rows. Memory is the peak in addition to the input, measured by tracemalloc in a separate run; "/
+X" is the memory divided by the bytes of X. tracemalloc does not measure the memory of HiGHS and
+BLAS. A wide sparse fit may use three times the bytes of X, {VECTORS} vectors of n + p numbers
+and, if min(n, p) is at most {GRAM:,}, a square matrix of this order.
 
-A bar is held if it is by the medians and by the fastest runs."""
+A target is met if both the medians and the fastest runs meet it."""
 
 
 def report(record):
-    """The Markdown file, from what the JSON file holds."""
+    """Return the Markdown file, given the contents of the JSON file."""
     where = "`python -m benchmarks.peers`: " + described(record["machine"])
     parts = ["# Comparison with peers", where + record["rows"]]
-    parts += ["## Bars", bars_table(record["bars"]), "## Scenarios", NOTES]
+    parts += ["## Targets", targets_table(record["bars"]), "## Scenarios", NOTES]
     for name, rows in record["scenarios"].items():
         parts += [f"### {record['titles'][name]}", scenario_table(rows)]
     return "\n\n".join(parts)
 
 
-# One colour and marker for an estimator.
+# Colour and marker of each estimator.
 STYLES = {
     FIXED: (COLOURS[0], "o"),
     AUTO: (COLOURS[1], "o"),
@@ -307,12 +316,12 @@ STYLES = {
 
 
 def draw(record, path):
-    """Times of all estimators by scenario, and the bars, both on logarithmic axes."""
+    """Draw the times of all estimators for each scenario, and the targets."""
     import matplotlib.pyplot as plt
 
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(11, 22), layout="constrained")
     draw_times(upper, record)
-    draw_bars(lower, record["bars"])
+    draw_targets(lower, record["bars"])
     for axes in (upper, lower):
         axes.set_ylim(len(axes.get_yticks()) - 0.4, -0.6)
         axes.set_xscale("log")
@@ -323,7 +332,7 @@ def draw(record, path):
 
 
 def draw_times(axes, record):
-    """A line for each scenario with a rival of the same objective."""
+    """Draw a line for each scenario with another estimator of the same objective."""
     compared = {
         record["titles"][name]: rows
         for name, rows in record["scenarios"].items()
@@ -340,28 +349,34 @@ def draw_times(axes, record):
             axes.plot(row["median"], line + offset, markersize=8, markeredgewidth=2, **mark)
     for label, (colour, marker) in STYLES.items():
         axes.plot([], [], marker, color=colour, label=label, markersize=8, markeredgewidth=2)
-    axes.plot([], [], "o", color="0.4", markerfacecolor="white", label="hollow: another answer")
+    axes.plot(
+        [], [], "o", color="0.4", markerfacecolor="white", label="hollow: not the minimiser"
+    )
     axes.set_yticks(range(len(compared)), compared)
-    axes.set_xlabel("seconds for one fit, median, or where it was ended")
+    axes.set_xlabel("median time of a fit in seconds, or the time limit")
     axes.set_title("Time of a fit")
 
 
-def draw_bars(axes, bars):
-    """Measured (or of the fastest runs, if more) and hoped for, over the bar."""
-    for line, bar in enumerate(bars):
-        if bar["measured"] is None:
+def draw_targets(axes, targets):
+    """Draw measured values and stretch targets, divided by the targets.
+
+    The measured value is the larger of those for the medians and for the fastest runs.
+    """
+    for line, found in enumerate(targets):
+        if found["measured"] is None:
             continue
-        missed = bar["verdict"] == "NOT HELD"
+        missed = verdict(found) == MISSED
         colour = COLOURS[2] if missed else COLOURS[1]
-        share = max(bar["measured"], bar["fastest"] or 0.0) / bar["bar"]
-        share = min(max(share, 3e-3), 1e3)  # of what a picture can show
+        share = max(found["measured"], found["fastest"] or 0.0) / found["bar"]
+        share = min(max(share, 3e-3), 1e3)  # the range of the axis
         axes.plot([share, 1], [line, line], color=colour, alpha=0.4)
         axes.plot(share, line, "X" if missed else "o", color=colour, markersize=9)
-        axes.plot(max(bar["hope"] / bar["bar"], 3e-3), line, "|", color="0.4", markersize=14)
+        stretch = max(found["hope"] / found["bar"], 3e-3)
+        axes.plot(stretch, line, "|", color="0.4", markersize=14)
     axes.axvline(1, color="black")
-    axes.plot([], [], "o", color=COLOURS[1], label="measured, held")
-    axes.plot([], [], "X", color=COLOURS[2], label="measured, not held")
-    axes.plot([], [], "|", color="0.4", markersize=14, label="hope")
-    axes.set_yticks(range(len(bars)), [bar["what"] for bar in bars])
-    axes.set_xlabel("measured over the bar (less is better)")
-    axes.set_title("Bars of the design")
+    axes.plot([], [], "o", color=COLOURS[1], label="measured, target met")
+    axes.plot([], [], "X", color=COLOURS[2], label="measured, target missed")
+    axes.plot([], [], "|", color="0.4", markersize=14, label="stretch target")
+    axes.set_yticks(range(len(targets)), [found["what"] for found in targets])
+    axes.set_xlabel("measured value / target (smaller is better)")
+    axes.set_title("Performance targets")

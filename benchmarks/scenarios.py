@@ -1,4 +1,4 @@
-"""Estimators, data and scenarios that benchmarks.peers compares, also for other benchmarks."""
+"""Estimators, data and scenarios of benchmarks.peers, which other benchmarks use as well."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,12 +35,12 @@ try:
 except ImportError:
     GeneralizedLinearEstimator = None
 
-# The errors have variance 1, but for a tenth that is 10 times as large.
+# The errors have variance 1, and a tenth of them are 10 times as large.
 BETA, EPSILON, SMALL_BETA = 1.345, 1.35, 1e-6
 
 
 class RLM(BaseEstimator):
-    """statsmodels' RLM, with the norm and the scale that are its defaults."""
+    """RLM of statsmodels with its default norm and scale."""
 
     def fit(self, X, y):
         model = sm.RLM(y, sm.add_constant(X, has_constant="add"), M=sm.robust.norms.HuberT())
@@ -64,7 +64,7 @@ def _skglm():
 
 
 def _ours(data, *args, **kwargs):
-    """Our estimator with the penalty that HuberRegressor has with the alpha of the data."""
+    """Return our estimator with the penalty of HuberRegressor for the alpha of the data."""
     if data.alpha:
         kwargs |= {"loss": "huber", "alpha": data.alpha / data.y.size}
     return SmoothL1Regressor(*args, **kwargs)
@@ -77,7 +77,7 @@ def _huber(data):
 
 
 class Kind(NamedTuple):
-    """An estimator for given data and what it minimises, or None for least squares."""
+    """A function that makes an estimator for data, and its objective; None is least squares."""
 
     make: Callable
     goal: str | None
@@ -112,7 +112,8 @@ MISSING = {
     SKGLM: GeneralizedLinearEstimator is None,
     PINBALL: InteriorPoint is None,
 }
-# Compiled at the first fit, which is not counted; and whose memory tracemalloc does not see.
+# Estimators that are compiled at their first fit, which is not measured, and estimators whose
+# memory tracemalloc does not measure.
 COMPILED, UNSEEN = (OURS, SKGLM), (QUANTILE, PINBALL)
 ALL = [FIXED, SKGLM, SGD, AUTO, RLM_, CONCOMITANT, HUBER, RIDGE, LINEAR]
 FAST = [name for name in ALL if name != RLM_]
@@ -120,9 +121,9 @@ SPARSE_WIDE = [CONCOMITANT, HUBER, FIXED, AUTO, RIDGE_CG]
 
 
 class Data(NamedTuple):
-    """A regression problem, and the features and weights in the form that is passed to fit.
+    """A regression problem, with features and weights in the form that is passed to `fit`.
 
-    The penalty is alpha ‖w‖² beside the sum of the losses, as in HuberRegressor.
+    The penalty alpha ‖w‖² is added to the sum of the losses, as in HuberRegressor.
     """
 
     X: Any
@@ -132,12 +133,12 @@ class Data(NamedTuple):
 
     @property
     def is_wide_sparse(self):
-        """Whether X is sparse with about as many columns as rows, or more."""
+        """Whether X is sparse with about as many columns as rows or more."""
         return sparse.issparse(self.X) and self.X.shape[0] < 2 * self.X.shape[1]
 
 
 class Entry(NamedTuple):
-    """A row of a scenario: an estimator, or that with a variant of the data."""
+    """A row of a scenario: an estimator with data or a variant of the data."""
 
     label: str
     kind: str
@@ -145,37 +146,37 @@ class Entry(NamedTuple):
 
 
 def entries(kinds, data, variant=""):
-    """A row for each estimator that is installed."""
+    """Return a row for each estimator that is installed."""
     suffix = f", {variant}" if variant else ""
     return [Entry(kind + suffix, kind, data) for kind in kinds if not MISSING.get(kind)]
 
 
 def normal(rng, n, p):
-    """Independent normal columns of variance 1."""
+    """Return independent normal columns of variance 1."""
     return rng.normal(size=(n, p))
 
 
 def unequal(rng, n, p):
-    """Columns with scales from 1 to 1000."""
+    """Return normal columns with scales from 1 to 1000."""
     return normal(rng, n, p) * np.geomspace(1, 1000, p)
 
 
 def correlated(rng, n, p):
-    """Columns with a correlation of .99 between any two."""
+    """Return normal columns with a correlation of .99 between any two."""
     X = normal(rng, n, p)
     X += 10 * rng.normal(size=(n, 1))
     return X
 
 
 def leverage(rng, n, p):
-    """Twenty rows that are 1e4 times as far out as the others."""
+    """Return normal columns with twenty rows that are multiplied by 1e4."""
     X = normal(rng, n, p)
     X[rng.choice(n, 20, replace=False)] *= 1e4
     return X
 
 
 def rare_levels(rng, n, p):
-    """Half of the columns indicators of levels, from 3 rows to a twentieth of all."""
+    """Return columns half of which are indicators of levels, with 3 to n / 20 rows each."""
     X = normal(rng, n, p)
     count = np.geomspace(3, n / 20, p // 2).astype(int)
     level = np.repeat(np.arange(p // 2), count)
@@ -186,7 +187,7 @@ def rare_levels(rng, n, p):
 
 
 def heavy_tailed(rng, n, p):
-    """Columns with Student's t(1.5) distribution."""
+    """Return columns with Student's t(1.5) distribution."""
     return rng.standard_t(1.5, size=(n, p))
 
 
@@ -201,7 +202,7 @@ COLUMNS = {
 
 
 def make(columns, n, p, n_targets=None, seed=0):
-    """Data whose columns explain much of y, in whichever units they come."""
+    """Return data in which each column explains about the same part of y, in any units."""
     rng = np.random.default_rng(seed)
     X = columns(rng, int(n), p)
     shape = (X.shape[0],) if n_targets is None else (X.shape[0], n_targets)
@@ -213,7 +214,7 @@ def make(columns, n, p, n_targets=None, seed=0):
 
 
 def make_sparse(n, p, density, stored="standard_normal", seed=0):
-    """A CSR matrix with entries that a method of the generator draws where it is not zero."""
+    """Return data with a CSR matrix, whose entries a method of the generator draws."""
     rng = np.random.default_rng(seed)
     X = sparse.random_array(
         (n, p), density=density, format="csr", rng=rng, data_sampler=getattr(rng, stored)
@@ -244,7 +245,7 @@ def targets(data):
 
 
 class Scenario(NamedTuple):
-    """A title, the rows for a share of the rows of X, and the limit of a fit in seconds."""
+    """A title, a function that makes the rows, and the time limit of a fit in seconds."""
 
     title: str
     rows: Callable
@@ -252,7 +253,7 @@ class Scenario(NamedTuple):
 
 
 def hard(columns):
-    """One kind of columns for all estimators."""
+    """Return a scenario of all estimators with one kind of columns."""
     return Scenario(
         f"20,000 × 50, {columns}",
         lambda share: entries(ALL, make(COLUMNS[columns], share * 20_000, 50)),
@@ -260,7 +261,7 @@ def hard(columns):
 
 
 def varied(variants, n, p, n_targets=None):
-    """Two of ours and ridge regression on each variant of the same data."""
+    """Return the rows of two of our fits and ridge regression for each variant of the data."""
     return lambda share: [
         entry
         for name, data in variants(make(normal, share * n, p, n_targets)).items()
@@ -269,7 +270,7 @@ def varied(variants, n, p, n_targets=None):
 
 
 def tall_hard(share):
-    """Two of ours and ridge regression on each kind of columns."""
+    """Return the rows of two of our fits and ridge regression for each kind of columns."""
     return [
         entry
         for name, columns in COLUMNS.items()
@@ -278,16 +279,19 @@ def tall_hard(share):
 
 
 def sparse_wide(n, p, stored, alpha):
-    """Positive entries, about as many in each row, as those of texts or of levels."""
+    """Return a scenario with positive entries, as in features of texts or of levels."""
 
     def rows(share):
         data = make_sparse(int(share * n), p, stored / p, "random")
         return entries(SPARSE_WIDE, data._replace(alpha=alpha))
 
-    return Scenario(f"{n:,} × {p:,}, {stored} a row not zero, α = {alpha:g}", rows, limit=15.0)
+    return Scenario(
+        f"{n:,} × {p:,}, {stored} nonzeros per row, α = {alpha:g}", rows, limit=15.0
+    )
 
 
-# Rows, columns and entries of a row; HuberRegressor's default penalty, a small one and none.
+# Rows, columns and entries per row. The penalties are the default of HuberRegressor, a small
+# one and none.
 SPARSE_WIDE_SHAPES = [
     (2_000, 4_000, 60),
     (4_001, 4_000, 40),
@@ -315,7 +319,7 @@ SCENARIOS = {
     **{name: hard(name) for name in list(COLUMNS)[1:]},
     "tall hard": Scenario("500,000 × 100, all kinds of columns", tall_hard),
     "sparse": Scenario(
-        "100,000 × 2,000, 1 % not zero",
+        "100,000 × 2,000, 1 % nonzeros",
         lambda share: entries(
             [FIXED, SKGLM, SGD, AUTO, CONCOMITANT, HUBER],
             make_sparse(int(share * 100_000), 2_000, 0.01),

@@ -1,11 +1,12 @@
-"""What a schedule of thresholds costs and gains: python -m benchmarks.schedules
+"""Cost and benefit of a schedule of thresholds: python -m benchmarks.schedules
 
-The same fits with no schedule and with each named one, from different starts and in different
-numbers of stages, over β/σ, rows a column and contamination. The measure is evaluations, which
-are passes over X and the same on every machine, and the objective relative to the lowest that
-any road reached. Then the smallest thresholds against linear programming, in CPU time, to which
-a busy moment adds little. Takes two minutes and writes schedules.md and schedules.png into
-benchmarks/results/.
+The same problems are fitted without a schedule and with each named schedule, for several starts
+and numbers of stages, and for several values of β/σ, of rows per column and of contamination.
+The benchmark counts evaluations, which are passes over X and the same on every machine, and
+compares the objective with the lowest that any of the fits reached. It also compares the CPU
+time at the smallest thresholds with linear programming; other load of the machine has little
+effect on CPU time. The benchmark takes two minutes and writes schedules.md and schedules.png
+into benchmarks/results/.
 """
 
 import argparse
@@ -27,15 +28,15 @@ P = 20
 RATIOS, CONTAMINATIONS = [2, 10, 100, 1000], [0.0, 0.2, 0.4]
 BETAS = [10.0**-k for k in range(8)]
 NAMES = {"geometric": geometric, "linear": linear, "cosine": cosine}
-# The share of the least-squares residuals inside at the first stage.
+# Shares of the least-squares residuals inside the first threshold, and numbers of stages.
 STARTS, STAGES = [0.5, 0.9, 0.99, 1.0], [2, 3, 4, 5, 10]
 SMALL_BETA = 1e-6
 SIZES = [(1_000, 50), (5_000, 20), (20_000, 5), (20_000, 20), (20_000, 50)]
 NONE, MARKERS = "none", ["o", "s", "^", "D"]
 
 
-class Road(NamedTuple):
-    """What a fit cost and where it ended."""
+class Run(NamedTuple):
+    """The cost and the result of a fit."""
 
     n_eval: int
     objective: float
@@ -43,7 +44,7 @@ class Road(NamedTuple):
 
 
 def make(n, p, contamination, seed=0):
-    """Normal columns and errors of variance 1, some of them moved up by 10 to 100."""
+    """Return normal columns and errors of variance 1, to some of which 10 to 100 is added."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p))
     y = X @ rng.normal(size=p) + rng.normal(size=n)
@@ -53,83 +54,83 @@ def make(n, p, contamination, seed=0):
 
 
 def fit(X, y, beta, schedule=None):
-    """The fitted model, and whether it converged without a warning."""
+    """Return the fitted model, and whether it converged without a warning."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = SmoothL1Regressor(beta, beta_schedule=schedule).fit(X, y)
     return model, not caught
 
 
-def travelled(X, y, beta, schedule=None):
+def run(X, y, beta, schedule=None):
     model, converged = fit(X, y, beta, schedule)
-    return Road(sum(row["n_eval"] for row in model.history_), model.objective_, converged)
+    return Run(sum(row["n_eval"] for row in model.history_), model.objective_, converged)
 
 
-def roads(X, y, beta):
-    """A Road for none, for each name, and for each (name, start, stages)."""
+def all_runs(X, y, beta):
+    """Return a Run for no schedule, for each name, and for each (name, start, stages)."""
     design = np.column_stack([np.ones(len(y)), X])
     size = np.abs(y - design @ np.linalg.lstsq(design, y)[0])
-    found = {NONE: travelled(X, y, beta)}
-    found |= {name: travelled(X, y, beta, name) for name in NAMES}
+    found = {NONE: run(X, y, beta)}
+    found |= {name: run(X, y, beta, name) for name in NAMES}
     for name, start, stages in product(NAMES, STARTS, STAGES):
         schedule = NAMES[name](np.quantile(size, start) / beta, stages)
-        found[name, start, stages] = travelled(X, y, beta, schedule)
+        found[name, start, stages] = run(X, y, beta, schedule)
     return found
 
 
 def trial(progress):
-    """All roads of all problems, by (n/p, contamination, β/σ)."""
+    """Return all runs of all problems, by (n/p, contamination, β/σ)."""
     found = {}
     for ratio, contamination in product(RATIOS, CONTAMINATIONS):
         progress(f"n/p = {ratio:,}, {contamination:.0%} contaminated")
         X, y = make(ratio * P, P, contamination)
         for beta in BETAS:
             progress.detail(f"β/σ = {beta:.0e}")
-            found[ratio, contamination, beta] = roads(X, y, beta)
+            found[ratio, contamination, beta] = all_runs(X, y, beta)
     return found
 
 
-def evaluations(found, road, ratio=None, beta=None):
-    """Geometric mean over the problems, of one n/p or one β/σ."""
+def evaluations(found, name, ratio=None, beta=None):
+    """Return the geometric mean over the problems, for all or one value of n/p or β/σ."""
     return gmean(
         [
-            tried[road].n_eval
+            tried[name].n_eval
             for (r, _, b), tried in found.items()
             if ratio in (None, r) and beta in (None, b)
         ]
     )
 
 
-def excess(found, road):
-    """The largest of all problems, over the lowest objective of any road."""
+def excess(found, name):
+    """Return the largest relative excess over the lowest objective of any run."""
     return max(
-        tried[road].objective / min(other.objective for other in tried.values()) - 1
+        tried[name].objective / min(other.objective for other in tried.values()) - 1
         for tried in found.values()
     )
 
 
 def named_table(found):
-    roads_ = [NONE, *NAMES]
+    names = [NONE, *NAMES]
     rows = [
-        [f"{beta:.0e}", *(f"{evaluations(found, road, beta=beta):.0f}" for road in roads_)]
+        [f"{beta:.0e}", *(f"{evaluations(found, name, beta=beta):.0f}" for name in names)]
         for beta in BETAS
     ]
     for ratio in RATIOS:
-        means = (f"{evaluations(found, road, ratio):.0f}" for road in roads_)
+        means = (f"{evaluations(found, name, ratio):.0f}" for name in names)
         rows.append([f"n/p = {ratio:,}", *means])
-    most = (max(tried[road].n_eval for tried in found.values()) for road in roads_)
-    rows.append(["most", *map(str, most)])
+    most = (max(tried[name].n_eval for tried in found.values()) for name in names)
+    rows.append(["maximum", *map(str, most)])
     fewest = (
-        f"{np.mean([tried[road].n_eval < tried[NONE].n_eval for tried in found.values()]):.0%}"
-        for road in roads_
+        f"{np.mean([tried[name].n_eval < tried[NONE].n_eval for tried in found.values()]):.0%}"
+        for name in names
     )
-    rows.append(["fewer than none in", *fewest])
-    rows.append(["largest excess", *(f"{excess(found, road):.0e}" for road in roads_)])
-    return table(["β/σ", *roads_], rows)
+    rows.append(["fewer than without schedule in", *fewest])
+    rows.append(["largest excess", *(f"{excess(found, name):.0e}" for name in names)])
+    return table(["β/σ", *names], rows)
 
 
 def variants_table(found):
-    """Evaluations over those without a schedule, by name, start and number of stages."""
+    """Return evaluations relative to no schedule, by name, start and number of stages."""
     base = evaluations(found, NONE)
     rows = [
         [
@@ -142,14 +143,14 @@ def variants_table(found):
 
 
 def cpu_seconds(function, *args):
-    """What the function returns, and the seconds of all its threads."""
+    """Return the result of a function and the CPU time of all its threads."""
     start = time.process_time()
     result = function(*args)
     return result, time.process_time() - start
 
 
 def lad_rows(progress):
-    """CPU time and mean absolute residual at a small threshold, and of linear programming."""
+    """Return CPU times and mean absolute residuals at a small threshold and of an LP solver."""
     rows = []
     for n, p in SIZES:
         progress(f"linear programming, {n:,} × {p}")
@@ -168,27 +169,27 @@ def lad_rows(progress):
                 f"{theirs / ours:.0f}",
                 f"{above:.0e}",
                 sum(row["n_eval"] for row in model.history_),
-                "yes" if converged else "warned",
+                "yes" if converged else "no (warning)",
             ]
         )
     return rows
 
 
 def draw(found, path):
-    """Evaluations over β/σ, and over the number of stages relative to no schedule."""
+    """Draw evaluations against β/σ, and their ratio to no schedule against stages."""
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     right.axhline(1, color=COLOURS[0], linewidth=2.5, label="no schedule")
-    for road, colour, marker in zip([NONE, *NAMES], COLOURS, MARKERS, strict=False):
-        means = [evaluations(found, road, beta=beta) for beta in BETAS]
+    for name, colour, marker in zip([NONE, *NAMES], COLOURS, MARKERS, strict=False):
+        means = [evaluations(found, name, beta=beta) for beta in BETAS]
         style = {"color": colour, "marker": marker}
-        label = "no schedule" if road == NONE else f'"{road}"'
-        left.plot(BETAS, means, label=label, linewidth=2.5 if road == NONE else 1.5, **style)
-        if road != NONE:
+        label = "no schedule" if name == NONE else f'"{name}"'
+        left.plot(BETAS, means, label=label, linewidth=2.5 if name == NONE else 1.5, **style)
+        if name != NONE:
             base = evaluations(found, NONE)
-            ratios = [evaluations(found, (road, 0.99, n)) / base for n in STAGES]
-            right.plot(STAGES, ratios, label=f'"{road}"', **style)
+            ratios = [evaluations(found, (name, 0.99, n)) / base for n in STAGES]
+            right.plot(STAGES, ratios, label=f'"{name}"', **style)
     left.set_xscale("log")
     left.minorticks_off()
     left.invert_xaxis()
@@ -198,8 +199,8 @@ def draw(found, path):
     left.set_title("Geometric mean over n/p and contamination")
     right.set_ylim(bottom=0)
     right.set_xticks(STAGES)
-    right.set_xlabel("stages, the first with 99 % of the residuals inside")
-    right.set_ylabel("evaluations over those of no schedule")
+    right.set_xlabel("number of stages, the first with 99 % of the residuals inside")
+    right.set_ylabel("evaluations / evaluations without schedule")
     right.set_title("Geometric mean over all problems")
     for axes in (left, right):
         axes.grid(color="0.9")
@@ -215,27 +216,28 @@ def main():
     found = trial(progress)
     lad = lad_rows(progress)
     progress.end()
-    failed = sum(not road.converged for tried in found.values() for road in tried.values())
+    failed = sum(not one.converged for tried in found.values() for one in tried.values())
     total = sum(map(len, found.values()))
     text = "\n\n".join(
         [
-            "# Schedules on trial",
+            "# Cost and benefit of schedules",
             "`python -m benchmarks.schedules`: " + described(facts),
-            f"{P} normal columns, errors with σ = 1; outliers 10 to 100 too high. Evaluations "
-            "are passes over X; means are geometric. The excess is over the lowest objective "
-            f"of any road. Of {total:,} fits {failed} did not converge.",
+            f"{P} normal columns, errors with σ = 1, and outliers 10 to 100 above. Evaluations "
+            "are passes over X; means are geometric. The excess is relative to the lowest "
+            f"objective of any run. Of {total:,} fits {failed} did not converge.",
             "## Named schedules",
             f"{N_STAGES} stages, the first with 99 % of the residuals inside.",
             named_table(found),
             "## Starts and numbers of stages",
-            "Evaluations over those without a schedule.",
+            "Evaluations divided by those without a schedule.",
             variants_table(found),
             "## Least absolute deviations",
-            f"β/σ = {SMALL_BETA:g}, 20 % contaminated, no schedule, against "
-            "`QuantileRegressor(quantile=.5, alpha=0)`; the excess is of the mean absolute "
-            "residual. CPU time of all threads: fastest of three for ours, one run of theirs.",
+            f"SmoothL1Regressor with β/σ = {SMALL_BETA:g} and no schedule is compared with "
+            "`QuantileRegressor(quantile=.5, alpha=0)` on data with 20 % contamination. The "
+            "excess is that of the mean absolute residual. Times are CPU times of all threads, "
+            "of one run of QuantileRegressor and of the fastest of three runs of ours.",
             table(
-                ["", "ours", "theirs", "ratio", "excess", "evaluations", "converged"],
+                ["", "SmoothL1", "Quantile", "ratio", "excess", "evaluations", "converged"],
                 lad,
             ),
         ]

@@ -1,8 +1,8 @@
-"""The three solvers over shapes and thresholds: python -m benchmarks.solvers
+"""Comparison of the three solvers for shapes and thresholds: python -m benchmarks.solvers
 
 Each cell has the median time of runs in turn, relative to solver="auto", and the passes over X
-of each algorithm. All three end at the same objective; the largest relative difference is in
-the last column. About three minutes.
+of each algorithm. All three solvers reach the same objective; the last column has the largest
+relative difference. The benchmark takes about three minutes.
 """
 
 import argparse
@@ -25,7 +25,7 @@ MODES = {
 
 
 def data(n, p):
-    """Correlated features and errors with heavy tails, a tenth of them on one side."""
+    """Return correlated features and heavy-tailed errors, a tenth of them shifted by 10."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, p)) + 0.5 * rng.normal(size=(n, 1))
     y = X.sum(axis=1) + rng.standard_t(3, size=n)
@@ -34,7 +34,7 @@ def data(n, p):
 
 
 def row(n, p, name, parameters, seconds):
-    """A row of the table: times relative to "auto", passes, and whether the optima agree."""
+    """Return a row of the table: relative times, passes, and the difference of the minima."""
     X, y = data(n, p)
     models = {solver: SmoothL1Regressor(**parameters, solver=solver) for solver in SOLVERS}
     with warnings.catch_warnings():

@@ -1,13 +1,14 @@
-"""Time of a fit with many rows, against least squares: python -m benchmarks.tall
+"""Time of a fit with many rows compared with least squares: python -m benchmarks.tall
 
 SmoothL1Regressor with a fixed threshold and with its defaults, Ridge(solver="cholesky") and
-LinearRegression are fitted in turn to the same data in one process, so that a busy moment of
-the machine hits all of them. Once with columns of one scale, once with scales from 1 to 1000.
-HuberRegressor joins in once, with the same (concomitant) objective. Takes one to two minutes
-and three times the memory of X (400 MB by default).
+LinearRegression are fitted in turn to the same data in one process, so that other load of the
+machine affects all of them. The columns have equal scales in the first part and scales from 1
+to 1000 in the second. HuberRegressor is fitted once, with the same (concomitant) objective. The
+benchmark takes one to two minutes and three times the memory of X (400 MB by default).
 
-Believe it on a quiet machine only: under another load the threads of BLAS wait for one another,
-and least squares loses far more than SmoothL1Regressor. The runs that are printed show it.
+The benchmark should be run on an idle machine. Under other load the threads of BLAS wait for
+each other, which slows least squares more than SmoothL1Regressor. The printed times of the
+single runs show whether this happened.
 """
 
 import argparse
@@ -24,7 +25,7 @@ CONCOMITANT = "SmoothL1(1.35, concomitant)"
 
 
 def make_data(n_rows, n_features, seed=0):
-    """Normal columns, errors of variance 1, a tenth of them 10 times as large."""
+    """Return normal columns, and errors of which a tenth are 10 times as large."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_rows, n_features))
     error = rng.normal(size=n_rows)
@@ -42,8 +43,8 @@ def candidates():
     }
 
 
-def race(X, y, n_runs):
-    """The fitted estimators, and the times of interleaved fits of each."""
+def fit_in_turn(X, y, n_runs):
+    """Return the fitted estimators, and the times of interleaved fits of each."""
     estimators = candidates()
     times = {name: [] for name in estimators}
     for run in range(n_runs):
@@ -57,7 +58,7 @@ def race(X, y, n_runs):
 
 
 def print_table(estimators, times):
-    """Ratios are of medians; the fastest run and its ratio tell how busy the machine was."""
+    """Print ratios of medians and of fastest runs, which differ if the machine was busy."""
     ridge, least_squares = list(times.values())[:2]
     say(f"\n  {'':28}{'median':>8}{'/Ridge':>8}{'/Linear':>8}{'fastest':>10}{'/Ridge':>8}")
     print(f"{'passes':>8}{'suboptimality':>15}")
@@ -74,7 +75,7 @@ def print_table(estimators, times):
 
 
 def huber_regressor(X, y, concomitant, ours):
-    """HuberRegressor on well-scaled columns, with the objective of `concomitant`."""
+    """Fit HuberRegressor to well-scaled columns, with the objective of `concomitant`."""
     say("HuberRegressor(alpha=0, max_iter=1000), the same objective ... ")
     huber, seconds = timed(HuberRegressor(alpha=0.0, max_iter=1000).fit, X, y)
     difference = np.abs(huber.coef_ - concomitant.coef_).max()
@@ -95,21 +96,21 @@ def main():
     if hasattr(os, "getloadavg"):  # not on Windows
         print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} before the start")
     X, y = make_data(arguments.rows, arguments.features)
-    say("Compiling: a first fit of each on some of the rows, not counted ... ")
+    say("First fits to some of the rows, for compilation, not measured ... ")
     _, seconds = timed(lambda: [e.fit(X[:20_000], y[:20_000]) for e in candidates().values()])
     print(f"{seconds:.1f} s\n")
 
-    print("Columns of one scale")
-    estimators, times = race(X, y, arguments.runs)
+    print("Columns of equal scales")
+    estimators, times = fit_in_turn(X, y, arguments.runs)
     print_table(estimators, times)
     if not arguments.quick:
         huber_regressor(X, y, estimators[CONCOMITANT], np.median(times[CONCOMITANT]))
 
-    print("The same with column scales from 1 to 1000")
+    print("Columns with scales from 1 to 1000")
     X *= np.geomspace(1, 1000, arguments.features)
-    unequal, unequal_times = race(X, y, arguments.runs)
+    unequal, unequal_times = fit_in_turn(X, y, arguments.runs)
     print_table(unequal, unequal_times)
-    print("  Median (and fastest) with unequal scales over that with one scale")
+    print("  Ratio of medians (of fastest runs), unequal scales / equal scales")
     for name, equal in times.items():
         medians = np.median(unequal_times[name]) / np.median(equal)
         print(f"  {name:28}{medians:8.2f}  ({min(unequal_times[name]) / min(equal):.2f})")

@@ -1,7 +1,8 @@
-"""The same bits with one thread and with two, and the time: python -m benchmarks.threads
+"""Results and times with one thread and with two: python -m benchmarks.threads
 
-Each number of threads has processes of its own (OMP_NUM_THREADS is read by BLAS when it is
-loaded), in turn. Takes four minutes, and writes threads.md into benchmarks/results/.
+The results must be bit-for-bit identical. Each number of threads runs in separate processes, in
+turn, because BLAS reads OMP_NUM_THREADS when it is loaded. The benchmark takes four minutes and
+writes threads.md into benchmarks/results/.
 """
 
 import argparse
@@ -61,7 +62,7 @@ CASES = {
 
 
 def measure(case):
-    """Run in a process of its own: the bits of the answer and the times."""
+    """Return a hash of the results and the times; runs in a separate process."""
     estimator, data = CASES[case]()
     estimator.fit(data.X, data.y)
     answer = np.r_[estimator.intercept_, estimator.coef_].astype(float)
@@ -80,7 +81,7 @@ def in_process(case, n_threads):
 
 
 def compare(case):
-    """A row of the table."""
+    """Return a row of the table."""
     found = {n: [] for n in THREADS}
     for _ in range(N_PROCESSES):
         for n in THREADS:
@@ -111,14 +112,14 @@ def main():
         progress(name)
         rows.append(compare(name))
     progress.end()
-    header = ["", "1 thread", "2 threads", "speed-up", "of fastest runs", "same bits"]
+    header = ["", "1 thread", "2 threads", "speed-up", "of fastest runs", "identical"]
     text = "\n\n".join(
         [
             "# Threads",
             "`python -m benchmarks.threads`: " + described(facts),
             f"Median of {N_RUNS} fits in each of {N_PROCESSES} processes with "
-            "`OMP_NUM_THREADS` 1 and 2, in turn. The bits are those of intercept and "
-            "coefficients.",
+            "`OMP_NUM_THREADS` 1 and 2, in turn. The last column tells whether intercept and "
+            "coefficients are bit-for-bit identical.",
             table(header, rows),
         ]
     )

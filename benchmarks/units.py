@@ -1,7 +1,8 @@
-"""Wrong coefficients without a warning, and right ones: python -m benchmarks.units
+"""Coefficients of fits to columns in different units: python -m benchmarks.units
 
-HuberRegressor and SmoothL1Regressor with the same objective (the concomitant scale), and the
-latter with its defaults, on columns in other units. Takes a few seconds.
+HuberRegressor, SmoothL1Regressor with the same (concomitant) objective, and SmoothL1Regressor
+with its defaults are fitted to the same columns in different units. HuberRegressor returns
+wrong coefficients without a warning in some of them. The benchmark takes a few seconds.
 """
 
 import warnings
@@ -27,13 +28,13 @@ def main():
     X = rng.normal(size=(1000, 3))
     y = X @ COEF + rng.normal(scale=0.1, size=1000)
     y[:50] += 100
-    print("True coefficients 1, 2, 3; 1,000 rows, errors of 0.1, 5 % of y too high by 100.")
+    print("True coefficients 1, 2, 3; 1,000 rows, errors of 0.1, 100 added to 5 % of y.")
     cases = {
-        "as they are": (X, 1.0),
-        "the last column times 1e6": (X * [1, 1, 1e6], np.array([1, 1, 1e6])),
-        "the last column times 1e-6": (X * [1, 1, 1e-6], np.array([1, 1, 1e-6])),
-        "1e4 added to the columns": (X + 1e4, 1.0),
-        "1e8 added to the columns": (X + 1e8, 1.0),
+        "original": (X, 1.0),
+        "last column times 1e6": (X * [1, 1, 1e6], np.array([1, 1, 1e6])),
+        "last column times 1e-6": (X * [1, 1, 1e-6], np.array([1, 1, 1e-6])),
+        "1e4 added to all columns": (X + 1e4, 1.0),
+        "1e8 added to all columns": (X + 1e8, 1.0),
     }
     for case, (features, unit) in cases.items():
         print(f"\nColumns: {case}\n")
@@ -46,7 +47,7 @@ def main():
             coef = "".join(
                 f"{c:9.2g}" if abs(c) < 0.001 else f"{c:9.3f}" for c in estimator.coef_ * unit
             )
-            converged = "no, it warns" if warned else "yes"
+            converged = "no (warning)" if warned else "yes"
             print(f"  {name:44}{coef}{estimator.n_iter_:13}  {converged}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Fits of typical sizes. Data are made in setup, where the kernels are compiled as well."""
+"""Fits of typical sizes. The data are generated and the kernels compiled in `setup`."""
 
 import numpy as np
 from scipy import sparse
@@ -7,7 +7,7 @@ from skrobust import SmoothL1Regressor
 
 
 def _data(n, p, n_targets=None):
-    """Normal columns, errors of variance 1, a tenth of them 10 times as large."""
+    """Return normal features, and errors of which a tenth are 10 times as large."""
     rng = np.random.default_rng(0)
     shape = (n,) if n_targets is None else (n, n_targets)
     X = rng.normal(size=(n, p))
@@ -38,7 +38,7 @@ _CASES = {
 
 
 class Fit:
-    """One fit; `track_passes` counts those of the solver over X."""
+    """A fit; `track_passes` counts the passes of the solver over X."""
 
     params = list(_CASES)
     param_names = ["case"]
