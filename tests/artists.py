@@ -1,11 +1,11 @@
-"""What a display has drawn, and a search that needs no fit."""
+"""The artists of a display, and the results of a search without a fit."""
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 
 def scatter_of(display):
-    """All markers of a display of rows, inliers and outliers."""
+    """Return all markers of a display of rows, those of inliers and of outliers."""
     parts = [display.scatter_, display.outlier_scatter_]
     return np.vstack([part.get_offsets().data for part in parts])
 

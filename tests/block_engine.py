@@ -1,7 +1,7 @@
 """An engine that holds X as blocks of rows in one process, and its row vectors.
 
-It shows that the solvers, the scales and the stages use an engine and its row vectors only
-through the documented operations. One of its blocks has a single row and one has none.
+It shows that solvers, scales and stages use an engine and its row vectors only through the
+documented operations. One of the blocks has a single row, and one has no row.
 """
 
 import copy
@@ -14,7 +14,7 @@ from skrobust import _reductions
 from skrobust._engines.base import Engine
 from skrobust._engines.dense import DenseEngine
 
-# The ends of the blocks, as parts of the rows: seven blocks, of which one is empty.
+# The ends of the seven blocks, as fractions of the rows; one block is empty.
 ENDS = (0.1, 0.1, 0.3, 0.35, 0.7, 0.9)
 
 

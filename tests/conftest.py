@@ -1,4 +1,4 @@
-"""How many cases hypothesis tries, a certificate of optimality, and a builder of objectives."""
+"""Profiles of hypothesis, a certificate of optimality, and a builder of objectives."""
 
 import os
 
@@ -19,7 +19,7 @@ from skrobust._model.whitening import Whitened
 from skrobust._sampling import whiten, whole_problem
 from skrobust._solvers import choose
 
-# "short" is part of every run and always tries the same cases. The other is
+# "short" is the default and always tries the same cases. "long" is run by
 # pytest tests/test_properties.py --hypothesis-profile=long
 _EVERY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("short", max_examples=60, derandomize=True, **_EVERY)
@@ -32,13 +32,13 @@ EPS = np.finfo(float).eps
 
 
 class Certificate:
-    """What can be said of a fitted model of one target without the package's own code.
+    """Checks of a fitted model of one target, without the code of the package.
 
     The fit is the minimum if and only if Σ s_i u_i (1, x_i) = a S (0, w), u_i = clip(r_i, ±β).
-    Residuals are known to a few roundings of the terms they are made of, and so u_i is known
-    to lie in an interval. `distance` is the least length of the gradient with all u_i in
-    theirs, in coordinates in which the quadratic model is the identity, over the root mean
-    square of u. At a tiny threshold this is the optimality condition of a linear program.
+    Residuals are known up to the rounding of their terms, so that each u_i lies in a known
+    interval. `distance` is the smallest norm of the gradient with all u_i in their intervals,
+    in coordinates in which the quadratic model is the identity, divided by the root mean square
+    of u. At a tiny threshold this is the optimality condition of a linear program.
     """
 
     def __init__(self, est, X, y, weight=None):
@@ -50,7 +50,7 @@ class Certificate:
         fitted = X @ w + est.intercept_
         self.residual = y - fitted
         self.centre = (s @ X / s.sum()) * bool(est.fit_intercept)
-        # The intercept is the difference of a location of y and one of X.
+        # The intercept is the difference of a location of y and a location of X.
         moved = abs(est.intercept_) + np.median(np.abs(y)) * bool(est.fit_intercept)
         moved = np.abs(y) + moved + np.abs(self.centre) @ np.abs(w)
         eps = np.finfo(est.coef_.dtype).eps
@@ -60,14 +60,14 @@ class Certificate:
         self.X = X
 
     def _ratio(self):
-        """The ridge term of the objective in the form mean h_β + a‖w‖²/2 is α times this."""
+        """Return a / α, where the objective has the form mean h_β + a‖w‖²/2."""
         est = self.est
         if est.loss == "smooth_l1":
             return self.beta
         return np.longdouble(est.scale_) if est.scale == "concomitant" else 1.0
 
     def objective(self):
-        """The objective of the user guide, and how far rounding may move it."""
+        """Return the objective of the user guide, and a bound of its rounding error."""
         est, r, s, beta = self.est, np.abs(self.residual), self.weight, self.beta
 
         def value(r):
@@ -83,7 +83,7 @@ class Certificate:
         return found * factor + penalty, error * factor
 
     def scale_bounds(self):
-        """What the estimated scale of residuals may be, as far as rounding leaves it open."""
+        """Return bounds of the scale of the residuals, given their rounding errors."""
         r, s, est = np.abs(self.residual), self.weight, self.est
         low, high = np.maximum(r - self.rounding, 0), r + self.rounding
         if est.scale != "concomitant":
@@ -92,7 +92,7 @@ class Certificate:
         return _proposal_2(low, s, epsilon), _proposal_2(high, s, epsilon)
 
     def _whitened(self):
-        """An orthonormal basis of the data and penalty rows, and the steps it is made of."""
+        """Return an orthonormal basis of the data and penalty rows, and its steps."""
         s, intercept = self.weight, int(self.est.fit_intercept)
         root = np.sqrt(s / s.sum())
         Z = self.X - self.centre
@@ -101,7 +101,7 @@ class Certificate:
         if self.ridge == 0:
             kept = scale > 8 * EPS * np.abs(self.centre)
             Z, scale, w = Z[:, kept], scale[kept], w[kept]
-        # A penalised column of no spread is all penalty.
+        # A constant column has a contribution of the penalty only.
         unit = np.sqrt(scale**2 + self.ridge)
         ridge = np.full(w.size, np.sqrt(self.ridge))
         if intercept:
@@ -134,10 +134,11 @@ class Certificate:
         return max(0.0, float(found) - slack)
 
     def descent(self):
-        """By how much of itself the objective falls along some direction, if along any.
+        """Return the relative decrease of the objective along the best of some directions.
 
-        The directions are the gradient, whitened axes and those that keep the residuals
-        within the threshold, all or all but one: from a vertex one of these leads down.
+        The directions are the gradient, whitened axes, and directions that leave all residuals
+        within the threshold, or all but one, unchanged. From a vertex that is not the minimum
+        one of the latter descends.
         """
         U, root, ridge, w, Z, steps = self._whitened()
         r, beta = self.residual, self.beta
@@ -176,7 +177,7 @@ def _median(values, weight):
 
 
 def _proposal_2(size, weight, epsilon):
-    """σ where Σ s min(r²/σ², ε²) = Σ s, by bisection; 0 where there is none."""
+    """Return σ with Σ s min(r²/σ², ε²) = Σ s, by bisection, or 0 if there is none."""
     low, high = np.longdouble(0), size.max()
     if weight[size > 0].sum() * epsilon**2 <= weight.sum() * (1 + 1e-12):
         return low
@@ -199,7 +200,7 @@ def certificate():
 def _make_objective(
     X, y, weight=None, *, alpha=0.0, per_threshold=False, threshold=1.0, fit_intercept=True
 ):
-    """The mean Huber loss of y and a ridge penalty, whitened for least squares on all rows.
+    """Return the mean Huber loss plus a ridge penalty, whitened for least squares on all rows.
 
     The penalty is alpha/2 ‖w‖², multiplied by the threshold if `per_threshold`. Unlike in a
     fit, y keeps its units.

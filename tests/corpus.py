@@ -31,8 +31,8 @@ MODES = {
     "schedule": {"beta_schedule": [50, 10, 2, 1]},
     "geometric": {"beta": 1.0, "beta_schedule": "geometric"},
 }
-# Shapes whose condition number is above 1e6, or whose minimiser is not unique: another BLAS may
-# end elsewhere on a correct fit.
+# Shapes whose condition number is above 1e6, or whose minimiser is not unique. A correct fit
+# with another BLAS may have other coefficients.
 ILL_CONDITIONED = {"wide", "dependent", "near collinear", "ties", "units"}
 
 
@@ -41,7 +41,7 @@ def _signal(X, rng):
 
 
 def _data(kind, rng):
-    """X, y and weights of one kind."""
+    """Return X, y and weights of one kind."""
     shapes = {"tall": (60_000, 40), "wide": (20, 35), "tiny": (12, 2), "many": (300, 40)}
     n, p = shapes.get(kind.split()[0], (150, 5))
     X = rng.normal(size=(n, p))
@@ -96,7 +96,7 @@ def problems():
 
 
 def fitted(package, problem):
-    """The attributes of a fit that are compared."""
+    """Return the attributes of a fit that are compared."""
     _, X, y, weight, parameters = problem
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,7 +108,7 @@ def fitted(package, problem):
 
 
 def relative_difference(a, b):
-    """The largest difference relative to the largest absolute value."""
+    """Return the largest difference, relative to the largest absolute value."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape:
         return np.inf

@@ -1,7 +1,6 @@
 """Data, modes and formulas that several test files share.
 
-The objective is evaluated here anew from `skrobust.losses`, by the formulas of the
-documentation.
+The objective is computed here from `skrobust.losses`, by the formulas of the documentation.
 """
 
 import warnings
@@ -54,7 +53,7 @@ def residual(est, X=X, y=Y):
 
 
 def weighted_mad(r, weight=None):
-    """Of integer weights, by repeating the residuals."""
+    """Return the MAD for integer weights, by repeating the residuals."""
     rows = (
         np.arange(len(r))
         if weight is None
@@ -71,7 +70,7 @@ def concomitant(r, sigma, epsilon, loss, weight=None):
 
 
 def documented_objective(est, X=X, y=Y, weight=None):
-    """The formula of the docstring at the fitted attributes."""
+    """Return the value of the formula in the docstring at the fitted attributes."""
     r = residual(est, X, y)
     if est.scale == "concomitant":
         epsilon = 1.5960 if est.beta == "auto" else est.beta
@@ -83,7 +82,7 @@ def documented_objective(est, X=X, y=Y, weight=None):
 
 
 def stopped(max_iter, **params):
-    """A fit that may not converge."""
+    """Return a fit that may not converge, without its warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return SmoothL1Regressor(max_iter=max_iter, **params).fit(X, Y)
@@ -111,24 +110,24 @@ DEGENERATE_MODES = [
     {"beta": 1.0, "beta_schedule": "linear"},
 ]
 OF_SCALE = [mode for mode in DEGENERATE_MODES if mode.get("beta", 0) == 0 or "scale" in mode]
-# The other modes are part of the full suite only.
+# The other modes are only tested in the full suite.
 QUICK_MODES = [{}, {"beta": 1e-6}, {"scale": "concomitant"}]
 
 
 def in_modes(modes):
-    """A test in each mode, marked as slow in all but a few of them."""
+    """Parametrise a test with all modes, of which most are marked as slow."""
     slow = pytest.mark.slow
     modes = [m if m in QUICK_MODES else pytest.param(m, marks=slow) for m in modes]
     return pytest.mark.parametrize("mode", modes)
 
 
 def grid(values):
-    """Multiples of 2⁻²⁰, to which 1e9 can be added exactly."""
+    """Round to multiples of 2⁻²⁰, to which 1e9 can be added exactly."""
     return np.round(values * 2**20) / 2**20
 
 
 def assert_sane(est):
-    """Finite everywhere, with a threshold, and the objective that the formula gives."""
+    """Assert that attributes are finite and the objective is that of the formula."""
     for name in ["coef_", "intercept_", "beta_", "scale_", "objective_", "optimality_"]:
         assert np.all(np.isfinite(getattr(est, name))), name
     assert np.all(est.beta_ > 0)

@@ -1,4 +1,4 @@
-"""Programs that a test runs in a fresh interpreter, and what they share with the tests.
+"""Programs that a test runs in a fresh interpreter, and functions that both use.
 
 A program starts with `PREAMBLE`, which imports this module as `programs`. It imports no
 pytest, so that a fresh interpreter starts faster.
@@ -24,9 +24,9 @@ import programs
 
 
 def run(program, *flags, timeout=300, cwd=None, **environment):
-    """What a program prints in a fresh interpreter, where any warning is an error.
+    """Return the output of a program in a fresh interpreter, in which any warning is an error.
 
-    An environment variable of value None is one that is not set.
+    An environment variable with the value None is not set.
     """
     command = [sys.executable, "-W", "error", *flags, "-c", program]
     environment = {
@@ -39,7 +39,7 @@ def run(program, *flags, timeout=300, cwd=None, **environment):
 
 
 def heavy_tailed(n, p, seed=0):
-    """Correlated features and heavy tails; no BLAS, whose threads would change the bits."""
+    """Return correlated features and heavy tails, without BLAS, whose threads change bits."""
     rng = np.random.default_rng(seed)
     X = np.cumsum(rng.normal(size=(n, p)), axis=1) / np.sqrt(np.arange(1, p + 1))
     X += rng.normal(size=p)
@@ -47,7 +47,7 @@ def heavy_tailed(n, p, seed=0):
 
 
 def digest(est):
-    """The bits of what was fitted."""
+    """Return a hash of the fitted attributes."""
     found = [est.coef_, est.intercept_, est.scale_, est.beta_, est.objective_, est.outliers_]
     parts = [np.ascontiguousarray(value).tobytes() for value in found]
     return hashlib.sha256(b"".join(parts)).hexdigest()
@@ -65,7 +65,7 @@ def blas_threads():
 SHAPES = {
     "tall": (60_000, 40),  # starts from a sample of rows
     "whole": (40_000, 30),  # in threads, without a sample
-    "gram": (1_500, 210),  # the bits of BLAS and LAPACK depend on their threads here
+    "gram": (1_500, 210),  # results of BLAS and LAPACK depend on their threads here
 }
 LAYOUTS = {
     "C": np.ascontiguousarray,
@@ -82,7 +82,7 @@ CASES = [
     ("tall", "float32", {"scale": "concomitant"}),
     ("whole", "C", {"beta": 1e-3}),
 ]
-# Fits of these modes use the kernels that a fit of the defaults has compiled.
+# Fits in these modes use the kernels that a fit with default parameters has compiled.
 SAME_KERNELS = [
     {"beta": 1.0},
     {"beta": 1e-9},

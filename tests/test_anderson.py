@@ -1,4 +1,4 @@
-"""Anderson's acceleration: the memory of the moves, and the joint move of fit and scale."""
+"""Anderson's acceleration: the memory of moves, and joint updates of fit and scale."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from skrobust._solvers.scale_fixed_point import Sensitivity
 
 
 def test_a_linear_gradient_leads_to_the_minimiser_that_moves_with_the_scale():
-    # ∇F = H(θ − θ₀ − s d): three curvatures, each in two directions: that of the start and d.
+    # ∇F = H(θ − θ₀ − s d) with three curvatures, each in the directions of the start and of d.
     rng = np.random.default_rng(0)
     Q = np.linalg.qr(rng.normal(size=(30, 30)))[0]
     H = Q * np.repeat([0.7, 0.9, 1.1], 10) @ Q.T
@@ -39,7 +39,7 @@ def test_at_the_minimiser_the_step_is_the_known_derivative_times_the_change_of_t
 
 
 def test_moves_whose_squares_vanish_are_used():
-    # As a penalty that is huge beside the loss may leave them.
+    # A penalty that dominates the loss may cause such moves.
     memory, theta = AndersonMemory(None), np.full(3, 1e-170)
     for _ in range(3):
         memory.update(theta, 0.8 * theta, 0.0)
@@ -51,7 +51,7 @@ def test_moves_whose_squares_vanish_are_used():
 
 
 def whitened_problem(make_objective, weighted=False, n=5_000):
-    """Normal features and heavy tails, so that the least-squares whitening is a good one."""
+    """Return a problem for which the least-squares whitening is accurate."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, 6)) @ rng.normal(size=(6, 6))
     y = X @ rng.normal(size=6) + rng.standard_t(3, size=n)
@@ -60,7 +60,7 @@ def whitened_problem(make_objective, weighted=False, n=5_000):
 
 
 def near_start(objective, threshold):
-    """A point about a tenth from the minimiser, as the fit of a sample is."""
+    """Return a point at a distance of about .1 from the minimiser, like the fit of a sample."""
     theta = newton(objective.at_threshold(threshold), np.zeros(7), 1e-10, 100).point.theta
     return theta + 0.1 * np.random.default_rng(1).normal(size=theta.size)
 
@@ -101,7 +101,7 @@ def test_fit_and_scale_agree_at_the_end(make_objective, weighted, estimator):
 
 
 def test_it_ends_where_the_error_is_not_halved(make_objective):
-    # Coordinates that are far from whitened: the gradient falls slowly.
+    # The coordinates are far from whitened, so that the gradient decreases slowly.
     objective = whitened_problem(make_objective)
     start = near_start(objective, 1.0)
     narrow = objective.at_threshold(1e-3)

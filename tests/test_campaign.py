@@ -1,6 +1,6 @@
-"""A short campaign of random fits, and the judge that the long one relies on.
+"""A short campaign of random fits, and the judge that checks them.
 
-The long form is python -m benchmarks.campaign
+The long campaign is run by python -m benchmarks.campaign
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ from scipy.optimize import least_squares
 from skrobust import SmoothL1Regressor
 from skrobust.losses import huber
 
-# Of the repository, not the package.
+# The module is in the repository, but not in the package.
 _FOLDER = Path(__file__).parents[1] / "benchmarks"
 _SPEC = importlib.util.spec_from_file_location(
     "benchmarks", _FOLDER / "__init__.py", submodule_search_locations=[str(_FOLDER)]

@@ -72,7 +72,7 @@ def test_a_fit_at_one_threshold(data, solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fit_in_stages_or_from_given_coefficients(data, solver):
     kind, n, p, rows, whiten_by, _ = DATA[data]
-    # The start may be far from the minimiser, where a uniform sample tells too little.
+    # The start may be far from the minimiser, where a uniform sample is insufficient.
     rows = ROW_NORM if rows is UNIFORM else ALL
     expected = Plan(rows, whiten_by, False, MINIMISERS[solver], follow_path=False)
     assert choose(engine_of(kind, n, p), solver, staged=True) == expected
@@ -82,7 +82,7 @@ def test_a_fit_in_stages_or_from_given_coefficients(data, solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_fits_along_a_grid(data, solver):
     kind, n, p, _, whiten_by, follow = DATA[data]
-    # Least squares of all rows come first, so that no sample is needed.
+    # The first fit is least squares of all rows, so that no sample is needed.
     follow_path = follow and solver == "auto"
     expected = Plan(ALL, whiten_by, False, MINIMISERS[solver], follow_path)
     assert choose(engine_of(kind, n, p), solver, along_grid=True) == expected

@@ -1,4 +1,4 @@
-"""Scikit-learn's own checks, at the defaults and in every mode."""
+"""The estimator checks of scikit-learn, with default parameters and in every mode."""
 
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks

@@ -1,4 +1,4 @@
-"""Kernels are imported once, in a thread of their own, and one thread compiles at a time.
+"""Kernels are imported once, in a separate thread, and one thread compiles at a time.
 
 Forks and signals are tested in test_runtime.py.
 """
@@ -11,7 +11,7 @@ import pytest
 
 from skrobust._engines import compile as compilation
 
-# The function without its cache, since other tests have imported the kernels already.
+# The function without its cache, because other tests have already imported the kernels.
 kernels = compilation.kernels.__wrapped__
 
 
@@ -32,7 +32,7 @@ def test_an_error_of_the_import_is_raised_and_a_later_try_possible(monkeypatch, 
 
 
 def test_the_thread_that_imports_holds_the_lock(monkeypatch):
-    # A fork waits for it, also when no thread waits for the import any more. A fork within the
+    # A fork waits for the import even if no thread waits for it any more. A fork in the
     # importing thread does not wait.
     held, lock = [], compilation._compile_lock
 

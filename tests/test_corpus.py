@@ -1,8 +1,8 @@
-"""Fits of about 150 well-conditioned problems of all modes are those that were recorded.
+"""Fits of about 150 well-conditioned problems of all modes agree with recorded values.
 
-Another version of BLAS or of the compiler changes the last digits of sums. Newton's method ends
-at the rounding of the problem; Anderson's acceleration of tall data ends at `tol`, and so do
-all fits of float32 data in the precision of their coefficients.
+Another version of BLAS or of the compiler changes the last digits of sums. Newton's method is
+accurate to the rounding of the problem, and Anderson's acceleration of tall data to `tol`. The
+coefficients of float32 data are accurate to the precision of float32.
 """
 
 import json

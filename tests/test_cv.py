@@ -1,6 +1,6 @@
-"""SmoothL1RegressorCV: what GridSearchCV finds, with scikit-learn's conventions.
+"""SmoothL1RegressorCV: the results of GridSearchCV, with the conventions of scikit-learn.
 
-GridSearchCV over beta, in every joblib backend, is here as well.
+GridSearchCV over beta with every joblib backend is tested here as well.
 """
 
 import io
@@ -61,7 +61,7 @@ GROUPS = np.random.default_rng(8).integers(0, 6, len(Y))
 @parametrize_with_checks(
     [
         SmoothL1RegressorCV(),
-        # The other modes have a few thresholds and folds only, which takes less time.
+        # The other modes have only a few thresholds and folds, to save time.
         SmoothL1RegressorCV([0.1, 1.0, "auto"], alphas=[0.01, 0.1], loss="huber", cv=3),
         SmoothL1RegressorCV(3, scale="mad", scoring="r2", cv=2),
         SmoothL1RegressorCV(3, scale="concomitant", cv=2),
@@ -76,7 +76,7 @@ def test_estimator_checks(estimator, check):
 
 
 def assert_same_search(model, X, y, scoring=MAE, rtol=1e-7, **fit_params):
-    """As GridSearchCV over the same grid, with the same splits and scorer."""
+    """Assert the results of GridSearchCV with the same grid, splits and scorer."""
     params = model.get_params()
     grid = {"alpha": list(params.pop("alphas")), "beta": list(params.pop("betas"))}
     cv, _ = params.pop("cv"), params.pop("scoring")
@@ -235,7 +235,7 @@ def test_an_outlier_in_a_validation_fold_does_not_choose():
     y[17] = 1e9
     spoiled = SmoothL1RegressorCV(clean.cv_results_["param_beta"]).fit(X, y)
     assert spoiled.best_index_ == clean.best_index_
-    # It would, by squared errors.
+    # With squared errors it would.
     squared = [
         SmoothL1RegressorCV(clean.cv_results_["param_beta"], scoring="r2").fit(X, y).best_index_
     ]
@@ -266,7 +266,7 @@ def test_the_refit_is_that_of_the_regressor(options, y, weight):
     assert_array_equal(model.predict(X), alone.predict(X))
     assert model.alpha_ == model.best_params_["alpha"]
     if not model.scale and y.ndim == 1:
-        # beta_ is in units of y, and so the threshold of the same fit.
+        # beta_ is in units of y and can be used as the threshold of a single fit.
         fixed = SmoothL1Regressor(model.beta_, alpha=model.alpha_, loss=model.loss)
         assert_allclose(fixed.fit(X, y, weight).coef_, model.coef_, rtol=1e-7)
 
@@ -352,7 +352,7 @@ def test_folds_need_no_copies_of_x(order):
     model.fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # The rows to score are a fifth of X, those near a threshold a tenth, a vector a sixtieth.
+    # The validation rows are a fifth of X, rows near a threshold a tenth, a vector a sixtieth.
     assert peak < 0.65 * X.nbytes
 
 
@@ -623,7 +623,7 @@ def test_a_monitor_sees_every_point_of_every_fold(n_jobs, y):
 @needs_callbacks
 @pytest.mark.parametrize("model", [SmoothL1Regressor(), SmoothL1RegressorCV(BETAS, cv=2)])
 def test_a_monitor_sees_the_names_of_the_features(model):
-    # With an array for a model that has names, or the reverse, scikit-learn would warn.
+    # scikit-learn would warn if only one of the model and the data had feature names.
     monitor = sklearn_callback.ScoringMonitor(scoring=MAE)
     frame = pd.DataFrame(X, columns=list("abcd"))
     model = clone(model).set_callbacks(monitor).fit(frame, Y)
@@ -637,7 +637,7 @@ def test_a_monitor_sees_the_names_of_the_features(model):
 @pytest.mark.parametrize("backend", ["sequential", "threading", "loky"])
 @pytest.mark.parametrize("kind", ["regressor", "cv", "search of regressor", "search of cv"])
 def test_progress_reaches_its_end(kind, backend, monkeypatch):
-    # As wide as a terminal that shows all.
+    # The terminal is wide enough for the whole output.
     monkeypatch.setenv("COLUMNS", "160")
     out = io.StringIO()
     monkeypatch.setattr("sys.stdout", out)
@@ -695,7 +695,7 @@ def test_a_fold_without_weight_to_score_is_named():
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_level_that_is_absent_from_a_fold_has_no_coefficient_in_it(order):
-    # Sorted one-hot levels: each fold lacks one or two of them.
+    # With sorted one-hot levels, each fold lacks one or two of them.
     rng = np.random.default_rng(0)
     level = np.sort(rng.integers(0, 6, 300))
     X = np.asarray(np.column_stack([np.eye(6)[level], rng.normal(size=(300, 2))]), order=order)

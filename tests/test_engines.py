@@ -1,4 +1,4 @@
-"""Each engine computes what NumPy does on the standardised matrix [1, (X − centre) / scale]."""
+"""Each engine gives the results of NumPy for the matrix [1, (X − centre) / scale]."""
 
 import numpy as np
 import pytest
@@ -158,7 +158,7 @@ def test_a_pass_returns_residuals_and_their_sums(monkeypatch, kind, weighted, th
     ],
 )
 def test_a_part_of_an_array_gives_the_bits_of_its_copy(monkeypatch, kind, part):
-    # Among others the rows of a fold of a column-major frame. Nothing beside them is used.
+    # One case is the rows of a fold of a column-major frame. No other rows are used.
     monkeypatch.setattr(dense, "BLOCK_ELEMENTS", 64)
     X, rng = data(N, 9)
     whole = np.full(X.shape, np.nan, order=kind)
@@ -309,15 +309,15 @@ def test_take_is_the_same_engine_of_fewer_rows(kind):
         loss_gradient(part, coef, y[rows])[0], loss_gradient(engine, coef, y)[0][rows], 1e-12
     )
     assert part.dtype == engine.dtype
-    # It is in memory without gaps, and the kernel of X serves it.
+    # The sample is contiguous in memory and uses the kernel of X.
     assert part._X.flags.forc
     assert part._layout == engine._layout
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
 def test_sparse_agrees_with_dense_as_far_as_the_offset_leaves_digits(offset):
-    # Centring a stored column of mean μ and deviation σ through algebra costs μ/σ in the
-    # sums and (μ/σ)² in the Gram matrix.
+    # Subtracting the centre of a stored column with mean μ and deviation σ from sums amplifies
+    # rounding by μ/σ in the sums and by (μ/σ)² in the Gram matrix.
     X, rng = data()
     X = X + offset * np.array([1.0, 0.0, -1.0, 1.0])
     centre, scale = X.mean(axis=0), X.std(axis=0)
@@ -494,7 +494,7 @@ def test_all_standardisations_of_one_x_count_their_passes_together(kind):
     for k, one in enumerate([engine, other, rescaled, rescaled.rescaled()], start=1):
         loss_gradient(one, np.ones(P + 1), y)
         assert [e.n_passes for e in (engine, other, rescaled)] == [k] * 3
-    # Another engine of the same X has a count of its own.
+    # Another engine of the same X has a separate count.
     assert standard.n_passes == 0
 
 
@@ -503,7 +503,7 @@ def test_rescaled_is_x_in_a_larger_unit(kind):
     X, rng = data()
     engine, y, coef = raw_engine(X, kind), rng.normal(size=N), rng.normal(size=P + 1)
     twice = engine.rescaled().rescaled()
-    # The numbers become smaller by two factors of 2⁶⁴, a change that rounds nothing.
+    # The numbers are divided twice by 2⁶⁴, which is exact.
     assert twice.unit == 2.0**128
     assert twice.dtype == engine.dtype
     in_unit = np.append(coef[0], coef[1:] * twice.unit)
@@ -557,7 +557,7 @@ def probabilities(engine, weight, m):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_row_norm_sample_draws_rows_by_their_norms(weighted):
     X, rng = data(600)
-    X[:3] *= 1e3  # rows of leverage, which are certain to be drawn
+    X[:3] *= 1e3  # high-leverage rows, which are certain to be drawn
     engine = make_engine(X, centre=np.zeros(P))
     weight = rng.uniform(0.5, 1.0, size=600) if weighted else None
     s = np.ones(600) if weight is None else weight
@@ -578,7 +578,7 @@ def test_a_row_norm_sample_draws_rows_by_their_norms(weighted):
 
 
 def test_the_gram_matrix_of_a_row_norm_sample_is_close_to_that_of_all_rows():
-    # Also where the features have no variance, so that a few rows make up most of it.
+    # This also holds if the variance of the features is infinite, so that few rows dominate.
     rng = np.random.default_rng(0)
     X = rng.standard_t(1.2, size=(20_000, P))
     engine = make_engine(X, centre=np.zeros(P), scale=X.std(axis=0))

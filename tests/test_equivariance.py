@@ -1,8 +1,8 @@
-"""Units do not matter, weights are repeats, and the form of X is no part of the answer.
+"""Fits do not depend on units or the form of X, and weights are equivalent to repeated rows.
 
-Promise 1: what is known beforehand of a changed problem's solution is undone by `Fit`, so
-that every test compares two fits in the same units. The data lie on a dyadic grid: moved
-by 1e8 or 1e9 they are still exact, and nothing but the algorithm can make a difference.
+`Fit` transforms the solution of a changed problem back to the original units, so that every
+test compares two fits in the same units. The data lie on a dyadic grid, so that adding 1e8 or
+1e9 is exact and all differences are due to the algorithm.
 """
 
 import functools
@@ -18,12 +18,12 @@ from scipy import sparse
 from problems import grid
 from skrobust import SmoothL1Regressor
 
-# test_properties.py says the same of problems that hypothesis makes up.
+# test_properties.py tests the same properties on problems that hypothesis generates.
 pytestmark = pytest.mark.slow
 
 N, P = 120, 4
 
-# As many as there are roads through the code; alpha is in the units of the data below.
+# One mode for each branch of the code; alpha is in the units of the data below.
 PLAIN = {
     "beta": {"beta": 1.0},
     "beta=1e-2": {"beta": 1e-2},
@@ -53,7 +53,7 @@ FEW = ["beta", "beta=1e-2", "auto", "mad", "concomitant", "ridge"]
 
 
 def make(n=N, p=P, seed=0):
-    """Correlated features, heavy tails and some outliers; residuals of the order of one."""
+    """Return correlated features and heavy tails with outliers; residuals are of order one."""
     rng = np.random.default_rng(seed)
     X = grid(rng.normal(size=(n, p)) + rng.normal(size=(n, 1)) + np.arange(p))
     y = X @ np.linspace(-1, 2, p) + 3 + rng.standard_t(2, n)
@@ -70,7 +70,7 @@ def model(mode, intercept=True, **changes):
 
 
 class Fit:
-    """A fit to X' = X · unit + shift and y' = y · y_unit + y_shift, told in X and y."""
+    """A fit to X' = X · unit + shift and y' = y · y_unit + y_shift, in the units of X and y."""
 
     def __init__(self, est, X, y, weight=None, unit=1.0, shift=0.0, y_unit=1.0, y_shift=0.0):
         est.fit(X, y, sample_weight=weight)
@@ -84,10 +84,10 @@ class Fit:
         squared = est.loss == "huber" and est.scale is None
         squared |= est.loss == "huber" and est.scale == "mad"
         self.objective = est.objective_ / y_unit / (y_unit if squared else 1.0)
-        # At a minimum an error counts squared, but the MAD is no minimum of anything.
+        # At a minimum errors have an effect of second order, but the MAD is not a minimum.
         resolved = est.scale == "mad" or (est.scale is None and est.beta == "auto")
         self.accuracy = 1e-7 if resolved else 1e-10
-        # The coefficients and the intercept are floats: that is as far as they can tell.
+        # The accuracy is limited by that of the coefficients and the intercept as floats.
         held = abs(est.intercept_) + np.abs(slopes).sum() + abs(y_shift)
         self.rounding = 4 * np.finfo(float).eps * held / y_unit
 
@@ -107,10 +107,10 @@ def base_fit(mode, intercept=True):
 
 
 def rescaled(mode, unit):
-    """The parameters of the same problem in another unit of y.
+    """Return the parameters of the same problem in another unit of y.
 
-    Only the huber form has a penalty of the same unit as its data term; elsewhere the data
-    term scales like y and the penalty like y², so that alpha has to make up for it.
+    Only with loss="huber" the penalty has the unit of the data term. Otherwise the data term is
+    proportional to y and the penalty to y², so that alpha must be changed.
     """
     params = dict(MODES[mode])
     if params.get("scale") is None and "beta" in params:
@@ -164,7 +164,7 @@ def test_linear_function_of_X_added_to_y_is_added_to_the_fit(mode, slope, interc
 
 @pytest.mark.parametrize("mode", PLAIN)
 def test_all_changes_of_units_at_once(mode):
-    # A unit of y that is a power of two, and units of X that are: so the shifts are exact.
+    # The units of y and X are powers of two, so that the shifts are exact.
     unit, shift = 2.0 ** np.array([30, -30, 2, -13]), 1e8
     y_unit, y_shift = 2.0**-10, 1e6
     order = np.random.default_rng(1).permutation(N)
@@ -221,7 +221,7 @@ def test_units_at_the_ends_of_the_range_do_not_matter(mode, of, unit):
 
 
 def test_objective_is_the_same_where_the_minimiser_is_not_unique():
-    # Two far clusters: anything between them is a minimum, whatever the units.
+    # With two distant clusters, every value between them is a minimum, in any units.
     y = np.repeat([0.0, 100.0], 20) + np.tile(np.arange(4.0), 10)
     x = np.tile([-1.0, 1.0], 20)[:, None]
     base = SmoothL1Regressor(beta=1.0).fit(x, y)
@@ -251,7 +251,7 @@ def test_common_factor_of_the_weights_changes_nothing(mode, factor):
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("mode", MODES)
 def test_integer_weights_are_repeated_rows(mode, intercept):
-    # Few enough rows for the median to fall between two of them as often as not.
+    # There are so few rows that the median is often the mean of two of them.
     for seed in range(4):
         weight = np.random.default_rng(seed).integers(0, 5, N)
         rows = np.repeat(np.arange(N), weight)
@@ -346,7 +346,7 @@ SPARSE = {
 def fit_form(mode, X_form, intercept=True):
     est = model(mode, intercept)
     with warnings.catch_warnings():
-        # A frame has feature names, which is not what is tested here.
+        # A dataframe has feature names, which are not tested here.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         est.fit(X_form, Y)
     return est
@@ -377,7 +377,7 @@ def test_sparse_X_is_dense_X_with_zeros(mode, intercept, form):
 @pytest.mark.parametrize("form", ["F", "strided", "read-only", "pandas", "csr"])
 @pytest.mark.parametrize("mode", FEW)
 def test_float32_is_the_same_numbers_in_float64(mode, form):
-    # X is on a grid of 2⁻²⁰ but too large for float32 to hold: so make it hold.
+    # X is on a grid of 2⁻²⁰, whose values exceed float32, and is rounded to float32.
     single = X.astype(np.float32)
     est = fit_form(mode, (DENSE | SPARSE)[form](single))
     assert est.coef_.dtype == np.float32
@@ -418,7 +418,7 @@ def test_fit_leaves_its_input_alone(form):
     assert_array_equal(weight, np.arange(N) % 4.0)
 
 
-# Roads to the same point ---------------------------------------------------------------
+# Different ways to the same solution ---------------------------------------------------
 
 
 @pytest.mark.parametrize("intercept", [True, False])
@@ -454,7 +454,7 @@ def test_several_targets_are_fitted_one_by_one(mode, weighted):
         assert_array_equal(together.outliers_[:, j], alone.outliers_)
 
 
-# Tall data, where a sample of rows shows the way -----------------------------------------
+# Tall data, which are first fitted on a sample of rows ------------------------------------
 
 TALL_N, TALL_P = 60_000, 40
 
@@ -487,7 +487,7 @@ def test_units_of_tall_data_do_not_matter(tall, tall_fit, mode):
 
 @pytest.mark.parametrize("mode", ["beta", "auto", "concomitant"])
 def test_order_of_the_rows_of_tall_data_does_not_matter(tall, tall_fit, mode):
-    # Another order is another sample.
+    # Another order of the rows gives another sample.
     X, y = tall
     order = np.random.default_rng(6).permutation(TALL_N)
     Fit(model(mode), X[order], y[order]).assert_same(tall_fit[mode], other_rows=order)

@@ -1,4 +1,4 @@
-"""What must not go wrong when something else does; crashes would end processes of their own."""
+"""The state after failures. A crash would end only the process that a test has started."""
 
 import pickle
 import sys
@@ -26,7 +26,7 @@ def blas():
 """
 
 
-# Three kinds of trouble, one after the other.
+# Three kinds of failures, one after the other.
 TROUBLE = """
 from concurrent.futures import ThreadPoolExecutor
 before, (X, y) = blas(), data(3000, 40)
@@ -164,7 +164,7 @@ def test_a_model_of_another_version_predicts_from_its_coefficients():
 
 
 def test_nothing_is_evaluated_or_fetched():
-    """No module of the package can run text, load a pickle or open a connection."""
+    """No module of the package can execute strings, load a pickle or open a connection."""
     import ast
     from pathlib import Path
 

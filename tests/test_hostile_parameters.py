@@ -1,5 +1,6 @@
-"""Every parameter of every public name with what nobody should pass: a clear error that
-names it, or a right answer, and never a warning of NumPy's.
+"""Invalid and extreme values of every parameter of all public functions and classes.
+
+The result is an error that names the parameter, or is correct; NumPy never warns.
 """
 
 import warnings
@@ -50,7 +51,7 @@ for name in ("geometric", "linear", "cosine"):
     CALLS[f"{name} start"] = (function, "start")
     CALLS[f"{name} n_stages"] = (lambda v, f=function: f(10.0, v), "n_stages")
 CALLS["check_schedule"] = (schedules.check_schedule, "beta_schedule")
-# Where NaN and infinity are what is right for them.
+# Functions for which NaN and infinity are correct results.
 LIMITS = [f"{name} residual" for name in losses.__all__]
 
 
@@ -68,7 +69,7 @@ def test_an_error_names_the_parameter_or_the_answer_is_finite(call, value):
         else:
             message = None
     if message is not None:
-        # Of an enormous number of stages NumPy says what is wrong.
+        # For an enormous number of stages NumPy raises the error.
         assert name in message or (name == "n_stages" and value == 10**400)
         return
     answer = getattr(answer, "coef_", answer)
@@ -90,6 +91,6 @@ def test_data_of_metrics_that_are_no_data_are_an_error(name, value, argument):
 @hostile
 @pytest.mark.parametrize("argument", ["X", "y"])
 def test_data_that_are_no_data_are_an_error(argument, value):
-    # What is beyond all floats is an error of NumPy's conversion.
+    # NumPy raises an error for a number that exceeds float64.
     with pytest.raises((ValueError, TypeError, OverflowError, RuntimeWarning)):
         SmoothL1Regressor().fit(**{"X": X, "y": Y} | {argument: value})

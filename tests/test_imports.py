@@ -1,4 +1,4 @@
-"""Imports between the modules of the package point downwards, and are made at the top.
+"""Imports between the modules of the package point downwards and are at the top of modules.
 
 The imports are read from the source, without running it. An import of a module also runs the
 `__init__` of its packages, which is not counted.
@@ -16,7 +16,7 @@ ROOT = Path(skrobust.__file__).parent
 # All modules from top to bottom; each imports only modules that are further down. A package
 # stands for its `__init__`, and "" for that of skrobust.
 LAYERS = [
-    # What the user imports.
+    # Modules that users import.
     "",
     "displays",
     "displays._coefficients",
@@ -54,7 +54,7 @@ LAYERS = [
     "schedules",
     "losses",
     "_sampling",
-    # How an objective is minimised.
+    # Minimisation of an objective.
     "_solvers",
     "_solvers.path_newton",
     "_solvers.anderson",
@@ -63,7 +63,7 @@ LAYERS = [
     "_solvers.newton",
     "_solvers.lad_simplex",
     "_solvers.result",
-    # What is minimised.
+    # The objective.
     "_model",
     "_model.duality",
     "_model.scale",
@@ -266,7 +266,7 @@ def test_imports_within_functions_are_those_with_a_reason():
     assert found == WITHIN_FUNCTIONS.keys()
 
 
-# What the order of the layers implies, said directly -------------------------------------
+# Consequences of the order of the layers ----------------------------------------------
 
 
 def imported_by(package):
@@ -293,7 +293,7 @@ def test_reductions_import_nothing_of_the_package():
     assert within_package("_reductions") == []
 
 
-# The reader of imports itself ------------------------------------------------------------
+# The function that reads imports ------------------------------------------------------
 
 EXAMPLE = """
 from __future__ import annotations

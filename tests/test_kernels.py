@@ -1,7 +1,7 @@
 """The compiled passes compute the formulas of the losses, for every layout of X.
 
-The references are computed in extended precision. Each sum may be off by 1e-14 of the sum of
-the magnitudes of its terms, which a float64 sum in any order can keep.
+The references are computed in extended precision. The error of each sum may be 1e-14 of the sum
+of the absolute values of its terms, a limit that a float64 sum meets in any order.
 """
 
 import math
@@ -23,8 +23,8 @@ LAYOUTS = ["C", "F", "A"]
 DTYPES = [np.float64, np.float32]
 INDEX_DTYPES = [np.int32, np.int64]
 ROUNDING = 1e-14
-# The most features of a row of float64 that is processed with three others, and the least of a
-# row that is processed with one other.
+# The largest number of float64 features for which four rows are processed together, and the
+# smallest number for which two rows are.
 NARROW, WIDE = kernels.FOUR_ROWS_MAX_BYTES // 8, kernels.FOUR_ROWS_MAX_BYTES // 8 + 1
 
 
@@ -95,8 +95,8 @@ class Case:
         return residual, sums
 
     def losses(self, r, size):
-        """Return ρ, ψ and how much of the rounding of r, which is that of `size`, is in ψ."""
-        # Inside the threshold ψ has all of the rounding of r, outside none.
+        """Return ρ, ψ and the rounding error of ψ, given that of r by `size`."""
+        # Inside the threshold ψ has the rounding error of r, outside it has none.
         bound = np.where(np.abs(r) < 1.001 * self.beta, size, self.beta)
         return losses.huber(r, self.beta), losses.huber_gradient(r, self.beta), bound
 

@@ -1,4 +1,4 @@
-"""At tiny thresholds Newton's method ends at a vertex; following edges is only a short cut."""
+"""At tiny thresholds Newton's method ends at a vertex, which following edges finds sooner."""
 
 from functools import partial
 from importlib import import_module
@@ -17,13 +17,13 @@ SHAPES = [(60, 2), (150, 7), (90, 30), (600, 12)]
 
 
 def least_deviation(X, y, weight=None):
-    """min Σ s|y − Xw − b| / Σ s by linear programming."""
+    """Return min Σ s|y − Xw − b| / Σ s, by linear programming."""
     model = QuantileRegressor(quantile=0.5, alpha=0.0).fit(X, y, weight)
     return np.average(np.abs(y - model.predict(X)), weights=weight)
 
 
 class Case:
-    """Normal features, a third of the errors with heavy tails and on one side."""
+    """Normal features, and errors of which a third are heavy-tailed and positive."""
 
     def __init__(self, make_objective, n, p, weighted=False, kind="dense", alpha=0.0, seed=0):
         rng = np.random.default_rng(seed)
@@ -130,7 +130,7 @@ def test_there_is_no_vertex_where_the_near_rows_are_dependent(make_objective):
 @pytest.mark.parametrize("n", [1_000, 5_000])
 @pytest.mark.parametrize("beta", [1e-2, 1e-4, 1e-6])
 def test_a_small_threshold_takes_few_passes(make_case, n, beta):
-    # Up to 130 and more where Newton's method has to find the rows of the vertex.
+    # There are 130 and more if Newton's method has to find the rows of the vertex.
     case = make_case(n, 20)
     before = case.objective.n_passes
     assert case.solve(beta).converged
@@ -138,7 +138,7 @@ def test_a_small_threshold_takes_few_passes(make_case, n, beta):
 
 
 def test_rows_without_weight_are_no_rows_of_a_vertex(make_objective):
-    # As the rows of a fold in cross-validation. The first level has as much weight on either
+    # Like the rows of a fold in cross-validation. The first level has as much weight on either
     # side of its row without weight, whose multiplier is zero.
     rng, beta = np.random.default_rng(0), 1e-7
     X = np.repeat(np.eye(3), [5, 15, 15], axis=0)

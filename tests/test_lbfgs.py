@@ -1,4 +1,4 @@
-"""L-BFGS and Newton's method reach the same minimum, and "auto" runs L-BFGS where it pays."""
+"""L-BFGS and Newton's method reach the same minimum; "auto" uses L-BFGS where it saves time."""
 
 import itertools
 from functools import partial
@@ -146,7 +146,7 @@ def test_auto_runs_lbfgs_first_where_x_has_many_elements(
     objective, start = case.objective.at_threshold(beta), np.zeros(7)
     point = objective.evaluate(start)
     passes = case.solve(lbfgs_then_newton, beta, start=start).passes
-    # Where few rows are inside, the threshold is lowered in steps instead.
+    # If few rows are inside, the threshold is lowered in steps instead.
     few_inside = np.count_nonzero(np.abs(point.residual) <= beta) <= 5 * 7
     assert ("lbfgs" in passes) == (max_elements < 900 and not few_inside)
     if "lbfgs" in passes:
@@ -177,7 +177,7 @@ def test_auto_hands_over_to_newton_near_the_minimiser(never_small, make_case):
     assert set(solution.passes) == {"newton"}
     passes = case.solve(lbfgs_then_newton, 5.0).passes
     assert passes["newton"] > 0
-    # SciPy may exceed the limit by the evaluations of a line search; one more is the start.
+    # SciPy may exceed the limit by the evaluations of a line search; the start is another one.
     assert passes["lbfgs"] <= LBFGS_MAX_EVALUATIONS + 21
 
 
@@ -246,7 +246,7 @@ def test_more_iterations_never_increase_the_value(
         for m in (*range(20), 30, 50, 1000)
     ]
     assert values[-1] < values[0]
-    # Above a lowered threshold an iterate minimises another function: to within β/2.
+    # Before the last threshold an iterate minimises another function, within β/2.
     assert np.all(np.diff(values) <= 1e-12 * np.array(values[1:]) + beta * beta / 2)
 
 

@@ -1,4 +1,4 @@
-"""The value is the formula, and the derivatives are the derivatives of the value.
+"""The value agrees with the formula, and the derivatives with differences of the value.
 
 This holds for the objective in standardised coefficients (b, v) and in whitened coordinates θ.
 """
@@ -22,7 +22,7 @@ PENALTIES = [(0.0, False), (0.3, False), (0.5, True)]
 FORMS = itertools.product(["dense", "csr"], [True, False], [True, False])
 # Every combination of engine, intercept and weights with one penalty, in turn.
 MODES = [(*form, PENALTIES[i % len(PENALTIES)]) for i, form in enumerate(FORMS)]
-# A penalty that grows with the threshold is infinite at an infinite one.
+# A penalty that is multiplied by the threshold is infinite at an infinite threshold.
 LEAST_SQUARES = [(mode, np.inf) for mode in MODES if not mode[3][1]]
 
 
@@ -67,7 +67,7 @@ class Case:
         self.rng = rng
 
     def with_data(self, **data):
-        """The same objective with other data."""
+        """Return the same objective with other data."""
         linear = self.linear
         per_threshold = self.per_threshold
         penalty = linear.penalty.scaled(1 / BETA) if per_threshold else linear.penalty
@@ -80,12 +80,12 @@ class Case:
         return self.alpha * (beta if self.per_threshold else 1.0) if self.alpha else 0.0
 
     def parameters(self):
-        """(b, w) in the units of the data."""
+        """Return (b, w) in the units of the data."""
         w = self.coef[1:] / self.engine.scale
         return self.coef[0] - w @ self.engine.centre, w
 
     def in_coordinates(self, coordinates):
-        """The objective as a function of θ or (b, v), where it is, and its free directions."""
+        """Return the objective as a function of θ or (b, v), a point and free directions."""
         if coordinates == "theta":
             return self.objective, self.theta, np.eye(self.theta.size)
         return self.linear, self.coef, np.eye(P + 1)[0 if self.fit_intercept else 1 :]
@@ -97,7 +97,7 @@ def make_case(make_objective):
 
 
 def derivative(f, step):
-    """Fourth-order central difference of f at 0."""
+    """Return the fourth-order central difference of f at 0."""
     return (8 * (f(step) - f(-step)) - (f(2 * step) - f(-2 * step))) / (12 * step)
 
 
@@ -195,7 +195,7 @@ def test_another_threshold_shares_the_data_and_leaves_the_objective_as_it_is(mak
     assert other.linear.data is case.linear.data
     assert other.linear.loss is case.linear.loss
     assert other.evaluate(case.theta).value > before.value
-    # There and back again.
+    # The return to the first threshold gives the same values.
     back = other.at_threshold(1e-3).at_threshold(BETA).evaluate(case.theta)
     assert back.value == pytest.approx(before.value, rel=1e-14)
     assert_allclose(back.gradient, before.gradient, rtol=1e-12)
@@ -244,8 +244,8 @@ def test_gradient_is_the_derivative_of_the_value(make_case, mode, beta, coordina
     objective, x, directions = case.in_coordinates(coordinates)
     objective = objective.at_threshold(beta)
     point = objective.evaluate(x)
-    # The curvature of the loss is at most that of the squared loss, which is 1 in both
-    # coordinates, so a kink within the steps costs at most 2 steps.
+    # The curvature is at most that of the squared loss, which is 1 in both coordinates, so
+    # that a kink within the steps causes an error of at most 2 steps.
     curvature = 1.0
     if case.alpha and coordinates == "coefficients":
         curvature += objective.penalty.hessian_diagonal(x).max()
@@ -282,7 +282,10 @@ def test_gradient_is_continuous_at_the_kinks(make_case, kind):
     assert np.isclose(np.abs(point.residual), BETA).mean() >= 0.5
     direction = case.rng.normal(size=case.theta.size)
     expected = direction @ point.gradient
-    for step in (1e-3, 1e-5):  # half of the rows change sides: the error is of first order
+    for step in (
+        1e-3,
+        1e-5,
+    ):  # half of the rows cross the threshold
         slope = derivative(
             lambda t: case.objective.evaluate(case.theta + t * direction).value, step
         )
@@ -292,7 +295,7 @@ def test_gradient_is_continuous_at_the_kinks(make_case, kind):
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_without_an_intercept_no_derivative_changes_b(make_case, kind, penalty):
-    # Also where M does not have a row of zeros.
+    # This also holds if M does not have a row of zeros.
     case = make_case(kind, fit_intercept=False, penalty=penalty)
     coef = case.rng.normal(size=P + 1)
     coef[0] = 0.0
@@ -359,7 +362,7 @@ def test_hessian_is_the_derivative_of_the_gradient(make_case, mode):
     direction = case.rng.normal(size=case.theta.size)
     change = case.objective.evaluate(case.theta + direction).residual - point.residual
     distance = np.abs(np.abs(point.residual) - BETA) / np.abs(change)
-    step = 0.9 * distance.min()  # the gradient is linear as far as this
+    step = 0.9 * distance.min()  # the gradient is linear within this distance
     end = case.objective.evaluate(case.theta + step * direction)
     difference = (end.gradient - point.gradient) / step
     assert_allclose(difference, H @ direction, rtol=0, atol=1e-13 / step)

@@ -1,4 +1,4 @@
-"""Tests of the loss formulas: as mathematics, at the limits, and against others' values."""
+"""Tests of the losses: their mathematical properties, limits, and published values."""
 
 from fractions import Fraction
 
@@ -54,7 +54,7 @@ def test_huber_has_the_values_in_the_documentation_of_keras():
 @pytest.mark.parametrize(("loss", "gradient"), LOSS_AND_GRADIENT)
 @pytest.mark.parametrize("beta", BETAS)
 def test_gradient_equals_central_differences_on_both_sides_of_each_kink(loss, gradient, beta):
-    # A central difference of a quadratic or a line is exact but for rounding, as long as
+    # A central difference of a quadratic or a line is exact up to rounding, as long as
     # it does not step over a kink.
     step = beta / 128
     residuals = beta * np.array([-50, -2, -1.01, -0.99, -0.5, 0, 0.5, 0.99, 1.01, 2, 50])
@@ -113,7 +113,7 @@ def test_beta_infinite_is_the_limit_of_a_large_beta(beta):
 
 
 def rounded(exact: Fraction) -> float:
-    """The float nearest to a fraction, infinite where there is none."""
+    """Return the float nearest to a fraction, or infinity if the fraction is too large."""
     try:
         return float(exact)
     except OverflowError:
@@ -133,7 +133,7 @@ def test_every_value_is_right_to_rounding_over_the_whole_range_of_floats(residua
         (huber(residual, beta), rounded(b * exact)),
         (huber_gradient(residual, beta), rounded(b * slope)),
     ]:
-        # Half of the smallest subnormal, 5e-324, is not a float: a unit more there.
+        # Half of the smallest subnormal, 5e-324, is not a float, so that one unit is added.
         assert_allclose(value, expected, rtol=1e-15, atol=2e-323)
 
 

@@ -1,4 +1,4 @@
-"""Tests of the metrics: hand formulas, scikit-learn's metrics in the limits, exactness."""
+"""Tests of the metrics: formulas, limits that are metrics of scikit-learn, and exactness."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -23,16 +23,16 @@ from skrobust.losses import huber, smooth_l1
 from skrobust.metrics import d2_smooth_l1_score, mean_huber_loss, mean_smooth_l1_loss
 
 METRICS = [mean_smooth_l1_loss, mean_huber_loss, d2_smooth_l1_score]
-D2_OF = d2_smooth_l1_score  # shorter where it is called often
+D2_OF = d2_smooth_l1_score  # a short name
 
 
 def threshold(metric, value):
-    """The keyword of a metric's threshold: δ for Huber, β for the others."""
+    """Return the keyword argument of the threshold: delta for Huber, beta for the others."""
     return {"delta" if metric is mean_huber_loss else "beta": value}
 
 
 def targets(n_samples=60, n_outputs=None, seed=0):
-    """Heavy-tailed targets, noisy predictions and positive weights."""
+    """Return heavy-tailed targets, noisy predictions and positive weights."""
     rng = np.random.default_rng(seed)
     shape = n_samples if n_outputs is None else (n_samples, n_outputs)
     y = rng.standard_t(2, size=shape)
@@ -202,8 +202,8 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
         keywords = {"sample_weight": weights, "beta": beta, "multioutput": "raw_values"}
         return D2_OF(targets, predictions, **keywords)
 
-    # No constant scores above 0, and the one that another minimiser finds scores 0.
-    # (That one works in units where y is about 1, since its tolerance is absolute.)
+    # No constant scores above 0, and the constant that another minimiser finds scores 0. The
+    # other minimiser uses units in which y is about 1, because its tolerance is absolute.
     found = minimize_scalar(
         lambda constant: weights @ smooth_l1(y / scale - constant, relative_beta),
         bounds=(y.min() / scale, y.max() / scale),
@@ -216,7 +216,7 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
 
 
 def exact_d2(y, prediction, weights, beta):
-    """D² in rational arithmetic: the null model is the best of all pieces' minima."""
+    """Return D² in rational arithmetic, with the minimum over all pieces as the null model."""
     y, prediction, weights = (
         [Fraction(float(v)) for v in values] for values in (y, prediction, weights)
     )
@@ -273,7 +273,7 @@ def test_score_has_no_unit(scale, beta):
 @pytest.mark.parametrize("beta", [0.0, 1e-3, 1.0, 1e6, np.inf])
 def test_score_does_not_see_an_offset(beta):
     y, prediction, weights = targets()
-    # Multiples of 2⁻²⁰ stay what they are when 1e9 is added.
+    # Adding 1e9 to multiples of 2⁻²⁰ is exact.
     y, prediction = (np.round(v * 2**20) / 2**20 for v in (y, prediction))
     assert_allclose(
         D2_OF(y + 1e9, prediction + 1e9, sample_weight=weights, beta=beta),
@@ -288,7 +288,7 @@ def test_constant_targets_score_one_if_perfect_and_zero_otherwise(beta, value):
     y = np.full(5, value)
     assert D2_OF(y, y, beta=beta) == 1.0
     assert D2_OF(y, np.r_[y[1:], 7.0], beta=beta) == 0.0
-    assert d2_absolute_error_score(y, np.r_[y[1:], 7.0]) == 0.0  # the convention followed
+    assert d2_absolute_error_score(y, np.r_[y[1:], 7.0]) == 0.0  # as in scikit-learn
 
 
 @pytest.mark.parametrize("multioutput", ["raw_values", "uniform_average"])
@@ -304,7 +304,7 @@ def test_hopeless_predictions_score_hugely_negative_without_a_warning(beta):
     assert D2_OF([1.0, 2.0, 4.0], [1e308, -1e308, 0.0], beta=beta) < -1e300
 
 
-# --- Bad input --------------------------------------------------------------------------
+# --- Invalid input ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", METRICS)

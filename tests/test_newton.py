@@ -1,4 +1,4 @@
-"""Newton's method finds the minimiser that other programs find, and knows how near it is."""
+"""Newton's method finds the minimiser of other programs and estimates its suboptimality."""
 
 from functools import partial
 from importlib import import_module
@@ -42,7 +42,7 @@ class Case:
         return self.objective.linear.rows(slice(None))
 
     def scipy_value(self, beta):
-        """The least value that SciPy's trust region finds, in standardised features."""
+        """Return the minimum that SciPy's trust-region method finds."""
         Z, engine = self.rows(), self.objective.linear.data.engine
         s = np.ones(len(self.y)) if self.weight is None else self.weight
         a = self.penalty.get("alpha", 0.0)
@@ -118,7 +118,7 @@ def test_an_infinite_threshold_gives_least_squares(make_case):
 
 
 def least_absolute_deviation(Z, y, s):
-    """min Σ s|y − Zc| / Σ s by linear programming."""
+    """Return min Σ s|y − Zc| / Σ s, by linear programming."""
     n, k = Z.shape
     cost = np.concatenate([np.zeros(k), s, s]) / s.sum()
     bounds = [(None, None)] * k + [(0, None)] * (2 * n)
@@ -131,7 +131,7 @@ def least_absolute_deviation(Z, y, s):
     ("n", "p", "weighted"), [(150, 4, False), (90, 7, True), (12, 5, True)]
 )
 def test_a_small_threshold_gives_least_absolute_deviations(make_case, beta, n, p, weighted):
-    # ℓ_β ≤ |r| ≤ ℓ_β + β/2, so that the minimiser is within β/2 of the least deviation.
+    # ℓ_β ≤ |r| ≤ ℓ_β + β/2, so that the two minima differ by at most β/2.
     case = make_case(n, p, weighted, seed=3)
     solution = case.solve(beta)
     assert solution.converged
@@ -201,7 +201,7 @@ def test_the_passes_of_a_solution_add_up_to_those_of_the_engine(make_case, beta,
 
 @pytest.fixture
 def matrix_free(monkeypatch):
-    """Never form a Hessian."""
+    """Make the solver use conjugate gradients only."""
     monkeypatch.setattr(NEWTON_MODULE, "HESSIAN_OVERHEAD", -np.inf)
     monkeypatch.setattr(NEWTON_MODULE, "HESSIAN_MAX_VARIABLES", 0)
 
@@ -247,7 +247,7 @@ def test_the_hessian_is_formed_where_conjugate_gradients_are_slow(
 
 
 def normal_problem(make_objective, n, p, threshold, alpha=0.0, weighted=False):
-    """An objective of normal features, with a third of the errors heavy-tailed and positive."""
+    """Return an objective; a third of the errors are heavy-tailed and positive."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, p))
     y = X @ rng.normal(size=p) + rng.normal(size=n)
@@ -288,7 +288,7 @@ def test_the_line_search_returns_zero_where_the_direction_ascends(make_objective
 
 
 def test_the_line_search_goes_to_the_last_breakpoint_where_no_row_stays_inside(make_objective):
-    # Both rows pass the threshold once; beyond, nothing changes the slope, which is zero.
+    # Both rows cross the threshold once, after which the slope remains zero.
     objective = make_objective(np.zeros((2, 1)), np.array([-5.0, 5.0]))
     point = objective.evaluate(np.array([-20.0]))
     change = objective.evaluate(np.array([-19.0])).residual - point.residual
@@ -316,19 +316,19 @@ def test_the_estimated_suboptimality_is_of_the_size_of_the_true_one(
         true, estimate = solution.point.value - least, case.suboptimality(solution, beta)
         if true > 1e-11 * least:
             compared += 1
-            # A quadratic model where the rows inside change: right to a factor. Conjugate
-            # gradients see the smallest eigenvalue from above.
+            # The rows inside change, so that the quadratic model is accurate up to a factor.
+            # Conjugate gradients overestimate the smallest eigenvalue.
             assert estimate >= true * (0.5 if step == "direct" else 0.2)
             assert estimate <= 20 * true
         else:
             assert estimate <= 1e-9 * least
-    # Where all rows are inside, Newton's first step is the last.
+    # If all rows are inside, a single Newton step reaches the minimum.
     assert compared >= 1 or (step == "direct" and beta == 20.0)
 
 
 @pytest.mark.parametrize("step", ["direct", "matrix_free"])
 def test_the_estimated_suboptimality_is_at_most_the_value(request, make_case, step):
-    # F ≥ 0, so that F − min F ≤ F however little is known about the curvature.
+    # F ≥ 0, so that F − min F ≤ F whatever the curvature.
     if step == "matrix_free":
         request.getfixturevalue(step)
     case = make_case()
@@ -364,7 +364,7 @@ def test_iterations_are_no_more_than_max_iter(request, make_case, beta, step):
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_with_max_iter_zero_the_start_is_returned(make_case, beta):
-    # As to the last stages of a schedule, when the others have used max_iter up.
+    # This happens in the last stages of a schedule if the others have used all iterations.
     case = make_case()
     start = np.full(case.zero.size, 0.1)
     solution = case.solve(beta, max_iter=0, start=start)
@@ -379,7 +379,7 @@ def test_more_iterations_never_increase_the_value(make_case, beta):
     case = make_case()
     values = [case.solve(beta, tol=0.0, max_iter=m).point.value for m in range(30)]
     assert values[-1] < values[0]
-    # Above a lowered threshold an iterate minimises another function: to within β/2.
+    # Before the last threshold an iterate minimises another function, within β/2.
     assert np.all(np.diff(values) <= 1e-12 * np.array(values[1:]) + beta * beta / 2)
 
 
@@ -423,8 +423,8 @@ def test_without_variables_there_is_nothing_to_minimise(make_objective):
 
 
 def test_a_flat_minimum_between_two_clusters_is_found(make_objective):
-    # Any intercept between −99 and 99 is optimal: the value is that of the minimum, and of this
-    # threshold, not of the larger ones that the continuation passes through.
+    # Any intercept between −99 and 99 is optimal. The value is that of the minimum at this
+    # threshold, not at the larger thresholds of the continuation.
     objective = make_objective(np.zeros((20, 1)), np.repeat([-100.0, 100.0], 10))
     for start in (-150.0, -3.0, 0.0, 99.5):
         solution = newton(objective, np.array([start]), 1e-8, 100)
@@ -434,7 +434,7 @@ def test_a_flat_minimum_between_two_clusters_is_found(make_objective):
 
 @pytest.mark.parametrize("beta", [1e-4, 1e-2, 0.5])
 def test_on_data_with_ties_the_value_is_that_of_the_given_threshold(make_objective, beta):
-    # Repeated rows and integers: many starts are optimal at one threshold and not at another.
+    # With repeated rows and integers many starts are optimal at one threshold only.
     for seed in range(60):
         rng = np.random.default_rng(seed)
         X, y = rng.integers(0, 2, size=(8, 2)).astype(float), 10.0 * rng.integers(-3, 4, 8)
@@ -455,8 +455,8 @@ def test_a_solution_cannot_be_changed(make_case):
 
 def test_a_vertex_whose_multiplier_is_beyond_the_threshold_is_no_minimum(make_objective):
     # The threshold is far below the rounding of y, so that the Newton step on the row of any
-    # vertex moves it by less than its rounding. Only at the second row the other has a smaller
-    # slope.
+    # vertex changes its residual by less than its rounding. Only at the second row the slope of
+    # the other row is smaller.
     X, y = np.array([[1.0], [3.0]]), np.array([1000.0, 3001.0])
     objective = make_objective(X, y, threshold=1e-16, fit_intercept=False)
 

@@ -1,4 +1,4 @@
-"""Each point of smooth_l1_path is the fit on its own, and takes about one pass over X."""
+"""Each point of smooth_l1_path equals a single fit and takes about one pass over X."""
 
 import warnings
 
@@ -144,7 +144,7 @@ def test_a_point_costs_about_one_pass():
     X, y = make(n=2000, p=10)
     path = smooth_l1_path(X, y, betas=20)
     assert path.n_iters.sum() <= 22
-    # A single point far away takes no more than a fit on its own.
+    # A single distant point takes no more passes than a single fit.
     assert smooth_l1_path(X, y, betas=[1e-2]).n_iters[0] <= 20
 
 

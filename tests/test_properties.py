@@ -1,7 +1,7 @@
 """Mathematical properties of fits, on problems that hypothesis generates.
 
 X has at least one row and one column, in units from 1e-150 to 1e150. Columns may be dependent
-or constant. There are ties, exact fits and up to 49 % of outliers. More cases are tried with
+or constant. There are ties, exact fits and up to 49 % outliers. More cases are tried by
 pytest tests/test_properties.py --hypothesis-profile=long
 """
 
@@ -130,7 +130,7 @@ def problems(draw, units=True, **size):
         # Otherwise w would overflow, which raises an error.
         of_y = min(of_y, 1e290 * min(of_X))
         if params["alpha"]:
-            # Otherwise the square of w or the product αβ would overflow or vanish.
+            # Otherwise the square of w or the product αβ would overflow or underflow.
             of_X = of_y = np.clip(of_y, 1e-100, 1e100)
             square = params["loss"] == "huber" and params["scale"] != "concomitant"
             params["alpha"] *= of_y * (of_y if square else 1.0)
@@ -166,7 +166,7 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, problem):
         assert found.descent() <= 1e-12 + 2 * error / value
     if est.scale or est.beta == "auto":
         low, high = found.scale_bounds()
-        # Held at the floor, the scale is above; there it settles to a part of the floor.
+        # A scale at the floor may exceed that of the residuals, and its accuracy is limited.
         floor = found.rounding.max() or 1e-31
         assert low * (1 - 1e-7) - floor <= est.scale_ <= max(high * (1 + 1e-7), 4 * floor)
 
@@ -184,7 +184,7 @@ def test_the_certificate_refuses_what_is_moved_from_the_optimum(certificate, pro
     est.coef_ = est.coef_ + step * np.eye(X.shape[1])[0]
     found = certificate(est, X, y, weight)
     moved, _ = found.objective()
-    # Where the minimiser is not unique, another point may be one as well.
+    # If the minimiser is not unique, the other fit may be another minimiser.
     assume(moved - value > 1e-6 * value + 10 * error)
     assert found.distance() > 1e-7
     assert found.descent() > 1e-12 + 2 * error / moved
@@ -214,7 +214,7 @@ def regular(draw):
     y = np.round(y * 2**20) / 2**20
     params = draw(modes())
     if isinstance(params["beta"], float):
-        # Where no row is inside the threshold, the minimiser may not be unique.
+        # If no row is inside the threshold, the minimiser may not be unique.
         params["beta"] = max(params["beta"], 1.01)
     return Problem(X, y, draw(weights(n=n)), params)
 
@@ -240,7 +240,7 @@ def test_units_and_order_do_not_matter(certificate, problem, data):
     back[columns] = est.coef_ * (of_X[columns] / of_y)
     size = 1e-6 * (1 + np.abs(base.coef_).max()) * (1 + shift / 1e4)
     assert_allclose(back - added, base.coef_, rtol=0, atol=size)
-    # A scale is held at the rounding of the features as they are stored, far from zero.
+    # The scale is at least the rounding of the stored features, which are far from zero.
     stored = 8 * np.finfo(float).eps * np.abs(back) @ (np.abs(X).max(axis=0) + shift)
     assert est.beta_ / of_y == pytest.approx(base.beta_, rel=1e-6, abs=max(1e-12, stored))
     # A minimiser may lie where a residual is at the threshold.
@@ -344,7 +344,7 @@ def test_threads_change_no_bit_and_blocks_change_little(certificate, problem, n_
 
 @st.composite
 def objectives(draw, fixed_penalty=True):
-    """Draw an objective with coordinates that are anywhere, or at zero.
+    """Draw an objective and a point in its coordinates, which may be zero.
 
     The penalty is multiplied by the threshold or, unless `fixed_penalty` is False, is not.
     """
@@ -377,7 +377,7 @@ def objectives(draw, fixed_penalty=True):
 def test_gradient_is_the_derivative_of_the_value(problem, kink):
     objective, theta, rng = problem
     if kink:
-        # A residual is exactly at the threshold, or as near as rounding allows.
+        # A residual is at the threshold, up to rounding.
         residual = objective.at_threshold(1.0).evaluate(theta).residual
         objective = objective.at_threshold(np.abs(residual).min() or objective.threshold)
     point = objective.evaluate(theta)
@@ -385,7 +385,7 @@ def test_gradient_is_the_derivative_of_the_value(problem, kink):
     step /= np.linalg.norm(step)
     h = 1e-4 * max(1.0, point.psi_rms)
     ahead, behind = (objective.evaluate(theta + t * step).value for t in (h, -h))
-    # The curvature along a unit step is at most one, and each kink changes it by less.
+    # The curvature along a unit step is at most one, and a kink changes it by less.
     rounding = 1e-15 * objective.linear.data.y.size * point.value / h
     assert abs((ahead - behind) / (2 * h) - step @ point.gradient) <= 2 * h + rounding
 

@@ -1,4 +1,4 @@
-"""What may be done with a row vector: median, kth value, gather, sums, minimum along a line."""
+"""Operations on row vectors: median, kth value, gather, sums, minimum along a line."""
 
 import itertools
 
@@ -25,7 +25,7 @@ from skrobust._reductions import (
 
 @pytest.mark.parametrize("factor", [1.0, 0.1, 1 / 3, 1e-200, 7e200])
 def test_integer_weights_mean_repeated_values(factor):
-    # Small integers, so that half of the weight is often met exactly.
+    # Small integers, so that the smaller values often have exactly half of the weight.
     rng = np.random.default_rng(0)
     tied = 0
     for _ in range(500):
@@ -61,14 +61,14 @@ def test_half_of_the_weight_is_shared_by_the_neighbours(values, weight, expected
 @pytest.mark.parametrize("n", [10**6, 10**6 + 1])
 @pytest.mark.parametrize("constant", [0.1, 1 / 3])
 def test_a_million_constant_weights_are_no_weights(n, constant):
-    # Half-sums of a million tenths are wrong by 2e-11, which must not decide a tie.
+    # Half-sums of a million tenths have errors of 2e-11, which must not decide a tie.
     values = np.random.default_rng(0).normal(size=n)
     assert median(values, np.full(n, constant)) == np.median(values)
 
 
 @pytest.mark.parametrize("pattern", [[0.1, 0.3], [1 / 3, 1.0]])
 def test_a_million_unequal_weights_of_which_half_is_met_exactly(pattern):
-    # As many weights of each kind on both sides of zero.
+    # There are as many weights of each kind on both sides of zero.
     size = np.random.default_rng(0).uniform(0.5, 1, size=500_000)
     values, weight = np.concatenate([-size, size]), np.tile(pattern, 500_000)
     expected = 0.5 * (size.min() - size.min())
@@ -95,7 +95,7 @@ def test_the_order_of_the_values_does_not_matter():
 
 
 def test_a_median_of_no_numbers_is_none():
-    # As where another thread writes NaN to X during a fit.
+    # This happens if another thread writes NaN to X during a fit.
     assert np.isnan(median(np.full(50_000, np.nan)))
     assert np.isnan(median(np.full(50_000, np.nan), near=1.0))
 
@@ -184,7 +184,7 @@ def test_blocks_are_all_rows_in_order():
 
 
 def line_slope(t, r, change, weight, beta, penalty_slope):
-    """The derivative of the mean Huber loss and of the penalty at a length t."""
+    """Return the derivative of the mean Huber loss plus penalty at a length t."""
     s = np.ones(r.size) if weight is None else weight
     constant, rate = penalty_slope
     clipped = np.clip(r + t * change, -beta, beta)
@@ -192,7 +192,7 @@ def line_slope(t, r, change, weight, beta, penalty_slope):
 
 
 def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
-    """The first zero of the slope, which is linear between the breakpoints."""
+    """Return the first zero of the slope, which is linear between the breakpoints."""
     with np.errstate(divide="ignore", invalid="ignore"):
         lengths = np.concatenate([(end - r) / change for end in (-beta, beta)])
     ends = [0.0, *np.unique(lengths[(lengths > 0) & np.isfinite(lengths)])]
@@ -209,7 +209,7 @@ def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
 
 
 def line_problem(seed, n=30, weighted=False):
-    """Residuals that the direction makes smaller, most of them at different lengths."""
+    """Return residuals that decrease along the direction, most of them at different lengths."""
     rng = np.random.default_rng(seed)
     r = rng.standard_t(2, size=n)
     change = -r * rng.uniform(0, 1, size=n) + 0.3 * rng.normal(size=n)
@@ -256,7 +256,7 @@ def test_the_minimum_does_not_depend_on_the_rows_looked_at_first(
 
 
 def test_the_slope_is_linear_between_the_lengths_where_a_row_reaches_the_threshold():
-    # The formula above, which the minimum relies on, and that the loss is convex.
+    # This tests the formula above, on which the minimum relies, and that the loss is convex.
     r, change, weight = line_problem(0, weighted=True)
     with np.errstate(divide="ignore"):
         lengths = np.sort(np.concatenate([(end - r) / change for end in (-0.5, 0.5)]))

@@ -1,10 +1,10 @@
-"""Other people's published answers, and what their programs compute (promise 4).
+"""Published results, and the results of other programs.
 
-R's and SAS's robust regressions as statsmodels ships them, statsmodels' RLM converged
-tightly, Spark's huber suite on its own data, and scikit-learn's HuberRegressor. Only
-figures and formulas are taken from these projects; data come from installed packages, from
-a formula, or are the 24 numbers of a printed table. Where a published figure was not
-converged, the comment at its tolerance says by how much.
+These are the robust regressions of R and SAS that statsmodels contains, RLM of statsmodels with
+a small tolerance, the tests of the Huber loss in Spark on their data, and HuberRegressor of
+scikit-learn. Only figures and formulas are taken from these projects. Data come from installed
+packages or from a formula, or are the 24 numbers of a printed table. If a published figure is
+not converged, a comment at the tolerance states its error.
 """
 
 import functools
@@ -24,8 +24,9 @@ from skrobust import SmoothL1Regressor
 LOSSES = ["smooth_l1", "huber"]
 RLM_MODES = [{}, {"beta": 1.345, "scale": "mad"}, {"scale": "mad", "loss": "huber"}]
 
-# Calls from Belgium, 1950-1973, six years of them recorded in other units: 24 bare facts
-# from Rousseeuw & Leroy (1987), Robust Regression and Outlier Detection; R's MASS::phones.
+# Telephone calls from Belgium, 1950-1973, of which six years are recorded in other units: 24
+# numbers from Rousseeuw & Leroy (1987), Robust Regression and Outlier Detection; MASS::phones
+# in R.
 CALLS = """
     4.4 4.7 4.7 5.9 6.6 7.3 8.1 8.8 10.6 12.0 13.5 14.9 16.1 21.2
     119.0 124.0 142.0 159.0 182.0 212.0 43.0 24.0 27.0 29.0
@@ -35,7 +36,7 @@ PHONES = np.arange(50.0, 74.0)[:, None], np.array(CALLS.split(), dtype=float)
 
 @functools.cache
 def load(name):
-    """X, y of a data set that statsmodels installs (nothing is downloaded)."""
+    """Return X and y of a data set that is installed with statsmodels."""
     if name == "phones":
         return PHONES
     data = getattr(sm.datasets, name).load_pandas()
@@ -44,7 +45,7 @@ def load(name):
 
 
 def tight_rlm(X, y, **options):
-    """Fitted values and scale of RLM, on standardised columns so that it can converge."""
+    """Return fitted values and scale of RLM, for standardised columns so that it converges."""
     design = sm.add_constant((X - X.mean(axis=0)) / X.std(axis=0))
     model = sm.RLM(y, design, M=HuberT(t=1.345))
     result = model.fit(maxiter=500, tol=1e-12, conv="coefs", **options)
@@ -79,7 +80,7 @@ def test_stackloss_agrees_with_r_rlm(mode):
     # What summary() prints: Value to four decimals, Residual standard error 2.441.
     assert_array_equal(np.round(est.coef_, 4), [0.8294, 0.9261, -0.1278])
     assert (round(est.intercept_, 4), round(est.scale_, 3)) == (-41.0265, 2.441)
-    # IRLS weights: all one but for rows 3, 4 and 21, which are the outliers.
+    # The IRLS weights are one except for rows 3, 4 and 21, which are the outliers.
     expected = np.ones(21)
     expected[[2, 3, 20]] = 0.7858871, 0.50494094, 0.36814106
     assert_allclose(est.weights_, expected, rtol=0, atol=1e-4)
@@ -88,8 +89,8 @@ def test_stackloss_agrees_with_r_rlm(mode):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_fixed_threshold_gives_the_residuals_of_sas(loss):
-    # SAS, Huber's psi at 1.345 and a scale that we do not have (proposal 2 at 2.5), from
-    # statsmodels (BSD-3), results_rlm.py, class HuberHuber. Given that scale, here in nine
+    # SAS, Huber's psi at 1.345 and a scale that skrobust does not have (proposal 2 at 2.5),
+    # from statsmodels (BSD-3), results_rlm.py, class HuberHuber. Given that scale, here in nine
     # digits from a residual and its standardised value, it is a fit at a fixed threshold.
     residuals = [2.909155172, -2.225912162, 4.134132661, 6.163172632, -1.741815737]
     residuals += [-2.789321552, -2.02642336, -1.02642336, -2.593402734, 0.698655]
@@ -183,7 +184,7 @@ class JavaRandom:
 
 
 def linear_data(n, coef, intercept, variance):
-    """What LinearDataGenerator.generateLinearInput draws with seed 42, row after row."""
+    """Return the data that LinearDataGenerator.generateLinearInput draws with seed 42."""
     random = JavaRandom(42)
     width = np.sqrt(12 * np.array(variance))
     X, noise = np.empty((n, 2)), np.empty(n)
@@ -196,7 +197,7 @@ def linear_data(n, coef, intercept, variance):
 
 @pytest.fixture(scope="module")
 def spark_data():
-    """datasetWithOutlier: 900 rows on one plane and 100 on another."""
+    """Return datasetWithOutlier: 900 rows on one plane and 100 rows on another."""
     X, y = linear_data(900, [4.7, 7.2], 6.3, [0.7, 1.2])
     X_out, y_out = linear_data(100, [0.6, -1.2], -2.1, [1.5, 0.8])
     return np.vstack([X, X_out]), np.concatenate([y, y_out])
@@ -204,7 +205,7 @@ def spark_data():
 
 # Apache Spark (Apache-2.0), tests "linear regression (huber loss) with/without intercept
 # with/without regularization" of mllib/src/test/scala/org/apache/spark/ml/regression/
-# LinearRegressionSuite.scala, at epsilon = 1.35. As we with loss="huber", Spark minimises
+# LinearRegressionSuite.scala, at epsilon = 1.35. Like loss="huber" here, Spark minimises
 # 1/(2n) sum(σ + H(r/σ) σ) + regParam/2 ‖w‖², where standardisation penalises w times the
 # columns' standard deviations.
 SPARK = [
@@ -245,7 +246,7 @@ def test_spark_fits_are_met(spark_data, setting, figures, suite_rtol, ddof, loss
     rtol = 6e-6 if same_problem else suite_rtol
     assert_allclose([*est.coef_ / unit, est.intercept_, est.scale_], figures, rtol=rtol)
     assert_allclose(est.beta_, 1.35 * est.scale_, rtol=1e-12)
-    # No model may do better, the published one included.
+    # No model has a smaller objective, including the published one.
     published = figures[:2] * unit, *figures[2:]
     best_known = objective(X / unit, y, *published, 1.35, penalty)[0]
     ours = est.objective_ * (1 if loss == "huber" else 1.35)
@@ -268,7 +269,7 @@ def test_large_epsilon_is_least_squares(spark_data):
 
 
 def objective(X, y, coef, intercept, sigma, epsilon, alpha, weight=None):
-    """HuberRegressor's documented objective over 2S (its alpha over S), and gradient."""
+    """Return the documented objective of HuberRegressor divided by 2S, and its gradient."""
     s = np.ones(len(y)) if weight is None else weight
     z = (y - X @ coef - intercept) / sigma
     c = np.clip(z, -epsilon, epsilon)
@@ -307,8 +308,8 @@ def test_huber_regressor_is_matched(standardised_data, epsilon, a, intercept, we
         fit_intercept=intercept,
     ).fit(X, y, weight)
 
-    # HuberRegressor stops at a relative decrease of 2e-9 whatever its tol: coefficients
-    # right to about 5e-5. What holds beyond that is said by its objective.
+    # HuberRegressor stops at a relative decrease of 2e-9 whatever its tol, so that its
+    # coefficients are accurate to about 5e-5. Beyond that its objective is compared.
     assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-4)
     assert_allclose(ours.intercept_, theirs.intercept_, rtol=0, atol=1e-4)
     assert_allclose(ours.scale_, theirs.scale_, rtol=1e-4)

@@ -25,7 +25,7 @@ from problems import (
 )
 from skrobust import SmoothL1Regressor
 
-# The steps of a fit that a test makes fail, by their names in the module of the regressor.
+# The steps of a fit that a test causes to fail, by their names in the module.
 SAMPLING, STAGES, ENGINE = "RowSampler", "fit_stages", "as_engine"
 
 
@@ -84,7 +84,7 @@ def test_refit_that_is_refused_leaves_the_old_model_unchanged(bad):
 
 
 class Recorder:
-    """A callback that remembers what it is told, and may stop the fit or raise."""
+    """A callback that records its calls and may stop the fit or raise an exception."""
 
     def __init__(self, stop_after=None, error=None, at="end"):
         self.stop_after, self.error, self.at = stop_after, error, at
@@ -123,7 +123,7 @@ def test_each_stage_is_a_task_of_the_callbacks(form, schedule, n_stages, y):
     est.fit(form(X), y)
     n_targets = 1 if y.ndim == 1 else y.shape[1]
     assert len(recorder.begun) == len(recorder.ended) == 1 + len(est.history_)
-    # A named schedule has fewer stages where the threshold is large already.
+    # A named schedule has fewer stages if the threshold is large.
     assert len(est.history_) == n_targets * n_stages or (y.ndim == 2 and n_stages == 4)
     assert recorder.begun[0] is recorder.ended[-1] is recorder.root
     assert recorder.root.max_subtasks == n_targets * n_stages

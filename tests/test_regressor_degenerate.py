@@ -102,7 +102,7 @@ def test_duplicated_columns_share_the_coefficient_in_standardised_units(
 
 
 def deficient(kind, rng):
-    """X without full column rank, in units that are not the standardised ones."""
+    """Return X without full column rank, in units in which it is not standardised."""
     n = 40
     X = rng.normal(size=(n, 6)) * np.geomspace(1e-3, 1e3, 6) + rng.normal(size=6)
     if kind == "dependent":
@@ -135,7 +135,7 @@ def test_null_space_component_is_zero_in_standardised_units(mode, weighted, kind
     rows = np.repeat(np.arange(len(X)), weight.astype(int))
     repeated = SmoothL1Regressor(**mode).fit(X[rows], y[rows])
     assert_allclose(repeated.objective_, est.objective_, rtol=1e-7, atol=1e-12)
-    if mode != {"beta": 1e-6}:  # where a median may lie anywhere between two rows
+    if mode != {"beta": 1e-6}:  # where any value between two rows is a median
         size = np.abs(standard).max()
         assert_allclose(repeated.coef_ * deviation, standard, rtol=0, atol=1e-7 * size)
 
@@ -198,7 +198,7 @@ def test_line_through_four_fifths_of_the_rows_is_recovered(mode, y_shift, weight
     y[off] += grid(10 + 5 * np.random.default_rng(5).normal(size=off.sum()))
     est = SmoothL1Regressor(**mode).fit(base, y, weight)
     assert_sane(est)
-    # The residuals of rows on the line are rounding errors, also those of y.
+    # The residuals of rows on the line are rounding errors, including those of y.
     held = 1e-9 + 4 * EPS * y_shift
     assert_allclose((est.coef_ - [2.0, -1.0, 0.5]) * base.std(axis=0), 0, atol=held)
     assert_allclose(est.intercept_ + est.coef_ @ base[0], y_line[0], rtol=0, atol=4 * held)
@@ -233,7 +233,8 @@ def test_counts_and_other_ties_are_fitted(mode, intercept, kind):
     est = SmoothL1Regressor(fit_intercept=intercept, **mode).fit(X, y)
     assert_sane(est)
     if mode in OF_SCALE:
-        # Held at the rounding of y − ȳ, even where y, the fit and their difference are zero.
+        # The scale is at least the rounding of y − ȳ, even for rows in which y and fit are
+        # zero.
         assert est.scale_ > 16 * EPS * np.abs(y - y.mean()).min()
     r = residual(est, X, y)
     assert_allclose(est.objective_, documented_objective(est, X, y), rtol=1e-9)
@@ -277,7 +278,7 @@ def test_small_tied_problems_have_a_scale_that_agrees_with_the_fit(seed, of_y, k
 @pytest.mark.parametrize("seed", range(6))
 @in_modes([*OF_SCALE, {"beta": 1e-7}])
 def test_polynomial_through_nine_tenths_of_the_rows_is_recovered(mode, seed):
-    # The condition number is 1e6, so that most residuals are nothing but rounding errors.
+    # The condition number is 1e6, so that most residuals are rounding errors.
     rng = np.random.default_rng(seed)
     X = np.vander(rng.uniform(size=40), 8)[:, :-1]
     off = rng.uniform(size=40) < 0.1
@@ -313,7 +314,7 @@ def test_few_rows_and_a_penalty_give_a_minimum_without_a_warning(alpha, mode, se
 
 @in_modes(OF_SCALE)
 def test_a_small_group_is_fitted_although_most_rows_are_fitted_exactly(mode):
-    # At least squares the scale is zero already; the second group is then far from its
+    # At least squares the scale is already zero; the second group is then far from its
     # median, and none of its residuals is inside the threshold.
     X = np.eye(2)[[0] * 6 + [1] * 3]
     y = np.array([4.0] * 6 + [1.0, 1.0, 6.45])
@@ -326,7 +327,7 @@ def test_a_small_group_is_fitted_although_most_rows_are_fitted_exactly(mode):
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("mode", [{}, {"beta": 2.0, "scale": "mad"}, {"scale": "concomitant"}])
 def test_small_penalty_changes_little_where_most_of_y_is_zero(mode, intercept, loss):
-    # The scale of y itself is zero, that of the residuals is not.
+    # The scale of y is zero, but that of the residuals is not.
     X = np.random.default_rng(7).normal(size=(40, 2))
     y = np.where(np.arange(40) < 34, 0.0, 5.0)
     X[:, 0] += y

@@ -43,8 +43,8 @@ def test_coefficients_beyond_the_dtype_are_refused(dtype):
 
 @pytest.mark.parametrize("unit", [1.0, 1e-151, 1e100])
 def test_the_penalty_is_kept_where_the_square_of_a_unit_leaves_the_range(unit):
-    # The penalty is in squared units of y over those of X: their product must neither
-    # underflow nor overflow on the way. Found by a search.
+    # The penalty has squared units of y divided by units of X, whose product must neither
+    # underflow nor overflow during the computation. Found by a search.
     base = SmoothL1Regressor(1.0, alpha=0.3, loss="huber").fit(X, Y)
     params = {"beta": unit, "alpha": 0.3 * unit**2, "loss": "huber"}
     est = SmoothL1Regressor(**params).fit(X * unit, Y * unit)
@@ -53,7 +53,7 @@ def test_the_penalty_is_kept_where_the_square_of_a_unit_leaves_the_range(unit):
 
 def test_the_residual_of_a_row_of_weight_zero_may_overflow():
     # The linear predictor of the first row is infinite, and zero times infinity is NaN:
-    # such a row must not enter the sums at all. Found by a search.
+    # such a row must not enter the sums. Found by a search.
     rng = np.random.default_rng(0)
     far = rng.normal(size=(20, 2))
     y, weight = 1e150 * far @ [1.0, -1.0] + 1e149 * rng.normal(size=20), np.ones(20)

@@ -39,7 +39,7 @@ def test_objective_is_the_documented_formula(mode, intercept, weight, alpha, los
 
 
 def independent_minimum(X, y, beta, alpha=0.0, weight=None, intercept=True):
-    """The huber objective at the minimum that scipy.optimize.least_squares finds."""
+    """Return the minimum of the Huber objective that scipy.optimize.least_squares finds."""
     n, p = X.shape
     s = np.ones(n) if weight is None else weight
     A = np.column_stack([np.ones(n), X] if intercept else [X])
@@ -48,7 +48,7 @@ def independent_minimum(X, y, beta, alpha=0.0, weight=None, intercept=True):
     stacked, target = np.vstack([A, ridge]), np.concatenate([y, np.zeros(p)])
 
     def rho(z):
-        """Huber's function for the rows, weighted; the identity for the penalty."""
+        """Return Huber's function of squares for the rows, and the identity for the penalty."""
         root = np.sqrt(np.maximum(z, 1.0))
         inside = (z <= 1) | (np.arange(n + p) >= n)
         value = np.where(inside, z, 2 * root - 1)
@@ -59,7 +59,7 @@ def independent_minimum(X, y, beta, alpha=0.0, weight=None, intercept=True):
     found = least_squares(
         lambda w: stacked @ w - target,
         start,
-        jac=lambda w: stacked.copy(),  # SciPy 1.15 writes over it
+        jac=lambda w: stacked.copy(),  # SciPy 1.15 overwrites it
         loss=rho,
         f_scale=beta,
         x_scale="jac",
@@ -132,8 +132,8 @@ def test_large_threshold_with_a_penalty_is_ridge(alpha, intercept, weighted, sha
     est = SmoothL1Regressor(1e6, loss="huber", alpha=alpha, fit_intercept=intercept)
     est.fit(X, y, weight)
 
-    # scikit-learn's Ridge loses digits where the units of the features differ much. The
-    # augmented system with columns of length one does not.
+    # scikit-learn's Ridge is inaccurate if the units of the features differ much. The augmented
+    # system with columns of length one is accurate.
     s = weight / weight.sum()
     centre, level = (s @ X, s @ y) if intercept else (np.zeros(p), 0.0)
     Z = np.sqrt(s)[:, None] * (X - centre)

@@ -45,7 +45,7 @@ def test_threshold_and_scale_are_those_of_the_table(
     assert_allclose(est.beta_, factor * est.scale_, rtol=1e-15)
     if kind == "mad":
         assert_allclose(est.scale_, weighted_mad(r, weight), rtol=1e-7)
-        # ... and the coefficients minimise the objective at that threshold.
+        # The coefficients minimise the objective at that threshold.
         fixed = SmoothL1Regressor(est.beta_, loss=loss, alpha=alpha).fit(X, Y, weight)
         assert_allclose(est.coef_, fixed.coef_, rtol=1e-7)
         assert_allclose(est.intercept_, fixed.intercept_, rtol=1e-7)
@@ -70,7 +70,7 @@ def test_concomitant_scale_and_coefficients_minimise_their_joint_objective(alpha
     assert_allclose(est.objective_, least, rtol=1e-12)
     rng = np.random.default_rng(0)
     for size in [1e-1, 1e-3, 1e-4]:
-        # A minimum: up in every direction, and by the square of the step.
+        # At a minimum the objective increases in every direction, by the square of the step.
         steps = size * rng.normal(size=(50, 5))
         rises = np.array([objective(step) for step in steps]) - least
         assert rises.min() > 0
@@ -86,9 +86,8 @@ def problem_with_several_fixed_points(seed):
 
 @pytest.mark.parametrize("seed", [41, 74, 429, 517, 701, 754, 786, 1431])
 def test_of_several_fixed_points_of_the_mad_the_one_below_least_squares_is_meant(seed):
-    # The iteration of R's rlm: the scale of the residuals, the fit at that scale, the scale
-    # of that fit, and so on. A search over 1,500 random problems found these, in which the
-    # MAD has several fixed points.
+    # R's rlm alternates between the scale of the residuals and the fit at that scale. A search
+    # over 1,500 random problems found these, in which the MAD has several fixed points.
     X, y = problem_with_several_fixed_points(seed)
     scale, previous = weighted_mad(residual(LinearRegression().fit(X, y), X, y)), 0.0
     while abs(scale - previous) > 1e-12 * scale:
@@ -125,7 +124,7 @@ def test_auto_with_and_without_mad_is_the_same_fit():
 
 @pytest.mark.parametrize("seed", [722, 871, 1027])
 def test_a_concomitant_scale_is_not_taken_for_zero_because_rows_are_exact(seed):
-    """Near σ = 0 two of 30 rows are exact, more than 1 − 1/ε²; but the minimum is above.
+    """Near σ = 0 the share of exact rows, 2 of 30, exceeds 1 − 1/ε², but the minimum is above.
 
     Found by a search: a secant step of the search for the scale passed the minimum and ended
     at the floor of rounding, where the exact rows make another fixed point. Such a scale is
@@ -142,10 +141,10 @@ def test_a_concomitant_scale_is_not_taken_for_zero_because_rows_are_exact(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_search_does_not_pass_a_mad_far_below_least_squares(seed):
-    """One row is 1e6 off: φ is linear from 1e5 nearly down to its fixed point near 1.
+    """With a residual of 1e6, φ is linear from 1e5 nearly down to its fixed point near 1.
 
-    Found by a search: the secant through two such points leads to the floor of rounding, past
-    the fixed point. Before so long a step φ is now evaluated in between.
+    Found by a search: the secant through two such points leads past the fixed point to the
+    rounding floor. Before such a long step φ is now evaluated in between.
     """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(12, 1))

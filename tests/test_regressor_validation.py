@@ -1,4 +1,4 @@
-"""SmoothL1Regressor: parameters and data that are refused, and the messages."""
+"""SmoothL1Regressor: invalid parameters and data, and their error messages."""
 
 import pickle
 import warnings

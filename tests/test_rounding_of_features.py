@@ -1,8 +1,8 @@
-"""Columns far from zero: no direction of other columns is lost, against extended precision.
+"""Columns far from zero do not cause the loss of directions of other columns.
 
-The rounding that a direction may be made of is that of its own columns. The reference is least
-squares or ridge regression of centred columns by QR in extended precision, and the fits have a
-threshold above all residuals.
+Whether a direction is due to rounding depends on the rounding of its own columns only. The
+reference is least squares or ridge regression of centred columns by QR in extended precision,
+and the fits have a threshold above all residuals.
 """
 
 import numpy as np

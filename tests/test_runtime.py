@@ -1,8 +1,8 @@
-"""Threads, processes, signals, imports and memory: what a fit promises its surroundings.
+"""Effects of a fit on threads, processes, signals, imports and memory.
 
-What needs a fresh interpreter runs in one, as a program of tests/programs.py.
-No test limits how long something takes: that is measured by benchmarks/cold_start.py. A
-timeout is there only so that a deadlock ends the test instead of blocking the suite.
+Tests that need a fresh interpreter run a program of tests/programs.py in one. No test limits
+run times, which benchmarks/cold_start.py measures. Timeouts only serve to end a test in a
+deadlock, which would otherwise block the suite.
 """
 
 import multiprocessing
@@ -33,7 +33,7 @@ from skrobust._engines import threads
 FORK = "fork" in multiprocessing.get_all_start_methods()
 
 
-# The same bits (promise 5) ---------------------------------------------------------------
+# Bit-for-bit identical results -----------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -109,8 +109,8 @@ print(found == [alone] * {n}, before == after, max(compiled.values()))
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "main_first"), [(8, False), (3, True)])
 def test_threads_at_once_find_the_bits_of_one_and_leave_blas_as_it_was(n, main_first):
-    # Also with kernels compiled once only: Numba compiles one at a time, so that each
-    # thread would wait for all the others'.
+    # The kernels are compiled only once as well. Numba compiles one kernel at a time, so that
+    # each thread would otherwise wait for those of all others.
     program = PREAMBLE + EIGHT_AT_ONCE.format(n=n, main_first=main_first)
     output = run(program, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
     same_bits, blas_restored, compilations = output.split()
@@ -119,7 +119,7 @@ def test_threads_at_once_find_the_bits_of_one_and_leave_blas_as_it_was(n, main_f
     assert compilations == "1"
 
 
-# Places and processes (promise 6) --------------------------------------------------------
+# Directories and processes ---------------------------------------------------------------
 
 READ_ONLY = """
 import sys
@@ -150,7 +150,7 @@ def test_a_read_only_installation_without_home_or_cache_works(tmp_path):
         for place in places:
             place.chmod(0o755)
     assert output.split("\n") == [str(package / "__init__.py"), str([1.0] * 4)]
-    # For root nothing is read-only: then at least nothing must have been written.
+    # For root no directory is read-only, so that the test only checks that nothing is written.
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -191,7 +191,7 @@ for name, results in found.items():
 
 @pytest.mark.slow
 def test_fits_before_and_after_a_fork_and_in_every_joblib_backend_agree():
-    # One thread in each worker; processes are given memory maps that are read-only.
+    # There is one thread in each worker; processes receive read-only memory maps.
     output = run(PREAMBLE + BACKENDS).split("\n")
     assert output == [
         "before True {1} False",
@@ -267,7 +267,7 @@ print(len(found))
 @pytest.mark.skipif(not FORK, reason="no fork here")
 @pytest.mark.parametrize("compiles", [False, True])
 def test_a_child_forked_within_a_first_fit_or_beside_other_fits_can_fit(compiles):
-    # OpenBLAS waits for ever in a fork while another thread has work for its threads.
+    # OpenBLAS blocks a fork forever while another thread uses its threads.
     assert run(PREAMBLE + FORK_WITHIN.format(compiles=compiles)) == "1"
 
 
@@ -442,7 +442,7 @@ def test_a_refit_that_fails_leaves_the_old_model_whole(bad):
     assert_array_equal(est.predict(frame), prediction)
 
 
-# Import and first fit (promise 7) --------------------------------------------------------
+# Import and first fit --------------------------------------------------------------------
 
 FIRST_FIT = (
     """
@@ -498,23 +498,24 @@ def first_fit():
 
 @pytest.mark.slow
 def test_import_brings_nothing_beyond_scikit_learns_linear_models(first_fit):
-    # In particular neither Numba nor matplotlib, which take longer than the rest together.
+    # In particular, neither Numba nor matplotlib is imported, which would take most of the
+    # time.
     assert first_fit[:2] == ["{'skrobust'}", "[]"]
 
 
 @pytest.mark.slow
 def test_displays_are_imported_on_first_use_and_matplotlib_to_draw(first_fit):
-    # What is neither imported nor a name of the package is an AttributeError.
+    # Any other attribute raises an AttributeError.
     assert first_fit[2] == "module 'skrobust' has no attribute 'display'"
 
 
 @pytest.mark.slow
 def test_a_first_fit_compiles_four_functions_and_fits_of_other_modes_none(first_fit):
-    # The pass over the rows, and what it calls: the sums of one row, the loss and the prefetch.
+    # The pass over the rows and the functions it calls: sums of a row, loss and prefetch.
     assert first_fit[3:] == ["4 4"] + ["[]"] * (len(SAME_KERNELS) + 1)
 
 
-# What is left alone ----------------------------------------------------------------------
+# Inputs and global state -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [100, 60_000])

@@ -1,4 +1,4 @@
-"""The search for the scale at which fit and threshold agree. Its fits: test_scale."""
+"""The search for the scale at which fit and threshold agree."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_the_scale_is_that_of_the_residuals_at_its_threshold(
     estimate = estimator.estimate(point.residual, objective.linear.data.weight)
     assert estimate == pytest.approx(scale, rel=1e-8)
     assert scale < start[1]
-    # dθ/ds and dφ/ds by a difference, for as long as the same rows are inside.
+    # dθ/ds and dφ/ds by differences within which the same rows are inside.
     ahead = objective.at_threshold(estimator.threshold(scale * (1 + 1e-4)))
     end = newton(ahead, point.theta, 1e-12, 100).point
     dtheta_ds = (end.theta - point.theta) / (1e-4 * scale)
@@ -94,7 +94,7 @@ def test_iterations_are_no_more_than_max_iter(make_objective, max_iter):
 
 
 class Alternating(ScaleEstimator):
-    """A scale that has no fixed point: 1 or 2, never the one that the fit was made for."""
+    """A scale without a fixed point: it is 1 or 2, and never that of the fit."""
 
     def __init__(self):
         super().__init__(1.0)

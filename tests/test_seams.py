@@ -1,4 +1,4 @@
-"""A loss, a penalty and an engine are each one class: three that only the tests have."""
+"""A loss, a penalty and an engine that only exist in the tests, each of them one class."""
 
 from importlib import import_module
 
@@ -34,7 +34,7 @@ class LogCosh(Loss):
     @staticmethod
     def rho_psi(r, threshold):
         z = abs(r) / threshold
-        # log cosh z without overflow.
+        # log cosh z, computed without overflow.
         value = z + np.log1p(np.exp(-2.0 * z)) - np.log(2.0)
         return threshold**2 * value, threshold * np.tanh(r / threshold)
 
@@ -88,7 +88,7 @@ def objective(X, y, loss, penalty, fit_intercept, threshold=1.0, penalty_per_thr
 
 
 def minimum_of_scipy(objective):
-    """The least value that SciPy finds for the formula of the objective, by the arrays."""
+    """Return the minimum of the objective that SciPy finds, from its formula with arrays."""
     linear = objective.linear
     engine, y = linear.data.engine, linear.data.y
     Z = engine.rows(slice(None))
@@ -170,7 +170,7 @@ def fit(X, y, weight=None, **parameters):
 def check_passes(model, expected):
     """Check that the engine of blocks makes about as many passes.
 
-    L-BFGS may make many more or fewer, since it ends where rounding decides.
+    L-BFGS may need many more or fewer, since rounding errors determine its end.
     """
     if model.solver != "lbfgs":
         n_eval = [sum(stage["n_eval"] for stage in m.history_) for m in (model, expected)]
@@ -242,7 +242,7 @@ def test_blocks_of_rows_give_the_fit_of_a_tall_array(monkeypatch, mode, tails):
 def test_every_solver_finds_the_minimum_on_blocks_of_rows(
     monkeypatch, solver, threshold, weighted, alpha
 ):
-    # An odd number of rows has a unique median, to which a strong penalty leads.
+    # With an odd number of rows the median is unique; it is the limit of a strong penalty.
     X, y = data(n=201)
     weight = np.random.default_rng(1).uniform(0.1, 1.0, size=201) if weighted else None
     solutions = []
@@ -256,7 +256,7 @@ def test_every_solver_finds_the_minimum_on_blocks_of_rows(
         linear = LinearLoss(shared, HUBER, penalty, threshold)
         diagonal = np.zeros(4) if penalty is None else penalty.hessian_diagonal(rows)[1:]
         whitened = Whitened(linear, whiten(problem, diagonal))
-        # Also where no Hessian is formed.
+        # This also holds if no Hessian is formed.
         monkeypatch.setattr(newton_module, "HESSIAN_OVERHEAD", -1e9 if weighted else 3e6)
         start = np.zeros(whitened.n_variables)
         solutions.append(solver(whitened, start, 1e-10, 2_000))

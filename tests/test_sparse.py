@@ -53,19 +53,19 @@ def test_without_a_gram_matrix_the_fit_is_that_of_dense_x(
     assert_allclose(est.objective_, dense.objective_, rtol=1e-7)
     assert_allclose(est.scale_, dense.scale_, rtol=1e-7)
     if kind == "one-hot" and mode.get("beta") == 1e-3:
-        # A level with an even number of rows has no unique median, and the loss no unique
-        # minimiser.
+        # The median of a level with an even number of rows is not unique, and the loss has no
+        # unique minimiser.
         return
     assert_allclose(est.coef_ * spread, dense.coef_ * spread, rtol=0, atol=2e-6 * size)
     assert_allclose(est.predict(X), dense.predict(X), rtol=0, atol=1e-6 * size)
 
 
 def scaled_only(kind, n=3_000, p=250):
-    """Sparse features that are only scaled, and a target with heavy tails."""
+    """Return sparse features that are only scaled, and a target with heavy tails."""
     rng = np.random.default_rng(0)
     X = sparse.random_array((n, p), density=0.03, rng=rng, format="csc")
     if kind == "power law":
-        # Columns that are stored in ever fewer rows, as words of a text.
+        # The number of stored rows decreases from column to column, as for words of texts.
         keep = rng.random((n, p)) < 30.0 / np.arange(1, p + 1)
         X = sparse.csc_array(X * keep)
     elif kind == "duplicates":
@@ -123,7 +123,7 @@ def test_features_that_are_only_scaled_have_the_fit_of_newtons_method(kind, mode
 
 @pytest.mark.parametrize("max_iter", [300, 1000])
 def test_conjugate_gradients_that_are_slow_count_as_iterations(max_iter):
-    # Each step tried them before it formed the Hessian: 22 passes for an iteration.
+    # Each step tried conjugate gradients before it formed the Hessian, in 22 passes.
     rng = np.random.default_rng(0)
     X = rng.standard_t(1.5, size=(324, 204)) * (rng.random((324, 204)) < 0.05)
     y = X.sum(axis=1) + rng.normal(size=324)

@@ -58,7 +58,7 @@ def assert_same(sampled, whole):
     fixed = whole.scale == "concomitant" or (whole.beta != "auto" and whole.scale is None)
     assert_allclose(sampled.objective_, whole.objective_, rtol=1e-10 if fixed else 1e-7)
     assert_allclose(sampled.scale_, whole.scale_, rtol=1e-7)
-    # An estimate of second order where rows are sampled, otherwise a bound of first order.
+    # With sampled rows it is an estimate of second order, otherwise a bound of first order.
     assert 0 <= sampled.optimality_ < 1e-8
 
 
@@ -150,7 +150,7 @@ def test_one_large_value_in_a_row_outside_the_sample(cell, params):
     X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
     X[12_345, 3] = cell
     found = SmoothL1Regressor(**params).fit(X, y)
-    # Its row determines that coefficient, and has no influence on the others.
+    # The row determines that coefficient and has no influence on the others.
     assert abs(found.coef_[3]) < 1e-3
     assert_allclose(np.delete(found.coef_, 3), 1.0, atol=0.05)
 
@@ -192,7 +192,7 @@ def test_more_iterations_never_give_a_larger_objective(monkeypatch, kind):
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_outliers_on_one_side_take_few_passes(share):
-    # The minimiser moves with the scale here: without its derivative there were 32 passes.
+    # The minimiser depends on the scale here. Without its derivative the fit took 32 passes.
     X, _ = tall(lambda rng: rng.normal(size=(200_000, 10)))
     rng = np.random.default_rng(1)
     error = rng.normal(size=len(X))

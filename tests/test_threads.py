@@ -108,7 +108,7 @@ def test_a_team_uses_the_thread_of_the_caller_and_others_and_leaves_none(size):
     names, barrier = [], threading.Barrier(size)
 
     def task(first, step):
-        barrier.wait(10)  # passes only if all are at work at once
+        barrier.wait(10)  # passes only if all threads run at the same time
         names.append(threading.current_thread().name)
 
     with ThreadTeam() as team:
@@ -280,8 +280,8 @@ def test_any_exception_restores_the_threads_of_blas(three_blas_threads, error):
 
 
 def test_a_thread_limits_blas_also_where_another_has_limited_it_before(three_blas_threads):
-    # threadpoolctl 3.7 and later obey only the first thread that ever set a limit, for as
-    # long as it lives: here the main thread, as after any fit in it.
+    # threadpoolctl 3.7 and later ignore all threads except the first that set a limit, as long
+    # as it exists. Here it is the main thread, as after any fit in that thread.
     def visit():
         with single_threaded_blas():
             return blas_threads()
@@ -410,7 +410,7 @@ print(counts())
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
 def test_a_child_forked_during_a_fit_of_a_thread_has_blas_as_it_was_before():
-    flags = ["-W", "ignore::DeprecationWarning"]  # Python warns of a fork beside threads
+    flags = ["-W", "ignore::DeprecationWarning"]  # Python warns about a fork while threads run
     lines = run(FORK, *flags).split("\n")
     assert lines == [str(([2], [1], [2])), "[2]"]
 
@@ -444,5 +444,5 @@ threading.Thread(target=later).start()
 
 
 def test_a_thread_that_outlives_the_main_thread_can_fit():
-    # Python lets no executor start a thread from then on.
+    # From then on executors cannot start threads.
     assert run(AFTER_MAIN) == "1.0 1.0"

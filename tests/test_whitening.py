@@ -31,7 +31,7 @@ EPS = np.finfo(float).eps
 
 
 def rows_of(X, fit_intercept=True):
-    """Standardised rows [1, z]/√n of X, centred where there is an intercept."""
+    """Return standardised rows [1, z]/√n of X, centred if there is an intercept."""
     z = X - X.mean(axis=0) * fit_intercept
     size = np.sqrt((z**2).mean(axis=0))
     z /= np.where(size > 0, size, 1.0)
@@ -43,7 +43,7 @@ def model_of(Z, penalty):
 
 
 def rounding_of(Z):
-    """Singular values of at most this part of the largest may be due to the rounding of Z."""
+    """Return the part of the largest singular value that may be due to the rounding of Z."""
     return max(Z.shape) * EPS
 
 
@@ -164,7 +164,7 @@ def test_rows_of_dependent_features_have_no_component_in_the_null_space(
 
 
 def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction():
-    # Two equal columns, one of them plus 1e8: they differ by up to 1e-8 after rounding.
+    # Two columns are equal except that 1e8 is added to one, which rounds it by up to 1e-8.
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
     X = np.column_stack([x, x + 1e8, rng.normal(size=100)])
@@ -180,7 +180,7 @@ def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction(
 
 
 def test_rows_whiten_an_ill_conditioned_design_that_the_gram_cannot():
-    # Singular values of the Hilbert matrix from 1 to 1e-10: the Gram's would be below eps.
+    # The singular values are 1 to 1e-10; those of the Gram matrix would be below eps.
     X = np.vstack([hilbert(8), -hilbert(8)]) * 4
     Z = np.column_stack([np.full(16, 0.25), X / 4])
     assert whiten_gram(Z.T @ Z, np.zeros(8), True) is None
@@ -229,7 +229,7 @@ def test_rows_with_a_penalty_reach_the_ridge_solution(fit_intercept, n, p, alpha
     v = (np.array(solution[:n]) @ z / exact_penalty).astype(float)
     b = float(solution[n]) if fit_intercept else 0.0
     assert_allclose(found[0], b, rtol=0, atol=1e-12 * np.abs(target).max())
-    size = np.sqrt(penalty)  # as the penalty measures the coefficients
+    size = np.sqrt(penalty)  # in the norm of the penalty
     assert_allclose(size * found[1:], size * v, rtol=0, atol=1e-9 * (size * np.abs(v)).max())
 
 
@@ -332,7 +332,7 @@ def test_with_no_more_rows_than_features_there_is_no_gram_matrix(fit_intercept, 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_rows_of_weight_zero_have_no_influence(fit_intercept):
-    # Only 3 of 9 rows count, so that 3 directions can be told apart.
+    # Only 3 of 9 rows have a weight, so that 3 directions can be distinguished.
     rng = np.random.default_rng(0)
     X, weight = rng.normal(size=(9, 6)), np.repeat([1.0, 0.0], [3, 6])
     few = problem_of(X[:3], np.ones(3), fit_intercept)
@@ -401,7 +401,7 @@ def test_there_is_no_new_whitening_where_rows_do_not_span_all_directions(make_ob
 def test_coordinates_are_those_of_the_nearest_coefficients():
     M = np.random.default_rng(0).normal(size=(6, 2))
     coef = np.random.default_rng(1).normal(size=6)
-    # Nearest, where each coefficient is measured by the largest entry of its row of M.
+    # The distance is measured relative to the largest entry of each row of M.
     unit = 1.0 / np.abs(M).max(axis=1)
     expected = np.linalg.lstsq(unit[:, None] * M, unit * coef)[0]
     assert_allclose(Whitening(M, 1.0).coordinates(coef), expected, rtol=1e-12)

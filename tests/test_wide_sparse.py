@@ -1,4 +1,4 @@
-"""Sparse X with more features than rows is never made dense."""
+"""Sparse X with more features than rows is never converted to a dense array."""
 
 import tracemalloc
 import warnings
@@ -14,7 +14,7 @@ from skrobust._engines import as_engine
 from skrobust._engines.sparse import SparseEngine
 from skrobust._engines.threads import ThreadTeam
 
-# The dense copy of X would have more cells than a root is computed from.
+# A dense copy of X would have more cells than are allowed for singular values.
 N, P = 150, 900
 
 

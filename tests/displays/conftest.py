@@ -1,4 +1,4 @@
-"""Data and fitted models that all displays are shown of; figures are closed again."""
+"""Data and fitted models for the tests of the displays; figures are closed after each test."""
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ def _close_figures():
 
 @pytest.fixture(scope="session")
 def data():
-    """A frame with names, a positive target with a name, and outliers in it."""
+    """Return a dataframe, and a positive target that has a name and outliers."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(120, 3)) * [1, 10, 1e6], columns=["age", "bmi", "dose"])
     y = 50 + X["age"] + X["bmi"] / 5 + X["dose"] / 1e6 * 3 + rng.normal(size=120)

@@ -1,4 +1,4 @@
-"""What all displays have in common: axes, styles, and no overlaps."""
+"""Properties that all displays share: axes, styles, and no overlaps."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,7 +23,7 @@ from skrobust.displays._drawing import line_style
 
 
 def draw(name, data, model, search, **kwargs):
-    """One of each display, by name."""
+    """Draw the display of the given name."""
     X, y = data
     far = y.copy()
     far.iloc[:12] += 1e5

@@ -1,4 +1,4 @@
-"""What is said about bad input, unfitted estimators and a missing matplotlib."""
+"""Error messages for invalid input, unfitted estimators and a missing matplotlib."""
 
 import sys
 

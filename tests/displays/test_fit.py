@@ -1,4 +1,4 @@
-"""FitDisplay: predictions over one feature."""
+"""FitDisplay: predictions as functions of one feature."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""PathDisplay: coefficients along the threshold."""
+"""PathDisplay: coefficients as functions of the threshold."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""ResidualsDisplay and WeightsDisplay: what is drawn of the rows."""
+"""ResidualsDisplay and WeightsDisplay: residuals and weights of the rows."""
 
 import numpy as np
 import pandas as pd
