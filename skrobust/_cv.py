@@ -175,8 +175,9 @@ class SmoothL1RegressorCV(LinearRegressor):
         is down-weighted and not necessarily wrong: with normal errors and the default threshold
         18 % of the rows of clean data are beyond the threshold.
 
-    weights_ : ndarray of the shape of y
-        Robustness weights of the rows, in [0, 1]; 1 for rows that are not outliers. float64.
+    weights_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        Robustness weights of the rows in the final fit, in [0, 1] and float64. They are 1 for
+        the rows that are not in `outliers_`.
 
     history_ : list of dict
         Stages of the final fit, as in :class:`SmoothL1Regressor`.

@@ -280,7 +280,9 @@ class ObservationTable:
         Cook's distances, of the same step.
 
     outlier : ndarray of bool of shape (n_samples,)
-        Mask of the rows beyond the threshold.
+        True for the rows beyond the threshold. Such a row is down-weighted and not necessarily
+        wrong: with normal errors and the default threshold 18 % of the rows of clean data are
+        beyond the threshold.
 
     index : pandas.Index or range
         Labels of the rows.

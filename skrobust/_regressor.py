@@ -192,11 +192,11 @@ class SmoothL1Regressor(LinearRegressor):
         is down-weighted and not necessarily wrong: with normal errors and the default threshold
         18 % of the rows of clean data are beyond the threshold.
 
-    weights_ : ndarray of the shape of y
-        Robustness weights :math:`\min(1, \beta/|r_i|)` of the rows, in [0, 1] and float64: the
-        fit is a weighted least-squares fit with these weights times `sample_weight`. They are
-        below 1 exactly for the rows in `outliers_`. statsmodels' ``RLM`` calls them ``weights``
-        and R's ``rlm`` calls them ``w``.
+    weights_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
+        Robustness weights :math:`\min(1, \beta/|r_i|)` of the rows, in [0, 1] and float64. The
+        fit is a weighted least-squares fit with these weights multiplied by `sample_weight`.
+        They are below 1 exactly for the rows in `outliers_`. They are called ``weights`` in
+        statsmodels' ``RLM`` and ``w`` in R's ``rlm``.
 
     history_ : list of dict
         One dict for each stage of each target, with the keys "target", "beta", "scale",
