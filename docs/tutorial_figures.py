@@ -24,17 +24,18 @@ LABELS = {
 
 def draw_slopes(page):
     """Slopes with the impossible record (filled marker) and without it (circle)."""
+    names = list(page["effects"])[::-1]
     figure, all_axes = plt.subplots(1, 2, figsize=(8, 2.4), sharey=True, layout="constrained")
     for i, (axes, airport) in enumerate(zip(all_axes, AIRPORTS.values(), strict=True)):
-        for row, name in enumerate(page["effects"].index[::-1]):
-            dirty, clean = (page["effects"].loc[name, c][i] for c in ("all rows", "without"))
+        for row, name in enumerate(names):
+            dirty, clean = (slopes[i] for slopes in page["effects"][name])
             axes.plot([dirty, clean], [row, row], color="0.6", zorder=1)
             axes.plot(clean, row, "o", ms=11, mfc="white", mec="#0072B2", mew=2)
             axes.plot(dirty, row, "o", ms=5, color="#D55E00")
         axes.set(xlim=(0.33, 0.48), ylim=(-0.6, 2.6))
         axes.set_xlabel(f"slope for {airport} (mph per mph)")
         axes.set_xticks([0.35, 0.4, 0.45])
-        axes.set_yticks(range(3), page["effects"].index[::-1])
+        axes.set_yticks(range(3), names)
         axes.spines[["top", "right"]].set_visible(False)
     circle, dot = all_axes[0].lines[1:3]
     labels = ["without the impossible record", "all rows"]
