@@ -1,0 +1,147 @@
+"""What standard errors cost in units of a default fit: python -m benchmarks.inference
+
+Tables and fits are measured in turn. The bootstrap and its fits run in one thread and are
+measured in seconds of the processor, which other programs do not change. Writes inference.md
+into benchmarks/results/, and fails unless all bars hold. Takes three minutes.
+"""
+
+import sys
+import time
+import tracemalloc
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from skrobust import SmoothL1Regressor
+from skrobust.inference import coefficient_table
+
+from . import RESULTS, described, in_seconds, in_turn, machine, say, table, write
+from .scenarios import make, normal
+
+TALL, SHORT, RESAMPLED = (500_000, 100), (200, 5), (1_000, 10)
+N_GROUPS, MEMORY_BAR, N_BOOTSTRAPS, N_FITS = 1_000, 0.10, 7, 50
+BOOTSTRAP = "bootstrap of 999"
+
+
+class Bar(NamedTuple):
+    """The most that a table may cost in units of a fit."""
+
+    shape: tuple[int, int]
+    name: str
+    most: float
+    options: dict
+
+
+BARS = [
+    Bar(TALL, "H1", 1.5, {"covariance": "H1"}),
+    Bar(TALL, "HC1", 2.0, {"covariance": "HC1"}),
+    Bar(TALL, "HC3", 4.0, {"covariance": "HC3"}),
+    Bar(TALL, "CR1", 2.5, {"covariance": "CR1"}),
+    Bar(TALL, "CR3", 5.0, {"covariance": "CR3"}),
+    Bar(SHORT, "HC3", 1.0, {"covariance": "HC3"}),
+    *(
+        Bar(RESAMPLED, f"{BOOTSTRAP}, {s}", 60.0, {"covariance": "bootstrap", "scale": s})
+        for s in ["fixed", "joint"]
+    ),
+]
+
+
+def tasks_of(shape):
+    """The fit and the tables of a shape, and the data."""
+    data = make(normal, *shape)
+    fitted = SmoothL1Regressor().fit(data.X, data.y)
+    groups = np.arange(shape[0]) % N_GROUPS
+    tasks = {"fit": lambda: SmoothL1Regressor().fit(data.X, data.y)}
+    for bar in BARS:
+        if bar.shape != shape:
+            continue
+        options = bar.options | ({"groups": groups} if bar.name.startswith("CR") else {})
+        tasks[bar.name] = lambda options=options: coefficient_table(
+            fitted, data.X, data.y, random_state=0, **options
+        )
+    return tasks, data
+
+
+def processor_times(tasks):
+    """Seconds of the processor, a number of fits before each table."""
+    times = {name: [] for name in tasks}
+    with threadpool_limits(1):
+        for name, task in tasks.items():
+            task()
+            for _ in range(0 if name == "fit" else N_BOOTSTRAPS):
+                for run, count in [("fit", N_FITS), (name, 1)]:
+                    start = time.process_time()
+                    for _ in range(count):
+                        tasks[run]()
+                    times[run].append((time.process_time() - start) / count)
+    return times
+
+
+def memory_share(task, data):
+    """The peak of what a task allocates, over the bytes of X."""
+    tracemalloc.start()
+    try:
+        task()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return peak / data.X.nbytes
+
+
+def measure(shape):
+    """{name: (median seconds, in units of the fit, memory over X)} of a shape."""
+    say(f"{shape[0]:,} × {shape[1]} ... ")
+    tasks, data = tasks_of(shape)
+    if shape == RESAMPLED:
+        times = processor_times(tasks)
+    else:
+        times = in_turn(tasks, seconds=10, least=9, long=60)
+    medians = {name: float(np.median(found)) for name, found in times.items()}
+    for name, seconds in medians.items():
+        say(f"{name} {in_seconds(seconds)}, ")
+    print()
+    return {
+        name: (seconds, seconds / medians["fit"], memory_share(tasks[name], data))
+        for name, seconds in medians.items()
+    }
+
+
+def judged(bar, result):
+    """A row of the table, and whether the bar holds; memory counts where X is tall."""
+    _, cost, memory = result
+    tall = bar.shape == TALL and bar.name != "H1"
+    holds = cost <= bar.most and (memory <= MEMORY_BAR or not tall)
+    print(f"{bar.shape}, {bar.name}: {cost:.2f} of {bar.most:g}, {'' if holds else 'NOT '}held")
+    shape = f"{bar.shape[0]:,} × {bar.shape[1]}"
+    memory = f"{100 * memory:.1f} %" if bar.shape == TALL else "–"
+    cells = [in_seconds(result[0]), f"{cost:.2f}", f"{bar.most:g}", memory]
+    return [shape, bar.name, *cells, "yes" if holds else "**no**"], holds
+
+
+def main():
+    results = {shape: measure(shape) for shape in [TALL, SHORT, RESAMPLED]}
+    rows, held = [], []
+    for bar in BARS:
+        row, holds = judged(bar, results[bar.shape][bar.name])
+        rows.append(row)
+        held.append(holds)
+    fits = [
+        f"{shape[0]:,} × {shape[1]} {in_seconds(result['fit'][0])}"
+        for shape, result in results.items()
+    ]
+    text = [
+        "# Cost of standard errors\n",
+        f"`python -m benchmarks.inference`: {described(machine())}\n",
+        "Medians in units of one default fit of the same data, in turn in one process. "
+        f"{', '.join(fits)} for a fit. CR has {N_GROUPS:,} clusters. The bootstrap is in "
+        "seconds of the processor. Memory is the peak of what is allocated, over the bytes of "
+        f"X, at most {100 * MEMORY_BAR:.0f} % for HC and CR.\n",
+        table(["", "", "time", "fits", "at most", "memory", "holds"], rows),
+    ]
+    write(RESULTS, "inference.md", "\n".join(text))
+    sys.exit(not all(held))
+
+
+if __name__ == "__main__":
+    main()
