@@ -29,6 +29,7 @@ GALLERY = [
     "plot_beta",
     "plot_choosing_beta",
     "plot_stackloss",
+    "plot_inference",
     "plot_heavy_tails",
     "plot_leverage",
     "plot_davis",

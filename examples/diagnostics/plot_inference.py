@@ -1,0 +1,79 @@
+"""
+Standard errors where the variance of the errors grows
+======================================================
+
+The households of Engel (1857) spend between 240 and 2,030 Belgian francs a year on food, and
+the spread around the line grows with their income. The standard errors of statsmodels'
+``RLM`` and of R's ``rlm`` assume that the distribution of the errors does not depend on the
+features. This example compares them with the default of
+:func:`~skrobust.inference.coefficient_table`.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import statsmodels.api as sm
+from sklearn.datasets import load_diabetes
+
+from skrobust import SmoothL1Regressor
+from skrobust.displays import CoefficientsDisplay
+from skrobust.inference import coefficient_table
+
+engel = sm.datasets.engel.load_pandas().data
+X, y = engel[["income"]], engel["foodexp"]
+model = SmoothL1Regressor().fit(X, y)
+
+# %%
+# The kinds of standard errors
+# ----------------------------
+# H1 is the default of ``RLM``, and the two are equal up to the tolerance of ``RLM``. HC3, the
+# default of this package, allows each error a variance of its own.
+
+rlm = sm.RLM(y, sm.add_constant(X)).fit(tol=1e-10, maxiter=1000)
+print(f"{'RLM':11}{rlm.bse['income']:.5f}")
+for kind in ["H1", "HC3", "bootstrap"]:
+    table = coefficient_table(model, X, y, covariance=kind, random_state=0)
+    print(f"{kind:11}{table.frame.loc['income', 'std_err']:.5f}")
+
+# %%
+# The standard error of the slope is three times that of H1, and the bootstrap, which assumes
+# nothing about the variances, agrees with HC3.
+
+table = coefficient_table(model, X, y)
+print(table)
+
+# %%
+# Intervals of the mean and of a new household
+# --------------------------------------------
+# The narrow band is the interval of the mean, computed from H1 (dashed) and from HC3. The
+# outer lines are the prediction interval, which has the same width everywhere: it covers 95 %
+# of all households, but fewer than that of those with a high income.
+
+income = X.sample(0).reindex(range(200))
+income["income"] = np.linspace(X["income"].min(), X["income"].max(), 200)
+fit, lower, upper = table.predict(income).T
+h1 = coefficient_table(model, X, y, covariance="H1").predict(income)
+new = table.predict_interval(income)
+
+figure, ax = plt.subplots(layout="constrained")
+ax.plot(X["income"], y, ".", color="0.6", label="household")
+ax.plot(income["income"], fit, color="#0072B2", label="fit")
+ax.fill_between(
+    income["income"], lower, upper, color="#0072B2", alpha=0.3, linewidth=0, label="mean, HC3"
+)
+ax.plot(income["income"], h1[:, 1:], "--", color="#D55E00", label=["mean, H1", None])
+ax.plot(income["income"], new[:, 1:], ":", color="black", label=["new household", None])
+ax.set(xlabel="Income [francs]", ylabel="Food expenditure [francs]")
+ax.legend()
+plt.show()
+
+# %%
+# Many coefficients
+# -----------------
+# A forest plot shows the coefficients of a larger model, here of scikit-learn's diabetes data,
+# each multiplied by the standard deviation of its feature. A marker is filled if the interval
+# excludes zero.
+
+X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+table = coefficient_table(SmoothL1Regressor().fit(X, y), X, y)
+CoefficientsDisplay.from_table(table, target_name="disease progression")
+plt.show()
