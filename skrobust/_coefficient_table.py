@@ -33,6 +33,17 @@ ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
 class WaldTest(NamedTuple):
     """Statistic, p-value and degrees of freedom of a Wald test.
 
+    Parameters
+    ----------
+    statistic : float
+        F, the Wald statistic divided by the number of restrictions.
+
+    p_value : float
+        Probability of a larger statistic under the hypothesis.
+
+    df_num, df_denom : float
+        Degrees of freedom of the F distribution; `df_denom` is inf for the normal distribution.
+
     Examples
     --------
     >>> from skrobust.inference import WaldTest
