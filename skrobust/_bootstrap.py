@@ -299,8 +299,8 @@ class _BatchNewton:
     ) -> tuple[_State, FloatArray, NDArray[np.bool_] | bool]:
         """Return the state with the scale of the residuals, the threshold, and what is exact.
 
-        The concomitant scale is one Newton step from the last, and the MAD exact. `local`
-        makes its slope that of the residual in the middle.
+        The concomitant scale is updated by one Newton step, and the MAD is computed exactly.
+        With `local` the slope of the MAD is that of the residual in the middle.
         """
         if self.estimator is None:
             return now, np.full(now.total.size, self.fit.beta), True

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Coefficients of a longer table that its text shows, at its beginning and at its end.
 TEXT_MAX_ROWS, TEXT_END_ROWS = 40, 20
-# Rows of X that are standardised at a time.
+# Number of rows of X that are standardised at once.
 PREDICT_BLOCK_ROWS = 4_096
 # A combination outside the row space, or along a direction that is not determined, by more than
 # this has no standard error.
@@ -140,8 +140,9 @@ def _too_few_rows(level: float, needed: int, n: float) -> str:
 class CoefficientTable:
     """Coefficients with standard errors, tests and intervals.
 
-    It is made by :func:`coefficient_table`, and holds no data but one vector of n numbers.
-    In shapes p counts all coefficients, the intercept and those without a standard error too.
+    It is returned by :func:`coefficient_table`. It keeps none of the data except one vector
+    of n residuals. In the shapes below, p is the number of all coefficients, including the
+    intercept and coefficients without a standard error.
 
     Attributes
     ----------
@@ -337,7 +338,10 @@ class CoefficientTable:
                 "their estimates are biased."
             )
         if self.replicates is not None:
-            raise ValueError("wald_test needs a covariance; use covariance='HC3'.")
+            raise ValueError(
+                "wald_test cannot be used with covariance='bootstrap', which gives no "
+                "covariance matrix; use covariance='HC3'."
+            )
         R = self._restrictions(features, R)
         q = R.shape[0]
         difference = R @ self._fitted_coef - np.broadcast_to(values, q)
@@ -363,13 +367,16 @@ class CoefficientTable:
 
     def _restrictions(self, features: Sequence[str] | None, R: Any) -> FloatArray:
         if (features is None) == (R is None):
-            raise ValueError("wald_test takes exactly one of features and R.")
+            given = "neither" if R is None else "both"
+            raise ValueError(f"exactly one of features and R must be given, got {given}.")
         p = len(self)
         if features is not None:
             features = [features] if isinstance(features, str) else list(features)
             unknown = [name for name in features if name not in self.names]
             if unknown or not features:
-                raise ValueError(f"features must be names of {self.names}, got {unknown}.")
+                raise ValueError(
+                    f"features must be one or more of the names {self.names}, got {features}."
+                )
             R = np.eye(p)[[self.names.index(name) for name in features]]
         R = np.atleast_2d(np.asarray(R, dtype=np.float64))
         if R.ndim != 2 or R.shape[1] != p or not np.isfinite(R).all():
@@ -390,7 +397,7 @@ class CoefficientTable:
         tested = np.flatnonzero(R.any(axis=0))
         if R.shape[0] > 1 or tested.size != 1:
             raise ValueError(
-                "with df='bell-mccaffrey' wald_test is for one coefficient, got "
+                "wald_test must test one coefficient if df='bell-mccaffrey', got "
                 f"{R.shape[0]} restrictions of {tested.size} coefficients."
             )
         return float(np.asarray(self.df)[tested[0]])
@@ -429,8 +436,9 @@ class CoefficientTable:
             n_unknown += int(np.count_nonzero(~known))
         if n_unknown:
             warnings.warn(
-                f"{n_unknown} rows of X are outside the row space of the data of the fit, or "
-                "along a direction without a standard error, so that their intervals are NaN.",
+                f"The intervals of {n_unknown} rows of X are NaN, because these rows are "
+                "outside the row space of the training data or lie along a direction without "
+                "a standard error.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -461,8 +469,8 @@ class CoefficientTable:
         r"""Return predictions with intervals for new observations.
 
         The interval is the fit ± the ⌈(n + 1) · level⌉-th smallest absolute leave-one-out
-        residual (the jackknife). It covers outliers as often as the data hold them, and is
-        right on average over X, not at each X.
+        residual (the jackknife). It allows for outliers as frequent as those in the data.
+        Its coverage holds on average over X, but not at each X.
 
         Parameters
         ----------
@@ -484,7 +492,7 @@ class CoefficientTable:
         Raises
         ------
         ValueError
-            If the table has another kind than HC2, HC3 and CR3, or too few rows.
+            If the kind of covariance is not HC2, HC3 or CR3, or there are too few rows.
         """
         check_level(level)
         if self._left_out is None:

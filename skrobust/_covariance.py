@@ -34,9 +34,10 @@ CLUSTER_KINDS = ("CR0", "CR1", "CR3")
 KINDS = (*HUBER_KINDS, *ROW_KINDS, *CLUSTER_KINDS, "HAC")
 # The power of 1/(1 − h) that multiplies a score.
 LEVERAGE_POWER = {"HC2": 0.5, "HC3": 1.0}
-# Of a row or cluster whose 1 − h or curvature left is less, a direction depends on it alone.
+# If 1 − h of a row, or the curvature that remains without a cluster, is less than this, some
+# direction is determined by that row or cluster alone.
 MIN_REMAINING = 1e-8
-# The scale is taken as fixed where less of the contraction of the fixed point is left.
+# The scale is taken as fixed if (e − bᵀa) / e is less than this.
 MIN_SCALE_PIVOT = 0.1
 
 

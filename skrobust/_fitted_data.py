@@ -21,8 +21,9 @@ from ._regressor import SmoothL1Regressor
 from ._unwrap import inner_estimator, innermost_estimator, unwrap
 from ._validation import drop_zero_weight
 
-# The relative gradient up to which the data can be those of the fit: this, this multiple of
-# `tol` and of the gradient where the fit ended. The coefficients of float32 data are rounded.
+# The data are taken as those of the fit if the relative gradient is at most the largest of
+# GRADIENT_TOL, GRADIENT_PER_TOL · `tol` and GRADIENT_PER_FINAL · (the gradient at the end of
+# the fit). The tolerance is larger for float32, since its coefficients are rounded.
 GRADIENT_TOL, GRADIENT_PER_TOL, GRADIENT_PER_FINAL = 1e-5, 100.0, 10.0
 FLOAT32_GRADIENT_TOL = 1e-4
 # ψ of this size, in units of y, is rounding.
@@ -49,7 +50,7 @@ class FittedData(NamedTuple):
     target: int
 
     def title(self) -> str:
-        """Return what was fitted, as the first line of a table."""
+        """Return a description of the fit, the first line of a table."""
         fit, estimator = self.fit, self.fit.loss.estimator
         beyond = np.abs(fit.residual) > fit.beta
         share = float(fit.times_weight(beyond.astype(float)).sum()) / fit.total
@@ -146,15 +147,16 @@ def _weights(sample_weight: Any, X: Any, frequency: bool) -> FloatArray | None:
     largest = float(weight.max())
     if not 0 < largest < np.inf:
         raise ValueError(
-            f"sample_weight must be finite and positive for at least one row; its maximum is "
-            f"{largest}."
+            "sample_weight must be finite and positive for at least one row, got a maximum "
+            f"of {largest}."
         )
     if not frequency:
         return weight / largest
     if (weight != np.floor(weight)).any():
         raise ValueError(
-            "weights='frequency' needs integers in sample_weight, the numbers of equal rows; "
-            "pass weights='importance' for other weights."
+            "sample_weight must contain integers for weights='frequency', got "
+            f"{weight[weight != np.floor(weight)][0]:g}; use weights='importance' for other "
+            "weights."
         )
     return weight
 

@@ -103,7 +103,8 @@ class LinearisedFit:
     residual, psi, psi_deriv : row vectors
         r, c and d.
     copies, weight_of_copy : row vector or None
-        A row stands for so many equal rows of this weight; None for one.
+        Each row stands for `copies` equal rows, each of weight `weight_of_copy`. None means
+        that all entries are one.
     root : ndarray of shape (p + 1, k)
         L with LLᵀ = A⁻¹, in the directions that have curvature.
     rank : float
@@ -269,7 +270,7 @@ class LinearisedFit:
         return float(np.finfo(dtype).eps * size / rms) if rms else np.inf
 
     def scale_is_rounding(self) -> bool:
-        """Tell whether the estimated scale is that of the rounding of the residuals."""
+        """Tell whether the estimated scale is only rounding error of the residuals."""
         size = 1.0 + abs(self.units.shift / self.units.unit)
         size += TYPICAL_MAX_Z * float(np.abs(self.coef).sum())
         return self.loss.estimator is not None and self.scale <= 2 * RESIDUAL_ROUNDING * size

@@ -193,7 +193,8 @@ class _Rows(NamedTuple):
         remaining = 1.0 - h
         alone = remaining < MIN_REMAINING
         remaining[alone] = np.nan
-        # A row beyond the threshold would add to A within it.
+        # The potential of a row beyond the threshold is the leverage that it would have with a
+        # residual within the threshold, where it would contribute to A.
         slope = fit.beta / fit.window
         potential = np.where(fit.psi_deriv > 0, h, slope * q / (1.0 + slope * q))
         change = q / remaining
@@ -288,7 +289,7 @@ class ObservationTable:
         Labels of the rows.
 
     title : str
-        What the table is of.
+        Description of the fit, the first line of the text.
 
     beta, scale : float
         The threshold, and the scale of the residuals: that of the fit or, with a fixed

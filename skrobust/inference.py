@@ -110,8 +110,8 @@ def coefficient_table(
 
         - "auto": "HC3"; with `groups` "CR3".
         - "HC0", "HC1", "HC2", "HC3": independent rows, errors of any variances.
-        - "H1", "H2", "H3": those of Huber, as in statsmodels; for errors whose distribution
-          does not depend on the features.
+        - "H1", "H2", "H3": Huber's covariances, as in statsmodels, for independent rows with
+          errors whose distribution does not depend on the features.
         - "CR0", "CR1", "CR3": independent clusters given by `groups`.
         - "HAC": rows in order of time, correlated with the `lags` rows before.
         - "bootstrap": resampled rows, or whole groups.
@@ -127,9 +127,10 @@ def coefficient_table(
         for H1 to H3 the table is that of "fixed".
 
     df : {"auto", "normal", "bell-mccaffrey"} or float, default="auto"
-        Degrees of freedom of the t distribution. "auto" is n − p, with clusters their number
-        minus one; "normal" the normal distribution; "bell-mccaffrey", for HC2 without groups,
-        a number for each coefficient [3]_.
+        Degrees of freedom of the t distribution. "auto" uses n − p, or the number of clusters
+        minus one if `groups` is given. "normal" uses the normal distribution.
+        "bell-mccaffrey" computes a number for each coefficient [3]_ and requires HC2 without
+        groups.
 
     target : int, default=None
         The target of the table, if there are several.
@@ -156,8 +157,9 @@ def coefficient_table(
         If the estimator is of another kind.
 
     ValueError
-        If the data are not those of the fit, are too few, or do not agree with the parameters;
-        or if the scale is that of rounding, since more than half of the rows are exact.
+        If the data are not those of the fit, if there are too few rows, if the data do not
+        agree with the parameters, or if the estimated scale is only rounding error because at
+        least half of the rows are fitted exactly.
 
     Warns
     -----
@@ -210,16 +212,22 @@ def _check_options(
     kind: str, groups: Any, df: Any, lags: Any, frequency: bool, sample_weight: Any
 ) -> None:
     if kind in CLUSTER_KINDS and groups is None:
-        raise ValueError(f"covariance={kind!r} needs groups, the labels of the clusters.")
+        raise ValueError(
+            f"groups must hold the labels of the clusters for covariance={kind!r}, got None."
+        )
     if groups is not None and kind not in (*CLUSTER_KINDS, "bootstrap"):
         raise ValueError(
-            f"groups cannot be used with covariance={kind!r}; use 'CR3' or 'bootstrap'."
+            "covariance must be 'CR0', 'CR1', 'CR3' or 'bootstrap' if groups are given, got "
+            f"{kind!r}."
         )
     if lags is not None and kind != "HAC":
-        raise ValueError(f"lags={lags!r} is for covariance='HAC', got covariance={kind!r}.")
+        raise ValueError(
+            f"lags must be None unless covariance='HAC', got lags={lags!r} with "
+            f"covariance={kind!r}."
+        )
     if df == "bell-mccaffrey" and (kind != "HC2" or groups is not None):
         raise ValueError(
-            f"df='bell-mccaffrey' is for covariance='HC2' without groups, got {kind!r}."
+            f"covariance must be 'HC2', without groups, for df='bell-mccaffrey', got {kind!r}."
         )
     if kind == "HAC" and frequency and sample_weight is not None:
         raise ValueError(
@@ -249,7 +257,8 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
     n_groups = len(number)
     if n_groups == 1:
         raise ValueError(
-            f"groups has one label only; covariance={kind!r} needs at least two clusters."
+            f"groups must have at least two different labels for covariance={kind!r}, got "
+            "only one."
         )
     return Clusters(code, n_groups)
 
@@ -263,9 +272,8 @@ def _is_missing(label: Any) -> bool:
 def _check_kind(fit: LinearisedFit, kind: str) -> None:
     if kind != "bootstrap" and fit.scale_is_rounding():
         raise ValueError(
-            "The scale is that of rounding, since at least half of the rows are fitted "
-            "exactly: there is no density of the residuals, and no standard error but that of "
-            "covariance='bootstrap'."
+            "The estimated scale is only rounding error, since at least half of the rows are "
+            f"fitted exactly. covariance must be 'bootstrap' for such a fit, got {kind!r}."
         )
     is_sparse = isinstance(fit.engine, SparseEngine)
     if is_sparse and kind in LEVERAGE_KINDS and fit.engine.p > LEVERAGE_MAX_FEATURES:
@@ -275,8 +283,8 @@ def _check_kind(fit: LinearisedFit, kind: str) -> None:
         )
     if kind == "H2" and fit.weight_of_copy is not None:
         raise ValueError(
-            "covariance='H2' has no form with importance weights that differ; use 'H1', 'H3' "
-            "or 'HC3'."
+            "covariance='H2' is not defined for importance weights that differ between rows; "
+            "use 'H1', 'H3' or 'HC3'."
         )
 
 
@@ -518,8 +526,8 @@ def _warn_of_lost(
     if undetermined.any():
         which = [names[j] for j in np.flatnonzero(undetermined)]
         warnings.warn(
-            "No row is near the threshold or within it in some direction, so that "
-            f"{which} have no standard error.",
+            "All rows that vary in some direction have residuals far beyond the threshold, "
+            f"so that {which} have no standard error.",
             UserWarning,
             stacklevel=5,
         )
