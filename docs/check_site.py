@@ -1,7 +1,8 @@
 """Check the built site: python docs/check_site.py docs/_build/html
 
-Every link within it leads somewhere, nothing is fetched from elsewhere, the search finds
-``beta``, and every public name has a page and an example. Needs no network.
+Every link within it leads somewhere, nothing is fetched from elsewhere, every page has a
+description, the search finds what a reader may look for, and every public name has a page and an
+example. Needs no network.
 """
 
 import inspect
@@ -14,6 +15,14 @@ from urllib.parse import unquote, urlsplit
 
 import skrobust
 
+# Words as the search index has them, without endings, and a page that must be among the results.
+SEARCHES = {
+    "beta": "user_guide/choosing_beta",
+    "outlier": "user_guide/glossary",
+    "leverag": "user_guide/limits",
+    "tukey": "user_guide/limits",
+    "standard error": "user_guide/limits",
+}
 # What a browser fetches without being asked.
 FETCHED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 
@@ -24,6 +33,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.links, self.anchors, self.fetched = [], set(), []
+        self.described = False
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -31,6 +41,7 @@ class Page(HTMLParser):
         self.anchors.update(found[key] for key in ("id", "name") if found.get(key))
         if tag == "a" and found.get("href"):
             self.links.append(found["href"])
+        self.described |= tag == "meta" and found.get("name") == "description"
         address = found.get(FETCHED.get(tag, ""))
         relation = found.get("rel") or ""
         if address and relation not in {"next", "prev", "index", "search", "canonical"}:
@@ -74,16 +85,23 @@ def faults_of_fetching(site, pages):
             yield f"{path.relative_to(site)}: fetches {address}"
 
 
-def faults_of_search(site):
+def faults_of_index(site, pages):
     text = (site / "searchindex.js").read_text(encoding="utf-8")
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
-    for term in ["beta", "outlier"]:
-        found = index["terms"].get(term, [])
-        pages = {index["docnames"][i] for i in ([found] if isinstance(found, int) else found)}
-        if not pages:
-            yield f"the search does not find {term}"
-        elif term == "beta" and "user_guide/choosing_beta" not in pages:
-            yield "the search for beta does not find the page on choosing it"
+
+    def pages_with(word):
+        numbers = set()
+        for terms in index["terms"], index["titleterms"]:
+            found = terms.get(word, [])
+            numbers.update([found] if isinstance(found, int) else found)
+        return {index["docnames"][i] for i in numbers}
+
+    for name in index["docnames"]:
+        if not pages[site / f"{name}.html"].described:
+            yield f"{name}.html has no description"
+    for words, page in SEARCHES.items():
+        if page not in set.intersection(*map(pages_with, words.split())):
+            yield f"the search for {words} does not find {page}"
 
 
 def public_names():
@@ -114,7 +132,7 @@ def main():
     faults = [
         *faults_of_links(site, pages),
         *faults_of_fetching(site, pages),
-        *faults_of_search(site),
+        *faults_of_index(site, pages),
         *faults_of_reference(site),
     ]
     print(*faults, sep="\n", end="\n" if faults else "")
