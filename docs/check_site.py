@@ -1,8 +1,8 @@
 """Check the built site: python docs/check_site.py docs/_build/html
 
 Every link within it leads somewhere, nothing is fetched from elsewhere, every page has a
-description, the search finds what a reader may look for, and every public name has a page and an
-example. Needs no network.
+description, the search finds what a reader may look for, and every public name has a page and
+an example. Needs no network.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import skrobust
 
-# Words as the search index has them, without endings, and a page that must be among the results.
+# Words without endings, as in the index of the search, and a page that must be found.
 SEARCHES = {
     "beta": "user_guide/choosing_beta",
     "outlier": "user_guide/glossary",
