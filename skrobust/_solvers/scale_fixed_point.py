@@ -32,7 +32,7 @@ SECANT_MAX_STRIDE, SECANT_MIN_REACH = 4.0, 0.1
 PROBE_FRACTION, FLOOR_CLEARANCE = 1e-3, 1e4
 # A fit ends if its iterations exceed this number and this share of max_iter. The scale then
 # moves to that of its residuals, because the fixed point may be at a far smaller scale.
-ROUND_MIN_ITER, ROUND_MAX_SHARE = 100, 0.25
+ROUND_MIN_ITER, MIN_ROUNDS = 100, 4
 # Error of a fit relative to the error of its scale.
 FIT_PER_SCALE_ACCURACY = 0.03
 # With fewer elements every fit is exact, since Newton's last step costs as much as a rough fit.
@@ -89,7 +89,7 @@ def scale_fixed_point(
     def evaluate(s: float, theta: FloatArray) -> tuple[Solution, float]:
         nonlocal used
         at_scale = objective.at_threshold(estimator.threshold(s))
-        limit = max(ROUND_MIN_ITER, int(ROUND_MAX_SHARE * max_iter))
+        limit = max(ROUND_MIN_ITER, max_iter // MIN_ROUNDS)
         solution = minimiser(at_scale, theta, inner, min(limit, max_iter - used))
         used += solution.n_iter
         add_passes(passes, solution.passes)
