@@ -39,6 +39,8 @@ LEVERAGE_POWER = {"HC2": 0.5, "HC3": 1.0}
 MIN_REMAINING = 1e-8
 # The scale is taken as fixed if (e − bᵀa) / e is less than this.
 MIN_SCALE_PIVOT = 0.1
+# The clusters are summed in so many parts.
+CLUSTER_SUMS = 16
 
 
 class Clusters(NamedTuple):
@@ -77,13 +79,16 @@ def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
     if estimator is None:
         return None
     r, scale = fit.residual, fit.scale
-    g, slope, deriv = estimator.scores(r, scale, fit.n)
-    outside = np.abs(r) > fit.beta
-    a = -fit.sum_features(fit.times_weight(np.sign(r) * outside) * (fit.beta / scale))
+    # ±β of the rows outside; at the limit itself either is right.
+    outside = np.where(np.abs(r) > fit.beta, fit.psi, 0.0)
+    a = -fit.sum_features(fit.times_weight(outside)) / scale
+    del outside
     if fit.loss.penalty_moves_with_scale:
         a += fit.total * fit.penalty * fit.coef / scale
-    b = fit.sum_features(fit.times_weight(slope))
+    g, slope, deriv = estimator.scores(r, scale, fit.n)
     e = float(fit.times_weight(deriv).sum())
+    del deriv
+    b = fit.sum_features(fit.times_weight(slope))
     a, b = fit.root.T @ a, fit.root.T @ b
     pivot = e - float(b @ a)
     if not pivot >= MIN_SCALE_PIVOT * e:
@@ -170,16 +175,18 @@ def _row_moments(
     power = LEVERAGE_POWER.get(kind)
     g = None if scale is None else scale.g
     if power is not None:
-        q = fit.quadratic_form()
-        remaining = 1.0 - fit.psi_deriv * q
-        alone = remaining < MIN_REMAINING
-        lost_rows = np.flatnonzero(alone)
-        remaining[alone] = np.inf
-        left_out = fit.residual + fit.psi * q / remaining
-        left_out[alone] = np.inf
-        factor = factor / remaining**power
+        left_out = fit.quadratic_form()
+        remaining = 1.0 - fit.psi_deriv * left_out
+        lost_rows = np.flatnonzero(remaining < MIN_REMAINING)
+        remaining[lost_rows] = np.inf
+        left_out *= fit.psi
+        left_out /= remaining
+        left_out += fit.residual
+        left_out[lost_rows] = np.inf
+        remaining **= -power
+        factor = np.multiply(factor, remaining, out=remaining)
         if g is not None:
-            g = np.where(alone, 0.0, g)
+            g[lost_rows] = 0.0
     moments = fit.gram(fit.times_copies(factor**2))
     if g is not None:
         cross = fit.root.T @ fit.sum_features(fit.times_copies(factor * g))
@@ -217,15 +224,18 @@ def _cluster_moments(
     chunks = _chunks_of_clusters(
         clusters, max(part.stop - part.start for part in fit.engine.blocks())
     )
-    sums: list[_ClusterSums | None] = [None] * len(chunks)
+    # A number of sums that does not depend on the threads, so that the result does not either.
+    every = [_ClusterSums(np.zeros((k + 1, k + 1)), [], []) for _ in range(CLUSTER_SUMS)]
 
     def compute(first: int, step: int) -> None:
-        for i in range(first, len(chunks), step):
-            numbers, rows = chunks[i]
-            sums[i] = _chunk_sums(fit, numbers, rows, factor, root_weight, g, left_out)
+        for i in range(first, CLUSTER_SUMS, step):
+            for numbers, rows in chunks[i::CLUSTER_SUMS]:
+                part = _chunk_sums(fit, numbers, rows, factor, root_weight, g, left_out)
+                every[i].moments[:] += part.moments
+                every[i].lost.extend(part.lost)
+                every[i].lost_rows.extend(part.lost_rows)
 
     fit.engine.run(compute)
-    every = [part for part in sums if part is not None]
     moments = np.add.reduce([part.moments for part in every])
     if kind == "CR1":
         moments *= G / (G - 1) * (fit.n - 1) / (fit.n - fit.rank)

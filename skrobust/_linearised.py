@@ -144,6 +144,8 @@ class LinearisedFit:
         self.residual, self._sums = engine.loss_gradient(
             self.coef, y_in_units, weight, HUBER, self.beta
         )
+        self.units.release()
+        del y_in_units
         self.psi = HUBER.psi(self.residual, self.beta)
         self.window = self._window()
         self.psi_deriv = (self.beta / self.window) * (np.abs(self.residual) < self.window)

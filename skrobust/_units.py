@@ -40,6 +40,10 @@ class TargetUnits:
             self._y = self._scaled(self._y_raw)
         return self._y
 
+    def release(self) -> None:
+        """Forget y in these units, to save memory."""
+        self._y = None
+
     def _scaled(self, y: RowVector) -> RowVector:
         first, shift, second = self._steps
         y = y.astype(np.float64)

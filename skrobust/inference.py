@@ -240,7 +240,9 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
     """Return the clusters of the rows of positive weight."""
     if groups is None:
         return None
-    labels = np.asarray(groups, dtype=object)
+    labels = np.asarray(groups)
+    if labels.dtype.kind not in "biu":  # strings and None are not to become equal
+        labels = np.asarray(groups, dtype=object)
     if labels.shape != (data.n_rows,):
         raise ValueError(
             f"groups must have a label for each of the {data.n_rows} rows for "
@@ -248,13 +250,17 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
         )
     if data.positive is not None:
         labels = labels[data.positive]
-    number: dict[Any, int] = {}
-    code = np.array([number.setdefault(label, len(number)) for label in labels.tolist()])
-    if any(_is_missing(label) for label in number):
-        raise ValueError(
-            f"groups contains missing labels; covariance={kind!r} needs the label of each row."
-        )
-    n_groups = len(number)
+    if labels.dtype == object:
+        number: dict[Any, int] = {}
+        code = np.array([number.setdefault(label, len(number)) for label in labels.tolist()])
+        if any(_is_missing(label) for label in number):
+            raise ValueError(
+                f"groups contains missing labels; covariance={kind!r} needs the label of each "
+                "row."
+            )
+    else:
+        _, code = np.unique(labels, return_inverse=True)
+    n_groups = int(code.max()) + 1
     if n_groups == 1:
         raise ValueError(
             f"groups must have at least two different labels for covariance={kind!r}, got "

@@ -142,12 +142,24 @@ class Mad(ScaleEstimator):
         (Silverman, "Density Estimation for Statistics and Data Analysis", 1986, section 3.4).
         """
         end, width = NORMAL_MAD * scale, KERNEL_WIDTH * scale * n**-0.2
-        upper = np.exp(-0.5 * ((residual - end) / width) ** 2)
-        lower = np.exp(-0.5 * ((residual + end) / width) ** 2)
         unit = 1.0 / (np.sqrt(2.0 * np.pi) * width)
+
+        def density(shift: float) -> RowVector:
+            at = residual + shift
+            at /= width
+            at *= at
+            at *= -0.5
+            at = np.exp(at, out=at)
+            at *= unit
+            return at
+
+        upper, lower = density(-end), density(end)
         # The median may be the residual of a row, up to rounding and the tolerance of the fit.
         g = 0.5 - (np.abs(residual) <= (1.0 + MEDIAN_RTOL) * end)
-        return g, unit * (upper - lower), NORMAL_MAD * unit * (upper + lower)
+        slope = upper - lower
+        upper += lower
+        upper *= NORMAL_MAD
+        return g, slope, upper
 
 
 def mad(
