@@ -95,20 +95,27 @@ class Standardised(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """Leave-one-out residuals in increasing order, and the cumulated weight of their rows."""
+    """Leave-one-out residuals in increasing order, and the cumulated weight of their rows.
+
+    The weights are None if all are 1.
+    """
 
     residual: FloatArray
-    cumulated: FloatArray
+    cumulated_weight: FloatArray | None
 
     @classmethod
     def of(cls, residual: FloatArray, weight: FloatArray | None) -> LeftOut:
+        if weight is None:
+            return cls(np.sort(residual), None)
         order = np.argsort(residual)
-        weight = np.ones(residual.size) if weight is None else weight[order]
-        return cls(residual[order], np.cumsum(weight))
+        return cls(residual[order], np.cumsum(weight[order]))
 
     def quantiles(self, n: float, level: float, symmetric: bool) -> tuple[float, float]:
         """Return the residuals between which a new one lies; n counts the observations."""
-        unit = self.cumulated[-1] / n
+        cumulated = self.cumulated_weight
+        if cumulated is None:
+            cumulated = np.arange(1.0, self.residual.size + 1.0)
+        unit = cumulated[-1] / n
         if symmetric:
             wanted = np.ceil((n + 1.0) * level - 1e-9)
             if wanted > n:
@@ -116,7 +123,7 @@ class LeftOut(NamedTuple):
                 raise ValueError(_too_few_rows(level, needed, n))
             size = np.abs(self.residual)
             order = np.argsort(size, kind="stable")
-            weight = np.diff(self.cumulated, prepend=0.0)[order]
+            weight = np.diff(cumulated, prepend=0.0)[order]
             at = np.searchsorted(np.cumsum(weight), unit * wanted * (1.0 - 1e-12))
             reach = float(size[order[min(at, size.size - 1)]])
             return -reach, reach
@@ -126,8 +133,8 @@ class LeftOut(NamedTuple):
                 _too_few_rows(level, int(np.ceil(2.0 / (1.0 - level) - 1e-9)) - 1, n)
             )
         share = unit * wanted * (1.0 - 1e-12)
-        low = np.searchsorted(self.cumulated, share)
-        weight = np.diff(self.cumulated, prepend=0.0)[::-1]
+        low = np.searchsorted(cumulated, share)
+        weight = np.diff(cumulated, prepend=0.0)[::-1]
         high = self.residual.size - 1 - np.searchsorted(np.cumsum(weight), share)
         return float(self.residual[low]), float(self.residual[high])
 
