@@ -186,7 +186,13 @@ def coefficient_table(
     >>> from skrobust.inference import coefficient_table
     >>> X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
     >>> X = X[["bmi", "bp"]]
-    >>> print(coefficient_table(SmoothL1Regressor().fit(X, y), X, y))  # doctest: +SKIP
+    >>> print(coefficient_table(SmoothL1Regressor().fit(X, y), X, y))
+    Huber fit, 1.345 MAD: n = 442, p = 3, 16 % of the rows beyond β = 86.14
+                  coef  std_err       t   p_value    [95 %  interval]
+    intercept  -211.76    18.61  -11.38  1.79e-26  -248.33    -175.19
+    bmi         8.6389   0.7924   10.90  1.18e-24   7.0815    10.1963
+    bp          1.4282   0.2603    5.49  6.96e-08   0.9165     1.9399
+    HC3: independent rows, any variances; joint with the MAD; t with 439 degrees of freedom
     """
     kind, frequency = covariance, weights == "frequency"
     if kind == "auto":
@@ -241,7 +247,8 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
     if groups is None:
         return None
     labels = np.asarray(groups)
-    if labels.dtype.kind not in "biu":  # strings and None are not to become equal
+    if labels.dtype.kind not in "biu":
+        # An array of strings would make a missing label equal to a string such as "None".
         labels = np.asarray(groups, dtype=object)
     if labels.shape != (data.n_rows,):
         raise ValueError(
