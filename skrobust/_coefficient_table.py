@@ -187,6 +187,12 @@ class CoefficientTable:
     replicates : ndarray of shape (n_resamples, p) or None
         Coefficients of the bootstrap's replicates.
 
+    title, footer : str
+        The first and the last line of the text: what was fitted, and what the intervals assume.
+
+    penalized : bool
+        Whether the fit has a penalty, so that there are no tests.
+
     Examples
     --------
     >>> import numpy as np
