@@ -5,12 +5,14 @@ from importlib import import_module
 from . import losses, metrics, schedules
 from ._cv import SmoothL1RegressorCV
 from ._duality_gap import duality_gap
+from ._mm import MMRegressor
 from ._path import smooth_l1_path
 from ._regressor import SmoothL1Regressor
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MMRegressor",
     "SmoothL1Regressor",
     "SmoothL1RegressorCV",
     "displays",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.base import _fit_context
+from sklearn.base import MultiOutputMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval
@@ -44,7 +44,7 @@ from ._validation import check_data
 _SHARED = ("loss", "scale", "fit_intercept", "solver", "max_iter", "tol")
 
 
-class SmoothL1RegressorCV(LinearRegressor):
+class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     r"""Smooth L1 or Huber regression with the threshold selected by cross-validation.
 
     A :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in

@@ -196,7 +196,8 @@ def fit_stages(
         result = _to_data_units(
             target, at_stage, solution, multiplier, scale, n_passes, above, is_last
         )
-        yield result._replace(weights=_weights(target, at_stage, solution, scale))
+        weights = _weights(target, at_stage, solution, scale, overwrite=is_last)
+        yield result._replace(weights=weights)
         n_passes = objective.n_passes
         if target.estimator is not None and not is_last:
             scale = target.estimator.scale(objective, solution.point)
@@ -376,15 +377,19 @@ def _to_data_units(
 
 
 def _weights(
-    target: Target, objective: Whitened, solution: Solution, scale: float
+    target: Target, objective: Whitened, solution: Solution, scale: float, *, overwrite: bool
 ) -> RowVector:
-    """Return ψ(r)/r of each row, but 1 for rows whose residual is no more than rounding."""
+    """Return ψ(r)/r of each row, but 1 for rows whose residual is no more than rounding.
+
+    With `overwrite` they take the memory of the residuals.
+    """
     theta, residual = solution.point.theta, solution.point.residual
-    weights = objective.linear.loss.weights(residual, objective.threshold)
+    is_rounding = None
     if target.estimator is not None and scale < rounding_floor_bound(objective, theta):
         is_rounding = np.abs(residual) <= rounding_floor(objective, theta)[0]
-        weights = np.maximum(weights, is_rounding)
-    return weights
+    out = residual if overwrite else None
+    weights = objective.linear.loss.weights(residual, objective.threshold, out)
+    return weights if is_rounding is None else np.maximum(weights, is_rounding)
 
 
 def _suboptimality(

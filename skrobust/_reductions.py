@@ -10,7 +10,7 @@ through the functions of this module, for which it registers its class.
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import singledispatch
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,12 @@ BLOCK_ROWS = 2**14
 LINE_SEARCH_PROBE_ROWS = 5_000
 # The longest step of a line search, in lengths of the direction.
 MAX_STEP_LENGTH = 1e12
+
+
+class RowLoss(Protocol):
+    """The part of a loss that is evaluated on row vectors here."""
+
+    def rho_and_psi(self, r: RowVector, threshold: float) -> tuple[RowVector, RowVector]: ...
 
 
 @singledispatch
@@ -70,6 +76,14 @@ def smallest(rows: RowVector, m: int) -> NDArray[np.intp]:
 def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
     """Return Σ s over the rows with |r| > end, and Σ s r² over the others."""
     raise _not_implemented("clipped_sums", rows)
+
+
+@singledispatch
+def rho_sums(
+    rows: RowVector, weight: RowVector | None, loss: RowLoss, threshold: float
+) -> tuple[float, float]:
+    """Return Σ s ρ(r) and Σ s ψ(r) r of a loss at a threshold."""
+    raise _not_implemented("rho_sums", rows)
 
 
 @singledispatch
@@ -168,7 +182,7 @@ def _sorted_window(
 def _inside(
     rows: FloatArray, weight: FloatArray | None, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, its values and their weights (1 if unweighted)."""
+    """Return the weight below a window, its values and, unless unweighted, their weights."""
     low, high = window
     below_window, values, weights = 0.0, [], []
     for part in blocks(rows.size):
@@ -179,8 +193,9 @@ def _inside(
             np.count_nonzero(below) if weight is None else weight[part] @ below
         )
         values.append(v[index])
-        weights.append(np.ones(index.size) if weight is None else weight[part][index])
-    return below_window, np.concatenate(values), np.concatenate(weights)
+        if weight is not None:
+            weights.append(weight[part][index])
+    return below_window, np.concatenate(values), np.concatenate(weights or [np.empty(0)])
 
 
 def blocks(n: int) -> Iterator[slice]:
@@ -222,6 +237,23 @@ def _clipped_sums(
             outside += float(weight[part] @ ~inside)
             squares += float((weight[part] * inner) @ inner)
     return outside, squares
+
+
+@rho_sums.register(np.ndarray)
+def _rho_sums(
+    rows: FloatArray, weight: FloatArray | None, loss: RowLoss, threshold: float
+) -> tuple[float, float]:
+    total = slope = 0.0
+    for part in blocks(rows.size):
+        r = rows[part]
+        rho, psi = loss.rho_and_psi(r, threshold)
+        if weight is None:
+            total += float(rho.sum())
+            slope += float(psi @ r)
+        else:
+            total += float(weight[part] @ rho)
+            slope += float((weight[part] * psi) @ r)
+    return total, slope
 
 
 @line_minimum.register(np.ndarray)

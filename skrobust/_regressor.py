@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import _fit_context
+from sklearn.base import MultiOutputMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
@@ -33,7 +33,7 @@ from .schedules import N_STAGES
 _FEATURES = ("n_features_in_", "feature_names_in_")
 
 
-class SmoothL1Regressor(LinearRegressor):
+class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     r"""Linear regression with the Smooth L1 or Huber loss.
 
     The loss of a residual is quadratic below a threshold and linear above it, which limits the

@@ -43,6 +43,13 @@ def check_y_is_finite(y: NDArray[Any]) -> None:
 
 def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
     """Return the weights divided by their maximum, or None if there are none."""
+    weight = finite_weight(sample_weight, X)
+    # The division is not in place, because the array may belong to the caller.
+    return None if weight is None else weight / weight.max()
+
+
+def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
+    """Return finite weights that are not negative and not all zero, or None."""
     if sample_weight is None:
         return None
     weight: FloatArray = _check_sample_weight(
@@ -54,9 +61,7 @@ def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
         raise ValueError("sample_weight contains NaN or infinity.")
     if not largest > 0:
         raise ValueError("sample_weight must contain a positive value, got only zeros.")
-    # The division is not in place, because the array may belong to the caller.
-    normalised: FloatArray = weight / largest
-    return normalised
+    return weight
 
 
 class WeightedRows(NamedTuple):

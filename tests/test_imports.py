@@ -43,6 +43,11 @@ LAYERS = [
     "_path",
     "_regressor",
     "_grid",
+    "_mm",
+    "_mm_fit",
+    "_starts",
+    "_robust_distance",
+    "_half_sets",
     "_base",
     "_callbacks",
     "_validation",
@@ -61,6 +66,7 @@ LAYERS = [
     "_solvers.scale_fixed_point",
     "_solvers.lbfgs",
     "_solvers.newton",
+    "_solvers.redescending",
     "_solvers.lad_simplex",
     "_solvers.result",
     # The objective.
@@ -70,6 +76,7 @@ LAYERS = [
     "_model.whitening",
     "_model.linear_loss",
     "_model.penalty",
+    "_model.normal_constants",
     "_model.loss",
     # X, and the vectors with one number for each row of X.
     "_engines",

@@ -47,8 +47,8 @@ class LogCosh(Loss):
     def psi_deriv(self, r, threshold):
         return 1.0 - np.tanh(r / threshold) ** 2
 
-    def weights(self, r, threshold):
-        return np.tanh(r / threshold) / (r / threshold)
+    def weights(self, r, threshold, out=None):
+        return np.divide(np.tanh(r / threshold), r / threshold, out=out)
 
 
 class PseudoHuberPenalty(Penalty):

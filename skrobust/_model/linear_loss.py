@@ -62,7 +62,9 @@ class RegressionData(NamedTuple):
     """The data that all objectives of a target share.
 
     `gram` is the weighted mean of ZᵀZ if it is known. `y_shift` is the location that was
-    subtracted from y, which determines the rounding errors of y; `total` is Σ s.
+    subtracted from y, which determines the rounding errors of y; `total` is Σ s. Rounding
+    errors of the residuals are relative to deviations of y from `y_location`, or from its mean
+    if that is None.
     """
 
     engine: Engine
@@ -73,6 +75,7 @@ class RegressionData(NamedTuple):
     y_shift: float
     total: float
     y_abs_max: float
+    y_location: float | None
 
     @classmethod
     def of(
@@ -83,10 +86,13 @@ class RegressionData(NamedTuple):
         fit_intercept: bool = True,
         gram: FloatArray | None = None,
         y_shift: float = 0.0,
+        y_location: float | None = None,
     ) -> RegressionData:
         total = float(engine.n) if weight is None else float(weight.sum())
         y_abs_max = max(float(y.max()), -float(y.min()))
-        return cls(engine, y, weight, fit_intercept, gram, y_shift, total, y_abs_max)
+        return cls(
+            engine, y, weight, fit_intercept, gram, y_shift, total, y_abs_max, y_location
+        )
 
 
 class LinearLoss:
@@ -142,7 +148,7 @@ class LinearLoss:
 
     def evaluate(self, coef: FloatArray, out: RowVector | None = None) -> Evaluation:
         """Return value, gradient and residuals from one pass over X."""
-        engine, y, weight, fit_intercept, _, _, total, _ = self.data
+        engine, y, weight, fit_intercept, _, _, total, *_ = self.data
         residual, sums = engine.loss_gradient(coef, y, weight, self.loss, self.threshold, out)
         sums /= total
         gradient = -sums[:-2]
@@ -159,7 +165,7 @@ class LinearLoss:
 
         `row_weight` is ψ′ of each row or a number in [0, 1] that replaces it.
         """
-        engine, _, _, _, gram, _, total, _ = self.data
+        engine, _, _, _, gram, _, total, *_ = self.data
         M = basis.dense_transform()
         if not self.data.fit_intercept and M[0].any():
             M = np.vstack([np.zeros_like(M[:1]), M[1:]])
@@ -223,7 +229,7 @@ class LinearLoss:
 
         It takes one pass over X and overwrites `out`.
         """
-        engine, y, _, fit_intercept, _, _, total, _ = self.data
+        engine, y, _, fit_intercept, _, _, total, *_ = self.data
         weight = self._weighted(self.loss.psi_deriv(point.residual, self.threshold))
         _, sums = engine.loss_gradient(coef, y, weight, self.loss, self.threshold, out)
         gradient: FloatArray = -sums[:-2] / total

@@ -42,8 +42,10 @@ class Loss(ABC):
         """Return the second derivative at each residual; boolean if it is 0 or 1 everywhere."""
 
     @abstractmethod
-    def weights(self, r: RowVector, threshold: float) -> RowVector:
-        """Return ψ(r)/r, in [0, 1]."""
+    def weights(
+        self, r: RowVector, threshold: float, out: RowVector | None = None
+    ) -> RowVector:
+        """Return ψ(r)/r, in [0, 1], written to `out` if it is given, which may be r."""
 
 
 def _huber_rho_psi(r: float, threshold: float) -> tuple[float, float]:
@@ -75,9 +77,67 @@ class Huber(Loss):
     def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
         return np.abs(r) <= threshold
 
-    def weights(self, r: RowVector, threshold: float) -> RowVector:
-        size = np.abs(r)
-        return np.divide(threshold, size, out=np.ones_like(size), where=size > threshold)
+    def weights(
+        self, r: RowVector, threshold: float, out: RowVector | None = None
+    ) -> RowVector:
+        # An infinite threshold divided by itself is not a number.
+        threshold = min(threshold, float(np.finfo(float).max))
+        size = np.abs(r, out=out)
+        size = np.maximum(size, threshold, out=size)
+        return np.divide(threshold, size, out=size)
+
+
+def _bisquare_rho_psi(r: float, threshold: float) -> tuple[float, float]:
+    c = min(max(r, -threshold), threshold)
+    z2 = (c / threshold) * (c / threshold)
+    inside = 1.0 - z2
+    return 0.5 * c * c * (1.0 - z2 + z2 * z2 / 3.0), c * inside * inside
+
+
+class Bisquare(Loss):
+    """Tukey's bisquare: k²/6 (1 − (1 − z²)³), z = min(|r|/k, 1), for a threshold k.
+
+    ψ = r(1 − z²)² has slope 1 at zero and is zero beyond the threshold, so that far outliers
+    have no influence; the objective has several local minima.
+    """
+
+    is_convex = False
+    is_piecewise_quadratic = False
+    rho_psi = staticmethod(_bisquare_rho_psi)
+
+    def rho(self, r: RowVector, threshold: float) -> RowVector:
+        z2 = _squared_ratio(r, threshold)
+        # In this form the loss of a small residual is accurate.
+        rho = (z2 - 3.0) * z2 + 3.0
+        rho *= z2
+        rho *= threshold / 6.0 * threshold
+        return rho
+
+    def psi(self, r: RowVector, threshold: float) -> RowVector:
+        return r * self.weights(r, threshold)
+
+    def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
+        """Return (1 − z²)(1 − 5z²), which is negative for |r| > k/√5."""
+        z2 = _squared_ratio(r, threshold)
+        return (1.0 - z2) * (1.0 - 5.0 * z2)
+
+    def weights(
+        self, r: RowVector, threshold: float, out: RowVector | None = None
+    ) -> RowVector:
+        weights = _squared_ratio(r, threshold, out)
+        weights -= 1.0
+        weights *= weights
+        return weights
+
+
+def _squared_ratio(r: RowVector, threshold: float, out: RowVector | None = None) -> RowVector:
+    """Return z² with z = min(|r|/k, 1)."""
+    z = np.abs(r, out=out)
+    z /= threshold
+    z = np.minimum(z, 1.0, out=z)
+    z *= z
+    return z
 
 
 HUBER = Huber()
+BISQUARE = Bisquare()

@@ -1,20 +1,24 @@
-"""The scale of the residuals: the normalised MAD and the concomitant scale.
+"""The scale of the residuals: the normalised MAD, the concomitant scale and the M-scale.
 
-Both are functions of the residuals alone. A threshold β σ̂ and the fit agree where
-σ̂(r(β σ̂)) = σ̂; `_solvers.scale_fixed_point` and `_solvers.anderson` find that point.
+All are functions of the residuals alone. A threshold β σ̂ and the fit agree where
+σ̂(r(β σ̂)) = σ̂; `_solvers.scale_fixed_point` and `_solvers.anderson` find that point. An
+S-estimate minimises the M-scale; `_solvers.redescending` finds it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from .._engines.base import FloatArray
-from .._reductions import RowVector, clipped_sums, gather, median
+from .._reductions import RowVector, clipped_sums, gather, median, rho_sums
 from .linear_loss import Evaluation
+from .loss import BISQUARE
+from .normal_constants import normal_efficiency
 from .whitening import Whitened
 
 _EPS = float(np.finfo(float).eps)
@@ -41,6 +45,12 @@ RESIDUAL_ROUNDING = 32 * _EPS
 MEDIAN_RTOL = 1e-6
 # The width of the normal kernel of a density estimate, in units of σ n^(−1/5).
 KERNEL_WIDTH = 1.06
+# An M-scale is accurate to M_SCALE_RTOL. Newton's method changes log s by at most
+# MAX_LOG_STEP at a time.
+M_SCALE_RTOL, M_SCALE_MAX_ITER, MAX_LOG_STEP = 4 * _EPS, 200, 2.0
+# The trimmed scale uses residuals up to this many standard deviations, and ends when it falls
+# by less than TRIMMED_RTOL.
+TRIMMED_END, TRIMMED_RTOL = 2.5, 1e-12
 # Most standardised features are below this many standard deviations.
 TYPICAL_MAX_Z = 30
 
@@ -100,7 +110,10 @@ def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, f
     """
     data = objective.linear.data
     y, weight = data.y, data.weight
-    size = np.abs(y - np.average(y, weights=weight)) + objective.abs_linear_predictor(theta)
+    location = data.y_location
+    if location is None:
+        location = np.average(y, weights=weight)
+    size = np.abs(y - location) + objective.abs_linear_predictor(theta)
     rounding = RESIDUAL_ROUNDING * size + _EPS * np.abs(y + data.y_shift)
     rounding = rounding + _stored_rounding(objective, theta)
     return rounding, median(rounding, weight) or _EPS**2
@@ -271,3 +284,114 @@ class Concomitant(ScaleEstimator):
         if denominator <= 0:
             return 0.0
         return float(denominator / squares) if squares else np.inf
+
+
+class MScale(ScaleEstimator):
+    """The M-scale with the bisquare: the s with Σ s_i ρ_c(r_i/s) = target, sup ρ_c = 1.
+
+    The target of an S-estimate is b(S − k), for the breakdown point b and k coefficients, and
+    the constant c, the factor, has E ρ_c = b at the normal distribution (Rousseeuw and Yohai,
+    "Robust regression by means of S-estimators", 1984).
+    """
+
+    def __init__(self, constant: float, target: float) -> None:
+        super().__init__(constant)
+        self.target = target
+
+    def estimate(
+        self, residual: RowVector, weight: RowVector | None, warm: WarmScale | None = None
+    ) -> float:
+        start = mad(residual, weight) if warm is None else warm.scale
+        if not start > 0:
+            size = np.abs(residual)
+            nonzero = (size > 0).astype(float)
+            n_nonzero = float((nonzero if weight is None else nonzero * weight).sum())
+            if n_nonzero <= self.target:
+                return 0.0
+            start = float(size.max())
+
+        def sums(s: FloatArray) -> tuple[FloatArray, FloatArray]:
+            threshold = self.threshold(float(s[0]))
+            # sup ρ of the loss is threshold²/6.
+            unit = 6.0 / threshold / threshold
+            rho, slope = rho_sums(residual, weight, BISQUARE, threshold)
+            return np.array([unit * rho]), np.array([unit * slope])
+
+        return float(m_scale_root(sums, np.array([start]), self.target)[0])
+
+    def scores(
+        self, residual: RowVector, scale: float, n: float
+    ) -> tuple[RowVector, RowVector, RowVector]:
+        """Return the terms of ρ_c(r/σ) − target/S."""
+        threshold = self.factor * scale
+        rho, psi = BISQUARE.rho_and_psi(residual, threshold)
+        unit = 6.0 / threshold / threshold
+        slope = unit * psi
+        return unit * rho - self.target / n, slope, slope * residual / scale
+
+
+def m_scale_root(
+    sums: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
+    start: FloatArray,
+    target: float,
+    rtol: float = M_SCALE_RTOL,
+) -> FloatArray:
+    """Return the s with a(s) = target by Newton's method in log s, safeguarded by bisection.
+
+    `sums` returns the decreasing function a and −da/d log s. Arrays are several such problems.
+    """
+    s, low, high = start, np.zeros_like(start), np.full_like(start, np.inf)
+    for _ in range(M_SCALE_MAX_ITER):
+        value, slope = sums(s)
+        excess = value - target
+        low = np.where(excess > 0, np.maximum(low, s), low)
+        high = np.where(excess > 0, high, np.minimum(high, s))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = np.where(slope > 0, excess / slope, np.copysign(MAX_LOG_STEP, excess))
+        following = s * np.exp(np.clip(step, -MAX_LOG_STEP, MAX_LOG_STEP))
+        inside = (following > low) & (following < high)
+        middle = np.where(np.isinf(high), 2.0 * s, 0.5 * (low + np.minimum(high, 2.0 * s)))
+        found = np.abs(excess) <= rtol * target
+        following = np.where(found, s, np.where(inside, following, middle))
+        if (np.abs(following - s) <= rtol * s).all():
+            return following
+        s = following
+    return s
+
+
+def trimmed_scale(
+    residual: RowVector,
+    weight: RowVector | None,
+    s_scale: float,
+    least: float,
+    n: float,
+    k: int,
+    s_constant: float,
+) -> float:
+    """Return the standard deviation of the residuals of an S-estimate that are not outliers.
+
+    s ← √(Σ_in s_i r_i² / (Σ_in s_i − k)) / κ is iterated downwards from the S-scale, where "in"
+    are the residuals with |r| ≤ K s and κ² is the variance of a normal variable within ±K.
+    Residuals of an S-estimate of efficiency e spread by the factor √(1 + k/(n e)), by which
+    K = 2.5 is multiplied. The iteration ends at `least` if it falls to it. `n` is the total
+    weight.
+    """
+    K = TRIMMED_END * np.sqrt(1.0 + k / (n * normal_efficiency(s_constant)))
+    # The variance within ±K is the ratio of two truncated moments.
+    kappa = np.sqrt(1.0 - 2.0 * K * _normal_density(K) / (2.0 * ndtr(K) - 1.0))
+    s = s_scale
+    while True:
+        outside, squares = clipped_sums(residual, weight, K * s)
+        inside = n - outside - k
+        if inside <= 0:
+            return s_scale
+        following = float(np.sqrt(squares / inside) / kappa)
+        if following <= least:
+            return least
+        if following >= s * (1.0 - TRIMMED_RTOL):
+            return s
+        s = following
+
+
+def _normal_density(u: float) -> float:
+    return float(np.exp(-0.5 * u * u) / np.sqrt(2.0 * np.pi))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from .._model.loss import HUBER, Loss
 from .lbfgs import lbfgs as lbfgs_solver
 from .lbfgs import lbfgs_then_newton
 from .newton import newton as newton_solver
 from .path_newton import PATH_MAX_VARIABLES
+from .redescending import redescending
 from .scale_fixed_point import Minimiser
 
 if TYPE_CHECKING:
@@ -51,7 +53,12 @@ class Plan(NamedTuple):
 
 
 def choose(
-    engine: Engine, solver: str, *, staged: bool = False, along_grid: bool = False
+    engine: Engine,
+    solver: str,
+    *,
+    loss: Loss = HUBER,
+    staged: bool = False,
+    along_grid: bool = False,
 ) -> Plan:
     """Choose the algorithms for an X and the parameter `solver`.
 
@@ -75,6 +82,8 @@ def choose(
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
                                   near the threshold; "lbfgs" and "newton" start each point
                                   from the last solution
+    a loss that is not convex     starts (`_starts`) → `redescending`: Newton's method and
+                                  reweighted least squares, for any X
     ============================= ==========================================================
 
     The minimiser is `lbfgs`, `newton` or, for "auto", `lbfgs_then_newton`. Decisions that
@@ -115,7 +124,7 @@ def choose(
         rows=rows,
         whiten_by=whiten_by,
         accelerate=accelerated and solver == "auto" and not staged,
-        minimiser=MINIMISERS[solver],
+        minimiser=MINIMISERS[solver] if loss.is_convex else redescending,
         follow_path=along_grid
         and solver == "auto"
         and engine.in_memory

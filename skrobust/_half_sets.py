@@ -1,0 +1,126 @@
+"""Half of the rows, of which the features lie as close together as possible.
+
+A concentration step takes the half of the rows that is nearest to a centre, in the metric of a
+covariance, and then the mean and covariance of these rows: their determinant never increases
+(Rousseeuw and Van Driessen, "A fast algorithm for the minimum covariance determinant
+estimator", Technometrics 41, 1999). The two starts are deterministic, as those of Hubert,
+Rousseeuw and Verdonck ("A deterministic algorithm for robust location and scatter", JCGS 21,
+2012): the distances from the spatial median, and the same in the metric of the spatial sign
+covariance.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh, lapack, solve_triangular
+
+from ._engines.base import FloatArray
+
+SPATIAL_MEDIAN_STEPS = 10
+MAX_CONCENTRATION_STEPS = 30
+# A step ends the concentration if it lowers the logarithm of the determinant by less.
+LOG_DETERMINANT_ATOL = 1e-9
+# The smallest variance of the spatial sign covariance, relative to the largest.
+MIN_RELATIVE_VARIANCE = 1e-2
+
+
+class Ellipsoid(NamedTuple):
+    """A centre and the lower Cholesky factor of a covariance, with log det of the latter."""
+
+    centre: FloatArray
+    root: FloatArray
+    log_determinant: float
+
+    def squared_distances(self, features: FloatArray) -> FloatArray:
+        """Return (x − m)ᵀC⁻¹(x − m) of each row."""
+        white = solve_triangular(
+            self.root, (features - self.centre).T, lower=True, check_finite=False
+        )
+        squares: FloatArray = np.einsum("ij,ij->j", white, white)
+        return squares
+
+
+def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipsoid | None:
+    """Return mean and covariance of the rows; None if the covariance is singular.
+
+    The diagonal of the covariance is raised by `ridge` times its mean.
+    """
+    total = weight.sum()
+    centre = weight @ features / total
+    deviation = features - centre
+    covariance = deviation.T @ (weight[:, None] * deviation) / total
+    diagonal = np.einsum("ii->i", covariance)
+    diagonal += ridge * diagonal.mean()
+    unit = np.sqrt(diagonal)
+    if not unit.all():
+        return None
+    root, info = lapack.dpotrf(covariance / unit / unit[:, None], lower=1, clean=1)
+    pivots = np.diagonal(root)
+    if info or pivots.min() ** 2 < features.shape[1] * np.finfo(float).eps:
+        return None
+    log_determinant = 2.0 * float(np.log(pivots * unit).sum())
+    return Ellipsoid(centre, unit[:, None] * root, log_determinant)
+
+
+def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[NDArray[np.intp]]:
+    """Return the rows of the half-sets from both starts, that of smaller determinant first.
+
+    The features should have comparable units. With a ridge the half-sets also exist where half
+    of the rows lie on a hyperplane; without one these are left out.
+    """
+    found = []
+    for distance in _initial_distances(features, weight):
+        half = _concentrated(features, weight, nearest_half(distance, weight), ridge)
+        if half is not None:
+            found.append(half)
+    return [rows for _, rows in sorted(found, key=lambda half: half[0])]
+
+
+def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
+    """Return the nearest rows with half of the weight."""
+    order = np.argsort(distance, kind="stable")
+    cumulated = np.cumsum(weight[order])
+    n = int(np.searchsorted(cumulated, 0.5 * cumulated[-1])) + 1
+    return order[:n]
+
+
+def _concentrated(
+    features: FloatArray, weight: FloatArray, rows: NDArray[np.intp], ridge: float
+) -> tuple[float, NDArray[np.intp]] | None:
+    """Return the log determinant and the rows where concentration steps end."""
+    last = np.inf
+    for _ in range(MAX_CONCENTRATION_STEPS):
+        shape = ellipsoid(features[rows], weight[rows], ridge)
+        if shape is None:
+            return None
+        if shape.log_determinant > last - LOG_DETERMINANT_ATOL:
+            break
+        last = shape.log_determinant
+        rows = nearest_half(shape.squared_distances(features), weight)
+    return last, rows
+
+
+def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatArray]:
+    """Return distances from the spatial median, and in the spatial sign covariance."""
+    centre = np.median(features, axis=0)
+    for _ in range(SPATIAL_MEDIAN_STEPS):
+        share = weight / _nonzero(np.linalg.norm(features - centre, axis=1))
+        centre = share @ features / share.sum()
+    deviation = features - centre
+    size = np.linalg.norm(deviation, axis=1)
+    sign = deviation / _nonzero(size)[:, None]
+    _, directions = eigh(sign.T @ (weight[:, None] * sign))
+    along = deviation @ directions
+    variance = np.median(np.abs(along), axis=0) ** 2
+    variance = np.maximum(variance, MIN_RELATIVE_VARIANCE * variance.max())
+    if not variance.all():
+        return [size]
+    return [size, (along * along) @ (1.0 / variance)]
+
+
+def _nonzero(size: FloatArray) -> FloatArray:
+    """Return sizes that a division accepts: zero becomes a small number."""
+    return np.maximum(size, 1e-12 * size.max(initial=0.0) or 1.0)

@@ -1,0 +1,585 @@
+"""The MM-estimator."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import ndtri
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from ._base import LinearRegressor
+from ._callbacks import N_WRAPPERS, with_callbacks
+from ._engines import as_engine
+from ._engines.base import FloatArray
+from ._engines.threads import ThreadTeam, single_threaded_blas
+from ._mm_fit import MMResult, MMSpec, fit_mm, uses_all_rows
+from ._model.loss import BISQUARE
+from ._model.normal_constants import (
+    constant_of_breakdown,
+    constant_of_efficiency,
+    mean_rho,
+)
+from ._model.scale import RESIDUAL_ROUNDING
+from ._robust_distance import RobustDistance
+from ._validation import check_data, drop_zero_weight, finite_weight
+
+# A normal residual is beyond this many scales with probability .01.
+OUTLIER_END = float(ndtri(0.995))
+# With fewer rows per coefficient the fit is unreliable.
+RELIABLE_ROWS_PER_COEFFICIENT = 5
+# Rows of X that are processed at a time.
+BLOCK_ROWS = 4_096
+# Attributes that validate_data sets on the estimator.
+_FEATURES = ("n_features_in_", "feature_names_in_")
+
+
+class MMRegressor(LinearRegressor):
+    r"""Linear regression that resists outliers in y and in X: an MM-estimator.
+
+    Up to nearly half of the rows may be outliers of any kind, leverage points included, and the
+    fit has 95 % of the efficiency of least squares under normal errors. Repeated fits of the
+    same data are equal, because the random starts have a fixed seed by default.
+
+    With residuals :math:`r_i`, sample weights :math:`s_i`, their sum S, the rank k of the rows
+    with their constant, and Tukey's bisquare
+    :math:`\rho_c(u) = 1 - (1 - \min(|u|/c, 1)^2)^3`:
+
+    1. The S-estimate minimises the scale :math:`\hat\sigma_S` that solves
+       :math:`\sum_i s_i\,\rho_{c_S}(r_i/\hat\sigma_S) = b\,(S - k)`, where b is the breakdown
+       point [1]_.
+    2. The MM-estimate is the minimum of :math:`\sum_i s_i\,\rho_{c_M}(r_i/\hat\sigma)` that is
+       reached by descent from the S-estimate, for a fixed scale :math:`\hat\sigma` [2]_.
+
+    The objective is not convex. The S-estimate is the best of several deterministic and random
+    starts, which is not guaranteed to be the global minimum.
+
+    Read more in the :doc:`user guide </user_guide/robust_mm>`.
+
+    Parameters
+    ----------
+    efficiency : float, default=0.95
+        Asymptotic efficiency relative to least squares under normal errors, between 0.5 and
+        0.99. It determines :math:`c_M`. A larger efficiency increases the bias that outliers
+        of moderate size cause.
+
+    breakdown : float, default=0.5
+        Breakdown point of the S-estimate, in (0, 0.5]. It determines :math:`c_S`. It must be
+        large enough that the S-estimate is not more efficient than `efficiency`.
+
+    scale : {"trimmed", "s"}, default="trimmed"
+        Scale :math:`\hat\sigma` of the M-estimate.
+
+        - "trimmed": the standard deviation of the residuals of the S-estimate that are not
+          outliers, at most :math:`\hat\sigma_S` and at least
+          :math:`\hat\sigma_S\,c_S/c_M`, which preserves the breakdown point. Under
+          contamination :math:`\hat\sigma_S` is too large, so that moderate outliers keep a
+          positive weight.
+        - "s": the scale :math:`\hat\sigma_S` of the S-estimate, as in R's ``lmrob``.
+
+    n_subsamples : int, default=500
+        Number of random subsets of rows from which the S-estimate starts, beside the
+        deterministic starts. With 0 the fit does not depend on `random_state` unless there are
+        so many rows that the starts use a sample of them.
+
+    fit_intercept : bool, default=True
+        Whether to fit an intercept. If False, the model has no intercept, and the data are
+        expected to be centred.
+
+    max_iter : int, default=200
+        Maximum number of iterations of the S-estimate and the M-estimate together, after the
+        starts.
+
+    tol : float, default=1e-8
+        Tolerance for the gradient in whitened coordinates, relative to the root mean square of
+        :math:`\psi`.
+
+    random_state : int, RandomState instance or None, default=0
+        Seed of the random subsets, and of the sample of rows if there are many. Pass None for
+        different subsets at each call.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+        Coefficients of the MM-estimate, of the dtype of X.
+
+    intercept_ : float
+        Intercept; 0.0 if ``fit_intercept=False``.
+
+    scale_, s_scale_ : float
+        Scales :math:`\hat\sigma` and :math:`\hat\sigma_S`, in units of y. They are equal if
+        ``scale="s"``, and zero if the fit is exact for a majority of the rows.
+
+    s_coef_ : ndarray of shape (n_features,)
+        Coefficients of the S-estimate.
+
+    s_intercept_ : float
+        Intercept of the S-estimate.
+
+    weights_ : ndarray of shape (n_samples,)
+        Weight :math:`(1 - (r_i/(c_M\hat\sigma))^2)_+^2` of each row, between 0 and 1. It does
+        not contain the sample weight.
+
+    outliers_ : ndarray of shape (n_samples,)
+        Boolean mask of the rows with :math:`|r_i| > 2.576\,\hat\sigma`, which holds for 1 % of
+        normal residuals. A row in the mask is not necessarily an error in the data.
+
+    leverage_ : ndarray of shape (n_samples,)
+        Boolean mask of the rows whose robust distance exceeds the square root of the 97.5 %
+        quantile of :math:`\chi^2` (see `robust_distances`), which holds for 2.5 % of normal
+        rows.
+
+    start_ : {"least_squares", "lad", "half_set", "sensitivity", "subset"}
+        The kind of start that led to the S-estimate.
+
+    n_iter_ : int
+        Number of iterations of the S-estimate and the M-estimate.
+
+    n_features_in_ : int
+        Number of features seen during `fit`.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features seen during `fit`. Only defined if all feature names of X are
+        strings.
+
+    See Also
+    --------
+    SmoothL1Regressor : Convex and faster; for less than about 30 % of outliers in y and no
+        leverage points.
+    sklearn.linear_model.RANSACRegressor : Random subsets with a threshold for the residuals.
+    sklearn.linear_model.TheilSenRegressor : Medians of fits of random subsets.
+
+    Notes
+    -----
+    An integer sample weight is equivalent to repeating the row. S is the number of rows that
+    the weights stand for, so that a common factor of the weights is not neutral. Weights with a
+    sum smaller than the number of rows of positive weight are multiplied up to that number.
+
+    The starts use max(2000, 20 n_features) random rows if there are more than 1.5 times as
+    many. Otherwise the result does not depend on the order of the rows.
+
+    If features are linearly dependent, the coefficients have no component in the null space of
+    the standardised features.
+
+    References
+    ----------
+    .. [1] P. J. Rousseeuw and V. J. Yohai, "Robust regression by means of S-estimators", in
+           "Robust and Nonlinear Time Series Analysis", Springer, 1984.
+    .. [2] V. J. Yohai, "High breakdown-point and high efficiency robust estimates for
+           regression", Annals of Statistics 15, 1987.
+    .. [3] R. A. Maronna, R. D. Martin, V. J. Yohai and M. Salibián-Barrera, "Robust
+           Statistics", 2nd ed., Wiley, 2019, chapter 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrobust import MMRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 1))
+    >>> y = 2 * X[:, 0] + rng.normal(scale=0.1, size=100)
+    >>> X[:40], y[:40] = 10.0, -5.0  # 40 % of the rows are one cluster of leverage points
+    >>> model = MMRegressor().fit(X, y)
+    >>> model.coef_.round(2)
+    array([2.])
+    >>> int(model.outliers_[:40].sum())
+    40
+    """
+
+    _parameter_constraints: dict = {
+        "efficiency": [Interval(Real, 0.5, 0.99, closed="both")],
+        "breakdown": [Interval(Real, 0, 0.5, closed="right")],
+        "scale": [StrOptions({"trimmed", "s"})],
+        "n_subsamples": [Interval(Integral, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        efficiency=0.95,
+        breakdown=0.5,
+        scale="trimmed",
+        n_subsamples=500,
+        fit_intercept=True,
+        max_iter=200,
+        tol=1e-8,
+        random_state=0,
+    ):
+        self.efficiency = efficiency
+        self.breakdown = breakdown
+        self.scale = scale
+        self.n_subsamples = n_subsamples
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+
+        y : array-like of shape (n_samples,)
+            Target values. For several targets use
+            :class:`~sklearn.multioutput.MultiOutputRegressor`.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Individual weights of the samples, non-negative and not all zero. An integer weight
+            k is equivalent to repeating the row k times.
+
+        Returns
+        -------
+        self : MMRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or `breakdown` is too small for `efficiency`; if the
+            data contain NaN or infinity; if y has several columns; if a weight is negative or
+            all weights are zero; or if the coefficients are too large for the dtype of X.
+
+        TypeError
+            If y is sparse.
+
+        Warns
+        -----
+        UserWarning
+            If there are fewer than five rows per coefficient, or if a majority of the rows, but
+            not all rows, are fitted exactly.
+
+        ConvergenceWarning
+            If the fit does not reach `tol`. The best coefficients found are kept.
+        """
+        spec = _spec(self)
+        before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
+        try:
+            attributes = self._fit(X, y, sample_weight, spec)
+        except BaseException:
+            # validate_data has changed these attributes. A refit that fails must not change
+            # the model.
+            for name in _FEATURES:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+        self.__dict__.update(attributes)
+        return self
+
+    def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: MMSpec) -> dict[str, Any]:
+        """Return the fitted attributes that `validate_data` does not set; warn if necessary."""
+        X, y, _ = check_data(partial(validate_data, self), X_raw, y_raw, None)
+        weight = finite_weight(sample_weight, X)
+        if y.ndim == 2 and y.shape[1] > 1:
+            raise ValueError(
+                f"y must have one column, got {y.shape[1]}; use MultiOutputRegressor("
+                "MMRegressor()) of sklearn.multioutput for several targets."
+            )
+        y = column_or_1d(y, warn=True).astype(np.float64)
+        used = drop_zero_weight(X, weight, type(self).__name__)
+        y_used, weight_used = y, weight
+        if used.positive is not None:
+            assert weight is not None
+            y_used, weight_used = y[used.positive], weight[used.positive]
+        if weight_used is not None:
+            weight_used = weight_used * max(1.0, weight_used.size / weight_used.sum())
+        callbacks = _Callbacks(self, X_raw, y, sample_weight)
+        with single_threaded_blas(), ThreadTeam() as team:
+            rows = _fit_rows(used.X, y_used, weight_used)
+            result = fit_mm(
+                as_engine(rows.X, team),
+                rows.y,
+                rows.weight,
+                spec,
+                _generator(self.random_state),
+                team,
+                callbacks.after_s,
+            )
+            attributes = self._attributes(result, X.dtype)
+            attributes |= _row_attributes(result, rows, X, y, used.positive, used.zero, spec)
+        callbacks.end(attributes)
+        self._warn(result, rows, spec)
+        return attributes
+
+    def _attributes(self, result: MMResult, dtype: Any) -> dict[str, Any]:
+        attributes: dict[str, Any] = {}
+        for prefix, coef, intercept in (
+            ("", result.coef, result.intercept),
+            ("s_", result.s_coef, result.s_intercept),
+        ):
+            with np.errstate(over="ignore"):
+                attributes[f"{prefix}coef_"] = coef.astype(dtype)
+            if not np.isfinite(attributes[f"{prefix}coef_"]).all():
+                raise ValueError(
+                    f"coef_ has values too large for {dtype}; rescale X or y, or pass X as "
+                    "float64."
+                )
+            attributes[f"{prefix}intercept_"] = intercept
+        return attributes | {
+            "scale_": result.scale,
+            "s_scale_": result.s_scale,
+            "start_": result.start,
+            "n_iter_": result.n_iter,
+            "_distance": _DataDistance.of_result(result),
+        }
+
+    def _warn(self, result: MMResult, rows: _FitRows, spec: MMSpec) -> None:
+        S, k = rows.total, result.rank
+        # The frames in between are this method, _fit, fit and its wrappers.
+        stacklevel = 4 + N_WRAPPERS
+        if RELIABLE_ROWS_PER_COEFFICIENT * k > S:
+            warnings.warn(
+                f"There are only {S:g} rows for {k} coefficients: at most "
+                f"{max(S - k, 0) / 2:g} rows may be outliers, and the starts and the "
+                "efficiency are unreliable with fewer than "
+                f"{RELIABLE_ROWS_PER_COEFFICIENT} rows per coefficient. Use fewer features or "
+                "more rows.",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
+        if result.is_exact is not None and not result.is_exact.all():
+            off = ~result.is_exact
+            n_off = off.sum() if rows.weight is None else rows.weight @ off
+            warnings.warn(
+                f"The fit is exact for a majority of the rows, and the other {n_off:g} of "
+                f"{S:g} rows are outliers with weight 0. The scale is 0. If this is not "
+                "intended, look for a target with many equal values.",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
+        if not result.converged:
+            warnings.warn(
+                "MMRegressor did not converge: the relative gradient norm is "
+                f"{result.relative_gradient:.2g} (tol={spec.tol:.2g}). The best coefficients "
+                f"found are kept. Increase max_iter (currently {spec.max_iter}) or tol.",
+                ConvergenceWarning,
+                stacklevel=stacklevel,
+            )
+
+    def robust_distances(self, X):
+        r"""Return the robust distances of rows from the centre of the features.
+
+        The distance is :math:`\sqrt{(x - m)^T C^{-1} (x - m)}`. The centre m and the covariance
+        C are those of the half of the training rows of positive weight with the smallest
+        determinant, and then of the rows within the 97.5 % quantile, both scaled so that the
+        median squared distance is that of :math:`\chi^2` [1]_. Features of which more than half
+        of the values are equal, such as indicators, are left out.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows of features.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples,)
+            Distances, of dtype float64. Those of normal rows have nearly the distribution of
+            :math:`\chi` with as many degrees of freedom as features are used.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+
+        ValueError
+            If the training data have no robust centre and covariance: if no feature is left,
+            there are fewer than 2d + 2 different rows for d features, d > 500, or half of the
+            rows lie on a hyperplane.
+
+        References
+        ----------
+        .. [1] P. J. Rousseeuw and K. Van Driessen, "A fast algorithm for the minimum covariance
+               determinant estimator", Technometrics 41, 1999.
+        """
+        check_is_fitted(self)
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
+        )
+        if self._distance.distance.shape is None:
+            raise ValueError(
+                f"robust distances do not exist: {self._distance.distance.reason}."
+            )
+        return self._distance.of(X)
+
+
+class _FitRows(NamedTuple):
+    """The rows of the fit; `inverse` leads from rows of positive weight to them."""
+
+    X: Any
+    y: FloatArray
+    weight: FloatArray | None
+    inverse: NDArray[np.intp] | None
+
+    @property
+    def total(self) -> float:
+        return float(self.y.size if self.weight is None else self.weight.sum())
+
+
+class _DataDistance(NamedTuple):
+    """Robust distances of rows in the units of the data."""
+
+    centre: FloatArray
+    scale: FloatArray
+    distance: RobustDistance
+
+    @classmethod
+    def of_result(cls, result: MMResult) -> _DataDistance:
+        columns, engine = result.distance.columns, result.engine
+        return cls(engine.centre[columns], engine.scale[columns], result.distance)
+
+    def of(self, X: Any) -> FloatArray:
+        """Return the distance of each row of X."""
+        columns, distances = self.distance.columns, np.empty(X.shape[0])
+        for start in range(0, X.shape[0], BLOCK_ROWS):
+            part = X[start : start + BLOCK_ROWS][:, columns]
+            part = part.toarray() if sparse.issparse(part) else part
+            distances[start : start + BLOCK_ROWS] = self.distance.of(
+                (part - self.centre) / self.scale
+            )
+        return distances
+
+
+def _spec(model: MMRegressor) -> MMSpec:
+    """Return the MMSpec of an estimator, after checking that its parameters are compatible."""
+    s_constant = constant_of_breakdown(float(model.breakdown))
+    m_constant = constant_of_efficiency(float(model.efficiency))
+    if s_constant > m_constant:
+        raise ValueError(
+            f"breakdown={model.breakdown} is too small for efficiency={model.efficiency}: the "
+            "S-estimate is already more efficient. breakdown must be at least "
+            f"{mean_rho(m_constant):.4f} for this efficiency."
+        )
+    return MMSpec(
+        s_constant,
+        m_constant,
+        float(model.breakdown),
+        model.scale == "trimmed",
+        model.n_subsamples,
+        model.fit_intercept,
+        model.max_iter,
+        float(model.tol),
+    )
+
+
+def _generator(random_state: Any) -> np.random.Generator:
+    """Return a generator of its own, so that NumPy's global state is not used."""
+    if isinstance(random_state, np.random.RandomState):
+        random_state = random_state.randint(2**31)
+    return np.random.default_rng(random_state)
+
+
+def _fit_rows(X: Any, y: FloatArray, weight: FloatArray | None) -> _FitRows:
+    """Return the rows in an order of their own, with equal rows merged, if all are used.
+
+    Neither the order of the rows nor repeated rows then change the fit.
+    """
+    n, p = X.shape
+    if not uses_all_rows(n, p):
+        return _FitRows(X, y, weight, None)
+    dense = X.toarray() if sparse.issparse(X) else X
+    order = np.argsort(y, kind="stable")
+    if (np.diff(y[order]) == 0).any():
+        order = np.lexsort([*dense.T, y])
+    dense, y = dense[order], y[order]
+    is_new = np.ones(n, dtype=bool)
+    is_new[1:] = (np.diff(y) != 0) | (dense[1:] != dense[:-1]).any(axis=1)
+    inverse = np.empty(n, dtype=np.intp)
+    inverse[order] = np.cumsum(is_new) - 1
+    if weight is not None or not is_new.all():
+        sums = np.ones(n) if weight is None else weight[order]
+        weight = np.add.reduceat(sums, np.flatnonzero(is_new))
+        if (weight == 1.0).all():
+            weight = None
+    return _FitRows(dense[is_new], y[is_new], weight, inverse)
+
+
+def _row_attributes(
+    result: MMResult,
+    rows: _FitRows,
+    X: Any,
+    y: FloatArray,
+    positive: NDArray[np.intp] | None,
+    zero: NDArray[np.intp] | None,
+    spec: MMSpec,
+) -> dict[str, Any]:
+    """Return `weights_`, `outliers_` and `leverage_` of all rows, also of those of weight 0."""
+    if result.is_exact is None:
+        outliers = np.abs(result.residual) > OUTLIER_END * result.scale
+    else:
+        outliers = ~result.is_exact
+    weights = result.weights
+    if rows.inverse is not None:
+        weights, outliers = weights[rows.inverse], outliers[rows.inverse]
+    if positive is not None:
+        assert zero is not None
+        used, used_outliers = weights, outliers
+        weights, outliers = np.empty(len(y)), np.empty(len(y), dtype=bool)
+        weights[positive], outliers[positive] = used, used_outliers
+        # The fitted values of rows of weight zero may overflow.
+        with np.errstate(over="ignore", invalid="ignore"):
+            fitted = X[zero] @ result.coef + result.intercept
+            size = np.nan_to_num(np.abs(y[zero] - fitted), nan=np.inf, posinf=np.inf)
+            terms = abs(X[zero]) @ np.abs(result.coef) + abs(result.intercept)
+        end = OUTLIER_END * result.scale or RESIDUAL_ROUNDING * (np.abs(y[zero]) + terms)
+        outliers[zero] = size > end
+        weights[zero] = ~outliers[zero]
+        if result.scale > 0:
+            weights[zero] = BISQUARE.weights(size, spec.m_constant * result.scale)
+    leverage = np.zeros(len(y), dtype=bool)
+    distance = _DataDistance.of_result(result)
+    if distance.distance.shape is not None:
+        leverage = distance.of(X) > distance.distance.cutoff
+    return {"weights_": weights, "outliers_": outliers, "leverage_": leverage}
+
+
+class _Callbacks:
+    """Informs scikit-learn's callbacks about the S-estimate and the M-estimate."""
+
+    def __init__(
+        self, estimator: MMRegressor, X: Any, y: FloatArray, sample_weight: Any
+    ) -> None:
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._estimator, self._data = estimator, {"X": X, "y": y, "metadata": metadata}
+        self._context = estimator._init_callback_context(max_subtasks=2)
+        self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
+        self._begin("S-estimate")
+
+    def _begin(self, name: str) -> None:
+        self._task = self._context.subcontext(task_name=name)
+        self._task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+
+    def _end_task(self, coef: FloatArray, intercept: float) -> bool:
+        """Tell whether a callback asks the fit to stop."""
+        stop: bool = self._task.call_on_fit_task_end(
+            estimator=self._estimator,
+            reconstruction_attributes=lambda: {"coef_": coef, "intercept_": intercept},
+            **self._data,
+        )
+        return stop
+
+    def after_s(self, coef: FloatArray, intercept: float) -> bool:
+        """Begin the second task unless a callback asks the fit to stop."""
+        stop = self._end_task(coef, intercept)
+        self._begin("M-estimate")
+        return stop
+
+    def end(self, attributes: dict[str, Any]) -> None:
+        self._end_task(attributes["coef_"], attributes["intercept_"])
+        self._context.call_on_fit_task_end(
+            estimator=self._estimator, reconstruction_attributes=attributes, **self._data
+        )

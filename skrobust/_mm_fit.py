@@ -1,0 +1,443 @@
+"""The MM-estimate of one target: starts → S-estimate → scale → M-estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._engines.base import MAX_SQUARABLE, Engine, FloatArray
+from ._engines.small import SmallEngine
+from ._engines.threads import ThreadTeam
+from ._model.linear_loss import LinearLoss, RegressionData
+from ._model.loss import BISQUARE, HUBER
+from ._model.scale import MIN_THRESHOLD, MScale, rounding_floor, trimmed_scale
+from ._model.whitening import Whitened, Whitening, inverse_cholesky, whiten_gram, whiten_rows
+from ._reductions import RowVector, gather, median
+from ._robust_distance import RobustDistance, robust_distance
+from ._sampling import STORED_ROUNDING, Problem, standardised_problem, whiten
+from ._solvers import choose
+from ._solvers.redescending import minimise_m_scale
+from ._starts import Start, StartProblem, best_starts
+from ._units import TargetUnits
+
+_EPS = float(np.finfo(float).eps)
+# The starts use so many rows, or all rows if these are not many more.
+SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE, ALL_ROWS_FACTOR = 2_000, 20, 1.5
+# Rows that are added to the sample for each feature that is constant in it.
+ROWS_PER_RARE_FEATURE = 10
+# Number of starts from which the S-estimate of the sample is refined, and its accuracy.
+N_REFINED, REFINE_TOL, REFINE_MAX_ITER = 5, 1e-4, 30
+# In the whitening, a standardised row longer than this counts as if it had this length, and
+# then a row counts less if its leverage is more than this multiple of the median.
+WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
+# The largest deviation of y that is used, in units of its typical deviation.
+MAX_DEVIATION = 1e100
+# Solutions of weighted least squares are corrected once for their rounding.
+LEAST_SQUARES_ROUNDS = 2
+
+
+class MMSpec(NamedTuple):
+    """The parameters of an MM-estimate; the constants are those of the bisquare."""
+
+    s_constant: float
+    m_constant: float
+    breakdown: float
+    is_trimmed: bool
+    n_subsamples: int
+    fit_intercept: bool
+    max_iter: int
+    tol: float
+
+
+class MMResult(NamedTuple):
+    """An MM-estimate in the units of the data, with vectors for the rows of the fit.
+
+    `weights` are ψ(r)/r, and `is_exact` tells the rows that are fitted exactly; it is None
+    unless the scale is zero. `rank` is the number k of coefficients that the rows determine.
+    """
+
+    coef: FloatArray
+    intercept: float
+    s_coef: FloatArray
+    s_intercept: float
+    scale: float
+    s_scale: float
+    residual: RowVector
+    weights: RowVector
+    is_exact: NDArray[np.bool_] | None
+    start: str
+    n_iter: int
+    converged: bool
+    relative_gradient: float
+    rank: int
+    engine: Engine
+    distance: RobustDistance
+
+
+def sample_size(p: int) -> int:
+    return max(SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE * p)
+
+
+def uses_all_rows(n: int, p: int) -> bool:
+    """Tell whether the starts use all of n rows with p features."""
+    return n <= ALL_ROWS_FACTOR * sample_size(p)
+
+
+def fit_mm(
+    engine: Engine,
+    y: RowVector,
+    weight: RowVector | None,
+    spec: MMSpec,
+    rng: np.random.Generator,
+    team: ThreadTeam,
+    after_s: Callable[[FloatArray, float], bool],
+) -> MMResult:
+    """Return the MM-estimate.
+
+    `after_s` is called with the slopes and the intercept of the S-estimate, which is the result
+    if it returns True.
+    """
+    if engine.n <= engine.p + 1:
+        interpolation = _interpolation(engine, y, weight, spec)
+        if interpolation is not None:
+            return interpolation
+    fit = _Fit(engine, y, weight, spec, rng, team)
+    start = fit.best_start(rng)
+    estimator = fit.estimator(fit.total)
+    solution, s_scale = minimise_m_scale(
+        estimator, fit.objective, start.theta, spec.tol, spec.max_iter
+    )
+    s_theta, n_iter = solution.point.theta, solution.n_iter
+    if not s_scale > 0:
+        return fit.exact_result(s_theta, start, n_iter)
+    stop = after_s(*fit.to_data(s_theta))
+    scale = s_scale
+    if spec.is_trimmed:
+        scale = trimmed_scale(
+            solution.point.residual,
+            weight,
+            s_scale,
+            s_scale * spec.s_constant / spec.m_constant,
+            fit.total,
+            fit.rank,
+            spec.s_constant,
+        )
+    bound = fit.objective.at_threshold(max(spec.m_constant * scale, MIN_THRESHOLD))
+    s_converged = solution.converged
+    del solution
+    plan = choose(engine, "auto", loss=BISQUARE)
+    final = plan.minimiser(bound, s_theta, spec.tol, 0 if stop else spec.max_iter - n_iter)
+    return fit.result(
+        final.point.theta,
+        s_theta,
+        scale,
+        s_scale,
+        final.point.residual,
+        BISQUARE.weights(final.point.residual, bound.threshold),
+        None,
+        start,
+        n_iter + final.n_iter,
+        stop or (s_converged and final.converged),
+        final.point.relative_gradient,
+    )
+
+
+class _Fit:
+    """The data in units of the fit: standardised by medians, whitened, y in its units."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        y: RowVector,
+        weight: RowVector | None,
+        spec: MMSpec,
+        rng: np.random.Generator,
+        team: ThreadTeam,
+    ) -> None:
+        self.spec, self.weight = spec, weight
+        self.total = float(engine.n if weight is None else weight.sum())
+        self.rows: slice | NDArray[np.intp] = slice(None)
+        if not uses_all_rows(engine.n, engine.p):
+            m = sample_size(engine.p)
+            self.rows = np.sort(rng.choice(engine.n, m, replace=False))
+        raw = engine.rows(self.rows)[:, 1:]
+        sample_weight = self._sample_weight(len(raw))
+        centre, scale = _robust_standardisation(raw, sample_weight, engine, spec.fit_intercept)
+        if isinstance(self.rows, np.ndarray) and np.isinf(scale).any():
+            centre, scale = self._add_rare_rows(engine, centre, scale, rng)
+            raw = engine.rows(self.rows)[:, 1:]
+            sample_weight = self._sample_weight(len(raw))
+        self.engine = engine = engine.with_standardisation(centre, scale)
+        self.sample_weight = sample_weight
+        self.features = (raw - centre) / scale
+        del raw
+        largest = float(np.abs(self.features).max(initial=0.0))
+        if largest > MAX_SQUARABLE:
+            raise ValueError(
+                f"X contains a value that is {largest:.1g} times the spread of its column away "
+                "from the median, so that its square overflows; remove or clip such values."
+            )
+        location = _typical_location(y)
+        # In the units of an outlier further away the squares of other residuals underflow.
+        size = MAX_DEVIATION * (abs(location - median(y)) or 1.0)
+        y = np.clip(y, location - size, location + size)
+        self.units = TargetUnits(y, spec.fit_intercept)
+        self.whitening = _robust_whitening(self.features, sample_weight, engine, spec)
+        self.rank = int(self.whitening.transform.shape[1])
+        problem = Problem(engine, weight, spec.fit_intercept, "root")
+        self.y = self.units.y_for(problem)
+        self.team = team
+        self.objective = self._objective(engine, self.y, weight)
+
+    def _sample_weight(self, m: int) -> FloatArray:
+        return np.ones(m) if self.weight is None else gather(self.weight, self.rows)
+
+    def _add_rare_rows(
+        self, engine: Engine, centre: FloatArray, scale: FloatArray, rng: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray]:
+        """Add rows to the sample in which features vary that are constant in it.
+
+        Return the standardisation, with the standard deviations of these features.
+        """
+        with np.errstate(divide="ignore"):
+            _, std = engine.moments(self.weight, self.rows)
+        rare = np.isinf(scale) & (std > np.finfo(engine.dtype).eps * np.abs(centre))
+        scale = np.where(rare, std, scale)
+        if rare.any():
+            # Only the rare features differ from their value in the sample.
+            only = engine.with_standardisation(centre, np.where(rare, std, np.inf))
+            size = only.abs_dot(np.concatenate([[0.0], rare.astype(float)]))
+            n = min(ROWS_PER_RARE_FEATURE * int(rare.sum()), int(np.count_nonzero(size)))
+            chosen = rng.choice(engine.n, n, replace=False, p=size / size.sum())
+            self.rows = np.union1d(np.arange(engine.n)[self.rows], chosen)
+        return centre, scale
+
+    def _objective(self, engine: Engine, y: RowVector, weight: RowVector | None) -> Whitened:
+        shift = self.units.shift / self.units.unit
+        data = RegressionData.of(
+            engine, y, weight, self.spec.fit_intercept, None, shift, _typical_location(y)
+        )
+        return Whitened(LinearLoss(data, BISQUARE, None, 1.0), self.whitening)
+
+    def estimator(self, total: float) -> MScale:
+        target = self.spec.breakdown * (total - self.rank)
+        return MScale(self.spec.s_constant, target)
+
+    def best_start(self, rng: np.random.Generator) -> Start:
+        """Return the candidate with the smallest M-scale on the sample, after a descent."""
+        transform = self.whitening.dense_transform()
+        first = 0 if self.spec.fit_intercept else 1
+        Z = self.features @ transform[1:]
+        intercept = None
+        if not first:
+            Z += transform[0]
+            intercept = self.whitening.coordinates(np.eye(len(transform))[0])
+        estimator = self.estimator(float(self.sample_weight.sum()))
+        y = gather(self.y, self.rows)
+        problem = StartProblem(
+            Z, y, self.sample_weight, intercept, estimator.factor, estimator.target
+        )
+        starts = best_starts(problem, self.spec.n_subsamples, N_REFINED, rng)
+        objective = self.objective
+        if isinstance(self.rows, np.ndarray):
+            p = self.features.shape[1]
+            sample = SmallEngine(self.features, self.team)
+            sample = sample.with_standardisation(np.zeros(p), np.ones(p))
+            objective = self._objective(sample, y, self.sample_weight)
+        refined = []
+        for start in starts:
+            solution, scale = minimise_m_scale(
+                estimator, objective, start.theta, REFINE_TOL, REFINE_MAX_ITER
+            )
+            refined.append(Start(solution.point.theta, scale, start.kind))
+        return min(refined, key=lambda start: start.scale)
+
+    def to_data(self, theta: FloatArray) -> tuple[FloatArray, float]:
+        """Return slopes and intercept in the units of the data."""
+        coef = self.units.to_data(self.objective.coef(theta), self.engine)
+        return coef[1:], float(coef[0])
+
+    def exact_result(self, theta: FloatArray, start: Start, n_iter: int) -> MMResult:
+        """Return the least-squares fit of the rows that are fitted exactly; the scale is 0."""
+        objective = self.objective
+        residual = objective.evaluate(theta).residual
+        for _ in range(LEAST_SQUARES_ROUNDS):
+            exact = np.abs(residual) <= rounding_floor(objective, theta)[0]
+            theta = _least_squares(objective, theta, exact)
+            residual = objective.evaluate(theta).residual
+        exact = np.abs(residual) <= rounding_floor(objective, theta)[0]
+        return self.result(
+            theta,
+            theta,
+            0.0,
+            0.0,
+            residual,
+            exact.astype(float),
+            exact,
+            start,
+            n_iter,
+            True,
+            0.0,
+        )
+
+    def result(
+        self,
+        theta: FloatArray,
+        s_theta: FloatArray,
+        scale: float,
+        s_scale: float,
+        residual: RowVector,
+        weights: RowVector,
+        is_exact: NDArray[np.bool_] | None,
+        start: Start,
+        n_iter: int,
+        converged: bool,
+        relative_gradient: float,
+    ) -> MMResult:
+        unit = self.units.unit
+        inside = gather(weights, self.rows) > 0
+        distance = robust_distance(self.features[inside], self.sample_weight[inside])
+        residual *= unit
+        return MMResult(
+            *self.to_data(theta),
+            *self.to_data(s_theta),
+            scale=scale * unit,
+            s_scale=s_scale * unit,
+            residual=residual,
+            weights=weights,
+            is_exact=is_exact,
+            start=start.kind,
+            n_iter=max(1, n_iter),
+            converged=converged,
+            relative_gradient=relative_gradient,
+            rank=self.rank,
+            engine=self.engine,
+            distance=distance,
+        )
+
+
+def _interpolation(
+    engine: Engine, y: RowVector, weight: RowVector | None, spec: MMSpec
+) -> MMResult | None:
+    """Return the interpolation of minimum norm; None if there are more rows than the rank.
+
+    The norm is that of the coefficients of features divided by their standard deviations.
+    """
+    plan = choose(engine, "auto", loss=BISQUARE)._replace(whiten_by="root")
+    problem = standardised_problem(engine, weight, spec.fit_intercept, plan)
+    assert problem.engine is not None
+    engine = problem.engine
+    whitening = whiten(problem, np.zeros(engine.p))
+    if engine.n > whitening.transform.shape[1]:
+        return None
+    units = TargetUnits(y, spec.fit_intercept)
+    data = RegressionData.of(engine, units.y_for(problem), weight, spec.fit_intercept)
+    objective = Whitened(LinearLoss(data, HUBER, None, np.inf), whitening)
+    theta = np.zeros(objective.n_variables)
+    theta = _least_squares(objective, theta, np.ones(engine.n, dtype=bool))
+    coef = units.to_data(objective.coef(theta), engine)
+    no_distance = RobustDistance(
+        np.arange(0), None, "there are not more rows than coefficients"
+    )
+    slopes, intercept = coef[1:], float(coef[0])
+    return MMResult(
+        slopes,
+        intercept,
+        slopes,
+        intercept,
+        0.0,
+        0.0,
+        engine.zeros(),
+        np.ones(engine.n),
+        np.ones(engine.n, dtype=bool),
+        "least_squares",
+        1,
+        True,
+        0.0,
+        objective.n_variables,
+        engine,
+        no_distance,
+    )
+
+
+def _least_squares(
+    objective: Whitened, theta: FloatArray, rows: NDArray[np.bool_]
+) -> FloatArray:
+    """Return the least-squares fit of some rows, whatever the loss of the objective."""
+    for _ in range(LEAST_SQUARES_ROUNDS):
+        residual = objective.evaluate(theta).residual
+        Z = objective.rows(np.flatnonzero(rows))
+        theta = theta + np.linalg.lstsq(Z, residual[rows])[0]
+    return theta
+
+
+def _typical_location(y: RowVector) -> float:
+    """Return a location from which y deviates by as much as it typically varies.
+
+    It is the median plus the median of the deviations that are not zero, so that rounding
+    errors are not taken as zero if most values are equal, nor as large because of outliers.
+    """
+    centre = median(y)
+    size = np.abs(y - centre)
+    positive = np.flatnonzero(size > 0)
+    return centre + median(gather(size, positive)) if positive.size else centre
+
+
+# Standardisation and whitening ---------------------------------------------------------
+
+
+def _robust_standardisation(
+    raw: FloatArray, weight: FloatArray, engine: Engine, fit_intercept: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Return the median of each column and its MAD, or its spread where the MAD is zero.
+
+    The scale is inf where a column is constant. Without an intercept the centre is zero.
+    """
+    p, total = raw.shape[1], weight.sum()
+    centre = np.zeros(p)
+    if fit_intercept:
+        centre = np.array([median(column, weight) for column in raw.T])
+    size = np.abs(raw - centre)
+    mad = np.array([median(column, weight) for column in size.T])
+    largest = np.maximum(size.max(axis=0), np.finfo(float).tiny)
+    rms = largest * np.sqrt(weight @ (size / largest) ** 2 / total)
+    rounding = STORED_ROUNDING * float(np.finfo(engine.dtype).eps) * np.abs(centre)
+    scale = np.where(mad > rounding, mad, rms)
+    return centre, np.where(scale > rounding, scale, np.inf)
+
+
+def _robust_whitening(
+    features: FloatArray, weight: FloatArray, engine: Engine, spec: MMSpec
+) -> Whitening:
+    """Return the whitening of the rows, in which rows of leverage count less."""
+    p = features.shape[1]
+    A = np.column_stack([np.ones(len(features)), features])
+    if not spec.fit_intercept:
+        A[:, 0] = 0.0
+    largest = np.abs(features).max(axis=1, initial=1.0)
+    share = np.minimum(1.0, WHITENING_MAX_LENGTH / largest)
+    A *= (share * np.sqrt(weight / weight.sum()))[:, None]
+    no_penalty = np.zeros(p)
+    whitening = whiten_gram(A.T @ A, no_penalty, spec.fit_intercept)
+    if whitening is None:
+        varies = np.isfinite(engine.scale)
+        shift = np.abs(np.where(varies, engine.centre, 0.0)) / engine.scale
+        rounding = STORED_ROUNDING * float(np.finfo(engine.dtype).eps) * shift
+        tol = max(A.shape) * _EPS
+        whitening = whiten_rows(A, no_penalty, spec.fit_intercept, tol, rounding)
+    transform = whitening.dense_transform()
+    for _ in range(WHITENING_ROUNDS):
+        Z = features @ transform[1:]
+        if spec.fit_intercept:
+            Z += transform[0]
+        length = np.linalg.norm(Z, axis=1)
+        end = np.sqrt(WHITENING_MAX_LEVERAGE) * float(np.median(length))
+        Z *= (np.minimum(1.0, end / np.maximum(length, end or 1.0)) * np.sqrt(weight))[:, None]
+        T = inverse_cholesky(Z.T @ Z / weight.sum())
+        if T is None:
+            break
+        transform = transform @ T
+    return Whitening(transform, whitening.condition)

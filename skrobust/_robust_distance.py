@@ -1,0 +1,118 @@
+"""Robust distances of rows from the centre of the features.
+
+The centre and covariance are those of the half of the rows with the smallest determinant (the
+minimum covariance determinant of Rousseeuw and Van Driessen, Technometrics 41, 1999), and then
+of the rows within the 97.5 % quantile of their distances.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtri
+
+from ._engines.base import FloatArray
+from ._half_sets import Ellipsoid, ellipsoid, half_sets
+from ._reductions import median
+
+# A normal row exceeds the cutoff with the complementary probability.
+CUTOFF_PROBABILITY = 0.975
+MAX_FEATURES = 500
+# A column depends on earlier ones if its part that is orthogonal to them is shorter than this,
+# relative to the column.
+DEPENDENCE_RTOL = 1e-8
+
+
+class RobustDistance(NamedTuple):
+    """The distances √((x − m)ᵀC⁻¹(x − m)) of d columns; or the reason why there are none."""
+
+    columns: NDArray[np.intp]
+    shape: Ellipsoid | None
+    reason: str = ""
+
+    @property
+    def cutoff(self) -> float:
+        """The square root of the 97.5 % quantile of χ² with d degrees of freedom."""
+        return chi_quantile(CUTOFF_PROBABILITY, self.columns.size)
+
+    def of(self, features: FloatArray) -> FloatArray:
+        """Return the distance of each row, given its standardised values in the columns."""
+        assert self.shape is not None
+        distances: FloatArray = np.sqrt(self.shape.squared_distances(features))
+        return distances
+
+
+def chi_quantile(probability: float, d: int) -> float:
+    """Return the square root of a quantile of χ² with d degrees of freedom."""
+    return float(np.sqrt(chdtri(d, 1.0 - probability)))
+
+
+def robust_distance(features: FloatArray, weight: FloatArray) -> RobustDistance:
+    """Return the distances that belong to weighted rows of standardised features."""
+    columns = _columns_with_spread(features, weight)
+    used, d = features[:, columns], columns.size
+    if not d:
+        return RobustDistance(
+            columns, None, "more than half of the values of each feature are equal"
+        )
+    if d > MAX_FEATURES:
+        return RobustDistance(columns, None, f"there are more than {MAX_FEATURES} features")
+    n_distinct = len(np.unique(used, axis=0))
+    if n_distinct < 2 * d + 2:
+        reason = f"there are only {n_distinct} different rows for {d} features"
+        return RobustDistance(columns, None, reason)
+    halves = half_sets(used, weight, ridge=0.0)
+    if not halves:
+        return RobustDistance(columns, None, "half of the rows lie on a hyperplane")
+    shape = _shape(used, weight, halves[0], d)
+    if shape is not None:
+        near = shape.squared_distances(used) <= chdtri(d, 1.0 - CUTOFF_PROBABILITY)
+        shape = _shape(used, weight, np.flatnonzero(near), d)
+    if shape is None:
+        return RobustDistance(columns, None, "half of the rows lie on a hyperplane")
+    return RobustDistance(columns, shape)
+
+
+def _shape(
+    features: FloatArray, weight: FloatArray, rows: NDArray[np.intp], d: int
+) -> Ellipsoid | None:
+    """Return the ellipsoid of some rows, scaled to the median distance of all rows."""
+    shape = ellipsoid(features[rows], weight[rows], ridge=0.0)
+    if shape is None:
+        return None
+    factor = median(shape.squared_distances(features), weight) / chdtri(d, 0.5)
+    if not factor > 0:
+        return None
+    return shape._replace(root=np.sqrt(factor) * shape.root)
+
+
+def _columns_with_spread(features: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
+    """Return independent columns of which at most half of the values are equal."""
+    half = 0.5 * weight.sum()
+    centre = np.array([median(column, weight) for column in features.T])
+    deviation = features - centre
+    varying = np.flatnonzero(weight @ (deviation == 0) <= half)
+    # Rows of leverage, which must not hide that columns are independent, are shortened, and so
+    # is the constant, from which the columns must be independent as well.
+    constant = 1.0 / np.abs(deviation[:, varying]).max(axis=1, initial=1.0)
+    A = deviation[:, varying] * constant[:, None]
+    A -= np.outer(constant, constant @ A / (constant @ constant))
+    return varying[_independent_columns(A)]
+
+
+def _independent_columns(A: FloatArray) -> list[int]:
+    """Return the columns that do not depend linearly on earlier ones, by Gram–Schmidt."""
+    kept: list[int] = []
+    Q = np.empty((A.shape[0], A.shape[1]))
+    for j, column in enumerate(A.T):
+        basis, part = Q[:, : len(kept)], column
+        # The second projection removes the rounding errors of the first.
+        for _ in range(2):
+            part = part - basis @ (basis.T @ part)
+        length = float(np.linalg.norm(part))
+        if length > DEPENDENCE_RTOL * float(np.linalg.norm(column)):
+            Q[:, len(kept)] = part / length
+            kept.append(j)
+    return kept

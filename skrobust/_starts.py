@@ -1,0 +1,402 @@
+"""Starts of an S-estimate, whose objective has several local minima.
+
+No single kind of start finds the lowest minimum of all data, so that several are tried:
+
+- least squares and least absolute deviations (LAD) of all rows;
+- both of each half-set of the features (`_half_sets`), for clusters of leverage points;
+- least squares without the rows that are extreme in a principal sensitivity component (Peña and
+  Yohai, "A fast procedure for outlier diagnostics in large regression problems", JASA 94,
+  1999);
+- exact fits of k random rows, of which rows that depend linearly on earlier ones are skipped,
+  so that indicator features are no obstacle (Koller and Stahel, "Nonsingular subsampling for
+  regression S estimators with categorical predictors", Computational Statistics 32, 2017).
+
+Each candidate is improved by some steps of iteratively reweighted least squares, in which the
+scale is updated once per step (Salibián-Barrera and Yohai, "A fast algorithm for S-regression
+estimates", JCGS 15, 2006). The candidates of a batch are processed together, by matrix
+products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh, lapack, solve_triangular
+
+from ._engines.base import FloatArray
+from ._half_sets import half_sets
+from ._model.scale import NORMAL_MAD, m_scale_root
+
+# Elements of the matrix of residuals of a batch, and of the table of products of features.
+BATCH_ELEMENTS = 2**16
+PRODUCTS_MAX_ELEMENTS = 2**18
+# Reweighting steps of a random subset and of the other starts.
+SUBSET_STEPS, DETERMINISTIC_STEPS = 2, 10
+# Subsets in a group; every other group is drawn from the half-set of the features first.
+SUBSET_GROUP = 100
+# A row whose part that is orthogonal to the earlier rows is smaller than this depends on them.
+MIN_INDEPENDENT_PART = 1e-8
+# Random rows among which independent ones are searched for, per coefficient.
+SUBSET_ROWS_PER_COEFFICIENT = 8
+# Steps of the approximate LAD fit, and the smallest residual in units of the median one.
+LAD_STEPS, LAD_MIN_RESIDUAL = 15, 1e-4
+# Rounds of the search by sensitivity components, and the number of coefficients above which it
+# is left out, because each round takes k³ operations. A round keeps the residuals up to this
+# many scales.
+SENSITIVITY_ROUNDS, SENSITIVITY_MAX_COEFFICIENTS = 10, 201
+SENSITIVITY_END, SENSITIVITY_RTOL = 2.0, 1e-6
+MAX_LEVERAGE = 1.0 - 1e-8
+# The covariance of a half-set is raised by this fraction of its mean variance.
+HALF_SET_RIDGE = 1e-2
+# Relative ridge that keeps the equations of a step solvable, and the accuracy of the scales.
+STEP_RIDGE, SCALE_RTOL = 1e-12, 1e-6
+# Candidates whose coefficients differ by less than this fraction of their scale are the same.
+SAME_START_RTOL = 1e-2
+_SMALLEST = 1e-150
+
+
+class Start(NamedTuple):
+    """A candidate: its coefficients, its M-scale and the kind of start."""
+
+    theta: FloatArray
+    scale: float
+    kind: str
+
+
+class StartProblem:
+    """Rows ζ of whitened features in memory, with targets, weights and the M-scale.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (m, k)
+    y, weight : ndarrays of shape (m,)
+    intercept : ndarray of shape (k,) or None
+        The e with Ze = 1.
+    constant, target : float
+        Those of the `MScale`.
+    """
+
+    def __init__(
+        self,
+        Z: FloatArray,
+        y: FloatArray,
+        weight: FloatArray,
+        intercept: FloatArray | None,
+        constant: float,
+        target: float,
+    ) -> None:
+        self.Z, self.y, self.weight, self.intercept = Z, y, weight, intercept
+        self.constant, self.target = constant, target
+        self.m, self.k = Z.shape
+        self._products: FloatArray | None = None
+        if self.m * self.k**2 <= PRODUCTS_MAX_ELEMENTS:
+            self._products = np.einsum("ij,il->ijl", Z, Z).reshape(self.m, -1)
+
+    def residuals(self, thetas: FloatArray) -> FloatArray:
+        """Return the residuals of each candidate, of shape (n_candidates, m)."""
+        R = thetas @ self.Z.T
+        return np.subtract(self.y, R, out=R)
+
+    def weighted_steps(self, weights: FloatArray, residuals: FloatArray) -> FloatArray:
+        """Return the steps of weighted least squares of each candidate."""
+        gradient = (weights * residuals) @ self.Z
+        if self._products is not None:
+            G = (weights @ self._products).reshape(-1, self.k, self.k)
+        else:
+            G = np.stack([self.Z.T @ (w[:, None] * self.Z) for w in weights])
+        diagonal = np.einsum("ijj->ij", G)
+        ridge = STEP_RIDGE * diagonal.mean(axis=1)
+        diagonal += np.where(ridge > 0, ridge, 1.0)[:, None]
+        return _solved(G, gradient)
+
+    def weighted_fits(self, weights: FloatArray) -> FloatArray:
+        """Return the weighted least-squares fits, one for each row of weights."""
+        zero = np.zeros((len(weights), self.k))
+        return self.weighted_steps(weights, self.residuals(zero))
+
+    def squared_ratios(self, residuals: FloatArray, scales: FloatArray) -> FloatArray:
+        """Return min((r/(c s))², 1)."""
+        with np.errstate(over="ignore"):
+            z = residuals / (self.constant * np.maximum(scales, _SMALLEST))[:, None]
+            z *= z
+        return np.minimum(z, 1.0, out=z)
+
+    def m_scales(self, residuals: FloatArray, near: FloatArray) -> FloatArray:
+        """Return the M-scale of each row of residuals; 0 if too few are not zero."""
+
+        def sums(s: FloatArray) -> tuple[FloatArray, FloatArray]:
+            z2 = self.squared_ratios(residuals, s)
+            inside = 1.0 - z2
+            square = inside * inside
+            slope = 6.0 * (z2 * square) @ self.weight
+            return (1.0 - square * inside) @ self.weight, slope
+
+        exact = (residuals != 0) @ self.weight <= self.target
+        start = np.where(near > 0, near, np.abs(residuals).max(axis=1))
+        scales = m_scale_root(sums, np.where(exact, 1.0, start), self.target, SCALE_RTOL)
+        return np.where(exact, 0.0, scales)
+
+    def improved(
+        self, thetas: FloatArray, n_steps: int, *, centred: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return candidates after reweighting steps, and their M-scales.
+
+        `centred` moves the intercept to the middle of the shortest half of the residuals first.
+        """
+        size = max(1, BATCH_ELEMENTS // self.m)
+        parts = [
+            self._improved_batch(thetas[i : i + size], n_steps, centred)
+            for i in range(0, len(thetas), size)
+        ]
+        return np.concatenate([t for t, _ in parts]), np.concatenate([s for _, s in parts])
+
+    def _improved_batch(
+        self, thetas: FloatArray, n_steps: int, centred: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        residuals = self.residuals(thetas)
+        if centred and self.intercept is not None:
+            middle = _middle_of_shortest_half(residuals, self.k)
+            thetas = thetas + middle[:, None] * self.intercept
+            residuals -= middle[:, None]
+        scales = _median_scales(residuals)
+        for _ in range(n_steps):
+            inside = 1.0 - self.squared_ratios(residuals, scales)
+            weights = inside * inside
+            rho = (1.0 - weights * inside) @ self.weight
+            scales = scales * np.sqrt(rho / self.target)
+            inside = 1.0 - self.squared_ratios(residuals, scales)
+            weights = inside * inside * self.weight
+            thetas = thetas + self.weighted_steps(weights, residuals)
+            residuals = self.residuals(thetas)
+        return thetas, self.m_scales(residuals, _median_scales(residuals))
+
+
+def best_starts(
+    problem: StartProblem, n_subsamples: int, n_kept: int, rng: np.random.Generator
+) -> list[Start]:
+    """Return the different candidates with the smallest scales, the best first."""
+    halves = _feature_half_sets(problem)
+    groups = [_deterministic_starts(problem, halves)]
+    if n_subsamples:
+        thetas = np.concatenate(list(_subset_fits(problem, halves, n_subsamples, rng)))
+        thetas, scales = problem.improved(thetas, SUBSET_STEPS, centred=True)
+        groups.append((thetas, scales, ["subset"] * len(scales)))
+    thetas = np.concatenate([group[0] for group in groups])
+    scales = np.concatenate([group[1] for group in groups])
+    kinds = [kind for group in groups for kind in group[2]]
+    kept: list[Start] = []
+    for i in np.argsort(scales, kind="stable"):
+        theta, scale = thetas[i], float(scales[i])
+        if all(_differ(theta, other, scale) for other in kept):
+            kept.append(Start(theta, scale, kinds[i]))
+        if len(kept) == n_kept:
+            break
+    return kept
+
+
+def _differ(theta: FloatArray, other: Start, scale: float) -> bool:
+    return bool(np.linalg.norm(theta - other.theta) > SAME_START_RTOL * scale)
+
+
+def _median_scales(residuals: FloatArray) -> FloatArray:
+    size = np.abs(residuals)
+    middle = size.shape[1] // 2
+    scales = np.partition(size, middle, axis=1)[:, middle] / NORMAL_MAD
+    result: FloatArray = np.where(scales > 0, scales, size.mean(axis=1))
+    return result
+
+
+def _middle_of_shortest_half(residuals: FloatArray, k: int) -> FloatArray:
+    m = residuals.shape[1]
+    h = min(m, (m + k + 1) // 2)
+    ordered = np.sort(residuals, axis=1)
+    first = np.argmin(ordered[:, h - 1 :] - ordered[:, : m - h + 1], axis=1)
+    rows = np.arange(len(ordered))
+    middle: FloatArray = 0.5 * (ordered[rows, first] + ordered[rows, first + h - 1])
+    return middle
+
+
+def _solved(matrices: FloatArray, right_sides: FloatArray) -> FloatArray:
+    """Return the solutions of linear systems, one for each matrix."""
+    return np.linalg.solve(matrices, right_sides[:, :, None])[:, :, 0].astype(np.float64)
+
+
+# Deterministic starts --------------------------------------------------------------------
+
+
+def _feature_half_sets(problem: StartProblem) -> list[NDArray[np.intp]]:
+    features = problem.Z
+    if problem.intercept is not None:
+        # Coordinates of the features without the constant.
+        mean = problem.weight @ problem.Z
+        features = problem.Z @ np.linalg.svd(mean[None])[2][1:].T
+    if not features.shape[1]:
+        return []
+    return half_sets(features, problem.weight, HALF_SET_RIDGE)
+
+
+def _deterministic_starts(
+    problem: StartProblem, halves: list[NDArray[np.intp]]
+) -> tuple[FloatArray, FloatArray, list[str]]:
+    """Return all candidates but the random ones, improved, with their scales and kinds."""
+    weights = np.zeros((1 + len(halves), problem.m))
+    weights[0] = problem.weight
+    for part, rows in zip(weights[1:], halves, strict=True):
+        part[rows] = problem.weight[rows]
+    least_squares = problem.weighted_fits(weights)
+    thetas = [least_squares, _lad_fits(problem, weights, least_squares)]
+    kinds = ["least_squares", *["half_set"] * len(halves)]
+    kinds += ["lad", *["half_set"] * len(halves)]
+    if problem.k <= SENSITIVITY_MAX_COEFFICIENTS:
+        found = _sensitivity_fits(problem)
+        thetas.append(found)
+        kinds += ["sensitivity"] * len(found)
+    improved, scales = problem.improved(
+        np.concatenate(thetas), DETERMINISTIC_STEPS, centred=True
+    )
+    return improved, scales, kinds
+
+
+def _lad_fits(problem: StartProblem, weights: FloatArray, thetas: FloatArray) -> FloatArray:
+    """Return approximate weighted LAD fits, by reweighted least squares."""
+    for _ in range(LAD_STEPS):
+        residuals = problem.residuals(thetas)
+        size = np.abs(residuals)
+        median = np.median(size, axis=1, keepdims=True)
+        least = LAD_MIN_RESIDUAL * np.where(median > 0, median, 1.0)
+        thetas = thetas + problem.weighted_steps(weights / np.maximum(size, least), residuals)
+    return thetas
+
+
+def _sensitivity_fits(problem: StartProblem) -> FloatArray:
+    """Return the best fit of each round of the search by sensitivity components.
+
+    A component is a direction in which the changes of the fitted values vary most if single
+    rows are left out. Each round fits without the rows that are extreme in a component, and
+    continues with the rows near its best fit.
+    """
+    rows, scale = np.arange(problem.m), np.inf
+    found: list[FloatArray] = []
+    theta: FloatArray | None = None
+    for _ in range(SENSITIVITY_ROUNDS):
+        candidates = _fits_without_extremes(problem, rows)
+        if candidates is None:
+            break
+        residuals = problem.residuals(candidates)
+        scales = problem.m_scales(residuals, _median_scales(residuals))
+        best, last = int(np.argmin(scales)), scale
+        if scales[best] < scale:
+            scale, theta = float(scales[best]), candidates[best]
+        assert theta is not None
+        found.append(theta)
+        if not scale > 0 or scale > last * (1.0 - SENSITIVITY_RTOL):
+            break
+        residual = problem.residuals(theta[None])[0]
+        near = np.flatnonzero(np.abs(residual) <= SENSITIVITY_END * scale)
+        if near.size <= 2 * problem.k or np.array_equal(near, rows):
+            break
+        rows = near
+    return np.array(found).reshape(-1, problem.k)
+
+
+def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> FloatArray | None:
+    """Return the fit of the rows, and those without the extreme rows of each component.
+
+    Three fits leave out the lower half, the upper half, and the half that is largest in
+    absolute value. The result is None if the rows do not determine the coefficients.
+    """
+    A, y, weight = problem.Z[rows], problem.y[rows], problem.weight[rows]
+    root, info = lapack.dpotrf(A.T @ (weight[:, None] * A), lower=1, clean=1)
+    if info:
+        return None
+    Q = solve_triangular(root, A.T, lower=True, check_finite=False).T
+    fitted = Q.T @ (weight * y)
+    leverage = np.minimum(weight * np.einsum("ij,ij->i", Q, Q), MAX_LEVERAGE)
+    u = (y - Q @ fitted) / (1.0 - leverage)
+    components = Q @ eigh(Q.T @ (Q * (weight * u * u)[:, None]))[1]
+    half = (len(rows) + 1) // 2
+    order, by_size = (np.argsort(c, axis=0).T for c in (components, np.abs(components)))
+    kept = np.concatenate([order[:, len(rows) - half :], order[:, :half], by_size[:, :half]])
+    weights = np.zeros((len(kept) + 1, problem.m))
+    weights[0, rows] = weight
+    weights[np.arange(1, len(weights))[:, None], rows[kept]] = weight[kept]
+    size = max(1, BATCH_ELEMENTS // problem.m)
+    fits = [problem.weighted_fits(weights[i : i + size]) for i in range(0, len(weights), size)]
+    return np.concatenate(fits)
+
+
+# Random starts ---------------------------------------------------------------------------
+
+
+def _subset_fits(
+    problem: StartProblem,
+    halves: list[NDArray[np.intp]],
+    n_subsamples: int,
+    rng: np.random.Generator,
+) -> Iterator[FloatArray]:
+    """Yield the exact fits of groups of random subsets of k independent rows."""
+    outside = np.ones(problem.m, dtype=bool)
+    if halves:
+        outside[halves[0]] = False
+    for group, first in enumerate(range(0, n_subsamples, SUBSET_GROUP)):
+        n = min(SUBSET_GROUP, n_subsamples - first)
+        # Rows in the order of these times are drawn with probabilities given by the weights.
+        times = rng.exponential(size=(n, problem.m)) / problem.weight
+        if halves and group % 2:
+            times[:, outside] += times.max()
+        rows = _independent_rows(problem.Z, times)
+        # Each row has been found to be independent of the others.
+        yield _solved(problem.Z[rows], problem.y[rows])
+
+
+def _independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
+    """Return the first k independent rows in the order of the times, for each subset.
+
+    Subsets without k independent rows are left out.
+    """
+    m, k = Z.shape
+    found = np.full((len(times), k), -1)
+    remaining = np.arange(len(times))
+    for length in (k, SUBSET_ROWS_PER_COEFFICIENT * k, m):
+        length = min(length, m)
+        size = max(1, BATCH_ELEMENTS // (length * k))
+        for i in range(0, remaining.size, size):
+            part = remaining[i : i + size]
+            found[part] = _pivot_rows(Z, _first_rows(times[part], length))
+        remaining = np.flatnonzero(found[:, -1] < 0)
+        if not remaining.size or length == m:
+            break
+    return found[found[:, -1] >= 0]
+
+
+def _first_rows(times: FloatArray, length: int) -> NDArray[np.intp]:
+    """Return the rows of the smallest times in their order."""
+    if length < times.shape[1]:
+        part = np.argpartition(times, length - 1, axis=1)[:, :length]
+        return np.take_along_axis(
+            part, np.argsort(np.take_along_axis(times, part, axis=1), axis=1), axis=1
+        )
+    return np.argsort(times, axis=1)
+
+
+def _pivot_rows(Z: FloatArray, order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the rows that are independent of the earlier ones, −1 where there are too few."""
+    k = Z.shape[1]
+    A = Z[order]
+    least = MIN_INDEPENDENT_PART * np.linalg.norm(A, axis=2)
+    subsets = np.arange(len(order))
+    pivots, complete = np.empty((len(order), k), dtype=np.intp), np.ones(len(order), dtype=bool)
+    for j in range(k):
+        size = np.linalg.norm(A, axis=2)
+        independent = size > least
+        first = independent.argmax(axis=1)
+        complete &= independent[subsets, first]
+        pivots[:, j] = order[subsets, first]
+        length = size[subsets, first]
+        q = A[subsets, first] / np.where(length > 0, length, 1.0)[:, None]
+        A -= (A @ q[:, :, None]) * q[:, None, :]
+    pivots[~complete] = -1
+    return pivots
