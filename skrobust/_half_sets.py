@@ -36,8 +36,9 @@ class Ellipsoid(NamedTuple):
 
     def squared_distances(self, features: FloatArray) -> FloatArray:
         """Return (x − m)ᵀC⁻¹(x − m) of each row."""
+        deviation = (features - self.centre).T
         white = solve_triangular(
-            self.root, (features - self.centre).T, lower=True, check_finite=False
+            self.root, deviation, lower=True, overwrite_b=True, check_finite=False
         )
         squares: FloatArray = np.einsum("ij,ij->j", white, white)
         return squares
@@ -51,7 +52,8 @@ def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipso
     total = weight.sum()
     centre = weight @ features / total
     deviation = features - centre
-    covariance = deviation.T @ (weight[:, None] * deviation) / total
+    deviation *= np.sqrt(weight / total)[:, None]
+    covariance = deviation.T @ deviation
     diagonal = np.einsum("ii->i", covariance)
     diagonal += ridge * diagonal.mean()
     unit = np.sqrt(diagonal)
@@ -107,18 +109,25 @@ def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatAr
     """Return distances from the spatial median, and in the spatial sign covariance."""
     centre = np.median(features, axis=0)
     for _ in range(SPATIAL_MEDIAN_STEPS):
-        share = weight / _nonzero(np.linalg.norm(features - centre, axis=1))
+        share = weight / _nonzero(_lengths(features - centre))
         centre = share @ features / share.sum()
     deviation = features - centre
-    size = np.linalg.norm(deviation, axis=1)
-    sign = deviation / _nonzero(size)[:, None]
-    _, directions = eigh(sign.T @ (weight[:, None] * sign))
-    along = deviation @ directions
-    variance = np.median(np.abs(along), axis=0) ** 2
+    size = _lengths(deviation)
+    # The covariance of the signs, that is of the deviations divided by their lengths.
+    sign = deviation * (np.sqrt(weight) / _nonzero(size))[:, None]
+    _, directions = eigh(sign.T @ sign)
+    along = np.matmul(deviation, directions, out=sign)
+    variance = np.median(np.abs(along, out=deviation), axis=0, overwrite_input=True) ** 2
     variance = np.maximum(variance, MIN_RELATIVE_VARIANCE * variance.max())
     if not variance.all():
         return [size]
-    return [size, (along * along) @ (1.0 / variance)]
+    along *= along
+    return [size, along @ (1.0 / variance)]
+
+
+def _lengths(rows: FloatArray) -> FloatArray:
+    lengths: FloatArray = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return lengths
 
 
 def _nonzero(size: FloatArray) -> FloatArray:

@@ -36,8 +36,8 @@ from ._validation import check_data, drop_zero_weight, finite_weight
 OUTLIER_END = float(ndtri(0.995))
 # With fewer rows per coefficient the fit is unreliable.
 RELIABLE_ROWS_PER_COEFFICIENT = 5
-# Rows of X that are processed at a time.
-BLOCK_ROWS = 4_096
+# Elements of X whose distances are computed at a time.
+BLOCK_ELEMENTS = 2**14
 # Attributes that validate_data sets on the estimator.
 _FEATURES = ("n_features_in_", "feature_names_in_")
 
@@ -290,7 +290,7 @@ class MMRegressor(LinearRegressor):
                 f"y must have one column, got {y.shape[1]}; use MultiOutputRegressor("
                 "MMRegressor()) of sklearn.multioutput for several targets."
             )
-        y = column_or_1d(y, warn=True).astype(np.float64)
+        y = column_or_1d(y, warn=True).astype(np.float64, copy=False)
         used = drop_zero_weight(X, weight, type(self).__name__)
         y_used, weight_used = y, weight
         if used.positive is not None:
@@ -445,12 +445,12 @@ class _DataDistance(NamedTuple):
     def of(self, X: Any) -> FloatArray:
         """Return the distance of each row of X."""
         columns, distances = self.distance.columns, np.empty(X.shape[0])
-        for start in range(0, X.shape[0], BLOCK_ROWS):
-            part = X[start : start + BLOCK_ROWS][:, columns]
+        size = max(1, BLOCK_ELEMENTS // X.shape[1])
+        for start in range(0, X.shape[0], size):
+            rows = slice(start, start + size)
+            part = X[rows][:, columns]
             part = part.toarray() if sparse.issparse(part) else part
-            distances[start : start + BLOCK_ROWS] = self.distance.of(
-                (part - self.centre) / self.scale
-            )
+            distances[rows] = self.distance.of((part - self.centre) / self.scale)
         return distances
 
 

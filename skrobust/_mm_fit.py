@@ -33,8 +33,9 @@ N_REFINED, REFINE_TOL, REFINE_MAX_ITER = 5, 1e-4, 30
 # In the whitening, a standardised row longer than this counts as if it had this length, and
 # then a row counts less if its leverage is more than this multiple of the median.
 WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
-# The largest deviation of y that is used, in units of its typical deviation.
-MAX_DEVIATION = 1e100
+# The largest deviation of y that is used, in units of its typical deviation, and the number of
+# rows that the latter is computed from.
+MAX_DEVIATION, LOCATION_PROBE_ROWS = 1e100, 10_000
 # Solutions of weighted least squares are corrected once for their rounding.
 LEAST_SQUARES_ROUNDS = 2
 
@@ -125,18 +126,19 @@ def fit_mm(
             fit.rank,
             spec.s_constant,
         )
-    bound = fit.objective.at_threshold(max(spec.m_constant * scale, MIN_THRESHOLD))
+    threshold = max(spec.m_constant * scale, MIN_THRESHOLD)
     s_converged = solution.converged
     del solution
-    plan = choose(engine, "auto", loss=BISQUARE)
-    final = plan.minimiser(bound, s_theta, spec.tol, 0 if stop else spec.max_iter - n_iter)
+    minimiser = choose(engine, "auto", loss=BISQUARE).minimiser
+    budget = 0 if stop else spec.max_iter - n_iter
+    final = minimiser(fit.objective.at_threshold(threshold), s_theta, spec.tol, budget)
     return fit.result(
         final.point.theta,
         s_theta,
         scale,
         s_scale,
         final.point.residual,
-        BISQUARE.weights(final.point.residual, bound.threshold),
+        BISQUARE.weights(final.point.residual, threshold),
         None,
         start,
         n_iter + final.n_iter,
@@ -180,10 +182,7 @@ class _Fit:
                 f"X contains a value that is {largest:.1g} times the spread of its column away "
                 "from the median, so that its square overflows; remove or clip such values."
             )
-        location = _typical_location(y)
-        # In the units of an outlier further away the squares of other residuals underflow.
-        size = MAX_DEVIATION * (abs(location - median(y)) or 1.0)
-        y = np.clip(y, location - size, location + size)
+        y = _without_extremes(y)
         self.units = TargetUnits(y, spec.fit_intercept)
         self.whitening = _robust_whitening(self.features, sample_weight, engine, spec)
         self.rank = int(self.whitening.transform.shape[1])
@@ -218,7 +217,7 @@ class _Fit:
     def _objective(self, engine: Engine, y: RowVector, weight: RowVector | None) -> Whitened:
         shift = self.units.shift / self.units.unit
         data = RegressionData.of(
-            engine, y, weight, self.spec.fit_intercept, None, shift, _typical_location(y)
+            engine, y, weight, self.spec.fit_intercept, None, shift, sum(_centre_and_size(y))
         )
         return Whitened(LinearLoss(data, BISQUARE, None, 1.0), self.whitening)
 
@@ -297,13 +296,15 @@ class _Fit:
         converged: bool,
         relative_gradient: float,
     ) -> MMResult:
-        unit = self.units.unit
+        unit, slopes = self.units.unit, [*self.to_data(theta), *self.to_data(s_theta)]
+        # The target and the objective, which holds it, are released before the distances.
+        self.units.release()
+        del self.y, self.objective
         inside = gather(weights, self.rows) > 0
         distance = robust_distance(self.features[inside], self.sample_weight[inside])
         residual *= unit
         return MMResult(
-            *self.to_data(theta),
-            *self.to_data(s_theta),
+            *slopes,
             scale=scale * unit,
             s_scale=s_scale * unit,
             residual=residual,
@@ -374,16 +375,22 @@ def _least_squares(
     return theta
 
 
-def _typical_location(y: RowVector) -> float:
-    """Return a location from which y deviates by as much as it typically varies.
+def _centre_and_size(y: RowVector) -> tuple[float, float]:
+    """Return the median of y, and the median of the deviations from it that are not zero."""
+    some = slice(None, None, max(1, y.size // LOCATION_PROBE_ROWS))
+    probe = gather(y, some)
+    centre = median(probe)
+    size = np.abs(probe - centre)
+    return centre, median(size[size > 0]) if size.any() else 0.0
 
-    It is the median plus the median of the deviations that are not zero, so that rounding
-    errors are not taken as zero if most values are equal, nor as large because of outliers.
-    """
-    centre = median(y)
-    size = np.abs(y - centre)
-    positive = np.flatnonzero(size > 0)
-    return centre + median(gather(size, positive)) if positive.size else centre
+
+def _without_extremes(y: RowVector) -> RowVector:
+    """Return y with outliers moved in whose units squares of other residuals underflow."""
+    centre, size = _centre_and_size(y)
+    end = MAX_DEVIATION * (size or max(1.0, abs(centre)))
+    if y.max() <= centre + end and y.min() >= centre - end:
+        return y
+    return np.clip(y, centre - end, centre + end)
 
 
 # Standardisation and whitening ---------------------------------------------------------

@@ -59,7 +59,10 @@ def robust_distance(features: FloatArray, weight: FloatArray) -> RobustDistance:
         )
     if d > MAX_FEATURES:
         return RobustDistance(columns, None, f"there are more than {MAX_FEATURES} features")
-    n_distinct = len(np.unique(used, axis=0))
+    # The first rows suffice in general.
+    n_distinct = 0
+    for n in (8 * (d + 1), len(used)):
+        n_distinct = n_distinct if n_distinct > 2 * d + 1 else len(np.unique(used[:n], axis=0))
     if n_distinct < 2 * d + 2:
         reason = f"there are only {n_distinct} different rows for {d} features"
         return RobustDistance(columns, None, reason)
@@ -92,12 +95,12 @@ def _columns_with_spread(features: FloatArray, weight: FloatArray) -> NDArray[np
     """Return independent columns of which at most half of the values are equal."""
     half = 0.5 * weight.sum()
     centre = np.array([median(column, weight) for column in features.T])
-    deviation = features - centre
-    varying = np.flatnonzero(weight @ (deviation == 0) <= half)
+    varying = np.flatnonzero(weight @ (features == centre) <= half)
+    A = features[:, varying] - centre[varying]
     # Rows of leverage, which must not hide that columns are independent, are shortened, and so
     # is the constant, from which the columns must be independent as well.
-    constant = 1.0 / np.abs(deviation[:, varying]).max(axis=1, initial=1.0)
-    A = deviation[:, varying] * constant[:, None]
+    constant = 1.0 / np.maximum(A.max(axis=1, initial=1.0), -A.min(axis=1, initial=-1.0))
+    A *= constant[:, None]
     A -= np.outer(constant, constant @ A / (constant @ constant))
     return varying[_independent_columns(A)]
 

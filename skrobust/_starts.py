@@ -242,10 +242,8 @@ def _deterministic_starts(
     problem: StartProblem, halves: list[NDArray[np.intp]]
 ) -> tuple[FloatArray, FloatArray, list[str]]:
     """Return all candidates but the random ones, improved, with their scales and kinds."""
-    weights = np.zeros((1 + len(halves), problem.m))
-    weights[0] = problem.weight
-    for part, rows in zip(weights[1:], halves, strict=True):
-        part[rows] = problem.weight[rows]
+    subsets = [np.arange(problem.m), *halves]
+    weights = np.concatenate([_weights_of(problem, rows[None]) for rows in subsets])
     least_squares = problem.weighted_fits(weights)
     thetas = [least_squares, _lad_fits(problem, weights, least_squares)]
     kinds = ["least_squares", *["half_set"] * len(halves)]
@@ -285,8 +283,7 @@ def _sensitivity_fits(problem: StartProblem) -> FloatArray:
         candidates = _fits_without_extremes(problem, rows)
         if candidates is None:
             break
-        residuals = problem.residuals(candidates)
-        scales = problem.m_scales(residuals, _median_scales(residuals))
+        candidates, scales = problem.improved(candidates, 0, centred=False)
         best, last = int(np.argmin(scales)), scale
         if scales[best] < scale:
             scale, theta = float(scales[best]), candidates[best]
@@ -308,24 +305,36 @@ def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> Flo
     Three fits leave out the lower half, the upper half, and the half that is largest in
     absolute value. The result is None if the rows do not determine the coefficients.
     """
-    A, y, weight = problem.Z[rows], problem.y[rows], problem.weight[rows]
-    root, info = lapack.dpotrf(A.T @ (weight[:, None] * A), lower=1, clean=1)
+    y, root_weight = problem.y[rows], np.sqrt(problem.weight[rows])
+    A = problem.Z[rows]
+    A *= root_weight[:, None]
+    root, info = lapack.dpotrf(A.T @ A, lower=1, clean=1)
     if info:
         return None
-    Q = solve_triangular(root, A.T, lower=True, check_finite=False).T
-    fitted = Q.T @ (weight * y)
-    leverage = np.minimum(weight * np.einsum("ij,ij->i", Q, Q), MAX_LEVERAGE)
-    u = (y - Q @ fitted) / (1.0 - leverage)
-    components = Q @ eigh(Q.T @ (Q * (weight * u * u)[:, None]))[1]
+    # The rows of Q are weighted, and its columns are orthonormal.
+    Q = solve_triangular(root, A.T, lower=True, overwrite_b=True, check_finite=False).T
+    del A
+    residual = root_weight * y - Q @ (Q.T @ (root_weight * y))
+    change = residual / (1.0 - np.minimum(np.einsum("ij,ij->i", Q, Q), MAX_LEVERAGE))
+    components = Q @ eigh(Q.T @ (Q * (change * change)[:, None]))[1]
+    components /= root_weight[:, None]
+    del Q
     half = (len(rows) + 1) // 2
-    order, by_size = (np.argsort(c, axis=0).T for c in (components, np.abs(components)))
-    kept = np.concatenate([order[:, len(rows) - half :], order[:, :half], by_size[:, :half]])
-    weights = np.zeros((len(kept) + 1, problem.m))
-    weights[0, rows] = weight
-    weights[np.arange(1, len(weights))[:, None], rows[kept]] = weight[kept]
-    size = max(1, BATCH_ELEMENTS // problem.m)
-    fits = [problem.weighted_fits(weights[i : i + size]) for i in range(0, len(weights), size)]
+    fits = [problem.weighted_fits(_weights_of(problem, rows[None]))]
+    size = max(1, BATCH_ELEMENTS // (3 * problem.m))
+    for i in range(0, problem.k, size):
+        part = components[:, i : i + size]
+        order, by_size = (np.argsort(c, axis=0).T for c in (part, np.abs(part)))
+        kept = [order[:, len(rows) - half :], order[:, :half], by_size[:, :half]]
+        fits += [problem.weighted_fits(_weights_of(problem, rows[k])) for k in kept]
     return np.concatenate(fits)
+
+
+def _weights_of(problem: StartProblem, subsets: NDArray[np.intp]) -> FloatArray:
+    """Return weights that are zero but for the rows of each subset."""
+    weights = np.zeros((len(subsets), problem.m))
+    np.put_along_axis(weights, subsets, problem.weight[subsets], axis=1)
+    return weights
 
 
 # Random starts ---------------------------------------------------------------------------
@@ -349,7 +358,10 @@ def _subset_fits(
             times[:, outside] += times.max()
         rows = _independent_rows(problem.Z, times)
         # Each row has been found to be independent of the others.
-        yield _solved(problem.Z[rows], problem.y[rows])
+        size = max(1, BATCH_ELEMENTS // problem.k**2)
+        for i in range(0, len(rows), size):
+            part = rows[i : i + size]
+            yield _solved(problem.Z[part], problem.y[part])
 
 
 def _independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:

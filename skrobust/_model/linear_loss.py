@@ -199,7 +199,7 @@ class LinearLoss:
         return min(n_rows, int(np.count_nonzero(row_weight != 1)))
 
     def _weighted(self, row_weight: RowVector) -> RowVector:
-        row_weight = row_weight.astype(float)
+        row_weight = row_weight.astype(float, copy=False)
         weight = self.data.weight
         return row_weight if weight is None else row_weight * weight
 

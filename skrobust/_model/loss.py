@@ -119,7 +119,11 @@ class Bisquare(Loss):
     def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
         """Return (1 − z²)(1 − 5z²), which is negative for |r| > k/√5."""
         z2 = _squared_ratio(r, threshold)
-        return (1.0 - z2) * (1.0 - 5.0 * z2)
+        deriv = 5.0 * z2
+        deriv -= 1.0
+        z2 -= 1.0
+        deriv *= z2
+        return deriv
 
     def weights(
         self, r: RowVector, threshold: float, out: RowVector | None = None

@@ -98,23 +98,27 @@ def _step(objective: Whitened, point: Evaluation) -> Evaluation | None:
     """Return the point after a Newton or a reweighted step; None if neither descends."""
     linear, bound = objective.linear, point.value * (1.0 + VALUE_RISE_RTOL)
     if point.relative_gradient < NEWTON_MAX_GRADIENT:
-        curvature = objective.psi_deriv(point)
-        positive = objective.hessian(point.theta, np.maximum(curvature, 0.0))
-        negative = objective.hessian(point.theta, np.maximum(-curvature, 0.0))
-        del curvature
-        H = positive - negative
-        _, direction, info = lapack.dposv(H, -point.gradient)
+        _, direction, info = lapack.dposv(_hessian(objective, point), -point.gradient)
         longest = NEWTON_MAX_STEP * linear.threshold
         if not info and float(np.linalg.norm(direction)) <= longest:
             trial = objective.evaluate(point.theta + direction)
             if trial.value <= bound:
                 return trial
             del trial
-    weight = linear.loss.weights(point.residual, linear.threshold)
-    H = objective.hessian(point.theta, weight)
-    del weight
+    H = objective.hessian(point.theta, linear.loss.weights(point.residual, linear.threshold))
     _, direction, info = lapack.dposv(H, -point.gradient)
     if info:
         direction = np.linalg.lstsq(H, -point.gradient)[0]
     trial = objective.evaluate(point.theta + direction)
     return trial if trial.value <= bound else None
+
+
+def _hessian(objective: Whitened, point: Evaluation) -> FloatArray:
+    """Return the Hessian, in which rows beyond the inflection of the loss count negatively."""
+    # Gram matrices have non-negative weights. Each vector of n numbers is released at once.
+    parts = []
+    for sign in (1.0, -1.0):
+        curvature = objective.psi_deriv(point)
+        curvature *= sign
+        parts.append(objective.hessian(point.theta, np.maximum(curvature, 0.0, out=curvature)))
+    return parts[0] - parts[1]
