@@ -1,11 +1,12 @@
-"""The pairs bootstrap: fits with weights that are drawn together with the rows.
+"""The pairs bootstrap: fits to rows that are resampled together with their weights.
 
-Most replicates are a few Newton steps from the fit. These are taken for a batch of replicates
-at once, in coordinates of the row space in which rows are q: with one replicate in each row of
-the weights W, the Hessians of all replicates are one product of the weights inside the
-threshold and the products of the columns of q. With an estimated scale the equation is
-u(θ, σ(θ)) = 0, where σ(θ) is the scale of the residuals, with the Jacobian A − a bᵀ/e of
-`_covariance`. A replicate that does not converge in this way is fitted on its own.
+Most replicates are a few Newton steps from the fit. These steps are taken for a batch of
+replicates at once, with each row of X given by its coordinates q in the row space. The weights
+of the batch form a matrix with one replicate in each row. The product of this matrix, with
+zeros for the rows beyond the threshold, and the matrix of the products q_i q_j gives the
+Hessians of all replicates. With an estimated scale the equation is u(θ, σ(θ)) = 0, where σ(θ)
+is the scale of the residuals, with the Jacobian A − a bᵀ/e of `_covariance`. A replicate that
+does not converge in this way is fitted on its own.
 """
 
 from __future__ import annotations
@@ -28,27 +29,32 @@ from ._solvers import choose
 from ._spec import FitSpec
 
 # A replicate has converged where the whitened gradient, relative to the root mean square of ψ
-# at the fit, is below this. It is about √n times as many standard errors from the minimiser.
+# at the fit, is below this. The distance from the minimiser is then about √n times this value,
+# in standard errors.
 TOL = 2e-8
-# Steps of a replicate in a batch, and iterations of a fit on its own.
+# Maximum numbers of steps of a replicate in a batch, and of iterations of a fit on its own.
 NEWTON_MAX_STEPS, OWN_MAX_ITER = 20, 10_000
-# With more products of columns each replicate is fitted on its own.
+# If the products of the columns have more elements, each replicate is fitted on its own.
 MAX_PRODUCTS = 2**21
-# Elements of the weights of a batch, which stay in the cache, and of its Hessians at most.
+# Maximum numbers of elements of the weights of a batch, so that they stay in the cache, and of
+# its Hessians.
 BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
 # The squared pivot of the Hessian at the fit, in whitened coordinates, that proves full rank,
-# and that of the Gram matrix below which a replicate has not full rank.
+# and that of the Gram matrix below which a replicate does not have full rank.
 PROVEN_PIVOT, MIN_PIVOT = 1e-6, 1e-10
-# Where more of the gradient is left after a step, the next is one with Huber's weights.
+# If a step leaves more than this fraction of the gradient, the next one uses Huber's weights.
 MAX_REMAINING_GRADIENT = 0.8
-# This multiple of the identity is added to a Hessian, which may become singular on the way.
+# This multiple of the identity is added to a Hessian, which may become singular during the
+# iteration.
 HESSIAN_RIDGE = 1e-12
-# A MAD within this factor of that of the fit is taken for the right one of several.
+# Several scales may solve the equation of the MAD. One within this factor of the scale of the
+# fit is accepted.
 NEAR_SCALE_FACTOR = 2.0
-# The median of |r| is looked for as far from the last as that moved, or at least this far over
-# n, and this far over √n at first; then so many times as far.
+# The median of |r| is searched for within a relative distance of its last value. In the first
+# step this is the first constant over √n, later the last relative change, but at least the
+# second constant over n. If the median is not found there, the third multiplies the distance.
 FIRST_REACH, MIN_REACH, WIDER_REACH = 1.5, 12.0, 8.0
-# From this step on the slope of a MAD is that of the residual in the middle.
+# From this step on the slope of a MAD is that of the median |r|.
 LOCAL_SLOPE_STEP = 1
 
 Draw = Callable[[int], FloatArray]
@@ -57,7 +63,7 @@ Draw = Callable[[int], FloatArray]
 class Replicates(NamedTuple):
     """Standardised coefficients (b, v), one replicate in each row, in units of the target.
 
-    Rows are NaN where a replicate did not converge or has not the rank of the fit.
+    Rows are NaN where a replicate did not converge or does not have the rank of the fit.
     """
 
     coef: FloatArray
@@ -74,8 +80,8 @@ def bootstrap_replicates(
 ) -> Replicates:
     """Return the coefficients of fits to rows, or clusters, drawn with replacement.
 
-    The scale is estimated anew if it was estimated and `joint`, otherwise the threshold is
-    kept.
+    With `joint`, each replicate estimates the scale anew if the fit estimated it. Otherwise the
+    threshold of the fit is kept.
     """
     draw = weight_sampler(fit, clusters, generator(random_state))
     estimator = fit.loss.estimator if joint else None
@@ -83,7 +89,7 @@ def bootstrap_replicates(
     batched = fit.engine.n * k * (k + 1) // 2 <= MAX_PRODUCTS
     size = max(1, min(BATCH_ELEMENTS // fit.engine.n, MAX_HESSIAN_ELEMENTS // max(k, 1) ** 2))
     coef = np.full((n_resamples, fit.coef.size), np.nan)
-    # A step that leads too far ends in a fit on its own.
+    # A step that is too long may overflow. The replicate is then fitted on its own.
     with single_threaded_blas(), np.errstate(all="ignore"):
         newton = _BatchNewton(fit, estimator) if batched else None
         fit_alone = _OwnFit(fit, estimator)
@@ -102,7 +108,7 @@ def bootstrap_replicates(
 
 
 def generator(random_state: object) -> np.random.Generator:
-    """Return a generator; which reads NumPy's global state only if that is given."""
+    """Return a generator, seeded from NumPy's global state only if that is passed."""
     if random_state is None:
         return np.random.default_rng()
     words = check_random_state(random_state).randint(2**32, size=4, dtype=np.uint32)
@@ -112,7 +118,7 @@ def generator(random_state: object) -> np.random.Generator:
 def weight_sampler(
     fit: LinearisedFit, clusters: Clusters | None, rng: np.random.Generator
 ) -> Draw:
-    """Return a function that draws the weights of the rows of so many replicates."""
+    """Return a function that draws the row weights of a given number of replicates."""
     if clusters is None and fit.copies is not None:
         n, share = round(fit.total), fit.copies / fit.total
         return lambda m: rng.multinomial(n, share, size=m).astype(float)
@@ -134,7 +140,7 @@ def weight_sampler(
 
 
 class _OwnFit:
-    """Fits for weights of the rows, one at a time."""
+    """Fit of one replicate, given the weights of its rows."""
 
     def __init__(self, fit: LinearisedFit, estimator: ScaleEstimator | None) -> None:
         self.fit = fit
@@ -156,7 +162,7 @@ class _OwnFit:
         )
 
     def __call__(self, weight: FloatArray) -> FloatArray:
-        """Return (b, v), NaN where the fit did not converge or has not full rank."""
+        """Return (b, v), NaN if the fit did not converge or does not have full rank."""
         fit = self.fit
         sampler = RowSampler(fit.engine, weight, fit.fit_intercept, self.plan)
         (result,) = fit_stages(sampler, self.y, self.spec)
@@ -175,9 +181,9 @@ class _OwnFit:
 class _State(NamedTuple):
     """Replicates that have not converged, one in each row.
 
-    `theta` are the steps from the fit in coordinates of the row space, `slope` is −dσ/dθ,
-    `reach` how far the scale may be from that of the residuals, relative to it, and `gradient`
-    the norm of the gradient.
+    `theta` is the difference from the fit in coordinates of the row space, `slope` is −dσ/dθ,
+    `reach` is the relative distance from the scale within which that of the residuals is
+    searched for, and `gradient` is the norm of the gradient.
     """
 
     replicate: NDArray[np.intp]
@@ -194,7 +200,7 @@ class _State(NamedTuple):
 
 
 class _BatchNewton:
-    """Newton's method for many weights of the rows at once, from the fit."""
+    """Newton's method for many replicates at once, starting from the fit."""
 
     def __init__(self, fit: LinearisedFit, estimator: ScaleEstimator | None) -> None:
         self.fit, self.estimator = fit, estimator
@@ -203,7 +209,7 @@ class _BatchNewton:
         Q = np.concatenate([fit.engine.rows(part) @ M for part in fit.engine.blocks()])
         i, j = np.triu_indices(k)
         self.Q, self.products = Q, Q[:, i] * Q[:, j]
-        # Where the entries of a symmetric matrix are among those of its upper triangle.
+        # Index of each entry of a symmetric matrix among those of its upper triangle.
         self.full = np.empty((k, k), dtype=np.intp)
         self.full[i, j] = self.full[j, i] = np.arange(i.size)
         self.penalty = M.T @ (fit.penalty[:, None] * M)
@@ -215,13 +221,13 @@ class _BatchNewton:
         if estimator is not None:
             self.g, b, e = estimator.scores(fit.residual, fit.scale, fit.n)
             self.e = float(fit.times_weight(e).sum()) / fit.total
-            # The same for all replicates, between which it differs little.
+            # The same slope is used for all replicates, since theirs differ little.
             self.slope = (fit.times_weight(b) @ Q) / (self.e * fit.total)
 
     def minimise(self, weight: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
-        """Return (b, v) of each replicate, and the replicates that are not known.
+        """Return (b, v) of each replicate, and the replicates that need their own fit.
 
-        Replicates without full rank are NaN and not among these.
+        Replicates without full rank are NaN and do not need one.
         """
         fit = self.fit
         coef = np.full((weight.shape[0], fit.coef.size), np.nan)
@@ -262,7 +268,8 @@ class _BatchNewton:
     def _first_step(self, weight: FloatArray) -> tuple[_State, NDArray[np.bool_]]:
         """Return the replicates of full rank after a step, and those that need their own fit.
 
-        The step is linear in the weights: all that belongs to the rows is that of the fit.
+        The sums of this step are linear in the weights, because its residuals are those of the
+        fit.
         """
         fit, m = self.fit, weight.shape[0]
         inside = np.abs(fit.residual) <= fit.beta
@@ -297,10 +304,10 @@ class _BatchNewton:
     def _with_scale(
         self, now: _State, r: FloatArray, local: bool
     ) -> tuple[_State, FloatArray, NDArray[np.bool_] | bool]:
-        """Return the state with the scale of the residuals, the threshold, and what is exact.
+        """Return the state with a new scale, the threshold, and where the scale has converged.
 
         The concomitant scale is updated by one Newton step, and the MAD is computed exactly.
-        With `local` the slope of the MAD is that of the residual in the middle.
+        With `local` the slope of the MAD is that of the median |r|.
         """
         if self.estimator is None:
             return now, np.full(now.total.size, self.fit.beta), True
@@ -320,17 +327,17 @@ class _BatchNewton:
         return now._replace(scale=scale, reach=reach), self.estimator.factor * scale, settled
 
     def _may_be_another_scale(self, now: _State) -> NDArray[np.bool_]:
-        """Tell where Newton's method may have passed the fixed point of scale and fit.
+        """Tell where the scale may be a fixed point other than that of the estimator.
 
-        With a MAD there may be several where rows are few, or most of them fitted exactly; the
-        estimator takes the first below the scale of least squares.
+        The MAD may have several fixed points if there are few rows, or if most rows are fitted
+        exactly. The estimator takes the first one below the scale of least squares.
         """
         factor = now.scale / self.fit.scale
         far = (factor < 1.0 / NEAR_SCALE_FACTOR) | (factor > NEAR_SCALE_FACTOR)
         return far & isinstance(self.estimator, Mad)
 
     def _penalty_weight(self, now: _State) -> FloatArray:
-        """Return S, times the change of the scale where the penalty moves with it."""
+        """Return S, times the relative change of the scale if the penalty depends on it."""
         return now.total * (now.scale / self.fit.scale) if self.moves else now.total
 
     def _shrinkage(self, now: _State) -> FloatArray:
@@ -355,10 +362,10 @@ class _BatchNewton:
         outside: FloatArray | None,
         gap: FloatArray | float = 0.0,
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the Newton step and that of the scale.
+        """Return the Newton steps of θ and of the scale.
 
         `outside` is Σ s k sign(r) q over the rows beyond the threshold, and `gap` the scale of
-        the residuals less that of the threshold.
+        the residuals minus that of the threshold.
         """
         if outside is None:
             return _solve(H, u[:, :, None])[:, :, 0], np.zeros(len(u))
@@ -386,7 +393,7 @@ def _solve(H: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]:
-    """Tell of which matrices all squared pivots are above a bound."""
+    """Tell for which matrices all squared pivots are above a bound."""
     try:
         L = np.linalg.cholesky(H)
     except np.linalg.LinAlgError:
@@ -404,11 +411,11 @@ def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]
 
 
 def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.intp]]]:
-    """Return the normalised weighted medians of |r|, and their two rows in the middle.
+    """Return the normalised weighted medians of |r|, and the two rows that give each median.
 
-    Only values near the last scales are sorted; where the median is not among them, more are.
-    Where the smaller values have half of the weight, to the rounding of its sum, the median is
-    the mean of two values, as in `_reductions.median`.
+    Only values near the last scale are sorted, and more of them if the median is not found
+    there. If the smaller values have half of the weight, up to the rounding of its sum, the
+    median is the mean of two values, as in `_reductions.median`.
     """
     m, n = size.shape
     reach = now.reach[:, None]
@@ -418,7 +425,7 @@ def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.in
     inside ^= below
     inside &= now.weight > 0
     row, column = np.divmod(np.flatnonzero(inside), n)
-    # The window of each replicate in a row, padded with values without weight.
+    # Each row holds the window of one replicate, padded with values of weight zero.
     count = np.bincount(row, minlength=m)
     place = np.arange(row.size) - (np.cumsum(count) - count)[row]
     shape = m, max(1, int(count.max()))
