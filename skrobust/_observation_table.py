@@ -1,4 +1,4 @@
-"""What a fitted model says of each row of its data: weight, leverage, influence."""
+"""Diagnostics of each row of a fit: residual, weight, leverage and influence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLUMNS = (
     "cooks_distance",
     "outlier",
 )
-# The rows that the text of a table shows.
+# Maximum number of rows in the text of a table.
 TEXT_ROWS = 10
 
 
@@ -44,12 +44,12 @@ def observation_table(
 
     With :math:`z = (1, x)`, residuals :math:`r_i`, sample weights :math:`s_i`,
     :math:`c_i = \psi(r_i)`, :math:`d_i = \psi'(r_i)` and
-    :math:`A = \sum_i s_i d_i z_i z_i^\top` (plus that of a penalty), the leverage is
+    :math:`A = \sum_i s_i d_i z_i z_i^\top` (plus the term of a penalty), the leverage is
 
-    .. math:: h_i = d_i q_i, \qquad q_i = s_i z_i^\top A^{-1} z_i,
+    .. math:: h_i = d_i q_i, \qquad q_i = s_i z_i^\top A^{-1} z_i.
 
-    and without row i the coefficients would be less by :math:`\delta_i` in one Newton step,
-    which gives the leave-one-out residual and Cook's distance [1]_:
+    One Newton step without row i changes the coefficients by :math:`-\delta_i`. This gives the
+    leave-one-out residual and Cook's distance [1]_:
 
     .. math::
 
@@ -61,7 +61,7 @@ def observation_table(
     with the rank p, Huber's covariance :math:`V = v A^{-1} / m`, :math:`m = \sum_i s_i d_i /
     \sum_i s_i` and :math:`v = \sum_i s_i c_i^2 / (n - p)`. For a large threshold these are the
     values of least squares, which R's ``plot(lm)`` and statsmodels' ``OLSInfluence`` show. A
-    row beyond the threshold has the leverage 0: its influence is bounded in y, but grows with
+    row beyond the threshold has leverage 0: its influence is bounded in y, but grows with
     its distance in X.
 
     Parameters
@@ -97,9 +97,9 @@ def observation_table(
         If the estimator does not contain one of the regressors of this package.
 
     ValueError
-        If the data are not those of the fit, there are no more rows than coefficients, `target`
-        is missing or out of range, or at least half of the rows are fitted exactly, so that the
-        scale is that of rounding.
+        If the data are not those of the fit, if there are no more rows than coefficients, if
+        `target` is missing or out of range, or if the estimated scale is only rounding error
+        because at least half of the rows are fitted exactly.
 
     Warns
     -----
@@ -142,9 +142,9 @@ def observation_table(
         )
         if data.fit.scale_is_rounding():
             raise ValueError(
-                "The scale is that of rounding, since at least half of the rows are fitted "
-                "exactly: there is no density of the residuals. The attributes weights_ and "
-                "outliers_ of the estimator hold for such fits as well."
+                "The estimated scale is only rounding error, since at least half of the rows "
+                "are fitted exactly, so that leverages and influences cannot be computed. The "
+                "attributes weights_ and outliers_ of the estimator are valid for such a fit."
             )
         rows = _Rows.of(data.fit)
     if data.positive is not None:
@@ -174,7 +174,8 @@ def _prediction(
 class _Rows(NamedTuple):
     """Vectors with a number for each row, in the units of the regressor's target.
 
-    `potential` is the leverage, for outliers the one that they would have within the threshold.
+    `potential` is the leverage; for outliers, it is the one that they would have within the
+    threshold.
     """
 
     fitted: FloatArray
@@ -231,7 +232,7 @@ def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
         scale = fit.loss.scale
     weight = HUBER.weights(rows.residual, beta)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # A scale of zero has residuals of zero.
+        # The scale is zero if most residuals are.
         standardized = rows.residual / scale
     mean_weight = fit.total / fit.n
     return ObservationTable(
@@ -258,15 +259,15 @@ def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
 class ObservationTable:
     """Residuals, weights, leverages and influences of the rows of a fit.
 
-    It is made by :func:`observation_table`, where the formulas are.
+    It is returned by :func:`observation_table`, which documents the formulas.
 
     Attributes
     ----------
     fitted, residual : ndarray of shape (n_samples,)
-        Fitted values, and y less these.
+        Fitted values, and y minus the fitted values.
 
     standardized_residual : ndarray of shape (n_samples,)
-        Residuals over `scale`.
+        Residuals divided by `scale`.
 
     weight : ndarray of shape (n_samples,)
         Robustness weights ψ(r)/r in [0, 1].
@@ -275,15 +276,15 @@ class ObservationTable:
         Leverages h, at most 1; 0 beyond the threshold.
 
     leave_one_out_residual : ndarray of shape (n_samples,)
-        Residuals of a fit without the row, in one Newton step.
+        Residual of each row in a fit without it, approximated by one Newton step.
 
     cooks_distance : ndarray of shape (n_samples,)
-        Cook's distances, of the same step.
+        Cook's distances, from the same Newton step.
 
     outlier : ndarray of bool of shape (n_samples,)
         True for the rows beyond the threshold. Such a row is down-weighted and not necessarily
-        wrong: with normal errors and the default threshold 18 % of the rows of clean data are
-        beyond the threshold.
+        wrong: with the default threshold, 18 % of the rows of clean data with normal errors are
+        outliers in this sense.
 
     index : pandas.Index or range
         Labels of the rows.
@@ -378,7 +379,7 @@ class ObservationTable:
 
 
 def _formatted(values: FloatArray) -> list[str]:
-    """Return numbers with as many decimals as give a typical one four significant digits."""
+    """Return numbers as text, with four significant digits for one of median size."""
     sizes = np.abs(values[np.isfinite(values) & (values != 0)])
     digits = int(np.floor(np.log10(np.median(sizes)))) if sizes.size else 0
     if not -4 <= digits <= 9:
