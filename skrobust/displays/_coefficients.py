@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
-# Names of the intercept in a table; the second where a feature has the first.
+# Names of the intercept in a table. The second is used if a feature has the first.
 INTERCEPT_NAMES = ("intercept", "(intercept)")
-# Height of a figure in inches: for one row, for the axis and its label, and the least.
+# Heights in inches: of one row, of the axis with its label, and the minimum for a figure.
 ROW_HEIGHT, AXIS_HEIGHT, MIN_HEIGHT = 0.28, 1.2, 2.4
 
 
@@ -315,7 +315,7 @@ class CoefficientsDisplay:
             Whether to show the intercept.
 
         order : {"magnitude", "given"}, default="magnitude"
-            Whether the largest absolute coefficient is on top, or the first.
+            Order from top to bottom: by decreasing absolute value, or as in `names`.
 
         reference : float, default=0.0
             Value that is marked by a vertical line; None for no line.

@@ -34,20 +34,22 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Annotation
 
-# Points of a contour on either side of zero, and steps of leverage in which it is searched.
+# Numbers of points of a contour on either side of zero, and of leverages at which it is
+# searched for.
 N_CONTOUR_POINTS, N_LEVERAGE_STEPS = 600, 1000
-# Width of a character and height of a label, about, in points.
+# Approximate width of a character and height of a label, in points.
 LABEL_CHARACTER_WIDTH, LABEL_HEIGHT = 5.5, 10.0
-# Empty part of the axes around the rows.
+# Margin around the rows, as a fraction of their range.
 MARGIN = 0.08
 
 
 class InfluenceDisplay:
     r"""Leave-one-out residuals against leverages, with contours of Cook's distance.
 
-    A row changes the coefficients much if it is far to the right, where the features are
-    unusual, and above or below. Rows beyond a contour deserve a look: above 1, the fit without
-    the row is outside a confidence region of the coefficients.
+    A row has a large influence on the coefficients if it is both far to the right, where the
+    features are unusual, and far from zero in the vertical direction. Rows beyond a contour
+    should be inspected: if Cook's distance exceeds 1, the coefficients of the fit without the
+    row are outside a confidence region.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ class InfluenceDisplay:
         the threshold.
 
     residual : array-like of shape (n_samples,)
-        Leave-one-out residuals over the scale.
+        Leave-one-out residuals divided by the scale.
 
     cooks_distance : array-like of shape (n_samples,)
         Cook's distances.
@@ -68,8 +70,8 @@ class InfluenceDisplay:
         Threshold in units of the scale.
 
     cook_factor : float
-        The factor k with which Cook's distance of a row of mean weight within the threshold is
-        k times the square of its residual in this display times its leverage.
+        The factor k such that a row of mean weight within the threshold has Cook's distance
+        k r² h, where r is its residual in this display and h its leverage.
 
     psi_deriv : float, default=1.0
         The derivative of ψ within the threshold, less than 1 for a small threshold.
@@ -111,11 +113,11 @@ class InfluenceDisplay:
     Notes
     -----
     For a large threshold this is the display of R's ``plot(lm, which=5)``. The influence of a
-    row beyond the threshold β is bounded in y: with the leverage h it is beyond it if its
-    leave-one-out residual exceeds β/(1 − h), so that the contours bend to the right along this
-    curve, and end in vertical lines. With sample weights the contours are those of a row of
-    mean weight. Rows with leverage 1, which alone determine a coefficient, are not drawn, and
-    the legend counts them.
+    row beyond the threshold β is bounded in y. A row of leverage h is beyond the threshold if
+    its leave-one-out residual exceeds β/(1 − h), so that the contours bend to the right along
+    this curve and end in vertical lines. With sample weights the contours are those of a row of
+    mean weight. Rows with leverage 1, which alone determine a coefficient, are not drawn; the
+    legend shows their number.
 
     Examples
     --------
@@ -328,7 +330,7 @@ class InfluenceDisplay:
             raise ValueError(
                 f"n_labelled must be an integer of at least 0, got {n_labelled!r}."
             )
-        levels = [check_positive(level, "Each of levels") for level in levels]
+        levels = [check_positive(level, "Each entry of levels") for level in levels]
         leverage, residual, cook, outlier = self._arrays()
         beta = check_positive(self.beta, "beta")
         drawn = np.flatnonzero(np.isfinite(residual))
@@ -404,7 +406,7 @@ class InfluenceDisplay:
         ax.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
 
     def _contour(self, level: float, n_beyond: int, dashes: Any) -> Line2D:
-        """Draw the least leverage with which each residual has the Cook's distance."""
+        """Draw the smallest leverage at which each residual has the given Cook's distance."""
         ax, rows = self.ax_, count_label(n_beyond, "rows", n_beyond)
         largest = max(np.abs(ax.get_ylim()))
         y = np.geomspace(1e-2 * min(largest, float(self.beta)), largest, N_CONTOUR_POINTS)
@@ -431,7 +433,7 @@ class InfluenceDisplay:
         beta, slope = float(self.beta), float(self.psi_deriv)
         t = leverage / (slope * (1 - leverage))
         c = np.minimum(residual / (1 + t), beta)
-        # The row is within the window β/ψ′, and counts in A.
+        # Rows within the window β/ψ′ contribute to A.
         is_inside = (residual - c * t) * slope < beta
         distances: NDArray[np.float64] = (
             self.cook_factor * c**2 * t * (1 + slope * t * is_inside)
@@ -444,7 +446,7 @@ class InfluenceDisplay:
         leverage: NDArray[np.float64],
         residual: NDArray[np.float64],
     ) -> list[Annotation]:
-        """Label rows, each in the first of four corners where it hides no other label."""
+        """Label rows, each at the first of four corners where it overlaps no other label."""
         names = range(len(leverage)) if self.names is None else self.names
         points = np.column_stack([leverage, residual])[rows]
         position = self.ax_.transData.transform(points) * 72 / self.ax_.figure.dpi
@@ -497,7 +499,7 @@ class InfluenceDisplay:
 
 
 def _contour_dashes(n: int) -> list[Any]:
-    """Return dashes for contours, dashed first."""
+    """Return the dash pattern of each contour; the first is a dashed line."""
     return [DASHES[1 + i % (len(DASHES) - 1)] for i in range(n)]
 
 

@@ -22,9 +22,9 @@ N_LINE_POINTS = 400
 class QQDisplay(RowsDisplay):
     r"""Quantiles of the residuals against those of the normal distribution.
 
-    Normal errors scatter along the line. Heavy tails leave it steeply at both ends, and skewed
-    errors at one end or bent. The threshold shows which part of the tails is treated as
-    outliers.
+    Normal errors scatter along the line. With heavy tails the points are steeper than the line
+    at both ends. With skewed errors they leave the line at one end, or form a curve. The
+    threshold shows which part of the tails is treated as outliers.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class QQDisplay(RowsDisplay):
         reach = max(1.0, np.abs(quantiles).max())
         x = np.linspace(-reach, reach, N_LINE_POINTS)
         self.line_: Line2D = self.ax_.plot(
-            x, middle + slope * x, color=GREY, lw=1, label="normal, by the quartiles"
+            x, middle + slope * x, color=GREY, lw=1, label="line through the quartiles"
         )[0]
         self.threshold_lines_ = [
             self.ax_.axhline(threshold, color=COLOURS[5], ls=":", lw=1.5)

@@ -238,7 +238,7 @@ ERRORS = {
     ),
     "contours": (
         lambda m, X, y, Y: influence().plot(levels=[0]),
-        "Each of levels must be a positive finite number, got 0",
+        "Each entry of levels must be a positive finite number, got 0",
     ),
     "influence beta": (
         lambda m, X, y, Y: influence(beta=0).plot(),
