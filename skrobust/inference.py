@@ -81,20 +81,21 @@ def coefficient_table(
 ):
     r"""Return the coefficients of a fitted estimator with standard errors and tests.
 
-    The default, HC3, holds for independent rows whose errors have any variances:
+    The default, HC3, is valid for independent rows whose errors may have different variances:
 
     .. math:: V = A^{-1} \sum_i \frac{s_i^2 ψ(r_i)^2}{(1 - h_i)^2} z_i z_i^\top A^{-1},
         \qquad A = \sum_i s_i ψ'(r_i) z_i z_i^\top + S \tilde α D
 
-    with z = (1, x), weights s of sum S and leverages h [1]_ [2]_. With a threshold that follows
-    the scale of the residuals, the uncertainty of the scale is included. The user guide
+    with z = (1, x), weights s of sum S and leverages h [1]_ [2]_. If the threshold is a
+    multiple of an estimated scale, the uncertainty of the scale is included. The user guide
     describes the other kinds.
 
     Parameters
     ----------
     estimator : estimator
         A fitted :class:`~skrobust.SmoothL1Regressor` or :class:`~skrobust.SmoothL1RegressorCV`,
-        or a pipeline, search or TransformedTargetRegressor around one.
+        or a pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
+        contains one.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The data of the fit.
@@ -109,22 +110,24 @@ def coefficient_table(
         The kind of covariance:
 
         - "auto": "HC3"; with `groups` "CR3".
-        - "HC0", "HC1", "HC2", "HC3": independent rows, errors of any variances.
+        - "HC0", "HC1", "HC2", "HC3": independent rows whose errors may have different
+          variances.
         - "H1", "H2", "H3": Huber's covariances, as in statsmodels, for independent rows with
           errors whose distribution does not depend on the features.
         - "CR0", "CR1", "CR3": independent clusters given by `groups`.
-        - "HAC": rows in order of time, correlated with the `lags` rows before.
-        - "bootstrap": resampled rows, or whole groups.
+        - "HAC": rows in time order, each correlated with the `lags` rows before it.
+        - "bootstrap": resampling of rows, or of whole groups.
 
     groups : array-like of shape (n_samples,), default=None
         Labels of the clusters.
 
     weights : {"importance", "frequency"}, default="importance"
-        What `sample_weight` means: the importance of single rows, or numbers of equal rows.
+        Meaning of `sample_weight`: the importance of each row, or the number of identical rows
+        that it represents.
 
     scale : {"joint", "fixed"}, default="joint"
-        Whether the uncertainty of an estimated scale is included. With a fixed threshold and
-        for H1 to H3 the table is that of "fixed".
+        Whether the uncertainty of an estimated scale is included. With a fixed threshold, and
+        for H1 to H3, the table is the same as with "fixed".
 
     df : {"auto", "normal", "bell-mccaffrey"} or float, default="auto"
         Degrees of freedom of the t distribution. "auto" uses n − p, or the number of clusters
@@ -133,16 +136,16 @@ def coefficient_table(
         groups.
 
     target : int, default=None
-        The target of the table, if there are several.
+        Index of the target; required if there are several targets.
 
     lags : int, default=None
-        The lags of "HAC"; None for ⌊4 (n/100)^(2/9)⌋.
+        The number of lags of "HAC"; None for ⌊4 (n/100)^(2/9)⌋.
 
     n_resamples : int, default=999
         The number of resamples of "bootstrap".
 
     random_state : int, RandomState instance or None, default=None
-        The random numbers of "bootstrap".
+        Controls the random numbers of "bootstrap".
 
     Returns
     -------
@@ -154,7 +157,7 @@ def coefficient_table(
         If the estimator is not fitted.
 
     TypeError
-        If the estimator is of another kind.
+        If the estimator does not contain one of the regressors of this package.
 
     ValueError
         If the data are not those of the fit, if there are too few rows, if the data do not
@@ -237,8 +240,8 @@ def _check_options(
         )
     if kind == "HAC" and frequency and sample_weight is not None:
         raise ValueError(
-            "covariance='HAC' needs rows in order of time, which weights='frequency' do not "
-            "have. Repeat the rows instead."
+            "covariance='HAC' needs rows in time order, which weights='frequency' does not "
+            "give. Repeat the rows instead."
         )
 
 
@@ -322,7 +325,7 @@ def _sandwich_table(
     ):
         warnings.warn(
             "The scale depends so strongly on the coefficients that the joint equations are "
-            "close to singular; the table is that of scale='fixed'.",
+            "close to singular; the table is computed with scale='fixed'.",
             UserWarning,
             stacklevel=4,
         )
@@ -468,7 +471,7 @@ def _table(
 
 
 def _without_rows(regressor: Any) -> Any:
-    """Return a copy of a fitted regressor without what has an entry for each row."""
+    """Return a copy of a fitted regressor without attributes that have an entry per row."""
     kept = copy.copy(regressor)
     for name in ("weights_", "outliers_", "history_", "cv_results_"):
         vars(kept).pop(name, None)
@@ -481,7 +484,7 @@ def _standardised(
     undetermined: FloatArray,
     replicates: FloatArray | None,
 ) -> Standardised:
-    """Return what predictions and tests are computed from, in units of y."""
+    """Return the quantities that predictions and tests need, in units of y."""
     unit, first = fit.units.unit, 0 if fit.fit_intercept else 1
     return Standardised(
         centre=fit.engine.centre * fit.engine.unit,
@@ -521,8 +524,8 @@ def _degrees_of_freedom(fit: LinearisedFit, df: Any, clusters: Clusters | None) 
 def _warn_of_penalty(fit: LinearisedFit) -> None:
     if fit.penalty.any():
         warnings.warn(
-            "The coefficients are penalized (alpha > 0): the intervals are around the mean of "
-            "the penalized estimates and do not cover the true coefficients.",
+            "The coefficients are penalized (alpha > 0): the intervals are for the mean of the "
+            "penalized estimates, not for the true coefficients.",
             UserWarning,
             stacklevel=5,
         )
@@ -556,10 +559,10 @@ def _warn_of_lost(
 
 
 ASSUMPTIONS = {
-    "H": "independent rows, errors alike at all features",
+    "H": "independent rows, identically distributed errors",
     "HC": "independent rows, any variances",
     "CR": "{n_groups} independent clusters",
-    "HAC": "rows in order of time, correlated over {lags} lags",
+    "HAC": "rows in time order, correlated over {lags} lags",
     "bootstrap": "{n_resamples} resamples of {what}",
 }
 
