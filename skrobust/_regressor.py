@@ -435,7 +435,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 def _all_weights(
     result: StageResult, X: Any, y: NDArray[Any], rows: WeightedRows
 ) -> NDArray[np.float64]:
-    """Return ψ(r)/r of all rows, given those of the rows of positive sample weight."""
+    """Return the weights ψ(r)/r of all rows, given those where the sample weight is > 0."""
     weights_used = gather(result.weights, slice(None))
     if rows.positive is None:
         return weights_used

@@ -19,7 +19,7 @@ _compile_lock = threading.RLock()
 
 
 def compile_once(builder: Callable[..., Any]) -> Callable[..., Any]:
-    """Cache the results of a function that compiles, and call it in one thread at a time."""
+    """Cache the results of a function that compiles code; one thread at a time calls it."""
     cached = functools.cache(builder)
 
     @functools.wraps(builder)
