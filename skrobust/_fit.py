@@ -606,7 +606,7 @@ def _path_point(
     # Where the threshold is estimated, the search for the scale sets it.
     threshold = target.beta if estimator is None else 1.0
     objective = Whitened(target.linear_loss(problem, threshold), whitening)
-    start = np.zeros(0)  # The minimiser starts from its last solution.
+    start = np.zeros(0)  # Not used: the minimiser starts from its last solution.
     if estimator is None:
         new_scale = scale
         solution = solve(objective, start, spec.tol, spec.max_iter)

@@ -209,7 +209,7 @@ class Concomitant(ScaleEstimator):
         guess = self.estimate(
             gather(size, some), None if weight is None else gather(weight, some)
         )
-        # From any guess one step leads below the root.
+        # The function of u is concave, so that one step from any guess ends below its root.
         u = self._newton_step(guess**-2.0, size, weight) if guess > MIN_RELATIVE_SCALE else 0.0
         while True:
             next_u = self._newton_step(u, size, weight)
