@@ -319,7 +319,7 @@ class CoefficientTable:
     ) -> WaldTest:
         r"""Test q restrictions Rθ = values of the coefficients.
 
-        .. math:: F = (Rθ - v)^\\top (R V R^\\top)^{-1} (Rθ - v) / q
+        .. math:: F = (Rθ - v)^\top (R V R^\top)^{-1} (Rθ - v) / q
 
         is compared with F(q, df), or with χ²(q)/q for the normal distribution.
 
