@@ -21,12 +21,13 @@ from ._engines.base import FloatArray
 if TYPE_CHECKING:
     import pandas
 
-# Coefficients of a longer table that its text shows, at its beginning and at its end.
+# The text shows all coefficients if there are at most TEXT_MAX_ROWS, otherwise the first and
+# the last TEXT_END_ROWS.
 TEXT_MAX_ROWS, TEXT_END_ROWS = 40, 20
 # Number of rows of X that are standardised at once.
 PREDICT_BLOCK_ROWS = 4_096
-# A combination outside the row space, or along a direction that is not determined, by more than
-# this has no standard error.
+# A combination of coefficients has no standard error if its part outside the row space, or
+# along undetermined directions, is at least this fraction of its length.
 ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
 
 
@@ -58,11 +59,11 @@ class WaldTest(NamedTuple):
 
 
 class Standardised(NamedTuple):
-    """The fit in standardised features, in which no digit of a variance cancels.
+    """The fit in standardised features, in which variances are free of cancellation.
 
-    `unit`² `V` is the covariance of (b, v), `to_data` the matrix that leads to the coefficients
-    of the table; predictions are `offset` + Z (b, v). `basis` spans the row space and
-    `undetermined` the directions of it without a standard error; both are orthonormal.
+    `unit`² `V` is the covariance of (b, v), and `to_data` the matrix that converts these to the
+    coefficients of the table; predictions are `offset` + Z (b, v). `basis` spans the row space,
+    and `undetermined` its directions without a standard error; both are orthonormal.
     """
 
     centre: FloatArray
@@ -95,7 +96,7 @@ class Standardised(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """Leave-one-out residuals in increasing order, and the cumulated weight of their rows.
+    """Leave-one-out residuals in increasing order, and the cumulative weights of their rows.
 
     The weights are None if all are 1.
     """
@@ -111,7 +112,10 @@ class LeftOut(NamedTuple):
         return cls(residual[order], np.cumsum(weight[order]))
 
     def quantiles(self, n: float, level: float, symmetric: bool) -> tuple[float, float]:
-        """Return the residuals between which a new one lies; n counts the observations."""
+        """Return the ends of an interval that contains a new residual with probability `level`.
+
+        n is the number of observations.
+        """
         cumulated = self.cumulated_weight
         if cumulated is None:
             cumulated = np.arange(1.0, self.residual.size + 1.0)
@@ -161,10 +165,11 @@ class CoefficientTable:
         coefficient is not determined by the data.
 
     covariance : ndarray of shape (p, p) or None
-        In units of y² over those of the features. None for the bootstrap.
+        Covariance matrix of the coefficients; None for the bootstrap. The unit of an entry is
+        that of y² divided by those of its two features.
 
     df : float or ndarray of shape (p,)
-        Degrees of freedom of the t distribution, inf for the normal.
+        Degrees of freedom of the t distribution; inf for the normal distribution.
 
     kind : str
         The kind of covariance, such as "HC3".
@@ -173,13 +178,14 @@ class CoefficientTable:
         Whether the uncertainty of the scale is included.
 
     n_samples : float
-        Rows of positive weight, or the sum of frequencies.
+        Number of rows of positive weight, or the sum of the frequencies.
 
     n_groups : int or None
         Number of groups.
 
     rank : int or float
-        The rank p of the formulas; with a penalty the effective degrees of freedom.
+        Rank of the features and the intercept, the p of the degrees of freedom n − p; with a
+        penalty, the effective degrees of freedom.
 
     feature_scale : ndarray of shape (p,)
         Weighted standard deviations of the features, 0 for the intercept.
@@ -191,7 +197,7 @@ class CoefficientTable:
         The first and the last line of the text: what was fitted, and what the intervals assume.
 
     penalized : bool
-        Whether the fit has a penalty, so that there are no tests.
+        Whether the fit has a penalty, in which case there are no tests.
 
     Examples
     --------
@@ -223,7 +229,8 @@ class CoefficientTable:
     title: str
     footer: str
     penalized: bool = False
-    # The coefficients without NaN, since estimable combinations of them are tested.
+    # All coefficients, including those that are NaN in `coef`: an estimable combination of them
+    # can be tested.
     _fitted_coef: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
     _fit_intercept: bool = field(default=True, repr=False)
     _standardised: Standardised | None = field(default=None, repr=False)
@@ -276,7 +283,7 @@ class CoefficientTable:
 
     @property
     def _distribution(self) -> Any:
-        """Return the distribution of a statistic: normal for infinitely many degrees."""
+        """Return the distribution of a statistic, which is normal for df = ∞."""
         return norm if np.ndim(self.df) == 0 and np.isinf(self.df) else t_distribution(self.df)
 
     def _kept_replicates(self) -> FloatArray:
@@ -317,16 +324,16 @@ class CoefficientTable:
         R: Any = None,
         values: Any = 0.0,
     ) -> WaldTest:
-        r"""Test q restrictions Rθ = values of the coefficients.
+        r"""Test q linear restrictions Rθ = v on the coefficients θ.
 
         .. math:: F = (Rθ - v)^\top (R V R^\top)^{-1} (Rθ - v) / q
 
-        is compared with F(q, df), or with χ²(q)/q for the normal distribution.
+        is compared with the distribution F(q, df), or with χ²(q)/q if df is infinite.
 
         Parameters
         ----------
         features : list of str, default=None
-            Names of coefficients that are tested for `values`.
+            Names of the coefficients that are compared with `values`.
 
         R : array-like of shape (q, p), default=None
             Restrictions, of full row rank. Exactly one of `features` and `R` is given.
@@ -365,8 +372,8 @@ class CoefficientTable:
         absent = ~self._standardised.to_data.any(axis=1)
         if R[:, absent].any() or not self._standardised.is_determined(combinations).all():
             raise ValueError(
-                "wald_test cannot be used: the data do not determine R; drop dependent columns "
-                "or test an estimable combination."
+                "wald_test cannot be used: the data do not determine the tested combinations "
+                "of coefficients; drop dependent columns or test estimable combinations."
             )
         if self.n_groups is not None and q > self.n_groups - 1:
             return WaldTest(np.nan, np.nan, q, df)
@@ -423,7 +430,7 @@ class CoefficientTable:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (m, n_features)
-            Samples, as the estimator of the table takes them.
+            Samples with the features that the estimator was fitted on.
 
         level : float, default=0.95
             Confidence level of the intervals.
@@ -488,14 +495,15 @@ class CoefficientTable:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (m, n_features)
-            Samples, as the estimator of the table takes them.
+            Samples with the features that the estimator was fitted on.
 
         level : float, default=0.95
             Probability with which an interval covers a new observation.
 
         symmetric : bool, default=True
-            If False, the ends are the k-th smallest and largest residual,
-            k = ⌊(n + 1)(1 − level)/2⌋, for skewed errors.
+            If False, the ends are the fit plus the k-th smallest and plus the k-th largest
+            leave-one-out residual, k = ⌊(n + 1)(1 − level)/2⌋. This is suitable for skewed
+            errors.
 
         Returns
         -------
@@ -597,7 +605,7 @@ def check_level(level: float) -> None:
 
 
 def _decimals(std_err: float) -> int | None:
-    """Return the decimals that show four significant digits; None for scientific notation."""
+    """Return the decimal places for four significant digits; None for scientific notation."""
     if not np.isfinite(std_err) or not std_err:
         return 4
     decimals = 3 - int(np.floor(np.log10(std_err)))
