@@ -1,13 +1,14 @@
 """Covariance matrices of the coefficients of a linearised fit.
 
-All sandwiches are V = Σ δδᵀ of influences δ = A⁻¹u. They differ in what stands for the score u:
-a row, a row corrected for its leverage, the sum of a cluster, or sums with those of the rows
-before. With an estimated scale the score is stacked over g, that of the scale:
+All sandwich covariances are V = Σ δδᵀ with influences δ = A⁻¹u. They differ in the scores u:
+those of rows, those of rows corrected for their leverage, or sums over clusters. HAC adds the
+products of the scores of a row and of the rows before it. With an estimated scale, the score g
+of the scale is stacked below u:
 
     (δθ, δσ) = J⁻¹(u, g),   J = [[A, a], [bᵀ, e]]
 
-In coordinates in which A is the identity δθ = u + a (bᵀu − g) / (e − bᵀa), a linear map of the
-stacked score (u, g): V is that map applied to the moments Σ (u, g)(u, g)ᵀ.
+In coordinates in which A is the identity, δθ = u + a (bᵀu − g) / (e − bᵀa). This is a linear
+map T of the stacked score (u, g), so that V = T (Σ (u, g)(u, g)ᵀ) Tᵀ.
 
 References: Huber and Ronchetti, "Robust Statistics", 2009, section 7.6 (H1 to H3); White,
 Econometrica 48, 1980 (HC0); MacKinnon and White, J. Econometrics 29, 1985 (HC1 to HC3); Liang
@@ -39,7 +40,7 @@ LEVERAGE_POWER = {"HC2": 0.5, "HC3": 1.0}
 MIN_REMAINING = 1e-8
 # The scale is taken as fixed if (e − bᵀa) / e is less than this.
 MIN_SCALE_PIVOT = 0.1
-# The clusters are summed in so many parts.
+# Number of partial sums over clusters.
 CLUSTER_SUMS = 16
 
 
@@ -53,8 +54,8 @@ class Clusters(NamedTuple):
 class Covariance(NamedTuple):
     """V in the coordinates (b, v) of the linearised fit.
 
-    `lost` holds directions that depend on a row or cluster alone, with these rows. The
-    leave-one-out residuals are None for kinds without leverage.
+    `lost` contains the directions that a single row or cluster determines, and `lost_rows`
+    these rows. The leave-one-out residuals are None for kinds without leverage.
     """
 
     V: FloatArray
@@ -79,7 +80,7 @@ def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
     if estimator is None:
         return None
     r, scale = fit.residual, fit.scale
-    # ±β of the rows outside; at the limit itself either is right.
+    # ψ of the rows outside the threshold. If |r| = β, both ψ and 0 are valid.
     outside = np.where(np.abs(r) > fit.beta, fit.psi, 0.0)
     a = -fit.sum_features(fit.times_weight(outside)) / scale
     del outside
@@ -103,7 +104,10 @@ def covariance(
     clusters: Clusters | None = None,
     lags: int | None = None,
 ) -> Covariance:
-    """Return the covariance of a kind, joint with the scale if that was estimated."""
+    """Return the covariance of a kind.
+
+    With `joint`, it includes the uncertainty of the scale if that was estimated.
+    """
     if kind in HUBER_KINDS:
         V = fit.root @ _huber(fit, kind) @ fit.root.T
         return Covariance(V, "fixed", np.zeros((V.shape[0], 0)), np.zeros(0, np.intp), None)
@@ -159,7 +163,7 @@ def _huber(fit: LinearisedFit, kind: str) -> FloatArray:
 
 
 def _squared_gram(fit: LinearisedFit, s: RowVector, G: FloatArray) -> FloatArray:
-    """Return Σ s² zzᵀ of importance weights, G of frequencies and equal weights."""
+    """Return Σ s² zzᵀ for importance weights, and G for frequencies and equal weights."""
     return G if fit.weight_of_copy is None else fit.gram(s**2)
 
 
@@ -169,7 +173,11 @@ def _squared_gram(fit: LinearisedFit, s: RowVector, G: FloatArray) -> FloatArray
 def _row_moments(
     fit: LinearisedFit, kind: str, scale: _ScaleScores | None
 ) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
-    """Return Σ (u, g)(u, g)ᵀ over rows, with what depends on one row, and y less its fit."""
+    """Return the moments Σ (u, g)(u, g)ᵀ over rows.
+
+    The directions that a single row determines, these rows and the leave-one-out residuals are
+    returned as well.
+    """
     factor = fit.times_copy(fit.psi)
     lost_rows, left_out = np.zeros(0, np.intp), None
     power = LEVERAGE_POWER.get(kind)
@@ -203,7 +211,7 @@ def _stacked(moments: FloatArray, cross: FloatArray, square: float) -> FloatArra
 
 
 class _ClusterSums(NamedTuple):
-    """Σ (U, g)(U, g)ᵀ over some clusters, with what depends on one of them alone."""
+    """Σ (U, g)(U, g)ᵀ over some clusters, and the directions that one of them determines."""
 
     moments: FloatArray
     lost: list[FloatArray]
@@ -213,7 +221,7 @@ class _ClusterSums(NamedTuple):
 def _cluster_moments(
     fit: LinearisedFit, kind: str, scale: _ScaleScores | None, clusters: Clusters
 ) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
-    """Return Σ (U, g)(U, g)ᵀ over clusters, which are gathered some at a time."""
+    """Return Σ (U, g)(U, g)ᵀ over clusters, which are processed in chunks."""
     k, G = fit.n_variables, clusters.n
     g: FloatArray = np.zeros(G)
     if scale is not None:
@@ -224,7 +232,8 @@ def _cluster_moments(
     chunks = _chunks_of_clusters(
         clusters, max(part.stop - part.start for part in fit.engine.blocks())
     )
-    # A number of sums that does not depend on the threads, so that the result does not either.
+    # The number of partial sums does not depend on the number of threads, so that the result
+    # does not depend on it either.
     every = [_ClusterSums(np.zeros((k + 1, k + 1)), [], []) for _ in range(CLUSTER_SUMS)]
 
     def compute(first: int, step: int) -> None:
@@ -252,7 +261,7 @@ def _cluster_moments(
 def _chunks_of_clusters(
     clusters: Clusters, size: int
 ) -> list[tuple[NDArray[np.intp], list[NDArray[np.intp]]]]:
-    """Return the numbers and the rows of some clusters at a time, of about `size` rows."""
+    """Return chunks of about `size` rows: the numbers of some clusters and the rows of each."""
     order = np.argsort(clusters.code, kind="stable")
     ends = np.cumsum(np.bincount(clusters.code, minlength=clusters.n))
     rows = np.split(order, ends[:-1])
@@ -271,9 +280,10 @@ def _chunk_sums(
     g: FloatArray,
     left_out: RowVector | None,
 ) -> _ClusterSums:
-    """Return the sums of some clusters; writes their leave-one-out residuals.
+    """Return the sums over some clusters.
 
-    With `root_weight` the scores are those of CR3.
+    With `root_weight` the scores are those of CR3, and the leave-one-out residuals are written
+    to `left_out`.
     """
     every = np.concatenate(rows)
     starts = np.cumsum([0, *(part.size for part in rows)])
@@ -299,10 +309,10 @@ def _chunk_sums(
 def _without_cluster(
     fit: LinearisedFit, Z: FloatArray, U: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return (I − QᵀQ)⁻¹U for Q = ZL, and the null space, which is left out of it.
+    """Return (I − QᵀQ)⁻¹U for Q = ZL, and the null space of I − QᵀQ, which is excluded.
 
-    A − A_g is I − QᵀQ in whitened coordinates. A cluster of fewer rows than coefficients is
-    computed from the smaller matrix QQᵀ, since (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q.
+    A − A_g is I − QᵀQ in whitened coordinates. If a cluster has fewer rows than coefficients,
+    the smaller matrix QQᵀ is used, since (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q.
     """
     small = Z.shape[0] < fit.n_variables
     Q = Z @ fit.root if small else np.zeros((0, 0))
@@ -360,8 +370,8 @@ def _hac_moments(
 def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     """Return the degrees of freedom of each coefficient with HC2 (Bell and McCaffrey, 2002).
 
-    With the rows a of A⁻¹ and the leverages h̃ of least squares, w = (zᵀa)² / (1 − h̃) and
-    N = Zᵀ diag(w) Z (ZᵀZ)⁻¹, they are (Σ w(1 − h̃))² / (Σ w²(1 − 2h̃) + tr N²).
+    They are (Σ w(1 − h̃))² / (Σ w²(1 − 2h̃) + tr N²) for each row a of A⁻¹, with the leverages h̃
+    of least squares, w = (zᵀa)² / (1 − h̃) and N = Zᵀ diag(w) Z (ZᵀZ)⁻¹.
     """
     engine = fit.engine
     copies = fit.times_copies(np.ones(engine.n))
@@ -370,7 +380,7 @@ def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     remaining = np.maximum(1.0 - h, MIN_REMAINING)
     df = np.empty(engine.p + 1)
     size = np.abs(fit.to_data).max(axis=1)
-    # No power of the units matters: df is of degree 0 in a row.
+    # The rows can be rescaled, since df is homogeneous of degree 0 in each of them.
     for j, row in enumerate(fit.to_data / np.where(size > 0, size, 1.0)[:, None]):
         if not size[j] or fit.inestimable[j]:
             df[j] = np.nan

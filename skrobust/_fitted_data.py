@@ -26,16 +26,16 @@ from ._validation import drop_zero_weight
 # the fit). The tolerance is larger for float32, since its coefficients are rounded.
 GRADIENT_TOL, GRADIENT_PER_TOL, GRADIENT_PER_FINAL = 1e-5, 100.0, 10.0
 FLOAT32_GRADIENT_TOL = 1e-4
-# ψ of this size, in units of y, is rounding.
+# A ψ of at most this size, in units of y, is regarded as a rounding error.
 EXACT_PSI = 1e-13
 
 
 class FittedData(NamedTuple):
     """What inference needs of an estimator and its data.
 
-    `labels` are those of the rows of positive weight, `positive` their positions, None where
-    that is all rows.
-    `transformers` lead from the estimator's X to that of the regressor.
+    `labels` are the labels of the rows of positive weight, and `positive` their positions, or
+    None if these are all rows. `transformers` convert the X of the estimator to that of the
+    regressor.
     """
 
     fit: LinearisedFit
@@ -78,7 +78,7 @@ def fitted_data(
     target: int | None,
     team: ThreadTeam,
 ) -> FittedData:
-    """Check that the data are those of the fit, and linearise the fit there."""
+    """Check that the data are those of the fit, and linearise the fit at its coefficients."""
     regressor = innermost_estimator(estimator)
     if not isinstance(regressor, SmoothL1Regressor | SmoothL1RegressorCV):
         raise TypeError(
@@ -98,7 +98,7 @@ def fitted_data(
     intercept_and_coef = np.concatenate(
         [np.ravel(regressor.intercept_)[[number]], np.atleast_2d(regressor.coef_)[number]]
     )
-    # Frequencies that are equal are still numbers of rows.
+    # Equal weights are dropped, but equal frequencies are still the numbers of rows.
     weight = rows.weight
     if frequency and sample_weight is not None and weight is None:
         weight = np.full(y.size, float(np.max(sample_weight)))
@@ -186,9 +186,10 @@ def _check_enough_rows(fit: LinearisedFit) -> None:
 
 
 def _check_gradient(fit: LinearisedFit, regressor: Any, target: int) -> None:
-    """Raise a ValueError if the gradient says that the data are not those of the fit.
+    """Raise a ValueError if the gradient shows that the data are not those of the fit.
 
-    Where residuals are rounding, the gradient is as well, of any size relative to them.
+    If the residuals are rounding errors, nothing is checked: the gradient then consists of
+    rounding errors as well, and may have any size relative to the residuals.
     """
     if fit.scale_is_rounding() or float(np.abs(fit.psi).max()) <= EXACT_PSI:
         return

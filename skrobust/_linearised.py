@@ -1,7 +1,7 @@
-"""A fitted model with its data, linearised at the fit: what standard errors are computed from.
+"""A fitted model with its data, linearised at the fit, as the basis of standard errors.
 
-With z = (1, x), the residual r, weights s and S = Σ s, everything enters by two functions of
-the residual, c = ψ(r) and d = ψ′(r):
+Let z = (1, x), r the residual, s the weights and S = Σ s. The standard errors depend on the
+loss only through two functions of the residual, c = ψ(r) and d = ψ′(r):
 
     A = Σ s d zzᵀ + S α̃ D        u_i = s_i c_i z_i        h_i = s_i d_i z_iᵀA⁻¹z_i
 
@@ -9,7 +9,7 @@ A is the curvature of the objective, u the scores, which sum to S α̃ Dθ at th
 leverages. A⁻¹u_i is the influence of row i on the coefficients. α̃ is the penalty of the Huber
 form, and D = diag(0, 1, …, 1).
 
-d = 1[|r| < β] counts the rows inside the threshold. Where these are few, it is replaced by
+d = 1[|r| < β] counts the rows inside the threshold. If these are few, it is replaced by
 (β/w) 1[|r| < w], which estimates the same mean from the window w = max(β, h) of Hall and
 Sheather ("On the distribution of a studentized quantile", JRSS B 50, 1988); for β → 0 this
 is the covariance of the median of Powell (1991).
@@ -41,16 +41,19 @@ from ._sampling import Problem, standardised_problem, whiten
 from ._solvers import choose
 from ._units import TargetUnits
 
-# The window holds this share of the rows on either side of the median, at most the second.
+# On either side of the median, the window contains the share WINDOW_SHARE_FACTOR · n^(−1/3) of
+# normal residuals, but at most WINDOW_MAX_SHARE.
 WINDOW_SHARE_FACTOR, WINDOW_MAX_SHARE = 0.971, 0.45
-# The least curvature in a direction, relative to that of least squares, that tells anything.
+# A direction with less curvature than this, relative to that of least squares, is
+# undetermined.
 MIN_CURVATURE = 1e-8
 # A coefficient is estimable if its direction is in the row space to this accuracy.
 ESTIMABLE_TOL = 1e-7
 # The gradient in whitened coordinates, relative to the root mean square of ψ, up to which data
 # can be those of the fit.
 GRADIENT_TOL, FLOAT32_GRADIENT_TOL = 1e-5, 1e-4
-# A coefficient depends on a direction if its part along it is more than this, relative to it.
+# A coefficient depends on a direction if its component along it exceeds this fraction of its
+# norm in the row space.
 COMPONENT_RTOL = 1e-8
 
 
@@ -110,8 +113,8 @@ class LinearisedFit:
     rank : float
         The rank of Z; with a penalty tr(A⁻¹ Σ s d zzᵀ).
     to_data : ndarray of shape (p + 1, p + 1)
-        The matrix of the map from (b, v) to (intercept, coefficients) but for the shift of y.
-        The rows of constant features are zero.
+        The matrix of the map from (b, v) to (intercept, coefficients), except for the shift
+        of y. The rows of constant features are zero.
     inestimable, undetermined : boolean ndarrays of shape (p + 1,)
         Coefficients that the features do not determine, and coefficients with a component in a
         direction without curvature.
@@ -204,10 +207,10 @@ class LinearisedFit:
         return self.units.unit * back
 
     def _whiten(self, problem: Problem) -> None:
-        """Set the root of A⁻¹, by Cholesky where its pivots prove full rank.
+        """Set the root of A⁻¹, by Cholesky if the pivots prove that A has full rank.
 
-        Otherwise the row space is found from singular values of the rows, and the directions of
-        it that have curvature from eigenvalues of A there.
+        Otherwise the row space is computed from the singular values of the rows, and its
+        directions with curvature from the eigenvalues of A in it.
         """
         engine = self.engine
         varies = np.concatenate([[self.fit_intercept], np.isfinite(engine.scale)])
@@ -232,7 +235,8 @@ class LinearisedFit:
             self.without_curvature = M @ V[:, ~kept]
             self.undetermined = self.depends_on(self.without_curvature)
         self.n_variables = root.shape[1]
-        # tr(A⁻¹ Σ s d zzᵀ) and the directions without curvature, which are in the row space.
+        # tr(A⁻¹ Σ s d zzᵀ) plus the number of directions without curvature, which are part of
+        # the row space.
         self.rank = self.row_space.shape[1] - float(self.penalty @ (root**2).sum(axis=1))
         self.root = root / np.sqrt(self.total)
 
@@ -259,13 +263,14 @@ class LinearisedFit:
             self.penalty * self.coef
         )
         size = float(np.sqrt(self._sums[-1]))
-        # In the metric of the features, without the factor β/w of a window.
+        # This converts the metric of A to that of the features, without the factor β/w of a
+        # window.
         curvature = float(self.times_weight(self.psi_deriv).sum()) / self.total
         gradient *= np.sqrt(curvature)
         return float(np.linalg.norm(self.root.T @ gradient)) / size if size else 0.0
 
     def rounding_gradient(self, dtype: Any) -> float:
-        """Return a bound of the relative gradient of coefficients rounded to a dtype."""
+        """Return a bound on the relative gradient of coefficients rounded to a dtype."""
         engine = self.engine
         size = np.abs(self.coef[1:]) @ np.hypot(1.0, engine.centre / engine.scale)
         rms = float(np.sqrt(self._sums[-1] / self.total))
