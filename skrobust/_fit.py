@@ -38,8 +38,8 @@ from ._solvers.scale_fixed_point import Sensitivity, scale_fixed_point
 from ._spec import FitSpec, Schedule
 from ._units import TargetUnits
 
-# The tolerance and the iterations of a fit of a sample: its minimiser is about a tenth from
-# that of all rows.
+# The tolerance and the iterations of a fit of a sample, whose minimiser is at a distance of
+# about a tenth from that of all rows.
 SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
 # If the scale of a sample converges more slowly, another fixed point may be near.
 SAMPLE_MAX_CONTRACTION = 0.7
@@ -151,7 +151,7 @@ def _penalty_diagonal(linear: LinearLoss) -> FloatArray:
 def fit_stages(
     sampler: RowSampler, y: RowVector, spec: FitSpec, warm: FloatArray | None = None
 ) -> Iterator[StageResult]:
-    """Minimise for one target; yield a StageResult at the end of each stage.
+    """Minimise the objective of one target; yield a StageResult at the end of each stage.
 
     `warm` holds an intercept and coefficients to start from.
     """
@@ -297,9 +297,9 @@ def _lowest(
 ) -> tuple[Solution, float]:
     """Return the best of a solution that did not converge and the starts of its stages.
 
-    The best point has the lowest final objective. `earlier` contains the coefficients that the
-    stages started from, in units of the data. The concomitant scale is a variable of the
-    objective, so that each point has its own scale.
+    The best point is that with the lowest value of the final objective. `earlier` contains the
+    coefficients that the stages started from, in units of the data. The concomitant scale is a
+    variable of the objective, so that each point has its own scale.
     """
     coef = [target.units.from_data(start, objective.engine) for start in earlier]
     starts = [objective.whitening.coordinates(given) for given in coef]
@@ -347,7 +347,7 @@ def _to_data_units(
 ) -> StageResult:
     unit, point, beta = target.units.unit, solution.point, objective.threshold
     estimator = target.estimator
-    # The other passes belong to the starting point and to the bound of the suboptimality.
+    # The other passes belong to the starting point and to the bound on the suboptimality.
     n_eval = objective.n_passes - n_passes
     others = n_eval - sum(solution.passes.values())
     passes = {"start and optimality": others, **solution.passes}
@@ -395,9 +395,9 @@ def _weights(
 def _suboptimality(
     target: Target, problem: Problem, objective: Whitened, solution: Solution, scale: float
 ) -> float:
-    """Return the duality gap where the objective is whitened for all rows.
+    """Return the duality gap if the objective is whitened for all rows.
 
-    Elsewhere it is the estimate from the Newton decrement, NaN unless the fit converged.
+    Otherwise return the estimate from the Newton decrement, or NaN if the fit did not converge.
     """
     if problem.sample is not None or problem.whiten_by == "scaling":
         return suboptimality(objective, solution) if solution.converged else np.nan
@@ -412,7 +412,7 @@ def _suboptimality(
 
 
 def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
-    """Return the point to start from, which a sample gives if it is sufficient."""
+    """Return the point to start from, computed from a sample if one is sufficient."""
     while sampler.problem.sample is not None:
         point = _sample_start(target, sampler)
         if point is not None:
@@ -545,7 +545,7 @@ def solution_path(
     plan: Plan,
     own_fit: Callable[[FitSpec], StageResult],
 ) -> Iterator[tuple[int, StageResult]]:
-    """Minimise for one target at each of the specs, whose schedules are None.
+    """Minimise the objective of one target for each of the specs, whose schedules are None.
 
     Yields (index of the spec, StageResult), for each penalty the largest thresholds first. Rows
     of weight zero are ignored. A point that does not converge is fitted separately by
@@ -567,7 +567,10 @@ def solution_path(
 
 
 def _path_order(spec: FitSpec) -> tuple[bool, float]:
-    """Order estimated thresholds first, since they are reached from above, then by size."""
+    """Return a sort key: estimated thresholds first, then fixed ones, both in decreasing order.
+
+    Estimated thresholds come first because they are approached from above.
+    """
     estimated = spec.scale is not None
     return not estimated, -(spec.scale.factor if spec.scale is not None else spec.beta)
 

@@ -21,9 +21,9 @@ __all__ = ["Plan", "Rows", "choose"]
 # X is sampled if it has at least this many rows per feature and this many elements.
 TALL_MIN_ROWS_PER_FEATURE = 400
 TALL_MIN_ELEMENTS = 2_000_000
-# If there are more features than rows, an n × n matrix costs too much with more than this
-# number of rows. So does a dense copy of sparse X whose cells exceed both this number and this
-# number per stored element.
+# If there are more features than rows, an n × n matrix is too expensive with more than
+# ROOT_MAX_ROWS rows, and a dense copy of sparse X if it has more than ROOT_MAX_CELLS elements
+# and more than ROOT_MAX_CELLS_PER_ELEMENT for each stored element.
 ROOT_MAX_ROWS = 5_000
 ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT = 100_000, 3
 
@@ -73,8 +73,8 @@ def choose(
                                   all rows. With "lbfgs" and "newton", and from given
                                   coefficients, that minimiser takes the place of Anderson's
                                   acceleration; staged fits sample rows by their norms
-    sparse X with 200 features    least squares → Anderson's acceleration, in scaled features
-    and more, n > p
+    sparse X with at least 200    least squares → Anderson's acceleration, in scaled features
+    features, n > p
     sparse X, p ≥ n, whose dense  least squares by conjugate gradients → the minimiser, in
     copy would be large           scaled features and matrix-free
     other X                       least squares → the minimiser, inside the fixed point of
@@ -94,8 +94,8 @@ def choose(
     ============================= ==========================================================
     few rows are inside β         Newton's method lowers the threshold in steps (`newton`,
                                   step 4), and ends at a vertex (`lad_simplex`)
-    X has more than 20,000        "auto" runs L-BFGS to near the minimiser (`lbfgs`), since a
-    elements                      pass costs less than a Newton step
+    X has more than 20,000        "auto" runs L-BFGS until it is near the minimiser
+    elements                      (`lbfgs`), since a pass costs less than a Newton step
     a Hessian would cost more     Newton's step is matrix-free, by conjugate gradients
     than some passes              (`newton.is_matrix_free`)
     the Gram matrix is close to   the whitening is computed from singular values of the rows
@@ -116,7 +116,8 @@ def choose(
         whiten_by = "root"
     else:
         whiten_by = "scaling"
-    # The Gram matrix of scaled sparse features is near the identity, as that of whitened ones.
+    # The Gram matrix of scaled sparse features is near the identity, like that of whitened
+    # features.
     scaled = whiten_by == "scaling" and n > p and not engine.can_sample
     accelerated = tall or (scaled and not along_grid)
     rows = Rows.ALL if not tall else Rows.ROW_NORM_SAMPLE if staged else Rows.UNIFORM_SAMPLE

@@ -21,8 +21,9 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status
 from .scale_fixed_point import MAX_CONTRACTION, Sensitivity
 
-# Number of moves in memory, and the longest gradient step: curvatures below a half are those of
-# few rows. A move whose independent part is relatively smaller contains no curvature.
+# Number of moves in memory, and the longest gradient step, since curvatures below a half are
+# due to few rows. A move contains no information about the curvature if the part of it that is
+# independent of the other moves is relatively smaller than the last number.
 MEMORY_MOVES = 8
 MAX_GRADIENT_STEP = 2.0
 MIN_INDEPENDENT_PART = 1e-8
@@ -32,7 +33,7 @@ FREE_STEP_TOL = 1e-7
 MIN_CURVATURE = 0.05
 # Below this ratio of the gradient to the error, the fit is much more accurate than the scale.
 MAX_FIT_ERROR_RATIO = 0.1
-# The acceleration ends at a larger error.
+# The acceleration ends if the error is larger.
 MAX_ERROR = 1e3
 
 
@@ -131,7 +132,7 @@ class AndersonMemory:
 
     def update(self, theta: FloatArray, gradient: FloatArray, s: float) -> None:
         """Add the move to this point."""
-        # Both have the unit of y, in which the gradient is as large as the change of s.
+        # Both have the unit of y, and the gradient is of the same order as the change of s.
         state = np.append(gradient, s)
         if self._theta is not None:
             move, change = theta - self._theta, state - self._state
@@ -147,8 +148,9 @@ class AndersonMemory:
     def step(self, ds: float) -> FloatArray:
         """Return the step that minimises |∇F| after a change of s by ds.
 
-        ∇F is modelled as linear in the previous moves. The step then follows the remaining
-        gradient, with a length that the first move has determined.
+        ∇F is modelled as a linear function on the span of the previous moves. The part of ∇F
+        that these moves cannot remove is reduced by a gradient step, whose length the first
+        move has determined.
         """
         remaining, step = np.append(self._state[:-1], -ds), np.zeros(self._state.size - 1)
         if self._moves:

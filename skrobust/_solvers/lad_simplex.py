@@ -49,8 +49,8 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
     inverse, multipliers = _simplex(A, start, weight, far_gradient, basis, inverse)
     if multipliers is None:
         return None
-    # A row of the vertex is inside the threshold in proportion to its multiplier. The product
-    # is corrected once, since the inverse was updated.
+    # The residual of a row of the vertex is proportional to its multiplier. The product with
+    # the inverse is corrected once, because the updates of the inverse have rounding errors.
     inside = r[basis] + beta * multipliers / weight[basis]
     step = inverse @ inside
     step += inverse @ (inside - A[basis] @ step)
@@ -82,10 +82,10 @@ def _simplex(
     basis: NDArray[np.intp],
     inverse: FloatArray,
 ) -> tuple[FloatArray, FloatArray | None]:
-    """Exchange rows of the basis (in place) until no edge descends.
+    """Exchange rows of the basis (in place) until no edge is a descent direction.
 
     `far_gradient` is the sum over all rows that are not in A. Returns the inverse of the rows
-    of the basis and their multipliers, which are None if the method does not end.
+    of the basis and their multipliers, which are None if the method does not terminate.
     """
     r[basis] = 0.0
     signed_weight = weight * np.sign(r)

@@ -52,8 +52,8 @@ def lbfgs_then_newton(
     """Minimise F by L-BFGS until it is near the minimiser, then by Newton's method to `tol`.
 
     L-BFGS is used because a pass costs less than a Newton step. Newton's method runs alone if X
-    is small, if the start is near the minimiser, or if few rows are inside the threshold, which
-    it lowers in steps.
+    is small, if the start is near the minimiser, or if few rows are inside the threshold; in
+    the last case it lowers the threshold in steps.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)

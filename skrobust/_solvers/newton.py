@@ -8,14 +8,15 @@ step lands on the minimiser. Each iteration of `minimise` is
 2. a line search, where the full step does not reduce the gradient: the exact minimum along the
    step, from the residuals at both ends and without a pass over X (Clark and Osborne, SIAM J.
    Sci. Stat. Comput. 7, 1986; Madsen and Nielsen, BIT 30, 1990);
-3. a test whether to stop: at the tolerance, at what rounding allows, or at the iteration limit.
+3. a test whether to stop: at the tolerance, at the limit set by rounding, or at the iteration
+   limit.
 4. Far below the scale of the residuals few rows are inside the threshold, and Newton's method
    does not converge from afar. The threshold is then lowered in steps, each started from the
    last minimiser (Madsen and Nielsen, "A finite smoothing algorithm for linear l1 estimation",
    SIAM J. Optim. 3, 1993), until the rest is a vertex of least absolute deviations
    (`lad_simplex`).
 
-A loss or penalty that is not piecewise quadratic gets steps 1 and 3 with backtracking.
+If the loss or penalty is not piecewise quadratic, steps 1 and 3 are used with backtracking.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ VERTEX_MAX_VARIABLES = 1_000
 VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20
 # A Hessian is formed if it takes fewer operations than an overhead plus this many per element
 # of X, which is about four passes, or if conjugate gradients need more than CG_MAX_PRODUCTS. It
-# is never formed with more variables than the larger number, nor with more variables than the
-# smaller number if it would be larger than X.
+# is never formed with more than HESSIAN_MAX_VARIABLES variables, nor with more than
+# SMALL_HESSIAN_MAX_VARIABLES if it would be larger than X.
 HESSIAN_OVERHEAD, HESSIAN_OPERATIONS_PER_ELEMENT = 3_000_000, 4
 CG_MAX_PRODUCTS = 30
 HESSIAN_MAX_VARIABLES, SMALL_HESSIAN_MAX_VARIABLES = 5_000, 2_000
@@ -163,7 +164,7 @@ def suboptimality(objective: Whitened, solution: Solution) -> float:
 
 
 def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether Mθ is too coarse: M is ill-conditioned and the fit is exact."""
+    """Tell whether Mθ is too inaccurate, because M is ill-conditioned and the fit exact."""
     ill_conditioned = objective.whitening.condition > MAX_GRAM_CONDITION
     no_penalty = objective.linear.penalty is None
     return ill_conditioned and no_penalty and _near_exact_fit(objective, point)
@@ -223,7 +224,7 @@ def _newton_step(
 ) -> NewtonStep:
     """Return −H⁻¹g, matrix-free unless conjugate gradients are slow.
 
-    Their products count as iterations also where the Hessian is formed after all.
+    Their products count as iterations even if the Hessian is formed afterwards.
     """
     row_weight = objective.psi_deriv(point)
     can_form = can_form_hessian(objective)
@@ -306,7 +307,7 @@ def _cg_step(
 
 
 def _smallest_ritz_value(alphas: FloatArray, betas: FloatArray) -> float:
-    """Return the smallest eigenvalue of H that conjugate gradients have seen (Lanczos)."""
+    """Return the smallest eigenvalue of H as estimated by conjugate gradients (Lanczos)."""
     if not alphas.size:
         return float(np.finfo(float).tiny)
     diagonal = 1.0 / alphas
@@ -395,8 +396,8 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
 
     The residuals of rows inside the threshold, or within rounding of it, may change by their
     rounding errors. These explain the gradient if the Newton step on these rows changes no
-    residual by more. If the rows are not more than the variables, the ψ after the step must
-    also not exceed the threshold. The whitened features have rounding errors of their own.
+    residual by more. If there are no more such rows than variables, ψ after the step must not
+    exceed the threshold either. The whitened features have rounding errors of their own.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
@@ -442,7 +443,8 @@ def _continuation_threshold(
 ) -> float | None:
     """Return the threshold to start the continuation from; None if enough rows are inside.
 
-    A number of rows per variable, or the given share of all rows, is enough.
+    If `share` is None, MIN_INSIDE_PER_VARIABLE rows per variable are enough, or half of all
+    rows if these are fewer; otherwise the given share of all rows is enough.
     """
     if not np.isfinite(objective.threshold) or not objective.linear.is_piecewise_quadratic:
         return None
@@ -468,7 +470,7 @@ def _continuation(
     while threshold > beta:
         passing = objective.at_threshold(threshold)
         point = passing.evaluate(theta)
-        # A step moves residuals by about |g|·threshold over the share of the rows inside.
+        # A step moves residuals by about |g|·threshold divided by the share of the rows inside.
         tol = CONTINUATION_RTOL * max(_n_inside(point, threshold), k) / point.residual.size
         descent = _newton_steps(passing, point, tol, max_iter - used)
         used, point = used + descent.n_iter, descent.point

@@ -30,8 +30,8 @@ from .scale_fixed_point import Minimiser
 PATH_MAX_VARIABLES = 2_000
 # Exceeds every residual in the units of a target, and has a finite square.
 LEAST_SQUARES_THRESHOLD = 1e100
-# Rows are near the threshold within this many lengths of the first Newton step, that is four
-# standard deviations of the changes of the residuals.
+# A row is near the threshold if its distance from it is at most this many lengths of the first
+# Newton step, that is four standard deviations of the changes of the residuals.
 NEAR_STEP_LENGTHS = 4.0
 # Rows near the threshold are copied if they have at most this many elements or are at most this
 # fraction of X. Rows that cross it are copied in blocks that stay in the cache.
@@ -152,7 +152,7 @@ class PathNewton:
             self._u += P @ point.theta
 
     def _solve_near_rows(self, objective: Whitened) -> tuple[FloatArray, Any]:
-        """Return the minimiser if no row far from the threshold moves, and a factor of H."""
+        """Return the minimiser if only rows near the threshold cross it, and a factor of H."""
         beta, theta, P = objective.threshold, self.point.theta, self._penalty_hessian(objective)
         step, factor = self._newton(theta, beta, P)
         reach = NEAR_STEP_LENGTHS * float(np.sqrt(step @ step))

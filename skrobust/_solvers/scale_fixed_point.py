@@ -30,15 +30,15 @@ SECANT_MAX_STRIDE, SECANT_MIN_REACH = 4.0, 0.1
 # φ is therefore evaluated at this fraction of φ(s) before such a step, and at this multiple of
 # the floor after it.
 PROBE_FRACTION, FLOOR_CLEARANCE = 1e-3, 1e4
-# A fit ends if its iterations exceed this number and this share of max_iter. The scale then
-# moves to that of its residuals, because the fixed point may be at a far smaller scale.
+# A fit ends if its iterations exceed both ROUND_MIN_ITER and max_iter / MIN_ROUNDS. The scale
+# then moves to that of its residuals, because the fixed point may be at a far smaller scale.
 ROUND_MIN_ITER, MIN_ROUNDS = 100, 4
 # Error of a fit relative to the error of its scale.
 FIT_PER_SCALE_ACCURACY = 0.03
 # With fewer elements every fit is exact, since Newton's last step costs as much as a rough fit.
 EXACT_INNER_MAX_ELEMENTS = 100_000
 ROUGH_INNER_TOL = 1e-3
-# A contraction that changed by less is taken for constant: φ is affine there.
+# A contraction that changed by less is regarded as constant: φ is affine there.
 AFFINE_CONTRACTION_ATOL = 1e-3
 
 
@@ -74,8 +74,8 @@ def scale_fixed_point(
 
     The search starts from θ and a scale above the fixed point, such as that of least squares.
 
-    Each round multiplies the distance from the fixed point by .1 on usual data, and by .6 and
-    more if most rows are fitted exactly. The fit at the next scale starts from the minimiser
+    Each round multiplies the distance from the fixed point by 0.1 on typical data, and by 0.6
+    or more if most rows are fitted exactly. The fit at the next scale starts from the minimiser
     that is extrapolated with the sensitivity, since minimisers are piecewise linear in the
     scale.
     """
@@ -141,7 +141,7 @@ def scale_fixed_point(
 def _is_fixed_point(
     objective: Whitened, theta: FloatArray, s: float, phi: float, accuracy: float
 ) -> bool:
-    """Tell whether φ(s) = s, or as nearly as rounding allows."""
+    """Tell whether φ(s) = s to the given accuracy, or as nearly as rounding allows."""
     if abs(phi / s - 1.0) <= accuracy:
         return True
     if rounding_floor_bound(objective, theta) <= accuracy * s:
