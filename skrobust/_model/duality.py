@@ -1,4 +1,4 @@
-"""The duality gap of the Huber objective F: an upper bound of F − min F.
+"""The duality gap of the Huber objective F: an upper bound on F − min F.
 
 For a fixed threshold, a penalty ½ Σ_j d_j v_j² and weights with Σ s = S, the dual of F is
 
@@ -24,7 +24,7 @@ from .whitening import Whitened
 
 
 def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> float:
-    """Return a bound of F − min F at a point.
+    """Return an upper bound on F − min F at a point.
 
     The objective must be whitened for all rows. `scale` is the concomitant scale, or None if
     the threshold is fixed. The function takes one pass over X.
@@ -54,7 +54,8 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
     if linear.penalty is not None:
         coef = objective.coef(point.theta)
         d, slope = linear.penalty.hessian_diagonal(coef), linear.penalty.gradient(coef)
-        # The standardised features have mean zero, so that the mean of c has no part in u_v.
+        # The standardised features have mean zero, so that the mean of c does not
+        # contribute to u_v.
         u_v = (slope - linear.evaluate(coef).gradient) / shrink
         positive = d > 0
         gap += float(((slope - u_v)[positive] ** 2 / (2.0 * d[positive])).sum())

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 # A transform that amplifies rounding by more than this is applied to rows, not to a Gram
 # matrix.
 MAX_GRAM_CONDITION = 100.0
-# If rows of leverage are outside the threshold, their difference to the Gram matrix of all rows
-# may cancel: the smallest squared pivot for which the difference is trusted.
+# If rows of high leverage are outside the threshold, the difference between the Gram matrix of
+# all rows and theirs may suffer from cancellation. It is used if its smallest squared pivot is
+# larger than this.
 MIN_DOWNDATED_PIVOT = 1e-3
 
 
@@ -47,7 +48,7 @@ class Evaluation(NamedTuple):
 
     @property
     def relative_gradient(self) -> float:
-        """The length of the gradient divided by `psi_rms`, which has no unit.
+        """The length of the gradient divided by `psi_rms`, a number without unit.
 
         In whitened coordinates and without a penalty it is between 0 and 1.
         """

@@ -18,8 +18,8 @@ class Loss(ABC):
     """An even loss with ρ(0) = 0."""
 
     # Newton's method with an exact line search, the continuation in the threshold, the vertex
-    # of the least absolute deviations and the sums along a grid need both properties, with the
-    # pieces of the Huber loss.
+    # of the least absolute deviations and the sums along a grid need both properties, and the
+    # pieces must be those of the Huber loss.
     is_convex: bool
     is_piecewise_quadratic: bool
     # The pair (ρ, ψ) as a function of the numbers r and threshold.

@@ -28,7 +28,7 @@ class Penalty(ABC):
 
     @abstractmethod
     def hessian_diagonal(self, coef: FloatArray) -> FloatArray:
-        """Return the diagonal of ∇²P, of shape (p + 1,), which is all of it."""
+        """Return the diagonal of ∇²P, of shape (p + 1,); all other entries are zero."""
 
     @abstractmethod
     def scaled(self, factor: float) -> Penalty:

@@ -32,7 +32,8 @@ AUTO_CONCOMITANT = 1.5960
 MIN_THRESHOLD = 1e-100
 # Number of rows for a first estimate of the concomitant scale or of the share of rows outside.
 SCALE_PROBE_ROWS = 2_000
-# Scales of fewer rows are computed by sorting, which takes less time than Newton's method.
+# Scales of at most this many rows are computed by sorting, which takes less time than Newton's
+# method.
 SORT_MAX_ROWS = 4_000
 # A warm scale is corrected by at most this factor. The correction is computed from a sample of
 # rows if its relative error is at most this.
@@ -41,7 +42,7 @@ WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
 MIN_RELATIVE_SCALE = 1e-150
 # The rounding of a residual relative to the terms of which it is the difference.
 RESIDUAL_ROUNDING = 32 * _EPS
-# A residual is that of the median if it is as near to it.
+# A residual within this relative distance of the median is regarded as the median.
 MEDIAN_RTOL = 1e-6
 # The width of the normal kernel of a density estimate, in units of σ n^(−1/5).
 KERNEL_WIDTH = 1.06
@@ -84,7 +85,7 @@ class ScaleEstimator(ABC):
     ) -> tuple[RowVector, RowVector, RowVector]:
         """Return the terms (g, b, e) of each row in the equation Σ s g = 0 of the scale.
 
-        b z and e are the parts of −∂g/∂θ and −∂g/∂σ, for residuals of n observations.
+        b z and e are −∂g/∂θ and −∂g/∂σ. The residuals are those of n observations.
         """
 
     def threshold(self, scale: float) -> float:
@@ -120,7 +121,7 @@ def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, f
 
 
 def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
-    """Return a bound of the floor that needs no pass over X."""
+    """Return an upper bound on the floor, which needs no pass over X."""
     size = 1.0 + abs(objective.linear.data.y_shift)
     size += TYPICAL_MAX_Z * float(np.abs(objective.coef(theta)).sum())
     return RESIDUAL_ROUNDING * size + _stored_rounding(objective, theta)
@@ -139,7 +140,7 @@ def null_scale(estimator: ScaleEstimator, y: RowVector, weight: RowVector | None
 
 
 class Mad(ScaleEstimator):
-    """Median of |r| over Φ⁻¹(3/4): σ for normal residuals, centred at zero."""
+    """Median of |r| divided by Φ⁻¹(3/4), which estimates σ if the residuals are N(0, σ²)."""
 
     def estimate(
         self, residual: RowVector, weight: RowVector | None, warm: WarmScale | None = None
@@ -149,7 +150,7 @@ class Mad(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return the terms of ½ − 1[|r| ≤ qσ], q = Φ⁻¹(¾), whose steps are smoothed.
+        """Return the terms for g = ½ − 1[|r| ≤ qσ], q = Φ⁻¹(¾), with smoothed derivatives.
 
         The density of r at ±qσ is estimated with a normal kernel of width 1.06 σ n^(−1/5)
         (Silverman, "Density Estimation for Statistics and Data Analysis", 1986, section 3.4).
@@ -186,9 +187,9 @@ def mad(
 class Concomitant(ScaleEstimator):
     """The σ̂ that minimises Σ s [σ + H_ε(r/σ) σ], where Σ s min(r²/σ², ε²) = Σ s.
 
-    ε is the factor. In u = 1/σ² the left side is concave and piecewise linear. Newton's method
-    approaches the root from below, without a sort, and is exact once the right rows are
-    beyond ε.
+    ε is the factor. As a function of u = 1/σ² the left side is concave and piecewise linear.
+    Newton's method approaches the root from below, without a sort, and is exact once the right
+    rows are beyond ε.
     """
 
     def estimate(
@@ -221,7 +222,7 @@ class Concomitant(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return the terms of c² − σ², c the residual clipped at ±εσ."""
+        """Return the terms for g = c² − σ², where c is the residual clipped at ±εσ."""
         end = self.factor * scale
         outside = np.abs(residual) > end
         clipped = np.clip(residual, -end, end)
@@ -240,7 +241,7 @@ class Concomitant(ScaleEstimator):
         inner = np.cumsum(s * squares)
         outside = np.cumsum(s[::-1])[::-1] - s
         total = float(outside[0] + s[0])
-        # Σ s min(r²/σ², ε²) / ε² where a row reaches ε; a residual of zero adds nothing.
+        # Σ s min(r²/σ², ε²) / ε² at the σ = |r|/ε of each row; a residual of zero adds nothing.
         reached = np.divide(inner, squares, out=np.zeros_like(inner), where=squares > 0)
         reached += outside
         k = int(np.count_nonzero(reached >= total / epsilon / epsilon)) - 1
@@ -262,7 +263,8 @@ class Concomitant(ScaleEstimator):
         s = np.ones(SCALE_PROBE_ROWS) if weight is None else gather(weight, some)
         s = s / s.sum()
         outside = float(s @ (np.abs(gather(residual, some)) > epsilon * warm.scale))
-        # The mean of this number of rows of equal weight is as precise (Kish, 1965).
+        # A mean of this number of rows of equal weight is as precise as the weighted mean
+        # (Kish, 1965).
         n_equal = 1.0 / float(s @ s)
         error = float(np.sqrt((outside * (1.0 - outside) + 1.0 / n_equal) / n_equal))
         denominator = 1.0 - epsilon * (epsilon * outside)

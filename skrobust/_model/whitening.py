@@ -172,8 +172,8 @@ def whiten_rows(
     Without a penalty the coefficients have no component along directions that the rounding of
     the features could have produced; `rounding` bounds it for each feature, relative to its
     scale. With a penalty the minimiser is unique, and no such direction is dropped. In the
-    *original* units the minimiser is a linear combination of rows, because the gradient is, so
-    that M spans these. `tol` is the relative rounding of singular values.
+    *original* units the minimiser is a linear combination of rows, because the gradient of the
+    loss is, so that M spans these. `tol` is the relative rounding of singular values.
     """
     features = R[:, 1:]
     if not penalty.any():
@@ -188,7 +188,7 @@ def whiten_rows(
     if sigma.size == features.shape[1]:
         basis = np.eye(sigma.size)
     else:
-        # Rows of X are z·scale in the coefficients w = v/scale: v = scale² times a row of z.
+        # w = v/scale is a linear combination of rows x = z·scale, and v one of rows z·scale².
         # Where the penalty is zero the feature is constant, and z = 0 as well.
         ratio = np.divide(penalty.max(), penalty, out=np.ones_like(penalty), where=penalty > 0)
         unit = np.sqrt(ratio)
