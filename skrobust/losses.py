@@ -259,7 +259,7 @@ def as_float(name: str, value: SupportsFloat) -> float:
     except OverflowError:
         number = math.inf
     if math.isinf(number) and value != number:
-        raise ValueError(f"{name} must fit in float64, got {name}={value!r}")
+        raise ValueError(f"{name} must be within the range of float64, got {name}={value!r}")
     return number
 
 
