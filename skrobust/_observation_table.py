@@ -94,7 +94,7 @@ def observation_table(
         If the estimator is not fitted.
 
     TypeError
-        If the estimator does not contain one of the regressors of this package.
+        If the estimator neither is nor contains a SmoothL1Regressor or SmoothL1RegressorCV.
 
     ValueError
         If the data are not those of the fit, if there are no more rows than coefficients, if

@@ -262,7 +262,7 @@ class CoefficientsDisplay:
             If the estimator is not fitted.
 
         TypeError
-            If the estimator does not contain one of the regressors of this package.
+            If the estimator neither is nor contains a SmoothL1Regressor or SmoothL1RegressorCV.
 
         ValueError
             If a parameter is out of range, or the data are not those of the fit.

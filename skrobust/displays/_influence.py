@@ -265,7 +265,7 @@ class InfluenceDisplay:
             If the estimator is not fitted.
 
         TypeError
-            If the estimator does not contain one of the regressors of this package.
+            If the estimator neither is nor contains a SmoothL1Regressor or SmoothL1RegressorCV.
 
         ValueError
             If the data are not those of the fit, or a parameter is out of range.
