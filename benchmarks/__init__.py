@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-# The palette of Okabe and Ito, which readers with colour vision deficiency can distinguish,
+# The colours of Okabe and Ito, which readers with colour vision deficiency can distinguish,
 # starting with the darkest colours.
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 _LIBRARIES = ["skrobust", "numpy", "scipy", "scikit-learn", "numba"]

@@ -25,7 +25,7 @@ BETAS = [1, 3, 10, 30, 100, 300, 1000]  # in units of the target, whose range is
 LEAST_SQUARES = "LinearRegression"
 HUBER = "HuberRegressor, max_iter=10000"
 SMOOTH_L1 = "SmoothL1Regressor, best beta"
-# The palette of Okabe and Ito, which colour-blind readers can distinguish.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish.
 COLOURS = {LEAST_SQUARES: "#D55E00", HUBER: "#0072B2", SMOOTH_L1: "#009E73"}
 
 ACCURACY = """

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 # Keyword arguments for a function of matplotlib.
 Kwargs: TypeAlias = Mapping[str, Any]
 
-# The palette of Okabe and Ito, which readers with colour vision deficiency can distinguish,
-# without its yellow, which is too pale on white. Blue and vermillion, which differ most, come
+# The colours of Okabe and Ito, which readers with colour vision deficiency can distinguish,
+# without their yellow, which is too pale on white. Blue and vermillion, which differ most, come
 # first.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 # Lines also differ in markers and dashes, so that no distinction depends on colour alone.
