@@ -248,7 +248,7 @@ def flags_of(problem):
 
 
 def _call_single(problem):
-    """Fit, and return a function that checks the fit, given whether there was a warning."""
+    """Fit, and return a function that checks the fit; its argument tells whether it warned."""
     est = SmoothL1Regressor(**problem.params)
     est.fit(problem.X, problem.y, problem.weight)
     return partial(_estimator_flags, problem, est)

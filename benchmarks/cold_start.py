@@ -61,7 +61,7 @@ found = dict(first=clock(lambda: {estimator}.fit(X, y)),
              again=clock(lambda: {estimator}.fit(X, y)),
              numba="numba" in sys.modules)
 """
-# Numba records every compilation.
+# A recorder of Numba's events counts the compilations.
 _SECOND = """
 from numba.core import event
 from skrobust import SmoothL1Regressor
