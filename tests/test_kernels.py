@@ -29,7 +29,7 @@ NARROW, WIDE = kernels.FOUR_ROWS_MAX_BYTES // 8, kernels.FOUR_ROWS_MAX_BYTES // 
 
 
 def log_cosh(r, threshold):
-    """Return β² log cosh(r/β) and its derivative, as a plain function of numbers."""
+    """Return β² log cosh(r/β) and its derivative, as a function of scalars."""
     z = abs(r) / threshold
     rho = threshold**2 * (z + math.log1p(math.exp(-2.0 * z)) - math.log(2.0))
     return rho, threshold * math.tanh(r / threshold)

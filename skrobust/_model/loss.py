@@ -1,7 +1,7 @@
 """The losses ρ of a residual r at a threshold, under the names that statsmodels uses.
 
 A loss is ρ, ψ = ρ′, ψ′ and the weights ψ(r)/r as functions of row vectors, and (ρ, ψ) as a
-plain function of numbers, which an engine compiles into its loops. Numba is not imported here.
+function of scalars, which an engine compiles into its loops. Numba is not imported here.
 """
 
 from __future__ import annotations
