@@ -1,4 +1,4 @@
-"""Engines hold X and compute what needs all of it: a pass, a Gram matrix, moments, rows."""
+"""Engines hold X and perform the computations with it: passes, Gram matrices, moments, rows."""
 
 from __future__ import annotations
 

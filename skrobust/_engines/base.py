@@ -39,7 +39,8 @@ TASK_BYTES = 2**18
 class CompiledLoss(Protocol):
     """The part of a loss that an engine uses.
 
-    It compiles `rho_psi`, a function of numbers, or evaluates `rho_and_psi` on row vectors.
+    An engine compiles `rho_psi`, a function of scalars, or evaluates `rho_and_psi` on row
+    vectors.
     """
 
     @property
@@ -158,11 +159,11 @@ class Engine(ABC):
         return norms
 
     def run(self, task: Callable[[int, int], None]) -> None:
-        """Run task(first, step) for first = 0 … step − 1, in threads where X is large."""
+        """Run task(first, step) for first = 0 … step − 1, in threads if X is large."""
         self._team.run(task, self.n * self.p)
 
     def blocks(self) -> list[slice]:
-        """Return slices of rows, of which a few temporary arrays fit in the cache."""
+        """Return slices of rows that are small enough to be processed in the cache."""
         size = max(256, TASK_BYTES // (8 * (self.p + 1)))
         return [slice(i, min(i + size, self.n)) for i in range(0, self.n, size)]
 
@@ -271,7 +272,7 @@ def standardised_sums(
 
 
 def has_finite_squares(std: FloatArray) -> NDArray[np.bool_]:
-    """Tell which squares neither overflow (above 1e154) nor underflow (below 1e-154)."""
+    """Mark values whose squares neither overflow (above 1e154) nor underflow (below 1e-154)."""
     result: NDArray[np.bool_] = (std > 1e-140) & (std < MAX_SQUARABLE)
     return result
 

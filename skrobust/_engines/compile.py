@@ -54,7 +54,10 @@ def _import_kernels() -> ModuleType:
 
 
 def _acquire() -> None:
-    """Acquire the lock even if a signal handler raises an exception, which a fork ignores."""
+    """Acquire the lock even if a signal handler raises an exception.
+
+    Such an exception does not prevent the fork.
+    """
     acquired: list[bool] = []
     try:
         # A single call, so that no handler can run between acquiring and recording.

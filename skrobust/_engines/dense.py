@@ -39,7 +39,7 @@ GRAM_LANES = 4
 # digits as x − centre (except for most values of a column with high-leverage rows). To save
 # time, a pass over at least this many elements then does not subtract the centre.
 CENTRE_FREE_MAX_SHIFT, CENTRE_FREE_MIN_ELEMENTS = 1.0, 50_000
-# The standardised rows are stored if they have fewer elements.
+# The standardised rows are stored if they have fewer elements than this.
 STORE_STANDARDISED_MAX_ELEMENTS = 4_000
 _UNIT_WEIGHT = np.ones(1)
 
@@ -56,9 +56,9 @@ class DenseEngine(Engine):
         super().__init__(X, team, max(min_rows, BLOCK_ELEMENTS // max(1, X.shape[1])))
         # The centre that the kernels subtract from each row, or None if it is close to zero.
         self._kernel_centre: FloatArray | None = None
-        # Whether a Gram matrix is computed from products of X and not from standardised rows,
-        # and the standardised rows if these are stored.
+        # Whether a Gram matrix is computed from products of X instead of standardised rows.
         self._gram_by_products = True
+        # The standardised rows, if they are stored.
         self._standardised: FloatArray | None = None
 
     @property
@@ -215,7 +215,7 @@ class DenseEngine(Engine):
         return norms
 
     def _for_each(self, task: Callable[[int], None], n: int) -> None:
-        """Run a task for each of 0 … n − 1."""
+        """Run task(k) for k = 0 … n − 1."""
 
         def some(first: int, step: int) -> None:
             # Threads do not inherit the floating-point error handling of their caller.
@@ -246,8 +246,8 @@ class DenseEngine(Engine):
 def _contiguous(X: NDArray[Any]) -> tuple[Literal["C", "F", "A"], NDArray[Any]]:
     """Return the layout of X, and X with the gaps between its rows or columns, if it has any.
 
-    With these gaps, which no pass reads, a part of a contiguous array is contiguous itself and
-    needs no kernel of its own, as in BLAS. "A" stands for any other strides.
+    A slice of a contiguous array is contiguous if these gaps are included, so that it needs no
+    kernel of its own. No pass reads the gaps. "A" stands for any other strides.
     """
     if X.flags.forc:
         return "C" if X.flags.c_contiguous else "F", X

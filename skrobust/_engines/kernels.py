@@ -6,11 +6,11 @@ writes r and returns, for each block of rows,
 
     Σ s_i ψ_i x̃_i,    Σ s_i ψ_i,    Σ s_i ρ_i,    Σ s_i ψ_i²
 
-The loss is a plain function of numbers, (r, threshold) ↦ (ρ, ψ), compiled into the loops on
-first use. With the Huber loss and an infinite threshold a pass is least squares; with y = 0 and
-weights that are zero outside the threshold the first sum is a Hessian-vector product; with w =
-0 it is X̃ᵀy. The blocks depend on the shape only and are summed in order, so that the results
-are bit-for-bit the same for any number of threads.
+The loss is a function of scalars, (r, threshold) ↦ (ρ, ψ), compiled into the loops on first
+use. With the Huber loss and an infinite threshold, the pass is one of least squares; if in
+addition y = 0 and the weights are zero outside the threshold, the first sum is a Hessian-vector
+product, and with w = 0 it is X̃ᵀy. The blocks depend on the shape only and are summed in order,
+so that the results are bit-for-bit the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def dense_pass(rho_psi: RhoPsi, X: Any, layout: str, centred: bool) -> Any:
 
     The layout is "C", "F" or "A" (any strides). The pass reads as many rows and columns as
     there are residuals and coefficients; its array may have more rows or more columns.
-    `centred` tells whether there is a μ. If not, the compiler removes the code that uses it.
+    `centred` tells whether μ is subtracted. If not, the compiler removes the code that uses it.
     """
     together = 4 if X.shape[1] * X.itemsize <= FOUR_ROWS_MAX_BYTES else 2
     return _dense_pass(rho_psi, X.dtype, layout, centred, None if layout == "F" else together)
@@ -92,13 +92,13 @@ def sparse_pass(rho_psi: RhoPsi, dtype: Any, index_dtype: Any) -> Any:
 
 
 def _fetch_line(typing_context: Any, address: Any) -> Any:
-    """Call LLVM's prefetch of a cache line, for which Numba has no name."""
+    """Call LLVM's instruction to prefetch a cache line, which Numba does not expose."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer, integer, integer, integer])
         prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-        # The arguments say: for reading, to be kept in all caches, data.
+        # A prefetch for reading (0), into all levels (3) of the data cache (1).
         mode = integer(0), integer(3), integer(1)
         builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), *mode])
         return context.get_dummy_value()
@@ -234,8 +234,8 @@ def _columns_pass(rho_psi: RhoPsi) -> Callable[..., None]:
             for i in range(stop - start):
                 r[i] = y[start + i] - b
             # Columns are processed four at a time; one at a time takes 1.2 to 1.6 times as
-            # long. The last column may be repeated with a coefficient of zero (if x is not
-            # finite, neither is r, which shows in the sums as well).
+            # long. The last column may be repeated with a coefficient of zero. If it is not
+            # finite, r and the sums are not finite either way.
             for j in range(0, p, 4):
                 j1, j2, j3 = min(j + 1, p - 1), min(j + 2, p - 1), min(j + 3, p - 1)
                 x0, x1 = X[start:stop, j], X[start:stop, j1]

@@ -1,4 +1,4 @@
-"""The threads of a fit, and the limitation of BLAS to one thread during a fit.
+"""Threads for the passes of a fit, and the limit of one BLAS thread during a fit.
 
 The kernels run in Python threads over fixed blocks of rows. BLAS threads would compete with
 them for the cores, and would make the last bits of results depend on their number.
@@ -41,7 +41,7 @@ def n_threads() -> int:
 class ThreadTeam:
     """Runs ``task(first, step)`` for first = 0 … step − 1, in threads if that saves time.
 
-    It is a context manager. Its threads end with the fit, so that none exists in a later fork.
+    It is a context manager. Its threads end with the fit, so that none is left at a later fork.
     """
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ def single_threaded_blas() -> Iterator[None]:
 
 
 def _limit_blas() -> None:
-    """Save the numbers of threads before changing any, so that Ctrl-C loses none."""
+    """Limit BLAS to one thread; all numbers are saved first, so that Ctrl-C loses none."""
     global _saved
     if not _saved:
         _take_over_threadpoolctl()
