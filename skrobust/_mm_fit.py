@@ -296,7 +296,8 @@ class _Fit:
         converged: bool,
         relative_gradient: float,
     ) -> MMResult:
-        unit, slopes = self.units.unit, [*self.to_data(theta), *self.to_data(s_theta)]
+        unit = self.units.unit
+        estimates = *self.to_data(theta), *self.to_data(s_theta)
         # The target and the objective, which holds it, are released before the distances.
         self.units.release()
         del self.y, self.objective
@@ -304,7 +305,7 @@ class _Fit:
         distance = robust_distance(self.features[inside], self.sample_weight[inside])
         residual *= unit
         return MMResult(
-            *slopes,
+            *estimates,
             scale=scale * unit,
             s_scale=s_scale * unit,
             residual=residual,

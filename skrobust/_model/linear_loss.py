@@ -48,7 +48,7 @@ class Evaluation(NamedTuple):
 
     @property
     def relative_gradient(self) -> float:
-        """The length of the gradient divided by `psi_rms`, a number without unit.
+        """The dimensionless ratio of the norm of the gradient to `psi_rms`.
 
         In whitened coordinates and without a penalty it is between 0 and 1.
         """
@@ -97,7 +97,7 @@ class RegressionData(NamedTuple):
 
 
 class LinearLoss:
-    """The mean loss of y − b − z·v with a penalty, bound to a threshold.
+    """The mean loss of the residuals y − b − z·v plus a penalty, at a fixed threshold.
 
     Parameters
     ----------

@@ -33,8 +33,9 @@ LEAST_SQUARES_THRESHOLD = 1e100
 # A row is near the threshold if its distance from it is at most this many lengths of the first
 # Newton step, that is four standard deviations of the changes of the residuals.
 NEAR_STEP_LENGTHS = 4.0
-# Rows near the threshold are copied if they have at most this many elements or are at most this
-# fraction of X. Rows that cross it are copied in blocks that stay in the cache.
+# Rows near the threshold are copied if they have at most this many elements or make up at most
+# this fraction of X. Rows that cross the threshold are copied in blocks of this many elements,
+# which fit in the cache.
 COPY_MAX_ELEMENTS = 500_000
 COPY_MAX_FRACTION = 0.25
 BLOCK_ELEMENTS = 100_000
