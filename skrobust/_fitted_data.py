@@ -180,8 +180,8 @@ def _check_enough_rows(fit: LinearisedFit) -> None:
         )
     if inside <= fit.rank:
         raise ValueError(
-            f"standard errors need more rows: only {inside:.0f} rows are near the threshold or "
-            f"within it, for {fit.rank:.0f} coefficients."
+            f"standard errors need more rows: only {inside:.0f} rows are inside the threshold "
+            f"or close to it, for {fit.rank:.0f} coefficients."
         )
 
 
