@@ -93,16 +93,16 @@ def _concentrated(
     features: FloatArray, weight: FloatArray, rows: NDArray[np.intp], ridge: float
 ) -> tuple[float, NDArray[np.intp]] | None:
     """Return the log determinant and the rows where concentration steps end."""
-    last = np.inf
+    lowest: tuple[float, NDArray[np.intp]] | None = None
     for _ in range(MAX_CONCENTRATION_STEPS):
         shape = ellipsoid(features[rows], weight[rows], ridge)
         if shape is None:
             return None
-        if shape.log_determinant > last - LOG_DETERMINANT_ATOL:
+        if lowest and shape.log_determinant > lowest[0] - LOG_DETERMINANT_ATOL:
             break
-        last = shape.log_determinant
+        lowest = shape.log_determinant, rows
         rows = nearest_half(shape.squared_distances(features), weight)
-    return last, rows
+    return lowest
 
 
 def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatArray]:

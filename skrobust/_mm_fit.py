@@ -227,6 +227,8 @@ class _Fit:
 
     def best_start(self, rng: np.random.Generator) -> Start:
         """Return the candidate with the smallest M-scale on the sample, after a descent."""
+        if not self.rank:
+            return Start(np.zeros(0), np.nan, "least_squares")
         transform = self.whitening.dense_transform()
         first = 0 if self.spec.fit_intercept else 1
         Z = self.features @ transform[1:]

@@ -106,7 +106,9 @@ class StartProblem:
         if self._products is not None:
             G = (weights @ self._products).reshape(-1, self.k, self.k)
         else:
-            G = np.stack([self.Z.T @ (w[:, None] * self.Z) for w in weights])
+            # NumPy computes the product of a matrix with its own transpose in half the time.
+            roots = (np.sqrt(w)[:, None] * self.Z for w in weights)
+            G = np.stack([root.T @ root for root in roots])
         diagonal = np.einsum("ijj->ij", G)
         ridge = STEP_RIDGE * diagonal.mean(axis=1)
         diagonal += np.where(ridge > 0, ridge, 1.0)[:, None]
@@ -356,7 +358,7 @@ def _subset_fits(
         times = rng.exponential(size=(n, problem.m)) / problem.weight
         if halves and group % 2:
             times[:, outside] += times.max()
-        rows = _independent_rows(problem.Z, times)
+        rows = independent_rows(problem.Z, times)
         # Each row has been found to be independent of the others.
         size = max(1, BATCH_ELEMENTS // problem.k**2)
         for i in range(0, len(rows), size):
@@ -364,7 +366,7 @@ def _subset_fits(
             yield _solved(problem.Z[part], problem.y[part])
 
 
-def _independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
+def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
     """Return the first k independent rows in the order of the times, for each subset.
 
     Subsets without k independent rows are left out.

@@ -35,6 +35,34 @@ FITTED = ["coef_", "intercept_", "beta_", "scale_", "n_iter_", "objective_", "op
 FITTED += ["outliers_", "weights_", "history_", "n_features_in_"]
 
 
+class Recorder:
+    """A callback that records its calls and may stop the fit or raise an exception."""
+
+    def __init__(self, stop_after=None, error=None, at="end"):
+        self.stop_after, self.error, self.at = stop_after, error, at
+        self.begun, self.ended, self.predictions, self.torn_down = [], [], [], 0
+
+    def setup(self, estimator, context):
+        self.root = context
+
+    def teardown(self, estimator, context):
+        self.torn_down += 1
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun.append(context)
+        if self.error and self.at == "begin" and context.parent is not None:
+            raise self.error
+
+    def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
+        self.ended.append(context)
+        if context.parent is not None:
+            self.predictions.append(fitted_estimator.predict(X))
+            if self.error:
+                raise self.error
+            return len(self.predictions) == self.stop_after
+        return False
+
+
 def make(n=100, p=3, seed=0):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p)) * np.geomspace(0.1, 10, p) + 1.0

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skrobust import losses
-from skrobust._model.loss import HUBER, Huber, Loss
+from skrobust._model.loss import BISQUARE, HUBER, Huber, Loss
 
 THRESHOLDS = [1e-100, 1e-9, 0.5, 1.345, 1e6]
 
@@ -102,3 +102,38 @@ def test_huber_is_convex_and_piecewise_quadratic():
     assert HUBER.is_piecewise_quadratic
     r = np.linspace(-3, 3, 601)
     assert np.all(np.diff(HUBER.psi(r, 0.7)) >= 0)
+
+
+# Bisquare --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threshold", [0.5, 4.685, 1e6])
+def test_the_bisquare_is_that_of_the_textbook(threshold):
+    r = residuals(threshold)
+    z = np.minimum(np.abs(r) / threshold, 1)
+    expected = threshold**2 / 6 * (1 - (1 - z**2) ** 3)
+    assert_allclose(BISQUARE.rho(r, threshold), expected, rtol=1e-14)
+    assert_allclose(BISQUARE.psi(r, threshold), r * (1 - z**2) ** 2, rtol=1e-13, atol=1e-14)
+    expected = (1 - z**2) * (1 - 5 * z**2)
+    assert_allclose(BISQUARE.psi_deriv(r, threshold), expected, atol=1e-14)
+    weights = BISQUARE.weights(r, threshold)
+    assert_allclose(weights, (1 - z**2) ** 2, rtol=1e-14)
+    pairs = np.array([BISQUARE.rho_psi(float(number), threshold) for number in r])
+    assert_allclose(pairs[:, 0], BISQUARE.rho(r, threshold), rtol=1e-13)
+    assert_allclose(pairs[:, 1], BISQUARE.psi(r, threshold), rtol=1e-13, atol=1e-14)
+    assert_array_equal(weights[np.abs(r) >= threshold], 0.0)
+    assert_array_equal(BISQUARE.psi_deriv(r, threshold)[np.abs(r) >= threshold], 0.0)
+    assert not BISQUARE.is_convex
+
+
+@pytest.mark.parametrize("loss", [HUBER, BISQUARE])
+def test_weights_may_be_written_over_the_residuals(loss):
+    r = residuals(1.345)
+    expected = loss.weights(r, 1.345)
+    assert loss.weights(r, 1.345, out=r) is r
+    assert_array_equal(r, expected)
+
+
+def test_the_bisquare_of_tiny_residuals_is_accurate():
+    r = np.array([1e-9, 1e-12])
+    assert_allclose(BISQUARE.rho(r, 4.685), 0.5 * r * r, rtol=1e-14)

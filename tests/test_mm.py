@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFit
 from sklearn.linear_model import LinearRegression
 from sklearn.multioutput import MultiOutputRegressor
 
+from problems import Recorder, needs_callbacks
 from skrobust import MMRegressor, SmoothL1Regressor
 from skrobust._model.normal_constants import constant_of_breakdown, constant_of_efficiency
 
@@ -559,6 +560,18 @@ def test_fits_survive_pickling_and_cloning():
     model = pickle.loads(pickle.dumps(fit(X, y)))
     assert_array_equal(model.robust_distances(X), fit(X, y).robust_distances(X))
     assert clone(model).get_params() == model.get_params()
+
+
+@needs_callbacks
+def test_the_estimates_are_tasks_of_the_callbacks():
+    X, y = data()
+    recorder = Recorder()
+    model = MMRegressor().set_callbacks(recorder).fit(X, y)
+    assert_array_equal(model.coef_, fit(X, y).coef_)
+    assert [task.task_name for task in recorder.begun[1:]] == ["S-estimate", "M-estimate"]
+    assert len(recorder.ended) == 3
+    stopped = MMRegressor().set_callbacks(Recorder(stop_after=1)).fit(X, y)
+    assert_array_equal(stopped.coef_, stopped.s_coef_)
 
 
 # Robust distances -----------------------------------------------------------------------

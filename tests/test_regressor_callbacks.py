@@ -15,6 +15,7 @@ import skrobust._regressor
 from problems import (
     SCALES,
     TARGETS,
+    Recorder,
     X,
     Y,
     needs_callbacks,
@@ -81,34 +82,6 @@ def test_refit_that_is_refused_leaves_the_old_model_unchanged(bad):
     with pytest.raises(ValueError, match="Input X contains"):
         est.fit(X_bad, Y)
     assert state(est) == before
-
-
-class Recorder:
-    """A callback that records its calls and may stop the fit or raise an exception."""
-
-    def __init__(self, stop_after=None, error=None, at="end"):
-        self.stop_after, self.error, self.at = stop_after, error, at
-        self.begun, self.ended, self.predictions, self.torn_down = [], [], [], 0
-
-    def setup(self, estimator, context):
-        self.root = context
-
-    def teardown(self, estimator, context):
-        self.torn_down += 1
-
-    def on_fit_task_begin(self, estimator, context):
-        self.begun.append(context)
-        if self.error and self.at == "begin" and context.parent is not None:
-            raise self.error
-
-    def on_fit_task_end(self, estimator, context, *, X=None, fitted_estimator=None):
-        self.ended.append(context)
-        if context.parent is not None:
-            self.predictions.append(fitted_estimator.predict(X))
-            if self.error:
-                raise self.error
-            return len(self.predictions) == self.stop_after
-        return False
 
 
 @needs_callbacks
