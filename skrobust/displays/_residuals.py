@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
+from .._mm import OUTLIER_END, MMRegressor
+from .._model.loss import BISQUARE, HUBER, Loss
+from .._model.normal_constants import constant_of_efficiency
 from .._unwrap import (
     MatrixLike,
     column,
@@ -44,6 +47,8 @@ MAX_BETAS_ON_LINEAR_AXIS = 20
 MAX_POWER_TICKS = 5
 # Number of points of the weight curve on either side of the threshold.
 N_WEIGHT_CURVE_POINTS = 200
+# First point of the curve of bisquare weights, relative to the point where they become zero.
+FIRST_BISQUARE_POINT = 0.01
 
 
 class RowsDisplay:
@@ -74,6 +79,11 @@ class RowsDisplay:
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         raise NotImplementedError
 
+    @staticmethod
+    def _parameters_of(regressor: BaseEstimator) -> dict[str, Any]:
+        """Return further parameters of the display that depend on the kind of regressor."""
+        return {}
+
     @classmethod
     def from_estimator(
         cls,
@@ -92,10 +102,11 @@ class RowsDisplay:
         Parameters
         ----------
         estimator : fitted estimator
-            A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. The targets
-            and residuals inside a TransformedTargetRegressor are shown in transformed units,
-            which are those of the threshold. Other regressors are accepted if `beta` is given.
+            A :class:`~skrobust.SmoothL1Regressor`, a :class:`~skrobust.MMRegressor`, or a
+            pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
+            contains one. The targets and residuals inside a TransformedTargetRegressor are
+            shown in transformed units, which are those of the threshold. Other regressors are
+            accepted if `beta` is given.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features.
@@ -104,7 +115,8 @@ class RowsDisplay:
             Targets.
 
         beta : float, default=None
-            Threshold in units of y; by default the attribute `beta_` of the estimator.
+            Threshold in units of y; by default the attribute `beta_` of the estimator, and
+            2.5758 `scale_` for a :class:`~skrobust.MMRegressor`.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
@@ -132,12 +144,14 @@ class RowsDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If neither `beta` nor the attribute `beta_` is available, `target` is missing or out
-            of range, or the shapes of the data do not match.
+            If there is no threshold, `target` is missing or out of range, or the shapes of the
+            data do not match.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         data = unwrap(estimator, X, y, target)
-        if beta is None:
+        if beta is None and isinstance(data.regressor, MMRegressor):
+            beta = OUTLIER_END * scale_of(data.regressor)
+        elif beta is None:
             advice = "pass beta, the threshold in units of y."
             fitted = find_estimator_with(estimator, "beta_", advice=advice)
             beta = value_of_target(fitted.beta_, target)
@@ -147,6 +161,7 @@ class RowsDisplay:
             y_pred=y_pred,
             beta=beta,
             target_name=data.target_name if target_name is None else target_name,
+            **cls._parameters_of(data.regressor),
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -405,7 +420,8 @@ class WeightsDisplay(RowsDisplay):
 
     A fit with the Smooth L1 or Huber loss is a weighted least-squares fit with these weights.
     Rows within the threshold have weight 1; beyond it the weight decreases with the absolute
-    residual.
+    residual. The weights of an :class:`~skrobust.MMRegressor` are
+    :math:`(1 - (r/c)^2)_+^2`: they decrease from the residual 0 on, and are 0 beyond c.
 
     Parameters
     ----------
@@ -421,13 +437,18 @@ class WeightsDisplay(RowsDisplay):
     target_name : str, default=None
         Name of the target in the labels.
 
+    rejection_point : float, default=None
+        The residual c in units of y from which on the weight of an
+        :class:`~skrobust.MMRegressor` is 0. By default the weights are those of the Smooth L1
+        and Huber losses.
+
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the inliers, whose weight is 1.
+        Markers of the inliers. Their weight is 1 for the Smooth L1 and Huber losses.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the outliers, whose weight is below 1.
+        Markers of the outliers.
 
     line_ : matplotlib Line2D
         Curve of the weight as a function of the residual.
@@ -473,35 +494,60 @@ class WeightsDisplay(RowsDisplay):
 
     _residual_axis = "x"
 
+    def __init__(
+        self,
+        *,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        beta: float,
+        target_name: str | None = None,
+        rejection_point: float | None = None,
+    ) -> None:
+        super().__init__(y_true=y_true, y_pred=y_pred, beta=beta, target_name=target_name)
+        self.rejection_point = rejection_point
+
+    @staticmethod
+    def _parameters_of(regressor: BaseEstimator) -> dict[str, Any]:
+        if not isinstance(regressor, MMRegressor):
+            return {}
+        factor = constant_of_efficiency(float(regressor.efficiency))
+        return {"rejection_point": factor * scale_of(regressor)}
+
     def _draw_background(
         self, residuals: NDArray[np.floating], beta: float
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        # Geometric spacing from ±β resolves the bends of the curve at ±β for residuals of any
-        # magnitude.
-        negative_end = max(2 * beta, -residuals.min())
-        positive_end = max(2 * beta, residuals.max())
-        negative = -np.geomspace(beta, negative_end, N_WEIGHT_CURVE_POINTS)[::-1]
-        positive = np.geomspace(beta, positive_end, N_WEIGHT_CURVE_POINTS)
+        loss: Loss = HUBER
+        label, start, end = "min(1, β/|r|)", beta, beta
+        if self.rejection_point is not None:
+            end = check_positive(self.rejection_point, "rejection_point")
+            loss, label = BISQUARE, f"(1 − (r/c)²)², c = {end:.4g}"
+            start = FIRST_BISQUARE_POINT * end
+        # The spacing is geometric, because residuals may have any magnitude.
+        negative_end = max(2 * end, -residuals.min())
+        positive_end = max(2 * end, residuals.max())
+        negative = -np.geomspace(start, negative_end, N_WEIGHT_CURVE_POINTS)[::-1]
+        positive = np.geomspace(start, positive_end, N_WEIGHT_CURVE_POINTS)
         curve_residuals = np.concatenate([negative, positive])
         self.line_: Line2D = self.ax_.plot(
-            curve_residuals,
-            _robustness_weights(curve_residuals, beta),
-            color=GREY,
-            lw=1,
-            label="min(1, β/|r|)",
+            curve_residuals, loss.weights(curve_residuals, end), color=GREY, lw=1, label=label
         )[0]
         self.threshold_lines_ = [
             self.ax_.axvline(threshold, color=GREY, ls=":", lw=1) for threshold in (-beta, beta)
         ]
         self.threshold_lines_[1].set_label(f"±β = ±{beta:.4g}")
-        self.ax_.set(ylabel="Weight", ylim=(0, 1.05))
-        return residuals, _robustness_weights(residuals, beta)
+        self.ax_.set(ylabel="Weight", ylim=(-0.03, 1.05))
+        return residuals, loss.weights(residuals.astype(float), end)
 
 
-def _robustness_weights(residuals: NDArray[np.floating], beta: float) -> NDArray[np.floating]:
-    """Return min(1, β/|r|)."""
-    weights: NDArray[np.floating] = beta / np.maximum(np.abs(residuals), beta)
-    return weights
+def scale_of(regressor: MMRegressor) -> float:
+    """Return the scale of a fit; raise a ValueError if it is zero."""
+    if not regressor.scale_ > 0:
+        raise ValueError(
+            "The scale of the MMRegressor is 0, because its fit is exact for a majority of the "
+            "rows, so that the residuals have no unit. ResidualsDisplay shows them if you pass "
+            "beta, a threshold in units of y."
+        )
+    return float(regressor.scale_)
 
 
 def axis_scale(

@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skrobust import SmoothL1Regressor
+from skrobust import MMRegressor, SmoothL1Regressor
 
 matplotlib.use("Agg")
 
@@ -33,6 +33,21 @@ def data():
 @pytest.fixture(scope="session")
 def model(data):
     return SmoothL1Regressor().fit(*data)
+
+
+@pytest.fixture(scope="session")
+def mm(data):
+    return MMRegressor().fit(*data)
+
+
+@pytest.fixture(scope="session")
+def exact():
+    """Return a fit that is exact for most rows, and its data."""
+    X = np.arange(40.0)[:, np.newaxis]
+    y = 2 * X[:, 0] + 1
+    y[:5] += 10
+    with pytest.warns(UserWarning, match="exact for a majority"):
+        return MMRegressor().fit(X, y), X, y
 
 
 @pytest.fixture(scope="session")
