@@ -45,6 +45,10 @@ LABEL_SUFFIXES = {"linear": "", "symlog": " (logarithmic beyond ±β)"}
 MAX_BETAS_ON_LINEAR_AXIS = 20
 # Maximum number of ticks at powers of 10 on either side of a symlog axis.
 MAX_POWER_TICKS = 5
+# Distance of the first of these ticks from that of the threshold in decades.
+MIN_TICK_GAP, TICK_GAP_PER_DECADE, MAX_TICK_GAP = 0.1, 0.15, 0.6
+# The linear part of a symlog axis is as long as one decade for this many decades beyond it.
+MAX_DECADES_PER_LINEAR_DECADE = 4
 # Number of points of the weight curve on either side of the threshold.
 N_WEIGHT_CURVE_POINTS = 200
 # First point of the curve of bisquare weights, relative to the point where they become zero.
@@ -566,21 +570,33 @@ def axis_scale(
 
 
 def set_symlog_scale(
-    ax: Axes, axis: Literal["x", "y"], beta: float, residuals: NDArray[np.floating]
+    ax: Axes,
+    axis: Literal["x", "y"],
+    threshold: float,
+    values: NDArray[np.floating],
+    name: str = "β",
 ) -> None:
-    """Set a symlog scale that is linear within ±β, with ticks at 0, ±β and powers of 10."""
-    largest = max(np.abs(residuals).max(), beta)
-    # The first power of 10 is at least 4 β, so that its tick label does not overlap that of β.
-    first, last = int(np.ceil(np.log10(4 * beta))), int(np.floor(np.log10(largest)))
-    # The first tick is as far from β as from the next tick.
+    """Set a symlog scale that is linear within ±threshold.
+
+    The ticks are at 0, at ±threshold with the label `name`, and at powers of 10.
+    """
+    largest = max(np.abs(values).max(), threshold)
+    decades = float(np.log10(largest / threshold))
+    # Without a gap the tick label of the first power of 10 could overlap that of the threshold.
+    # Labels take a larger part of a decade if there are more decades.
+    gap = min(MAX_TICK_GAP, MIN_TICK_GAP + TICK_GAP_PER_DECADE * decades)
+    first = int(np.ceil(np.log10(threshold) + gap))
+    last = int(np.floor(np.log10(largest)))
+    # The first tick is as far from the threshold as from the next tick.
     step = max(1, -(-(last - first + 1) // MAX_POWER_TICKS))
-    ticks = {-beta: "−β", 0.0: "0", beta: "β"}
+    ticks = {-threshold: f"−{name}", 0.0: "0", threshold: name}
     for exponent in range(first + step - 1, last + 1, step):
         power = 10.0**exponent
         ticks |= {-power: f"$-10^{{{exponent}}}$", power: f"$10^{{{exponent}}}$"}
-    getattr(ax, f"set_{axis}scale")("symlog", linthresh=beta)
+    linear_decades = max(1.0, decades / MAX_DECADES_PER_LINEAR_DECADE)
+    getattr(ax, f"set_{axis}scale")("symlog", linthresh=threshold, linscale=linear_decades)
     getattr(ax, f"set_{axis}ticks")(list(ticks), list(ticks.values()))
     getattr(ax, f"set_{axis}ticks")([], minor=True)
     getattr(ax, f"set_{axis}lim")(
-        2 * min(residuals.min(), -beta), 2 * max(residuals.max(), beta)
+        2 * min(values.min(), -threshold), 2 * max(values.max(), threshold)
     )

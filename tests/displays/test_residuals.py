@@ -194,6 +194,21 @@ def test_the_axis_of_residuals_is_logarithmic_where_some_are_far(
         assert high > largest
 
 
+def test_a_logarithmic_axis_of_few_decades_has_a_tick_beyond_the_threshold():
+    residual = np.append(np.linspace(-2, 2, 50), 60)
+    display = ResidualsDisplay.from_predictions(residual, 0 * residual, beta=2.6)
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert "$10^{1}$" in labels
+
+
+@pytest.mark.parametrize("largest", [30, 1e3, 1e13])
+def test_the_band_is_at_least_a_sixth_of_a_logarithmic_axis(largest):
+    residual = np.append(np.linspace(-2, 2, 50), [-largest, largest])
+    display = ResidualsDisplay.from_predictions(residual, 0 * residual, beta=1.0)
+    band = display.ax_.transData.transform([[0, -1], [0, 1]])[:, 1]
+    assert np.diff(band)[0] > display.ax_.bbox.height / 6
+
+
 @pytest.mark.parametrize("display", ROWS)
 def test_a_million_rows_are_some_markers_and_all_are_counted(display):
     rng = np.random.default_rng(0)
