@@ -24,6 +24,7 @@ LAYERS = [
     "displays._cv",
     "displays._fit",
     "displays._influence",
+    "displays._outlier_map",
     "displays._path",
     "displays._qq",
     "displays._residuals",

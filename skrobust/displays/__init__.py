@@ -12,6 +12,7 @@ from ._convergence import ConvergenceDisplay
 from ._cv import CVDisplay
 from ._fit import FitDisplay
 from ._influence import InfluenceDisplay
+from ._outlier_map import OutlierMapDisplay
 from ._path import PathDisplay
 from ._qq import QQDisplay
 from ._residuals import ResidualsDisplay, WeightsDisplay
@@ -22,6 +23,7 @@ __all__ = [
     "ConvergenceDisplay",
     "FitDisplay",
     "InfluenceDisplay",
+    "OutlierMapDisplay",
     "PathDisplay",
     "QQDisplay",
     "ResidualsDisplay",

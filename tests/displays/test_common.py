@@ -7,13 +7,14 @@ from matplotlib.collections import PathCollection
 from matplotlib.lines import Line2D
 from numpy.testing import assert_allclose
 
-from skrobust import SmoothL1Regressor
+from skrobust import MMRegressor, SmoothL1Regressor
 from skrobust.displays import (
     CoefficientsDisplay,
     ConvergenceDisplay,
     CVDisplay,
     FitDisplay,
     InfluenceDisplay,
+    OutlierMapDisplay,
     PathDisplay,
     QQDisplay,
     ResidualsDisplay,
@@ -28,6 +29,7 @@ def draw(name, data, model, search, **kwargs):
     far = y.copy()
     far.iloc[:12] += 1e5
     fitted = SmoothL1Regressor().fit(X, far)
+    spread = X.mul(np.where(X.index % 10, 1, 1e6), axis=0)
     return {
         "residuals": lambda: ResidualsDisplay.from_estimator(model, X, y, **kwargs),
         "far residuals": lambda: ResidualsDisplay.from_estimator(fitted, X, far, **kwargs),
@@ -42,6 +44,12 @@ def draw(name, data, model, search, **kwargs):
         "coefficients": lambda: CoefficientsDisplay.from_estimator(model, X, y, **kwargs),
         "influence": lambda: InfluenceDisplay.from_estimator(model, X, y, **kwargs),
         "far influence": lambda: InfluenceDisplay.from_estimator(fitted, X, far, **kwargs),
+        "outlier map": lambda: OutlierMapDisplay.from_estimator(
+            MMRegressor().fit(X, y), X, y, **kwargs
+        ),
+        "far outlier map": lambda: OutlierMapDisplay.from_estimator(
+            MMRegressor().fit(spread, far), spread, far, **kwargs
+        ),
         "quantiles": lambda: QQDisplay.from_estimator(model, X, y, **kwargs),
         "far quantiles": lambda: QQDisplay.from_estimator(fitted, X, far, **kwargs),
         "stages": lambda: ConvergenceDisplay.from_estimator(model, **kwargs),
@@ -60,6 +68,8 @@ ALL = [
     "coefficients",
     "influence",
     "far influence",
+    "outlier map",
+    "far outlier map",
     "quantiles",
     "far quantiles",
     "stages",
@@ -128,7 +138,9 @@ def test_many_lines_are_told_apart_without_their_colours():
     assert len({str((look["marker"], look["linestyle"])) for look in looks}) == 36
 
 
-@pytest.mark.parametrize("name", ["residuals", "weights", "influence", "quantiles"])
+@pytest.mark.parametrize(
+    "name", ["residuals", "weights", "influence", "outlier map", "quantiles"]
+)
 def test_styles_may_be_given_under_any_alias(name, data, model, search):
     given = {"scatter_kwargs": {"c": "green"}, "outlier_kwargs": {"lw": 3, "marker": "+"}}
     display = draw(name, data, model, search, **given)

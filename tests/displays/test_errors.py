@@ -15,13 +15,14 @@ from sklearn.pipeline import make_pipeline
 
 import skrobust
 from artists import Searched
-from skrobust import SmoothL1Regressor
+from skrobust import MMRegressor, SmoothL1Regressor
 from skrobust.displays import (
     CoefficientsDisplay,
     ConvergenceDisplay,
     CVDisplay,
     FitDisplay,
     InfluenceDisplay,
+    OutlierMapDisplay,
     PathDisplay,
     QQDisplay,
     ResidualsDisplay,
@@ -50,6 +51,13 @@ def coefficients(**changes):
 def influence(**changes):
     arrays = {"leverage": V / 9, "residual": V, "cooks_distance": V, "outlier": V > 3}
     return InfluenceDisplay(**(arrays | {"beta": 1.0, "cook_factor": 1.0} | changes))
+
+
+def outlier_map(**changes):
+    arrays = {"robust_distances": V, "standardized_residuals": V}
+    return OutlierMapDisplay(
+        **(arrays | {"distance_cutoff": 1.0, "residual_cutoff": 1.0} | changes)
+    )
 
 
 ERRORS = {
@@ -248,6 +256,46 @@ ERRORS = {
         lambda m, X, y, Y: InfluenceDisplay.from_estimator(m, X, y[::-1]),
         "not those of the fit",
     ),
+    "map lengths": (
+        lambda m, X, y, Y: outlier_map(standardized_residuals=V[:2]).plot(),
+        r"robust_distances and standardized_residuals must be .* \(5,\) and \(2,\)",
+    ),
+    "map of matrices": (
+        lambda m, X, y, Y: outlier_map(robust_distances=Y, standardized_residuals=Y).quadrants,
+        "must be vectors of the same length",
+    ),
+    "map nan": (
+        lambda m, X, y, Y: outlier_map(robust_distances=np.full(5, np.nan)).plot(),
+        "Input robust_distances contains NaN",
+    ),
+    "map cutoff of distances": (
+        lambda m, X, y, Y: outlier_map(distance_cutoff=0).plot(),
+        "distance_cutoff must be a positive finite number, got 0",
+    ),
+    "map cutoff of residuals": (
+        lambda m, X, y, Y: outlier_map(residual_cutoff=np.inf).quadrants,
+        "residual_cutoff must be a positive finite number, got inf",
+    ),
+    "map markers": (
+        lambda m, X, y, Y: outlier_map().plot(max_markers=1.5),
+        "max_markers must be a positive integer, got 1.5",
+    ),
+    "no distances": (
+        lambda m, X, y, Y: OutlierMapDisplay.from_estimator(m, X, y),
+        "SmoothL1Regressor has no robust distances; pass an MMRegressor",
+    ),
+    "no distances inside": (
+        lambda m, X, y, Y: OutlierMapDisplay.from_estimator(
+            MultiOutputRegressor(MMRegressor()).fit(X, Y), X, Y
+        ),
+        "MultiOutputRegressor has no robust distances; pass an MMRegressor",
+    ),
+    "no distances of indicators": (
+        lambda m, X, y, Y: OutlierMapDisplay.from_estimator(
+            MMRegressor().fit(X[["age"]] > 1, y), X[["age"]] > 1, y
+        ),
+        "robust distances do not exist: more than half of the values of each feature are equal",
+    ),
     "quantiles": (
         lambda m, X, y, Y: QQDisplay(y_true=V, y_pred=V, beta=-1).plot(),
         "beta must be a positive finite number, got -1",
@@ -312,6 +360,7 @@ def test_an_estimator_that_is_not_fitted(data, wrap):
         lambda: CVDisplay.from_estimator(unfitted),
         lambda: CoefficientsDisplay.from_estimator(unfitted, X, y),
         lambda: InfluenceDisplay.from_estimator(unfitted, X, y),
+        lambda: OutlierMapDisplay.from_estimator(unfitted, X, y),
         lambda: QQDisplay.from_estimator(unfitted, X, y),
         lambda: ConvergenceDisplay.from_estimator(unfitted),
     ]
@@ -338,6 +387,8 @@ def test_without_matplotlib_each_method_says_what_to_install(data, model, monkey
         "InfluenceDisplay.from_estimator": lambda m: m(model, X, y),
         "InfluenceDisplay.from_table": lambda m: m(None),
         "InfluenceDisplay.plot": lambda m: m(influence()),
+        "OutlierMapDisplay.from_estimator": lambda m: m(model, X, y),
+        "OutlierMapDisplay.plot": lambda m: m(outlier_map()),
         "QQDisplay.from_estimator": lambda m: m(model, X, y),
         "ResidualsDisplay.plot": lambda m: m(residuals()),
         "FitDisplay.plot": lambda m: m(fits()),

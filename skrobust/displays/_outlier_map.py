@@ -1,0 +1,391 @@
+"""Display of standardised residuals against robust distances."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+
+from .._mm import OUTLIER_END, MMRegressor
+from .._unwrap import MatrixLike, innermost_estimator, unwrap
+from ._drawing import (
+    COLOURS,
+    DASHES,
+    GREY,
+    Kwargs,
+    axes,
+    check_matplotlib,
+    check_max_markers,
+    check_positive,
+    count_label,
+    legend,
+    marker_area,
+    sample,
+    scatter,
+)
+from ._residuals import scale_of, set_symlog_scale
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+
+# The kinds of rows, numbered by 2 · (is an outlier) + (is a leverage point), and their plurals.
+KINDS = np.array(["regular", "good leverage", "vertical outlier", "bad leverage"])
+NOUNS = ["regular rows", "good leverage points", "vertical outliers", "bad leverage points"]
+# Coordinates in which the lower left corner of the axes is (0, 0) and the upper right (1, 1).
+AXES = "axes fraction"
+# An axis is logarithmic beyond its cutoff if a value exceeds this many cutoffs.
+MAX_CUTOFFS_ON_LINEAR_AXIS = 10
+# The axes extend to at least this many cutoffs, and beyond the last row by this part of their
+# length, so that there is room for the names of regions.
+MIN_CUTOFFS, MARGIN = 1.5, 0.12
+# Minimum number of regular rows to draw, relative to `max_markers`.
+MIN_REGULAR_FRACTION = 0.25
+
+
+class OutlierMapDisplay:
+    r"""Standardised residuals against robust distances, with cutoffs: the outlier map.
+
+    The cutoffs divide the rows into four kinds [1]_. Rows with a large residual are outliers:
+    vertical outliers if their features are usual, and bad leverage points if they are not. Good
+    leverage points have unusual features and are close to the fit, which they make more
+    precise. Of normal data 2.5 % of the rows exceed the cutoff of distances, and 1 % that of
+    residuals, so that a few rows beyond the cutoffs are no sign of outliers.
+
+    Parameters
+    ----------
+    robust_distances : array-like of shape (n_samples,)
+        Robust distances of the rows from the centre of the features.
+
+    standardized_residuals : array-like of shape (n_samples,)
+        Residuals divided by the scale.
+
+    distance_cutoff : float
+        Distance beyond which a row is a leverage point.
+
+    residual_cutoff : float
+        Absolute standardised residual beyond which a row is an outlier.
+
+    target_name : str, default=None
+        Name of the target in the label.
+
+    Attributes
+    ----------
+    quadrants : ndarray of shape (n_samples,)
+        The kind of each row: "regular", "good leverage", "vertical outlier" or "bad leverage".
+
+    scatter_ : matplotlib PathCollection
+        Markers of the regular rows and of the good leverage points.
+
+    outlier_scatter_ : matplotlib PathCollection
+        Markers of the vertical outliers and of the bad leverage points.
+
+    residual_lines_ : list of matplotlib Line2D
+        Horizontal lines at the cutoffs of residuals.
+
+    distance_line_ : matplotlib Line2D
+        Vertical line at the cutoff of distances.
+
+    region_labels_ : list of matplotlib Text
+        Names of the regions.
+
+    legend_ : matplotlib Legend
+        Legend to the right of the axes, with the number of rows of each kind.
+
+    ax_ : matplotlib Axes
+        Axes of the display.
+
+    figure_ : matplotlib Figure
+        Figure that contains the axes.
+
+    See Also
+    --------
+    skrobust.MMRegressor.robust_distances : The distances, with their formula.
+    InfluenceDisplay : Leave-one-out residuals against leverages of a Huber fit.
+
+    Notes
+    -----
+    An axis is linear up to the cutoff and logarithmic beyond it if a row exceeds ten times the
+    cutoff, because a linear axis would then compress the other rows.
+
+    The fit and the distances must both be robust: outliers attract a least-squares fit and
+    inflate the covariance of the features, so that their residuals and distances are small.
+
+    References
+    ----------
+    .. [1] P. J. Rousseeuw and B. C. van Zomeren, "Unmasking multivariate outliers and leverage
+           points", Journal of the American Statistical Association 85, 1990.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrobust import MMRegressor
+    >>> from skrobust.displays import OutlierMapDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 2))
+    >>> y = X @ [1.0, 2.0] + rng.normal(scale=0.1, size=100)
+    >>> X[:10] = rng.normal(6.0, 0.5, size=(10, 2))  # bad leverage points
+    >>> display = OutlierMapDisplay.from_estimator(MMRegressor().fit(X, y), X, y)
+    >>> int((display.quadrants == "bad leverage").sum())
+    10
+    """
+
+    ax_: Axes
+
+    def __init__(
+        self,
+        *,
+        robust_distances: ArrayLike,
+        standardized_residuals: ArrayLike,
+        distance_cutoff: float,
+        residual_cutoff: float,
+        target_name: str | None = None,
+    ) -> None:
+        self.robust_distances = robust_distances
+        self.standardized_residuals = standardized_residuals
+        self.distance_cutoff = distance_cutoff
+        self.residual_cutoff = residual_cutoff
+        self.target_name = target_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        target_name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        r"""Draw rows with the residuals and distances of a fitted estimator.
+
+        The cutoffs are :math:`\sqrt{\chi^2_{.975, d}}`, where d is the number of features of
+        the distances, and :math:`\Phi^{-1}(.995) = 2.576`.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            A :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. The target
+            inside a TransformedTargetRegressor is shown in transformed units.
+
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features, of the rows of the fit or of others.
+
+        y : array-like of shape (n_samples,)
+            Targets.
+
+        target_name : str, default=None
+            Name of the target in the label; by default the name of y, if it has one.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on; by default those of a new figure.
+
+        **kwargs : dict
+            Additional keyword arguments, passed to `plot`.
+
+        Returns
+        -------
+        display : OutlierMapDisplay
+            The display, which has been drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        NotFittedError
+            If the estimator is not fitted.
+
+        ValueError
+            If the estimator does not contain an MMRegressor, its scale is zero, it has no
+            robust distances, or the shapes of the data do not match.
+        """
+        check_matplotlib("OutlierMapDisplay.from_estimator")
+        regressor = innermost_estimator(estimator)
+        if not isinstance(regressor, MMRegressor):
+            raise ValueError(
+                f"{type(regressor).__name__} has no robust distances; pass an MMRegressor, or "
+                "a pipeline, search or TransformedTargetRegressor that contains one."
+            )
+        scale = scale_of(regressor)
+        data = unwrap(estimator, X, y)
+        display = cls(
+            robust_distances=data.regressor.robust_distances(data.X),
+            standardized_residuals=(data.y - data.regressor.predict(data.X)) / scale,
+            distance_cutoff=regressor._distance.distance.cutoff,
+            residual_cutoff=OUTLIER_END,
+            target_name=data.target_name if target_name is None else target_name,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        max_markers: int = 2_000,
+        scatter_kwargs: Kwargs | None = None,
+        outlier_kwargs: Kwargs | None = None,
+    ) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; by default those of a new figure.
+
+        max_markers : int, default=2000
+            Number of rows above which only a random sample of the regular rows is drawn, with a
+            fixed seed. All other rows are drawn, whatever their number, and at least a quarter
+            as many regular rows as `max_markers`.
+
+        scatter_kwargs, outlier_kwargs : dict, default=None
+            Keyword arguments for matplotlib's ``scatter``, used for the rows within the cutoff
+            of residuals and for the outliers.
+
+        Returns
+        -------
+        self : OutlierMapDisplay
+            The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        ValueError
+            If the shapes of the arrays do not match, a value is not finite, or a parameter is
+            out of range.
+
+        TypeError
+            If `ax` is not matplotlib Axes.
+        """
+        check_matplotlib("OutlierMapDisplay.plot")
+        max_markers = check_max_markers(max_markers)
+        distance, residual, kind = self._rows()
+        rows = [np.flatnonzero(kind == number) for number in range(len(KINDS))]
+        counts = [len(of_kind) for of_kind in rows]
+        n_regular = max(
+            max_markers - sum(counts[1:]), round(MIN_REGULAR_FRACTION * max_markers)
+        )
+        rows[0] = sample(rows[0], n_regular)
+        labels = [
+            count_label(count, noun, len(drawn))
+            for count, noun, drawn in zip(counts, NOUNS, rows, strict=True)
+        ]
+        inliers, outliers = np.concatenate(rows[:2]), np.concatenate(rows[2:])
+        area = marker_area(len(inliers) + len(outliers))
+        self.ax_ = axes(ax)
+        self.figure_ = self.ax_.figure
+        self._draw_cutoffs(distance, residual)
+        self.scatter_ = scatter(
+            self.ax_,
+            distance[inliers],
+            residual[inliers],
+            scatter_kwargs,
+            color=COLOURS[0],
+            s=area,
+            alpha=0.6,
+            linewidth=0.5,
+            label="\n".join(labels[:2]),
+        )
+        self.outlier_scatter_ = scatter(
+            self.ax_,
+            distance[outliers],
+            residual[outliers],
+            outlier_kwargs,
+            color=COLOURS[1],
+            marker="x",
+            s=1.5 * area,
+            linewidth=1,
+            label="\n".join(labels[2:]),
+        )
+        self.legend_ = legend(self.ax_)
+        return self
+
+    def _draw_cutoffs(
+        self, distance: NDArray[np.float64], residual: NDArray[np.float64]
+    ) -> None:
+        """Set the axes, and draw the cutoffs and the names of the regions."""
+        ax, x_end, y_end = self.ax_, float(self.distance_cutoff), float(self.residual_cutoff)
+        x_suffix = _set_scale(ax, "x", x_end, distance)
+        y_suffix = _set_scale(ax, "y", y_end, residual)
+        ax.set_xlim(left=0)
+        name = f" of {self.target_name}" if self.target_name else ""
+        ax.set(xlabel=f"Robust distance{x_suffix}", ylabel=f"Residuals{name} / scale{y_suffix}")
+        ax.axhline(0, color=GREY, lw=1, zorder=0.5)
+        self.residual_lines_ = [
+            ax.axhline(end, color=GREY, ls=DASHES[1], lw=1) for end in (-y_end, y_end)
+        ]
+        self.residual_lines_[1].set_label(f"residuals of ±{y_end:.4g} scales")
+        self.distance_line_ = ax.axvline(
+            x_end, color=GREY, ls=DASHES[3], lw=1.5, label=f"distance {x_end:.4g}"
+        )
+        box = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1}
+        # The regular region has few rows in its upper right corner.
+        self.region_labels_: list[Text] = [
+            ax.annotate(
+                label,
+                (x, y),
+                xycoords=(x_units, y_units),
+                xytext=(4 if ha == "left" else -4, 4 if va == "bottom" else -4),
+                textcoords="offset points",
+                ha=ha,
+                va=va,
+                fontsize="small",
+                bbox=box,
+            )
+            for label, x, x_units, ha, y, y_units, va in (
+                ("regular", x_end, "data", "right", y_end, "data", "top"),
+                ("good\nleverage", 1, AXES, "right", y_end, "data", "top"),
+                ("vertical\noutliers", 0, AXES, "left", 1, AXES, "top"),
+                ("vertical\noutliers", 0, AXES, "left", 0, AXES, "bottom"),
+                ("bad\nleverage", 1, AXES, "right", 1, AXES, "top"),
+                ("bad\nleverage", 1, AXES, "right", 0, AXES, "bottom"),
+            )
+        ]
+
+    @property
+    def quadrants(self) -> NDArray[np.str_]:
+        # Without a docstring numpydoc shows the description in that of the class.
+        kinds: NDArray[np.str_] = KINDS[self._rows()[2]]
+        return kinds
+
+    def _rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+        """Return distances, residuals and numbers of kinds, after checking the parameters."""
+        distance, residual = (
+            check_array(getattr(self, name), ensure_2d=False, dtype=np.float64, input_name=name)
+            for name in ("robust_distances", "standardized_residuals")
+        )
+        if distance.ndim != 1 or distance.shape != residual.shape:
+            raise ValueError(
+                "robust_distances and standardized_residuals must be vectors of the same "
+                f"length, got the shapes {distance.shape} and {residual.shape}."
+            )
+        is_leverage = distance > check_positive(self.distance_cutoff, "distance_cutoff")
+        is_outlier = np.abs(residual) > check_positive(self.residual_cutoff, "residual_cutoff")
+        return distance, residual, 2 * is_outlier + is_leverage
+
+
+def _set_scale(
+    ax: Axes, name: Literal["x", "y"], cutoff: float, values: NDArray[np.float64]
+) -> str:
+    """Set the scale and the limits of an axis, and return the suffix of its label."""
+    suffix, axis = "", getattr(ax, f"{name}axis")
+    if np.abs(values).max() > MAX_CUTOFFS_ON_LINEAR_AXIS * cutoff:
+        set_symlog_scale(ax, name, cutoff, values, f"{cutoff:.3g}")
+        suffix = f"\n(logarithmic beyond {'±' if name == 'y' else ''}{cutoff:.3g})"
+    low, high = (
+        min(values.min(), -MIN_CUTOFFS * cutoff),
+        max(values.max(), MIN_CUTOFFS * cutoff),
+    )
+    # The margin is a part of the length of the axis, whatever its scale.
+    low, high = axis.get_transform().transform([low, high])
+    margin = MARGIN * (high - low)
+    limits = axis.get_transform().inverted().transform([low - margin, high + margin])
+    getattr(ax, f"set_{name}lim")(*limits)
+    return suffix
