@@ -33,6 +33,7 @@ GALLERY = [
     "plot_heavy_tails",
     "plot_leverage",
     "plot_davis",
+    "plot_mm",
     "plot_comparison",
     "plot_weights",
     "plot_pipeline",
