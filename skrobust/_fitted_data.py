@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -211,5 +213,22 @@ def _check_gradient(fit: LinearisedFit, regressor: Any, target: int) -> None:
             f"The fit stopped early, at the relative gradient {reached:.1e}; the table is that "
             "of the coefficients reached. Increase max_iter for the fit.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=user_stacklevel(),
         )
+
+
+def user_stacklevel() -> int:
+    """Return the level of a warning of the calling function that points at the user's line.
+
+    That is the first line outside of this package and scikit-learn, whose decorators and
+    meta-estimators may be in between.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None and _package(frame) in (__package__, "sklearn"):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

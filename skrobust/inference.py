@@ -29,7 +29,7 @@ from ._covariance import (
 from ._engines.base import FloatArray
 from ._engines.sparse import SparseEngine
 from ._engines.threads import ThreadTeam, single_threaded_blas
-from ._fitted_data import FittedData, fitted_data
+from ._fitted_data import FittedData, fitted_data, user_stacklevel
 from ._linearised import LinearisedFit
 from ._model.scale import Concomitant
 from ._observation_table import ObservationTable, observation_table
@@ -327,7 +327,7 @@ def _sandwich_table(
             "The scale depends so strongly on the coefficients that the joint equations are "
             "close to singular; the table is computed with scale='fixed'.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=user_stacklevel(),
         )
     _warn_of_penalty(fit)
     unit, back = fit.units.unit, fit.to_data / fit.units.unit
@@ -386,7 +386,7 @@ def _bootstrap_table(
             f"{result.n_failed} of {n_resamples} resamples have no solution, since a column is "
             "constant in them or the fit did not converge; they are left out.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=user_stacklevel(),
         )
     shift = np.zeros(fit.engine.p + 1)
     shift[0] = fit.units.shift if fit.fit_intercept else 0.0
@@ -527,7 +527,7 @@ def _warn_of_penalty(fit: LinearisedFit) -> None:
             "The coefficients are penalized (alpha > 0): the intervals are for the mean of the "
             "penalized estimates, not for the true coefficients.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=user_stacklevel(),
         )
 
 
@@ -545,7 +545,7 @@ def _warn_of_lost(
             "All rows that vary in some direction have residuals far beyond the threshold, "
             f"so that {which} have no standard error.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=user_stacklevel(),
         )
     if result.lost_rows.size:
         which = [names[j] for j in np.flatnonzero(lost)]
@@ -554,7 +554,7 @@ def _warn_of_lost(
         warnings.warn(
             f"Rows {rows} alone determine a direction, so that {which} have no standard error.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=user_stacklevel(),
         )
 
 

@@ -544,6 +544,29 @@ def test_tables_can_be_pickled_and_hold_no_data():
     assert len(pickle.dumps(table)) < model_bytes + 2 * 8 * 2_000 + 5_000
 
 
+def _stopped_early(X, y):
+    with pytest.warns(ConvergenceWarning):
+        return SmoothL1Regressor(max_iter=1, solver="lbfgs", scale="concomitant").fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("fit", "match"),
+    [
+        (_stopped_early, "stopped early"),
+        (SmoothL1Regressor(alpha=0.5).fit, "penalized"),
+        (SmoothL1Regressor(2.0).fit, "alone determine"),
+    ],
+)
+def test_warnings_point_at_the_line_of_the_caller(fit, match):
+    X, y = data()
+    if match == "alone determine":
+        X = np.column_stack([X, np.arange(80) == 0])
+    model = fit(X, y)
+    with pytest.warns(UserWarning, match=match) as caught:
+        coefficient_table(model, X, y)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 # Edge cases -----------------------------------------------------------------------------
 
 

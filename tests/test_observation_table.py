@@ -272,8 +272,9 @@ def test_a_scale_of_rounding_is_refused():
 def test_a_fit_that_stopped_early_is_a_warning():
     with pytest.warns(ConvergenceWarning):
         est = SmoothL1Regressor(max_iter=1, solver="lbfgs", scale="concomitant").fit(X, Y)
-    with pytest.warns(ConvergenceWarning, match="stopped early"):
+    with pytest.warns(ConvergenceWarning, match="stopped early") as caught:
         table = observation_table(est, X, Y)
+    assert [warning.filename for warning in caught] == [__file__]
     assert np.isfinite(values(table)).all()
 
 

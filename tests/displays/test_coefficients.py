@@ -126,6 +126,13 @@ def test_an_estimator_is_drawn_as_its_table(data, model):
     )
 
 
+def test_warnings_of_the_table_point_at_the_line_of_the_caller(data):
+    model = SmoothL1Regressor(alpha=0.5).fit(*data)
+    with pytest.warns(UserWarning, match="penalized") as caught:
+        CoefficientsDisplay.from_estimator(model, *data)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_one_of_several_targets_and_a_transformed_target(data, two_targets):
     X, Y, both = two_targets
     display = CoefficientsDisplay.from_estimator(both, X, Y, target=1)
