@@ -29,6 +29,8 @@ PREDICT_BLOCK_ROWS = 4_096
 # A combination of coefficients has no standard error if its part outside the row space, or
 # along undetermined directions, is at least this fraction of its length.
 ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
+# Relative rounding errors of a sum of weights and of a number of rows times a level.
+ROUNDING = 1e-12
 
 
 class WaldTest(NamedTuple):
@@ -114,37 +116,37 @@ class LeftOut(NamedTuple):
     def quantiles(self, n: float, level: float, symmetric: bool) -> tuple[float, float]:
         """Return the ends of an interval that contains a new residual with probability `level`.
 
-        n is the number of observations.
+        n is the number of observations. An end is the smallest value at or below which the
+        weight is at least (n + 1)/n times the share of the total weight; without weights it is
+        the ⌈(n + 1) · share⌉-th smallest.
         """
-        cumulated = self.cumulated_weight
-        if cumulated is None:
-            cumulated = np.arange(1.0, self.residual.size + 1.0)
-        unit = cumulated[-1] / n
-        if symmetric:
-            wanted = np.ceil((n + 1.0) * level - 1e-9)
-            if wanted > n:
-                needed = int(np.ceil(level / (1.0 - level) - 1e-9))
-                raise ValueError(_too_few_rows(level, needed, n))
-            size = np.abs(self.residual)
-            order = np.argsort(size, kind="stable")
-            weight = np.diff(cumulated, prepend=0.0)[order]
-            at = np.searchsorted(np.cumsum(weight), unit * wanted * (1.0 - 1e-12))
-            reach = float(size[order[min(at, size.size - 1)]])
-            return -reach, reach
-        wanted = np.floor((n + 1.0) * (1.0 - level) / 2.0 + 1e-9)
-        if wanted < 1:
+        share = level if symmetric else (1.0 + level) / 2.0
+        # The share, and sums of weights, are rounded.
+        wanted = (n + 1.0) * share * (1.0 - ROUNDING)
+        if wanted > n:
+            needed = int(np.ceil(share / (1.0 - share) * (1.0 - ROUNDING)))
             raise ValueError(
-                _too_few_rows(level, int(np.ceil(2.0 / (1.0 - level) - 1e-9)) - 1, n)
+                f"a level of {100 * level:g} % needs at least {needed} rows, got {n:.0f}."
             )
-        share = unit * wanted * (1.0 - 1e-12)
-        low = np.searchsorted(cumulated, share)
-        weight = np.diff(cumulated, prepend=0.0)[::-1]
-        high = self.residual.size - 1 - np.searchsorted(np.cumsum(weight), share)
-        return float(self.residual[low]), float(self.residual[high])
+        residual, cumulated = self
+        if cumulated is None:
+            cumulated = np.arange(1.0, residual.size + 1.0)
+        weight, fraction = np.diff(cumulated, prepend=0.0), wanted / n
+        if symmetric:
+            size = np.abs(residual)
+            order = np.argsort(size, kind="stable")
+            reach = _quantile(size[order], weight[order], fraction)
+            return -reach, reach
+        return (
+            -_quantile(-residual[::-1], weight[::-1], fraction),
+            _quantile(residual, weight, fraction),
+        )
 
 
-def _too_few_rows(level: float, needed: int, n: float) -> str:
-    return f"a level of {100 * level:g} % needs at least {needed} rows, got {n:g}."
+def _quantile(values: FloatArray, weight: FloatArray, fraction: float) -> float:
+    """Return the first of increasing values up to which there is a fraction of the weight."""
+    cumulated = np.cumsum(weight)
+    return float(values[np.searchsorted(cumulated, fraction * cumulated[-1])])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -489,8 +491,9 @@ class CoefficientTable:
         r"""Return predictions with intervals for new observations.
 
         The interval is the fit ± the ⌈(n + 1) · level⌉-th smallest absolute leave-one-out
-        residual (the jackknife). It allows for outliers as frequent as those in the data.
-        Its coverage holds on average over X, but not at each X.
+        residual (the jackknife). With weights of sum S it is the smallest one up to which the
+        weight is at least level · S(n + 1)/n. The interval allows for outliers as frequent as
+        those in the data. Its coverage holds on average over X, but not at each X.
 
         Parameters
         ----------

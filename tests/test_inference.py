@@ -3,6 +3,7 @@
 import json
 import pickle
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from skrobust._engines import as_engine
 from skrobust._engines.threads import ThreadTeam
 from skrobust._linearised import FittedLoss, LinearisedFit
 from skrobust._model.scale import Concomitant
-from skrobust.inference import coefficient_table
+from skrobust.inference import coefficient_table, observation_table
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "inference.json").read_text())
 LEAST_SQUARES = 1e7
@@ -190,9 +191,9 @@ def test_frequencies_are_repeated_rows(kind, parameters):
     assert_allclose(table.std_err, expected.std_err, rtol=1e-6)
     assert_allclose(table.p_value, expected.p_value, rtol=1e-4)
     if kind in ("HC2", "HC3", "CR3"):
-        for symmetric in (True, False):
-            intervals = table.predict_interval(X[:4], 0.8, symmetric=symmetric)
-            others = expected.predict_interval(X[:4], 0.8, symmetric=symmetric)
+        for symmetric, level in product((True, False), (0.3, 0.5, 0.8, 0.95)):
+            intervals = table.predict_interval(X[:4], level, symmetric=symmetric)
+            others = expected.predict_interval(X[:4], level, symmetric=symmetric)
             assert_allclose(intervals, others, rtol=1e-6)
 
 
@@ -319,6 +320,27 @@ def test_cluster_intervals_leave_out_whole_clusters():
         out = groups == g
         residual[out] = y[out] - LinearRegression().fit(X[~out], y[~out]).predict(X[out])
     assert_allclose(table._left_out.residual, np.sort(residual), rtol=1e-7)
+
+
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.8, 0.9])
+def test_prediction_intervals_of_importance_weights_are_weighted_quantiles(level):
+    X, y = data(40)
+    weight = np.random.default_rng(0).uniform(0.2, 3, size=40)
+    model = SmoothL1Regressor().fit(X, y, sample_weight=weight)
+    table = coefficient_table(model, X, y, sample_weight=weight)
+    residual = observation_table(model, X, y, sample_weight=weight).leave_one_out_residual
+
+    def smallest(values, share):
+        enough = share * weight.sum() * 41 / 40
+        return min(value for value in values if weight[values <= value].sum() >= enough)
+
+    fit, lower, upper = table.predict_interval(X[:1], level)[0]
+    expected = smallest(np.abs(residual), level)
+    assert_allclose([fit - lower, upper - fit], expected, rtol=1e-8)
+    fit, lower, upper = table.predict_interval(X[:1], level, symmetric=False)[0]
+    share = (1 + level) / 2
+    expected = [smallest(-residual, share), smallest(residual, share)]
+    assert_allclose([fit - lower, upper - fit], expected, rtol=1e-8)
 
 
 def test_wald_test_of_one_coefficient_is_its_t_test_squared():
