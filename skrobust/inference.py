@@ -173,6 +173,12 @@ def coefficient_table(
     ConvergenceWarning
         If the fit stopped early.
 
+    Notes
+    -----
+    A threshold or a penalty that cross-validation chose, in
+    :class:`~skrobust.SmoothL1RegressorCV` or a search, is taken as given: standard errors do
+    not include the uncertainty of the choice.
+
     References
     ----------
     .. [1] P. J. Huber, "The behavior of maximum likelihood estimates under nonstandard
