@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -113,7 +114,7 @@ class LeftOut(NamedTuple):
         order = np.argsort(residual)
         return cls(residual[order], np.cumsum(weight[order]))
 
-    def quantiles(self, n: float, level: float, symmetric: bool) -> tuple[float, float]:
+    def quantiles(self, n: int, level: float, symmetric: bool) -> tuple[float, float]:
         """Return the ends of an interval that contains a new residual with probability `level`.
 
         n is the number of observations. An end is the smallest value at or below which the
@@ -126,7 +127,7 @@ class LeftOut(NamedTuple):
         if wanted > n:
             needed = int(np.ceil(share / (1.0 - share) * (1.0 - ROUNDING)))
             raise ValueError(
-                f"a level of {100 * level:g} % needs at least {needed} rows, got {n:.0f}."
+                f"a level of {100 * level:g} % needs at least {needed} rows, got {n}."
             )
         residual, cumulated = self
         if cumulated is None:
@@ -179,7 +180,7 @@ class CoefficientTable:
     scale : {"joint", "fixed"}
         Whether the uncertainty of the scale is included.
 
-    n_samples : float
+    n_samples : int
         Number of rows of positive weight, or the sum of the frequencies.
 
     n_groups : int or None
@@ -223,7 +224,7 @@ class CoefficientTable:
     df: float | FloatArray
     kind: str
     scale: str
-    n_samples: float
+    n_samples: int
     n_groups: int | None
     rank: float
     feature_scale: FloatArray
@@ -351,8 +352,8 @@ class CoefficientTable:
         Raises
         ------
         ValueError
-            If the restrictions are not determined by the data, or the table is that of a
-            penalised fit or of the bootstrap.
+            If a parameter is invalid, the restrictions are not determined by the data, or the
+            table is that of a penalised fit or of the bootstrap.
         """
         if self.penalized:
             raise ValueError(
@@ -366,7 +367,7 @@ class CoefficientTable:
             )
         R = self._restrictions(features, R)
         q = R.shape[0]
-        difference = R @ self._fitted_coef - np.broadcast_to(values, q)
+        difference = R @ self._fitted_coef - _checked_values(values, q)
         df = self._test_df(R)
         assert self._standardised is not None
         assert self._standardised.V is not None
@@ -601,9 +602,18 @@ class CoefficientTable:
         return rows
 
 
-def check_level(level: float) -> None:
-    """Raise a ValueError unless the confidence level is between 0 and 1."""
-    if not 0.0 < level < 1.0:
+def _checked_values(values: Any, q: int) -> FloatArray:
+    given = np.asarray(values)
+    if given.dtype.kind not in "iuf" or given.shape not in ((), (q,)):
+        raise ValueError(f"values must be a number or {q} numbers, got {values!r}.")
+    if not np.isfinite(given).all():
+        raise ValueError(f"values must be finite, got {values!r}.")
+    return given.astype(np.float64)
+
+
+def check_level(level: Any) -> None:
+    """Raise a ValueError unless the confidence level is a number between 0 and 1."""
+    if not isinstance(level, Real) or not 0.0 < float(level) < 1.0:
         raise ValueError(f"level must be in the range (0, 1), got {level!r}.")
 
 

@@ -240,6 +240,11 @@ def _check_options(
             f"lags must be None unless covariance='HAC', got lags={lags!r} with "
             f"covariance={kind!r}."
         )
+    if isinstance(df, bool):
+        # A bool is a number for scikit-learn's checks.
+        raise ValueError(
+            f"df must be 'auto', 'normal', 'bell-mccaffrey' or a positive number, got {df!r}."
+        )
     if df == "bell-mccaffrey" and (kind != "HC2" or groups is not None):
         raise ValueError(
             f"covariance must be 'HC2', without groups, for df='bell-mccaffrey', got {kind!r}."
@@ -457,7 +462,7 @@ def _table(
         df=df,
         kind=kind,
         scale=scale,
-        n_samples=fit.n,
+        n_samples=round(fit.n),
         n_groups=n_groups,
         rank=rank,
         feature_scale=feature_scale,

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import warnings
 from itertools import product
 from pathlib import Path
@@ -646,6 +647,7 @@ def test_too_few_rows():
         ({"df": "bell-mccaffrey"}, "bell-mccaffrey"),
         ({"df": 0}, "df"),
         ({"df": "t"}, "df"),
+        ({"df": True}, "df must be 'auto', .* got True"),
         ({"covariance": "HC4"}, "covariance"),
         ({"weights": "analytic"}, "weights"),
         ({"scale": "both"}, "scale"),
@@ -674,13 +676,38 @@ def test_h2_has_no_form_with_unequal_importance_weights():
         coefficient_table(model, X, y, sample_weight=weight, covariance="H2")
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 95])
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 95, np.nan, "a", None, [0.9, 0.95]])
 def test_levels(level):
     X, y = data()
     table = coefficient_table(SmoothL1Regressor().fit(X, y), X, y)
-    for method in (table.conf_int, lambda level: table.predict(X, level=level)):
-        with pytest.raises(ValueError, match="level"):
+    message = f"level must be in the range (0, 1), got {level!r}."
+    for method in (
+        table.conf_int,
+        lambda level: table.predict(X, level=level),
+        lambda level: table.predict_interval(X, level=level),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
             method(level)
+
+
+@pytest.mark.parametrize(
+    "values", [np.nan, [1.0, np.inf], [1.0], [1.0, 2.0, 3.0], np.eye(2), "a", ["a", "b"], None]
+)
+def test_values_of_a_hypothesis(values):
+    X, y = data()
+    table = coefficient_table(SmoothL1Regressor().fit(X, y), X, y)
+    with pytest.raises(ValueError, match="values must be"):
+        table.wald_test(["x0", "x1"], values=values)
+
+
+def test_the_number_of_rows_is_an_integer():
+    X, y = data()
+    weight = np.arange(80) % 3 + 1.0
+    model = SmoothL1Regressor().fit(X, y, sample_weight=weight)
+    for meaning, n in (("importance", 80), ("frequency", weight.sum())):
+        table = coefficient_table(model, X, y, sample_weight=weight, weights=meaning)
+        assert isinstance(table.n_samples, int)
+        assert table.n_samples == n
 
 
 def test_restrictions():
