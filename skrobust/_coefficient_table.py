@@ -161,7 +161,8 @@ class CoefficientTable:
     Attributes
     ----------
     names : list of str
-        "intercept" if there is one, then the features as the regressor sees them.
+        "intercept" if there is one, then the features as the regressor sees them. If a feature
+        has this name, the intercept is called "(intercept)", or put in more parentheses.
 
     coef, std_err, statistic, p_value : ndarray of shape (p,)
         Coefficients, standard errors, their ratio and its two-sided p-value; NaN where a
@@ -400,6 +401,11 @@ class CoefficientTable:
                 raise ValueError(
                     f"features must be one or more of the names {self.names}, got {features}."
                 )
+            repeated = [name for name in features if self.names.count(name) > 1]
+            if repeated:
+                raise ValueError(
+                    f"features must be names of one coefficient each, got {repeated}; use R."
+                )
             R = np.eye(p)[[self.names.index(name) for name in features]]
         R = np.atleast_2d(np.asarray(R, dtype=np.float64))
         if R.ndim != 2 or R.shape[1] != p or not np.isfinite(R).all():
@@ -609,6 +615,14 @@ def _checked_values(values: Any, q: int) -> FloatArray:
     if not np.isfinite(given).all():
         raise ValueError(f"values must be finite, got {values!r}.")
     return given.astype(np.float64)
+
+
+def intercept_name(features: Sequence[str]) -> str:
+    """Return "intercept", in as many parentheses as tell it from all features."""
+    name = "intercept"
+    while name in features:
+        name = f"({name})"
+    return name
 
 
 def check_level(level: Any) -> None:

@@ -13,7 +13,13 @@ from scipy.linalg import qr
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from ._bootstrap import bootstrap_replicates
-from ._coefficient_table import CoefficientTable, LeftOut, Standardised, WaldTest
+from ._coefficient_table import (
+    CoefficientTable,
+    LeftOut,
+    Standardised,
+    WaldTest,
+    intercept_name,
+)
 from ._covariance import (
     CLUSTER_KINDS,
     HUBER_KINDS,
@@ -450,7 +456,7 @@ def _table(
         intercept = float(np.ravel(regressor.intercept_)[data.target])
         coef = np.concatenate([[intercept], coef])
         missing = np.concatenate([fit.inestimable[:1], missing])
-        names.insert(0, "(intercept)" if "intercept" in names else "intercept")
+        names.insert(0, intercept_name(names))
         feature_scale = np.concatenate([[0.0], feature_scale])
     n_groups = None if clusters is None else clusters.n
     rank = fit.rank if fit.penalty.any() else round(fit.rank)
@@ -548,8 +554,7 @@ def _warn_of_lost(
     undetermined: NDArray[np.bool_],
     result: Covariance,
 ) -> None:
-    intercept = "(intercept)" if "intercept" in data.names else "intercept"
-    names = [intercept, *data.names]
+    names = [intercept_name(data.names), *data.names]
     if undetermined.any():
         which = [names[j] for j in np.flatnonzero(undetermined)]
         warnings.warn(

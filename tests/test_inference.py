@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skrobust import SmoothL1Regressor, SmoothL1RegressorCV
 from skrobust._covariance import Clusters, covariance, scale_scores
@@ -539,6 +539,20 @@ def test_a_feature_called_intercept():
     frame = pd.DataFrame(X, columns=["intercept", "b", "c"])
     table = coefficient_table(SmoothL1Regressor().fit(frame, y), frame, y)
     assert table.names == ["(intercept)", "intercept", "b", "c"]
+    frame.columns = ["intercept", "(intercept)", "c"]
+    table = coefficient_table(SmoothL1Regressor().fit(frame, y), frame, y)
+    assert table.names == ["((intercept))", "intercept", "(intercept)", "c"]
+    assert table.frame.index.is_unique
+
+
+def test_a_name_of_several_coefficients_is_not_tested():
+    X, y = data()
+    renamed = FunctionTransformer(feature_names_out=lambda transformer, names: ["a", "b", "b"])
+    table = coefficient_table(make_pipeline(renamed, SmoothL1Regressor()).fit(X, y), X, y)
+    assert table.names == ["intercept", "a", "b", "b"]
+    assert table.wald_test(["a"]).p_value < 1
+    with pytest.raises(ValueError, match=r"got \['b'\]; use R"):
+        table.wald_test(["a", "b"])
 
 
 @pytest.mark.parametrize("kind", ["HC3", "CR3"])

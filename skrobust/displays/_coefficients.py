@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
+from .._coefficient_table import intercept_name
 from .._unwrap import MatrixLike, unwrap
 from ..inference import CoefficientTable, coefficient_table
 from ._drawing import COLOURS, GREY, Kwargs, axes, check_matplotlib, legend
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
-# Names of the intercept in a table. The second is used if a feature has the first.
-INTERCEPT_NAMES = ("intercept", "(intercept)")
 # Heights in inches: of one row, of the axis with its label, and the minimum for a figure.
 ROW_HEIGHT, AXIS_HEIGHT, MIN_HEIGHT = 0.28, 1.2, 2.4
 
@@ -436,7 +435,7 @@ class CoefficientsDisplay:
 
 def _has_intercept(names: Sequence[str]) -> int:
     """Return 1 if the first name is that of the intercept, otherwise 0."""
-    return int(len(names) > 0 and names[0] in INTERCEPT_NAMES)
+    return int(len(names) > 0 and names[0] == intercept_name(names[1:]))
 
 
 def _check_plot(max_features: int, order: str, reference: float | None) -> None:

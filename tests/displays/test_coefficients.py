@@ -150,6 +150,17 @@ def test_a_fit_without_an_intercept_has_none_to_leave_out(data):
     assert set(rows_of(display)) == set(X.columns)
 
 
+@pytest.mark.parametrize(
+    "features",
+    [["intercept", "b", "c"], ["intercept", "(intercept)", "c"], ["(intercept)", *"bc"]],
+)
+def test_features_named_as_the_intercept_are_shown_without_it(data, features):
+    X, y = data
+    X = X.set_axis(features, axis=1)
+    display = CoefficientsDisplay.from_estimator(SmoothL1Regressor().fit(X, y), X, y)
+    assert set(rows_of(display)) == set(features)
+
+
 def test_styles_of_the_errorbars():
     display = display_of().plot(errorbar_kwargs={"color": "green", "fmt": "s", "capsize": 3})
     assert display.errorbar_.lines[0].get_marker() == display.filled_.get_marker() == "s"
