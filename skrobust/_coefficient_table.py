@@ -600,7 +600,7 @@ class CoefficientTable:
         header = ["", "coef", "std_err", "t", "p_value", "[95 %", "interval]"]
         rows = [header]
         for i in self._shown():
-            decimals = _decimals(self.std_err[i])
+            decimals = _decimals(self.std_err[i], self.coef[i])
             numbers = [self.coef[i], self.std_err[i], *intervals[i]]
             coef, std_err, lower, upper = (_number(x, decimals) for x in numbers)
             t, p = _number(statistic[i], 2), f"{p_value[i]:.3g}"
@@ -631,11 +631,14 @@ def check_level(level: Any) -> None:
         raise ValueError(f"level must be in the range (0, 1), got {level!r}.")
 
 
-def _decimals(std_err: float) -> int | None:
-    """Return the decimal places for four significant digits; None for scientific notation."""
-    if not np.isfinite(std_err) or not std_err:
-        return 4
-    decimals = 3 - int(np.floor(np.log10(std_err)))
+def _decimals(std_err: float, coef: float) -> int | None:
+    """Return the decimal places for four significant digits of the standard error.
+
+    Without a standard error they are those of the coefficient. None stands for scientific
+    notation.
+    """
+    size = next((x for x in (std_err, abs(coef)) if np.isfinite(x) and x > 0), 1.0)
+    decimals = 3 - int(np.floor(np.log10(size)))
     return max(decimals, 0) if -6 <= decimals <= 9 else None
 
 

@@ -1021,6 +1021,20 @@ def test_text():
     assert html.count("<tr>") == 3
 
 
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 1e4, 1e9])
+def test_coefficients_without_a_standard_error_are_shown_with_four_digits(size):
+    X, y = data()
+    X = np.column_stack([X, (np.arange(80) == 0) / size, np.full(80, 7.0)])
+    model = SmoothL1Regressor(2.0).fit(X, y)
+    with pytest.warns(UserWarning, match="alone determine"):
+        table = coefficient_table(model, X, y)
+    lone, constant = (line.split() for line in str(table).splitlines()[-3:-1])
+    assert np.isnan(table.std_err[4:]).all()
+    assert_allclose(float(lone[1]), table.coef[4], rtol=1e-3)
+    assert lone[2:] == ["nan"] * 5
+    assert constant == ["x4", "0.000", *["nan"] * 5]
+
+
 def test_names_are_escaped_and_long_tables_are_cut():
     pd = pytest.importorskip("pandas")
     rng = np.random.default_rng(0)
