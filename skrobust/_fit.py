@@ -351,7 +351,8 @@ def _to_data_units(
     n_eval = objective.n_passes - n_passes
     others = n_eval - sum(solution.passes.values())
     passes = {"start and optimality": others, **solution.passes}
-    coef = target.units.to_data(objective.coef(point.theta), objective.engine)
+    engine = objective.engine
+    coef = target.units.to_data(objective.coef(point.theta), engine, engine.dtype)
     if estimator is None:
         reported_beta, reported_scale = target.spec.beta, 1.0
     else:

@@ -52,14 +52,19 @@ class TargetUnits:
         y /= second
         return y
 
-    def to_data(self, coef: FloatArray, engine: Engine) -> FloatArray:
+    def to_data(self, coef: FloatArray, engine: Engine, dtype: Any = np.float64) -> FloatArray:
         """Return intercept and coefficients in the units of the data, given (b, v).
 
-        They may overflow, which the caller must check.
+        The coefficients are rounded to a dtype; the intercept is that of the rounded ones,
+        which differs much for features that are far from zero. They may overflow, which the
+        caller must check.
         """
         coef = coef * self.unit
         with np.errstate(over="ignore", invalid="ignore"):
             slopes = coef[1:] / engine.scale
+            if dtype != np.float64:
+                rounded = (slopes / engine.unit).astype(dtype).astype(np.float64)
+                slopes = rounded * engine.unit
             intercept = self.shift + coef[0] - slopes @ engine.centre
         return np.concatenate([[intercept], slopes / engine.unit])
 

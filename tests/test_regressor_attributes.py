@@ -83,6 +83,19 @@ def test_dtypes_follow_X(dtype, to_format, y):
     assert np.asarray(est.scale_).dtype == np.float64
 
 
+@pytest.mark.parametrize("to_format", [np.asarray, sparse.csr_array], ids=["dense", "csr"])
+def test_the_intercept_is_that_of_the_rounded_coefficients(to_format):
+    rng = np.random.default_rng(0)
+    far = (1e6 + rng.normal(size=(500, 2))).astype(np.float32)
+    exact = far.astype(np.float64)
+    target = (exact - 1e6) @ [1.1, -0.7] + 0.1 * rng.normal(size=500)
+    est = SmoothL1Regressor().fit(to_format(far), target)
+    assert est.coef_.dtype == np.float32
+    expected = SmoothL1Regressor().fit(exact, target).predict(exact)
+    # The coefficients are rounded by 3e-8, which the mean of a million must not multiply.
+    assert_allclose(exact @ est.coef_ + est.intercept_, expected, rtol=0, atol=1e-6)
+
+
 def test_prediction_is_the_linear_model():
     est = SmoothL1Regressor().fit(X, TARGETS)
     expected = X @ est.coef_.T + est.intercept_
