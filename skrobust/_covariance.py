@@ -19,7 +19,7 @@ and Zeger, Biometrika 73, 1986 (CR0, CR1); MacKinnon, Nielsen and Webb, J. Econo
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +45,11 @@ CLUSTER_SUMS = 16
 
 
 class Clusters(NamedTuple):
-    """The cluster of each row as a number, and the number of clusters."""
+    """The cluster of each row as a number, the number of clusters, and their labels."""
 
     code: NDArray[np.intp]
     n: int
+    labels: Any = ()
 
 
 class Covariance(NamedTuple):

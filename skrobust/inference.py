@@ -280,20 +280,20 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
     if labels.dtype == object:
         number: dict[Any, int] = {}
         code = np.array([number.setdefault(label, len(number)) for label in labels.tolist()])
-        if any(_is_missing(label) for label in number):
+        distinct: Any = list(number)
+        if any(_is_missing(label) for label in distinct):
             raise ValueError(
                 f"groups contains missing labels; covariance={kind!r} needs the label of each "
                 "row."
             )
     else:
-        _, code = np.unique(labels, return_inverse=True)
-    n_groups = int(code.max()) + 1
-    if n_groups == 1:
+        distinct, code = np.unique(labels, return_inverse=True)
+    if len(distinct) == 1:
         raise ValueError(
             f"groups must have at least two different labels for covariance={kind!r}, got "
             "only one."
         )
-    return Clusters(code, n_groups)
+    return Clusters(code, len(distinct), distinct)
 
 
 def _is_missing(label: Any) -> bool:
@@ -353,7 +353,7 @@ def _sandwich_table(
     back = back / size[:, None]
     V = back @ result.V @ back.T
     lost = fit.depends_on(result.lost) & ~fit.inestimable
-    _warn_of_lost(data, lost, fit.undetermined & ~fit.inestimable, result)
+    _warn_of_lost(data, lost, fit.undetermined & ~fit.inestimable, result, clusters)
     missing = fit.inestimable | fit.undetermined | lost
     V[missing], V[:, missing] = np.nan, np.nan
     directions = np.hstack([fit.without_curvature, result.lost])
@@ -553,6 +553,7 @@ def _warn_of_lost(
     lost: NDArray[np.bool_],
     undetermined: NDArray[np.bool_],
     result: Covariance,
+    clusters: Clusters | None,
 ) -> None:
     names = [intercept_name(data.names), *data.names]
     if undetermined.any():
@@ -565,10 +566,16 @@ def _warn_of_lost(
         )
     if result.lost_rows.size:
         which = [names[j] for j in np.flatnonzero(lost)]
-        labels = data.labels if data.labels is not None else np.arange(data.fit.engine.n)
-        rows = [str(labels[i]) for i in result.lost_rows[:10]]
+        if clusters is None:
+            what, alone = "Rows", result.lost_rows
+            labels = data.labels if data.labels is not None else np.arange(data.fit.engine.n)
+        else:
+            what, alone = "Groups", np.unique(clusters.code[result.lost_rows])
+            labels = clusters.labels
+        shown = [str(labels[i]) for i in alone[:10]]
         warnings.warn(
-            f"Rows {rows} alone determine a direction, so that {which} have no standard error.",
+            f"{what} {shown} alone determine a direction, so that {which} have no standard "
+            "error.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )

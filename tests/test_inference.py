@@ -809,13 +809,15 @@ def test_a_row_that_determines_a_coefficient_alone():
     assert np.isinf(table._left_out.residual[-1])
 
 
-def test_a_cluster_that_determines_a_coefficient_alone():
+@pytest.mark.parametrize("labels", [np.arange(10) + 2000, list("abcdefghij")])
+def test_a_cluster_that_determines_a_coefficient_alone(labels):
     X, y = data()
     groups = np.arange(80) // 8
     X = np.column_stack([X, groups == 2])
     model = SmoothL1Regressor(5.0).fit(X, y)
-    with pytest.warns(UserWarning, match="alone determine"):
-        table = coefficient_table(model, X, y, groups=groups)
+    match = rf"Groups \['{labels[2]}'\] alone determine .*\['x3'\]"
+    with pytest.warns(UserWarning, match=match):
+        table = coefficient_table(model, X, y, groups=np.asarray(labels)[groups])
     assert np.isnan(table.std_err[4])
     assert np.isfinite(table.std_err[:4]).all()
 
