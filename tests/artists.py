@@ -5,7 +5,7 @@ from sklearn.base import BaseEstimator
 
 
 def scatter_of(display):
-    """Return all markers of a display of rows, those of inliers and of outliers."""
+    """Return all markers of a display of rows, of those within the threshold and beyond it."""
     parts = [display.scatter_, display.outlier_scatter_]
     return np.vstack([part.get_offsets().data for part in parts])
 

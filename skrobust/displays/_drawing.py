@@ -31,9 +31,9 @@ GREY = "0.5"
 
 # Marker areas in square points: the total area of all markers, and the bounds for one marker.
 TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
-# Minimum fraction of the markers that is reserved for outliers.
-MIN_OUTLIER_FRACTION = 0.25
-# One outlier marker in this many is placed on the rows with the largest residuals.
+# Minimum fraction of the markers that is reserved for rows beyond the threshold.
+MIN_BEYOND_FRACTION = 0.25
+# One of so many of these markers is placed on the rows with the largest residuals.
 MARKERS_PER_EXTREME_ROW = 100
 
 
@@ -128,26 +128,26 @@ def sample(rows: NDArray[np.intp], size: int) -> NDArray[np.intp]:
 
 
 def thin(
-    abs_residuals: NDArray[np.floating], is_outlier: NDArray[np.bool_], max_markers: int
+    abs_residuals: NDArray[np.floating], is_beyond: NDArray[np.bool_], max_markers: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Select at most `max_markers` inliers and outliers to draw.
+    """Select at most `max_markers` rows within and beyond the threshold to draw.
 
-    A quarter of the markers is reserved for outliers, or a larger fraction if outliers are a
-    larger fraction of the rows: a few outliers are then drawn completely, and many outliers are
-    drawn in proportion. If not all outliers can be drawn, one in a hundred of their markers
-    shows the rows with the largest residuals and the others are a random sample. The largest
-    residuals alone would suggest a gap just beyond the threshold.
+    A quarter of the markers is reserved for rows beyond it, or a larger fraction if these are a
+    larger fraction of the rows: a few of them are then drawn completely, and many are drawn in
+    proportion. If not all of them can be drawn, one in a hundred of their markers shows the
+    rows with the largest residuals and the others are a random sample. The largest residuals
+    alone would suggest a gap just beyond the threshold.
     """
-    inliers, outliers = np.flatnonzero(~is_outlier), np.flatnonzero(is_outlier)
-    outlier_fraction = max(MIN_OUTLIER_FRACTION, len(outliers) / len(abs_residuals))
-    max_outliers = max(1, round(max_markers * outlier_fraction))
-    if len(abs_residuals) > max_markers and len(outliers) > max_outliers:
-        n_extreme = -(-max_outliers // MARKERS_PER_EXTREME_ROW)
-        by_residual = outliers[np.argsort(abs_residuals[outliers])]
+    within, beyond = np.flatnonzero(~is_beyond), np.flatnonzero(is_beyond)
+    beyond_fraction = max(MIN_BEYOND_FRACTION, len(beyond) / len(abs_residuals))
+    max_beyond = max(1, round(max_markers * beyond_fraction))
+    if len(abs_residuals) > max_markers and len(beyond) > max_beyond:
+        n_extreme = -(-max_beyond // MARKERS_PER_EXTREME_ROW)
+        by_residual = beyond[np.argsort(abs_residuals[beyond])]
         extreme, moderate = by_residual[-n_extreme:], by_residual[:-n_extreme]
-        sampled = sample(moderate, max_outliers - n_extreme)
-        outliers = np.sort(np.concatenate([extreme, sampled]))
-    return sample(inliers, max_markers - len(outliers)), outliers
+        sampled = sample(moderate, max_beyond - n_extreme)
+        beyond = np.sort(np.concatenate([extreme, sampled]))
+    return sample(within, max_markers - len(beyond)), beyond
 
 
 def count_label(n_rows: int, noun: str, n_drawn: int, suffix: str = "") -> str:

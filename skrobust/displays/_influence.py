@@ -54,8 +54,8 @@ class InfluenceDisplay:
     Parameters
     ----------
     leverage : array-like of shape (n_samples,)
-        Leverages; for outliers, whose own leverage is 0, the one that they would have within
-        the threshold.
+        Leverages; for rows beyond the threshold, whose own leverage is 0, the one that they
+        would have within it.
 
     residual : array-like of shape (n_samples,)
         Leave-one-out residuals divided by the scale.
@@ -85,10 +85,10 @@ class InfluenceDisplay:
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the inliers.
+        Markers of the rows within the threshold.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the outliers.
+        Markers of the rows beyond the threshold.
 
     contours_ : list of matplotlib Line2D
         Contours of Cook's distance, one for each level.
@@ -305,8 +305,8 @@ class InfluenceDisplay:
             Maximum number of rows to draw, besides those with labels.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``scatter``, used for the inliers and for the
-            outliers.
+            Keyword arguments for matplotlib's ``scatter``, used for the rows within the
+            threshold and for those beyond it.
 
         Returns
         -------
@@ -338,35 +338,35 @@ class InfluenceDisplay:
         scale = axis_scale(residual_axis, size, beta)
         labelled = drawn[np.argsort(-cook[drawn], kind="stable")[:n_labelled]]
         parts = [drawn[part] for part in thin(size, outlier[drawn], max_markers)]
-        inliers, outliers = (
+        within, beyond = (
             np.union1d(part, labelled[outlier[labelled] == side])
             for part, side in zip(parts, (False, True), strict=True)
         )
         self.ax_ = ax = axes(ax)
         self.figure_ = ax.figure
-        area, n_outliers = marker_area(len(inliers) + len(outliers)), int(outlier[drawn].sum())
+        area, n_beyond = marker_area(len(within) + len(beyond)), int(outlier[drawn].sum())
         ax.axhline(0, color=GREY, lw=1, zorder=0.5)
         self.scatter_ = scatter(
             ax,
-            leverage[inliers],
-            residual[inliers],
+            leverage[within],
+            residual[within],
             scatter_kwargs,
             color=COLOURS[0],
             s=area,
             alpha=0.6,
             linewidth=0.5,
-            label=count_label(len(drawn) - n_outliers, "inliers", len(inliers)),
+            label=count_label(len(drawn) - n_beyond, "within β", len(within)),
         )
         self.outlier_scatter_ = scatter(
             ax,
-            leverage[outliers],
-            residual[outliers],
+            leverage[beyond],
+            residual[beyond],
             outlier_kwargs,
             color=COLOURS[1],
             marker="x",
             s=1.5 * area,
             linewidth=1,
-            label=count_label(n_outliers, "outliers", len(outliers)),
+            label=count_label(n_beyond, "beyond β", len(beyond)),
         )
         self._set_limits(leverage[drawn], residual[drawn], scale)
         self.contours_ = [

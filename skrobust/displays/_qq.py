@@ -24,7 +24,7 @@ class QQDisplay(RowsDisplay):
 
     Normal errors scatter along the line. With heavy tails the points are steeper than the line
     at both ends. With skewed errors they leave the line at one end, or form a curve. The
-    threshold shows which part of the tails is treated as outliers.
+    threshold shows which part of the tails is down-weighted.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class QQDisplay(RowsDisplay):
         Fitted values.
 
     beta : float
-        Threshold in units of y. Rows whose absolute residual exceeds it are outliers.
+        Threshold in units of y.
 
     target_name : str, default=None
         Name of the target in the labels.
@@ -43,10 +43,10 @@ class QQDisplay(RowsDisplay):
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the inliers.
+        Markers of the rows within the threshold.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the outliers.
+        Markers of the rows beyond the threshold.
 
     line_ : matplotlib Line2D
         Line through the quartiles.

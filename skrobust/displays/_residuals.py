@@ -256,8 +256,8 @@ class RowsDisplay:
             Maximum number of rows to draw.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``scatter``, used for the inliers and for the
-            outliers.
+            Keyword arguments for matplotlib's ``scatter``, used for the rows within the
+            threshold and for those beyond it.
 
         Returns
         -------
@@ -280,33 +280,33 @@ class RowsDisplay:
         residuals, beta = self._residuals_and_threshold()
         abs_residuals = np.abs(residuals)
         scale = axis_scale(residual_axis, abs_residuals, beta)
-        is_outlier = abs_residuals > beta
-        inliers, outliers = thin(abs_residuals, is_outlier, max_markers)
+        is_beyond = abs_residuals > beta
+        within, beyond = thin(abs_residuals, is_beyond, max_markers)
         self.ax_ = axes(ax)
         self.figure_ = self.ax_.figure
         x, y = self._draw_background(residuals, beta)
-        area, n_outliers = marker_area(len(inliers) + len(outliers)), int(is_outlier.sum())
+        area, n_beyond = marker_area(len(within) + len(beyond)), int(is_beyond.sum())
         self.scatter_ = scatter(
             self.ax_,
-            x[inliers],
-            y[inliers],
+            x[within],
+            y[within],
             scatter_kwargs,
             color=COLOURS[0],
             s=area,
             alpha=0.6,
             linewidth=0.5,
-            label=count_label(len(residuals) - n_outliers, "inliers", len(inliers)),
+            label=count_label(len(residuals) - n_beyond, "within β", len(within)),
         )
         self.outlier_scatter_ = scatter(
             self.ax_,
-            x[outliers],
-            y[outliers],
+            x[beyond],
+            y[beyond],
             outlier_kwargs,
             color=COLOURS[1],
             marker="x",
             s=1.5 * area,
             linewidth=1,
-            label=count_label(n_outliers, "outliers", len(outliers)),
+            label=count_label(n_beyond, "beyond β", len(beyond)),
         )
         label = self._label("Residuals") + LABEL_SUFFIXES[scale]
         self.ax_.set(**{f"{self._residual_axis}label": label})
@@ -331,13 +331,13 @@ class RowsDisplay:
 
 
 class ResidualsDisplay(RowsDisplay):
-    """Residuals against fitted values, with the band ±β and the outliers marked.
+    """Residuals against fitted values, with the band ±β and the rows beyond it marked.
 
     For a well-specified model the residuals scatter around zero with the same spread for all
     fitted values, and most of them are within the band. Curvature suggests that the model lacks
-    a term, and a funnel shape suggests heteroscedastic errors. Rows beyond the band are marked
-    as outliers. They are down-weighted in the fit and not necessarily wrong: with normal errors
-    and the default threshold 18 % of the rows of clean data are beyond the band.
+    a term, and a funnel shape suggests heteroscedastic errors. Rows beyond the band are
+    down-weighted in the fit and not necessarily wrong: with normal errors and the default
+    threshold 18 % of the rows of clean data are beyond the band.
 
     Parameters
     ----------
@@ -348,7 +348,7 @@ class ResidualsDisplay(RowsDisplay):
         Fitted values.
 
     beta : float
-        Threshold in units of y. Rows whose absolute residual exceeds it are marked as outliers.
+        Threshold in units of y. Rows whose absolute residual exceeds it are marked.
 
     target_name : str, default=None
         Name of the target in the labels.
@@ -356,10 +356,10 @@ class ResidualsDisplay(RowsDisplay):
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the inliers.
+        Markers of the rows within the threshold.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the outliers.
+        Markers of the rows beyond the threshold.
 
     band_ : matplotlib Rectangle
         Band of absolute residuals up to β.
@@ -385,12 +385,12 @@ class ResidualsDisplay(RowsDisplay):
     Notes
     -----
     At most `max_markers` rows are drawn, a random sample with a fixed seed; the legend counts
-    all rows. A quarter of the markers is reserved for outliers, so that a small number of
-    outliers is drawn completely. If more than a quarter of the rows are outliers, inliers and
-    outliers are drawn in proportion. If not all outliers can be drawn, one in a hundred of
-    their markers shows the rows with the largest absolute residuals, and the others are a
-    random sample. The display uses markers instead of hexagonal bins, because a single distant
-    outlier would put all other rows into one bin.
+    all rows. A quarter of the markers is reserved for rows beyond the threshold, so that a
+    small number of these is drawn completely. If more than a quarter of the rows are beyond the
+    threshold, the rows within and beyond it are drawn in proportion. If not all rows beyond it
+    can be drawn, one in a hundred of their markers shows the rows with the largest absolute
+    residuals, and the others are a random sample. The display uses markers instead of hexagonal
+    bins, because a single distant row would put all other rows into one bin.
 
     Examples
     --------
@@ -401,7 +401,7 @@ class ResidualsDisplay(RowsDisplay):
     >>> model = SmoothL1Regressor().fit(X, y)
     >>> display = ResidualsDisplay.from_estimator(model, X, y)
     >>> [text.get_text() for text in display.legend_.get_texts()]
-    ['|residual| ≤ β = 75.26', '371 inliers', '71 outliers']
+    ['|residual| ≤ β = 75.26', '371 within β', '71 beyond β']
     >>> display.figure_.savefig("residuals.png")  # doctest: +SKIP
     """
 
@@ -449,10 +449,11 @@ class WeightsDisplay(RowsDisplay):
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the inliers. Their weight is 1 for the Smooth L1 and Huber losses.
+        Markers of the rows within the threshold. Their weight is 1 for the Smooth L1 and Huber
+        losses.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the outliers.
+        Markers of the rows beyond the threshold.
 
     line_ : matplotlib Line2D
         Curve of the weight as a function of the residual.

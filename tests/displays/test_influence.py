@@ -24,8 +24,8 @@ def test_leave_one_out_residuals_are_drawn_against_leverages(data, model):
     assert_allclose(outliers[:, 1], residual[far], rtol=1e-6)
     assert (outliers[:, 0] > 0).all()
     assert legend_of(display) == [
-        f"{near.sum()} inliers",
-        f"{far.sum()} outliers",
+        f"{near.sum()} within β",
+        f"{far.sum()} beyond β",
         "Cook's distance 0.5:\n0 rows beyond",
         "Cook's distance 1:\n0 rows beyond",
     ]

@@ -36,8 +36,8 @@ def test_residuals_are_drawn_against_fitted_values_and_outliers_apart(data, mode
     assert_allclose(display.line_.get_ydata(), 0)
     assert legend_of(display) == [
         f"|residual| ≤ β = {model.beta_:.4g}",
-        f"{(~far).sum()} inliers",
-        f"{far.sum()} outliers",
+        f"{(~far).sum()} within β",
+        f"{far.sum()} beyond β",
     ]
 
 
@@ -216,8 +216,8 @@ def test_a_million_rows_are_some_markers_and_all_are_counted(display):
     drawn = display.from_predictions(y, np.zeros_like(y), beta=1.345)
     n_far = (np.abs(y) > 1.345).sum()
     assert len(scatter_of(drawn)) == 2000
-    assert legend_of(drawn)[-1] == f"{n_far:,} outliers\n(500 drawn)"
-    assert legend_of(drawn)[-2] == f"{1_000_000 - n_far:,} inliers\n(1,500 drawn)"
+    assert legend_of(drawn)[-1] == f"{n_far:,} beyond β\n(500 drawn)"
+    assert legend_of(drawn)[-2] == f"{1_000_000 - n_far:,} within β\n(1,500 drawn)"
     coordinate = 1 if display is ResidualsDisplay else 0
     residual = drawn.outlier_scatter_.get_offsets()[:, coordinate]
     five = np.sort(np.abs(y))[-5:]
