@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import sparse, stats
@@ -404,6 +404,91 @@ def test_units(kind, parameters, exponents, y_unit, seed):
         tables.append(coefficient_table(model, features, target, **options(kind, 80)))
     unit = y_unit / np.concatenate([[1.0], D])
     assert_allclose(tables[1].std_err, tables[0].std_err * unit, rtol=1e-6)
+
+
+@st.composite
+def fits(draw):
+    """Draw a function that returns the table of data, and data of it."""
+    n = draw(st.integers(60, 63))
+    X, y = data(n, seed=draw(st.integers(0, 1000)))
+    kind, parameters = draw(st.sampled_from(ALL_KINDS)), draw(st.sampled_from(SCALES))
+    keywords = options(kind, n) | {"scale": draw(st.sampled_from(["joint", "fixed"]))}
+    # H2 has no form with unequal importance weights.
+    weight = None
+    if kind != "H2" and draw(st.booleans()):
+        weight = np.random.default_rng(n).uniform(0.2, 2, n)
+
+    def table_of(X, y, rows=slice(None)):
+        s = None if weight is None else weight[rows]
+        if "groups" in keywords:
+            keywords["groups"] = (np.arange(n) % 13)[rows]
+        model = SmoothL1Regressor(**parameters, tol=1e-11).fit(X, y, sample_weight=s)
+        return coefficient_table(model, X, y, sample_weight=s, **keywords)
+
+    return table_of, X, y
+
+
+vectors = st.lists(st.floats(-10, 10), min_size=4, max_size=4).map(np.array)
+
+
+def assert_same_table(table, coef, covariance):
+    """Compare coefficients and covariance, in units of the standard errors."""
+    std_err = np.sqrt(np.diagonal(covariance))
+    assert_allclose((table.coef - coef) / std_err, 0, atol=1e-6)
+    assert_allclose((table.covariance - covariance) / np.outer(std_err, std_err), 0, atol=1e-6)
+
+
+@given(fits(), vectors)
+def test_a_linear_function_added_to_y_is_added_to_the_coefficients(fit, g):
+    table_of, X, y = fit
+    table = table_of(X, y)
+    moved = table_of(X, y + g[0] + X @ g[1:])
+    assert_same_table(moved, table.coef + g, table.covariance)
+
+
+@given(fits(), st.integers(0, 1000), st.floats(0, 3))
+def test_coefficients_of_combined_features(fit, seed, log_condition):
+    table_of, X, y = fit
+    rng = np.random.default_rng(seed)
+    U, V = (np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2))
+    A = (U * 10.0 ** np.array([0, log_condition / 2, log_condition])) @ V
+    B = np.eye(4)
+    B[1:, 1:] = np.linalg.inv(A)
+    table = table_of(X, y)
+    assert_same_table(table_of(X @ A, y), B @ table.coef, B @ table.covariance @ B.T)
+
+
+@given(fits(), st.integers(0, 1000))
+def test_fits_of_rows_in_another_order(fit, seed):
+    table_of, X, y = fit
+    table = table_of(X, y)
+    assume(table.kind != "HAC")
+    rows = np.random.default_rng(seed).permutation(len(y))
+    assert_same_table(table_of(X[rows], y[rows], rows), table.coef, table.covariance)
+
+
+@given(
+    st.sampled_from(ALL_KINDS[:-1]),
+    st.sampled_from(SCALES),
+    st.sampled_from(["joint", "fixed"]),
+    st.integers(0, 1000),
+    st.integers(2, 5),
+)
+def test_frequencies_of_any_rows_are_repeated_rows(kind, parameters, scale, seed, largest):
+    X, y = data(60, seed=seed)
+    times = np.random.default_rng(seed).integers(0, largest, 60)
+    rows = np.repeat(np.arange(60), times)
+    keywords = options(kind, 60) | {"scale": scale}
+    weighted = SmoothL1Regressor(**parameters, tol=1e-11).fit(X, y, sample_weight=times)
+    table = coefficient_table(
+        weighted, X, y, sample_weight=times, weights="frequency", **keywords
+    )
+    model = SmoothL1Regressor(**parameters, tol=1e-11).fit(X[rows], y[rows])
+    if "groups" in keywords:
+        keywords["groups"] = keywords["groups"][rows]
+    expected = coefficient_table(model, X[rows], y[rows], **keywords)
+    assert_same_table(table, expected.coef, expected.covariance)
+    assert (table.df, table.n_samples) == (expected.df, expected.n_samples)
 
 
 @pytest.mark.parametrize("unit", [1e200, 1e-200])
