@@ -257,8 +257,9 @@ class _Fit:
         return min(refined, key=lambda start: start.scale)
 
     def to_data(self, theta: FloatArray) -> tuple[FloatArray, float]:
-        """Return slopes and intercept in the units of the data."""
-        coef = self.units.to_data(self.objective.coef(theta), self.engine)
+        """Return slopes, rounded to the dtype of X, and the intercept in units of the data."""
+        coef = self.objective.coef(theta)
+        coef = self.units.to_data(coef, self.engine, self.engine.dtype)
         return coef[1:], float(coef[0])
 
     def exact_result(self, theta: FloatArray, start: Start, n_iter: int) -> MMResult:
@@ -342,7 +343,7 @@ def _interpolation(
     objective = Whitened(LinearLoss(data, HUBER, None, np.inf), whitening)
     theta = np.zeros(objective.n_variables)
     theta = _least_squares(objective, theta, np.ones(engine.n, dtype=bool))
-    coef = units.to_data(objective.coef(theta), engine)
+    coef = units.to_data(objective.coef(theta), engine, engine.dtype)
     no_distance = RobustDistance(
         np.arange(0), None, "there are not more rows than coefficients"
     )
