@@ -21,6 +21,7 @@ SEARCHES = {
     "outlier": "user_guide/glossary",
     "leverag": "user_guide/limits",
     "tukey": "user_guide/limits",
+    "breakdown": "user_guide/robust_mm",
     "standard error": "user_guide/limits",
 }
 # What a browser fetches without being asked.
