@@ -2,7 +2,7 @@
 Comparison of robust regressors
 ===============================
 
-This example compares five robust regressors and least squares on clean data, on data with 10
+This example compares six robust regressors and least squares on clean data, on data with 10
 % of outliers in the target, on data with 5 % of outliers in the features, and on data in
 which one feature has another unit. For each case, 20 data sets of 200 rows and 5 features are
 drawn, and an estimator is judged by the Euclidean norm of the error of its coefficients.
@@ -18,7 +18,7 @@ from sklearn.linear_model import (
     TheilSenRegressor,
 )
 
-from skrobust import SmoothL1Regressor
+from skrobust import MMRegressor, SmoothL1Regressor
 
 N, P, REPETITIONS = 200, 5, 20
 UNIT = np.array([1, 1, 1, 1, 1e6])
@@ -55,6 +55,7 @@ MODELS = {
     "SmoothL1Regressor": SmoothL1Regressor(),
     "RANSACRegressor": RANSACRegressor(random_state=0),
     "TheilSenRegressor": TheilSenRegressor(random_state=0, max_subpopulation=1000),
+    "MMRegressor": MMRegressor(),
 }
 
 # %%
@@ -79,21 +80,23 @@ for name, found in middle.items():
 # %%
 # - **Clean data:** the errors of the Huber fits are close to that of least squares. The error
 #   of median regression (``QuantileRegressor``) is somewhat larger, and that of
-#   ``RANSACRegressor``, which discards rows, much larger.
+#   ``RANSACRegressor``, which discards rows, much larger. The error of
+#   ``MMRegressor`` is close to that of least squares.
 # - **Outliers in y,** all too high by 20: all estimators except least squares have small
 #   errors. With a larger fraction of outliers on one side the scale estimate of the default
 #   is too large; :doc:`/user_guide/limits` shows at which fraction it breaks down.
-# - **Outliers in X:** only ``TheilSenRegressor`` and ``RANSACRegressor`` have small errors.
-#   The former becomes slow and less robust with many features, and the latter becomes
-#   unreliable with many outliers.
+# - **Outliers in X:** ``MMRegressor``, ``TheilSenRegressor`` and ``RANSACRegressor`` have the
+#   smallest errors. The second becomes slow and less robust with many features, and the third
+#   becomes unreliable with many outliers. :doc:`/user_guide/robust_mm` explains when to use the
+#   first.
 # - **Other units:** the coefficients of ``HuberRegressor`` are wrong without a warning. So
 #   are those of ``LinearRegression``, which since scikit-learn 1.9 drops singular values
 #   below 1e-6 of the largest, and of ``RANSACRegressor``, which uses it for its fits.
 
-COLOURS = ["#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00"]
+COLOURS = ["#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "k"]
 figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
 for shift, name, colour, marker in zip(
-    np.linspace(-0.3, 0.3, len(MODELS)), MODELS, COLOURS, "sD^ovP", strict=True
+    np.linspace(-0.3, 0.3, len(MODELS)), MODELS, COLOURS, "sD^ovPX", strict=True
 ):
     places = np.arange(len(CASES)) + shift
     axes.semilogy(places, middle[name], marker, color=colour, ms=9, label=name)

@@ -6,7 +6,7 @@ Davis (1990) measured the weight and the height of people who exercise regularly
 record of a woman the two numbers are swapped: 166 kg and 57 cm. The other heights lie between
 148 and 178 cm, so that this record has a very high leverage in a regression of weight on
 height. This example shows what such a record does to least squares and to every fit with a
-Huber loss.
+Huber loss, and that an MM-estimator resists it.
 """
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ from sklearn.linear_model import (
     TheilSenRegressor,
 )
 
-from skrobust import SmoothL1Regressor
+from skrobust import MMRegressor, SmoothL1Regressor
 
 # %%
 # The data
@@ -64,8 +64,8 @@ leverage = (np.linalg.qr(design)[0] ** 2).sum(axis=1)
 print(f"mean leverage {leverage.mean():.3f}, of the swapped record {leverage[swapped]:.3f}")
 
 # %%
-# Five regressors
-# ---------------
+# Six regressors
+# --------------
 # Each regressor is fitted to the data with the swapped record and to the corrected data.
 
 corrected_weight, corrected_height = weight.copy(), height.copy()
@@ -76,6 +76,7 @@ models = {
     "QuantileRegressor": QuantileRegressor(alpha=0),
     "SmoothL1Regressor": SmoothL1Regressor(),
     "TheilSenRegressor": TheilSenRegressor(random_state=0),
+    "MMRegressor": MMRegressor(),
 }
 print(f"{'slope, kg per cm':20}{'corrected':>10}{'swapped':>10}")
 for name, model in models.items():
@@ -89,7 +90,9 @@ for name, model in models.items():
 # 30 % to 50 % of the slope. The influence of a row on a fit is a product of two factors, one
 # of the residual and one of the features. The Huber loss bounds only the first. The height of
 # 57 cm is 19 standard deviations below the mean of the other heights, so that the row has a
-# large effect in spite of a small robustness weight. ``TheilSenRegressor`` loses 5 %.
+# large effect in spite of a small robustness weight. ``TheilSenRegressor`` loses 5 %. The
+# slope of ``MMRegressor`` hardly changes, because its bisquare loss gives the record the weight
+# zero.
 
 robust = models["SmoothL1Regressor"]
 residual = weight - robust.predict(height[:, np.newaxis])
@@ -100,7 +103,15 @@ print(f"flagged in outliers_: {bool(robust.outliers_[swapped])}")
 # %%
 # The record is flagged, because its residual is large as well. That is not guaranteed: a
 # leverage point may also attract the fit so strongly that its residual is small. Check the
-# leverage of the rows before the fit. In this data set the remedy is to correct the record.
+# leverage of the rows before the fit, or look at ``leverage_`` of ``MMRegressor``. In this data
+# set the remedy is to correct the record.
+
+mm = models["MMRegressor"]
+print(f"weight of the swapped record with MMRegressor: {mm.weights_[swapped]:.3f}")
+print(f"marked in leverage_: {bool(mm.leverage_[swapped])}")
+
+# %%
+# The figure shows the lines of three of the fits.
 
 STYLES = {
     "LinearRegression": ("#D55E00", "--"),

@@ -3,10 +3,10 @@ Leverage points: outliers in the features
 =========================================
 
 A Huber fit is robust to outliers in the target, because their residuals are large. A row with
-extreme features has high leverage: it attracts the fit, and its residual may be small. A loss
-that is a function of the residual alone cannot detect it. In Engel's data this example
-multiplies, for the same seven of 235 households, first the expenditure on food and then the
-income by ten.
+extreme features has high leverage: it attracts the fit, and its residual may be small. No
+convex loss of the residuals is robust to such rows; an MM-estimator is. In Engel's data this
+example multiplies, for the same seven of 235 households, first the expenditure on food and
+then the income by ten.
 """
 
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ import numpy as np
 import statsmodels.api as sm
 from sklearn.linear_model import LinearRegression, RANSACRegressor, TheilSenRegressor
 
-from skrobust import SmoothL1Regressor
+from skrobust import MMRegressor, SmoothL1Regressor
 
 data = sm.datasets.engel.load_pandas().data
 income, food = data["income"].to_numpy(), data["foodexp"].to_numpy()
@@ -28,6 +28,7 @@ models = {
     "SmoothL1Regressor": SmoothL1Regressor(),
     "RANSACRegressor": RANSACRegressor(random_state=0),
     "TheilSenRegressor": TheilSenRegressor(random_state=0),
+    "MMRegressor": MMRegressor(),
 }
 
 # %%
@@ -46,10 +47,17 @@ for name, model in models.items():
 # %%
 # The corrupted expenditures change the slope of ``SmoothL1Regressor`` by less than 0.01. With
 # the corrupted incomes its slope is as wrong as that of least squares. If features may be
-# corrupted, inspect the leverage before the fit, or use scikit-learn's ``RANSACRegressor`` or
-# ``TheilSenRegressor``.
+# corrupted, inspect the leverage before the fit, or use ``MMRegressor``, whose slope changes by
+# less than 0.01 with both corruptions, or scikit-learn's ``RANSACRegressor`` or
+# ``TheilSenRegressor``. :doc:`/user_guide/robust_mm` explains when to use ``MMRegressor``.
 
-STYLES = [("#D55E00", "--"), ("#009E73", "-"), ("#CC79A7", "-."), ("#0072B2", ":")]
+STYLES = [
+    ("#D55E00", "--"),
+    ("#009E73", "-"),
+    ("#CC79A7", "-."),
+    ("#0072B2", ":"),
+    ("k", (0, (6, 2))),
+]
 for case, (x, y) in cases.items():
     figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
     unchanged = np.setdiff1d(np.arange(x.size), rows)
