@@ -45,9 +45,10 @@ _FEATURES = ("n_features_in_", "feature_names_in_")
 class MMRegressor(LinearRegressor):
     r"""Linear regression that resists outliers in y and in X: an MM-estimator.
 
-    Up to nearly half of the rows may be outliers of any kind, leverage points included, and the
-    fit has 95 % of the efficiency of least squares under normal errors. Repeated fits of the
-    same data are equal, because the random starts have a fixed seed by default.
+    Up to nearly half of the rows may be outliers of any kind, leverage points included, without
+    an unbounded effect on the fit. With normal errors the coefficients have asymptotically 95 %
+    of the efficiency of least squares. Repeated fits of the same data are equal, because the
+    random starts have a fixed seed by default.
 
     With residuals :math:`r_i`, sample weights :math:`s_i`, their sum S, the rank k of the rows
     with their constant, and Tukey's bisquare
@@ -59,8 +60,9 @@ class MMRegressor(LinearRegressor):
     2. The MM-estimate is the minimum of :math:`\sum_i s_i\,\rho_{c_M}(r_i/\hat\sigma)` that is
        reached by descent from the S-estimate, for a fixed scale :math:`\hat\sigma` [2]_.
 
-    The objective is not convex. The S-estimate is the best of several deterministic and random
-    starts, which is not guaranteed to be the global minimum.
+    The constants :math:`c_S` and :math:`c_M` follow from `breakdown` and `efficiency`. The
+    objective is not convex. The S-estimate is the best minimum that is reached from several
+    deterministic and random starts, which is not guaranteed to be the global minimum.
 
     Read more in the :doc:`user guide </user_guide/robust_mm>`.
 
@@ -80,15 +82,14 @@ class MMRegressor(LinearRegressor):
 
         - "trimmed": the standard deviation of the residuals of the S-estimate that are not
           outliers, at most :math:`\hat\sigma_S` and at least
-          :math:`\hat\sigma_S\,c_S/c_M`, which preserves the breakdown point. Under
-          contamination :math:`\hat\sigma_S` is too large, so that moderate outliers keep a
-          positive weight.
-        - "s": the scale :math:`\hat\sigma_S` of the S-estimate, as in R's ``lmrob``.
+          :math:`\hat\sigma_S\,c_S/c_M`, which preserves the breakdown point.
+        - "s": the scale :math:`\hat\sigma_S` of the S-estimate, as in R's ``lmrob``. Outliers
+          make it too large, so that those of moderate size keep a positive weight.
 
     n_subsamples : int, default=500
-        Number of random subsets of rows from which the S-estimate starts, beside the
-        deterministic starts. With 0 the fit does not depend on `random_state` unless there are
-        so many rows that the starts use a sample of them.
+        Number of random subsets of rows from which the S-estimate starts, in addition to the
+        deterministic starts. With 0 the fit does not depend on `random_state`, unless there are
+        so many rows that the starts use a sample of them (see Notes).
 
     fit_intercept : bool, default=True
         Whether to fit an intercept. If False, the model has no intercept, and the data are
@@ -126,19 +127,23 @@ class MMRegressor(LinearRegressor):
 
     weights_ : ndarray of shape (n_samples,)
         Weight :math:`(1 - (r_i/(c_M\hat\sigma))^2)_+^2` of each row, between 0 and 1. It does
-        not contain the sample weight.
+        not contain the sample weight. If the scale is zero, it is 1 for the rows that are
+        fitted exactly and 0 for the others.
 
     outliers_ : ndarray of shape (n_samples,)
         Boolean mask of the rows with :math:`|r_i| > 2.576\,\hat\sigma`, which holds for 1 % of
-        normal residuals. A row in the mask is not necessarily an error in the data.
+        normal residuals. If the scale is zero, these are the rows that are not fitted exactly.
+        A row in the mask is not necessarily an error in the data.
 
     leverage_ : ndarray of shape (n_samples,)
         Boolean mask of the rows whose robust distance exceeds the square root of the 97.5 %
-        quantile of :math:`\chi^2` (see `robust_distances`), which holds for 2.5 % of normal
-        rows.
+        quantile of :math:`\chi^2` (see `robust_distances`), which holds for about 2.5 % of
+        normal rows. All elements are False if there are no robust distances.
 
     start_ : {"least_squares", "lad", "half_set", "sensitivity", "subset"}
-        The kind of start that led to the S-estimate.
+        The kind of start that led to the S-estimate: a fit of all rows, a fit of the half of
+        the rows whose features are closest together, a fit without the extreme rows of a
+        principal sensitivity component, or a random subset.
 
     n_iter_ : int
         Number of iterations of the S-estimate and the M-estimate.
@@ -152,8 +157,8 @@ class MMRegressor(LinearRegressor):
 
     See Also
     --------
-    SmoothL1Regressor : Convex and faster; for less than about 30 % of outliers in y and no
-        leverage points.
+    SmoothL1Regressor : Convex objective, with a penalty; for fewer than about 30 % of outliers
+        in y and no leverage points.
     sklearn.linear_model.RANSACRegressor : Random subsets with a threshold for the residuals.
     sklearn.linear_model.TheilSenRegressor : Medians of fits of random subsets.
 
@@ -164,10 +169,17 @@ class MMRegressor(LinearRegressor):
     sum smaller than the number of rows of positive weight are multiplied up to that number.
 
     The starts use max(2000, 20 n_features) random rows if there are more than 1.5 times as
-    many. Otherwise the result does not depend on the order of the rows.
+    many. Otherwise all rows are used, and the result does not depend on their order. With more
+    than 200 features the starts by sensitivity components are left out.
+
+    With few rows per coefficient the efficiency is smaller than its asymptotic value. The
+    estimate may follow a cluster of outliers that a small change of the coefficients fits; its
+    rows are then not in `outliers_`.
 
     If features are linearly dependent, the coefficients have no component in the null space of
-    the standardised features.
+    the features after these have been centred by their medians (with an intercept) and divided
+    by their median absolute deviations, or by their root mean square where more than half of
+    the values are equal.
 
     References
     ----------
@@ -263,6 +275,9 @@ class MMRegressor(LinearRegressor):
         UserWarning
             If there are fewer than five rows per coefficient, or if a majority of the rows, but
             not all rows, are fitted exactly.
+
+        DataConversionWarning
+            If y has the shape (n_samples, 1).
 
         ConvergenceWarning
             If the fit does not reach `tol`. The best coefficients found are kept.
@@ -375,10 +390,12 @@ class MMRegressor(LinearRegressor):
         r"""Return the robust distances of rows from the centre of the features.
 
         The distance is :math:`\sqrt{(x - m)^T C^{-1} (x - m)}`. The centre m and the covariance
-        C are those of the half of the training rows of positive weight with the smallest
-        determinant, and then of the rows within the 97.5 % quantile, both scaled so that the
-        median squared distance is that of :math:`\chi^2` [1]_. Features of which more than half
-        of the values are equal, such as indicators, are left out.
+        C are computed from the training rows with positive `weights_` (those of the sample if
+        the starts use one) in two steps [1]_: from the half of the rows whose covariance has
+        the smallest determinant, and then from all rows within the 97.5 % quantile of
+        :math:`\chi^2`. In both steps C is scaled so that the median of the squared distances is
+        that of :math:`\chi^2`. Features of which more than half of the values are equal, such
+        as indicators, are left out, and so are features that depend linearly on others.
 
         Parameters
         ----------
@@ -397,9 +414,10 @@ class MMRegressor(LinearRegressor):
             If the estimator is not fitted.
 
         ValueError
-            If the training data have no robust centre and covariance: if no feature is left,
-            there are fewer than 2d + 2 different rows for d features, d > 500, or half of the
-            rows lie on a hyperplane.
+            If the training data have no robust centre and covariance: if no feature is left, if
+            there are fewer than 2d + 2 different rows for the d features that are left, if
+            d > 500, if half of the rows lie on a hyperplane, or if there are not more rows than
+            coefficients.
 
         References
         ----------

@@ -215,6 +215,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     See Also
     --------
     SmoothL1RegressorCV : Selection of the threshold and the penalty by cross-validation.
+    MMRegressor : For outliers in X, and for more than about 30 % of outliers.
     sklearn.linear_model.HuberRegressor : Concomitant objective; the features should be scaled.
     sklearn.linear_model.QuantileRegressor : Median regression, the limit of a small threshold.
     sklearn.linear_model.Ridge : Least squares with a penalty, the limit of a large threshold.
@@ -222,7 +223,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     Notes
     -----
     The influence of outliers in y is bounded. The influence of leverage points, that is of rows
-    whose features are far from those of the other rows, is not bounded.
+    whose features are far from those of the other rows, is not bounded;
+    :class:`MMRegressor` resists them.
 
     If features are linearly dependent and there is no penalty, the minimiser is not unique. The
     coefficients then have no component in the null space of the features after these have been
