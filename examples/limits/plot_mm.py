@@ -2,11 +2,11 @@
 MM-estimation: clusters of leverage points
 ==========================================
 
-Rows with extreme features have high leverage. If several of them form a cluster, the fit passes
-through the cluster and their residuals are small, so that a loss that is a function of the
-residual does not detect them. :class:`~skrobust.MMRegressor` resists such rows as long as they
-are less than half of the data. This example compares it with three other estimators and shows
-the outlier map of its fit.
+Rows with extreme features have high leverage. If several of them form a cluster, a fit with a
+convex loss passes through the cluster, and their residuals are small.
+:class:`~skrobust.MMRegressor` resists such rows as long as they are less than half of the
+data. This example compares it with three other estimators and shows the outlier map of its
+fit.
 """
 
 import matplotlib.pyplot as plt
