@@ -474,14 +474,16 @@ class _DataDistance(NamedTuple):
 
 def _spec(model: MMRegressor) -> MMSpec:
     """Return the MMSpec of an estimator, after checking that its parameters are compatible."""
-    s_constant = constant_of_breakdown(float(model.breakdown))
     m_constant = constant_of_efficiency(float(model.efficiency))
-    if s_constant > m_constant:
+    least = round(mean_rho(m_constant), 4)
+    if model.breakdown < least:
         raise ValueError(
             f"breakdown={model.breakdown} is too small for efficiency={model.efficiency}: the "
-            "S-estimate is already more efficient. breakdown must be at least "
-            f"{mean_rho(m_constant):.4f} for this efficiency."
+            f"S-estimate is already more efficient. breakdown must be at least {least:.4f} for "
+            "this efficiency."
         )
+    # The rounded bound may be slightly too small.
+    s_constant = min(constant_of_breakdown(float(model.breakdown)), m_constant)
     return MMSpec(
         s_constant,
         m_constant,
@@ -550,11 +552,13 @@ def _row_attributes(
         weights[positive], outliers[positive] = used, used_outliers
         # The fitted values of rows of weight zero may overflow.
         with np.errstate(over="ignore", invalid="ignore"):
-            fitted = X[zero] @ result.coef + result.intercept
+            rows_of_zero = X[zero].astype(np.float64)
+            fitted = rows_of_zero @ result.coef + result.intercept
             size = np.nan_to_num(np.abs(y[zero] - fitted), nan=np.inf, posinf=np.inf)
-            terms = abs(X[zero]) @ np.abs(result.coef) + abs(result.intercept)
-        end = OUTLIER_END * result.scale or RESIDUAL_ROUNDING * (np.abs(y[zero]) + terms)
-        outliers[zero] = size > end
+            terms = abs(rows_of_zero) @ np.abs(result.coef) + abs(result.intercept)
+        eps = np.finfo(X.dtype).eps / np.finfo(float).eps
+        end = OUTLIER_END * result.scale or eps * RESIDUAL_ROUNDING * (np.abs(y[zero]) + terms)
+        outliers[zero] = (size > end) & ~np.array(result.interpolates)
         weights[zero] = ~outliers[zero]
         if result.scale > 0:
             weights[zero] = BISQUARE.weights(size, spec.m_constant * result.scale)

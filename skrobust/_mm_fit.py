@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import qr
 
 from ._engines.base import MAX_SQUARABLE, Engine, FloatArray
 from ._engines.small import SmallEngine
@@ -26,10 +27,13 @@ from ._units import TargetUnits
 _EPS = float(np.finfo(float).eps)
 # The starts use so many rows, or all rows if these are not many more.
 SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE, ALL_ROWS_FACTOR = 2_000, 20, 1.5
-# Rows that are added to the sample for each feature that is constant in it.
-ROWS_PER_RARE_FEATURE = 10
+# Rows that are added to the sample for each direction that it does not contain, and the length
+# outside the row space of the sample, relative to that inside, up to which it is rounding.
+ROWS_PER_DIRECTION, OUTSIDE_RTOL = 10, 1e-8
 # Number of starts from which the S-estimate of the sample is refined, and its accuracy.
 N_REFINED, REFINE_TOL, REFINE_MAX_ITER = 5, 1e-4, 30
+# The largest share of the iterations that the S-estimate may take.
+S_BUDGET = 0.75
 # In the whitening, a standardised row longer than this counts as if it had this length, and
 # then a row counts less if its leverage is more than this multiple of the median.
 WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
@@ -74,6 +78,7 @@ class MMResult(NamedTuple):
     converged: bool
     relative_gradient: float
     rank: int
+    interpolates: bool
     engine: Engine
     distance: RobustDistance
 
@@ -108,17 +113,21 @@ def fit_mm(
     fit = _Fit(engine, y, weight, spec, rng, team)
     start = fit.best_start(rng)
     estimator = fit.estimator(fit.total)
+    s_budget = max(1, int(S_BUDGET * spec.max_iter))
     solution, s_scale = minimise_m_scale(
-        estimator, fit.objective, start.theta, spec.tol, spec.max_iter
+        estimator, fit.objective, start.theta, spec.tol, s_budget
     )
     s_theta, n_iter = solution.point.theta, solution.n_iter
     if not s_scale > 0:
         return fit.exact_result(s_theta, start, n_iter)
+    s_residual = fit.rounded_residual(s_theta, solution.point.residual)
+    if engine.dtype != np.float64:
+        s_scale = estimator.estimate(s_residual, weight)
     stop = after_s(*fit.to_data(s_theta))
     scale = s_scale
     if spec.is_trimmed:
         scale = trimmed_scale(
-            solution.point.residual,
+            s_residual,
             weight,
             s_scale,
             s_scale * spec.s_constant / spec.m_constant,
@@ -127,23 +136,24 @@ def fit_mm(
             spec.s_constant,
         )
     threshold = max(spec.m_constant * scale, MIN_THRESHOLD)
-    s_converged = solution.converged
-    del solution
+    s_converged, s_gradient = solution.converged, solution.point.relative_gradient
+    del solution, s_residual
     minimiser = choose(engine, "auto", loss=BISQUARE).minimiser
     budget = 0 if stop else spec.max_iter - n_iter
     final = minimiser(fit.objective.at_threshold(threshold), s_theta, spec.tol, budget)
+    residual = fit.rounded_residual(final.point.theta, final.point.residual)
     return fit.result(
         final.point.theta,
         s_theta,
         scale,
         s_scale,
-        final.point.residual,
-        BISQUARE.weights(final.point.residual, threshold),
+        residual,
+        BISQUARE.weights(residual, threshold),
         None,
         start,
         n_iter + final.n_iter,
         stop or (s_converged and final.converged),
-        final.point.relative_gradient,
+        max(final.point.relative_gradient, 0.0 if s_converged else s_gradient),
     )
 
 
@@ -165,15 +175,32 @@ class _Fit:
         if not uses_all_rows(engine.n, engine.p):
             m = sample_size(engine.p)
             self.rows = np.sort(rng.choice(engine.n, m, replace=False))
+        self._standardise(engine)
+        if isinstance(self.rows, np.ndarray):
+            missing = self._rows_in_other_directions(rng)
+            if missing.size:
+                self.rows = np.union1d(self.rows, missing)
+                self._standardise(engine)
+        y = _without_extremes(y)
+        self.units = TargetUnits(y, spec.fit_intercept)
+        problem = Problem(self.engine, weight, spec.fit_intercept, "root")
+        self.y = self.units.y_for(problem)
+        self.team = team
+        self.objective = self._objective(self.engine, self.y, weight)
+
+    def _standardise(self, engine: Engine) -> None:
+        """Set the standardised rows of the sample, their whitening and the rank."""
         raw = engine.rows(self.rows)[:, 1:]
-        sample_weight = self._sample_weight(len(raw))
-        centre, scale = _robust_standardisation(raw, sample_weight, engine, spec.fit_intercept)
+        self.sample_weight = self._sample_weight(len(raw))
+        fit_intercept = self.spec.fit_intercept
+        centre, scale = _robust_standardisation(raw, self.sample_weight, engine, fit_intercept)
         if isinstance(self.rows, np.ndarray) and np.isinf(scale).any():
-            centre, scale = self._add_rare_rows(engine, centre, scale, rng)
-            raw = engine.rows(self.rows)[:, 1:]
-            sample_weight = self._sample_weight(len(raw))
-        self.engine = engine = engine.with_standardisation(centre, scale)
-        self.sample_weight = sample_weight
+            # A feature that is constant in the sample may vary in other rows.
+            with np.errstate(divide="ignore"):
+                _, std = engine.moments(self.weight, self.rows)
+            varies = std > np.finfo(engine.dtype).eps * np.abs(centre)
+            scale = np.where(np.isinf(scale) & varies, std, scale)
+        self.engine = engine.with_standardisation(centre, scale)
         self.features = (raw - centre) / scale
         del raw
         largest = float(np.abs(self.features).max(initial=0.0))
@@ -182,37 +209,38 @@ class _Fit:
                 f"X contains a value that is {largest:.1g} times the spread of its column away "
                 "from the median, so that its square overflows; remove or clip such values."
             )
-        y = _without_extremes(y)
-        self.units = TargetUnits(y, spec.fit_intercept)
-        self.whitening = _robust_whitening(self.features, sample_weight, engine, spec)
+        self.whitening = _robust_whitening(
+            self.features, self.sample_weight, self.engine, self.spec
+        )
         self.rank = int(self.whitening.transform.shape[1])
-        problem = Problem(engine, weight, spec.fit_intercept, "root")
-        self.y = self.units.y_for(problem)
-        self.team = team
-        self.objective = self._objective(engine, self.y, weight)
 
     def _sample_weight(self, m: int) -> FloatArray:
         return np.ones(m) if self.weight is None else gather(self.weight, self.rows)
 
-    def _add_rare_rows(
-        self, engine: Engine, centre: FloatArray, scale: FloatArray, rng: np.random.Generator
-    ) -> tuple[FloatArray, FloatArray]:
-        """Add rows to the sample in which features vary that are constant in it.
+    def _rows_in_other_directions(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Return rows outside the row space of the sample, such as rare levels of a factor.
 
-        Return the standardisation, with the standard deviations of these features.
+        The sample determines all coefficients only with some of them.
         """
-        with np.errstate(divide="ignore"):
-            _, std = engine.moments(self.weight, self.rows)
-        rare = np.isinf(scale) & (std > np.finfo(engine.dtype).eps * np.abs(centre))
-        scale = np.where(rare, std, scale)
-        if rare.any():
-            # Only the rare features differ from their value in the sample.
-            only = engine.with_standardisation(centre, np.where(rare, std, np.inf))
-            size = only.abs_dot(np.concatenate([[0.0], rare.astype(float)]))
-            n = min(ROWS_PER_RARE_FEATURE * int(rare.sum()), int(np.count_nonzero(size)))
-            chosen = rng.choice(engine.n, n, replace=False, p=size / size.sum())
-            self.rows = np.union1d(np.arange(engine.n)[self.rows], chosen)
-        return centre, scale
+        first = 0 if self.spec.fit_intercept else 1
+        transform = self.whitening.dense_transform()[first:]
+        n_missing = transform.shape[0] - transform.shape[1]
+        n_missing -= int(np.isinf(self.engine.scale).sum())
+        if not n_missing:
+            return np.arange(0)
+        Q = np.zeros((self.engine.p + 1, transform.shape[0]))
+        Q[first:] = qr(transform)[0]
+        size = self.engine.squared_norms(Q[:, transform.shape[1] :])
+        inside = self.engine.squared_norms(Q[:, : transform.shape[1]])
+        rounding = OUTSIDE_RTOL + 10.0 * float(_stored_rounding(self.engine).max(initial=0.0))
+        size[size <= rounding**2 * inside] = 0.0
+        n = min(ROWS_PER_DIRECTION * n_missing, int(np.count_nonzero(size)))
+        if not n:
+            return np.arange(0)
+        rows: NDArray[np.intp] = rng.choice(
+            self.engine.n, n, replace=False, p=size / size.sum()
+        )
+        return rows
 
     def _objective(self, engine: Engine, y: RowVector, weight: RowVector | None) -> Whitened:
         shift = self.units.shift / self.units.unit
@@ -235,7 +263,9 @@ class _Fit:
         intercept = None
         if not first:
             Z += transform[0]
-            intercept = self.whitening.coordinates(np.eye(len(transform))[0])
+            # Rows of leverage are shortened, since their rounding errors are large.
+            share = 1.0 / np.maximum(1.0, np.linalg.norm(Z, axis=1))
+            intercept = np.linalg.lstsq(share[:, None] * Z, share)[0]
         estimator = self.estimator(float(self.sample_weight.sum()))
         y = gather(self.y, self.rows)
         problem = StartProblem(
@@ -261,6 +291,14 @@ class _Fit:
         coef = self.objective.coef(theta)
         coef = self.units.to_data(coef, self.engine, self.engine.dtype)
         return coef[1:], float(coef[0])
+
+    def rounded_residual(self, theta: FloatArray, residual: RowVector) -> RowVector:
+        """Return the residuals of the coefficients rounded to the dtype of X."""
+        if self.engine.dtype == np.float64:
+            return residual
+        slopes, intercept = self.to_data(theta)
+        coef = self.units.from_data(np.concatenate([[intercept], slopes]), self.engine)
+        return self.objective.linear.evaluate(coef).residual
 
     def exact_result(self, theta: FloatArray, start: Start, n_iter: int) -> MMResult:
         """Return the least-squares fit of the rows that are fitted exactly; the scale is 0."""
@@ -305,7 +343,9 @@ class _Fit:
         self.units.release()
         del self.y, self.objective
         inside = gather(weights, self.rows) > 0
-        distance = robust_distance(self.features[inside], self.sample_weight[inside])
+        distance = robust_distance(
+            self.features[inside], self.sample_weight[inside], _stored_rounding(self.engine)
+        )
         residual *= unit
         return MMResult(
             *estimates,
@@ -319,6 +359,7 @@ class _Fit:
             converged=converged,
             relative_gradient=relative_gradient,
             rank=self.rank,
+            interpolates=False,
             engine=self.engine,
             distance=distance,
         )
@@ -363,6 +404,7 @@ def _interpolation(
         True,
         0.0,
         objective.n_variables,
+        True,
         engine,
         no_distance,
     )
@@ -420,6 +462,13 @@ def _robust_standardisation(
     return centre, np.where(scale > rounding, scale, np.inf)
 
 
+def _stored_rounding(engine: Engine) -> FloatArray:
+    """Return the rounding errors of the stored features, relative to their scales."""
+    varies = np.isfinite(engine.scale)
+    shift = np.abs(np.where(varies, engine.centre, 0.0)) / engine.scale
+    return STORED_ROUNDING * float(np.finfo(engine.dtype).eps) * shift
+
+
 def _robust_whitening(
     features: FloatArray, weight: FloatArray, engine: Engine, spec: MMSpec
 ) -> Whitening:
@@ -434,10 +483,8 @@ def _robust_whitening(
     no_penalty = np.zeros(p)
     whitening = whiten_gram(A.T @ A, no_penalty, spec.fit_intercept)
     if whitening is None:
-        varies = np.isfinite(engine.scale)
-        shift = np.abs(np.where(varies, engine.centre, 0.0)) / engine.scale
-        rounding = STORED_ROUNDING * float(np.finfo(engine.dtype).eps) * shift
         tol = max(A.shape) * _EPS
+        rounding = _stored_rounding(engine)
         whitening = whiten_rows(A, no_penalty, spec.fit_intercept, tol, rounding)
     transform = whitening.dense_transform()
     for _ in range(WHITENING_ROUNDS):

@@ -22,7 +22,7 @@ CUTOFF_PROBABILITY = 0.975
 MAX_FEATURES = 500
 # A column depends on earlier ones if its part that is orthogonal to them is shorter than this,
 # relative to the column.
-DEPENDENCE_RTOL = 1e-8
+DEPENDENCE_RTOL, DEPENDENCE_ROUNDING = 1e-8, 10.0
 
 
 class RobustDistance(NamedTuple):
@@ -49,9 +49,14 @@ def chi_quantile(probability: float, d: int) -> float:
     return float(np.sqrt(chdtri(d, 1.0 - probability)))
 
 
-def robust_distance(features: FloatArray, weight: FloatArray) -> RobustDistance:
-    """Return the distances that belong to weighted rows of standardised features."""
-    columns = _columns_with_spread(features, weight)
+def robust_distance(
+    features: FloatArray, weight: FloatArray, rounding: FloatArray
+) -> RobustDistance:
+    """Return the distances that belong to weighted rows of standardised features.
+
+    `rounding` bounds the rounding errors of the values of each feature.
+    """
+    columns = _columns_with_spread(features, weight, rounding)
     used, d = features[:, columns], columns.size
     if not d:
         return RobustDistance(
@@ -91,7 +96,9 @@ def _shape(
     return shape._replace(root=np.sqrt(factor) * shape.root)
 
 
-def _columns_with_spread(features: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
+def _columns_with_spread(
+    features: FloatArray, weight: FloatArray, rounding: FloatArray
+) -> NDArray[np.intp]:
     """Return independent columns of which at most half of the values are equal."""
     half = 0.5 * weight.sum()
     centre = np.array([median(column, weight) for column in features.T])
@@ -102,10 +109,11 @@ def _columns_with_spread(features: FloatArray, weight: FloatArray) -> NDArray[np
     constant = 1.0 / np.maximum(A.max(axis=1, initial=1.0), -A.min(axis=1, initial=-1.0))
     A *= constant[:, None]
     A -= np.outer(constant, constant @ A / (constant @ constant))
-    return varying[_independent_columns(A)]
+    rtol = np.maximum(DEPENDENCE_RTOL, DEPENDENCE_ROUNDING * rounding[varying].max(initial=0.0))
+    return varying[_independent_columns(A, float(rtol))]
 
 
-def _independent_columns(A: FloatArray) -> list[int]:
+def _independent_columns(A: FloatArray, rtol: float) -> list[int]:
     """Return the columns that do not depend linearly on earlier ones, by Gram–Schmidt."""
     kept: list[int] = []
     Q = np.empty((A.shape[0], A.shape[1]))
@@ -115,7 +123,7 @@ def _independent_columns(A: FloatArray) -> list[int]:
         for _ in range(2):
             part = part - basis @ (basis.T @ part)
         length = float(np.linalg.norm(part))
-        if length > DEPENDENCE_RTOL * float(np.linalg.norm(column)):
+        if length > rtol * float(np.linalg.norm(column)):
             Q[:, len(kept)] = part / length
             kept.append(j)
     return kept

@@ -55,6 +55,8 @@ HALF_SET_RIDGE = 1e-2
 STEP_RIDGE, SCALE_RTOL = 1e-12, 1e-6
 # Candidates whose coefficients differ by less than this fraction of their scale are the same.
 SAME_START_RTOL = 1e-2
+# Tolerance of sums of weights.
+HALF_RTOL = 1e-12
 _SMALLEST = 1e-150
 
 
@@ -91,6 +93,7 @@ class StartProblem:
         self.Z, self.y, self.weight, self.intercept = Z, y, weight, intercept
         self.constant, self.target = constant, target
         self.m, self.k = Z.shape
+        self.equal_weights = bool(np.ptp(weight) == 0)
         self._products: FloatArray | None = None
         if self.m * self.k**2 <= PRODUCTS_MAX_ELEMENTS:
             self._products = np.einsum("ij,il->ijl", Z, Z).reshape(self.m, -1)
@@ -160,10 +163,10 @@ class StartProblem:
     ) -> tuple[FloatArray, FloatArray]:
         residuals = self.residuals(thetas)
         if centred and self.intercept is not None:
-            middle = _middle_of_shortest_half(residuals, self.k)
+            middle = self._middle_of_shortest_half(residuals)
             thetas = thetas + middle[:, None] * self.intercept
             residuals -= middle[:, None]
-        scales = _median_scales(residuals)
+        scales = self.median_scales(residuals)
         for _ in range(n_steps):
             inside = 1.0 - self.squared_ratios(residuals, scales)
             weights = inside * inside
@@ -173,7 +176,42 @@ class StartProblem:
             weights = inside * inside * self.weight
             thetas = thetas + self.weighted_steps(weights, residuals)
             residuals = self.residuals(thetas)
-        return thetas, self.m_scales(residuals, _median_scales(residuals))
+        return thetas, self.m_scales(residuals, self.median_scales(residuals))
+
+    def median_scales(self, residuals: FloatArray) -> FloatArray:
+        """Return the weighted normalised median of the absolute residuals of each candidate."""
+        size = np.abs(residuals)
+        if self.equal_weights:
+            middle = self.m // 2
+            median: FloatArray = np.partition(size, middle, axis=1)[:, middle]
+        else:
+            order = np.argsort(size, axis=1)
+            above = np.cumsum(self.weight[order], axis=1) > 0.5 * self.weight.sum()
+            first = np.take_along_axis(order, above.argmax(axis=1)[:, None], axis=1)
+            median = np.take_along_axis(size, first, axis=1)[:, 0]
+        return median / NORMAL_MAD
+
+    def _middle_of_shortest_half(self, residuals: FloatArray) -> FloatArray:
+        """Return the middle of the shortest interval with half of the weight."""
+        rows = np.arange(len(residuals))
+        if self.equal_weights:
+            h = min(self.m, (self.m + self.k + 1) // 2)
+            ordered = np.sort(residuals, axis=1)
+            first = np.argmin(ordered[:, h - 1 :] - ordered[:, : self.m - h + 1], axis=1)
+            ends: FloatArray = ordered[rows, first] + ordered[rows, first + h - 1]
+            return 0.5 * ends
+        total = self.weight.sum()
+        half = min(total, 0.5 * (total + self.k))
+        middle = np.empty(len(residuals))
+        for i, residual in enumerate(residuals):
+            order = np.argsort(residual)
+            r, before = residual[order], np.cumsum(self.weight[order])
+            start = before - self.weight[order]
+            last = np.searchsorted(before, start + half * (1.0 - HALF_RTOL))
+            inside = last < r.size
+            first = np.flatnonzero(inside)[np.argmin(r[last[inside]] - r[inside])]
+            middle[i] = 0.5 * (r[first] + r[last[first]])
+        return middle
 
 
 def best_starts(
@@ -203,27 +241,17 @@ def _differ(theta: FloatArray, other: Start, scale: float) -> bool:
     return bool(np.linalg.norm(theta - other.theta) > SAME_START_RTOL * scale)
 
 
-def _median_scales(residuals: FloatArray) -> FloatArray:
-    size = np.abs(residuals)
-    middle = size.shape[1] // 2
-    scales = np.partition(size, middle, axis=1)[:, middle] / NORMAL_MAD
-    result: FloatArray = np.where(scales > 0, scales, size.mean(axis=1))
-    return result
-
-
-def _middle_of_shortest_half(residuals: FloatArray, k: int) -> FloatArray:
-    m = residuals.shape[1]
-    h = min(m, (m + k + 1) // 2)
-    ordered = np.sort(residuals, axis=1)
-    first = np.argmin(ordered[:, h - 1 :] - ordered[:, : m - h + 1], axis=1)
-    rows = np.arange(len(ordered))
-    middle: FloatArray = 0.5 * (ordered[rows, first] + ordered[rows, first + h - 1])
-    return middle
-
-
 def _solved(matrices: FloatArray, right_sides: FloatArray) -> FloatArray:
-    """Return the solutions of linear systems, one for each matrix."""
-    return np.linalg.solve(matrices, right_sides[:, :, None])[:, :, 0].astype(np.float64)
+    """Return the solutions of linear systems, one for each matrix.
+
+    Singular systems have the solution of minimum norm.
+    """
+    columns = right_sides[:, :, None]
+    try:
+        solutions = np.linalg.solve(matrices, columns)
+    except np.linalg.LinAlgError:
+        solutions = np.linalg.pinv(matrices) @ columns
+    return solutions[:, :, 0].astype(np.float64)
 
 
 # Deterministic starts --------------------------------------------------------------------
@@ -363,7 +391,10 @@ def _subset_fits(
         size = max(1, BATCH_ELEMENTS // problem.k**2)
         for i in range(0, len(rows), size):
             part = rows[i : i + size]
-            yield _solved(problem.Z[part], problem.y[part])
+            Z, y = problem.Z[part], problem.y[part]
+            # Rows of leverage would make the systems ill-conditioned.
+            length = np.linalg.norm(Z, axis=2)
+            yield _solved(Z / length[:, :, None], y / length)
 
 
 def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:

@@ -57,8 +57,8 @@ class RowBlocks(NDArrayOperatorsMixin):
     def map(self, function):
         return RowBlocks(function(part) for part in self.parts)
 
-    def astype(self, dtype):
-        return self.map(lambda part: part.astype(dtype))
+    def astype(self, dtype, copy=True):
+        return self.map(lambda part: part.astype(dtype, copy=copy))
 
     def nonempty(self):
         return [part for part in self.parts if part.size]

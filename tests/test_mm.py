@@ -456,6 +456,7 @@ def test_max_iter_is_reached_with_a_warning_and_the_best_coefficients():
         ({"n_subsamples": -1}, "n_subsamples"),
         ({"max_iter": 0}, "max_iter"),
         ({"tol": -1.0}, "tol"),
+        ({"breakdown": 1e-300}, r"at least 0\.1194"),
         ({"breakdown": 0.1}, r"breakdown=0\.1 .*efficiency=0\.95.*at least 0\.1194"),
         ({"breakdown": 0.05, "efficiency": 0.99}, r"at least 0\.0570"),
     ],
@@ -491,6 +492,84 @@ def test_a_failed_refit_leaves_the_model():
         model.fit(X[:, :2], np.column_stack([y, y]))
     assert model.n_features_in_ == 3
     model.predict(X)
+
+
+@pytest.mark.parametrize("shift", [0, 1e5])
+@pytest.mark.parametrize("seed", range(4))
+def test_leverage_points_that_agree_with_the_fit_do_not_prevent_convergence(seed, shift):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(150, 4))
+    X[:40] += shift
+    X[40:60] -= 7 * shift
+    y = X @ np.ones(4) + rng.normal(size=150)
+    y[60:70] += 1e6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = MMRegressor().fit(X, y)
+    assert_allclose(model.coef_, 1.0, atol=0.6)
+    assert model.outliers_[60:70].all()
+
+
+@pytest.mark.parametrize("n", [1_000, 20_000])
+def test_all_levels_of_a_factor_with_a_rare_level(n):
+    rng = np.random.default_rng(0)
+    level = np.concatenate([np.zeros(6, int), rng.integers(1, 6, size=n - 6)])
+    X, y = np.eye(6)[level], 10.0 * level + rng.normal(size=n)
+    full, reduced = fit(X, y), fit(X[:, :-1], y)
+    assert_allclose(full.coef_ + full.intercept_, 10.0 * np.arange(6), atol=1.5)
+    assert full.s_scale_ == pytest.approx(reduced.s_scale_, rel=1e-9)
+
+
+def test_tall_data_whose_columns_differ_in_a_few_rows_only():
+    rng = np.random.default_rng(0)
+    n = 20_000
+    first = (rng.random(n) < 0.3).astype(float)
+    second = first.copy()
+    rows = rng.choice(n, 8, replace=False)
+    second[rows] = 1.0 - second[rows]
+    X = np.column_stack([rng.normal(size=(n, 2)), first, second])
+    y = X @ [1.0, 2.0, 3.0, 50.0] + rng.normal(size=n)
+    assert_allclose(fit(X, y).coef_, [1.0, 2.0, 3.0, 50.0], atol=3.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_majority_of_discrete_rows_that_is_fitted_exactly(seed):
+    X = np.random.default_rng(seed).integers(0, 3, size=(60, 2))
+    y = X.sum(axis=1).astype(float)
+    y[:28] += 3
+    with pytest.warns(UserWarning, match="28 of 60 rows"):
+        model = MMRegressor().fit(X, y)
+    assert_allclose(model.coef_, 1.0, rtol=1e-12)
+    assert model.scale_ == 0.0
+
+
+@pytest.mark.parametrize(("n", "p", "breakdown"), [(100, 3, 0.5), (40, 1, 0.5), (51, 2, 0.25)])
+def test_as_many_outliers_as_an_exact_fit_allows(n, p, breakdown):
+    rng = np.random.default_rng(0)
+    n_off = int(breakdown * (n - p - 1))
+    X = rng.normal(size=(n, p))
+    y = X @ np.arange(1.0, p + 1) + 0.7
+    y[:n_off] += 5 + rng.normal(size=n_off)
+    with pytest.warns(UserWarning, match=f"{n_off} of {n} rows"):
+        model = MMRegressor(breakdown=breakdown).fit(X, y)
+    assert model.scale_ == model.s_scale_ == 0.0
+    assert_allclose(model.coef_, np.arange(1.0, p + 1), rtol=1e-10)
+
+
+@pytest.mark.parametrize("tol", [0.0, 1e-16])
+def test_a_tolerance_below_rounding_ends_at_rounding(tol):
+    X, y = data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = MMRegressor(tol=tol).fit(X, y)
+    assert model.n_iter_ < 30
+    assert_allclose(model.coef_, fit(X, y).coef_, rtol=1e-6)
+
+
+def test_many_coefficients_per_row_converge():
+    X = np.random.default_rng(0).normal(size=(600, 100))
+    y = X[:, 0] + np.random.default_rng(1).normal(size=600)
+    assert MMRegressor(n_subsamples=50).fit(X, y).n_iter_ < 50
 
 
 # Large and sparse data ------------------------------------------------------------------
@@ -553,6 +632,22 @@ def test_float32_features(tall):
         MMRegressor().fit(X, y).coef_,
         atol=1e-3,
     )
+
+
+def test_scales_of_float32_features_are_those_of_the_rounded_coefficients():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 3)).astype(np.float32)
+    y = 1e6 * X.astype(float).sum(axis=1) + rng.normal(size=80)
+    model = fit(X, y)
+    r = y - X.astype(float) @ model.s_coef_.astype(float) - model.s_intercept_
+    equation = rho(r / model.s_scale_, C_S).sum()
+    assert equation == pytest.approx(0.5 * 76, rel=1e-8)
+    dependent = np.column_stack([X, X[:, 0] + X[:, 1]])
+    distances = fit(dependent, y).robust_distances(dependent)
+    assert_allclose(distances, model.robust_distances(X), rtol=1e-6)
+    # Rows of weight zero are judged as their copies of positive weight.
+    y = X.astype(float) @ [0.3, 0.7, 1.0] + 0.1
+    assert not fit(X, y, np.arange(80) % 2).outliers_.any()
 
 
 def test_fits_survive_pickling_and_cloning():

@@ -7,7 +7,8 @@ With weights w(r) = ψ(r)/r, a step of iteratively reweighted least squares,
 never raises the objective, because the quadratic with these weights touches it from above. It
 converges linearly; near the minimum Newton's method, with ψ′ in the place of w, converges
 quadratically. Each iteration takes the Newton step if its Hessian is positive definite and the
-step does not raise the objective, and the reweighted step otherwise.
+step does not raise the objective, otherwise the step of a mixture of both matrices, and the
+reweighted step if that fails as well.
 
 An S-estimate minimises the M-scale s(θ) with Σ s ρ(r/s) constant. Since ds/dθ is zero at the
 minimum, both steps are those of the M-objective at the current scale: a point that does not
@@ -17,18 +18,29 @@ efficiency robust estimates for regression", Annals of Statistics 15, 1987).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import eigh, lapack
 
 from .._engines.base import FloatArray
 from .._model.linear_loss import Evaluation
 from .._model.scale import MScale, WarmScale, rounding_floor, rounding_floor_bound
-from .._model.whitening import Whitened
+from .._model.whitening import Whitened, Whitening, inverse_cholesky
 from .result import Solution, Status
 
-# A Newton step is taken if the relative gradient is smaller, and if the step is shorter than
-# this fraction of the threshold. A longer one may lead to another local minimum.
+# A Newton step is taken if the relative gradient is smaller. That of an M-estimate must also be
+# shorter than this fraction of the threshold: a longer one may lead to another local minimum.
 NEWTON_MAX_GRADIENT, NEWTON_MAX_STEP = 0.3, 0.1
+# Shares of the curvature that are mixed with that of the reweighted step, where the curvature
+# alone is not positive definite.
+NEWTON_SHARES = (0.75, 0.5)
+# Smaller curvatures than this fraction of the largest are rounding errors.
+MIN_RELATIVE_CURVATURE = 1e-14
+TARGET_RTOL = 1e-12
+# If the scale is at most this many times the rounding of a typical residual, the rows that are
+# fitted exactly are counted.
+NEAR_EXACT = 1e8
 # A relative rise of the objective that rounding may cause, and the largest relative gradient at
 # which a point from which no step descends is taken as the minimum.
 VALUE_RISE_RTOL, ROUNDING_GRADIENT = 1e-13, 1e-6
@@ -60,6 +72,7 @@ def _descend(
     point, scale = objective.evaluate(start), 0.0
     if estimator is not None:
         objective, point, scale = _at_m_scale(estimator, objective, point, None)
+    objective, point, T = _rewhitened(objective, point)
     n_iter, status = 0, None
     while status is None:
         if estimator is not None and not scale > 0:
@@ -69,7 +82,10 @@ def _descend(
         elif n_iter >= max_iter:
             status = Status.MAX_ITER
         else:
-            following = _step(objective, point)
+            # Any descent leads to a better S-estimate; that of an M-estimate must not leave the
+            # basin of the S-estimate.
+            longest = NEWTON_MAX_STEP * objective.threshold if estimator is None else np.inf
+            following = _step(objective, point, longest)
             if following is None:
                 small = point.relative_gradient <= ROUNDING_GRADIENT
                 status = Status.GRADIENT_WITHIN_ROUNDING if small else Status.STALLED
@@ -78,7 +94,31 @@ def _descend(
                 if estimator is not None:
                     objective, point, scale = _at_m_scale(estimator, objective, point, scale)
     passes = {"redescending": objective.n_passes - n_passes}
+    if T is not None:
+        point = point._replace(theta=T @ point.theta)
     return Solution(point, n_iter, status, None, passes), scale
+
+
+def _rewhitened(objective: Whitened, point: Evaluation) -> tuple[Whitened, Evaluation, Any]:
+    """Return the objective whitened by the weights at a point, the point in it, and T.
+
+    Rows of leverage that are not outliers determine directions in which the gradient is large
+    and sensitive to rounding, unless it is measured in the metric of these weights. The
+    previous coordinates are T times the new ones; T is None if they are the same.
+    """
+    weights = objective.linear.loss.weights(point.residual, objective.threshold)
+    H = objective.hessian(point.theta, weights)
+    if not H.size or not np.diagonal(H).max() > 0:
+        return objective, point, None
+    T, condition = inverse_cholesky(H), objective.whitening.condition
+    if T is None:
+        size, directions = eigh(H)
+        size = np.sqrt(np.maximum(size, MIN_RELATIVE_CURVATURE * size[-1]))
+        T, condition = directions / size, max(condition, float(size[-1] / size[0]))
+    theta = np.linalg.solve(T, point.theta)
+    point = point._replace(theta=theta, gradient=T.T @ point.gradient)
+    whitening = Whitening(objective.whitening.dense_transform() @ T, condition)
+    return Whitened(objective.linear, whitening), point, T
 
 
 def _at_m_scale(
@@ -87,30 +127,53 @@ def _at_m_scale(
     """Return the objective at the threshold of the M-scale, evaluated there, and the scale."""
     warm = None if near is None else WarmScale(near, point.psi_rms)
     scale = estimator.estimate(point.residual, objective.linear.data.weight, warm)
-    is_tiny = scale < rounding_floor_bound(objective, point.theta)
-    if is_tiny and scale <= rounding_floor(objective, point.theta)[1]:
-        return objective, point, 0.0
+    if scale < NEAR_EXACT * rounding_floor_bound(objective, point.theta):
+        rounding, floor = rounding_floor(objective, point.theta)
+        off = (np.abs(point.residual) > rounding).astype(float)
+        weight = objective.linear.data.weight
+        n_off = float(off.sum() if weight is None else off @ weight)
+        # The rounding errors of the exact rows make the scale positive if n_off is the target.
+        if scale <= floor or n_off <= estimator.target * (1.0 + TARGET_RTOL):
+            return objective, point, 0.0
     objective = objective.at_threshold(estimator.threshold(scale))
     return objective, objective.evaluate(point.theta, point.residual), scale
 
 
-def _step(objective: Whitened, point: Evaluation) -> Evaluation | None:
-    """Return the point after a Newton or a reweighted step; None if neither descends."""
-    linear, bound = objective.linear, point.value * (1.0 + VALUE_RISE_RTOL)
+def _step(objective: Whitened, point: Evaluation, longest: float) -> Evaluation | None:
+    """Return the point after a Newton step, a mixed or a reweighted one; None if none descends.
+
+    All but the last are at most as long as `longest`.
+    """
+    linear = objective.linear
+
+    def descends(trial: Evaluation) -> bool:
+        # At the rounding of the objective the gradient must decrease.
+        if trial.value >= point.value and not trial.relative_gradient < point.relative_gradient:
+            return False
+        return trial.value <= point.value * (1.0 + VALUE_RISE_RTOL)
+
+    def trial(H: FloatArray, longest: float) -> Evaluation | None:
+        _, direction, info = lapack.dposv(H, -point.gradient)
+        if info or float(np.linalg.norm(direction)) > longest:
+            return None
+        at = objective.evaluate(point.theta + direction)
+        return at if descends(at) else None
+
+    curvature = _hessian(objective, point)
     if point.relative_gradient < NEWTON_MAX_GRADIENT:
-        _, direction, info = lapack.dposv(_hessian(objective, point), -point.gradient)
-        longest = NEWTON_MAX_STEP * linear.threshold
-        if not info and float(np.linalg.norm(direction)) <= longest:
-            trial = objective.evaluate(point.theta + direction)
-            if trial.value <= bound:
-                return trial
-            del trial
+        found = trial(curvature, longest)
+        if found is not None:
+            return found
     H = objective.hessian(point.theta, linear.loss.weights(point.residual, linear.threshold))
-    _, direction, info = lapack.dposv(H, -point.gradient)
-    if info:
-        direction = np.linalg.lstsq(H, -point.gradient)[0]
-    trial = objective.evaluate(point.theta + direction)
-    return trial if trial.value <= bound else None
+    for share in NEWTON_SHARES:
+        found = trial(share * curvature + (1.0 - share) * H, longest)
+        if found is not None:
+            return found
+    found = trial(H, np.inf)
+    if found is None and inverse_cholesky(H) is None:
+        at = objective.evaluate(point.theta + np.linalg.lstsq(H, -point.gradient)[0])
+        found = at if descends(at) else None
+    return found
 
 
 def _hessian(objective: Whitened, point: Evaluation) -> FloatArray:
