@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, lapack
 
 from ._engines.base import FloatArray
-from ._linearised import LinearisedFit
+from ._linearised import MIN_REMAINING, LinearisedFit
 from ._reductions import RowVector
 
 HUBER_KINDS = ("H1", "H2", "H3")
@@ -35,9 +35,6 @@ CLUSTER_KINDS = ("CR0", "CR1", "CR3")
 KINDS = (*HUBER_KINDS, *ROW_KINDS, *CLUSTER_KINDS, "HAC")
 # The power of 1/(1 − h) that multiplies a score.
 LEVERAGE_POWER = {"HC2": 0.5, "HC3": 1.0}
-# If 1 − h of a row, or the curvature that remains without a cluster, is less than this, some
-# direction is determined by that row or cluster alone.
-MIN_REMAINING = 1e-8
 # The scale is taken as fixed if (e − bᵀa) / e is less than this.
 MIN_SCALE_PIVOT = 0.1
 # Number of partial sums over clusters.
@@ -77,20 +74,12 @@ class _ScaleScores(NamedTuple):
 
 def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
     """Return the scale's part of the stacked equations; None where it is taken as fixed."""
-    estimator = fit.loss.estimator
-    if estimator is None:
+    if fit.loss.estimator is None:
         return None
-    r, scale = fit.residual, fit.scale
-    # ψ of the rows outside the threshold. If |r| = β, both ψ and 0 are valid.
-    outside = np.where(np.abs(r) > fit.beta, fit.psi, 0.0)
-    a = -fit.sum_features(fit.times_weight(outside)) / scale
-    del outside
-    if fit.loss.penalty_moves_with_scale:
-        a += fit.total * fit.penalty * fit.coef / scale
-    g, slope, deriv = estimator.scores(r, scale, fit.n)
-    e = float(fit.times_weight(deriv).sum())
-    del deriv
-    b = fit.sum_features(fit.times_weight(slope))
+    a, equation = fit.scale_slope(), fit.scale_equation()
+    if equation is None:
+        return None
+    g, b, e = equation
     a, b = fit.root.T @ a, fit.root.T @ b
     pivot = e - float(b @ a)
     if not pivot >= MIN_SCALE_PIVOT * e:
@@ -185,8 +174,7 @@ def _row_moments(
     g = None if scale is None else scale.g
     if power is not None:
         left_out = fit.quadratic_form()
-        remaining = 1.0 - fit.psi_deriv * left_out
-        lost_rows = np.flatnonzero(remaining < MIN_REMAINING)
+        remaining, lost_rows = fit.remaining_curvature(left_out)
         remaining[lost_rows] = np.inf
         left_out *= fit.psi
         left_out /= remaining
@@ -229,7 +217,7 @@ def _cluster_moments(
         g += np.bincount(clusters.code, fit.times_copies(scale.g), minlength=G)
     left_out = fit.residual.copy() if kind == "CR3" else None
     factor = fit.times_weight(fit.psi)
-    root_weight = np.sqrt(fit.times_weight(fit.psi_deriv)) if kind == "CR3" else None
+    curvature = fit.times_weight(fit.psi_deriv) if kind == "CR3" else None
     chunks = _chunks_of_clusters(
         clusters, max(part.stop - part.start for part in fit.engine.blocks())
     )
@@ -240,7 +228,7 @@ def _cluster_moments(
     def compute(first: int, step: int) -> None:
         for i in range(first, CLUSTER_SUMS, step):
             for numbers, rows in chunks[i::CLUSTER_SUMS]:
-                part = _chunk_sums(fit, numbers, rows, factor, root_weight, g, left_out)
+                part = _chunk_sums(fit, numbers, rows, factor, curvature, g, left_out)
                 every[i].moments[:] += part.moments
                 every[i].lost.extend(part.lost)
                 every[i].lost_rows.extend(part.lost_rows)
@@ -277,14 +265,14 @@ def _chunk_sums(
     numbers: NDArray[np.intp],
     rows: list[NDArray[np.intp]],
     factor: RowVector,
-    root_weight: RowVector | None,
+    curvature: RowVector | None,
     g: FloatArray,
     left_out: RowVector | None,
 ) -> _ClusterSums:
     """Return the sums over some clusters.
 
-    With `root_weight` the scores are those of CR3, and the leave-one-out residuals are written
-    to `left_out`.
+    With the curvatures s d the scores are those of CR3, and the leave-one-out residuals are
+    written to `left_out`.
     """
     every = np.concatenate(rows)
     starts = np.cumsum([0, *(part.size for part in rows)])
@@ -293,10 +281,10 @@ def _chunk_sums(
     lost: list[FloatArray] = []
     lost_rows: list[NDArray[np.intp]] = []
     scores_of_scale = g[numbers]
-    if root_weight is not None and left_out is not None:
+    if curvature is not None and left_out is not None:
         for i, part in enumerate(rows):
             Z_part = Z[starts[i] : starts[i + 1]]
-            U[i], null = _without_cluster(fit, root_weight[part, None] * Z_part, U[i])
+            U[i], null = _without_cluster(fit, Z_part, curvature[part], U[i])
             left_out[part] += Z_part @ (fit.root @ U[i])
             if null.shape[1]:
                 lost.append(null)
@@ -308,16 +296,23 @@ def _chunk_sums(
 
 
 def _without_cluster(
-    fit: LinearisedFit, Z: FloatArray, U: FloatArray
+    fit: LinearisedFit, Z: FloatArray, curvature: FloatArray, U: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return (I − QᵀQ)⁻¹U for Q = ZL, and the null space of I − QᵀQ, which is excluded.
+    """Return (I − QᵀQ)⁻¹U for Q = √(s d) ZL, and the null space of I − QᵀQ, which is excluded.
 
     A − A_g is I − QᵀQ in whitened coordinates. If a cluster has fewer rows than coefficients,
-    the smaller matrix QQᵀ is used, since (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q.
+    the smaller matrix QQᵀ is used, since (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. Rows with a negative
+    d are subtracted in QᵀQ.
     """
-    small = Z.shape[0] < fit.n_variables
+    is_negative = curvature < 0
+    small = Z.shape[0] < fit.n_variables and not is_negative.any()
+    Z = np.sqrt(np.abs(curvature))[:, None] * Z
     Q = Z @ fit.root if small else np.zeros((0, 0))
-    product = Q @ Q.T if small else fit.root.T @ (Z.T @ Z) @ fit.root
+    if small:
+        product = Q @ Q.T
+    else:
+        signed = np.where(is_negative[:, None], -Z, Z) if is_negative.any() else Z
+        product = fit.root.T @ (Z.T @ signed) @ fit.root
     L, info = lapack.dpotrf(np.eye(product.shape[0]) - product, lower=1)
     if not info and L.diagonal().min() ** 2 > MIN_REMAINING:
         if small:

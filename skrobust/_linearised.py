@@ -9,14 +9,16 @@ A is the curvature of the objective, u the scores, which sum to S α̃ Dθ at th
 leverages. A⁻¹u_i is the influence of row i on the coefficients. α̃ is the penalty of the Huber
 form, and D = diag(0, 1, …, 1).
 
-d = 1[|r| < β] counts the rows inside the threshold. If these are few, it is replaced by
-(β/w) 1[|r| < w], which estimates the same mean from the window w = max(β, h) of Hall and
-Sheather ("On the distribution of a studentized quantile", JRSS B 50, 1988); for β → 0 this
-is the covariance of the median of Powell (1991).
+d = 1[|r| < β] of the Huber loss counts the rows inside the threshold. If these are few, it is
+replaced by (β/w) 1[|r| < w], which estimates the same mean from the window w = max(β, h) of
+Hall and Sheather ("On the distribution of a studentized quantile", JRSS B 50, 1988); for β → 0
+this is the covariance of the median of Powell (1991). d of the bisquare is negative for large
+residuals, so that these rows have negative leverages and others may have leverages above 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +27,7 @@ from scipy.linalg import eigh, qr
 from scipy.special import ndtri
 
 from ._engines.base import Engine, FloatArray
-from ._model.loss import HUBER
+from ._model.loss import HUBER, Loss
 from ._model.penalty import Ridge
 from ._model.scale import (
     RESIDUAL_ROUNDING,
@@ -36,7 +38,7 @@ from ._model.scale import (
     mad,
 )
 from ._model.whitening import whiten_gram
-from ._reductions import RowVector
+from ._reductions import RowVector, gather
 from ._sampling import Problem, standardised_problem, whiten
 from ._solvers import choose
 from ._units import TargetUnits
@@ -57,11 +59,18 @@ GRADIENT_TOL, FLOAT32_GRADIENT_TOL = 1e-5, 1e-4
 COMPONENT_RTOL = 1e-8
 
 
+# If 1 − h of a row, or the curvature that remains without a cluster, is less than this, some
+# direction is determined by that row or cluster alone.
+MIN_REMAINING = 1e-8
+# Leverages that rows of negative curvature make larger are taken as this.
+MAX_LEVERAGE = 0.99
+
+
 class FittedLoss(NamedTuple):
     """The objective of a fitted estimator for one target, in the units of y.
 
-    `penalty` is α̃ of the Huber form, which is proportional to the scale if
-    `penalty_moves_with_scale`.
+    `estimator` is that of the scale, None if the threshold is a number. `penalty` is α̃ of the
+    Huber form, which is proportional to the scale if `penalty_moves_with_scale`.
     """
 
     beta: float
@@ -69,6 +78,7 @@ class FittedLoss(NamedTuple):
     estimator: ScaleEstimator | None
     penalty: float
     penalty_moves_with_scale: bool
+    rho: Loss = HUBER
 
     @classmethod
     def of(cls, regressor: Any, target: int) -> FittedLoss:
@@ -97,14 +107,15 @@ class LinearisedFit:
     """One target of a fitted regressor, linearised at its coefficients.
 
     Rows of weight zero are left out beforehand. The features are standardised and y is in the
-    units of `TargetUnits`; `to_data` leads back to the units of the data.
+    units of `TargetUnits`; `to_data` leads back to the units of the data. If the weights ψ(r)/r
+    of the rows are given as `robustness`, rows far away do not affect these units.
 
     Attributes
     ----------
     n, total : float
         The number of observations (rows, or the sum of the frequencies), and S.
     residual, psi, psi_deriv : row vectors
-        r, c and d.
+        r, c and d. `slope` is d of a residual of zero.
     copies, weight_of_copy : row vector or None
         Each row stands for `copies` equal rows, each of weight `weight_of_copy`. None means
         that all entries are one.
@@ -129,10 +140,10 @@ class LinearisedFit:
         loss: FittedLoss,
         intercept_and_coef: FloatArray,
         fit_intercept: bool,
+        robustness: RowVector | None = None,
     ) -> None:
         self.loss, self.fit_intercept = loss, fit_intercept
-        plan = choose(engine, "auto")._replace(whiten_by="root")
-        problem = standardised_problem(engine, weight, fit_intercept, plan)
+        problem = _standardised(engine, weight, fit_intercept, robustness)
         assert problem.engine is not None
         self.engine = engine = problem.engine
         self.weight = weight
@@ -140,23 +151,25 @@ class LinearisedFit:
         self.weight_of_copy: RowVector | None = None if frequency else weight
         self.total = float(engine.n if weight is None else weight.sum())
         self.n = self.total if frequency else float(engine.n)
-        self.units = TargetUnits(y, fit_intercept)
+        typical = None if robustness is None else gather(y, robustness > 0)
+        self.units = TargetUnits(y, fit_intercept, typical)
         self.beta, self.scale = loss.beta / self.units.unit, loss.scale / self.units.unit
         self.coef = self.units.from_data(intercept_and_coef, engine)
         y_in_units = self.units.y_for(problem)
         self.residual, self._sums = engine.loss_gradient(
-            self.coef, y_in_units, weight, HUBER, self.beta
+            self.coef, y_in_units, weight, loss.rho, self.beta
         )
         self.units.release()
         del y_in_units
-        self.psi = HUBER.psi(self.residual, self.beta)
-        self.window = self._window()
-        self.psi_deriv = (self.beta / self.window) * (np.abs(self.residual) < self.window)
+        self.psi = loss.rho.psi(self.residual, self.beta)
+        window = self._window()
+        self.psi_deriv = loss.rho.windowed_psi_deriv(self.residual, self.beta, window)
+        self.slope = float(loss.rho.windowed_psi_deriv(np.zeros(1), self.beta, window)[0])
         ridge = Ridge.of_strength(loss.penalty, engine) if loss.penalty else None
         zero = np.zeros(engine.p + 1)
         self.penalty = zero if ridge is None else ridge.hessian_diagonal(zero)
         self.to_data = self._to_data()
-        self._whiten(problem)
+        self._whiten(problem, robustness)
 
     # Sums over rows ----------------------------------------------------------------------
 
@@ -181,9 +194,21 @@ class LinearisedFit:
     def gram(self, weight: RowVector) -> FloatArray:
         """Return Lᵀ (Σ weight zzᵀ) L."""
         if self._ill_conditioned:
-            return self.engine.transformed_gram(weight, self.root)
-        gram: FloatArray = self.root.T @ self.engine.gram(weight) @ self.root
+            return self._transformed_gram(weight, self.root)
+        gram: FloatArray = self.root.T @ self._gram(weight) @ self.root
         return gram
+
+    def _gram(self, weight: RowVector) -> FloatArray:
+        return _signed_gram(self.engine.gram, weight)
+
+    def _transformed_gram(self, weight: RowVector, M: FloatArray) -> FloatArray:
+        return _signed_gram(lambda part: self.engine.transformed_gram(part, M), weight)
+
+    def linear_predictor(self, coef: FloatArray) -> RowVector:
+        """Return z·coef of each row."""
+        zeros = np.zeros(self.engine.n)
+        negative, _ = self.engine.loss_gradient(coef, zeros, None, HUBER, np.inf, zeros)
+        return np.negative(negative, out=negative)
 
     def _without_intercept(self, vector: FloatArray) -> FloatArray:
         if not self.fit_intercept:
@@ -206,7 +231,7 @@ class LinearisedFit:
             back[0] = 0.0
         return self.units.unit * back
 
-    def _whiten(self, problem: Problem) -> None:
+    def _whiten(self, problem: Problem, robustness: RowVector | None) -> None:
         """Set the root of A⁻¹, by Cholesky if the pivots prove that A has full rank.
 
         Otherwise the row space is computed from the singular values of the rows, and its
@@ -216,7 +241,7 @@ class LinearisedFit:
         varies = np.concatenate([[self.fit_intercept], np.isfinite(engine.scale)])
         weight = self.times_weight(self.psi_deriv)
         whitening = whiten_gram(
-            engine.gram(weight) / self.total, self.penalty[1:], self.fit_intercept
+            self._gram(weight) / self.total, self.penalty[1:], self.fit_intercept
         )
         self.inestimable, self.undetermined = ~varies, np.zeros(varies.size, dtype=bool)
         self.without_curvature = np.zeros((varies.size, 0))
@@ -225,8 +250,14 @@ class LinearisedFit:
             root = whitening.transform
             self.row_space = root
         else:
+            if robustness is not None:
+                # Rows without weight count like rows of typical length, so that they do not
+                # determine what is rounding, but features that vary only there do vary.
+                least = 1.0 / engine.squared_norms(np.eye(varies.size))
+                rows = self.times_weight(np.maximum(robustness, least))
+                problem = problem._replace(weight=rows)
             M = whiten(problem, self.penalty[1:]).dense_transform()
-            A = engine.transformed_gram(weight, M) / self.total
+            A = self._transformed_gram(weight, M) / self.total
             share, V = eigh(A + M.T @ (self.penalty[:, None] * M))
             kept = share > MIN_CURVATURE
             root, self.row_space = M @ (V[:, kept] / np.sqrt(share[kept])), M
@@ -265,7 +296,7 @@ class LinearisedFit:
         size = float(np.sqrt(self._sums[-1]))
         # This converts the metric of A to that of the features, without the factor β/w of a
         # window.
-        curvature = float(self.times_weight(self.psi_deriv).sum()) / self.total
+        curvature = float(np.abs(self.times_weight(self.psi_deriv)).sum()) / self.total
         gradient *= np.sqrt(curvature)
         return float(np.linalg.norm(self.root.T @ gradient)) / size if size else 0.0
 
@@ -301,3 +332,61 @@ class LinearisedFit:
     def quadratic_form(self) -> RowVector:
         """Return z_iᵀA⁻¹z_i times the weight of one copy of each row."""
         return self.times_copy(self.engine.squared_norms(self.root))
+
+    def remaining_curvature(self, q: RowVector) -> tuple[RowVector, NDArray[np.intp]]:
+        """Return 1 − h given the quadratic form, and the rows that alone have a direction."""
+        remaining = 1.0 - self.psi_deriv * q
+        if not self.loss.rho.is_convex:
+            is_less = (remaining < 1.0 - MAX_LEVERAGE) & (np.abs(remaining) >= MIN_REMAINING)
+            remaining[is_less] = 1.0 - MAX_LEVERAGE
+        return remaining, np.flatnonzero(remaining < MIN_REMAINING)
+
+    def scale_slope(self) -> FloatArray:
+        """Return a, minus the derivative of Σ u − S α̃ Dθ by the scale."""
+        # ∂ψ/∂σ is (ψ − r ψ′)/σ, at the threshold and not at the window.
+        change = self.residual * self.loss.rho.psi_deriv(self.residual, self.beta)
+        np.subtract(self.psi, change, out=change)
+        a: FloatArray = -self.sum_features(self.times_weight(change)) / self.scale
+        if self.loss.penalty_moves_with_scale:
+            a += self.total * self.penalty * self.coef / self.scale
+        return a
+
+    def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
+        """Return g of an observation in each row, b and e of the equation of the scale.
+
+        None if the scale has no equation, or one that does not determine it.
+        """
+        if self.loss.estimator is None:
+            return None
+        g, slope, deriv = self.loss.estimator.scores(self.residual, self.scale, self.n)
+        e = float(self.times_weight(deriv).sum())
+        del deriv
+        return g, self.sum_features(self.times_weight(slope)), e
+
+
+def _standardised(
+    engine: Engine, weight: RowVector | None, fit_intercept: bool, robustness: RowVector | None
+) -> Problem:
+    """Return the problem with the features standardised, by robust moments if possible."""
+    plan = choose(engine, "auto")._replace(whiten_by="root")
+    if robustness is None:
+        return standardised_problem(engine, weight, fit_intercept, plan)
+    rows = robustness if weight is None else weight * robustness
+    problem = standardised_problem(engine, rows, fit_intercept, plan)
+    assert problem.engine is not None
+    centre, scale = problem.engine.centre, problem.engine.scale
+    if np.isinf(scale).any():
+        # These features may vary in rows without weight.
+        every = standardised_problem(problem.engine, weight, fit_intercept, plan).engine
+        assert every is not None
+        scale = np.where(np.isinf(scale), every.scale, scale)
+    return problem._replace(
+        engine=problem.engine.with_standardisation(centre, scale), weight=weight
+    )
+
+
+def _signed_gram(gram: Callable[[RowVector], FloatArray], weight: RowVector) -> FloatArray:
+    """Return Σ weight zzᵀ for weights of both signs, given the function for positive ones."""
+    if not (weight < 0).any():
+        return gram(weight)
+    return gram(np.maximum(weight, 0.0)) - gram(np.maximum(-weight, 0.0))

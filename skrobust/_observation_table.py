@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from ._covariance import MIN_REMAINING
 from ._engines.base import FloatArray
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fitted_data import FittedData, fitted_data
@@ -191,13 +190,11 @@ class _Rows(NamedTuple):
         minus_fitted, _ = fit.engine.loss_gradient(fit.coef, zeros, None, HUBER, np.inf)
         q = fit.quadratic_form()
         h = fit.psi_deriv * q
-        remaining = 1.0 - h
-        alone = remaining < MIN_REMAINING
+        remaining, alone = fit.remaining_curvature(q)
         remaining[alone] = np.nan
-        # The potential of a row beyond the threshold is the leverage that it would have with a
-        # residual within the threshold, where it would contribute to A.
-        slope = fit.beta / fit.window
-        potential = np.where(fit.psi_deriv > 0, h, slope * q / (1.0 + slope * q))
+        # The potential of a row is the leverage that it would have with a residual of zero,
+        # where it would contribute more to A.
+        potential = fit.slope * q / (1.0 + (fit.slope - fit.psi_deriv) * q)
         change = q / remaining
         change *= fit.psi
         cook = fit.times_weight(change * fit.psi) / remaining
@@ -250,7 +247,7 @@ def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
         scale=scale,
         _potential=rows.potential,
         _cook_factor=mean_weight * cook_factor(fit) / unit**2,
-        _psi_deriv=float(fit.beta / fit.window),
+        _psi_deriv=fit.slope,
         _target_name=data.target_name,
     )
 

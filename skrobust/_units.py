@@ -15,14 +15,20 @@ LOCATION_PROBE_ROWS = 1_000
 
 
 class TargetUnits:
-    """The units of a target: y = shift + unit · ỹ, where ỹ is fitted; unit is a power of 2."""
+    """The units of a target: y = shift + unit · ỹ, where ỹ is fitted; unit is a power of 2.
 
-    def __init__(self, y: RowVector, fit_intercept: bool) -> None:
+    They are those of the values `typical` if these are given.
+    """
+
+    def __init__(
+        self, y: RowVector, fit_intercept: bool, typical: RowVector | None = None
+    ) -> None:
         # Division by a power of two is exact. The first division prevents y − shift from
         # overflowing.
-        low, high = float(y.min()), float(y.max())
+        typical = y if typical is None else typical
+        low, high = float(typical.min()), float(typical.max())
         first = _power_of_two(max(high, -low))
-        shift = _location(y) / first if fit_intercept else 0.0
+        shift = _location(typical) / first if fit_intercept else 0.0
         largest = max(high / first - shift, shift - low / first)
         second = min(_power_of_two(largest), 2.0**1023 / first)
         self._y_raw, self._steps = y, (first, shift, second)

@@ -41,6 +41,13 @@ class Loss(ABC):
     def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
         """Return the second derivative at each residual; boolean if it is 0 or 1 everywhere."""
 
+    def windowed_psi_deriv(self, r: RowVector, threshold: float, window: float) -> RowVector:
+        """Return ψ′, or where that is a step an estimate of it from residuals within a window.
+
+        The window is at least as wide as the threshold.
+        """
+        return self.psi_deriv(r, threshold)
+
     @abstractmethod
     def weights(
         self, r: RowVector, threshold: float, out: RowVector | None = None
@@ -76,6 +83,9 @@ class Huber(Loss):
 
     def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
         return np.abs(r) <= threshold
+
+    def windowed_psi_deriv(self, r: RowVector, threshold: float, window: float) -> RowVector:
+        return (threshold / window) * (np.abs(r) < window)
 
     def weights(
         self, r: RowVector, threshold: float, out: RowVector | None = None
