@@ -15,9 +15,12 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from ._cv import SmoothL1RegressorCV
 from ._engines import as_engine
-from ._engines.base import FloatArray
+from ._engines.base import Engine, FloatArray
 from ._engines.threads import ThreadTeam
 from ._linearised import FittedLoss, LinearisedFit
+from ._linearised_mm import LinearisedMM, SEstimate
+from ._mm import OUTLIER_END, MMRegressor
+from ._model.normal_constants import constant_of_breakdown, constant_of_efficiency
 from ._model.scale import Concomitant
 from ._regressor import SmoothL1Regressor
 from ._unwrap import inner_estimator, innermost_estimator, unwrap
@@ -30,6 +33,25 @@ GRADIENT_TOL, GRADIENT_PER_TOL, GRADIENT_PER_FINAL = 1e-5, 100.0, 10.0
 FLOAT32_GRADIENT_TOL = 1e-4
 # A ψ of at most this size, in units of y, is regarded as a rounding error.
 EXACT_PSI = 1e-13
+EXACT_MM_FIT = (
+    "scale_ is 0 or rounding error, since a majority of the rows is fitted exactly: there are "
+    "no standard errors and no leverages. The attributes weights_ and outliers_ of the "
+    "estimator are valid for such fits as well."
+)
+
+
+class FitDescription(NamedTuple):
+    """What texts say about a fit.
+
+    Rows beyond `outlier_end`, in the units of y, are those of `outliers_`. `scale_name` is None
+    if the threshold is a number. `gradient` is the relative gradient that the fit reached.
+    """
+
+    name: str
+    beyond: str
+    outlier_end: float
+    scale_name: str | None
+    gradient: float
 
 
 class FittedData(NamedTuple):
@@ -41,6 +63,7 @@ class FittedData(NamedTuple):
     """
 
     fit: LinearisedFit
+    description: FitDescription
     regressor: Any
     names: list[str]
     transformers: list[Any]
@@ -53,17 +76,14 @@ class FittedData(NamedTuple):
 
     def title(self) -> str:
         """Return a description of the fit, the first line of a table."""
-        fit, estimator = self.fit, self.fit.loss.estimator
-        beyond = np.abs(fit.residual) > fit.beta
+        fit, description = self.fit, self.description
+        beyond = np.abs(fit.residual) > description.outlier_end / fit.units.unit
         share = float(fit.times_weight(beyond.astype(float)).sum()) / fit.total
-        threshold = "fixed threshold"
-        if estimator is not None:
-            unit = "concomitant scales" if isinstance(estimator, Concomitant) else "MAD"
-            threshold = f"{estimator.factor:.4g} {unit}"
         n_coefficients = len(self.names) + int(fit.fit_intercept)
         title = (
-            f"Huber fit, {threshold}: n = {fit.n:.0f}, p = {n_coefficients}, "
-            f"{100 * share:.0f} % of the rows beyond β = {fit.loss.beta:.4g}"
+            f"{description.name}: n = {fit.n:.0f}, p = {n_coefficients}, "
+            f"{100 * share:.0f} % of the rows beyond {description.beyond} = "
+            f"{description.outlier_end:.4g}"
         )
         if self.is_wrapped:
             title += "\nUnits are those of the transformed features and target."
@@ -82,10 +102,10 @@ def fitted_data(
 ) -> FittedData:
     """Check that the data are those of the fit, and linearise the fit at its coefficients."""
     regressor = innermost_estimator(estimator)
-    if not isinstance(regressor, SmoothL1Regressor | SmoothL1RegressorCV):
+    if not isinstance(regressor, SmoothL1Regressor | SmoothL1RegressorCV | MMRegressor):
         raise TypeError(
-            "estimator must be a SmoothL1Regressor or SmoothL1RegressorCV, or a pipeline, "
-            "search or TransformedTargetRegressor around one, got "
+            "estimator must be a SmoothL1Regressor, SmoothL1RegressorCV or MMRegressor, or a "
+            "pipeline, search or TransformedTargetRegressor around one, got "
             f"{type(regressor).__name__}."
         )
     labels = getattr(X, "index", None) if hasattr(X, "columns") else None
@@ -97,30 +117,27 @@ def fitted_data(
         y = y[rows.positive]
         labels = rows.positive if labels is None else labels[rows.positive]
     number = 0 if target is None else int(target)
-    intercept_and_coef = np.concatenate(
-        [np.ravel(regressor.intercept_)[[number]], np.atleast_2d(regressor.coef_)[number]]
-    )
     # Equal weights are dropped, but equal frequencies are still the numbers of rows.
     weight = rows.weight
     if frequency and sample_weight is not None and weight is None:
         weight = np.full(y.size, float(np.max(sample_weight)))
-    fit = LinearisedFit(
-        as_engine(rows.X, team),
-        y,
-        weight,
-        frequency,
-        FittedLoss.of(regressor, number),
-        intercept_and_coef.astype(np.float64),
-        regressor.fit_intercept,
-    )
-    _check_enough_rows(fit)
-    _check_gradient(fit, regressor, number)
+    data = as_engine(rows.X, team), y, weight, frequency
+    if isinstance(regressor, MMRegressor):
+        given_weight = 1.0 if sample_weight is None else sample_weight
+        total = float(np.broadcast_to(given_weight, X.shape[0]).sum())
+        fit, description = _mm_fit(regressor, data, rows.positive, total, X.shape[0])
+    else:
+        fit, description = _huber_fit(regressor, data, number)
     names = given.feature_names
     if names is None:
         default = [f"x{j}" for j in range(X.shape[1])]
         names = [str(name) for name in getattr(regressor, "feature_names_in_", default)]
+    _check_enough_rows(fit)
+    _check_gradient(fit, regressor, description.gradient)
+    _check_curvature(fit, names)
     return FittedData(
         fit,
+        description,
         regressor,
         names,
         _transformers(estimator),
@@ -130,6 +147,78 @@ def fitted_data(
         regressor is not estimator,
         given.target_name,
         number,
+    )
+
+
+_Data = tuple[Engine, FloatArray, FloatArray | None, bool]
+
+
+def _huber_fit(
+    regressor: Any, data: _Data, target: int
+) -> tuple[LinearisedFit, FitDescription]:
+    """Return the fit of a target, linearised, and its description."""
+    loss = FittedLoss.of(regressor, target)
+    coef = _intercept_and_coef(regressor.intercept_, regressor.coef_, target)
+    fit = LinearisedFit(*data, loss, coef, regressor.fit_intercept)
+    final = [stage for stage in regressor.history_ if stage["target"] == target][-1]
+    threshold, scale_name = "fixed threshold", None
+    if loss.estimator is not None:
+        is_concomitant = isinstance(loss.estimator, Concomitant)
+        scale_name = "concomitant scale" if is_concomitant else "MAD"
+        unit = "concomitant scales" if is_concomitant else "MAD"
+        threshold = f"{loss.estimator.factor:.4g} {unit}"
+    gradient = float(final["gradient_norm"])
+    return fit, FitDescription(f"Huber fit, {threshold}", "β", loss.beta, scale_name, gradient)
+
+
+def _mm_fit(
+    regressor: MMRegressor, data: _Data, positive: NDArray[np.intp] | None, total: float, n: int
+) -> tuple[LinearisedFit, FitDescription]:
+    """Return the fit, linearised, and its description; `total` is the sum of n weights."""
+    n_fitted = regressor.weights_.size
+    if n_fitted != n:
+        raise ValueError(
+            f"X, y and sample_weight are not those of the fit: it has {n_fitted} rows, got {n}."
+        )
+    scale = regressor.scale_
+    if not scale > 0:
+        raise ValueError(EXACT_MM_FIT)
+    robustness = regressor.weights_ if positive is None else regressor.weights_[positive]
+    fit = LinearisedMM(
+        *data,
+        _intercept_and_coef(regressor.intercept_, regressor.coef_),
+        regressor.fit_intercept,
+        robustness,
+        scale,
+        constant_of_efficiency(float(regressor.efficiency)),
+        SEstimate(
+            _intercept_and_coef(regressor.s_intercept_, regressor.s_coef_),
+            regressor.s_scale_,
+            constant_of_breakdown(float(regressor.breakdown)),
+            float(regressor.breakdown),
+            max(total, float(robustness.size)),
+        ),
+    )
+    if fit.scale_is_rounding():
+        raise ValueError(EXACT_MM_FIT)
+    # The gradient that the fit reached is not stored. If the scale of the S-estimate shows that
+    # these are the data of the fit, it is the gradient here.
+    gradient = fit.relative_gradient()
+    rounding = _rounding_gradient(fit, regressor)
+    if gradient <= max(GRADIENT_TOL, rounding) or not fit.s_scale_agrees():
+        gradient = 0.0
+    return fit, FitDescription(
+        f"MM fit, {100 * regressor.efficiency:.4g} % efficiency",
+        f"{OUTLIER_END:.4g} scales",
+        OUTLIER_END * scale,
+        "trimmed scale" if regressor.scale == "trimmed" else "S-scale",
+        gradient,
+    )
+
+
+def _intercept_and_coef(intercept: Any, coef: Any, target: int = 0) -> FloatArray:
+    return np.concatenate(
+        [np.ravel(intercept)[[target]], np.atleast_2d(coef)[target]], dtype=np.float64
     )
 
 
@@ -187,7 +276,27 @@ def _check_enough_rows(fit: LinearisedFit) -> None:
         )
 
 
-def _check_gradient(fit: LinearisedFit, regressor: Any, target: int) -> None:
+def _check_curvature(fit: LinearisedFit, names: list[str]) -> None:
+    """Raise a ValueError if a fit that is not convex is not at a minimum in each direction."""
+    if fit.loss.rho.is_convex or not fit.without_curvature.shape[1]:
+        return
+    undetermined = np.flatnonzero(fit.undetermined)
+    which = [names[j - 1] if j else "intercept" for j in undetermined]
+    raise ValueError(
+        "there are no standard errors: the matrix A = Σ s ψ′ zzᵀ is not positive definite in "
+        f"directions of {which}, since the rows that vary there are outliers of the fit, or "
+        "the fit has not converged. Drop these columns or rows."
+    )
+
+
+def _rounding_gradient(fit: LinearisedFit, regressor: Any) -> float:
+    """Return a bound of the relative gradient that is due to float32 coefficients."""
+    if regressor.coef_.dtype != np.float32:
+        return 0.0
+    return max(FLOAT32_GRADIENT_TOL, fit.rounding_gradient(np.float32))
+
+
+def _check_gradient(fit: LinearisedFit, regressor: Any, reached: float) -> None:
     """Raise a ValueError if the gradient shows that the data are not those of the fit.
 
     If the residuals are rounding errors, nothing is checked: the gradient then consists of
@@ -195,14 +304,10 @@ def _check_gradient(fit: LinearisedFit, regressor: Any, target: int) -> None:
     """
     if fit.scale_is_rounding() or float(np.abs(fit.psi).max()) <= EXACT_PSI:
         return
-    final = [stage for stage in regressor.history_ if stage["target"] == target][-1]
-    reached = float(final["gradient_norm"])
     stopped = reached > max(GRADIENT_TOL, GRADIENT_PER_TOL * regressor.tol)
     limit = max(GRADIENT_TOL, GRADIENT_PER_TOL * regressor.tol, GRADIENT_PER_FINAL * reached)
-    if regressor.coef_.dtype == np.float32:
-        limit = max(limit, FLOAT32_GRADIENT_TOL, fit.rounding_gradient(np.float32))
     gradient = fit.relative_gradient()
-    if gradient > limit:
+    if gradient > max(limit, _rounding_gradient(fit, regressor)):
         raise ValueError(
             "X, y and sample_weight are not those of the fit: the gradient of its objective "
             f"has the relative norm {gradient:.1e} on these data. Was it fitted with other "

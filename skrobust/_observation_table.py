@@ -14,7 +14,7 @@ from ._engines.base import FloatArray
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fitted_data import FittedData, fitted_data
 from ._linearised import LinearisedFit
-from ._model.loss import HUBER
+from ._model.loss import HUBER, Loss
 from ._model.scale import mad
 from ._unwrap import column, unwrap
 
@@ -61,14 +61,16 @@ def observation_table(
     \sum_i s_i` and :math:`v = \sum_i s_i c_i^2 / (n - p)`. For a large threshold these are the
     values of least squares, which R's ``plot(lm)`` and statsmodels' ``OLSInfluence`` show. A
     row beyond the threshold has leverage 0: its influence is bounded in y, but grows with
-    its distance in X.
+    its distance in X. With the bisquare of an :class:`~skrobust.MMRegressor` such a row has no
+    influence at all, and rows with large residuals have negative leverages.
 
     Parameters
     ----------
     estimator : fitted estimator
-        A :class:`~skrobust.SmoothL1Regressor` or :class:`~skrobust.SmoothL1RegressorCV`, or a
-        pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
-        contains one. All values are then in the units of the transformed target.
+        A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
+        :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
+        :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. All values are
+        then in the units of the transformed target.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Features of the fit.
@@ -93,7 +95,8 @@ def observation_table(
         If the estimator is not fitted.
 
     TypeError
-        If the estimator neither is nor contains a SmoothL1Regressor or SmoothL1RegressorCV.
+        If the estimator neither is nor contains a SmoothL1Regressor, SmoothL1RegressorCV or
+        MMRegressor.
 
     ValueError
         If the data are not those of the fit, if there are no more rows than coefficients, if
@@ -114,7 +117,8 @@ def observation_table(
     -----
     A row that alone determines a coefficient, with h = 1, has an infinite leave-one-out
     residual and an infinite Cook's distance. With few rows within a small threshold,
-    :math:`\psi'` is estimated from a wider window, as for standard errors.
+    :math:`\psi'` is estimated from a wider window, as for standard errors. With the bisquare,
+    leverages above 0.99 count as 0.99 in the Newton step.
 
     References
     ----------
@@ -227,7 +231,7 @@ def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
         scale = unit * mad(fit.residual, fit.weight)
     else:
         scale = fit.loss.scale
-    weight = HUBER.weights(rows.residual, beta)
+    weight = fit.loss.rho.weights(rows.residual, beta)
     with np.errstate(divide="ignore", invalid="ignore"):
         # The scale is zero if most residuals are.
         standardized = rows.residual / scale
@@ -240,7 +244,7 @@ def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
         leverage=rows.leverage,
         leave_one_out_residual=rows.left_out,
         cooks_distance=rows.cook,
-        outlier=weight < 1.0,
+        outlier=np.abs(rows.residual) > data.description.outlier_end,
         index=index,
         title=data.title(),
         beta=beta,
@@ -248,6 +252,7 @@ def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
         _potential=rows.potential,
         _cook_factor=mean_weight * cook_factor(fit) / unit**2,
         _psi_deriv=fit.slope,
+        _rho=fit.loss.rho,
         _target_name=data.target_name,
     )
 
@@ -270,7 +275,8 @@ class ObservationTable:
         Robustness weights ψ(r)/r in [0, 1].
 
     leverage : ndarray of shape (n_samples,)
-        Leverages h, at most 1; 0 beyond the threshold.
+        Leverages h; 0 beyond the threshold. They are between 0 and 1 unless the fit is that of
+        an MMRegressor.
 
     leave_one_out_residual : ndarray of shape (n_samples,)
         Residual of each row in a fit without it, approximated by one Newton step.
@@ -281,7 +287,7 @@ class ObservationTable:
     outlier : ndarray of bool of shape (n_samples,)
         True for the rows beyond the threshold. Such a row is down-weighted and not necessarily
         wrong: with the default threshold, 18 % of the rows of clean data with normal errors are
-        outliers in this sense.
+        outliers in this sense. For an MMRegressor, the rows of its `outliers_`.
 
     index : pandas.Index or range
         Labels of the rows.
@@ -322,6 +328,7 @@ class ObservationTable:
     _potential: FloatArray = field(repr=False)
     _cook_factor: float = field(repr=False)
     _psi_deriv: float = field(repr=False)
+    _rho: Loss = field(repr=False)
     _target_name: str | None = field(repr=False)
 
     @property

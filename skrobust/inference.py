@@ -37,7 +37,6 @@ from ._engines.sparse import SparseEngine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fitted_data import FittedData, fitted_data, user_stacklevel
 from ._linearised import LinearisedFit
-from ._model.scale import Concomitant
 from ._observation_table import ObservationTable, observation_table
 
 # Kinds that need the leverages of rows or clusters, and the number of features up to which
@@ -99,9 +98,9 @@ def coefficient_table(
     Parameters
     ----------
     estimator : estimator
-        A fitted :class:`~skrobust.SmoothL1Regressor` or :class:`~skrobust.SmoothL1RegressorCV`,
-        or a pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
-        contains one.
+        A fitted :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
+        :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
+        :class:`~sklearn.compose.TransformedTargetRegressor` that contains one.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The data of the fit.
@@ -122,7 +121,7 @@ def coefficient_table(
           errors whose distribution does not depend on the features.
         - "CR0", "CR1", "CR3": independent clusters given by `groups`.
         - "HAC": rows in time order, each correlated with the `lags` rows before it.
-        - "bootstrap": resampling of rows, or of whole groups.
+        - "bootstrap": resampling of rows, or of whole groups; not for an MMRegressor.
 
     groups : array-like of shape (n_samples,), default=None
         Labels of the clusters.
@@ -133,7 +132,8 @@ def coefficient_table(
 
     scale : {"joint", "fixed"}, default="joint"
         Whether the uncertainty of an estimated scale is included. With a fixed threshold, and
-        for H1 to H3, the table is the same as with "fixed".
+        for H1 to H3, the table is the same as with "fixed". The scale of an MMRegressor depends
+        on the S-estimate, whose uncertainty is included as well [4]_.
 
     df : {"auto", "normal", "bell-mccaffrey"} or float, default="auto"
         Degrees of freedom of the t distribution. "auto" uses n − p, or the number of clusters
@@ -193,6 +193,8 @@ def coefficient_table(
            estimators with improved finite sample properties", J. Econometrics 29, 1985.
     .. [3] R. M. Bell and D. F. McCaffrey, "Bias reduction in standard errors for linear
            regression with multi-stage samples", Survey Methodology 28, 2002.
+    .. [4] C. Croux, G. Dhaene and D. Hoorelbeke, "Robust standard errors for robust
+           estimators", DTEW Research Report 0367, K.U. Leuven, 2003.
 
     Examples
     --------
@@ -303,6 +305,13 @@ def _is_missing(label: Any) -> bool:
 
 
 def _check_kind(fit: LinearisedFit, kind: str) -> None:
+    if kind == "bootstrap" and not fit.loss.rho.is_convex:
+        raise ValueError(
+            "covariance='bootstrap' is not available for MMRegressor: the objective of each "
+            "resample has several minima and would need the search for starts of a fit of its "
+            "own, and outliers may be the majority in a resample. Use 'HC3', or 'CR3' with "
+            "groups."
+        )
     if kind != "bootstrap" and fit.scale_is_rounding():
         raise ValueError(
             "The estimated scale is only rounding error, since at least half of the rows are "
@@ -490,7 +499,7 @@ def _table(
 def _without_rows(regressor: Any) -> Any:
     """Return a copy of a fitted regressor without attributes that have an entry per row."""
     kept = copy.copy(regressor)
-    for name in ("weights_", "outliers_", "history_", "cv_results_"):
+    for name in ("weights_", "outliers_", "leverage_", "history_", "cv_results_"):
         vars(kept).pop(name, None)
     return kept
 
@@ -606,11 +615,9 @@ def _footer(
         n_resamples=0 if replicates is None else len(replicates),
         what="rows" if n_groups is None else f"{n_groups} groups",
     )
-    estimator = data.fit.loss.estimator
-    if estimator is None:
-        about = "threshold fixed"
-    else:
-        name = "concomitant scale" if isinstance(estimator, Concomitant) else "MAD"
+    name = data.description.scale_name
+    about = "threshold fixed"
+    if name is not None:
         about = f"joint with the {name}" if scale == "joint" else f"{name} taken as fixed"
     if replicates is not None:
         return f"{kind}: {assumption}; {about}; percentile intervals"

@@ -35,6 +35,7 @@ LAYERS = [
     "_fitted_data",
     "_bootstrap",
     "_covariance",
+    "_linearised_mm",
     "_linearised",
     "_unwrap",
     "metrics",

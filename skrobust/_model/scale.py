@@ -155,25 +155,33 @@ class Mad(ScaleEstimator):
         The density of r at ±qσ is estimated with a normal kernel of width 1.06 σ n^(−1/5)
         (Silverman, "Density Estimation for Statistics and Data Analysis", 1986, section 3.4).
         """
-        end, width = NORMAL_MAD * scale, KERNEL_WIDTH * scale * n**-0.2
-        unit = 1.0 / (np.sqrt(2.0 * np.pi) * width)
-
-        def density(shift: float) -> RowVector:
-            at = residual + shift
-            at /= width
-            at *= at
-            at *= -0.5
-            at = np.exp(at, out=at)
-            at *= unit
-            return at
-
-        upper, lower = density(-end), density(end)
+        end = NORMAL_MAD * scale
+        upper, lower = _density_terms(residual, end, scale, n)
         # The median may be the residual of a row, up to rounding and the tolerance of the fit.
         g = 0.5 - (np.abs(residual) <= (1.0 + MEDIAN_RTOL) * end)
         slope = upper - lower
         upper += lower
         upper *= NORMAL_MAD
         return g, slope, upper
+
+
+def _density_terms(
+    residual: RowVector, end: float, scale: float, n: float
+) -> tuple[RowVector, RowVector]:
+    """Return the terms of the rows in the density of the residuals at `end` and at −`end`."""
+    width = KERNEL_WIDTH * scale * n**-0.2
+    unit = 1.0 / (np.sqrt(2.0 * np.pi) * width)
+
+    def density(shift: float) -> RowVector:
+        at = residual + shift
+        at /= width
+        at *= at
+        at *= -0.5
+        at = np.exp(at, out=at)
+        at *= unit
+        return at
+
+    return density(-end), density(end)
 
 
 def mad(
@@ -328,8 +336,12 @@ class MScale(ScaleEstimator):
         threshold = self.factor * scale
         rho, psi = BISQUARE.rho_and_psi(residual, threshold)
         unit = 6.0 / threshold / threshold
-        slope = unit * psi
-        return unit * rho - self.target / n, slope, slope * residual / scale
+        rho *= unit
+        rho -= self.target / n
+        psi *= unit
+        deriv = psi * residual
+        deriv /= scale
+        return rho, psi, deriv
 
 
 def m_scale_root(
@@ -378,9 +390,7 @@ def trimmed_scale(
     K = 2.5 is multiplied. The iteration ends at `least` if it falls to it. `n` is the total
     weight.
     """
-    K = TRIMMED_END * np.sqrt(1.0 + k / (n * normal_efficiency(s_constant)))
-    # The variance within ±K is the ratio of two truncated moments.
-    kappa = np.sqrt(1.0 - 2.0 * K * _normal_density(K) / (2.0 * ndtr(K) - 1.0))
+    K, kappa = _trimming(n, k, s_constant)
     s = s_scale
     while True:
         outside, squares = clipped_sums(residual, weight, K * s)
@@ -393,6 +403,59 @@ def trimmed_scale(
         if following >= s * (1.0 - TRIMMED_RTOL):
             return s
         s = following
+
+
+class TrimmedScores(NamedTuple):
+    """The terms of each row in the equation Σ s g = 0 of the trimmed scale, and sums.
+
+    b z is the part of −∂g/∂θ, and e = `squares` − `density` the sum of −s ∂g/∂σ.
+    """
+
+    g: RowVector
+    slope: RowVector
+    squares: float
+    density: float
+
+
+def trimmed_scores(
+    residual: RowVector,
+    weight: RowVector | None,
+    scale: float,
+    n: float,
+    k: int,
+    s_constant: float,
+    n_rows: float,
+) -> TrimmedScores:
+    """Return the terms of g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/n.
+
+    The density of the residuals at ±Kσ, where the indicator is a step, is estimated for
+    `n_rows` observations as for the MAD.
+    """
+    K, kappa = _trimming(n, k, s_constant)
+    end, variance = K * scale, (kappa * scale) ** 2
+    outside, _ = clipped_sums(residual, weight, end)
+    total = float(residual.size if weight is None else weight.sum())
+    upper, lower = _density_terms(residual, end, scale, n_rows)
+    ends = [float(term.sum() if weight is None else weight @ term) for term in (upper, lower)]
+    jump = end**2 - variance
+    lower -= upper
+    lower *= jump
+    inside = np.abs(residual, out=upper) <= end
+    lower += np.multiply(2.0 * inside, residual, out=upper)
+    g = np.multiply(residual, residual, out=upper)
+    g -= variance
+    g *= inside
+    g += variance * k / n
+    within = total * (1.0 - k / n) - outside
+    return TrimmedScores(g, lower, 2.0 * variance / scale * within, K * jump * sum(ends))
+
+
+def _trimming(n: float, k: int, s_constant: float) -> tuple[float, float]:
+    """Return K and κ of the trimmed scale."""
+    K = TRIMMED_END * np.sqrt(1.0 + k / (n * normal_efficiency(s_constant)))
+    # The variance within ±K is the ratio of two truncated moments.
+    kappa = np.sqrt(1.0 - 2.0 * K * _normal_density(K) / (2.0 * ndtr(K) - 1.0))
+    return float(K), float(kappa)
 
 
 def _normal_density(u: float) -> float:

@@ -204,9 +204,9 @@ class CoefficientsDisplay:
         Parameters
         ----------
         estimator : fitted estimator
-            A :class:`~skrobust.SmoothL1Regressor` or :class:`~skrobust.SmoothL1RegressorCV`, or
-            a pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
-            contains one.
+            A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
+            :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features of the fit.
@@ -261,7 +261,8 @@ class CoefficientsDisplay:
             If the estimator is not fitted.
 
         TypeError
-            If the estimator neither is nor contains a SmoothL1Regressor or SmoothL1RegressorCV.
+            If the estimator neither is nor contains a SmoothL1Regressor, SmoothL1RegressorCV or
+            MMRegressor.
 
         ValueError
             If a parameter is out of range, or the data are not those of the fit.

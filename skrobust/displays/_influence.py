@@ -192,9 +192,16 @@ class InfluenceDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If a parameter is out of range.
+            If a parameter is out of range, or the table is that of an MMRegressor.
         """
         check_matplotlib("InfluenceDisplay.from_table")
+        if not table._rho.is_convex:
+            raise ValueError(
+                "InfluenceDisplay draws the contours of Cook's distance for the Huber loss, "
+                "not for the bisquare of an MMRegressor. The columns leverage and "
+                "cooks_distance of the table are valid for both; OutlierMapDisplay shows the "
+                "leverage points of an MMRegressor."
+            )
         display = cls(
             leverage=table._potential,
             residual=table.leave_one_out_residual / table.scale,
@@ -268,7 +275,8 @@ class InfluenceDisplay:
             If the estimator neither is nor contains a SmoothL1Regressor or SmoothL1RegressorCV.
 
         ValueError
-            If the data are not those of the fit, or a parameter is out of range.
+            If the data are not those of the fit, a parameter is out of range, or the estimator
+            is an MMRegressor, for which the contours are not valid.
         """
         check_matplotlib("InfluenceDisplay.from_estimator")
         table = observation_table(estimator, X, y, sample_weight=sample_weight, target=target)

@@ -1,0 +1,143 @@
+"""A fitted MM-estimate with its data, linearised at the fit.
+
+Its scale is that of the residuals of the S-estimate. With the residuals r of the S-estimate,
+u = r/σ_S and its bisquare ρ_S, the influence of an observation on σ_S is
+
+    δσ_S = (ρ_S(u) − b(1 − k/S)) / e,        e = Σ s ρ_S′(u) u / σ_S
+
+There is no term in the coefficients of the S-estimate, since these minimise σ_S (Croux, Dhaene
+and Hoorelbeke, "Robust standard errors for robust estimators", 2003). The trimmed scale solves
+
+    Σ s g = 0,    g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/S,    δσ = (g − bᵀδθ_S) / e
+
+where b and e are the sums of −∂g/∂θ and −∂g/∂σ, and δθ_S is the influence on the coefficients
+of the S-estimate: those of an M-estimate with its scale. At a bound the trimmed scale is a
+multiple of σ_S.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._engines.base import Engine, FloatArray
+from ._linearised import FittedLoss, LinearisedFit
+from ._model.loss import BISQUARE
+from ._model.scale import MScale, trimmed_scores
+from ._reductions import RowVector
+
+# Tolerance of the equation of the S-scale, relative to sup ρ_S, on the data of the fit. It is
+# larger for float32, since the coefficients are rounded.
+S_SCALE_RTOL, FLOAT32_S_SCALE_RTOL = 1e-7, 1e-4
+# The trimmed scale is at a bound if it is as near to it.
+BOUND_RTOL = 1e-9
+# The trimmed scale is taken as fixed if the density of the residuals at ±Kσ leaves less than
+# this share of e.
+MIN_TRIMMED_SHARE = 0.1
+
+
+class SEstimate(NamedTuple):
+    """The S-estimate of a fit, in the units of the data.
+
+    `total` is the sum S of the weights that counts as the number of rows in the fit.
+    """
+
+    intercept_and_coef: FloatArray
+    scale: float
+    constant: float
+    breakdown: float
+    total: float
+
+
+class LinearisedMM(LinearisedFit):
+    """An MM-estimate, linearised at its coefficients.
+
+    Parameters
+    ----------
+    scale, constant : float
+        The scale of the M-estimate, in the units of y, and the constant of its bisquare.
+    robustness : row vector
+        The weights ψ(r)/r of the rows.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        y: RowVector,
+        weight: RowVector | None,
+        frequency: bool,
+        intercept_and_coef: FloatArray,
+        fit_intercept: bool,
+        robustness: RowVector,
+        scale: float,
+        constant: float,
+        s_estimate: SEstimate,
+    ) -> None:
+        self._data = engine, y, weight, frequency
+        self._robustness, self._s = robustness, s_estimate
+        estimator = MScale(s_estimate.constant, np.nan)
+        loss = FittedLoss(constant * scale, scale, estimator, 0.0, False, BISQUARE)
+        super().__init__(
+            *self._data, loss, intercept_and_coef, fit_intercept, robustness=robustness
+        )
+        share = s_estimate.breakdown * (1.0 - self.rank / s_estimate.total)
+        estimator.target = share * self.n
+
+    def s_scale_agrees(self) -> bool:
+        """Tell whether the scale of the S-estimate is that of its residuals on these data."""
+        assert self.loss.estimator is not None
+        scale = self._s.scale / self.units.unit
+        g, _, _ = self.loss.estimator.scores(self._s_residual(), scale, self.n)
+        rtol = FLOAT32_S_SCALE_RTOL if self.engine.dtype == np.float32 else S_SCALE_RTOL
+        return abs(float(self.times_weight(g).sum())) <= rtol * self.total
+
+    def _s_residual(self) -> RowVector:
+        change = self.coef - self.units.from_data(self._s.intercept_and_coef, self.engine)
+        residual = self.linear_predictor(change)
+        residual += self.residual
+        return residual
+
+    def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
+        """Return the influences of observations on the scale as g, with b = 0 and e = 1."""
+        s, scale = self._s, self._s.scale / self.units.unit
+        bounds = scale * s.constant / (self.beta / self.scale), scale
+        if any(abs(self.scale / bound - 1.0) < BOUND_RTOL for bound in bounds):
+            on_scale = self._on_s_scale(self._s_residual(), scale)
+            on_scale *= self.scale / scale
+        else:
+            on_scale = self._on_trimmed_scale(scale)
+        return None if on_scale is None else (on_scale, np.zeros(self.coef.size), 1.0)
+
+    def _on_s_scale(self, residual: RowVector, scale: float) -> RowVector:
+        assert self.loss.estimator is not None
+        on_scale, _, deriv = self.loss.estimator.scores(residual, scale, self.n)
+        on_scale /= float(self.times_weight(deriv).sum())
+        return on_scale
+
+    def _on_trimmed_scale(self, s_scale: float) -> RowVector | None:
+        s = self._s
+        loss = FittedLoss(
+            s.constant * s.scale, s.scale, self.loss.estimator, 0.0, False, BISQUARE
+        )
+        fit = LinearisedFit(
+            *self._data, loss, s.intercept_and_coef, self.fit_intercept, self._robustness
+        )
+        if fit.without_curvature.shape[1]:
+            return None
+        residual, psi, a, root = fit.residual, fit.psi, fit.scale_slope(), fit.root
+        del fit
+        on_scale = self._on_s_scale(residual, s_scale)
+        g, slope, squares, density = trimmed_scores(
+            residual, self.weight, self.scale, s.total, round(self.rank), s.constant, self.n
+        )
+        if not squares - density >= MIN_TRIMMED_SHARE * squares:
+            return None
+        direction = root @ (root.T @ self.sum_features(self.times_weight(slope)))
+        # g − bᵀδθ_S, where δθ_S is the influence on the coefficients of the S-estimate.
+        psi *= self.linear_predictor(direction)
+        g -= psi
+        on_scale *= float(direction @ a)
+        g += on_scale
+        g /= squares - density
+        return g
