@@ -55,7 +55,7 @@ found = dict(linear_model=middle - start, skrobust=time.perf_counter() - middle)
 """
 _FIRST = """
 from sklearn.linear_model import HuberRegressor
-from skrobust import SmoothL1Regressor
+from skrobust import MMRegressor, SmoothL1Regressor
 X = inputs[{kind!r}]
 found = dict(first=clock(lambda: {estimator}.fit(X, y)),
              again=clock(lambda: {estimator}.fit(X, y)),
