@@ -137,8 +137,9 @@ class MMRegressor(LinearRegressor):
 
     leverage_ : ndarray of shape (n_samples,)
         Boolean mask of the rows whose robust distance exceeds the square root of the 97.5 %
-        quantile of :math:`\chi^2` (see `robust_distances`), which holds for about 2.5 % of
-        normal rows. All elements are False if there are no robust distances.
+        quantile of :math:`\chi^2` (see `robust_distances`). It holds for about 2.5 % of normal
+        rows if there are many rows per feature, and for about a quarter of them with only 8
+        rows per feature. All elements are False if there are no robust distances.
 
     start_ : {"least_squares", "lad", "half_set", "sensitivity", "subset"}
         The kind of start that led to the S-estimate: a fit of all rows, a fit of the half of
