@@ -100,8 +100,8 @@ def test_the_scores_of_a_search_over_another_parameter_have_no_axis(data):
         (PathDisplay, ValueError, "estimator must be a SmoothL1Regressor .*got MMRegressor"),
         (
             InfluenceDisplay,
-            TypeError,
-            "estimator must be a SmoothL1Regressor .*got MMRegressor",
+            ValueError,
+            "InfluenceDisplay draws the contours of Cook's distance for the Huber loss",
         ),
     ],
 )
