@@ -24,6 +24,12 @@ def documented_objective(result: StageResult, spec: FitSpec) -> tuple[float, flo
     return factor * value, factor * result.suboptimality
 
 
+def relative_suboptimality(result: StageResult, spec: FitSpec) -> float:
+    """Return the estimate of the suboptimality relative to the objective, at most 1."""
+    value, above = documented_objective(result, spec)
+    return min(above / value, 1.0) if value else 0.0
+
+
 def fitted_attributes(
     results: Sequence[Sequence[StageResult]], spec: FitSpec, one_target: bool, dtype: Any
 ) -> dict[str, Any]:
@@ -32,16 +38,13 @@ def fitted_attributes(
     A ValueError is raised if the coefficients are too large for the dtype of X.
     """
     last = [stages[-1] for stages in results]
-    objectives = [documented_objective(result, spec) for result in last]
     values: dict[str, list[Any]] = {
         "intercept_": [result.intercept for result in last],
         "beta_": [result.beta for result in last],
         "scale_": [result.scale for result in last],
         "n_iter_": [max(1, sum(stage.n_iter for stage in stages)) for stages in results],
-        "objective_": [value for value, _ in objectives],
-        "optimality_": [
-            min(above / value, 1.0) if value else 0.0 for value, above in objectives
-        ],
+        "objective_": [documented_objective(result, spec)[0] for result in last],
+        "optimality_": [relative_suboptimality(result, spec) for result in last],
     }
     with np.errstate(over="ignore"):
         coef = np.array([result.coef for result in last]).astype(dtype)
@@ -64,6 +67,7 @@ def fitted_attributes(
             "gradient_norm": stage.relative_gradient,
             "message": stage.message,
             "algorithms": stage.algorithms,
+            "n_active": int(np.count_nonzero(stage.coef)),
         }
         for j, stages in enumerate(results)
         for stage in stages

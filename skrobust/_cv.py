@@ -35,13 +35,21 @@ from ._base import LinearRegressor, linear_prediction
 from ._callbacks import N_WRAPPERS, with_callbacks
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult
-from ._grid import Convergence, check_grid, default_betas, fit_grid, warn_unless_converged
+from ._grid import (
+    Convergence,
+    alpha_grid,
+    check_grid,
+    default_betas,
+    fit_grid,
+    warn_unless_converged,
+)
 from ._regressor import SmoothL1Regressor
 from ._spec import fit_spec
-from ._validation import check_data
+from ._validation import check_data, check_penalty_weights, excluded_features
 
 # Parameters that are passed on to the regressors of the grid.
-_SHARED = ("loss", "scale", "fit_intercept", "solver", "max_iter", "tol")
+_PENALTY = ("positive", "penalty_weights")
+_SHARED = ("loss", "scale", *_PENALTY, "fit_intercept", "solver", "max_iter", "tol")
 
 
 class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
@@ -71,10 +79,23 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         - An integer with ``scale="concomitant"`` requests a grid in which the excess of the
           thresholds over 1 is spaced in this way.
 
-    alphas : array-like, default=(0.0,)
-        Candidate values of the constant that multiplies the L2 penalty, in any order. Use
-        ``loss="huber"`` to search over penalties: with "smooth_l1" the loss decreases as beta
-        grows, and the penalty of the same alpha becomes dominant.
+    alphas : int or array-like, default=(0.0,)
+        Candidate values of the constant that multiplies the penalty, in any order, or their
+        number. Use ``loss="huber"`` to search over penalties: with "smooth_l1" the loss
+        decreases as beta grows, and the penalty of the same alpha becomes dominant. An integer
+        requires ``l1_ratio > 0``. It requests a geometric grid for each pair of threshold and
+        `l1_ratio`, from the smallest penalty for which all penalised coefficients are zero down
+        to 0.001 of it (0.01 with more features than rows).
+
+    l1_ratio : float or array-like, default=0.0
+        Share of the L1 penalty, between 0 and 1, as in :class:`SmoothL1Regressor`, or several
+        candidates.
+
+    positive : bool, default=False
+        Whether the coefficients must not be negative.
+
+    penalty_weights : array-like of shape (n_features,), default=None
+        Factors of the penalty of each feature, as in :class:`SmoothL1Regressor`.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
         Loss function, as in :class:`SmoothL1Regressor`.
@@ -122,8 +143,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     Attributes
     ----------
-    alpha_ : float
-        Selected constant of the penalty.
+    alpha_, l1_ratio_ : float
+        Selected constant and L1 share of the penalty.
 
     beta_ : float or ndarray of shape (n_targets,)
         Threshold of the final fit to all rows, in units of y.
@@ -227,7 +248,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     _parameter_constraints: dict = {
         "betas": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "alphas": ["array-like"],
+        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
         "cv": ["cv_object"],
         "scoring": [str, callable, None],
         "n_jobs": [Integral, None],
@@ -239,6 +261,9 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         betas=20,
         *,
         alphas=(0.0,),
+        l1_ratio=0.0,
+        positive=False,
+        penalty_weights=None,
         loss="smooth_l1",
         scale=None,
         fit_intercept=True,
@@ -251,6 +276,9 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     ):
         self.betas = betas
         self.alphas = alphas
+        self.l1_ratio = l1_ratio
+        self.positive = positive
+        self.penalty_weights = penalty_weights
         self.loss = loss
         self.scale = scale
         self.fit_intercept = fit_intercept
@@ -303,9 +331,10 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
             If any of the fits does not reach `tol`.
         """
         _raise_for_params(params, self, "fit")
-        alphas = check_grid("alphas", self.alphas)
         shared = {name: getattr(self, name) for name in _SHARED}
-        first = SmoothL1Regressor(alpha=sorted(alphas)[len(alphas) // 2], **shared)
+        ratios = _check_ratios(self.l1_ratio)
+        is_grid = isinstance(self.alphas, Integral)
+        alphas = [] if is_grid else check_grid("alphas", self.alphas)
         # Validation sets the feature names. It does so on a copy, because `self` must not
         # change before the fit is complete.
         checked = copy(self)
@@ -314,12 +343,35 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         )
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X_used)
+        check_penalty_weights(self.penalty_weights, X_used.shape[1])
+
+        def grid_of(beta: Any, ratio: float) -> list[float]:
+            """Return the penalties for a threshold and an l1_ratio."""
+            if not is_grid:
+                return alphas
+            model = SmoothL1Regressor(beta, l1_ratio=ratio, **shared)
+            return alpha_grid(int(self.alphas), model, X_used, y_used, weight)
+
         betas = self.betas
         if isinstance(betas, Integral):
+            at_auto = sorted(grid_of("auto", ratios[0]), reverse=is_grid)
+            first = SmoothL1Regressor(
+                alpha=at_auto[len(at_auto) // 2], l1_ratio=ratios[0], **shared
+            )
             betas = default_betas(int(betas), first, X_used, y_used, weight)
         betas = check_grid("betas", betas, zero=False, word="auto")
-        points = [{"beta": beta, "alpha": alpha} for alpha in alphas for beta in betas]
+        points = []
+        for ratio in ratios:
+            # For each penalty the thresholds in their order.
+            columns = [[(beta, alpha) for alpha in grid_of(beta, ratio)] for beta in betas]
+            points += [
+                {"beta": beta, "alpha": alpha, "l1_ratio": ratio}
+                for row in zip(*columns, strict=True)
+                for beta, alpha in row
+            ]
         models = [SmoothL1Regressor(**point, **shared) for point in points]
+        if not _is_list(self.l1_ratio):
+            points = [{"beta": p["beta"], "alpha": p["alpha"]} for p in points]
 
         scorer, routed = self._scorer(), self._routed(sample_weight, params)
         folds = self._folds(X, y, X_used.shape[0], routed.splitter.split)
@@ -358,6 +410,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         fitted = {name: value for name, value in vars(model).items() if name.endswith("_")}
         fitted |= {
             "alpha_": points[best]["alpha"],
+            "l1_ratio_": model.l1_ratio,
             "best_params_": points[best],
             "best_index_": best,
             "best_score_": float(results["mean_test_score"][best]),
@@ -437,6 +490,21 @@ def _negative_mean_absolute_error(
     return -float(np.average(errors, weights=sample_weight))
 
 
+def _is_list(l1_ratio: Any) -> bool:
+    return not isinstance(l1_ratio, Real)
+
+
+def _check_ratios(l1_ratio: Any) -> list[float]:
+    """Return the values of l1_ratio as a list."""
+    ratios = list(l1_ratio) if _is_list(l1_ratio) else [l1_ratio]
+    if not ratios:
+        raise ValueError("l1_ratio must contain at least one value, got none.")
+    for i, ratio in enumerate(ratios):
+        if not (isinstance(ratio, Real) and 0 <= float(ratio) <= 1):
+            raise ValueError(f"l1_ratio[{i}] must be in the range [0, 1], got {ratio!r}.")
+    return [float(ratio) for ratio in ratios]
+
+
 def _fold(
     owner: SmoothL1RegressorCV,
     models: Sequence[SmoothL1Regressor],
@@ -466,12 +534,15 @@ def _fold(
             + " rows of positive weight, got none."
         )
     data = {"estimator": owner, "X": lambda: X[train], "y": lambda: y[train]}
-    specs = [fit_spec(model) for model in models]
+    weights_of_penalty = check_penalty_weights(owner.penalty_weights, X.shape[1])
+    specs = [fit_spec(model).with_penalty_weights(weights_of_penalty) for model in models]
+    excluded = excluded_features(weights_of_penalty)
     scores = np.empty(len(models))
     reached: list[StageResult] = []
     context.call_on_fit_task_begin(**data)
     with single_threaded_blas(), ThreadTeam() as team:
-        points = fit_grid(team, X, y, inside, owner.fit_intercept, specs, owner.solver)
+        fitted = owner.fit_intercept, specs, owner.solver, excluded
+        points = fit_grid(team, X, y, inside, *fitted)
         for _ in models:
             task = context.subcontext(task_name="grid point")
             task.call_on_fit_task_begin(**data)
@@ -520,7 +591,7 @@ def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[
     words = any(isinstance(beta, str) for beta in columns["param_beta"])
     return {
         "param_beta": np.array(columns["param_beta"], dtype=object if words else float),
-        "param_alpha": np.array(columns["param_alpha"]),
+        **{name: np.array(columns[name]) for name in columns if name != "param_beta"},
         "params": points,
         **{f"split{k}_test_score": row for k, row in enumerate(scores)},
         "mean_test_score": mean,

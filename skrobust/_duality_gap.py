@@ -13,11 +13,17 @@ from ._engines import as_engine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import Target
 from ._model.duality import duality_gap as huber_duality_gap
+from ._model.duality import elastic_net_gap
 from ._regressor import SmoothL1Regressor
 from ._sampling import Problem, whole_problem
 from ._solvers import Rows, choose
-from ._spec import fit_spec
-from ._validation import check_data, drop_zero_weight
+from ._spec import FitSpec, fit_spec
+from ._validation import (
+    check_data,
+    check_penalty_weights,
+    drop_zero_weight,
+    excluded_features,
+)
 
 
 def duality_gap(
@@ -100,8 +106,14 @@ def duality_gap(
         )
     with single_threaded_blas(), ThreadTeam() as team:
         engine = as_engine(rows.X, team)
-        plan = choose(engine, "auto")._replace(rows=Rows.ALL)
-        if plan.whiten_by == "scaling":
+        excluded = excluded_features(
+            check_penalty_weights(estimator.penalty_weights, X.shape[1])
+        )
+        if excluded is not None:
+            engine = engine.without(excluded)
+        composite = _spec_of(estimator, 0, X.shape[1]).is_composite
+        plan = choose(engine, "auto", composite=composite)._replace(rows=Rows.ALL)
+        if plan.whiten_by == "scaling" and not composite:
             raise ValueError(
                 "duality_gap requires the Gram matrix of X, which is too large for "
                 f"{engine.p} features."
@@ -113,8 +125,8 @@ def duality_gap(
     return gaps[0] if y.ndim == 1 else np.array(gaps)
 
 
-def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> float:
-    """Return the relative duality gap of target k."""
+def _spec_of(estimator: Any, k: int, n_features: int) -> FitSpec:
+    """Return the objective of target k at its threshold."""
     beta, scale = float(np.ravel(estimator.beta_)[k]), float(np.ravel(estimator.scale_)[k])
     joint = estimator.scale == "concomitant"
     model = SmoothL1Regressor(
@@ -122,10 +134,21 @@ def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> 
         loss=estimator.loss,
         scale="concomitant" if joint else None,
         alpha=getattr(estimator, "alpha_", None) or getattr(estimator, "alpha", 0.0),
+        l1_ratio=getattr(estimator, "l1_ratio_", getattr(estimator, "l1_ratio", 0.0)),
+        positive=estimator.positive,
     )
+    weights = check_penalty_weights(estimator.penalty_weights, n_features)
+    return fit_spec(model).with_penalty_weights(weights)
+
+
+def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> float:
+    """Return the relative duality gap of target k."""
     assert problem.engine is not None
-    plan = choose(problem.engine, "auto")
-    target = Target(y, problem.fit_intercept, fit_spec(model), plan)
+    spec = _spec_of(estimator, k, problem.engine.p)
+    beta, scale = float(np.ravel(estimator.beta_)[k]), float(np.ravel(estimator.scale_)[k])
+    joint = estimator.scale == "concomitant"
+    plan = choose(problem.engine, "auto", composite=spec.is_composite)
+    target = Target(y, problem.fit_intercept, spec, plan)
     unit = target.units.unit
     objective = target.whitened(problem, beta / unit)
     coef = np.atleast_2d(estimator.coef_)[k].astype(np.float64)
@@ -134,5 +157,6 @@ def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> 
     point = objective.evaluate(objective.whitening.coordinates(standardised))
     scale_in_units = scale / unit if joint else None
     value = point.value + (0.5 * scale_in_units**2 if scale_in_units else 0.0)
-    gap = huber_duality_gap(objective, point, scale_in_units)
+    gap_of = elastic_net_gap if spec.is_composite else huber_duality_gap
+    gap = gap_of(objective, point, scale_in_units)
     return min(gap / value, 1.0) if value else 0.0

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from ._engines.base import Engine, FloatArray
-from ._model.duality import duality_gap
+from ._model.duality import duality_gap, elastic_net_gap
 from ._model.linear_loss import LinearLoss, RegressionData
 from ._model.loss import HUBER
-from ._model.penalty import Ridge
+from ._model.penalty import ElasticNet, Penalty, Ridge
 from ._model.scale import (
     MIN_THRESHOLD,
     Concomitant,
@@ -125,18 +125,28 @@ class Target:
         data = RegressionData.of(
             engine, y, problem.weight, problem.fit_intercept, problem.gram, shift
         )
-        penalty = None
+        penalty: Penalty | None = None
+        alpha = 0.0
         if spec.alpha:
             # In Huber form the penalty of smooth L1 is multiplied by β, which has the unit of
             # y.
             alpha = spec.alpha * units.unit if spec.alpha_per_threshold else spec.alpha
-            penalty = Ridge.of_strength(alpha, engine)
+            penalty = Ridge.of_strength(alpha, engine, spec.penalty_weights)
+        if spec.is_composite:
+            # |w| has the unit of y, and w² its square.
+            l1, l2 = spec.l1_ratio * alpha / units.unit, (1.0 - spec.l1_ratio) * alpha
+            penalty = ElasticNet.of_strength(
+                l1, l2, spec.penalty_weights, spec.positive, engine
+            )
         return LinearLoss(data, HUBER, penalty, threshold, spec.alpha_per_threshold)
 
     def whitened(self, problem: Problem, threshold: float) -> Whitened:
         """Return the objective in coordinates that are whitened for least squares."""
         linear = self.linear_loss(problem, threshold)
-        return Whitened(linear, whiten(problem, _penalty_diagonal(linear)))
+        diagonal = _penalty_diagonal(linear)
+        if self.spec.is_composite:
+            diagonal = np.zeros_like(diagonal)
+        return Whitened(linear, whiten(problem, diagonal))
 
 
 def _penalty_diagonal(linear: LinearLoss) -> FloatArray:
@@ -400,13 +410,15 @@ def _suboptimality(
 
     Otherwise return the estimate from the Newton decrement, or NaN if the fit did not converge.
     """
-    if problem.sample is not None or problem.whiten_by == "scaling":
+    composite = target.spec.is_composite
+    if problem.sample is not None or (problem.whiten_by == "scaling" and not composite):
         return suboptimality(objective, solution) if solution.converged else np.nan
     point, joint = solution.point, isinstance(target.estimator, Concomitant)
     if joint and scale <= rounding_floor_bound(objective, point.theta):
         # A scale that is held at the rounding floor is a fixed threshold.
         joint = scale > rounding_floor(objective, point.theta)[1]
-    return duality_gap(objective, point, scale if joint else None)
+    gap = elastic_net_gap if composite else duality_gap
+    return gap(objective, point, scale if joint else None)
 
 
 # Start -----------------------------------------------------------------------------------
@@ -431,6 +443,8 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
         scale = _null_scale(target, problem) if moves else np.nan
         beta = estimator.threshold(scale) if moves else np.inf
     objective = target.whitened(problem, beta)
+    if target.spec.is_composite:
+        return _composite_start(target, problem, objective, scale)
     per_threshold = target.spec.alpha > 0 and target.spec.alpha_per_threshold
     start = objective if per_threshold else objective.at_threshold(np.inf)
     theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
@@ -443,6 +457,23 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     if estimator is not None and not moves:
         point = lbfgs_then_newton(start, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point
         theta, scale = point.theta, estimator.scale(objective, point)
+    return InitialPoint(objective, theta, scale, None)
+
+
+def _composite_start(
+    target: Target, problem: Problem, objective: Whitened, scale: float
+) -> InitialPoint:
+    """Return the start for a penalty with an L1 part or bounds, and the scale there.
+
+    It is the null model, or the penalised least-squares fit where that determines the scale.
+    """
+    theta = np.zeros(objective.n_variables)
+    if target.estimator is not None and np.isnan(scale):
+        squares = objective.at_threshold(np.inf)
+        point = target.plan.minimiser(
+            squares, theta, LEAST_SQUARES_TOL, target.spec.max_iter
+        ).point
+        theta, scale = point.theta, target.estimator.scale(objective, point)
     return InitialPoint(objective, theta, scale, None)
 
 
@@ -553,6 +584,9 @@ def solution_path(
     `own_fit`.
     """
     target = Target(y, problem.fit_intercept, specs[0], plan)
+    if specs[0].is_composite:
+        yield from _composite_path(target, problem, specs)
+        return
     for alpha in sorted({spec.alpha for spec in specs}):
         group = [index for index, spec in enumerate(specs) if spec.alpha == alpha]
         group.sort(key=lambda index: _path_order(specs[index]))
@@ -565,6 +599,44 @@ def solution_path(
             if minimiser is not None:
                 result, scale = _path_point(target, problem, minimiser, scale)
             yield index, own_fit(specs[index]) if result is None else result
+
+
+def _composite_path(
+    target: Target, problem: Problem, specs: Sequence[FitSpec]
+) -> Iterator[tuple[int, StageResult]]:
+    """Yield the fits with a composite penalty, for each threshold the largest penalties first.
+
+    Each starts from the previous coefficients. The search for a scale starts as that of a
+    single fit, since another start may lead to another fixed point.
+    """
+    theta: FloatArray | None = None
+    for index in sorted(
+        range(len(specs)), key=lambda i: (*_path_order(specs[i]), -specs[i].alpha)
+    ):
+        spec, estimator = specs[index], specs[index].scale
+        target.set_spec(spec)
+        n_passes = _engine_of(problem).n_passes
+        objective, start, scale, _ = _least_squares_start(target, problem)
+        theta = start if theta is None else theta
+        if estimator is None:
+            bound = objective.at_threshold(target.beta)
+            solution = target.plan.minimiser(bound, theta, spec.tol, spec.max_iter)
+        else:
+            solution, scale, _ = scale_fixed_point(
+                estimator,
+                objective,
+                target.plan.minimiser,
+                theta,
+                scale,
+                spec.tol,
+                spec.max_iter,
+            )
+        theta = solution.point.theta
+        bound = objective.at_threshold(target.threshold(scale))
+        yield (
+            index,
+            _to_data_units(target, bound, solution, 1.0, scale, n_passes, np.nan, True),
+        )
 
 
 def _path_order(spec: FitSpec) -> tuple[bool, float]:

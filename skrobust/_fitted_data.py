@@ -108,6 +108,12 @@ def fitted_data(
             "pipeline, search or TransformedTargetRegressor around one, got "
             f"{type(regressor).__name__}."
         )
+    if getattr(regressor, "positive", False) or _has_l1_part(regressor):
+        raise ValueError(
+            "Tables are not available for fits with an L1 penalty or positive=True, because "
+            "the selection of features is random as well. Select features on one part of the "
+            "rows, and fit and test without a penalty on the other part."
+        )
     labels = getattr(X, "index", None) if hasattr(X, "columns") else None
     given = unwrap(estimator, X, y, target)
     X, y = _validated(regressor, given.X), given.y
@@ -220,6 +226,13 @@ def _intercept_and_coef(intercept: Any, coef: Any, target: int = 0) -> FloatArra
     return np.concatenate(
         [np.ravel(intercept)[[target]], np.atleast_2d(coef)[target]], dtype=np.float64
     )
+
+
+def _has_l1_part(regressor: Any) -> bool:
+    """Tell whether the objective of a fitted regressor has an L1 penalty."""
+    ratio = getattr(regressor, "l1_ratio_", getattr(regressor, "l1_ratio", 0.0))
+    alpha = getattr(regressor, "alpha_", getattr(regressor, "alpha", 0.0))
+    return bool(ratio > 0 and alpha > 0)
 
 
 def _validated(regressor: Any, X: Any) -> Any:

@@ -18,10 +18,11 @@ from ._engines.threads import ThreadTeam
 from ._fit import StageResult, fit_stages, solution_path
 from ._model.scale import AUTO_CONCOMITANT, AUTO_MAD, mad
 from ._reductions import median
-from ._sampling import RowSampler, whole_problem
-from ._solvers import choose
+from ._sampling import Problem, RowSampler, whole_problem
+from ._solvers import Plan, choose
 from ._solvers.result import Status
 from ._spec import FitSpec
+from ._validation import check_penalty_weights
 
 FloatArray = NDArray[np.float64]
 
@@ -29,6 +30,10 @@ FloatArray = NDArray[np.float64]
 # least absolute deviations, to about ten times that threshold, where only gross outliers
 # distinguish it from least squares.
 GRID_SPAN = 10.0
+# The smallest penalty of a default grid relative to the largest, and with more features than
+# rows. The null model, which determines the largest, is fitted with NULL_MODEL_TOL.
+GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
+NULL_MODEL_TOL = 1e-12
 # Residuals below this fraction of y are rounding errors of an exact fit, which contain no
 # information about a threshold.
 EXACT_FIT_RTOL = 1e-11
@@ -84,6 +89,66 @@ def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> 
     return next((size for size in scales if size > EXACT_FIT_RTOL * mean > 0), 1.0)
 
 
+def alpha_grid(
+    m: int, model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None
+) -> list[float]:
+    """Return m penalties from the smallest with all penalised coefficients zero downwards."""
+    _check_alpha_grid(model, X.shape[1])
+    largest = alpha_max(model, X, y, weight)
+    if largest <= np.finfo(float).resolution:
+        return [float(np.finfo(float).resolution)] * m
+    n = X.shape[0] if weight is None else int(np.count_nonzero(weight))
+    smallest = GRID_ALPHA_MIN if X.shape[1] <= n else GRID_ALPHA_MIN_WIDE
+    return [float(alpha) for alpha in np.geomspace(largest, smallest * largest, m)]
+
+
+def _check_alpha_grid(model: Any, n_features: int) -> None:
+    if not model.l1_ratio > 0:
+        raise ValueError(
+            f"alphas can only be an integer if l1_ratio > 0, got l1_ratio={model.l1_ratio}: "
+            "without an L1 part no penalty makes all coefficients zero; pass the penalties."
+        )
+    q = check_penalty_weights(model.penalty_weights, n_features)
+    if q is not None and not ((q > 0) & np.isfinite(q)).any():
+        raise ValueError(
+            "alphas can only be an integer if a feature is penalised, got penalty_weights that "
+            "are all 0 or inf; pass the penalties."
+        )
+
+
+def alpha_max(model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None) -> float:
+    """Return the smallest α for which all penalised coefficients are zero.
+
+    With c = clip(r, ±β) of the null model, in which only the features without a penalty and
+    the intercept are fitted, it is max_j |Σ s c x_j| / (S ρ q_j), in the units of the loss.
+    """
+    q = check_penalty_weights(model.penalty_weights, X.shape[1])
+    q = np.ones(X.shape[1]) if q is None else q
+    penalised = (q > 0) & np.isfinite(q)
+    null = clone(model).set_params(
+        alpha=0.0,
+        l1_ratio=0.0,
+        penalty_weights=np.where(q == 0, 1.0, np.inf),
+        tol=min(model.tol, NULL_MODEL_TOL),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        null.fit(X, y, weight)
+    residual = (y - null.predict(X)).reshape(len(y), -1).astype(np.float64)
+    beta = np.ravel(null.beta_)
+    s = np.ones(len(y)) if weight is None else weight
+    c = s[:, None] * np.clip(residual, -beta, beta) / s.sum()
+    mean = (s @ X) / s.sum() if model.fit_intercept else np.zeros(X.shape[1])
+    v = np.asarray(X.T @ c).T - np.outer(c.sum(axis=0), mean)
+    v = np.maximum(v, 0.0) if model.positive else np.abs(v)
+    if model.scale == "concomitant":
+        v /= np.ravel(null.scale_)[:, None]
+        beta = beta / np.ravel(null.scale_)
+    if model.loss == "smooth_l1":
+        v /= beta[:, None]
+    return float((v[:, penalised] / (model.l1_ratio * q[penalised])).max(initial=0.0))
+
+
 def fit_grid(
     team: ThreadTeam,
     X: Any,
@@ -92,17 +157,19 @@ def fit_grid(
     fit_intercept: bool,
     specs: Sequence[FitSpec],
     solver: str,
+    excluded: NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[int, list[StageResult]]]:
     """Minimise for each spec; yield its index and a StageResult for each target.
 
     Rows of weight zero are ignored. X is only copied if these are more than half of the rows.
+    `excluded` is a mask of the features that are left out.
     """
     if weight is not None and np.count_nonzero(weight) < weight.size / 2:
         X, y, weight = _drop_zero_weight(X, y, weight)
     engine = as_engine(X, team)
-    plan = choose(engine, solver, along_grid=True)
+    if excluded is not None:
+        engine = engine.without(excluded)
     row_weight = None if weight is None else engine.row_vector(weight)
-    problem = whole_problem(engine, row_weight, fit_intercept, plan)
 
     @cache
     def own_problem() -> tuple[RowSampler, slice | NDArray[np.bool_]]:
@@ -111,10 +178,14 @@ def fit_grid(
         if weight is not None and not weight.all():
             X_used, _, own_weight = _drop_zero_weight(X, y, weight)
             own_engine, rows = as_engine(X_used, team), weight > 0
+        if excluded is not None:
+            own_engine = own_engine.without(excluded)
         own_plan = choose(own_engine, solver)
         return RowSampler(own_engine, own_weight, fit_intercept, own_plan), rows
 
-    def path(target: FloatArray) -> Iterator[tuple[int, StageResult]]:
+    def path(
+        target: FloatArray, problem: Problem, plan: Plan, specs: Sequence[FitSpec]
+    ) -> Iterator[tuple[int, StageResult]]:
         def own_fit(spec: FitSpec) -> StageResult:
             sampler, rows = own_problem()
             own_engine = sampler.problem.engine
@@ -125,8 +196,16 @@ def fit_grid(
         return solution_path(problem, engine.row_vector(target), specs, plan, own_fit)
 
     targets = np.ascontiguousarray(y.reshape(y.shape[0], -1).T, dtype=np.float64)
-    for point in zip(*[path(target) for target in targets], strict=True):
-        yield point[0][0], [result for _, result in point]
+    for composite in (False, True):
+        index = [i for i, spec in enumerate(specs) if spec.is_composite == composite]
+        if not index:
+            continue
+        part = [specs[i] for i in index]
+        plan = choose(engine, solver, composite=composite, along_grid=True)
+        problem = whole_problem(engine, row_weight, fit_intercept, plan)
+        paths = [path(target, problem, plan, part) for target in targets]
+        for point in zip(*paths, strict=True):
+            yield index[point[0][0]], [result for _, result in point]
 
 
 def _drop_zero_weight(

@@ -15,12 +15,20 @@ from sklearn.utils.validation import check_X_y
 from ._attributes import documented_objective
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult
-from ._grid import Convergence, check_grid, default_betas, fit_grid, warn_unless_converged
+from ._grid import (
+    Convergence,
+    alpha_grid,
+    check_grid,
+    default_betas,
+    fit_grid,
+    warn_unless_converged,
+)
 from ._regressor import SmoothL1Regressor
 from ._spec import fit_spec
-from ._validation import check_data
+from ._validation import check_data, check_penalty_weights, excluded_features
 
-_SHARED = ("beta", "loss", "scale", "alpha", "fit_intercept", "solver", "max_iter", "tol")
+_PENALTY = ("alpha", "l1_ratio", "positive", "penalty_weights")
+_SHARED = ("beta", "loss", "scale", *_PENALTY, "fit_intercept", "solver", "max_iter", "tol")
 
 
 class Path(NamedTuple):
@@ -37,7 +45,7 @@ class Path(NamedTuple):
     {
         # X and y are validated in the function, with messages that contain their names.
         "betas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
-        "alphas": ["array-like", None],
+        "alphas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "sample_weight": ["array-like", None],
         **{name: SmoothL1Regressor._parameter_constraints[name] for name in _SHARED},
     },
@@ -51,6 +59,9 @@ def smooth_l1_path(
     alphas=None,
     beta="auto",
     alpha=0.0,
+    l1_ratio=0.0,
+    positive=False,
+    penalty_weights=None,
     loss="smooth_l1",
     scale=None,
     fit_intercept=True,
@@ -81,17 +92,28 @@ def smooth_l1_path(
         ``scale="concomitant"`` the excess over 1 is spaced in this way. If neither `betas` nor
         `alphas` is given, the grid has 20 thresholds.
 
-    alphas : array-like of shape (n_points,), default=None
-        Penalties at which to compute the path, in any order. It cannot be combined with
-        `betas`.
+    alphas : int or array-like of shape (n_points,), default=None
+        Penalties at which to compute the path, in any order, or their number. It cannot be
+        combined with `betas`. An integer requires ``l1_ratio > 0`` and requests a geometric
+        grid from the smallest penalty for which all penalised coefficients are zero down to
+        0.001 of it (0.01 with more features than rows).
 
     beta : float or "auto", default="auto"
         Threshold of a path over `alphas`.
 
     alpha : float, default=0.0
-        Constant that multiplies the L2 penalty of a path over `betas`; a non-negative number.
+        Constant that multiplies the penalty of a path over `betas`; a non-negative number.
         Use ``loss="huber"`` if it is positive: with "smooth_l1" the loss decreases as beta
         grows, and the penalty becomes dominant.
+
+    l1_ratio : float, default=0.0
+        Share of the L1 penalty, between 0 and 1, as in :class:`SmoothL1Regressor`.
+
+    positive : bool, default=False
+        Whether the coefficients must not be negative.
+
+    penalty_weights : array-like of shape (n_features,), default=None
+        Factors of the penalty of each feature, as in :class:`SmoothL1Regressor`.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
         Loss function, as in :class:`SmoothL1Regressor`.
@@ -189,9 +211,17 @@ def smooth_l1_path(
         )
     common = {"loss": loss, "scale": scale, "fit_intercept": fit_intercept}
     common |= {"solver": solver, "max_iter": max_iter, "tol": tol}
+    common |= {
+        "l1_ratio": l1_ratio,
+        "positive": positive,
+        "penalty_weights": penalty_weights,
+    }
     model = SmoothL1Regressor(alpha=alpha, **common)
     check = partial(check_X_y, estimator="smooth_l1_path")
     X, y, weight = check_data(check, X, y, sample_weight)
+    weights_of_penalty = check_penalty_weights(penalty_weights, X.shape[1])
+    if isinstance(alphas, Integral):
+        alphas = alpha_grid(int(alphas), SmoothL1Regressor(beta, **common), X, y, weight)
     if alphas is not None:
         grid = sorted(check_grid("alphas", alphas), reverse=True)
         points = [(beta, value) for value in grid]
@@ -201,9 +231,10 @@ def smooth_l1_path(
         grid = sorted(check_grid("betas", betas, zero=False), reverse=True)
         points = [(value, alpha) for value in grid]
     models = [SmoothL1Regressor(beta, alpha=alpha, **common) for beta, alpha in points]
-    specs = [fit_spec(model) for model in models]
+    specs = [fit_spec(model).with_penalty_weights(weights_of_penalty) for model in models]
+    excluded = excluded_features(weights_of_penalty)
     with single_threaded_blas(), ThreadTeam() as team:
-        results = dict(fit_grid(team, X, y, weight, fit_intercept, specs, solver))
+        results = dict(fit_grid(team, X, y, weight, fit_intercept, specs, solver, excluded))
     every = [result for i in range(len(grid)) for result in results[i]]
     reached = [Convergence.of(result) for result in every]
     warn_unless_converged("smooth_l1_path", reached, tol, max_iter, stacklevel=4)

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import validate_data
 
-from ._attributes import fitted_attributes
+from ._attributes import fitted_attributes, relative_suboptimality
 from ._base import LinearRegressor
 from ._callbacks import N_WRAPPERS, with_callbacks
 from ._engines import as_engine
@@ -26,7 +26,13 @@ from ._reductions import RowVector, gather
 from ._sampling import RowSampler, feature_rank
 from ._solvers import choose
 from ._spec import FitSpec, fit_spec
-from ._validation import WeightedRows, check_data, drop_zero_weight
+from ._validation import (
+    WeightedRows,
+    check_data,
+    check_penalty_weights,
+    drop_zero_weight,
+    excluded_features,
+)
 from .schedules import N_STAGES
 
 # Attributes that validate_data sets on the estimator.
@@ -44,9 +50,13 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     With residuals :math:`r_i = y_i - x_i^T w - b`, sample weights :math:`s_i`, their sum
     :math:`S` and the threshold :math:`\beta`, the coefficients w and the intercept b minimise
 
-    .. math:: \frac{1}{S} \sum_i s_i \, \ell(r_i) + \frac{\alpha}{2} \lVert w \rVert^2
+    .. math:: \frac{1}{S} \sum_i s_i \, \ell(r_i) + P(w), \qquad
+              P(w) = \alpha \sum_j q_j \Bigl[\rho\, |w_j| + \frac{1 - \rho}{2}\, w_j^2\Bigr]
 
-    where :math:`\ell` is one of the two losses
+    with :math:`\rho` = `l1_ratio` and :math:`q` = `penalty_weights`, subject to
+    :math:`w \ge 0` if `positive` is True. The default is no penalty, and with ``alpha > 0`` the
+    default is the ridge penalty :math:`\frac{\alpha}{2} \lVert w \rVert^2`. :math:`\ell` is one
+    of the two losses
 
     .. math::
 
@@ -75,9 +85,12 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
         - "smooth_l1": as beta grows, the loss decreases like 1/beta, and the penalty of the
           same `alpha` becomes dominant.
-        - "huber": as beta grows, the fit tends to ridge regression. Use this loss to search
-          over beta with a penalty. Only this loss, with ``scale=None`` or "mad", is equivariant
-          when y and beta are scaled together.
+        - "huber": as beta grows, the fit tends to penalised least squares, that is to
+          :class:`~sklearn.linear_model.Ridge` or :class:`~sklearn.linear_model.ElasticNet`. Use
+          this loss to search over beta with a penalty. With a ridge penalty only this loss,
+          with ``scale=None`` or "mad", is equivariant when y and beta are scaled together. With
+          ``l1_ratio=1`` the fits that are equivariant are those of "smooth_l1" and those with
+          ``scale="concomitant"``.
 
     scale : {"mad", "concomitant"} or None, default=None
         Estimator of the scale of the residuals, which is the unit of `beta`.
@@ -91,18 +104,38 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
           to `beta`. It requires ``beta > 1``. The objective for ``loss="huber"`` is
 
           .. math:: \frac{1}{2S} \sum_i s_i \bigl[\sigma + H_\beta(r_i/\sigma)\,\sigma\bigr]
-                    + \frac{\alpha}{2} \lVert w \rVert^2, \qquad
+                    + P(w), \qquad
                     H_\beta(z) = \begin{cases} z^2 & |z| \le \beta \\ 2\beta|z| - \beta^2 &
                     \text{otherwise} \end{cases}
 
           and for ``loss="smooth_l1"`` the first term is divided by beta.
 
     alpha : float, default=0.0
-        Constant that multiplies the L2 penalty on the coefficients; a non-negative number. The
+        Constant that multiplies the penalty on the coefficients; a non-negative number. The
         intercept is not penalised, and ``alpha=0`` means no penalty. With ``loss="huber"`` the
-        fit tends to ``Ridge(alpha=alpha * S)`` as beta grows. The objective of
+        fit tends to ``Ridge(alpha=alpha * S)`` or, with ``l1_ratio > 0``, to
+        ``ElasticNet(alpha=alpha, l1_ratio=l1_ratio)`` as beta grows. The objective of
         ``HuberRegressor(epsilon=e, alpha=a)`` is obtained with ``loss="huber"``,
         ``scale="concomitant"``, ``beta=e`` and ``alpha=a / S``.
+
+    l1_ratio : float, default=0.0
+        Share :math:`\rho` of the L1 penalty in the elastic-net penalty, between 0 and 1.
+        ``l1_ratio=0`` is the ridge penalty, ``l1_ratio=1`` the lasso penalty, and values
+        between them combine both. With ``l1_ratio > 0`` coefficients can be exactly zero. The
+        parameter has no effect if ``alpha=0``: ``l1_ratio=1`` with the default `alpha` does not
+        give a sparse model.
+
+    positive : bool, default=False
+        Whether to constrain the coefficients to be non-negative. The constraint applies without
+        a penalty as well. The intercept is not constrained.
+
+    penalty_weights : array-like of shape (n_features,) or None, default=None
+        Factors :math:`q_j` of the penalties of the features; non-negative numbers or infinity.
+        A feature of weight 0 is not penalised, and one of weight infinity has the coefficient
+        0, also if ``alpha=0``. None means that all weights are 1. The weights are used as
+        given, whereas R's glmnet rescales its penalty factors to the sum `n_features`. A
+        penalty is not invariant to the units of the features; ``penalty_weights=X.std(axis=0)``
+        with ``l1_ratio=1`` has the same effect as standardising the features.
 
     fit_intercept : bool, default=True
         Whether to fit an intercept. If False, the model has no intercept, and the data are
@@ -148,7 +181,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         divided by the root mean square of the residuals clipped at the threshold, is at most
         `tol`. The gradient is taken in coordinates in which the features are uncorrelated and
         have variance one, so that `tol` is dimensionless. With ``tol=0`` the solver stops when
-        rounding errors prevent further progress.
+        rounding errors prevent further progress. With an L1 penalty or a constraint the largest
+        violation of the optimality conditions, for features of variance one, takes the place of
+        the norm of the gradient, and `optimality_` must be at most `tol` as well.
 
     warm_start : bool, default=False
         If True, `fit` starts from the coefficients of the previous call if the numbers of
@@ -158,7 +193,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients, in the dtype of X.
+        Coefficients, in the dtype of X. With an L1 penalty or a constraint, coefficients that
+        are not selected are exactly 0.
 
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept in float64; 0.0 if ``fit_intercept=False``.
@@ -180,6 +216,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         relative duality gap. For tall data, which are sampled, and for X that is too wide for
         its Gram matrix (see `rank_`), it is an estimate from the Newton decrement, and NaN if
         the fit did not converge. :func:`duality_gap` computes the bound for tall data as well.
+        With an L1 penalty, and with ``positive=True`` and a penalty, it is the bound for all
+        data, also if the fit did not converge.
 
     rank_ : int
         Numerical rank of the centred features, without the intercept. It is less than the
@@ -219,18 +257,27 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     sklearn.linear_model.HuberRegressor : Concomitant objective; the features should be scaled.
     sklearn.linear_model.QuantileRegressor : Median regression, the limit of a small threshold.
     sklearn.linear_model.Ridge : Least squares with a penalty, the limit of a large threshold.
+    sklearn.linear_model.ElasticNet : Sparse least squares, the limit of a large threshold.
 
     Notes
     -----
+    The effect of a penalty, and the features that an L1 penalty selects, depend on the units of
+    the features. Standardise them in a pipeline if ``alpha > 0``. An L1 penalty does not bound
+    the influence of leverage points. With more features than rows use ``scale="concomitant"``
+    or a fixed threshold: the MAD grows as coefficients are shrunk, and tends to zero as the fit
+    approaches interpolation. The minimiser may not be unique if ``l1_ratio=1`` and columns are
+    duplicated, or if ``positive=True`` without a penalty and columns are linearly dependent.
+    The value of the objective is then unique.
+
     The influence of outliers in y is bounded. The influence of leverage points, that is of rows
     whose features are far from those of the other rows, is not bounded;
     :class:`MMRegressor` resists them.
 
-    If features are linearly dependent and there is no penalty, the minimiser is not unique. The
-    coefficients then have no component in the null space of the features after these have been
-    divided by their weighted standard deviation (by their root mean square without an
-    intercept). A feature that is so far from zero that fewer than six digits of its deviations
-    are stored receives smaller coefficients.
+    If features are linearly dependent and there is neither a penalty nor a constraint, the
+    minimiser is not unique. The coefficients then have no component in the null space of the
+    features after these have been divided by their weighted standard deviation (by their root
+    mean square without an intercept). A feature that is so far from zero that fewer than six
+    digits of its deviations are stored receives smaller coefficients.
 
     References
     ----------
@@ -252,6 +299,17 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     array([2.99, 2.01])
     >>> int(model.outliers_[:20].sum())
     20
+
+    With more features than rows, an L1 penalty selects features:
+
+    >>> X = rng.normal(size=(60, 200))
+    >>> y = X[:, :3] @ [3.0, -2.0, 1.0] + rng.normal(scale=0.1, size=60)
+    >>> y[:6] += 1000
+    >>> model = SmoothL1Regressor(loss="huber", beta=0.2, alpha=0.05, l1_ratio=1).fit(X, y)
+    >>> np.flatnonzero(model.coef_)
+    array([0, 1, 2])
+    >>> model.coef_[:3].round(1)
+    array([ 2.9, -2. ,  0.9])
     """
 
     _parameter_constraints: dict = {
@@ -259,6 +317,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         "loss": [StrOptions({"smooth_l1", "huber"})],
         "scale": [StrOptions({"mad", "concomitant"}), None],
         "alpha": [Interval(Real, 0, None, closed="left")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "positive": ["boolean"],
+        "penalty_weights": ["array-like", None],
         "fit_intercept": ["boolean"],
         "beta_schedule": [
             StrOptions({"geometric", "linear", "cosine"}),
@@ -278,6 +339,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         loss="smooth_l1",
         scale=None,
         alpha=0.0,
+        l1_ratio=0.0,
+        positive=False,
+        penalty_weights=None,
         fit_intercept=True,
         beta_schedule=None,
         solver="auto",
@@ -289,6 +353,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         self.loss = loss
         self.scale = scale
         self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.positive = positive
+        self.penalty_weights = penalty_weights
         self.fit_intercept = fit_intercept
         self.beta_schedule = beta_schedule
         self.solver = solver
@@ -361,8 +428,12 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
                 sample_weight,
                 ensure_all_finite=False,
             )
+        penalty_weights = check_penalty_weights(self.penalty_weights, X.shape[1])
+        spec = spec.with_penalty_weights(penalty_weights)
         callbacks = _Callbacks(self, X_raw, y, sample_weight, spec)
-        results, weights, rank = self._fit_targets(X, y, weight, spec, callbacks)
+        results, weights, rank = self._fit_targets(
+            X, y, weight, spec, excluded_features(penalty_weights), callbacks
+        )
         attributes = fitted_attributes(results, spec, y.ndim == 1, X.dtype)
         attributes["rank_"] = rank
         attributes["weights_"] = weights[0] if y.ndim == 1 else np.column_stack(weights)
@@ -377,6 +448,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         y: NDArray[Any],
         weight: NDArray[np.float64] | None,
         spec: FitSpec,
+        excluded: NDArray[np.bool_] | None,
         callbacks: _Callbacks,
     ) -> tuple[list[list[StageResult]], list[RowVector], int]:
         """Return results of the stages and weights ψ(r)/r of each target, and the rank."""
@@ -389,7 +461,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         robustness: list[RowVector] = []
         with single_threaded_blas(), ThreadTeam() as team:
             engine = as_engine(rows.X, team)
-            plan = choose(engine, self.solver, staged=staged)
+            if excluded is not None:
+                engine = engine.without(excluded)
+            plan = choose(engine, self.solver, composite=spec.is_composite, staged=staged)
             row_weight = None if rows.weight is None else engine.row_vector(rows.weight)
             sampler = RowSampler(engine, row_weight, self.fit_intercept, plan)
             for target, start in zip(targets.T, warm, strict=True):
@@ -423,11 +497,14 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             return
         missed = sum(not result.converged for result in results)
         which = f" for {missed} of {len(results)} targets" * (len(results) > 1)
+        measure = f"gradient norm is {worst.relative_gradient:.2g}"
+        if spec.is_composite:
+            measure = f"duality gap is {relative_suboptimality(worst, spec):.2g}"
         warnings.warn(
             f"SmoothL1Regressor did not converge{which} ({worst.message}): the relative "
-            f"gradient norm is {worst.relative_gradient:.2g} (tol={spec.tol:.2g}). The best "
-            "coefficients found are kept. Increase max_iter (currently "
-            f"{spec.max_iter}) or tol, use a larger beta, or add a penalty (alpha > 0).",
+            f"{measure} (tol={spec.tol:.2g}). The best coefficients found are kept. "
+            f"Increase max_iter (currently {spec.max_iter}) or tol, use a larger beta, or "
+            "add a penalty (alpha > 0).",
             ConvergenceWarning,
             # The frames in between are this method, _fit, fit and its wrappers.
             stacklevel=4 + N_WRAPPERS,

@@ -12,6 +12,7 @@ from ._model.scale import AUTO_CONCOMITANT, AUTO_MAD, Concomitant, Mad, ScaleEst
 from .losses import as_float
 from .schedules import check_schedule
 
+FloatArray = NDArray[np.float64]
 Schedule = Callable[[float], NDArray[np.float64]] | Sequence[float] | NDArray[np.float64] | None
 
 
@@ -32,6 +33,21 @@ class FitSpec(NamedTuple):
     schedule: Schedule
     tol: float
     max_iter: int
+    l1_ratio: float = 0.0
+    positive: bool = False
+    penalty_weights: FloatArray | None = None
+
+    @property
+    def is_composite(self) -> bool:
+        """Whether the penalty has an L1 part or bounds."""
+        return self.positive or (self.alpha > 0 and self.l1_ratio > 0)
+
+    def with_penalty_weights(self, weights: FloatArray | None) -> FitSpec:
+        """Return the spec with validated weights; features of infinite weight are excluded."""
+        if weights is None:
+            return self
+        finite = np.where(np.isfinite(weights), weights, 0.0)
+        return self._replace(penalty_weights=None if (finite == 1.0).all() else finite)
 
 
 def fit_spec(model: Any) -> FitSpec:
@@ -69,4 +85,6 @@ def fit_spec(model: Any) -> FitSpec:
         schedule=check_schedule(getattr(model, "beta_schedule", None)),
         tol=tol,
         max_iter=int(model.max_iter),
+        l1_ratio=float(model.l1_ratio),
+        positive=bool(model.positive),
     )

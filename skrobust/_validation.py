@@ -86,3 +86,34 @@ def drop_zero_weight(X: Any, weight: FloatArray | None, estimator_name: str) -> 
     assert_all_finite(X[zero], input_name="X", estimator_name=estimator_name)
     weight = weight[positive]
     return WeightedRows(X[positive], None if np.ptp(weight) == 0 else weight, positive, zero)
+
+
+def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray | None:
+    """Return the weights of the features in the penalty, or None if there are none."""
+    if penalty_weights is None:
+        return None
+    try:
+        weights = np.asarray(penalty_weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"penalty_weights must be numbers, got {penalty_weights!r}."
+        ) from error
+    if weights.ndim != 1:
+        raise ValueError(f"penalty_weights must be one-dimensional, got shape {weights.shape}.")
+    if weights.size != n_features:
+        raise ValueError(
+            f"penalty_weights has {weights.size} values, X has {n_features} features"
+        )
+    bad = np.flatnonzero(~(weights >= 0))
+    if bad.size:
+        raise ValueError(
+            f"penalty_weights[{bad[0]}] must be non-negative or inf, got {weights[bad[0]]}."
+        )
+    return weights
+
+
+def excluded_features(penalty_weights: FloatArray | None) -> NDArray[np.bool_] | None:
+    """Return a mask of the features with an infinite weight, or None if there are none."""
+    if penalty_weights is None or np.isfinite(penalty_weights).all():
+        return None
+    return np.isinf(penalty_weights)

@@ -69,6 +69,8 @@ LAYERS = [
     "_solvers.lbfgs",
     "_solvers.newton",
     "_solvers.redescending",
+    "_solvers.working_set",
+    "_solvers.l1_quadratic",
     "_solvers.lad_simplex",
     "_solvers.result",
     # The objective.

@@ -94,6 +94,8 @@ class Engine(ABC):
         self.centre: FloatArray = np.zeros(self.p)
         self.scale: FloatArray = np.ones(self.p)
         self.unit = 1.0
+        # Features that are left out, or None: their scale is always inf.
+        self._excluded: NDArray[np.bool_] | None = None
         # Counts the passes of all standardisations of this X.
         self._passes = [0]
 
@@ -109,13 +111,22 @@ class Engine(ABC):
     def with_standardisation(self, centre: FloatArray, scale: FloatArray) -> Self:
         """Return an engine of the same X with another centre and scale."""
         engine = copy.copy(self)
+        if self._excluded is not None:
+            scale = np.where(self._excluded, np.inf, scale)
         engine.centre, engine.scale = centre, scale
+        return engine
+
+    def without(self, excluded: NDArray[np.bool_]) -> Self:
+        """Return an engine that treats some features as constant."""
+        engine = copy.copy(self)
+        engine._excluded = excluded
         return engine
 
     def rescaled(self) -> Self:
         """Return an engine of a copy of X in a larger unit, for X whose sums overflow."""
         engine = type(self)(self._X * 2.0**-64, self._team)  # type: ignore[call-arg]
         engine.unit, engine._passes = self.unit * 2.0**64, self._passes
+        engine._excluded = self._excluded
         return engine
 
     def zeros(self) -> RowVector:
@@ -170,6 +181,10 @@ class Engine(ABC):
     @abstractmethod
     def rows(self, index: RowIndex) -> FloatArray:
         """Return the standardised rows [1, z] at an index, as an array in memory."""
+
+    def columns(self, index: NDArray[np.intp]) -> FloatArray:
+        """Return standardised columns z_j as an array in memory, of shape (n, m)."""
+        raise NotImplementedError
 
     @abstractmethod
     def gram(self, weight: RowVector | None = None) -> FloatArray:

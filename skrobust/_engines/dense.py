@@ -107,6 +107,14 @@ class DenseEngine(Engine):
         Z[:, 1:] *= 1.0 / self.scale
         return Z
 
+    def columns(self, index: NDArray[np.intp]) -> FloatArray:
+        if self._standardised is not None:
+            stored: FloatArray = self._standardised[:, 1 + index]
+            return stored
+        Z: FloatArray = np.subtract(self._X[:, index], self.centre[index], dtype=np.float64)
+        Z *= 1.0 / self.scale[index]
+        return Z
+
     def gram(self, weight: RowVector | None = None) -> FloatArray:
         if self._standardised is not None:
             Z = self._standardised

@@ -55,6 +55,7 @@ class SparseEngine(Engine):
         )
         # The centre that is subtracted from sums; zero for columns that are stored centred.
         self._shift = self.centre
+        self._by_columns: Any = None
 
     @property
     def n_elements(self) -> int:
@@ -70,6 +71,7 @@ class SparseEngine(Engine):
             X = self._X.astype(np.float64)
             X.data -= np.where(far, centre, 0.0)[X.indices]
             engine._X, engine._shift = X, np.where(far, 0.0, centre)
+            engine._by_columns = None
         return engine
 
     def loss_gradient(
@@ -107,6 +109,19 @@ class SparseEngine(Engine):
         Z[:, 0] = 1.0
         Z[:, 1:] = (part - self._shift) / self.scale
         return Z
+
+    def columns(self, index: NDArray[np.intp]) -> FloatArray:
+        Z: FloatArray = self._columns[:, index].toarray().astype(np.float64, copy=False)
+        Z -= self._shift[index]
+        Z *= 1.0 / self.scale[index]
+        return Z
+
+    @property
+    def _columns(self) -> Any:
+        """X by columns, made on first use."""
+        if self._by_columns is None:
+            self._by_columns = self._X.tocsc()
+        return self._by_columns
 
     def gram(self, weight: RowVector | None = None) -> FloatArray:
         weight = np.ones(self.n) if weight is None else weight

@@ -17,10 +17,71 @@ a sum of non-negative terms, which is not affected by cancellation. With a conco
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._reductions import RowVector
-from .linear_loss import Evaluation
+from .linear_loss import Evaluation, RegressionData
+from .penalty import ElasticNet
 from .whitening import Whitened
+
+
+def elastic_net_gap(
+    objective: Whitened, point: Evaluation, scale: float | None = None
+) -> float:
+    """Return the gap for an `ElasticNet`, for which the objective need not be whitened.
+
+    u is orthogonal to the intercept and to the features without a penalty, and shrunk until it
+    is feasible. Of such features that are bounded below only the nonzero ones count, and those
+    at the bound that would violate the dual constraint. The function takes a pass over X for
+    each set of features.
+    """
+    linear, r, beta = objective.linear, point.residual, objective.threshold
+    data, penalty = linear.data, linear.penalty
+    assert isinstance(penalty, ElasticNet)
+    engine, weight, total = data.engine, data.weight, data.total
+    coef = objective.coef(point.theta)
+    c = linear.loss.psi(r, beta)
+    bounded, free = penalty.unpenalised(np.isfinite(engine.scale))
+    free |= bounded & (coef > 0)
+    while True:
+        u = _orthogonal_part(c, np.flatnonzero(free[1:]), data)
+        shrink = max(1.0, float(u.max()) / beta, -float(u.min()) / beta)
+        if scale is not None:
+            size = float(np.sqrt(_mean_product(u, u, weight, total)))
+            shrink = max(shrink, size / scale)
+        u /= shrink
+        weighted = u if weight is None else weight * u
+        _, sums = engine.loss_gradient(np.zeros_like(coef), weighted, None, linear.loss, np.inf)
+        slope = sums[:-2] / total
+        slope[0] = 0.0
+        slope[free] = 0.0
+        # A feature that is only bounded below must not have a positive slope.
+        infeasible = bounded & (slope > 0)
+        if not infeasible.any():
+            break
+        free |= infeasible
+    t = penalty.dual_scale(slope)
+    u *= t
+    gap = penalty.fenchel_gap(coef, t * slope)
+    gap += _mean_product(c - u, r - 0.5 * (c + u), weight, total)
+    if scale is not None:
+        gap += 0.5 * (scale * scale - _mean_product(u, u, weight, total))
+    value = point.value if scale is None else point.value + 0.5 * scale * scale
+    return min(max(gap, 0.0), value)
+
+
+def _orthogonal_part(
+    c: RowVector, features: NDArray[np.intp], data: RegressionData
+) -> RowVector:
+    """Return c minus its weighted projection on the intercept and some features."""
+    u = c - (_mean(c, data.weight, data.total) if data.fit_intercept else 0.0)
+    if not features.size:
+        return u
+    A = data.engine.columns(features)
+    if data.fit_intercept:
+        A = np.column_stack([np.ones(len(A)), A])
+    root = np.ones(len(A)) if data.weight is None else np.sqrt(data.weight)
+    return c - A @ np.linalg.lstsq(root[:, None] * A, root * c)[0]
 
 
 def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> float:

@@ -157,7 +157,7 @@ class LinearLoss:
         if not fit_intercept:
             gradient[0] = 0.0
         if self.penalty is not None:
-            gradient += self.penalty.gradient(coef)
+            gradient = self.penalty.subgradient(coef, gradient)
             value += self.penalty.value(coef)
         return Evaluation(coef, value, gradient, residual, float(np.sqrt(sums[-1])))
 

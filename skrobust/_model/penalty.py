@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._engines.base import Engine, FloatArray
 
@@ -25,6 +26,13 @@ class Penalty(ABC):
     @abstractmethod
     def gradient(self, coef: FloatArray) -> FloatArray:
         """Return ∇P, of shape (p + 1,)."""
+
+    def subgradient(self, coef: FloatArray, gradient: FloatArray) -> FloatArray:
+        """Return the shortest subgradient of the objective, given the gradient of its loss.
+
+        It is zero if and only if `coef` is the minimiser.
+        """
+        return gradient + self.gradient(coef)
 
     @abstractmethod
     def hessian_diagonal(self, coef: FloatArray) -> FloatArray:
@@ -49,11 +57,15 @@ class Ridge(Penalty):
         self._diagonal = diagonal
 
     @classmethod
-    def of_strength(cls, alpha: float, engine: Engine) -> Ridge:
-        """Return α/2 ‖w‖² in the standardised coefficients of an engine."""
+    def of_strength(
+        cls, alpha: float, engine: Engine, weights: FloatArray | None = None
+    ) -> Ridge:
+        """Return α/2 Σ_j q_j w_j² in the standardised coefficients of an engine."""
         with np.errstate(over="ignore"):
             # 1/scale² may overflow where α/scale² does not.
             curvature = (np.sqrt(alpha) / engine.scale / engine.unit) ** 2
+            if weights is not None:
+                curvature *= weights
         return cls(np.concatenate([[0.0], np.minimum(curvature, MAX_CURVATURE)]))
 
     def value(self, coef: FloatArray) -> float:
@@ -73,3 +85,100 @@ class Ridge(Penalty):
                 factor, self._diagonal, out=np.zeros_like(self._diagonal), where=positive
             )
         return Ridge(np.minimum(diagonal, MAX_CURVATURE))
+
+
+class ElasticNet(Penalty):
+    """Σ_j λ_j |v_j| + ½ d_j v_j², with v_j ≥ l_j, where l_j is 0 or −∞.
+
+    Parameters
+    ----------
+    slope, diagonal, lower : ndarrays of shape (p + 1,)
+        λ, d and l; those of the intercept are 0, 0 and −∞.
+    """
+
+    is_quadratic = False
+
+    def __init__(self, slope: FloatArray, diagonal: FloatArray, lower: FloatArray) -> None:
+        self.slope, self.diagonal, self.lower = slope, diagonal, lower
+
+    @classmethod
+    def of_strength(
+        cls,
+        l1: float,
+        l2: float,
+        weights: FloatArray | None,
+        positive: bool,
+        engine: Engine,
+    ) -> ElasticNet:
+        """Return Σ_j q_j (l1 |w_j| + l2/2 w_j²) in the standardised coefficients."""
+        q = np.ones(engine.p) if weights is None else weights
+        unit = 1.0 / engine.scale / engine.unit
+        with np.errstate(over="ignore"):
+            slope = np.minimum(l1 * q * unit, MAX_CURVATURE)
+            curvature = np.minimum((np.sqrt(l2 * q) * unit) ** 2, MAX_CURVATURE)
+        lower = np.full(engine.p, 0.0 if positive else -np.inf)
+        return cls(
+            *(
+                np.concatenate([[e], part])
+                for e, part in ((0.0, slope), (0.0, curvature), (-np.inf, lower))
+            )
+        )
+
+    def value(self, coef: FloatArray) -> float:
+        return float(self.slope @ np.abs(coef) + 0.5 * (self.diagonal * coef) @ coef)
+
+    def gradient(self, coef: FloatArray) -> FloatArray:
+        return self.slope * np.sign(coef) + self.diagonal * coef
+
+    def subgradient(self, coef: FloatArray, gradient: FloatArray) -> FloatArray:
+        at_zero = np.copysign(np.maximum(np.abs(gradient) - self.slope, 0.0), gradient)
+        total = np.where(coef == 0, at_zero, gradient + self.gradient(coef))
+        # At the lower bound only a descent upwards violates the optimality conditions.
+        at_bound = np.minimum(gradient + self.slope, 0.0)
+        return np.where(coef <= self.lower, at_bound, total)
+
+    def hessian_diagonal(self, coef: FloatArray) -> FloatArray:
+        return self.diagonal
+
+    def scaled(self, factor: float) -> ElasticNet:
+        with np.errstate(over="ignore", invalid="ignore"):
+            slope = np.where(
+                self.slope > 0, np.minimum(factor * self.slope, MAX_CURVATURE), 0.0
+            )
+            diagonal = np.where(
+                self.diagonal > 0, np.minimum(factor * self.diagonal, MAX_CURVATURE), 0.0
+            )
+        return ElasticNet(slope, diagonal, self.lower)
+
+    def unpenalised(
+        self, varying: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return masks of the features without a penalty, with a bound and without one.
+
+        `varying` tells which features are not constant. The masks have the shape (p + 1,).
+        """
+        unpenalised = np.concatenate([[False], varying]) & (self.slope + self.diagonal == 0)
+        bounded = self.lower == 0
+        return unpenalised & bounded, unpenalised & ~bounded
+
+    def dual_scale(self, slope: FloatArray) -> float:
+        """Return the largest t ≤ 1 for which t · slope is feasible in the dual.
+
+        `slope` is (1/S) Σ s u z. Where there is no quadratic part, |slope| must not exceed λ.
+        """
+        size = self.limited_part(slope)
+        exceeds = (self.diagonal == 0) & (self.slope > 0) & (size > self.slope)
+        return float((self.slope[exceeds] / size[exceeds]).min(initial=1.0))
+
+    def fenchel_gap(self, coef: FloatArray, slope: FloatArray) -> float:
+        """Return P(v) − slope·v + P*(slope), which is not negative, for a feasible slope."""
+        excess = np.maximum(self.limited_part(slope) - self.slope, 0.0)
+        quadratic = self.diagonal > 0
+        conjugate = 0.5 * excess[quadratic] ** 2 / self.diagonal[quadratic]
+        penalised = quadratic | (self.slope > 0)
+        product = float(slope[penalised] @ coef[penalised])
+        return self.value(coef) - product + float(conjugate.sum())
+
+    def limited_part(self, slope: FloatArray) -> FloatArray:
+        """Return the part of a slope that the penalty limits: |slope|, or slope if v ≥ 0."""
+        return np.where(self.lower == 0, slope, np.abs(slope))

@@ -188,11 +188,16 @@ def whiten_rows(
     if sigma.size == features.shape[1]:
         basis = np.eye(sigma.size)
     else:
-        # w = v/scale is a linear combination of rows x = z·scale, and v one of rows z·scale².
-        # Where the penalty is zero the feature is constant, and z = 0 as well.
-        ratio = np.divide(penalty.max(), penalty, out=np.ones_like(penalty), where=penalty > 0)
-        unit = np.sqrt(ratio)
-        basis = unit[:, None] * qr(unit[:, None] * V, mode="economic")[0]
+        # w = v/scale is a linear combination of rows x = z·scale, and v one of rows z·scale². A
+        # feature without a penalty is a direction of its own, unless it is constant.
+        penalised = penalty > 0
+        free = np.flatnonzero(~penalised & (features != 0).any(axis=0))
+        V = _row_space(features[:, penalised], tol)[1] if free.size else V[penalised]
+        unit = np.sqrt(penalty.max() / penalty[penalised])
+        basis = np.zeros((penalty.size, free.size + V.shape[1]))
+        basis[free, np.arange(free.size)] = 1.0
+        rotated = qr(unit[:, None] * V, mode="economic")[0]
+        basis[penalised, free.size :] = unit[:, None] * rotated
     intercept = [R[:, :1]] if fit_intercept else []
     stacked = np.hstack([*intercept, features @ basis])
     root_penalty = np.zeros((features.shape[1], stacked.shape[1]))

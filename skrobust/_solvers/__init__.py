@@ -12,6 +12,7 @@ from .newton import newton as newton_solver
 from .path_newton import PATH_MAX_VARIABLES
 from .redescending import redescending
 from .scale_fixed_point import Minimiser
+from .working_set import working_set
 
 if TYPE_CHECKING:
     from .._engines.base import Engine
@@ -57,10 +58,13 @@ def choose(
     solver: str,
     *,
     loss: Loss = HUBER,
+    composite: bool = False,
     staged: bool = False,
     along_grid: bool = False,
 ) -> Plan:
     """Choose the algorithms for an X and the parameter `solver`.
+
+    `composite` tells whether the penalty has an L1 part or bounds.
 
     This is the only place where algorithms are chosen. `staged` tells whether the fit starts
     from given coefficients or has a schedule.
@@ -82,6 +86,9 @@ def choose(
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
                                   near the threshold; "lbfgs" and "newton" start each point
                                   from the last solution
+    a penalty with an L1 part or  `working_set`: proximal Newton steps on the nonzero
+    bounds                        coefficients, in scaled features, inside the fixed point of
+                                  the scale if the scale is estimated
     a loss that is not convex     starts (`_starts`) → `redescending`: Newton's method and
                                   reweighted least squares, for any X
     ============================= ==========================================================
@@ -109,8 +116,11 @@ def choose(
     n, p = engine.n, engine.p
     tall = engine.can_sample and n >= TALL_MIN_ROWS_PER_FEATURE * p
     tall = tall and engine.n_elements >= TALL_MIN_ELEMENTS and not along_grid
+    tall = tall and not composite
     max_cells = max(ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT * engine.n_elements)
-    if p < min(n, engine.gram_max_features):
+    if composite:
+        whiten_by = "scaling"
+    elif p < min(n, engine.gram_max_features):
         whiten_by = "gram"
     elif p >= n and n <= ROOT_MAX_ROWS and n * p <= max_cells:
         whiten_by = "root"
@@ -118,14 +128,17 @@ def choose(
         whiten_by = "scaling"
     # The Gram matrix of scaled sparse features is near the identity, like that of whitened
     # features.
-    scaled = whiten_by == "scaling" and n > p and not engine.can_sample
+    scaled = whiten_by == "scaling" and n > p and not engine.can_sample and not composite
     accelerated = tall or (scaled and not along_grid)
     rows = Rows.ALL if not tall else Rows.ROW_NORM_SAMPLE if staged else Rows.UNIFORM_SAMPLE
+    minimiser = MINIMISERS[solver] if loss.is_convex else redescending
+    if composite:
+        minimiser = working_set
     return Plan(
         rows=rows,
         whiten_by=whiten_by,
         accelerate=accelerated and solver == "auto" and not staged,
-        minimiser=MINIMISERS[solver] if loss.is_convex else redescending,
+        minimiser=minimiser,
         follow_path=along_grid
         and solver == "auto"
         and engine.in_memory

@@ -126,7 +126,8 @@ def scale_fixed_point(
             proposed = search.propose(s, phi, accuracy)
         if proposed < rounding_floor_bound(objective, theta):
             proposed = max(proposed, rounding_floor(objective, theta)[1])
-        if finished and search.sensitivity.dtheta_ds is not None:
+        extrapolates = finished and objective.linear.is_piecewise_quadratic
+        if extrapolates and search.sensitivity.dtheta_ds is not None:
             theta = theta + (proposed - s) * search.sensitivity.dtheta_ds
         if proposed < PROBE_FRACTION * phi and not probed_below and used < max_iter:
             probed_below = True
