@@ -38,6 +38,8 @@ GALLERY = [
     "plot_weights",
     "plot_pipeline",
     "plot_schedule",
+    "plot_sparse_path",
+    "plot_positive",
     "plot_sparse",
 ]
 _filters: list = []
