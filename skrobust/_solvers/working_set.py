@@ -105,8 +105,8 @@ class _WorkingSet:
                     return Status.GRADIENT_WITHIN_TOL
                 # The gap is of first order in the gradient where there is no quadratic part.
                 accuracy = max(0.01 * accuracy, MIN_ACCURACY)
-            if self._is_exact_fit(float(bad.max(initial=0.0))):
-                return Status.GRADIENT_WITHIN_ROUNDING
+            if self._is_exact_fit():
+                return Status.OBJECTIVE_WITHIN_ROUNDING
             if self.n_iter >= max_iter:
                 return Status.MAX_ITER
             before = self.point.value, bad.max(initial=0.0), self.index.size
@@ -166,11 +166,11 @@ class _WorkingSet:
         gap = elastic_net_gap(self.objective, self.point)
         return gap <= tol * self.point.value
 
-    def _is_exact_fit(self, worst: float) -> bool:
-        """Tell whether all residuals and the violation are no more than rounding errors."""
+    def _is_exact_fit(self) -> bool:
+        """Tell whether all residuals and the objective are no more than rounding errors."""
         floor = rounding_floor_bound(self.objective, self.point.theta)
         size = float(np.sqrt(self.s @ (self.residual * self.residual)))
-        return max(size, worst) <= floor
+        return size <= floor and self.point.value <= floor * floor
 
     def _extend(self, bad: FloatArray, least: float, factor: int) -> None:
         """Add the features that violate the optimality conditions most to the working set."""
