@@ -44,6 +44,9 @@ ROWS_PER_VARIABLE, THRESHOLD_FACTOR = 5, 0.2
 MAX_CROSSING = 0.5
 # Damping of the Hessian relative to its unit diagonal: always, and after a short step.
 MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
+# Damping of coefficients without a penalty but with a bound: the minimiser may not be unique,
+# and rounding must not decide which one is reached.
+BOUNDED_DAMPING = 1e-6
 LINE_SEARCH_STEPS = 30
 # The smallest relative accuracy of the optimality conditions that is aimed at.
 MIN_ACCURACY = 1e-15
@@ -230,6 +233,8 @@ class _WorkingSet:
     def _newton(self, penalty: ElasticNet, tol: float, beta: float, max_iter: int) -> None:
         slope, ridge = penalty.slope[self.index], penalty.diagonal[self.index]
         lower, x = penalty.lower[self.index], self.coef[self.index]
+        only_bounded = (slope + ridge == 0) & (lower == 0)
+        least_damping = np.where(only_bounded, BOUNDED_DAMPING, MIN_DAMPING)
         damping = 0.0
         for _ in range(MAX_NEWTON_STEPS):
             self._move_rows(beta)
@@ -241,7 +246,7 @@ class _WorkingSet:
             if bad <= 0.3 * tol * rms or self.n_iter >= max_iter:
                 break
             self.n_iter += 1
-            H = self.H + np.diag(ridge + max(damping, MIN_DAMPING))
+            H = self.H + np.diag(ridge + np.maximum(damping, least_damping))
             inner = max(0.03 * tol * rms, min(0.1, bad / rms if rms else 0.1) * bad)
             new = minimise_l1_quadratic(H, q + H @ x, x, slope, lower, inner)
             t = self._line_minimum(x, new - x, slope, ridge, beta)
