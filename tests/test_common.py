@@ -21,12 +21,12 @@ MODES = [
     SmoothL1Regressor(beta=1.0, beta_schedule=[50, 10, 2, 1]),
     SmoothL1Regressor(warm_start=True),
     SmoothL1Regressor(beta=1.0, alpha=0.01, l1_ratio=0.5),
-    SmoothL1Regressor(alpha=0.01, l1_ratio=1.0, loss="huber"),
-    SmoothL1Regressor(alpha=0.01, l1_ratio=1.0),
-    SmoothL1Regressor(alpha=0.01, l1_ratio=1.0, scale="concomitant"),
+    SmoothL1Regressor(alpha=0.1, l1_ratio=1.0, loss="huber"),
+    SmoothL1Regressor(alpha=0.1, l1_ratio=1.0),
+    SmoothL1Regressor(alpha=0.2, l1_ratio=1.0, scale="concomitant"),
     SmoothL1Regressor(beta=1.0, positive=True),
-    SmoothL1Regressor(alpha=0.01, l1_ratio=0.5, positive=True),
-    SmoothL1Regressor(beta=1.0, alpha=0.01, l1_ratio=1.0, warm_start=True),
+    SmoothL1Regressor(alpha=0.1, l1_ratio=0.5, positive=True),
+    SmoothL1Regressor(beta=1.0, alpha=0.1, l1_ratio=1.0, warm_start=True),
 ]
 
 

@@ -51,6 +51,7 @@ LINE_SEARCH_STEPS = 30
 # The smallest relative accuracy of the optimality conditions that is aimed at.
 MIN_ACCURACY = 1e-15
 INTERCEPT_STEPS = 50
+EPS = float(np.finfo(float).eps)
 
 
 def working_set(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
@@ -108,6 +109,9 @@ class _WorkingSet:
                     return Status.GRADIENT_WITHIN_TOL
                 # The gap is of first order in the gradient where there is no quadratic part.
                 accuracy = max(0.01 * accuracy, MIN_ACCURACY)
+            elif bad.max() <= EPS * self.objective.linear.data.y_abs_max:
+                # The threshold is so small that the rounding of y exceeds the tolerance.
+                return Status.GRADIENT_WITHIN_ROUNDING
             if self._is_exact_fit():
                 return Status.OBJECTIVE_WITHIN_ROUNDING
             if self.n_iter >= max_iter:
