@@ -13,7 +13,6 @@ from ._engines import as_engine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import Target
 from ._model.duality import duality_gap as huber_duality_gap
-from ._model.duality import elastic_net_gap
 from ._regressor import SmoothL1Regressor
 from ._sampling import Problem, whole_problem
 from ._solvers import Rows, choose
@@ -157,6 +156,5 @@ def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> 
     point = objective.evaluate(objective.whitening.coordinates(standardised))
     scale_in_units = scale / unit if joint else None
     value = point.value + (0.5 * scale_in_units**2 if scale_in_units else 0.0)
-    gap_of = elastic_net_gap if spec.is_composite else huber_duality_gap
-    gap = gap_of(objective, point, scale_in_units)
+    gap = huber_duality_gap(objective, point, scale_in_units)
     return min(gap / value, 1.0) if value else 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from ._engines.base import Engine, FloatArray
-from ._model.duality import duality_gap, elastic_net_gap
+from ._model.duality import duality_gap
 from ._model.linear_loss import LinearLoss, RegressionData
 from ._model.loss import HUBER
 from ._model.penalty import ElasticNet, Penalty, Ridge
@@ -417,8 +417,7 @@ def _suboptimality(
     if joint and scale <= rounding_floor_bound(objective, point.theta):
         # A scale that is held at the rounding floor is a fixed threshold.
         joint = scale > rounding_floor(objective, point.theta)[1]
-    gap = elastic_net_gap if composite else duality_gap
-    return gap(objective, point, scale if joint else None)
+    return duality_gap(objective, point, scale if joint else None)
 
 
 # Start -----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._reductions import RowVector
-from .linear_loss import Evaluation, RegressionData
+from .linear_loss import Evaluation, LinearLoss, RegressionData
 from .penalty import ElasticNet
 from .whitening import Whitened
 
@@ -28,8 +28,9 @@ from .whitening import Whitened
 def elastic_net_gap(
     objective: Whitened, point: Evaluation, scale: float | None = None
 ) -> float:
-    """Return the gap for an `ElasticNet`, for which the objective need not be whitened.
+    """Return the gap for a penalty that leaves features out or has an L1 part or bounds.
 
+    The objective need not be whitened.
     u is orthogonal to the intercept and to the features without a penalty, and shrunk until it
     is feasible. Of such features that are bounded below only the nonzero ones count, and those
     at the bound that would violate the dual constraint. The function takes a pass over X for
@@ -37,7 +38,9 @@ def elastic_net_gap(
     """
     linear, r, beta = objective.linear, point.residual, objective.threshold
     data, penalty = linear.data, linear.penalty
-    assert isinstance(penalty, ElasticNet)
+    assert penalty is not None
+    if not isinstance(penalty, ElasticNet):
+        penalty = ElasticNet.of_ridge(penalty)
     engine, weight, total = data.engine, data.weight, data.total
     coef = objective.coef(point.theta)
     c = linear.loss.psi(r, beta)
@@ -70,6 +73,15 @@ def elastic_net_gap(
     return min(max(gap, 0.0), value)
 
 
+def _leaves_features_out(linear: LinearLoss) -> bool:
+    """Tell whether a quadratic penalty does not apply to each feature that varies."""
+    penalty, engine = linear.penalty, linear.data.engine
+    if penalty is None or not penalty.is_quadratic:
+        return False
+    diagonal = penalty.hessian_diagonal(np.zeros(engine.p + 1))[1:]
+    return bool((diagonal[np.isfinite(engine.scale)] == 0).any())
+
+
 def _orthogonal_part(
     c: RowVector, features: NDArray[np.intp], data: RegressionData
 ) -> RowVector:
@@ -92,6 +104,8 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
     """
     linear, r, beta = objective.linear, point.residual, objective.threshold
     weight, total = linear.data.weight, linear.data.total
+    if isinstance(linear.penalty, ElasticNet) or _leaves_features_out(linear):
+        return elastic_net_gap(objective, point, scale)
     c = linear.loss.psi(r, beta)
     if linear.penalty is None:
         # u = c − Z(ZᵀSZ)⁻¹ZᵀSc, since the whitened Gram matrix is the identity.

@@ -124,6 +124,12 @@ class ElasticNet(Penalty):
             )
         )
 
+    @classmethod
+    def of_ridge(cls, ridge: Penalty) -> ElasticNet:
+        """Return a quadratic penalty in this form."""
+        diagonal = ridge.hessian_diagonal(np.zeros(0))
+        return cls(np.zeros_like(diagonal), diagonal, np.full_like(diagonal, -np.inf))
+
     def value(self, coef: FloatArray) -> float:
         return float(self.slope @ np.abs(coef) + 0.5 * (self.diagonal * coef) @ coef)
 

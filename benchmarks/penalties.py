@@ -1,0 +1,200 @@
+"""Sparse fits beside skglm and scikit-learn's Lasso: python -m benchmarks.penalties
+
+The Huber loss at β = 1.345 with an L1 penalty, on correlated features of which few have an
+effect and with a tenth of the targets wrong. All fits run in one thread, in turn; each solver
+has the loosest tolerance with which its relative duality gap is at most 1e-8. Lasso minimises
+another objective and has a penalty of its own, the same fraction of its largest. Writes
+penalties.md into benchmarks/results/. Takes about ten minutes; skglm is omitted if it is not
+installed. `--quick` uses a tenth of the rows and features and writes nothing.
+"""
+
+import argparse
+import os
+import time
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Lasso, lasso_path
+from threadpoolctl import threadpool_limits
+
+from skrobust import SmoothL1Regressor, smooth_l1_path
+
+from . import RESULTS, described, in_seconds, in_turn, machine, say, table, write
+
+try:
+    from skglm import GeneralizedLinearEstimator
+    from skglm.datafits import Huber
+    from skglm.penalties import L1
+    from skglm.solvers import AndersonCD
+except ImportError:
+    GeneralizedLinearEstimator = None
+
+BETA, GAP, CORRELATION = 1.345, 1e-8, 0.5
+OURS, SKGLM, LASSO = "SmoothL1Regressor", "skglm", "Lasso"
+LARGEST_SECONDS = 120.0
+
+
+class Case(NamedTuple):
+    """A shape, the number of features with an effect, and the fraction of the largest penalty.
+
+    For a path `n_alphas` penalties lead down to that fraction. `limits` are the most that our
+    time may be of that of each peer.
+    """
+
+    n: int
+    p: int
+    n_true: int
+    fraction: float
+    limits: dict
+    n_alphas: int = 0
+
+    def __str__(self):
+        what = f"path of {self.n_alphas} to" if self.n_alphas else "at"
+        return f"{self.n:,} × {self.p:,}, {what} {self.fraction:g} of the largest"
+
+
+CASES = [
+    Case(1_000, 10_000, 50, 0.1, {SKGLM: 1.0}),
+    Case(20_000, 1_000, 50, 0.1, {SKGLM: 1.0, LASSO: 1.5}),
+    Case(20_000, 1_000, 50, 0.01, {SKGLM: 1.0}),
+    Case(100_000, 50, 10, 0.1, {SKGLM: 1.0, LASSO: 1.5}),
+    Case(20_000, 1_000, 50, 0.01, {LASSO: 1.5}, 100),
+    Case(1_000, 10_000, 50, 0.15, {LASSO: 1.0}, 30),
+]
+
+
+class Problem:
+    """Data of a case, with the largest penalties of both losses."""
+
+    def __init__(self, case, share):
+        n, p = int(case.n * share), max(case.n_true * 3, int(case.p * share))
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(n, p))
+        for j in range(1, p):
+            X[:, j] *= np.sqrt(1 - CORRELATION**2)
+            X[:, j] += CORRELATION * X[:, j - 1]
+        coef = np.zeros(p)
+        coef[: 3 * case.n_true : 3] = 1.0
+        y = X @ coef + rng.normal(size=n)
+        y[: n // 10] += 20.0
+        self.X, self.y = np.asfortranarray(X), y
+        self.mean = X.mean(axis=0)
+        centre = exact_intercept(y)
+        c = np.clip(y - centre, -BETA, BETA)
+        self.largest = float(np.abs(c @ (X - self.mean)).max()) / n
+        self.largest_lasso = float(np.abs((y - y.mean()) @ (X - self.mean)).max()) / n
+
+    def relative_gap(self, coef, alpha):
+        """The relative duality gap of coefficients, at their best intercept."""
+        r = self.y - self.X @ coef
+        r = r - exact_intercept(r)
+        c = np.clip(r, -BETA, BETA)
+        value = c @ (r - 0.5 * c) / r.size + alpha * np.abs(coef).sum()
+        largest = np.abs(c @ self.X - c.sum() * self.mean).max() / r.size
+        u = min(1.0, alpha / largest) * c
+        return (value - u @ (self.y - 0.5 * u) / r.size) / value
+
+
+def exact_intercept(r):
+    """The intercept with Σ clip(r − b, ±β) = 0, by Newton's method from the median."""
+    b = float(np.median(r))
+    for _ in range(100):
+        total = np.clip(r - b, -BETA, BETA).sum()
+        if abs(total) <= 1e-13 * r.size:
+            break
+        b += total / max(1, np.count_nonzero(np.abs(r - b) <= BETA))
+    return b
+
+
+def ours(problem, alpha, tol=GAP):
+    model = SmoothL1Regressor(BETA, loss="huber", alpha=alpha, l1_ratio=1.0, tol=tol)
+    return model.fit(problem.X, problem.y)
+
+
+def skglm(problem, alpha, tol):
+    solver = AndersonCD(tol=tol, fit_intercept=True, max_iter=200, max_epochs=50_000)
+    model = GeneralizedLinearEstimator(Huber(BETA), L1(alpha), solver)
+    return model.fit(problem.X, problem.y)
+
+
+def skglm_tolerance(problem, alpha):
+    """The loosest tolerance with which the gap of skglm is small enough, or None."""
+    for power in range(4, 12):
+        tol = alpha * 10.0**-power
+        start = time.perf_counter()
+        model = skglm(problem, alpha, tol)
+        if problem.relative_gap(np.ravel(model.coef_), alpha) <= GAP:
+            return tol
+        if time.perf_counter() - start > LARGEST_SECONDS:
+            return None
+    return None
+
+
+def tasks_of(case, problem):
+    """The tasks that are measured, and the gap and the number of nonzeros of ours."""
+    alpha, lasso_alpha = problem.largest * case.fraction, problem.largest_lasso * case.fraction
+    X, y, tasks = problem.X, problem.y, {}
+    if case.n_alphas:
+        grid = np.geomspace(problem.largest, alpha, case.n_alphas)
+        lasso_grid = np.geomspace(problem.largest_lasso, lasso_alpha, case.n_alphas)
+        options = {"beta": BETA, "loss": "huber", "l1_ratio": 1.0, "tol": GAP}
+        tasks[OURS] = lambda: smooth_l1_path(X, y, alphas=grid, **options)
+        centred, target = np.asfortranarray(X - problem.mean), y - y.mean()
+        tasks[LASSO] = lambda: lasso_path(
+            centred, target, alphas=lasso_grid, tol=1e-8, max_iter=100_000
+        )
+        coefs = tasks[OURS]().coefs
+        gap = max(problem.relative_gap(w, a) for w, a in zip(coefs.T, grid, strict=True))
+        return tasks, gap, int(np.count_nonzero(coefs[:, -1]))
+    tasks[OURS] = lambda: ours(problem, alpha)
+    if SKGLM in case.limits and GeneralizedLinearEstimator is not None:
+        tol = skglm_tolerance(problem, alpha)
+        if tol is not None:
+            tasks[SKGLM] = lambda: skglm(problem, alpha, tol)
+    tasks[LASSO] = lambda: Lasso(lasso_alpha, tol=1e-8, max_iter=100_000).fit(X, y)
+    coef = tasks[OURS]().coef_
+    return tasks, problem.relative_gap(coef, alpha), int(np.count_nonzero(coef))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the data")
+    arguments = parser.parse_args()
+    os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    facts, rows = machine(), []
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    with threadpool_limits(1):
+        for case in CASES:
+            say(f"{case} … ")
+            problem = Problem(case, 0.1 if arguments.quick else 1.0)
+            tasks, gap, n_nonzero = tasks_of(case, problem)
+            times = in_turn(tasks, 10.0, least=3, most=7, long=30.0)
+            median = {name: float(np.median(found)) for name, found in times.items()}
+            cells = [str(case), n_nonzero, f"{gap:.0e}", in_seconds(median[OURS])]
+            for name in (SKGLM, LASSO):
+                if name not in median:
+                    cells += ["–", ""]
+                    continue
+                ratio, limit = median[OURS] / median[name], case.limits.get(name)
+                held = "" if limit is None else "yes" if ratio <= limit else "**no**"
+                cells += [f"{in_seconds(median[name])} ({ratio:.2f})", held]
+            rows.append(cells)
+            print(*cells[1:])
+    header = ["case", "nonzeros", "gap", OURS, "skglm (ours / it)", "≤ 1"]
+    header += ["Lasso (ours / it)", "≤ 1.5, wide path ≤ 1"]
+    text = (
+        "# Sparse fits beside skglm and Lasso\n\n"
+        f"`python -m benchmarks.penalties`: {described(facts)}\n\n"
+        "Medians of runs in one thread, in turn. The gap is that of our fit, the largest along "
+        "a path, computed in the script. Lasso minimises another objective, at the same "
+        "fraction of its own largest penalty.\n\n" + table(header, rows)
+    )
+    print(text)
+    if not arguments.quick:
+        write(RESULTS, "penalties.md", text)
+
+
+if __name__ == "__main__":
+    main()
