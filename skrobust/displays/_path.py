@@ -1,4 +1,4 @@
-"""Display of the coefficients as functions of the threshold."""
+"""Display of the coefficients as functions of the threshold or the penalty."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 # Parameters of the estimator that the path shares, apart from the penalty.
-SHARED_PARAMETERS = ("loss", "scale", "fit_intercept", "max_iter", "tol")
+PENALTY_PARAMETERS = ("positive", "penalty_weights")
+SHARED_PARAMETERS = ("loss", "scale", *PENALTY_PARAMETERS, "fit_intercept", "max_iter", "tol")
 # Labels of the axis of thresholds, which state their units for each parameter `scale`.
 BETA_LABELS = {
     None: "β",
@@ -38,20 +39,24 @@ BETA_LABELS = {
 }
 # Number of points of a curve from one marker to the next.
 MARKER_SPACING = 3
+ALPHA_LABEL = "α"
+# Ticks of the axis with the numbers of nonzero coefficients.
+N_COUNTS = 7
 
 
 class PathDisplay:
-    """Coefficients against the threshold β.
+    """Coefficients against the threshold β or the penalty α.
 
-    The coefficients range from those of least absolute deviations for a small β to those of
-    least squares for a large β. A coefficient that is nearly constant does not depend on how
-    outliers are treated. A coefficient that varies with β indicates that the rows with large
-    residuals disagree with the other rows.
+    Along β the coefficients range from those of least absolute deviations for a small β to
+    those of least squares for a large β. A coefficient that is nearly constant does not depend
+    on how outliers are treated. A coefficient that varies with β indicates that the rows with
+    large residuals disagree with the other rows. With an L1 penalty the numbers of nonzero
+    coefficients are shown above the axes.
 
     Parameters
     ----------
     betas : array-like of shape (n_betas,)
-        Thresholds in any order.
+        Thresholds or penalties in any order.
 
     coefs : array-like of shape (n_features, n_betas)
         Coefficients at each threshold.
@@ -64,10 +69,10 @@ class PathDisplay:
         standard deviations of the features. By default the coefficients are drawn unscaled.
 
     beta : float, default=None
-        Threshold to mark with a vertical line.
+        Threshold or penalty to mark with a vertical line.
 
     beta_name : str, default="β"
-        Label of the axis of thresholds.
+        Label of the axis of thresholds or penalties. Its part before a comma is the symbol.
 
     Attributes
     ----------
@@ -76,6 +81,9 @@ class PathDisplay:
 
     beta_line_ : matplotlib Line2D or None
         Vertical line at `beta`.
+
+    count_axis_ : matplotlib SecondaryAxis or None
+        Axis with the numbers of nonzero coefficients, if some are zero.
 
     legend_ : matplotlib Legend
         Legend to the right of the axes, sorted by the coefficients at the largest threshold.
@@ -127,6 +135,7 @@ class PathDisplay:
         y: ArrayLike,
         *,
         betas: int | ArrayLike = 30,
+        alphas: int | ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         target: int | None = None,
         standardize: bool = True,
@@ -154,6 +163,11 @@ class PathDisplay:
             estimated scale or, with ``scale=None``, the units of y. An integer is the number of
             thresholds, which are then chosen around that of ``beta="auto"`` as in
             :func:`~skrobust.smooth_l1_path`.
+
+        alphas : int or array-like of shape (n_alphas,), default=None
+            Penalties, or their number. If they are given, the path is along the penalty at the
+            threshold of the estimator, and `betas` has no effect. An integer requires an
+            estimator with ``l1_ratio > 0``.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Individual weights of the samples, non-negative and not all zero. By default all
@@ -197,12 +211,15 @@ class PathDisplay:
         check_matplotlib("PathDisplay.from_estimator")
         data = unwrap(estimator, X, y, target)
         regressor = data.regressor
+        parameters = _path_parameters(regressor)
+        along: dict[str, Any] = {
+            "betas": betas if isinstance(betas, Integral) else _check_betas(betas)
+        }
+        if alphas is not None:
+            along = {"alphas": alphas, "beta": _selected(regressor, "beta")}
+            mark = parameters.pop("alpha")
         path = smooth_l1_path(
-            data.X,
-            data.y,
-            betas=betas if isinstance(betas, Integral) else _check_betas(betas),
-            sample_weight=sample_weight,
-            **_path_parameters(regressor),
+            data.X, data.y, sample_weight=sample_weight, **along, **parameters
         )
         feature_scales = None
         if standardize:
@@ -217,8 +234,8 @@ class PathDisplay:
             coefs=path.coefs,
             feature_names=data.feature_names,
             feature_scales=feature_scales,
-            beta=beta,
-            beta_name=BETA_LABELS[regressor.scale],
+            beta=beta if alphas is None else mark or None,
+            beta_name=BETA_LABELS[regressor.scale] if alphas is None else ALPHA_LABEL,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -290,15 +307,31 @@ class PathDisplay:
             handles.append(unlabelled[0])
         self.beta_line_: Line2D | None = None
         if self.beta is not None:
-            beta, label = check_positive(self.beta, "beta"), f"β = {self.beta:.4g}"
+            beta, symbol = check_positive(self.beta, "beta"), self.beta_name.split(",")[0]
+            label = f"{symbol} = {self.beta:.4g}"
             self.beta_line_ = ax.axvline(beta, color=GREY, ls="--", lw=1, label=label)
             handles.append(self.beta_line_)
         ylabel = "Coefficient"
         if self.feature_scales is not None:
             ylabel += " × standard deviation of feature"
         ax.set(xscale="log", xlabel=self.beta_name, ylabel=ylabel)
+        self.count_axis_ = self._draw_counts(ax, betas, coefs)
         self.legend_ = legend(ax, handles)
         return self
+
+    def _draw_counts(
+        self, ax: Axes, betas: NDArray[np.float64], coefs: NDArray[np.float64]
+    ) -> Any:
+        """Draw the numbers of nonzero coefficients above the axes, if some are zero."""
+        counts = np.count_nonzero(coefs, axis=0)
+        if counts.min() == len(coefs):
+            return None
+        axis = ax.secondary_xaxis("top")
+        shown = np.unique(np.linspace(0, len(betas) - 1, N_COUNTS).round().astype(int))
+        axis.set_xticks(betas[shown], [str(counts[i]) for i in shown], minor=False)
+        axis.set_xticks([], minor=True)
+        axis.set_xlabel("nonzero coefficients")
+        return axis
 
     def _sorted_arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
         """Validate the parameters of the display.
@@ -350,7 +383,7 @@ def _check_betas(betas: ArrayLike) -> NDArray[np.float64]:
 def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
     """Return the parameters of a fitted regressor that the path shares.
 
-    The penalty is the attribute `alpha_` if the regressor has selected it.
+    The penalty and its L1 share are the attributes that the regressor has selected, if any.
     """
     required = (*SHARED_PARAMETERS, "beta_", "scale_")
     if not all(hasattr(regressor, name) for name in required):
@@ -358,5 +391,13 @@ def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
             "estimator must be a SmoothL1Regressor or a meta-estimator that wraps one, got "
             f"{type(regressor).__name__}."
         )
-    alpha = regressor.alpha_ if hasattr(regressor, "alpha_") else regressor.alpha
-    return {"alpha": alpha} | {name: getattr(regressor, name) for name in SHARED_PARAMETERS}
+    chosen = {name: _selected(regressor, name) for name in ("alpha", "l1_ratio")}
+    return chosen | {name: getattr(regressor, name) for name in SHARED_PARAMETERS}
+
+
+def _selected(regressor: BaseEstimator, name: str) -> Any:
+    """Return a parameter, or the value that the regressor has selected for it."""
+    if hasattr(regressor, f"{name}_") and name != "beta":
+        return getattr(regressor, f"{name}_")
+    best = getattr(regressor, "best_params_", {})
+    return best[name] if name in best else getattr(regressor, name)

@@ -94,6 +94,25 @@ def test_a_path_over_sparse_features(data):
     assert_allclose([line.get_ydata()[0] for line in display.lines_], expected, rtol=1e-6)
 
 
+def test_a_path_along_the_penalty_shows_the_numbers_of_nonzero_coefficients(data):
+    X, y = data
+    model = SmoothL1Regressor(loss="huber", alpha=0.1, l1_ratio=0.8).fit(X, y)
+    display = PathDisplay.from_estimator(model, X, y, alphas=8, standardize=False)
+    path = smooth_l1_path(X, y, alphas=8, loss="huber", l1_ratio=0.8)
+    assert_allclose(display.betas, path.grid)
+    assert_allclose(display.coefs, path.coefs)
+    assert display.ax_.get_xlabel() == "α"
+    assert display.beta_line_.get_label() == "α = 0.1"
+    labels = [text.get_text() for text in display.count_axis_.get_xticklabels()]
+    assert labels[-1] == "0"
+    assert labels[0] == str(np.count_nonzero(path.coefs[:, -1]))
+    along_beta = PathDisplay.from_estimator(model, X, y, betas=[1.0, 2.0], standardize=False)
+    path = smooth_l1_path(X, y, betas=[1.0, 2.0], loss="huber", alpha=0.1, l1_ratio=0.8)
+    assert_allclose(along_beta.coefs, path.coefs)
+    dense = PathDisplay.from_estimator(SmoothL1Regressor().fit(X, y), X, y, betas=[1.0, 2.0])
+    assert dense.count_axis_ is None
+
+
 def test_features_without_names_are_numbered(data):
     X, y = data
     nameless = make_pipeline(FunctionTransformer(np.asarray), SmoothL1Regressor()).fit(X, y)
