@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin
+
+# Attributes that validate_data sets on the estimator.
+_FEATURES = ("n_features_in_", "feature_names_in_")
 
 
 class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
@@ -29,6 +33,19 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+    def _set_fitted(self, fit: Callable[[], dict[str, Any]]) -> Self:
+        """Set the attributes that a fit returns; a fit that fails does not change the model."""
+        before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
+        try:
+            attributes = fit()
+        except BaseException:
+            for name in _FEATURES:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+        self.__dict__.update(attributes)
+        return self
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict with the linear model.

@@ -38,8 +38,6 @@ OUTLIER_END = float(ndtri(0.995))
 RELIABLE_ROWS_PER_COEFFICIENT = 5
 # Elements of X whose distances are computed at a time.
 BLOCK_ELEMENTS = 2**14
-# Attributes that validate_data sets on the estimator.
-_FEATURES = ("n_features_in_", "feature_names_in_")
 
 
 class MMRegressor(LinearRegressor):
@@ -287,18 +285,7 @@ class MMRegressor(LinearRegressor):
             If the fit does not reach `tol`. The best coefficients found are kept.
         """
         spec = _spec(self)
-        before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
-        try:
-            attributes = self._fit(X, y, sample_weight, spec)
-        except BaseException:
-            # validate_data has changed these attributes. A refit that fails must not change
-            # the model.
-            for name in _FEATURES:
-                self.__dict__.pop(name, None)
-            self.__dict__.update(before)
-            raise
-        self.__dict__.update(attributes)
-        return self
+        return self._set_fitted(lambda: self._fit(X, y, sample_weight, spec))
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: MMSpec) -> dict[str, Any]:
         """Return the fitted attributes that `validate_data` does not set; warn if necessary."""
@@ -359,8 +346,8 @@ class MMRegressor(LinearRegressor):
 
     def _warn(self, result: MMResult, rows: _FitRows, spec: MMSpec) -> None:
         S, k = rows.total, result.rank
-        # The frames in between are this method, _fit, fit and its wrappers.
-        stacklevel = 4 + N_WRAPPERS
+        # The frames in between are this method, _fit, _set_fitted, fit and its wrappers.
+        stacklevel = 6 + N_WRAPPERS
         if RELIABLE_ROWS_PER_COEFFICIENT * k > S:
             warnings.warn(
                 f"There are only {S:g} rows for {k} coefficients: at most "

@@ -35,9 +35,6 @@ from ._validation import (
 )
 from .schedules import N_STAGES
 
-# Attributes that validate_data sets on the estimator.
-_FEATURES = ("n_features_in_", "feature_names_in_")
-
 
 class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     r"""Linear regression with the Smooth L1 or Huber loss.
@@ -403,18 +400,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             If the fit does not reach `tol`. The best coefficients found are kept.
         """
         spec = fit_spec(self)
-        before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
-        try:
-            attributes = self._fit(X, y, sample_weight, spec)
-        except BaseException:
-            # validate_data has changed these attributes. A refit that fails must not change
-            # the model.
-            for name in _FEATURES:
-                self.__dict__.pop(name, None)
-            self.__dict__.update(before)
-            raise
-        self.__dict__.update(attributes)
-        return self
+        return self._set_fitted(lambda: self._fit(X, y, sample_weight, spec))
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: FitSpec) -> dict[str, Any]:
         """Return the fitted attributes that `validate_data` does not set; warn if necessary."""
@@ -506,8 +492,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             f"Increase max_iter (currently {spec.max_iter}) or tol, use a larger beta, or "
             "add a penalty (alpha > 0).",
             ConvergenceWarning,
-            # The frames in between are this method, _fit, fit and its wrappers.
-            stacklevel=4 + N_WRAPPERS,
+            # The frames in between are this method, _fit, _set_fitted, fit and its wrappers.
+            stacklevel=6 + N_WRAPPERS,
         )
 
 
