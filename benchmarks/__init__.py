@@ -100,7 +100,10 @@ class Progress:
 
 
 def machine():
-    """Return the date, the machine and the versions of a measurement."""
+    """Return the date, the processor, the load, and the versions of Python and the libraries.
+
+    They are reported with the results of a benchmark.
+    """
     return {
         "date": datetime.date.today().isoformat(),
         "processor": _processor(),

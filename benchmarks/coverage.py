@@ -1,9 +1,10 @@
 """How often 95 % intervals contain the truth: python -m benchmarks.coverage
 
-Simulated for every kind of covariance of coefficient_table, for the default of RLM of
-statsmodels and for least squares, with errors for which a kind is made and for which it is not,
-and for prediction intervals. Fails unless the bars hold that the user guide relies on. Takes
-about half an hour with 1,000 replications.
+The coverage is simulated for every kind of covariance of coefficient_table, for the default of
+RLM of statsmodels, for least squares, and for prediction intervals. The distributions of the
+errors meet the assumptions of some kinds and violate those of others. The benchmark fails
+unless the bars hold that the user guide relies on. It takes about half an hour with 1,000
+replications.
 """
 
 import argparse
@@ -49,7 +50,7 @@ class Sample(NamedTuple):
 
 
 def independent(draw):
-    """Samples with errors draw(rng, X) of independent rows."""
+    """Return a function that draws samples of independent rows with the errors draw(rng, X)."""
 
     def sample(rng, n, p):
         X = features(rng, n, p)
@@ -70,7 +71,10 @@ def contaminated(rng, X):
 
 
 def in_clusters(rng, n, p):
-    """Half of the variance of the errors, and nearly all of that of x₁, is of clusters."""
+    """Return a sample whose rows form clusters.
+
+    Half of the variance of the errors, and nearly all of that of x₁, is between clusters.
+    """
     n_groups = 10 if n < 100 else 20
     groups = np.arange(n) % n_groups
     X = features(rng, n, p)
@@ -96,14 +100,17 @@ CELLS = [(errors, n, p) for errors in ERRORS for n, p in SHAPES]
 
 
 def true_intercepts():
-    """Of the Huber fit and of least squares; all slopes are zero, as all are equivariant."""
+    """Return the true intercepts of the Huber fit and of least squares for lognormal errors.
+
+    All true slopes are zero, without loss of generality, since the estimators are equivariant.
+    """
     lognormal = np.exp(norm.ppf((np.arange(1_000_000) + 0.5) / 1_000_000))
     fit = SmoothL1Regressor().fit(np.zeros((lognormal.size, 1)), lognormal)
     return float(fit.intercept_), float(np.exp(0.5))
 
 
 def intervals(sample, kinds, bootstrap):
-    """Lower and upper ends by kind, and the default table for the prediction intervals."""
+    """Return the fit, the intervals by kind, and the table for the prediction intervals."""
     X, y, groups = sample
     fit = SmoothL1Regressor().fit(X, y)
     tables = {kind: coefficient_table(fit, X, y, **ROW_KINDS[kind]) for kind in ROW_KINDS}
@@ -123,7 +130,7 @@ def intervals(sample, kinds, bootstrap):
 
 
 def prediction_intervals(fit, default, X):
-    """Of the table, and what the scale and the error of the mean would give."""
+    """Return the intervals of the table, and those from the scale and the error of the mean."""
     fitted, lower, upper = default.predict(X, LEVEL).T
     mean_error = (upper - lower) / 2 / t.ppf((1 + LEVEL) / 2, default.df)
     reach = t.ppf((1 + LEVEL) / 2, default.df) * np.hypot(fit.scale_, mean_error)
@@ -134,7 +141,10 @@ def prediction_intervals(fit, default, X):
 
 
 def simulate(cell, seeds, truths, n_bootstrap):
-    """Whether intervals cover, and half widths: {kind: (replications, 2, coefficients)}."""
+    """Return the outcomes of replications by kind.
+
+    The arrays of outcomes have the shape (replications, 2, coefficients or new rows).
+    """
     errors, n, p = CELLS[cell]
     found = {}
     kinds = [kind for kind in KINDS if kind != RLM or n <= 100]
@@ -157,13 +167,19 @@ def simulate(cell, seeds, truths, n_bootstrap):
 
 
 def outcome(ends, truth):
-    """An interval without ends does not cover."""
+    """Return whether each interval covers the truth, and its half width.
+
+    An interval without ends does not cover.
+    """
     lower, upper = ends.T
     return np.array([(lower <= truth) & (truth <= upper), (upper - lower) / 2])
 
 
 def simulate_all(n_replications, n_bootstrap):
-    """{cell: {kind: outcomes}}, in two processes; the numbers do not depend on how many."""
+    """Return {cell: {kind: outcomes}}, computed in two processes.
+
+    The outcomes do not depend on the number of processes.
+    """
     truths = true_intercepts()
     bounds = [*range(0, n_replications, CHUNK), n_replications]
     chunks = [range(*pair) for pair in pairwise(bounds)]
@@ -186,7 +202,7 @@ def simulate_all(n_replications, n_bootstrap):
 
 
 class Coverage(NamedTuple):
-    """Percentages, and the median half width over the slopes."""
+    """Percentages of intervals that cover, and the median half width over the slopes."""
 
     slopes: float
     x1: float
@@ -208,7 +224,7 @@ class Coverage(NamedTuple):
 
 
 def bars(found):
-    """The bars: text, whether they hold, and the cell that is farthest off."""
+    """Return the text of each bar, whether it holds, and the range of the values."""
     plain = [c for c in CELLS if c[0] != CLUSTERED and c[1] / (c[2] + 1) >= ENOUGH_ROWS]
     skewed = [c for c in CELLS if c[0] == LOGNORMAL and c[1] >= 100]
     clustered = [c for c in CELLS if c[0] == CLUSTERED]
@@ -230,7 +246,7 @@ def bar(text, values, lowest, highest=100.0):
 
 
 def summary(found):
-    """The lowest and the highest coverage of each kind over cells with enough rows."""
+    """Return a table of the range of the coverage of each kind over cells with enough rows."""
     rows = []
     for kind in KINDS:
         row = [kind]
@@ -305,7 +321,7 @@ def prediction_rows(results):
 
 
 def draw(found, path):
-    """Coverage of x₁, on which the variance or the cluster depends, by kind and errors."""
+    """Draw the coverage of x₁, on which the variance or the cluster depends."""
     figure, axes = plt.subplots(1, len(ERRORS), figsize=(14, 5), sharex=True, sharey=True)
     ns = sorted({n for n, _ in SHAPES})
     for ax, errors in zip(axes, ERRORS, strict=True):

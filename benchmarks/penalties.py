@@ -1,11 +1,12 @@
 """Sparse fits beside skglm and scikit-learn's Lasso: python -m benchmarks.penalties
 
-The Huber loss at β = 1.345 with an L1 penalty, on correlated features of which few have an
-effect and with a tenth of the targets wrong. All fits run in one thread, in turn; each solver
-has the loosest tolerance with which its relative duality gap is at most 1e-8. Lasso minimises
-another objective and has a penalty of its own, the same fraction of its largest. Writes
-penalties.md into benchmarks/results/. Takes about ten minutes; skglm is omitted if it is not
-installed. `--quick` uses a tenth of the rows and features and writes nothing.
+The Huber loss at β = 1.345 is minimised with an L1 penalty. The features are correlated, few of
+them have an effect, and a tenth of the targets are wrong. All fits run in one thread, in turn;
+each solver has the loosest tolerance with which its relative duality gap is at most 1e-8. Lasso
+minimises another objective and has a penalty of its own, the same fraction of its largest. The
+benchmark takes about ten minutes and writes penalties.md into benchmarks/results/. skglm is
+omitted if it is not installed. `--quick` uses a tenth of the rows and features and writes
+nothing.
 """
 
 import argparse

@@ -52,8 +52,9 @@ class Clusters(NamedTuple):
 class Covariance(NamedTuple):
     """V in the coordinates (b, v) of the linearised fit.
 
-    `lost` contains the directions that a single row or cluster determines, and `lost_rows`
-    these rows. The leave-one-out residuals are None for kinds without leverage.
+    `lost` contains the directions that are each determined by a single row or cluster, and
+    `lost_rows` the indices of the corresponding rows. The leave-one-out residuals are None for
+    kinds without leverage.
     """
 
     V: FloatArray
@@ -73,7 +74,7 @@ class _ScaleScores(NamedTuple):
 
 
 def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
-    """Return the scale's part of the stacked equations; None where it is taken as fixed."""
+    """Return the scale's part of the stacked equations; None if the scale is taken as fixed."""
     if fit.loss.estimator is None:
         return None
     a, equation = fit.scale_slope(), fit.scale_equation()
@@ -165,8 +166,8 @@ def _row_moments(
 ) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
     """Return the moments Σ (u, g)(u, g)ᵀ over rows.
 
-    The directions that a single row determines, these rows and the leave-one-out residuals are
-    returned as well.
+    Also return the directions that are each determined by a single row, the indices of those
+    rows, and the leave-one-out residuals.
     """
     factor = fit.times_copy(fit.psi)
     lost_rows, left_out = np.zeros(0, np.intp), None
@@ -200,7 +201,7 @@ def _stacked(moments: FloatArray, cross: FloatArray, square: float) -> FloatArra
 
 
 class _ClusterSums(NamedTuple):
-    """Σ (U, g)(U, g)ᵀ over some clusters, and the directions that one of them determines."""
+    """Σ (U, g)(U, g)ᵀ over some clusters, and the directions that a single one determines."""
 
     moments: FloatArray
     lost: list[FloatArray]

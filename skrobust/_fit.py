@@ -1,4 +1,5 @@
-"""One target, from start to result: start → stages of the threshold → result.
+"""Fit one target: find a starting point, minimise the objective at each threshold of the
+schedule, and return the results.
 
 This module carries out the plan of `_solvers.choose`. For tall X the whole fit is first done on
 a sample of rows, which gives a starting point near the minimiser and a whitening by the Hessian

@@ -1,12 +1,12 @@
-"""Half of the rows, of which the features lie as close together as possible.
+"""Half-sets of rows whose features are as close together as possible.
 
 A concentration step takes the half of the rows that is nearest to a centre, in the metric of a
-covariance, and then the mean and covariance of these rows: their determinant never increases
-(Rousseeuw and Van Driessen, "A fast algorithm for the minimum covariance determinant
-estimator", Technometrics 41, 1999). The two starts are deterministic, as those of Hubert,
-Rousseeuw and Verdonck ("A deterministic algorithm for robust location and scatter", JCGS 21,
-2012): the distances from the spatial median, and the same in the metric of the spatial sign
-covariance.
+covariance, and then the mean and covariance of these rows. The determinant of the covariance
+never increases (Rousseeuw and Van Driessen, "A fast algorithm for the minimum covariance
+determinant estimator", Technometrics 41, 1999). The two starts are deterministic, as those of
+Hubert, Rousseeuw and Verdonck ("A deterministic algorithm for robust location and scatter",
+JCGS 21, 2012): the distances from the spatial median, and the same in the metric of the spatial
+sign covariance.
 """
 
 from __future__ import annotations

@@ -108,7 +108,8 @@ class LinearisedFit:
 
     Rows of weight zero are left out beforehand. The features are standardised and y is in the
     units of `TargetUnits`; `to_data` leads back to the units of the data. If the weights ψ(r)/r
-    of the rows are given as `robustness`, rows far away do not affect these units.
+    of the rows are given as `robustness`, rows in which this weight is zero affect neither the
+    units nor the standardisation, except that of features that vary only in such rows.
 
     Attributes
     ----------
@@ -334,7 +335,7 @@ class LinearisedFit:
         return self.times_copy(self.engine.squared_norms(self.root))
 
     def remaining_curvature(self, q: RowVector) -> tuple[RowVector, NDArray[np.intp]]:
-        """Return 1 − h given the quadratic form, and the rows that alone have a direction."""
+        """Return 1 − h given the quadratic form, and rows that alone determine a direction."""
         remaining = 1.0 - self.psi_deriv * q
         if not self.loss.rho.is_convex:
             is_less = (remaining < 1.0 - MAX_LEVERAGE) & (np.abs(remaining) >= MIN_REMAINING)
@@ -352,9 +353,9 @@ class LinearisedFit:
         return a
 
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
-        """Return g of an observation in each row, b and e of the equation of the scale.
+        """Return the terms of the equation of the scale: g of an observation in each row, b, e.
 
-        None if the scale has no equation, or one that does not determine it.
+        The result is None if there is no such equation, or if it does not determine the scale.
         """
         if self.loss.estimator is None:
             return None

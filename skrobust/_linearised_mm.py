@@ -11,8 +11,8 @@ and Hoorelbeke, "Robust standard errors for robust estimators", 2003). The trimm
     Σ s g = 0,    g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/S,    δσ = (g − bᵀδθ_S) / e
 
 where b and e are the sums of −∂g/∂θ and −∂g/∂σ, and δθ_S is the influence on the coefficients
-of the S-estimate: those of an M-estimate with its scale. At a bound the trimmed scale is a
-multiple of σ_S.
+of the S-estimate, which is that of an M-estimate with the scale σ_S. At a bound the trimmed
+scale is a multiple of σ_S.
 """
 
 from __future__ import annotations

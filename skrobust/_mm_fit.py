@@ -1,4 +1,4 @@
-"""The MM-estimate of one target: starts → S-estimate → scale → M-estimate."""
+"""Fit one target: compute the S-estimate from several starts, the scale, and the M-estimate."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ class _Fit:
     def _rows_in_other_directions(self, rng: np.random.Generator) -> NDArray[np.intp]:
         """Return rows outside the row space of the sample, such as rare levels of a factor.
 
-        The sample determines all coefficients only with some of them.
+        The sample does not determine all coefficients without some of these rows.
         """
         first = 0 if self.spec.fit_intercept else 1
         transform = self.whitening.dense_transform()[first:]
@@ -287,7 +287,10 @@ class _Fit:
         return min(refined, key=lambda start: start.scale)
 
     def to_data(self, theta: FloatArray) -> tuple[FloatArray, float]:
-        """Return slopes, rounded to the dtype of X, and the intercept in units of the data."""
+        """Return the slopes and the intercept in the units of the data.
+
+        The slopes are rounded to the dtype of X.
+        """
         coef = self.objective.coef(theta)
         coef = self.units.to_data(coef, self.engine, self.engine.dtype)
         return coef[1:], float(coef[0])
@@ -431,7 +434,10 @@ def _centre_and_size(y: RowVector) -> tuple[float, float]:
 
 
 def _without_extremes(y: RowVector) -> RowVector:
-    """Return y with outliers moved in whose units squares of other residuals underflow."""
+    """Return y with extreme outliers clipped.
+
+    In the units of such an outlier the squares of the other residuals would underflow.
+    """
     centre, size = _centre_and_size(y)
     end = MAX_DEVIATION * (size or max(1.0, abs(centre)))
     if y.max() <= centre + end and y.min() >= centre - end:

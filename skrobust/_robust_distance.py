@@ -1,8 +1,8 @@
 """Robust distances of rows from the centre of the features.
 
-The centre and covariance are those of the half of the rows with the smallest determinant (the
-minimum covariance determinant of Rousseeuw and Van Driessen, Technometrics 41, 1999), and then
-of the rows within the 97.5 % quantile of their distances.
+The centre and covariance are those of the half of the rows whose covariance has the smallest
+determinant (the minimum covariance determinant of Rousseeuw and Van Driessen, Technometrics 41,
+1999), and then of the rows within the 97.5 % quantile of their distances.
 """
 
 from __future__ import annotations

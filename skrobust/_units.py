@@ -17,7 +17,7 @@ LOCATION_PROBE_ROWS = 1_000
 class TargetUnits:
     """The units of a target: y = shift + unit · ỹ, where ỹ is fitted; unit is a power of 2.
 
-    They are those of the values `typical` if these are given.
+    The units are determined by the values `typical` if these are given, and by y otherwise.
     """
 
     def __init__(

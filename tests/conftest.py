@@ -38,7 +38,8 @@ class Certificate:
     Residuals are known up to the rounding of their terms, so that each u_i lies in a known
     interval. `distance` is the smallest norm of the gradient with all u_i in their intervals,
     in coordinates in which the quadratic model is the identity, divided by the root mean square
-    of u. At a tiny threshold this is the optimality condition of a linear program.
+    of u. For a threshold near zero and without a penalty, the condition above is the optimality
+    condition of median regression, a linear program.
     """
 
     def __init__(self, est, X, y, weight=None):

@@ -73,7 +73,10 @@ class Case:
         return np.full(n, np.nan), np.full((self.n_blocks, p + 3), np.nan)
 
     def dense(self, layout, steps=1, centred=True):
-        """Return residuals and sums of each block, from as many calls as there are threads."""
+        """Return the residuals of the rows and the sums of the blocks.
+
+        Each of `steps` calls processes every `steps`-th block, as one of `steps` threads would.
+        """
         residual, sums = self.outputs()
         X = laid_out(self.X, layout)
         run = kernels.dense_pass(self.rho_psi, X, layout_of(X), centred)

@@ -55,9 +55,9 @@ def link_elsewhere(app, env, node, content):
 
 
 def prepare(app, docname, source):
-    """Results of benchmarks where a page names them, {{ peers.md }}; no blank ends of code.
+    """Insert the results of benchmarks that a page names, as in {{ peers.md }}.
 
-    A doctest in Markdown needs a blank line before the closing fence, a reader does not.
+    The blank line before a closing fence, which doctests in Markdown need, is removed.
     """
 
     def result(match):

@@ -32,9 +32,9 @@ def elastic_net_gap(
 
     The objective need not be whitened.
     u is orthogonal to the intercept and to the features without a penalty, and shrunk until it
-    is feasible. Of such features that are bounded below only the nonzero ones count, and those
-    at the bound that would violate the dual constraint. The function takes a pass over X for
-    each set of features.
+    is feasible. A feature without a penalty that is bounded below counts only if its
+    coefficient is positive, or if u would otherwise violate its dual constraint. The function
+    takes a pass over X for each set of features.
     """
     linear, r, beta = objective.linear, point.residual, objective.threshold
     data, penalty = linear.data, linear.penalty

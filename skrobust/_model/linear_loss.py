@@ -246,7 +246,8 @@ class LinearLoss:
     ) -> float:
         """Return the length t that minimises F(coef + t·step), without a pass over X.
 
-        Residuals move by t·change. The loss is the Huber loss and the penalty quadratic.
+        Residuals move by t·change. The loss must be the Huber loss, and the penalty, if any,
+        must be quadratic.
         """
         slope = (0.0, 0.0)
         if self.penalty is not None:

@@ -42,7 +42,7 @@ class Loss(ABC):
         """Return the second derivative at each residual; boolean if it is 0 or 1 everywhere."""
 
     def windowed_psi_deriv(self, r: RowVector, threshold: float, window: float) -> RowVector:
-        """Return ψ′, or where that is a step an estimate of it from residuals within a window.
+        """Return ψ′ or, if ψ′ is a step function, an estimate from residuals within a window.
 
         The window is at least as wide as the threshold.
         """
@@ -52,7 +52,10 @@ class Loss(ABC):
     def weights(
         self, r: RowVector, threshold: float, out: RowVector | None = None
     ) -> RowVector:
-        """Return ψ(r)/r, in [0, 1], written to `out` if it is given, which may be r."""
+        """Return ψ(r)/r, in [0, 1].
+
+        If `out` is given, the result is written to it; `out` may be r.
+        """
 
 
 def _huber_rho_psi(r: float, threshold: float) -> tuple[float, float]:

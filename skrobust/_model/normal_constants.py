@@ -22,8 +22,8 @@ from scipy.special import erfc, gammainc
 
 from .._engines.base import FloatArray
 
-# The efficiency of the estimator with the constant on the left is below every one that can be
-# asked for, and that on the right above.
+# The constant on the left has a lower efficiency than any that can be requested, and the
+# constant on the right has a higher one.
 EFFICIENCY_BRACKET = 1.2, 20.0
 # (2j − 1)!!, the moments of a standard normal variable.
 NORMAL_MOMENTS = np.array([1.0, 1.0, 3.0, 15.0, 105.0, 945.0])

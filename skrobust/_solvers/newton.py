@@ -45,9 +45,9 @@ THRESHOLD_FACTOR = 0.1
 CONTINUATION_RTOL = 0.3
 # A vertex is searched for if at most this many rows are inside per variable, and if the number
 # of other rows inside at the final threshold is expected to be at most this fraction of the
-# number of variables. With more than VERTEX_MAX_VARIABLES it is not, since edges are followed
-# one by one. The vertex is accepted if Newton's method reaches this whitened gradient in this
-# many steps.
+# number of variables. With more than VERTEX_MAX_VARIABLES variables no vertex is searched for,
+# since edges are followed one by one. The vertex is accepted if Newton's method reaches this
+# whitened gradient in this many steps.
 VERTEX_MAX_INSIDE_PER_VARIABLE, VERTEX_MAX_EXTRA_FRACTION = 3, 0.25
 VERTEX_MAX_VARIABLES = 1_000
 VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20

@@ -46,7 +46,10 @@ MAX_PASSES = 8
 
 
 def least_squares(objective: Whitened) -> Evaluation:
-    """Return the minimiser of an objective at an infinite threshold, if it is whitened."""
+    """Return the minimiser of a least-squares objective whose Hessian is the identity.
+
+    The threshold of the objective must exceed every residual.
+    """
     start = objective.evaluate(np.zeros(objective.n_variables))
     return objective.evaluate(-start.gradient)
 

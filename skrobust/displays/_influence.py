@@ -489,7 +489,7 @@ class InfluenceDisplay:
     ) -> tuple[
         NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]
     ]:
-        """Validate the parameters of the display and return them as vectors."""
+        """Validate the array parameters and return them, without the names, as vectors."""
         leverage = np.asarray(self.leverage, dtype=float)
         arrays = {
             "residual": np.asarray(self.residual, dtype=float),
