@@ -18,6 +18,7 @@ from scipy.stats import t as t_distribution
 from sklearn.utils.validation import validate_data
 
 from ._engines.base import FloatArray
+from ._lazy_data import require_in_memory
 
 if TYPE_CHECKING:
     import pandas
@@ -450,7 +451,7 @@ class CoefficientTable:
             Fit, lower and upper end, in the units of the regressor's target.
         """
         check_level(level)
-        X = self._features(X)
+        X = self._features("predict", X)
         result = np.column_stack([self._fitted(X)] * 3)
         assert self._standardised is not None
         n_unknown = 0
@@ -531,13 +532,14 @@ class CoefficientTable:
                 "predict_interval needs the leave-one-out residuals of covariance='HC2', 'HC3' "
                 f"or 'CR3', got {self.kind!r}."
             )
-        fit = self._fitted(self._features(X))
+        fit = self._fitted(self._features("predict_interval", X))
         lower, upper = self._left_out.quantiles(self.n_samples, level, symmetric)
         interval: FloatArray = np.column_stack([fit, fit + lower, fit + upper])
         return interval
 
-    def _features(self, X: Any) -> Any:
-        """Return X as the regressor sees it."""
+    def _features(self, method: str, X: Any) -> Any:
+        """Return the X of a method as the regressor sees it."""
+        require_in_memory(f"CoefficientTable.{method}", "rows", X=X)
         for transformer in self._transformers:
             X = transformer.transform(X)
         return validate_data(

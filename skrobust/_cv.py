@@ -43,6 +43,7 @@ from ._grid import (
     fit_grid,
     warn_unless_converged,
 )
+from ._lazy_data import require_in_memory
 from ._regressor import SmoothL1Regressor
 from ._spec import fit_spec
 from ._validation import check_data, check_penalty_weights, excluded_features
@@ -330,6 +331,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ConvergenceWarning
             If any of the fits does not reach `tol`.
         """
+        name = type(self).__name__
+        require_in_memory(name, "search", X=X, y=y, sample_weight=sample_weight, **params)
         _raise_for_params(params, self, "fit")
         shared = {name: getattr(self, name) for name in _SHARED}
         ratios = _check_ratios(self.l1_ratio)
@@ -404,7 +407,6 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
             model.fit(X_used, y_used, sample_weight)
         refit.call_on_fit_task_end(**data)
         every = [*map(Convergence.of, stages), *map(Convergence.of_history, model.history_)]
-        name = type(self).__name__
         warn_unless_converged(name, every, self.tol, self.max_iter, 3 + N_WRAPPERS)
 
         fitted = {name: value for name, value in vars(model).items() if name.endswith("_")}

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, check_X_y
 from ._engines import as_engine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import Target
+from ._lazy_data import require_in_memory
 from ._model.duality import duality_gap as huber_duality_gap
 from ._regressor import SmoothL1Regressor
 from ._sampling import Problem, whole_problem
@@ -87,6 +88,7 @@ def duality_gap(
     >>> bool(duality_gap(model, X, y) < 1e-12)
     True
     """
+    require_in_memory("duality_gap", "duality gap", X=X, y=y, sample_weight=sample_weight)
     check_is_fitted(estimator)
     check = partial(check_X_y, estimator="duality_gap")
     X, y, weight = check_data(check, X, y, sample_weight)

@@ -21,6 +21,7 @@ from ._callbacks import N_WRAPPERS, with_callbacks
 from ._engines import as_engine
 from ._engines.base import FloatArray
 from ._engines.threads import ThreadTeam, single_threaded_blas
+from ._lazy_data import require_in_memory
 from ._mm_fit import MMResult, MMSpec, fit_mm, uses_all_rows
 from ._model.loss import BISQUARE
 from ._model.normal_constants import (
@@ -284,6 +285,8 @@ class MMRegressor(LinearRegressor):
         ConvergenceWarning
             If the fit does not reach `tol`. The best coefficients found are kept.
         """
+        name = type(self).__name__
+        require_in_memory(name, "MM", X=X, y=y, sample_weight=sample_weight)
         spec = _spec(self)
         return self._set_fitted(lambda: self._fit(X, y, sample_weight, spec))
 
@@ -416,6 +419,7 @@ class MMRegressor(LinearRegressor):
                determinant estimator", Technometrics 41, 1999.
         """
         check_is_fitted(self)
+        require_in_memory(f"{type(self).__name__}.robust_distances", "rows", X=X)
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
         )

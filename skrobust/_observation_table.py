@@ -13,6 +13,7 @@ from sklearn.utils import _safe_indexing
 from ._engines.base import FloatArray
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fitted_data import FittedData, fitted_data
+from ._lazy_data import require_in_memory
 from ._linearised import LinearisedFit
 from ._model.loss import HUBER, Loss
 from ._model.scale import mad
@@ -139,6 +140,7 @@ def observation_table(
     >>> int(table.outlier.sum())
     71
     """
+    require_in_memory("observation_table", "inference", X=X, y=y, sample_weight=sample_weight)
     with single_threaded_blas(), ThreadTeam() as team:
         data = fitted_data(
             estimator, X, y, sample_weight, frequency=False, target=target, team=team

@@ -23,6 +23,7 @@ from ._grid import (
     fit_grid,
     warn_unless_converged,
 )
+from ._lazy_data import require_in_memory
 from ._regressor import SmoothL1Regressor
 from ._spec import fit_spec
 from ._validation import check_data, check_penalty_weights, excluded_features
@@ -204,6 +205,7 @@ def smooth_l1_path(
     array([[8.7, 3.7, 3. ],
            [4.4, 2.3, 2.1]])
     """
+    require_in_memory("smooth_l1_path", "search", X=X, y=y, sample_weight=sample_weight)
     if betas is not None and alphas is not None:
         raise ValueError(
             "Only one of betas and alphas can be given, got both; pass the other parameter "

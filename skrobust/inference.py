@@ -36,6 +36,7 @@ from ._engines.base import FloatArray
 from ._engines.sparse import SparseEngine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fitted_data import FittedData, fitted_data, user_stacklevel
+from ._lazy_data import require_in_memory
 from ._linearised import LinearisedFit
 from ._observation_table import ObservationTable, observation_table
 
@@ -211,6 +212,8 @@ def coefficient_table(
     bp          1.4282   0.2603    5.49  6.96e-08   0.9165     1.9399
     HC3: independent rows, any variances; joint with the MAD; t with 439 degrees of freedom
     """
+    data_of_call = {"X": X, "y": y, "sample_weight": sample_weight, "groups": groups}
+    require_in_memory("coefficient_table", "inference", **data_of_call)
     kind, frequency = covariance, weights == "frequency"
     if kind == "auto":
         kind = "HC3" if groups is None else "CR3"

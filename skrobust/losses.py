@@ -13,6 +13,8 @@ from typing import SupportsFloat, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._lazy_data import require_in_memory
+
 __all__ = ["huber", "huber_gradient", "smooth_l1", "smooth_l1_gradient"]
 
 # An array for array arguments and a NumPy scalar for scalar arguments.
@@ -76,7 +78,7 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     >>> float(smooth_l1(-3.0, beta=0.0))
     3.0
     """
-    r, threshold = _check_loss_arguments(residual, beta)
+    r, threshold = _check_loss_arguments("smooth_l1", residual, beta)
     abs_r = np.abs(r)
     loss: ArrayOrScalar = _abs_slope(abs_r, threshold) * _loss_over_slope(abs_r, threshold)
     return loss
@@ -132,7 +134,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
     >>> smooth_l1_gradient([-3.0, -1.0, 0.0, 1.0, 3.0], beta=2.0)
     array([-1. , -0.5,  0. ,  0.5,  1. ])
     """
-    r, threshold = _check_loss_arguments(residual, beta)
+    r, threshold = _check_loss_arguments("smooth_l1_gradient", residual, beta)
     gradient: ArrayOrScalar = np.sign(r) * _abs_slope(np.abs(r), threshold)
     return gradient
 
@@ -191,7 +193,7 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     >>> huber([-3.0, -1.0, 0.0, 1.0, 3.0], beta=2.0)
     array([4. , 0.5, 0. , 0.5, 4. ])
     """
-    r, threshold = _check_loss_arguments(residual, beta)
+    r, threshold = _check_loss_arguments("huber", residual, beta)
     abs_r = np.abs(r)
     loss: ArrayOrScalar = np.minimum(abs_r, threshold) * _loss_over_slope(abs_r, threshold)
     return loss
@@ -243,7 +245,7 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     >>> huber_gradient([-3.0, -1.0, 0.0, 1.0, 3.0], beta=2.0)
     array([-2., -1.,  0.,  1.,  2.])
     """
-    r, threshold = _check_loss_arguments(residual, beta)
+    r, threshold = _check_loss_arguments("huber_gradient", residual, beta)
     gradient: ArrayOrScalar = np.clip(r, -threshold, threshold)
     return gradient
 
@@ -264,12 +266,13 @@ def as_float(name: str, value: SupportsFloat) -> float:
 
 
 def _check_loss_arguments(
-    residual: ArrayLike, beta: ArrayLike
+    loss: str, residual: ArrayLike, beta: ArrayLike
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Validate residuals and thresholds and convert both to one floating-point dtype.
 
     The dtype is that of `residual` if it is a floating-point dtype, and float64 otherwise.
     """
+    require_in_memory(loss, "loss", residual=residual, beta=beta)
     residual_array, beta_array = np.asarray(residual), np.asarray(beta)
     for name, array in (("residual", residual_array), ("beta", beta_array)):
         if array.dtype.kind not in "fiub":

@@ -7,8 +7,9 @@ scikit-learn accepts a metric; :func:`sklearn.metrics.make_scorer` turns them in
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import wraps
 from numbers import Real
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from ._lazy_data import require_in_memory
 from .losses import ArrayOrScalar, as_float, huber, huber_gradient, smooth_l1
 
 __all__ = ["d2_smooth_l1_score", "mean_huber_loss", "mean_smooth_l1_loss"]
@@ -35,10 +37,22 @@ _THRESHOLD_CONSTRAINT = [Interval(Real, 0, None, closed="both")]
 
 def _validate_parameters(threshold_name: str) -> Callable[[_Metric], _Metric]:
     """Return a decorator that validates the parameters of a metric."""
-    decorator: Callable[[_Metric], _Metric] = validate_params(
+    validate: Callable[[_Metric], _Metric] = validate_params(
         {**_COMMON_CONSTRAINTS, threshold_name: _THRESHOLD_CONSTRAINT},
         prefer_skip_nested_validation=True,
     )
+
+    def decorator(metric: _Metric) -> _Metric:
+        validated = validate(metric)
+
+        @wraps(validated)
+        def in_memory(*args: Any, **kwargs: Any) -> Any:
+            data = dict(zip(("y_true", "y_pred"), args, strict=False)) | kwargs
+            require_in_memory(metric.__name__, "metric", **data)
+            return validated(*args, **kwargs)
+
+        return cast(_Metric, in_memory)
+
     return decorator
 
 
@@ -288,7 +302,7 @@ def d2_smooth_l1_score(
     data = _check_data(y_true, y_pred, sample_weight, multioutput)
     if len(data.y_true) < 2:
         message = "D² is not well-defined with fewer than two samples."
-        warnings.warn(message, UndefinedMetricWarning, stacklevel=3)
+        warnings.warn(message, UndefinedMetricWarning, stacklevel=4)
         return float("nan")
     threshold = as_float("beta", beta)
     outputs = zip(data.y_true.T, data.y_pred.T, strict=True)

@@ -92,6 +92,8 @@ LAYERS = [
     "_engines.kernels",
     "_engines.compile",
     "_reductions",
+    # Data that are not in memory.
+    "_lazy_data",
 ]
 # Imports for annotations only, which may point upwards: (module, imported module).
 UPWARDS_FOR_ANNOTATIONS = {

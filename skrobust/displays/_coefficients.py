@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from .._coefficient_table import intercept_name
+from .._lazy_data import require_in_memory
 from .._unwrap import MatrixLike, unwrap
 from ..inference import CoefficientTable, coefficient_table
 from ._drawing import COLOURS, GREY, Kwargs, axes, check_matplotlib, legend
@@ -267,7 +268,11 @@ class CoefficientsDisplay:
         ValueError
             If a parameter is out of range, or the data are not those of the fit.
         """
-        check_matplotlib("CoefficientsDisplay.from_estimator")
+        caller = "CoefficientsDisplay.from_estimator"
+        check_matplotlib(caller)
+        require_in_memory(
+            caller, "display", X=X, y=y, sample_weight=sample_weight, groups=groups
+        )
         table = coefficient_table(
             estimator,
             X,

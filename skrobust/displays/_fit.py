@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from .._lazy_data import require_in_memory
 from .._unwrap import MatrixLike, column, column_names, innermost_estimator, target_name_of
 from ._drawing import (
     GREY,
@@ -205,6 +206,7 @@ class FitDisplay:
             match.
         """
         check_matplotlib("FitDisplay.from_estimator")
+        require_in_memory("FitDisplay.from_estimator", "display", X=X, y=y)
         estimators = _named_estimators(estimator)
         if sparse.issparse(X):
             raise TypeError(

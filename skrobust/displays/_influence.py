@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
+from .._lazy_data import require_in_memory
 from .._observation_table import ObservationTable, observation_table
 from .._unwrap import MatrixLike
 from ._drawing import (
@@ -278,7 +279,9 @@ class InfluenceDisplay:
             If the data are not those of the fit, a parameter is out of range, or the estimator
             is an MMRegressor, for which the contours are not valid.
         """
-        check_matplotlib("InfluenceDisplay.from_estimator")
+        caller = "InfluenceDisplay.from_estimator"
+        check_matplotlib(caller)
+        require_in_memory(caller, "display", X=X, y=y, sample_weight=sample_weight)
         table = observation_table(estimator, X, y, sample_weight=sample_weight, target=target)
         return cls.from_table(table, target_name=target_name, ax=ax, **kwargs)
 

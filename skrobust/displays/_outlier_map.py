@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
+from .._lazy_data import require_in_memory
 from .._mm import OUTLIER_END, MMRegressor
 from .._unwrap import MatrixLike, innermost_estimator, unwrap
 from ._drawing import (
@@ -206,6 +207,7 @@ class OutlierMapDisplay:
             robust distances, or the shapes of the data do not match.
         """
         check_matplotlib("OutlierMapDisplay.from_estimator")
+        require_in_memory("OutlierMapDisplay.from_estimator", "display", X=X, y=y)
         regressor = innermost_estimator(estimator)
         if not isinstance(regressor, MMRegressor):
             raise ValueError(

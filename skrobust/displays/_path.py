@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 
+from .._lazy_data import require_in_memory
 from .._path import smooth_l1_path
 from .._unwrap import MatrixLike, unwrap, value_of_target
 from ._drawing import (
@@ -208,7 +209,9 @@ class PathDisplay:
         ConvergenceWarning
             If any of the fits of the path does not converge.
         """
-        check_matplotlib("PathDisplay.from_estimator")
+        caller = "PathDisplay.from_estimator"
+        check_matplotlib(caller)
+        require_in_memory(caller, "display", X=X, y=y, sample_weight=sample_weight)
         data = unwrap(estimator, X, y, target)
         regressor = data.regressor
         parameters = _path_parameters(regressor)

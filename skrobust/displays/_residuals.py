@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
+from .._lazy_data import require_in_memory
 from .._mm import OUTLIER_END, MMRegressor
 from .._model.loss import BISQUARE, HUBER, Loss
 from .._model.normal_constants import constant_of_efficiency
@@ -151,7 +152,9 @@ class RowsDisplay:
             If there is no threshold, `target` is missing or out of range, or the shapes of the
             data do not match.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        caller = f"{cls.__name__}.from_estimator"
+        check_matplotlib(caller)
+        require_in_memory(caller, "display", X=X, y=y)
         data = unwrap(estimator, X, y, target)
         if beta is None and isinstance(data.regressor, MMRegressor):
             beta = OUTLIER_END * scale_of(data.regressor)
@@ -220,7 +223,9 @@ class RowsDisplay:
             If `beta` is not positive and finite, `target` is missing or out of range, or the
             shapes of the data do not match.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
+        caller = f"{cls.__name__}.from_predictions"
+        check_matplotlib(caller)
+        require_in_memory(caller, "display", y_true=y_true, y_pred=y_pred)
         if target_name is None:
             target_name = target_name_of(y_true, target)
         display = cls(
