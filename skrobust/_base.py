@@ -7,12 +7,12 @@ from importlib import metadata
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._callbacks import CallbackSupportMixin
+from ._engines.base import linear_prediction
+from ._lazy_data import all_dask
 
 # Attributes that validate_data sets on the estimator.
 _FEATURES = ("n_features_in_", "feature_names_in_")
@@ -47,19 +47,22 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.__dict__.update(attributes)
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any) -> Any:
         """Predict with the linear model.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
             Samples to predict.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predicted values, in units of y. Their dtype is float32 if X and the coefficients
-            are float32, and float64 otherwise.
+            are float32, and float64 otherwise. For a Dask collection they are lazy: a dask
+            Array with the blocks of rows of X, or for a DataFrame a Series with its index (for
+            several targets a DataFrame with the columns 0, 1, …).
 
         Raises
         ------
@@ -67,21 +70,66 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             If the estimator is not fitted.
 
         ValueError
-            If X contains NaN or infinity, or if its features differ from those of `fit`.
+            If X contains NaN or infinity, or if its features differ from those of `fit`. The
+            features of a Dask collection are checked at once, its values when the predictions
+            are computed.
+
+        TypeError
+            If X is a Dask collection that is not numeric.
         """
         check_is_fitted(self)
+        if all_dask(f"{type(self).__name__}.predict", X=X):
+            # Dask is optional.
+            from ._engines import dask
+
+            return dask.predict(self, X)
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
         )
-        return linear_prediction(self, X)
+        return linear_prediction(X, self.coef_, self.intercept_)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination R² of the predictions.
 
-def linear_prediction(model: Any, X: Any) -> NDArray[Any]:
-    """Return the predictions of a fitted linear model for an X that has been validated."""
-    prediction = safe_sparse_dot(X, model.coef_.T, dense_output=True) + model.intercept_
-    dtype = np.result_type(X.dtype, model.coef_.dtype)
-    result: NDArray[Any] = prediction.astype(dtype, copy=False)
-    return result
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
+            Samples to predict.
+
+        y : {array-like, dask Array, Series or DataFrame} of shape (n_samples,) or \
+                (n_samples, n_targets)
+            True values.
+
+        sample_weight : {array-like, dask Array or Series} of shape (n_samples,), default=None
+            Sample weights.
+
+        Returns
+        -------
+        score : float
+            R², as computed by :func:`~sklearn.metrics.r2_score`; for several targets their
+            average. For Dask collections it is computed from sums over the blocks of rows.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+
+        ValueError
+            If the data contain NaN or infinity, if their shapes do not match, or if the Dask
+            collections do not have the same rows in each block.
+
+        TypeError
+            If only some of the data are Dask collections.
+        """
+        check_is_fitted(self)
+        caller = f"{type(self).__name__}.score"
+        if all_dask(caller, X=X, y=y, sample_weight=sample_weight):
+            # Dask is optional.
+            from ._engines import dask
+
+            return dask.score(self, X, y, sample_weight)
+        return float(super().score(X, y, sample_weight))
 
 
 def _documentation_url() -> str:

@@ -31,8 +31,9 @@ from sklearn.utils.validation import (
 )
 
 from ._attributes import fitted_attributes
-from ._base import LinearRegressor, linear_prediction
+from ._base import LinearRegressor
 from ._callbacks import N_WRAPPERS, with_callbacks
+from ._engines.base import linear_prediction
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult
 from ._grid import (
@@ -486,7 +487,7 @@ def _negative_mean_absolute_error(
     model: Any, X: Any, y: NDArray[Any], sample_weight: NDArray[Any] | None = None
 ) -> float:
     """Return the score "neg_mean_absolute_error" of data that have been validated."""
-    errors = np.abs(y - linear_prediction(model, X))
+    errors = np.abs(y - linear_prediction(X, model.coef_, model.intercept_))
     if errors.ndim == 2:
         errors = errors.mean(axis=1)
     return -float(np.average(errors, weights=sample_weight))

@@ -84,6 +84,7 @@ LAYERS = [
     "_model.loss",
     # X, and the vectors with one number for each row of X.
     "_engines",
+    "_engines.dask",
     "_engines.sparse",
     "_engines.small",
     "_engines.dense",
@@ -103,8 +104,11 @@ UPWARDS_FOR_ANNOTATIONS = {
 # Imports within a function: (module, function, imported module), and the reason.
 WITHIN_FUNCTIONS = {
     ("", "__getattr__", "f'.{name}'"): "displays and inference are imported on first use",
+    ("_base", "predict", "skrobust._engines.dask"): "Dask is optional",
+    ("_base", "score", "skrobust._engines.dask"): "Dask is optional",
     ("_coefficient_table", "frame", "pandas"): "pandas is optional",
     ("_engines.compile", "_import_kernels", ".kernels"): "Numba takes long to import",
+    ("_engines.dask", "_predict_frame", "pandas"): "pandas is optional",
     ("_cv", "get_metadata_routing", "sklearn.model_selection"): "it takes long to import",
     ("_cv", "_folds", "sklearn.model_selection"): "it takes long to import",
     ("_cv", "_scorer", "sklearn.metrics"): "it takes long to import",
@@ -245,6 +249,12 @@ def test_each_exception_for_annotations_is_needed():
 def test_only_the_kernels_import_numba(module):
     imported = {found.package for found in imports_of(module)} & {"numba", "llvmlite"}
     assert imported == ({"numba", "llvmlite"} if module == "_engines.kernels" else set())
+
+
+@pytest.mark.parametrize("module", LAYERS)
+def test_only_its_engine_imports_dask(module):
+    imported = {found.package for found in imports_of(module)}
+    assert not imported & {"dask", "distributed"} or module == "_engines.dask"
 
 
 @pytest.mark.parametrize("module", LAYERS)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr
 from sklearn.utils import assert_all_finite
+from sklearn.utils.extmath import safe_sparse_dot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -315,3 +316,10 @@ def weighted_moments(
     correction = np.average(deviation, axis=0, weights=weight)
     deviation -= correction
     return mean + correction, np.sqrt(np.average(deviation**2, axis=0, weights=weight))
+
+
+def linear_prediction(X: Any, coef: NDArray[Any], intercept: Any) -> NDArray[Any]:
+    """Return the predictions of a linear model, of one target or of several."""
+    prediction = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+    result: NDArray[Any] = prediction.astype(np.result_type(X.dtype, coef.dtype), copy=False)
+    return result

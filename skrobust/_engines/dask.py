@@ -1,0 +1,267 @@
+"""Dask collections of rows. No other module of the package imports Dask.
+
+This module is imported when a Dask collection is passed to the package.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.utils import is_dataframe_like, is_series_like
+from numpy.typing import NDArray
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from .base import FloatArray, linear_prediction
+
+FLOAT_DTYPES = [np.float64, np.float32]
+
+# Predictions, residuals and scores of a fitted model -------------------------------------
+
+
+def predict(model: Any, X: Any) -> Any:
+    """Return the predictions of a fitted linear model as a lazy collection."""
+    dtype = np.result_type(_check_features(model, X), model.coef_.dtype)
+    return _prediction(X, model.coef_, model.intercept_, dtype)
+
+
+def outliers(model: Any, X: Any, y: Any) -> da.Array:
+    """Return a lazy array that tells which absolute residuals exceed the threshold."""
+    return _abs_residual(model, X, y) > model.beta_
+
+
+def robustness_weights(model: Any, X: Any, y: Any) -> da.Array:
+    """Return the weights min(1, β/|r|) of the rows as a lazy array."""
+    return model.beta_ / np.maximum(_abs_residual(model, X, y), model.beta_)
+
+
+def score(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+    """Return R², averaged over the targets, from sums over the blocks of rows."""
+    prediction = row_array("X", predict(model, X))
+    data = {"y": row_array("y", y)}
+    if sample_weight is not None:
+        data["sample_weight"] = row_array("sample_weight", sample_weight)
+        if data["sample_weight"].ndim != 1:
+            raise ValueError("sample_weight must be one-dimensional.")
+    n_targets = [1 if a.ndim == 1 else a.shape[1] for a in (data["y"], prediction)]
+    if n_targets[0] != n_targets[1]:
+        raise ValueError(
+            f"y has {n_targets[0]} targets, but the model was fitted to {n_targets[1]}."
+        )
+    check_blocks(prediction, data)
+    # Without optimisation, a block that X and y have in common is computed only once.
+    arrays = [prediction, *data.values()]
+    blocks = [array.to_delayed(optimize_graph=False).ravel() for array in arrays]
+    block_sums = dask.delayed(_block_sums, pure=False)
+    tasks = [block_sums(k, *block) for k, block in enumerate(zip(*blocks, strict=True))]
+    return _r2(dask.compute(*tasks))
+
+
+def row_array(name: str, data: Any) -> da.Array:
+    """Return a collection as an array of numbers whose chunks are blocks of rows."""
+    check_numeric(name, data)
+    if not isinstance(data, da.Array):
+        # Dask would combine partitions of files according to the columns that are read, so
+        # that X and y would have different blocks.
+        with dask.config.set({"optimization.tune.active": False}):
+            return data.map_partitions(_float_rows, meta=np.empty(data._meta.shape))
+    return data.rechunk({1: -1}) if data.ndim == 2 and data.numblocks[1] > 1 else data
+
+
+def check_numeric(name: str, data: Any) -> None:
+    """Raise a TypeError unless data are a Dask array or frame of real numbers."""
+    if is_dataframe_like(data):
+        dtypes = {f"its column {column!r}": dtype for column, dtype in data.dtypes.items()}
+    elif isinstance(data, da.Array) or is_series_like(data):
+        dtypes = {"it": data.dtype}
+    else:
+        raise TypeError(
+            f"{name} must be a Dask Array, DataFrame or Series, got {type(data).__name__}."
+        )
+    for where, dtype in dtypes.items():
+        if getattr(dtype, "kind", "O") not in "fiub":
+            raise TypeError(
+                f"{name} must consist of real numbers, but {where} has the dtype {dtype}."
+            )
+
+
+def check_blocks(X: da.Array, others: dict[str, da.Array]) -> None:
+    """Raise a ValueError if the blocks of X and other arrays are known to have other rows."""
+    for name, data in others.items():
+        if data.numblocks[0] != X.numblocks[0]:
+            raise ValueError(
+                f"X has {X.numblocks[0]} blocks of rows and {name} has {data.numblocks[0]}; "
+                f"they need the same rows in each block. Use {name}.rechunk({{0: X.chunks[0]}})"
+                " or, if they are columns of one frame df, call df = df.persist() first."
+            )
+        for k, (n, m) in enumerate(zip(X.chunks[0], data.chunks[0], strict=True)):
+            if n != m and not np.isnan(n) and not np.isnan(m):
+                raise unequal_rows(k, n, name, m)
+
+
+def unequal_rows(k: int, n: int, name: str, m: int) -> ValueError:
+    """Return the error for a block k with n rows of X and m of the other data."""
+    return ValueError(
+        f"X and {name} need the same rows in each block, but block {k} has {n} rows of X and "
+        f"{m} of {name}. Use {name}.rechunk({{0: X.chunks[0]}})."
+    )
+
+
+def _check_features(model: Any, X: Any) -> Any:
+    """Check names and number of the features of X, and return the dtype in which it is used."""
+    check_numeric("X", X)
+    if X.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {X.ndim}D array instead: X must have the shape "
+            "(n_samples, n_features)."
+        )
+    no_rows = X._meta
+    if isinstance(X, da.Array):
+        if np.isnan(X.shape[1]):
+            raise ValueError(
+                "X has an unknown number of columns; call X.compute_chunk_sizes() first."
+            )
+        no_rows = np.empty((0, X.shape[1]), X.dtype)
+    options = {"dtype": FLOAT_DTYPES, "ensure_min_samples": 0}
+    return validate_data(model, no_rows, reset=False, **options).dtype
+
+
+def _prediction(X: Any, coef: NDArray[Any], intercept: Any, dtype: Any) -> Any:
+    """Return the predictions of a linear model as a lazy collection of the given dtype."""
+    options = {"coef": coef, "intercept": intercept, "result_dtype": dtype}
+    if not isinstance(X, da.Array):
+        meta = _predict_frame(X._meta, **options)
+        return X.map_partitions(_predict_frame, meta=meta, **options)
+    X = row_array("X", X)
+    columns = {"drop_axis": 1} if coef.ndim == 1 else {"chunks": (X.chunks[0], (len(coef),))}
+    meta = np.empty((0,) * coef.ndim, dtype)
+    return X.map_blocks(_predict_rows, meta=meta, **columns, **options)
+
+
+def _abs_residual(model: Any, X: Any, y: Any) -> da.Array:
+    """Return the absolute residuals in float64 as a lazy array."""
+    coef = model.coef_.astype(np.float64)
+    prediction = row_array("X", _prediction(X, coef, model.intercept_, np.float64))
+    # The result has the sizes of the blocks of the first array. With `align_arrays`, Dask would
+    # refuse to combine known with unknown sizes.
+    arrays = sorted([row_array("y", y), prediction], key=lambda array: np.isnan(array.shape[0]))
+    index = "ij"[: prediction.ndim]
+    arguments = [argument for array in arrays for argument in (array, index)]
+    meta = np.empty((0,) * prediction.ndim)
+    return da.blockwise(_abs_difference, index, *arguments, meta=meta, align_arrays=False)
+
+
+# Tasks on one block ----------------------------------------------------------------------
+
+
+class _BlockSums(NamedTuple):
+    """Sums over the rows of positive weight of a block, as vectors over the targets.
+
+    The weighted mean of y is `first` + `shift`, and `squares` and `errors` are the weighted
+    sums of squares of y minus its mean and of y minus its prediction. `fault` is what is wrong
+    with the data.
+    """
+
+    n_rows: int
+    fault: str | None
+    total: float = 0.0
+    first: FloatArray = np.empty(0)
+    shift: FloatArray = np.empty(0)
+    squares: FloatArray = np.empty(0)
+    errors: FloatArray = np.empty(0)
+
+
+def _block_sums(
+    k: int, prediction: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
+) -> _BlockSums:
+    """Return the sums of block k."""
+    n = prediction.shape[0]
+    weight = np.ones(n) if weight is None else weight
+    for name, data in (("y", y), ("sample_weight", weight)):
+        if data.shape[0] != n:
+            raise unequal_rows(k, n, name, data.shape[0])
+        if not np.isfinite(data).all():
+            return _BlockSums(n, f"Input {name} contains NaN or infinity")
+    if (weight < 0).any():
+        return _BlockSums(n, "Input sample_weight contains negative values")
+    used = weight > 0
+    if not used.any():
+        return _BlockSums(n, None)
+    weight = weight[used].astype(np.float64)
+    y = (y if y.ndim == 2 else y[:, None])[used].astype(np.float64)
+    prediction = (prediction if prediction.ndim == 2 else prediction[:, None])[used]
+    total = float(weight.sum())
+    # The deviations from the first row are exactly zero if y is constant.
+    deviation = y - y[0]
+    shift = weight @ deviation / total
+    squares, errors = weight @ (deviation - shift) ** 2, weight @ (y - prediction) ** 2
+    return _BlockSums(n, None, total, y[0], shift, squares, errors)
+
+
+def _r2(blocks: tuple[_BlockSums, ...]) -> float:
+    """Return R² from the sums of all blocks, with the conventions of scikit-learn's r2_score.
+
+    The sums of squares are combined by the formula for the variance of a union.
+    """
+    n = 0
+    for k, block in enumerate(blocks):
+        if block.fault is not None:
+            last = n + block.n_rows - 1
+            raise ValueError(f"{block.fault}, in block {k} (rows {n} to {last}).")
+        n += block.n_rows
+    used = [block for block in blocks if block.total > 0]
+    if not used:
+        raise ValueError(
+            "sample_weight must contain a positive value, got only zeros."
+            if n
+            else "Found array with 0 sample(s) while a minimum of 1 is required."
+        )
+    if n < 2:
+        message = "R^2 score is not well-defined with less than two samples."
+        warnings.warn(message, UndefinedMetricWarning, stacklevel=4)
+        return float("nan")
+    total = np.array([block.total for block in used])
+    first, shift = (np.array([getattr(b, name) for b in used]) for name in ("first", "shift"))
+    mean = (first - first[0]) + (shift - shift[0])
+    centre = total @ mean / total.sum()
+    squares = np.sum([block.squares for block in used], axis=0) + total @ (mean - centre) ** 2
+    errors = np.sum([block.errors for block in used], axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = np.where(squares > 0, 1 - errors / squares, 0.0)
+    return float(np.where(errors == 0, 1.0, r2).mean())
+
+
+def _predict_rows(
+    rows: Any, coef: NDArray[Any], intercept: Any, result_dtype: Any
+) -> NDArray[Any]:
+    """Return the predictions of the rows of a block, which are checked as those in memory."""
+    options = {"dtype": FLOAT_DTYPES, "ensure_min_samples": 0, "input_name": "X"}
+    rows = check_array(rows, accept_sparse="csr", **options)
+    return linear_prediction(rows, coef, intercept).astype(result_dtype, copy=False)
+
+
+def _predict_frame(frame: Any, **options: Any) -> Any:
+    """Return the predictions of a frame, as a series or as a frame."""
+    # Only frames need pandas.
+    import pandas
+
+    prediction = _predict_rows(frame, **options)
+    kind = pandas.Series if prediction.ndim == 1 else pandas.DataFrame
+    return kind(prediction, index=frame.index)
+
+
+def _abs_difference(a: NDArray[Any], b: NDArray[Any]) -> FloatArray:
+    """Return the absolute differences in float64."""
+    difference: FloatArray = np.abs(np.subtract(a, b, dtype=np.float64))
+    return difference
+
+
+def _float_rows(frame: Any) -> FloatArray:
+    """Return the values of a frame or series; missing values are NaN."""
+    values: FloatArray = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
