@@ -22,6 +22,7 @@ from ._callbacks import N_WRAPPERS, with_callbacks
 from ._engines import as_engine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult, fit_stages
+from ._lazy_data import is_dask
 from ._reductions import RowVector, gather
 from ._sampling import RowSampler, feature_rank
 from ._solvers import choose
@@ -34,6 +35,13 @@ from ._validation import (
     excluded_features,
 )
 from .schedules import N_STAGES
+
+# Attributes with a value for each row, which are lazy after a fit to Dask collections, and how
+# they are computed from the data.
+_LAZY_FORMULAS = {
+    "outliers_": "abs(y - model.predict(X)) > model.beta_",
+    "weights_": "numpy.minimum(1, model.beta_ / abs(y - model.predict(X)))",
+}
 
 
 class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
@@ -474,6 +482,23 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             return [None] * n_targets
         intercept = np.broadcast_to(self.intercept_, n_targets) * self.fit_intercept
         return list(np.column_stack([intercept, coef]).astype(np.float64))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without lazy attributes, so that Dask is not needed to load it."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        for name in _LAZY_FORMULAS:
+            if is_dask(state.get(name)):
+                del state[name]
+        return state
+
+    def __getattr__(self, name: str) -> Any:
+        message = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if name in _LAZY_FORMULAS and "coef_" in vars(self):
+            message = (
+                f"{name} is not stored with a model that was fitted to Dask collections; "
+                f"compute it from the data: {_LAZY_FORMULAS[name]}"
+            )
+        raise AttributeError(message, name=name, obj=self)
 
     def _warn_unless_converged(self, results: list[StageResult], spec: FitSpec) -> None:
         worst = max(
