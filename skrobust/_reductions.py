@@ -23,6 +23,8 @@ FloatArray: TypeAlias = NDArray[np.float64]
 # many, and the relative half-width of the window around an approximate median.
 MEDIAN_PROBE_ROWS = 2_000
 MEDIAN_WINDOW_RTOL = 0.02
+# Number of rows from which the share of rows beyond a threshold is estimated.
+SHARE_PROBE_ROWS = 2_000
 # Rows in a block, such that temporary arrays stay in the cache.
 BLOCK_ROWS = 2**14
 # Approximate number of rows that locate the minimum along a line before all rows are used.
@@ -76,6 +78,17 @@ def smallest(rows: RowVector, m: int) -> NDArray[np.intp]:
 def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
     """Return Σ s over the rows with |r| > end, and Σ s r² over the others."""
     raise _not_implemented("clipped_sums", rows)
+
+
+@singledispatch
+def share_outside(
+    rows: RowVector, weight: RowVector | None, end: float
+) -> tuple[float, float]:
+    """Return the share of the weight of rows with |r| > end, and the standard error of it.
+
+    In memory both are estimated from random rows, so that the others are not read.
+    """
+    raise _not_implemented("share_outside", rows)
 
 
 @singledispatch
@@ -237,6 +250,22 @@ def _clipped_sums(
             outside += float(weight[part] @ ~inside)
             squares += float((weight[part] * inner) @ inner)
     return outside, squares
+
+
+@share_outside.register(np.ndarray)
+def _share_outside(
+    rows: FloatArray, weight: FloatArray | None, end: float
+) -> tuple[float, float]:
+    # Random rows, since data may be periodic.
+    some = np.random.default_rng(0).integers(rows.size, size=SHARE_PROBE_ROWS)
+    s = np.ones(SHARE_PROBE_ROWS) if weight is None else weight[some]
+    s = s / s.sum()
+    outside = float(s @ (np.abs(rows[some]) > end))
+    # A mean of this number of rows of equal weight is as precise as the weighted mean (Kish,
+    # 1965).
+    n_equal = 1.0 / float(s @ s)
+    error = float(np.sqrt((outside * (1.0 - outside) + 1.0 / n_equal) / n_equal))
+    return outside, error
 
 
 @rho_sums.register(np.ndarray)

@@ -92,13 +92,15 @@ def _levels(
     m = min(n, int(np.clip(wanted, SAMPLE_MIN_PER_FEATURE * p, SAMPLE_MAX_PER_FEATURE * p)))
     if plan.rows is Rows.UNIFORM_SAMPLE:
         rows = np.sort(rng.choice(n, m, replace=False, shuffle=False))
+        sample = engine.take(rows)
         weight_of_rows = None if weight is None else gather(weight, rows)
         probe = slice(None, None, max(1, m // MOMENT_PROBE_ROWS))
         with np.errstate(invalid="ignore", over="ignore"):
             mean, std = weighted_moments(
-                engine.rows(rows[probe])[:, 1:],
+                sample.rows(probe)[:, 1:],
                 None if weight_of_rows is None else weight_of_rows[probe],
             )
+        del sample
         centre, scale = _centre_and_scale(mean, std, fit_intercept)
         if has_finite_squares(std).all() and np.isfinite(scale).all():
             standardised = engine.with_standardisation(centre, scale)

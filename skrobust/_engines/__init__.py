@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scipy.sparse import issparse
-
-from .dense import DenseEngine
-from .small import SMALL_MAX_ELEMENTS, SmallEngine
-from .sparse import SparseEngine
+from .blocks import BlockEngine
+from .in_memory import engine_in_memory
+from .vectors import Blocks
 
 if TYPE_CHECKING:
     from .base import Engine
@@ -19,6 +17,4 @@ __all__ = ["as_engine"]
 
 def as_engine(X: Any, team: ThreadTeam) -> Engine:
     """Return the engine for this X. Engines are chosen here and nowhere else."""
-    if issparse(X):
-        return SparseEngine(X, team)
-    return (SmallEngine if X.size <= SMALL_MAX_ELEMENTS else DenseEngine)(X, team)
+    return BlockEngine(X, team) if isinstance(X, Blocks) else engine_in_memory(X, team)

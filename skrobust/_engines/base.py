@@ -79,6 +79,8 @@ class Engine(ABC):
     p: int
     # With this number of features, a Gram matrix costs as much as the passes that it saves.
     gram_max_features: int
+    # Number of times that results of blocks of rows were awaited; zero in memory.
+    n_rounds = 0
     # Whether row vectors are ndarrays, which `PathNewton` needs.
     in_memory = True
     # Whether `take` and `row_norms_squared` are implemented, so that rows can be sampled.

@@ -15,7 +15,14 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from .._engines.base import FloatArray
-from .._reductions import RowVector, clipped_sums, gather, median, rho_sums
+from .._reductions import (
+    RowVector,
+    clipped_sums,
+    gather,
+    median,
+    rho_sums,
+    share_outside,
+)
 from .linear_loss import Evaluation
 from .loss import BISQUARE
 from .normal_constants import normal_efficiency
@@ -30,7 +37,7 @@ AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
 # Smallest threshold in units of y. A smaller one gives the same fit, but its square underflows.
 MIN_THRESHOLD = 1e-100
-# Number of rows for a first estimate of the concomitant scale or of the share of rows outside.
+# Number of rows for a first estimate of the concomitant scale.
 SCALE_PROBE_ROWS = 2_000
 # Scales of at most this many rows are computed by sorting, which takes less time than Newton's
 # method.
@@ -261,20 +268,11 @@ class Concomitant(ScaleEstimator):
     ) -> float | None:
         """Return a Newton step from an approximate scale; None if that is not near.
 
-        The sums are known except for the share of the rows beyond ε. If a sample of rows gives
-        that share precisely enough, the other rows are not read: at the root the step is zero
-        whatever the share.
+        The sums are known except for the share of the rows beyond ε. An estimate of that share
+        is sufficient if it is precise enough: at the root the step is zero whatever the share.
         """
         epsilon = self.factor
-        # Random rows, since data may be periodic.
-        some = np.random.default_rng(0).integers(residual.size, size=SCALE_PROBE_ROWS)
-        s = np.ones(SCALE_PROBE_ROWS) if weight is None else gather(weight, some)
-        s = s / s.sum()
-        outside = float(s @ (np.abs(gather(residual, some)) > epsilon * warm.scale))
-        # A mean of this number of rows of equal weight is as precise as the weighted mean
-        # (Kish, 1965).
-        n_equal = 1.0 / float(s @ s)
-        error = float(np.sqrt((outside * (1.0 - outside) + 1.0 / n_equal) / n_equal))
+        outside, error = share_outside(residual, weight, epsilon * warm.scale)
         denominator = 1.0 - epsilon * (epsilon * outside)
         if epsilon * (epsilon * error) < WARM_STEP_RTOL * denominator:
             square = 1.0 + ((warm.psi_rms / warm.scale) ** 2 - 1.0) / denominator

@@ -1,0 +1,195 @@
+"""Blocks of rows as a caller gives them: conversion, checks, and blocks in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from .base import FloatArray
+from .vectors import Block, Blocks, BlockVector, Expression, StoredVector, Task, run_task
+
+
+class PreparedBlock(NamedTuple):
+    """A block that a fit uses: without the rows of weight zero, which are not in `kept`."""
+
+    X: Any
+    targets: list[FloatArray]
+    weight: FloatArray | None
+    kept: NDArray[np.bool_] | None
+
+
+class BlockSummary(NamedTuple):
+    """What the checks of all blocks need: rows, elements, and the ranges of y and weights.
+
+    `faults` names the data that contain NaN or infinity, or negative weights. A range is
+    (minimum, maximum) for each target; that of the weights is empty if there are none.
+    """
+
+    lengths: tuple[int, ...]
+    n_rows: int
+    n_elements: int
+    is_sparse: bool
+    y_range: list[tuple[float, float]]
+    weight_range: tuple[float, ...]
+    faults: list[str]
+
+
+def as_matrix(X: Any, dtype: Any) -> Any:
+    """Return a block of X as an array or CSR matrix of a dtype."""
+    if hasattr(X, "to_numpy"):
+        X = X.to_numpy()
+    if sparse.issparse(X):
+        return X.tocsr().astype(dtype, copy=False)
+    return np.asarray(X).astype(dtype, copy=False)
+
+
+def as_columns(y: Any) -> list[FloatArray]:
+    """Return the columns of a block of y, or of weights, as contiguous vectors of float64."""
+    if hasattr(y, "to_numpy"):
+        y = y.to_numpy()
+    y = np.asarray(y).astype(np.float64, copy=False)
+    y = y[:, None] if y.ndim == 1 else y
+    return [np.ascontiguousarray(column) for column in y.T]
+
+
+def prepare(
+    X: Any, y: Any, weight: Any, dtype: Any
+) -> tuple[BlockSummary, PreparedBlock | None]:
+    """Return a summary of a block, and the block unless it has a fault or no rows."""
+    X, targets = as_matrix(X, dtype), as_columns(y)
+    s = None if weight is None else as_columns(weight)[0]
+    lengths = (X.shape[0], targets[0].size if targets else X.shape[0])
+    lengths += () if s is None else (s.size,)
+    if len(set(lengths)) > 1:
+        return BlockSummary(lengths, 0, 0, False, [], (), []), None
+    faults = [] if all(np.isfinite(t).all() for t in targets) else ["y contains NaN or infinity"]
+    kept = None
+    if s is not None:
+        if not np.isfinite(s).all():
+            faults.append("sample_weight contains NaN or infinity")
+        elif (s < 0).any():
+            faults.append("sample_weight contains negative values")
+        elif not s.all():
+            kept = s > 0
+            unused = X[~kept]
+            values = unused.data if sparse.issparse(unused) else unused
+            if not np.isfinite(values).all():
+                faults.append("X contains NaN or infinity")
+            X, targets, s = X[kept], [t[kept] for t in targets], s[kept]
+    n = X.shape[0]
+    n_elements = int(X.nnz if sparse.issparse(X) else X.size)
+    ranges = [(float(t.min()), float(t.max())) for t in targets if n]
+    weight_range = () if s is None or not n else (float(s.min()), float(s.max()))
+    summary = BlockSummary(
+        lengths, n, n_elements, sparse.issparse(X), ranges, weight_range, faults
+    )
+    return summary, PreparedBlock(X, targets, s, kept) if n and not faults else None
+
+
+class CheckedBlocks(Blocks):
+    """Blocks whose rows have been counted and checked.
+
+    Attributes
+    ----------
+    numbers : list of int
+        The number of each block among those of the caller, of which some have no rows.
+    """
+
+    def adopt(self, summaries: Sequence[BlockSummary], n_features: int, dtype: Any) -> None:
+        """Check the data with the summaries of all blocks, and set the attributes."""
+        self._check_lengths(summaries)
+        given = [summary.lengths[0] for summary in summaries]
+        self._first_rows = np.concatenate([[0], np.cumsum(given)])
+        for number, summary in enumerate(summaries):
+            for fault in summary.faults:
+                raise ValueError(f"Input {fault}, in {self._described(number)}.")
+        if not self._first_rows[-1]:
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape=(0, {n_features})) while a minimum of 1 "
+                "is required by SmoothL1Regressor."
+            )
+        self.numbers = [k for k, summary in enumerate(summaries) if summary.n_rows]
+        used = [summaries[k] for k in self.numbers]
+        if not used:
+            raise ValueError("sample_weight must contain a positive value, got only zeros.")
+        self.sizes = [summary.n_rows for summary in used]
+        self.shape = sum(self.sizes), n_features
+        self.dtype = np.dtype(dtype)
+        self.is_sparse = used[0].is_sparse
+        self.n_elements = sum(summary.n_elements for summary in used)
+        self.y_ranges = [
+            (min(r[0] for r in ranges), max(r[1] for r in ranges))
+            for ranges in zip(*(summary.y_range for summary in used), strict=True)
+        ]
+        ranges = [summary.weight_range for summary in used if summary.weight_range]
+        self.weight_range = (
+            (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None
+        )
+
+    def _check_lengths(self, summaries: Sequence[BlockSummary]) -> None:
+        names = ("X", "y", "sample_weight")
+        for number, summary in enumerate(summaries):
+            n = summary.lengths[0]
+            for name, length in zip(names, summary.lengths, strict=False):
+                if length != n:
+                    raise ValueError(
+                        f"block {number} (counted from 0) has {n} rows in X and {length} in "
+                        f"{name}; X, y and sample_weight need the same rows in each block."
+                    )
+
+    def set_vectors(self, targets: Sequence[Any], weight: Any) -> None:
+        """Set targets and weight, given handles to their values in each block."""
+        self.targets = [BlockVector(self, StoredVector(parts)) for parts in targets]
+        self.weight = None
+        if weight is not None and self.weight_range is not None:
+            low, high = self.weight_range
+            if low < high:
+                self.weight = BlockVector(self, StoredVector(weight)) / high
+
+    def describe(self, number: int) -> str:
+        return self._described(self.numbers[number])
+
+    def _described(self, number: int) -> str:
+        first, end = self._first_rows[number : number + 2]
+        return f"block {number} (rows {first} to {end - 1})"
+
+
+class LocalBlocks(CheckedBlocks):
+    """Blocks of arrays in this process."""
+
+    def __init__(
+        self, X: Sequence[Any], y: Sequence[Any], weight: Sequence[Any] | None = None
+    ) -> None:
+        super().__init__()
+        dtype = X[0].dtype if X[0].dtype in (np.float32, np.float64) else np.float64
+        weights = [None] * len(X) if weight is None else weight
+        prepared = [prepare(*block, dtype) for block in zip(X, y, weights, strict=True)]
+        self.adopt([summary for summary, _ in prepared], X[0].shape[1], dtype)
+        blocks = [block for _, block in prepared if block is not None]
+        self._X = [block.X for block in blocks]
+        targets = zip(*(block.targets for block in blocks), strict=True)
+        given = [block.weight for block in blocks] if weight is not None else None
+        self.set_vectors([list(parts) for parts in targets], given)
+
+    def execute(
+        self,
+        task: Task,
+        stored: Sequence[StoredVector],
+        expressions: Sequence[Expression],
+        arguments: tuple[Any, ...],
+        *,
+        with_X: bool,
+        keep: bool,
+    ) -> tuple[list[Any], Any]:
+        found = []
+        for k, n in enumerate(self.sizes):
+            block = Block(self._X[k] if with_X else None, k, n)
+            parts = [vector.parts[k] for vector in stored]
+            found.append(run_task(task, block, parts, expressions, arguments))
+        if keep:
+            return [small for small, _ in found], [part for _, part in found]
+        return found, None

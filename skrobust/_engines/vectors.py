@@ -1,0 +1,354 @@
+"""Row vectors of X in blocks: one number for each row, kept where the rows are.
+
+A `BlockVector` is an expression of vectors that are stored block by block. NumPy's elementwise
+functions of it build larger expressions, which are evaluated in the blocks when a number is
+needed. Only such numbers are sent to this process: a reduction is one *round*, in which a task
+runs for each block and the results are combined in the order of the blocks, so that they do not
+depend on where the tasks ran.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import NDArray
+
+from .threads import single_threaded_blas
+
+# A stored vector, a number, or a ufunc of such expressions.
+Expression: TypeAlias = Any
+# A task of a block: task(block, vectors, *arguments).
+Task = Callable[..., Any]
+# Results of reductions that are remembered, such as the number of rows inside the threshold.
+MEMO_SIZE = 64
+
+
+class StoredVector:
+    """The values of a vector in each block, and the computation that produced them.
+
+    `parts` is a handle to the values that only the owner of the blocks reads. `around` holds
+    sums and values of |r| near the threshold that the pass over X returned with a residual.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, parts: Any, recipe: Any = None) -> None:
+        self.parts, self.recipe, self.around = parts, recipe, None
+        self.number = next(self._numbers)
+
+
+class Slot(NamedTuple):
+    """The place of a stored vector in the list that a task receives."""
+
+    index: int
+
+
+class Block(NamedTuple):
+    """A block of rows as a task sees it. `X` is None if the task does not use the features."""
+
+    X: Any
+    number: int
+    n: int
+
+
+class Blocks(ABC):
+    """Blocks of rows of X, and the place where tasks on them run.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows of positive weight, and features.
+    dtype : dtype of X
+    is_sparse : bool
+    n_elements : int
+        Stored elements of X.
+    sizes : list of int
+        Rows of each block; no block is empty.
+    targets : list of BlockVector
+    weight : BlockVector or None
+    n_rounds : int
+        Number of times that results of all blocks were awaited.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    is_sparse: bool
+    n_elements: int
+    sizes: list[int]
+    targets: list[BlockVector]
+    weight: BlockVector | None
+
+    def __init__(self) -> None:
+        self.n_rounds = 0
+        # An interval of |r| about which the next pass over X returns the values, or None.
+        self.window: tuple[float, float] | None = None
+        # Rows that were gathered last: their indices, features and stored vectors.
+        self.gathered: tuple[NDArray[np.intp], Any, dict[int, NDArray[Any]]] | None = None
+        self._memo: dict[Any, Any] = {}
+
+    @abstractmethod
+    def execute(
+        self,
+        task: Task,
+        stored: Sequence[StoredVector],
+        expressions: Sequence[Expression],
+        arguments: tuple[Any, ...],
+        *,
+        with_X: bool,
+        keep: bool,
+    ) -> tuple[list[Any], Any]:
+        """Run `run_task` for each block.
+
+        Returns the results in the order of the blocks, and a handle to the vectors that the
+        tasks returned with them if `keep`, otherwise None.
+        """
+
+    @abstractmethod
+    def describe(self, number: int) -> str:
+        """Return the number of a block among those of the caller, and its rows."""
+
+    @property
+    def n(self) -> int:
+        return self.shape[0]
+
+    def starts(self) -> NDArray[np.intp]:
+        """Return the first row of each block, and the number of rows."""
+        return np.concatenate([[0], np.cumsum(self.sizes)])
+
+    def run(
+        self,
+        task: Task,
+        vectors: Sequence[BlockVector | None] = (),
+        *arguments: Any,
+        with_X: bool = False,
+    ) -> list[Any]:
+        """Return the results of a task, in one round."""
+        stored, expressions = _compiled(vectors)
+        self.n_rounds += 1
+        results, _ = self.execute(
+            task, stored, expressions, arguments, with_X=with_X, keep=False
+        )
+        return results
+
+    def run_and_keep(
+        self, task: Task, vectors: Sequence[BlockVector | None], *arguments: Any
+    ) -> tuple[list[Any], StoredVector]:
+        """Return the results of a task that also reads X and returns a vector."""
+        stored, expressions = _compiled(vectors)
+        self.n_rounds += 1
+        results, parts = self.execute(
+            task, stored, expressions, arguments, with_X=True, keep=True
+        )
+        return results, StoredVector(parts, (task, stored, expressions, arguments))
+
+    def gathered_values(
+        self, rows: BlockVector, index: NDArray[np.intp]
+    ) -> NDArray[Any] | None:
+        """Return the values of the rows that were gathered last, if the index is theirs."""
+        if self.gathered is None or not np.array_equal(self.gathered[0], index):
+            return None
+        known = self.gathered[2]
+        stored, (expression,) = _compiled([rows])
+        if any(vector.number not in known for vector in stored):
+            return None
+        values = [known[vector.number] for vector in stored]
+        return _evaluated(expression, values, index.size)
+
+    def reduce(self, task: Task, vectors: Sequence[BlockVector | None], *arguments: Any) -> Any:
+        """Return the results of a task on vectors; the last ones are remembered."""
+        key = (task, tuple(None if v is None else _key(v.expression) for v in vectors))
+        key = (*key, arguments)
+        if key not in self._memo:
+            while len(self._memo) >= MEMO_SIZE:
+                del self._memo[next(iter(self._memo))]
+            self._memo[key] = self.run(task, vectors, *arguments)
+        return self._memo[key]
+
+
+def run_task(
+    task: Task,
+    block: Block,
+    stored: Sequence[NDArray[Any]],
+    expressions: Sequence[Expression],
+    arguments: tuple[Any, ...],
+) -> Any:
+    """Return task(block, vectors, *arguments); this is what runs where the block is."""
+    # Sums over arrays at an odd address, which a transfer may produce, differ in the last bit.
+    stored = [part if part.flags.aligned else part.copy() for part in stored]
+    with single_threaded_blas(), np.errstate(all="ignore"):
+        vectors = [_evaluated(e, stored, block.n) for e in expressions]
+        return task(block, vectors, *arguments)
+
+
+def _evaluated(e: Expression, stored: Sequence[NDArray[Any]], n: int) -> NDArray[Any] | None:
+    if e is None:
+        return None
+    value = _value(e, stored)
+    return value if np.ndim(value) else np.full(n, value)
+
+
+def _value(e: Expression, stored: Sequence[Any]) -> Any:
+    if isinstance(e, Slot):
+        return stored[e.index]
+    if isinstance(e, tuple):
+        return e[0](*(_value(part, stored) for part in e[1:]))
+    return e
+
+
+def _compiled(
+    vectors: Sequence[BlockVector | None],
+) -> tuple[list[StoredVector], list[Expression]]:
+    """Return the stored vectors of expressions, and the expressions with slots for them."""
+    stored: list[StoredVector] = []
+
+    def compiled(e: Expression) -> Expression:
+        if isinstance(e, StoredVector):
+            if e not in stored:
+                stored.append(e)
+            return Slot(stored.index(e))
+        if isinstance(e, tuple):
+            return (e[0], *(compiled(part) for part in e[1:]))
+        return e
+
+    return stored, [None if v is None else compiled(v.expression) for v in vectors]
+
+
+def _key(e: Expression) -> Any:
+    """Return a hashable description of an expression."""
+    if isinstance(e, StoredVector):
+        return ("stored", e.number)
+    if isinstance(e, tuple):
+        return (e[0], *(_key(part) for part in e[1:]))
+    return (type(e).__name__, e)
+
+
+class BlockVector(NDArrayOperatorsMixin):
+    """One number for each row, in blocks; see the module."""
+
+    ndim = 1
+
+    def __init__(
+        self, blocks: Blocks, expression: Expression, dtype: Any = np.float64
+    ) -> None:
+        self.blocks, self.expression, self.dtype = blocks, expression, np.dtype(dtype)
+
+    @property
+    def size(self) -> int:
+        return self.blocks.n
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.blocks.n,)
+
+    def __len__(self) -> int:
+        return self.blocks.n
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        raise TypeError(
+            "A vector of all rows must not be gathered in one process; use a function of "
+            "_reductions."
+        )
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any
+    ) -> Any:
+        if method != "__call__" or options:
+            return NotImplemented
+        if any(isinstance(value, np.ndarray) and value.ndim for value in inputs):
+            return NotImplemented
+        if ufunc is np.matmul:
+            a, b = inputs
+            return sum(self.blocks.reduce(_dot, [a, b]))
+        expressions, examples = [], []
+        for value in inputs:
+            is_vector = isinstance(value, BlockVector)
+            expressions.append(value.expression if is_vector else value)
+            examples.append(np.ones(1, value.dtype) if is_vector else value)
+        with np.errstate(all="ignore"):
+            dtype = ufunc(*examples).dtype
+        if out is None:
+            return BlockVector(self.blocks, (ufunc, *expressions), dtype)
+        out[0].expression, out[0].dtype = (ufunc, *expressions), dtype
+        return out[0]
+
+    def __array_function__(
+        self, function: Any, types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        if function not in _FUNCTIONS:
+            return NotImplemented
+        return _FUNCTIONS[function](*args, **kwargs)
+
+    def astype(self, dtype: Any, copy: bool = True) -> BlockVector:
+        if np.dtype(dtype) == self.dtype:
+            return BlockVector(self.blocks, self.expression, dtype) if copy else self
+        return BlockVector(self.blocks, (np.multiply, 1.0, self.expression), dtype)
+
+    def sum(self) -> float:
+        return sum(self.blocks.reduce(_sum, [self]))
+
+    def mean(self) -> float:
+        return self.sum() / self.size
+
+    def min(self) -> float:
+        return min(self.blocks.reduce(_min, [self]))
+
+    def max(self) -> float:
+        return max(self.blocks.reduce(_max, [self]))
+
+    def all(self) -> bool:
+        return all(self.blocks.reduce(_all, [self]))
+
+    def any(self) -> bool:
+        return any(self.blocks.reduce(_any, [self]))
+
+
+def _sum(block: Block, vectors: list[Any]) -> float:
+    return float(np.sum(vectors[0], dtype=np.float64))
+
+
+def _dot(block: Block, vectors: list[Any]) -> float:
+    return float(vectors[0].astype(float, copy=False) @ vectors[1])
+
+
+def _min(block: Block, vectors: list[Any]) -> float:
+    return float(vectors[0].min())
+
+
+def _max(block: Block, vectors: list[Any]) -> float:
+    return float(vectors[0].max())
+
+
+def _all(block: Block, vectors: list[Any]) -> bool:
+    return bool(vectors[0].all())
+
+
+def _any(block: Block, vectors: list[Any]) -> bool:
+    return bool(vectors[0].any())
+
+
+def _count_nonzero(block: Block, vectors: list[Any]) -> int:
+    return int(np.count_nonzero(vectors[0]))
+
+
+def _average(rows: BlockVector, weights: BlockVector | None = None) -> float:
+    return rows.mean() if weights is None else (weights @ rows) / weights.sum()
+
+
+def constant(blocks: Blocks, value: float) -> BlockVector:
+    """Return a vector of equal values."""
+    return BlockVector(blocks, value)
+
+
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    np.count_nonzero: lambda rows: sum(rows.blocks.reduce(_count_nonzero, [rows])),
+    np.average: _average,
+    np.zeros_like: lambda rows: constant(rows.blocks, 0.0),
+    np.empty_like: lambda rows: constant(rows.blocks, 0.0),
+    np.ones_like: lambda rows: constant(rows.blocks, 1.0),
+    np.clip: lambda rows, low, high: np.minimum(np.maximum(rows, low), high),
+}
