@@ -56,6 +56,9 @@ def fitted_attributes(
         name: value[0] if one_target else np.array(value) for name, value in values.items()
     }
     attributes["coef_"] = coef[0] if one_target else coef
+    # Blocks of rows take rounds; those since the last stage belong to a stage.
+    stages_done = [stage.n_rounds for stages in results for stage in stages]
+    rounds = iter(np.diff([0, *stages_done]).tolist())
     attributes["history_"] = [
         {
             "target": j,
@@ -69,6 +72,7 @@ def fitted_attributes(
             "algorithms": stage.algorithms,
             "n_active": int(np.count_nonzero(stage.coef)),
         }
+        | ({"n_rounds": next(rounds)} if stages_done[-1] else {})
         for j, stages in enumerate(results)
         for stage in stages
     ]

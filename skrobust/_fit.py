@@ -62,7 +62,8 @@ class StageResult(NamedTuple):
     `value` is the smooth L1 objective at beta, penalty included, without the σ/(2ε) of the
     concomitant objective; `suboptimality` estimates how far above the minimum it is.
     `weights` holds ψ(r)/r of each row, or None along a grid. `algorithms` gives the passes of
-    each algorithm, whose sum is `n_eval`.
+    each algorithm, whose sum is `n_eval`. `n_rounds` counts the rounds over blocks of rows
+    since the engine was created.
     """
 
     coef: FloatArray
@@ -73,6 +74,7 @@ class StageResult(NamedTuple):
     weights: RowVector
     n_iter: int
     n_eval: int
+    n_rounds: int
     algorithms: dict[str, int]
     relative_gradient: float
     suboptimality: float
@@ -378,6 +380,7 @@ def _to_data_units(
         weights=None,
         n_iter=solution.n_iter,
         n_eval=n_eval,
+        n_rounds=engine.n_rounds,
         algorithms={name: n for name, n in passes.items() if n},
         relative_gradient=point.relative_gradient,
         suboptimality=float(above / beta * unit),

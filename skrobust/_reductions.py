@@ -81,9 +81,7 @@ def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple
 
 
 @singledispatch
-def share_outside(
-    rows: RowVector, weight: RowVector | None, end: float
-) -> tuple[float, float]:
+def share_outside(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
     """Return the share of the weight of rows with |r| > end, and the standard error of it.
 
     In memory both are estimated from random rows, so that the others are not read.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,27 +12,18 @@ from numpy.typing import NDArray
 from sklearn.base import MultiOutputMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import validate_data
 
 from ._attributes import fitted_attributes, relative_suboptimality
 from ._base import LinearRegressor
 from ._callbacks import N_WRAPPERS, with_callbacks
-from ._engines import as_engine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult, fit_stages
-from ._lazy_data import is_dask
-from ._reductions import RowVector, gather
+from ._lazy_data import all_dask, is_dask, require_in_memory
 from ._sampling import RowSampler, feature_rank
 from ._solvers import choose
 from ._spec import FitSpec, fit_spec
-from ._validation import (
-    WeightedRows,
-    check_data,
-    check_penalty_weights,
-    drop_zero_weight,
-    excluded_features,
-)
+from ._training_data import ArrayData, TrainingData
+from ._validation import check_penalty_weights, excluded_features
 from .schedules import N_STAGES
 
 # Attributes with a value for each row, which are lazy after a fit to Dask collections, and how
@@ -411,66 +401,59 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         return self._set_fitted(lambda: self._fit(X, y, sample_weight, spec))
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: FitSpec) -> dict[str, Any]:
-        """Return the fitted attributes that `validate_data` does not set; warn if necessary."""
-        # NaN and infinity in X are not searched for here, because they make the sums of the
-        # first pass of the fit NaN.
-        with np.errstate(invalid="ignore"):
-            X, y, weight = check_data(
-                partial(validate_data, self),
-                X_raw,
-                y_raw,
-                sample_weight,
-                ensure_all_finite=False,
-            )
-        penalty_weights = check_penalty_weights(self.penalty_weights, X.shape[1])
+        """Return the fitted attributes that the validation does not set; warn if necessary."""
+        if spec.is_composite:
+            caller = "SmoothL1Regressor.fit with l1_ratio > 0 or positive=True"
+            require_in_memory(caller, "L1 or positive", X=X_raw, y=y_raw)
+        data = self._training_data(X_raw, y_raw, sample_weight)
+        penalty_weights = check_penalty_weights(self.penalty_weights, data.n_features)
         spec = spec.with_penalty_weights(penalty_weights)
-        callbacks = _Callbacks(self, X_raw, y, sample_weight, spec)
-        results, weights, rank = self._fit_targets(
-            X, y, weight, spec, excluded_features(penalty_weights), callbacks
-        )
-        attributes = fitted_attributes(results, spec, y.ndim == 1, X.dtype)
+        callbacks = _Callbacks(self, X_raw, data.y, sample_weight, spec)
+        excluded = excluded_features(penalty_weights)
+        results, rank = self._fit_targets(data, spec, excluded, callbacks)
+        attributes = fitted_attributes(results, spec, data.y.ndim == 1, data.dtype)
         attributes["rank_"] = rank
-        attributes["weights_"] = weights[0] if y.ndim == 1 else np.column_stack(weights)
-        attributes["outliers_"] = attributes["weights_"] < 1.0
+        attributes |= data.row_attributes(attributes)
         callbacks.end(attributes)
         self._warn_unless_converged([stages[-1] for stages in results], spec)
         return attributes
 
+    def _training_data(self, X: Any, y: Any, sample_weight: Any) -> TrainingData:
+        if all_dask("SmoothL1Regressor.fit", X=X, y=y, sample_weight=sample_weight):
+            # Dask is optional.
+            from ._dask_data import DaskData
+
+            return DaskData(self, X, y, sample_weight)
+        return ArrayData(self, X, y, sample_weight)
+
     def _fit_targets(
         self,
-        X: Any,
-        y: NDArray[Any],
-        weight: NDArray[np.float64] | None,
+        data: TrainingData,
         spec: FitSpec,
         excluded: NDArray[np.bool_] | None,
         callbacks: _Callbacks,
-    ) -> tuple[list[list[StageResult]], list[RowVector], int]:
-        """Return results of the stages and weights ψ(r)/r of each target, and the rank."""
-        rows = drop_zero_weight(X, weight, type(self).__name__)
-        targets = y if y.dtype.kind in "fiu" else y.astype(np.float64)
-        targets = targets.reshape(y.shape[0], -1)
-        warm = self._warm_start_coefficients(X.shape[1], targets.shape[1])
+    ) -> tuple[list[list[StageResult]], int]:
+        """Return the results of the stages of each target, and the rank."""
+        n_targets = data.y.shape[1] if data.y.ndim == 2 else 1
+        warm = self._warm_start_coefficients(data.n_features, n_targets)
         staged = spec.schedule is not None or warm[0] is not None
         results: list[list[StageResult]] = []
-        robustness: list[RowVector] = []
-        with single_threaded_blas(), ThreadTeam() as team:
-            engine = as_engine(rows.X, team)
+        with single_threaded_blas(), ThreadTeam() as team, data.open(team) as rows:
+            engine = rows.engine
             if excluded is not None:
                 engine = engine.without(excluded)
             plan = choose(engine, self.solver, composite=spec.is_composite, staged=staged)
-            row_weight = None if rows.weight is None else engine.row_vector(rows.weight)
-            sampler = RowSampler(engine, row_weight, self.fit_intercept, plan)
-            for target, start in zip(targets.T, warm, strict=True):
-                used = target if rows.positive is None else target[rows.positive]
-                stages = fit_stages(sampler, engine.row_vector(used), spec, start)
+            sampler = RowSampler(engine, rows.weight, self.fit_intercept, plan)
+            for j, (target, start) in enumerate(zip(rows.targets, warm, strict=True)):
+                stages = fit_stages(sampler, target, spec, start)
                 results.append(callbacks.watch(stages, results))
-                robustness.append(_all_weights(results[-1][-1], X, target, rows))
-                results[-1][-1] = results[-1][-1]._replace(weights=None)
+                data.keep_weights(j, results[j][-1])
+                results[j][-1] = results[j][-1]._replace(weights=None)
             if spec.alpha or plan.whiten_by == "scaling":
                 rank = feature_rank(sampler.problem)
             else:
                 rank = results[0][-1].n_variables - int(self.fit_intercept)
-        return results, robustness, rank
+        return results, rank
 
     def _warm_start_coefficients(
         self, n_features: int, n_targets: int
@@ -522,23 +505,6 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         )
 
 
-def _all_weights(
-    result: StageResult, X: Any, y: NDArray[Any], rows: WeightedRows
-) -> NDArray[np.float64]:
-    """Return the weights ψ(r)/r of all rows, given those where the sample weight is > 0."""
-    weights_used = gather(result.weights, slice(None))
-    if rows.positive is None:
-        return weights_used
-    weights = np.empty(y.shape[0])
-    weights[rows.positive] = weights_used
-    # The fitted values of rows of weight zero may overflow.
-    with np.errstate(over="ignore", invalid="ignore"):
-        fitted = safe_sparse_dot(X[rows.zero], result.coef) + result.intercept
-        size = np.nan_to_num(np.abs(y[rows.zero] - fitted), nan=np.inf, posinf=np.inf)
-        weights[rows.zero] = result.beta / np.maximum(size, result.beta)
-    return weights
-
-
 class _Callbacks:
     """Informs scikit-learn's callbacks about the stages, which are the tasks of a fit."""
 
@@ -546,7 +512,7 @@ class _Callbacks:
         self,
         estimator: SmoothL1Regressor,
         X: Any,
-        y: NDArray[Any],
+        y: Any,
         sample_weight: Any,
         spec: FitSpec,
     ) -> None:

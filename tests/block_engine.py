@@ -3,6 +3,8 @@
 One of the blocks has a single row, and one has no row.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from scipy import sparse
 
@@ -19,7 +21,7 @@ def split(rows):
     n = rows.shape[0]
     ends = sorted({min(n, 1), *(int(part * n) for part in ENDS)})
     ends = [0, *ends, ends[-1], n]
-    return [rows[first:last] for first, last in zip(ends[:-1], ends[1:], strict=True)]
+    return [rows[first:last] for first, last in pairwise(ends)]
 
 
 class BlockEngine(blocks.BlockEngine):

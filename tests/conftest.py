@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from scipy import sparse
 from scipy.optimize import lsq_linear
 
-import skrobust._regressor
+import skrobust._training_data
 from block_engine import BlockEngine
 from skrobust._engines import as_engine
 from skrobust._engines.threads import ThreadTeam
@@ -230,5 +230,5 @@ def each_engine(request, monkeypatch):
         def as_engine(X, team):
             return engine_of(X, team) if sparse.issparse(X) else BlockEngine(X, team)
 
-        engine_of = skrobust._regressor.as_engine
-        monkeypatch.setattr(skrobust._regressor, "as_engine", as_engine)
+        engine_of = skrobust._training_data.as_engine
+        monkeypatch.setattr(skrobust._training_data, "as_engine", as_engine)

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_info, threadpool_limits
 
-import skrobust._regressor
+import skrobust._training_data
 from problems import (
     SCALES,
     TARGETS,

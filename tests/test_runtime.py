@@ -343,9 +343,9 @@ def test_a_memory_map_is_fitted_in_place_with_the_same_bits(
     stored = np.load(tmp_path / "X.npy", mmap_mode="r")
     assert stored.flags.f_contiguous == (order == "F")
     assert not stored.flags.writeable
-    seen, make = [], skrobust._regressor.as_engine
+    seen, make = [], skrobust._training_data.as_engine
     monkeypatch.setattr(
-        skrobust._regressor, "as_engine", lambda X, team: seen.append(X) or make(X, team)
+        skrobust._training_data, "as_engine", lambda X, team: seen.append(X) or make(X, team)
     )
     assert fitted(stored, y) == fitted(X, y)
     assert np.shares_memory(seen[0], stored)

@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
-import skrobust._regressor
 import skrobust._solvers
+import skrobust._training_data
 from block_engine import BlockEngine
 from skrobust import SmoothL1Regressor
 from skrobust._engines import as_engine
@@ -160,7 +160,7 @@ def test_a_penalty_beside_a_loss_that_is_divided_by_the_threshold_grows_with_it(
 @pytest.fixture
 def blocks(monkeypatch):
     """Fit with the engine of blocks."""
-    monkeypatch.setattr(skrobust._regressor, "as_engine", BlockEngine)
+    monkeypatch.setattr(skrobust._training_data, "as_engine", BlockEngine)
 
 
 def fit(X, y, weight=None, **parameters):
@@ -227,7 +227,7 @@ def test_blocks_of_rows_give_the_fit_of_a_tall_array(monkeypatch, mode, tails):
         X *= np.random.default_rng(1).standard_cauchy(size=(8_000, 1))
         y = X.sum(axis=1) + np.random.default_rng(2).standard_t(2, size=8_000)
     expected = fit(X, y, **mode)
-    monkeypatch.setattr(skrobust._regressor, "as_engine", BlockEngine)
+    monkeypatch.setattr(skrobust._training_data, "as_engine", BlockEngine)
     model = fit(X, y, **mode)
     size = np.abs(expected.coef_).max()
     assert_allclose(model.coef_, expected.coef_, rtol=0, atol=1e-7 * size)

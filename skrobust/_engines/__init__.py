@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# The line search registers itself for row vectors in blocks.
+from . import block_line_search  # noqa: F401
 from .blocks import BlockEngine
 from .in_memory import engine_in_memory
 from .vectors import Blocks

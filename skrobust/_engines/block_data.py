@@ -23,18 +23,18 @@ class PreparedBlock(NamedTuple):
 
 
 class BlockSummary(NamedTuple):
-    """What the checks of all blocks need: rows, elements, and the ranges of y and weights.
+    """What the checks of all blocks need: rows, elements, and figures of y and weights.
 
-    `faults` names the data that contain NaN or infinity, or negative weights. A range is
-    (minimum, maximum) for each target; that of the weights is empty if there are none.
+    `faults` names the data that contain NaN or infinity, or negative weights. `targets` and
+    `weights` hold (minimum, maximum, sum) of each vector.
     """
 
     lengths: tuple[int, ...]
     n_rows: int
     n_elements: int
     is_sparse: bool
-    y_range: list[tuple[float, float]]
-    weight_range: tuple[float, ...]
+    targets: list[tuple[float, float, float]]
+    weights: list[tuple[float, float, float]]
     faults: list[str]
 
 
@@ -57,16 +57,18 @@ def as_columns(y: Any) -> list[FloatArray]:
 
 
 def prepare(
-    X: Any, y: Any, weight: Any, dtype: Any
+    dtype: Any, X: Any, y: Any, weight: Any = None
 ) -> tuple[BlockSummary, PreparedBlock | None]:
     """Return a summary of a block, and the block unless it has a fault or no rows."""
     X, targets = as_matrix(X, dtype), as_columns(y)
     s = None if weight is None else as_columns(weight)[0]
-    lengths = (X.shape[0], targets[0].size if targets else X.shape[0])
-    lengths += () if s is None else (s.size,)
+    vectors = [*targets[:1], *([] if s is None else [s])]
+    lengths = (X.shape[0], *(vector.size for vector in vectors))
     if len(set(lengths)) > 1:
-        return BlockSummary(lengths, 0, 0, False, [], (), []), None
-    faults = [] if all(np.isfinite(t).all() for t in targets) else ["y contains NaN or infinity"]
+        return BlockSummary(lengths, 0, 0, False, [], [], []), None
+    faults = (
+        [] if all(np.isfinite(t).all() for t in targets) else ["y contains NaN or infinity"]
+    )
     kept = None
     if s is not None:
         if not np.isfinite(s).all():
@@ -82,12 +84,21 @@ def prepare(
             X, targets, s = X[kept], [t[kept] for t in targets], s[kept]
     n = X.shape[0]
     n_elements = int(X.nnz if sparse.issparse(X) else X.size)
-    ranges = [(float(t.min()), float(t.max())) for t in targets if n]
-    weight_range = () if s is None or not n else (float(s.min()), float(s.max()))
+    figures = [_figures(vector) for vector in targets if n]
+    of_weight = [] if s is None or not n else [_figures(s)]
     summary = BlockSummary(
-        lengths, n, n_elements, sparse.issparse(X), ranges, weight_range, faults
+        lengths, n, n_elements, sparse.issparse(X), figures, of_weight, faults
     )
     return summary, PreparedBlock(X, targets, s, kept) if n and not faults else None
+
+
+def _figures(vector: FloatArray) -> tuple[float, float, float]:
+    return float(vector.min()), float(vector.max()), float(vector.sum())
+
+
+def _combined(figures: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    lowest, highest, sums = zip(*figures, strict=True)
+    return min(lowest), max(highest), sum(sums)
 
 
 class CheckedBlocks(Blocks):
@@ -98,6 +109,10 @@ class CheckedBlocks(Blocks):
     numbers : list of int
         The number of each block among those of the caller, of which some have no rows.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given_vectors: list[StoredVector] = []
 
     def adopt(self, summaries: Sequence[BlockSummary], n_features: int, dtype: Any) -> None:
         """Check the data with the summaries of all blocks, and set the attributes."""
@@ -121,14 +136,10 @@ class CheckedBlocks(Blocks):
         self.dtype = np.dtype(dtype)
         self.is_sparse = used[0].is_sparse
         self.n_elements = sum(summary.n_elements for summary in used)
-        self.y_ranges = [
-            (min(r[0] for r in ranges), max(r[1] for r in ranges))
-            for ranges in zip(*(summary.y_range for summary in used), strict=True)
-        ]
-        ranges = [summary.weight_range for summary in used if summary.weight_range]
-        self.weight_range = (
-            (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None
-        )
+        targets = zip(*(summary.targets for summary in used), strict=True)
+        self.target_figures = [_combined(figures) for figures in targets]
+        weights = [figures for summary in used for figures in summary.weights]
+        self.weight_figures = _combined(weights) if weights else None
 
     def _check_lengths(self, summaries: Sequence[BlockSummary]) -> None:
         names = ("X", "y", "sample_weight")
@@ -142,13 +153,22 @@ class CheckedBlocks(Blocks):
                     )
 
     def set_vectors(self, targets: Sequence[Any], weight: Any) -> None:
-        """Set targets and weight, given handles to their values in each block."""
-        self.targets = [BlockVector(self, StoredVector(parts)) for parts in targets]
-        self.weight = None
-        if weight is not None and self.weight_range is not None:
-            low, high = self.weight_range
-            if low < high:
-                self.weight = BlockVector(self, StoredVector(weight)) / high
+        """Set targets and weight, given handles to their values in each block.
+
+        If they are set already, the handles take the place of the earlier ones.
+        """
+        if not self._given_vectors:
+            figures = [*self.target_figures, self.weight_figures]
+            self._given_vectors = [StoredVector(None, known=f) for f in figures if f]
+            self.targets = [BlockVector(self, v) for v in self._given_vectors[: len(targets)]]
+            self.weight = None
+            if self.weight_figures is not None:
+                lowest, highest, _ = self.weight_figures
+                if lowest < highest:
+                    self.weight = BlockVector(self, self._given_vectors[-1]) / highest
+            self.live.update(self._given_vectors)
+        for vector, parts in zip(self._given_vectors, [*targets, weight], strict=False):
+            vector.parts = parts
 
     def describe(self, number: int) -> str:
         return self._described(self.numbers[number])
@@ -167,7 +187,7 @@ class LocalBlocks(CheckedBlocks):
         super().__init__()
         dtype = X[0].dtype if X[0].dtype in (np.float32, np.float64) else np.float64
         weights = [None] * len(X) if weight is None else weight
-        prepared = [prepare(*block, dtype) for block in zip(X, y, weights, strict=True)]
+        prepared = [prepare(dtype, *block) for block in zip(X, y, weights, strict=True)]
         self.adopt([summary for summary, _ in prepared], X[0].shape[1], dtype)
         blocks = [block for _, block in prepared if block is not None]
         self._X = [block.X for block in blocks]

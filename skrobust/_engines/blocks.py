@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import qr
 
+from .._reductions import gather
 from .base import (
     CompiledLoss,
     Engine,
     FloatArray,
     RowIndex,
     RowVector,
-    has_finite_squares,
 )
 from .dense import DenseEngine
 from .in_memory import engine_in_memory
@@ -158,7 +158,7 @@ def _take(
 
 def _norm_histogram(
     block: Block, vectors: list[Any], standardisation: Standardisation
-) -> tuple[tuple[FloatArray, FloatArray], FloatArray]:
+) -> tuple[Any, FloatArray]:
     """Return counts and sums of q = s(|z|² + 1) in bins of log q, and q."""
     q = standardised(block.X, standardisation).row_norms_squared() + 1.0
     q = q if vectors[0] is None else q * vectors[0]
@@ -198,7 +198,7 @@ class BlockEngine(Engine):
         return self._blocks.n_elements
 
     @property
-    def n_rounds(self) -> int:
+    def n_rounds(self) -> int:  # type: ignore[override]
         return self._blocks.n_rounds
 
     @property
@@ -256,7 +256,8 @@ class BlockEngine(Engine):
         R = np.vstack([part[1] for part in found]) / np.sqrt(sum(part[0] for part in found))
         if R.shape[0] > self.p + 1:
             R = qr(R, mode="r", check_finite=False)[0][: self.p + 1]
-        return R
+        root: FloatArray = R
+        return root
 
     def moments(
         self, weight: RowVector | None, index: RowIndex
@@ -297,10 +298,10 @@ class BlockEngine(Engine):
             stored = {v.number: v for v in map(_stored, vectors)}
             rows = [BlockVector(blocks, v) for v in stored.values()]
             found = blocks.run(_take, rows, index[order], blocks.starts(), with_X=True)
-            stack = sparse.vstack if blocks.is_sparse else np.concatenate
             back = np.argsort(order, kind="stable")
-            X = stack([part[0] for part in found])
-            X = X.tocsr()[back] if blocks.is_sparse else X[back]
+            parts = [part[0] for part in found]
+            X: Any = sparse.vstack(parts, "csr") if blocks.is_sparse else np.concatenate(parts)
+            X = X[back]
             values = [np.concatenate(v)[back] for v in zip(*(p[1] for p in found), strict=True)]
             blocks.gathered = index, X, dict(zip(stored, values, strict=True))
         return blocks.gathered[1]
@@ -323,8 +324,8 @@ class BlockEngine(Engine):
         starts = blocks.starts()[:-1]
         rows = np.concatenate([d[0] + first for d, first in zip(drawn, starts, strict=True)])
         self._taken(rows)
-        known = 1.0 if weight is None else blocks.gathered_values(weight, rows)
-        return rows, known / np.concatenate([d[1] for d in drawn])
+        weight_of_rows = 1.0 if weight is None else gather(weight, rows)
+        return rows, weight_of_rows / np.concatenate([d[1] for d in drawn])
 
     def check_finite(self) -> None:
         for number, finite in enumerate(self._run(_is_finite, None)):

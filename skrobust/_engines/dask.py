@@ -26,7 +26,7 @@ FLOAT_DTYPES = [np.float64, np.float32]
 
 def predict(model: Any, X: Any) -> Any:
     """Return the predictions of a fitted linear model as a lazy collection."""
-    dtype = np.result_type(_check_features(model, X), model.coef_.dtype)
+    dtype = np.result_type(check_features(model, X), model.coef_.dtype)
     return _prediction(X, model.coef_, model.intercept_, dtype)
 
 
@@ -62,14 +62,15 @@ def score(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
     return _r2(dask.compute(*tasks))
 
 
-def row_array(name: str, data: Any) -> da.Array:
+def row_array(name: str, data: Any, dtype: Any = np.float64) -> da.Array:
     """Return a collection as an array of numbers whose chunks are blocks of rows."""
     check_numeric(name, data)
     if not isinstance(data, da.Array):
         # Dask would combine partitions of files according to the columns that are read, so
         # that X and y would have different blocks.
         with dask.config.set({"optimization.tune.active": False}):
-            return data.map_partitions(_float_rows, meta=np.empty(data._meta.shape))
+            meta = np.empty(data._meta.shape, dtype)
+            return data.map_partitions(_float_rows, dtype, meta=meta)
     return data.rechunk({1: -1}) if data.ndim == 2 and data.numblocks[1] > 1 else data
 
 
@@ -112,7 +113,7 @@ def unequal_rows(k: int, n: int, name: str, m: int) -> ValueError:
     )
 
 
-def _check_features(model: Any, X: Any) -> Any:
+def check_features(model: Any, X: Any, *, reset: bool = False) -> Any:
     """Check names and number of the features of X, and return the dtype in which it is used."""
     check_numeric("X", X)
     if X.ndim != 2:
@@ -128,7 +129,7 @@ def _check_features(model: Any, X: Any) -> Any:
             )
         no_rows = np.empty((0, X.shape[1]), X.dtype)
     options = {"dtype": FLOAT_DTYPES, "ensure_min_samples": 0}
-    return validate_data(model, no_rows, reset=False, **options).dtype
+    return validate_data(model, no_rows, reset=reset, **options).dtype
 
 
 def _prediction(X: Any, coef: NDArray[Any], intercept: Any, dtype: Any) -> Any:
@@ -261,7 +262,7 @@ def _abs_difference(a: NDArray[Any], b: NDArray[Any]) -> FloatArray:
     return difference
 
 
-def _float_rows(frame: Any) -> FloatArray:
+def _float_rows(frame: Any, dtype: Any) -> NDArray[Any]:
     """Return the values of a frame or series; missing values are NaN."""
-    values: FloatArray = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    values: NDArray[Any] = frame.to_numpy(dtype=dtype, na_value=np.nan)
     return values

@@ -19,16 +19,11 @@ from .vectors import Block, BlockVector, StoredVector
 
 # Values that a block returns from an interval, and otherwise the bins of a histogram.
 MAX_VALUES_PER_BLOCK, BINS = 2_000, 512
-# The expected number of values of a block in the interval around the last median, and its
-# largest half-width relative to the median.
-VALUES_PER_BLOCK, WINDOW_RTOL = 1_500, 0.02
+# The expected number of values of a block in the interval around the last median, its largest
+# half-width relative to the median, and that of an interval around an approximate median.
+VALUES_PER_BLOCK, WINDOW_RTOL, NEAR_RTOL = 1_500, 0.02, 0.1
 # Values that locate a rank approximately, and the ranks around it that they enclose.
 PROBE_VALUES, PROBE_RANKS = 2_000, 0.05
-# Rows that locate the minimum along a line approximately, the lengths that are tried around it
-# relative to it, and afterwards the lengths in the interval that is left.
-LINE_PROBE_ROWS = 5_000
-LINE_DISTANCES = np.array([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3])
-LINE_LENGTHS, LINE_ROUNDS, MAX_LINE_ROWS_PER_BLOCK = 16, 40, 500
 EPS = float(np.finfo(float).eps)
 
 
@@ -36,11 +31,11 @@ class Inside(NamedTuple):
     """The values of a block in an interval, or a histogram of them, and the weight below."""
 
     below: float
-    values: FloatArray | None
-    weights: FloatArray | None
+    values: Any
+    weights: Any
     heights: FloatArray | None = None
-    lowest: FloatArray | None = None
-    highest: FloatArray | None = None
+    lowest: Any = None
+    highest: Any = None
 
 
 class Around(NamedTuple):
@@ -57,11 +52,8 @@ class Around(NamedTuple):
 # In a block ------------------------------------------------------------------------------
 
 
-def values_inside(
-    block: Block, vectors: list[FloatArray | None], low: float, high: float
-) -> Inside:
+def values_inside(block: Block, vectors: list[Any], low: float, high: float) -> Inside:
     v, s = vectors
-    assert v is not None
     below = v < low
     index = np.flatnonzero((v <= high) & ~below)
     under = float(np.count_nonzero(below) if s is None else s @ below)
@@ -84,39 +76,35 @@ def _histogram(
     return heights, lowest, highest
 
 
-def _probe(
-    block: Block, vectors: list[FloatArray], n: int
-) -> tuple[float, float, FloatArray]:
+def _probe(block: Block, vectors: list[Any], n: int) -> tuple[float, float, FloatArray]:
     """Return the ends of the values and about n of them for all blocks, in equal steps."""
     v = vectors[0]
     return float(v.min()), float(v.max()), v[:: max(1, n)]
 
 
 def _positions(
-    block: Block, vectors: list[FloatArray], end: float, m: int
+    block: Block, vectors: list[Any], end: float, m: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the positions of values below the end, and of at most m equal to it."""
     v = vectors[0]
     return np.flatnonzero(v < end), np.flatnonzero(v == end)[:m]
 
 
-def _clipped_sums(
-    block: Block, vectors: list[FloatArray | None], end: float
-) -> tuple[float, float]:
+def _clipped_sums(block: Block, vectors: list[Any], end: float) -> tuple[float, float]:
     v, s = vectors
     return _reductions.clipped_sums(v, s, end)
 
 
 def _rho_sums(
-    block: Block, vectors: list[FloatArray | None], loss: Any, threshold: float
+    block: Block, vectors: list[Any], loss: Any, threshold: float
 ) -> tuple[float, float]:
     r, s = vectors
     return _reductions.rho_sums(r, s, loss, threshold)
 
 
 def take_values(
-    block: Block, vectors: list[FloatArray], index: NDArray[np.intp], starts: NDArray[np.intp]
-) -> list[FloatArray]:
+    block: Block, vectors: list[Any], index: NDArray[np.intp], starts: NDArray[np.intp]
+) -> list[Any]:
     """Return the values of vectors at those sorted rows that are in this block."""
     rows = rows_of_block(block, index, starts)
     return [v[rows] for v in vectors]
@@ -157,7 +145,7 @@ def _ranks(
         if parts is None:
             parts = rows.blocks.run(values_inside, [rows, weight], low, high)
         below = sum(part.below for part in parts)
-        if all(part.values is not None for part in parts):
+        if all(part.heights is None for part in parts):
             values = np.concatenate([part.values for part in parts])
             order = np.argsort(values, kind="stable")
             weights = np.ones(values.size)
@@ -165,9 +153,9 @@ def _ranks(
                 weights = np.concatenate([part.weights for part in parts])[order]
             found = Ranks(values[order], below + np.cumsum(weights))
             return found if _encloses(below, found.cumulated, ranks) else None
-        histograms = [
+        histograms: list[Any] = [
             (part.heights, part.lowest, part.highest)
-            if part.values is None
+            if part.heights is not None
             else _histogram(part.values, part.weights, low, high)
             for part in parts
         ]
@@ -199,7 +187,7 @@ def _ranks_anywhere(
         return Ranks(np.array([np.nan]), np.array([total]))
     some = np.sort(np.concatenate([p[2] for p in probes]))
     near = np.clip(np.array(ranks) / total + [-PROBE_RANKS, PROBE_RANKS], 0.0, 1.0)
-    first, last = (near * (some.size - 1)).astype(int) + [0, 1]
+    first, last = (near * (some.size - 1)).astype(int) + np.array([0, 1])
     interval = float(some[first]), float(some[min(last, some.size - 1)])
     found = _ranks(rows, weight, ranks, interval)
     if found is None:
@@ -219,12 +207,13 @@ def _median(
     total = float(n) if weight is None else weight.sum()
     half, slack = 0.5 * total, 0.25 if weight is None else EPS * n * total
     ranks = half - slack, half + slack
-    values, found = np.abs(rows) if absolute else rows, None
+    values: Any = np.abs(rows) if absolute else rows
+    found = None
     around = stored.around if isinstance(stored, StoredVector) and absolute else None
     if around is not None and around.window is not None and _is(around.weight, weight):
         found = _ranks(values, weight, ranks, around.window, around.inside)
     if found is None and near is not None:
-        distance = WINDOW_RTOL * abs(near)
+        distance = NEAR_RTOL * abs(near)
         found = _ranks(values, weight, ranks, (near - distance, near + distance))
     if found is None:
         found = _ranks_anywhere(values, weight, ranks, total)
@@ -304,138 +293,3 @@ def _block_rho_sums(
 ) -> tuple[float, float]:
     found = rows.blocks.run(_rho_sums, [rows, weight], loss, float(threshold))
     return sum(part[0] for part in found), sum(part[1] for part in found)
-
-
-# Along a line ----------------------------------------------------------------------------
-
-
-def _line_probe(
-    block: Block, vectors: list[FloatArray | None], step: int, threshold: float
-) -> tuple[FloatArray, list[FloatArray | None]]:
-    """Return the slopes at the lengths 0 and 1, and some rows."""
-    some = [None if v is None else v[::step] for v in vectors]
-    return _line_slopes(vectors, np.array([0.0, 1.0]), threshold), some
-
-
-def _line_step(
-    block: Block,
-    vectors: list[FloatArray | None],
-    lengths: FloatArray,
-    threshold: float,
-    low: float,
-    high: float,
-) -> tuple[FloatArray, list[FloatArray | None] | None]:
-    """Return slopes, and the rows that reach the threshold between low and high if few do."""
-    r, change, s = vectors
-    assert r is not None
-    crosses = np.zeros(r.size, dtype=bool)
-    for end in (-threshold, threshold):
-        t = (end - r) / change
-        crosses |= (t > low) & (t < high)
-    index = np.flatnonzero(crosses)
-    few = index.size <= MAX_LINE_ROWS_PER_BLOCK
-    rows = [None if v is None else v[index] for v in vectors] if few else None
-    return _line_slopes(vectors, lengths, threshold), rows
-
-
-def _line_slopes(
-    vectors: list[FloatArray | None], lengths: FloatArray, threshold: float
-) -> FloatArray:
-    r, change, s = vectors
-    assert change is not None
-    weighted = change if s is None else s * change
-    return np.array([np.clip(r + t * change, -threshold, threshold) @ weighted for t in lengths])
-
-
-def _stacked(parts: list[list[FloatArray | None]]) -> list[FloatArray | None]:
-    columns = zip(*parts, strict=True)
-    return [None if column[0] is None else np.concatenate(column) for column in columns]
-
-
-@_reductions.line_minimum.register
-def _line_minimum(
-    residual: BlockVector,
-    change: BlockVector,
-    weight: BlockVector | None,
-    threshold: float,
-    total: float,
-    penalty_slope: tuple[float, float],
-) -> float:
-    blocks, vectors, n = residual.blocks, [residual, change, weight], residual.size
-    constant, rate = penalty_slope
-
-    def slopes(found: list[Any], lengths: FloatArray) -> FloatArray:
-        return sum(part[0] for part in found) / total + constant + lengths * rate
-
-    step = max(1, n // LINE_PROBE_ROWS)
-    found = blocks.run(_line_probe, vectors, step, threshold)
-    some = _stacked([part[1] for part in found])
-    assert some[0] is not None
-    guess = _reductions.line_minimum(
-        *some, threshold, total * some[0].size / n, penalty_slope
-    )
-    ends = slopes(found, np.array([0.0, 1.0]))
-    low, high = 0.0, 1.0 if ends[1] >= 0 else _reductions.MAX_STEP_LENGTH
-    at_low, at_high = float(ends[0]), float(ends[1]) if ends[1] >= 0 else np.nan
-    lengths = guess * np.concatenate([1.0 - LINE_DISTANCES[::-1], 1.0 + LINE_DISTANCES])
-    for _ in range(LINE_ROUNDS):
-        if at_low >= 0:
-            return low
-        lengths = np.append(lengths[(lengths > low) & (lengths < high)], high)
-        found = blocks.run(_line_step, vectors, lengths, threshold, low, high)
-        values = slopes(found, lengths)
-        rows = [part[1] for part in found]
-        if all(part is not None for part in rows):
-            few = _Line(low, high, at_low, float(values[-1]), _stacked(rows), threshold)
-            return few.root(total, penalty_slope)
-        above = np.flatnonzero(values >= 0)
-        k = int(above[0]) if above.size else lengths.size - 1
-        if k:
-            low, at_low = float(lengths[k - 1]), float(values[k - 1])
-        high, at_high = float(lengths[k]), float(values[k])
-        lengths = np.linspace(low, high, LINE_LENGTHS + 2)[1:-1]
-        if high > 4.0 * max(low, 1.0):
-            lengths = np.geomspace(max(low, 1.0), high, LINE_LENGTHS + 2)[1:-1]
-    if at_high <= at_low:
-        return low
-    return low - at_low * (high - low) / (at_high - at_low)
-
-
-class _Line(NamedTuple):
-    """The slope between two lengths, where it is known, and the rows with breakpoints there.
-
-    The contribution of all other rows is linear.
-    """
-
-    low: float
-    high: float
-    at_low: float
-    at_high: float
-    rows: list[FloatArray | None]
-    threshold: float
-
-    def root(self, total: float, penalty_slope: tuple[float, float]) -> float:
-        low, high, rows = self.low, self.high, self.rows
-        r, change, _ = rows
-        assert r is not None
-        ends = np.array([low, high])
-        known = np.array([self.at_low, self.at_high])
-        others = known - _line_slopes(rows, ends, self.threshold) / total
-
-        def slope(t: float) -> float:
-            part = float(_line_slopes(rows, np.array([t]), self.threshold)[0]) / total
-            share = (t - low) / (high - low)
-            return float((1.0 - share) * others[0] + share * others[1]) + part
-
-        with np.errstate(all="ignore"):
-            t = np.concatenate([(e - r) / change for e in (-self.threshold, self.threshold)])
-        lengths = np.sort(np.append(t[(t > low) & (t < high)], ends))
-        first, last = 0, lengths.size - 1
-        while last - first > 1:
-            middle = (first + last) // 2
-            first, last = (first, middle) if slope(lengths[middle]) >= 0 else (middle, last)
-        at_first, at_last = slope(lengths[first]), slope(lengths[last])
-        if at_first >= 0 or at_last <= at_first:
-            return float(lengths[first])
-        length = lengths[last] - lengths[first]
-        return float(lengths[first] - at_first * length / (at_last - at_first))

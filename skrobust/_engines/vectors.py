@@ -10,6 +10,7 @@ depend on where the tasks ran.
 from __future__ import annotations
 
 import itertools
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -31,21 +32,25 @@ MEMO_SIZE = 64
 class StoredVector:
     """The values of a vector in each block, and the computation that produced them.
 
-    `parts` is a handle to the values that only the owner of the blocks reads. `around` holds
-    sums and values of |r| near the threshold that the pass over X returned with a residual.
+    `parts` is a handle to the values that only the owner of the blocks reads. `known` are the
+    minimum, the maximum and the sum if they are known. `around` holds sums and values of |r|
+    near the threshold that the pass over X returned with a residual.
     """
 
     _numbers = itertools.count()
 
-    def __init__(self, parts: Any, recipe: Any = None) -> None:
-        self.parts, self.recipe, self.around = parts, recipe, None
+    def __init__(
+        self, parts: Any, recipe: Any = None, known: tuple[float, float, float] | None = None
+    ) -> None:
+        self.parts, self.recipe, self.known = parts, recipe, known
+        self.around: Any = None
         self.number = next(self._numbers)
 
 
 class Slot(NamedTuple):
     """The place of a stored vector in the list that a task receives."""
 
-    index: int
+    place: int
 
 
 class Block(NamedTuple):
@@ -89,6 +94,8 @@ class Blocks(ABC):
         self.window: tuple[float, float] | None = None
         # Rows that were gathered last: their indices, features and stored vectors.
         self.gathered: tuple[NDArray[np.intp], Any, dict[int, NDArray[Any]]] | None = None
+        # Stored vectors that are in use.
+        self.live: weakref.WeakSet[StoredVector] = weakref.WeakSet()
         self._memo: dict[Any, Any] = {}
 
     @abstractmethod
@@ -144,7 +151,9 @@ class Blocks(ABC):
         results, parts = self.execute(
             task, stored, expressions, arguments, with_X=True, keep=True
         )
-        return results, StoredVector(parts, (task, stored, expressions, arguments))
+        kept = StoredVector(parts, (task, stored, expressions, arguments))
+        self.live.add(kept)
+        return results, kept
 
     def gathered_values(
         self, rows: BlockVector, index: NDArray[np.intp]
@@ -161,8 +170,7 @@ class Blocks(ABC):
 
     def reduce(self, task: Task, vectors: Sequence[BlockVector | None], *arguments: Any) -> Any:
         """Return the results of a task on vectors; the last ones are remembered."""
-        key = (task, tuple(None if v is None else _key(v.expression) for v in vectors))
-        key = (*key, arguments)
+        key = task, tuple(None if v is None else _key(v.expression) for v in vectors), arguments
         if key not in self._memo:
             while len(self._memo) >= MEMO_SIZE:
                 del self._memo[next(iter(self._memo))]
@@ -194,7 +202,7 @@ def _evaluated(e: Expression, stored: Sequence[NDArray[Any]], n: int) -> NDArray
 
 def _value(e: Expression, stored: Sequence[Any]) -> Any:
     if isinstance(e, Slot):
-        return stored[e.index]
+        return stored[e.place]
     if isinstance(e, tuple):
         return e[0](*(_value(part, stored) for part in e[1:]))
     return e
@@ -232,9 +240,7 @@ class BlockVector(NDArrayOperatorsMixin):
 
     ndim = 1
 
-    def __init__(
-        self, blocks: Blocks, expression: Expression, dtype: Any = np.float64
-    ) -> None:
+    def __init__(self, blocks: Blocks, expression: Expression, dtype: Any = np.float64) -> None:
         self.blocks, self.expression, self.dtype = blocks, expression, np.dtype(dtype)
 
     @property
@@ -267,7 +273,7 @@ class BlockVector(NDArrayOperatorsMixin):
         expressions, examples = [], []
         for value in inputs:
             is_vector = isinstance(value, BlockVector)
-            expressions.append(value.expression if is_vector else value)
+            expressions.append(value.expression if is_vector else _number(value))
             examples.append(np.ones(1, value.dtype) if is_vector else value)
         with np.errstate(all="ignore"):
             dtype = ufunc(*examples).dtype
@@ -276,9 +282,7 @@ class BlockVector(NDArrayOperatorsMixin):
         out[0].expression, out[0].dtype = (ufunc, *expressions), dtype
         return out[0]
 
-    def __array_function__(
-        self, function: Any, types: Any, args: Any, kwargs: Any
-    ) -> Any:
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function not in _FUNCTIONS:
             return NotImplemented
         return _FUNCTIONS[function](*args, **kwargs)
@@ -289,22 +293,45 @@ class BlockVector(NDArrayOperatorsMixin):
         return BlockVector(self.blocks, (np.multiply, 1.0, self.expression), dtype)
 
     def sum(self) -> float:
-        return sum(self.blocks.reduce(_sum, [self]))
+        known = _known(self.expression)
+        if known is not None and not np.isnan(known[2]):
+            return known[2]
+        return float(sum(self.blocks.reduce(_sum, [self])))
 
     def mean(self) -> float:
-        return self.sum() / self.size
+        return float(self.sum() / self.size)
 
     def min(self) -> float:
-        return min(self.blocks.reduce(_min, [self]))
+        known = _known(self.expression)
+        return min(self.blocks.reduce(_min, [self])) if known is None else known[0]
 
     def max(self) -> float:
-        return max(self.blocks.reduce(_max, [self]))
+        known = _known(self.expression)
+        return max(self.blocks.reduce(_max, [self])) if known is None else known[1]
 
     def all(self) -> bool:
         return all(self.blocks.reduce(_all, [self]))
 
     def any(self) -> bool:
         return any(self.blocks.reduce(_any, [self]))
+
+
+def _known(e: Expression) -> tuple[float, float, float] | None:
+    """Return minimum, maximum and sum of a known vector that has been shifted and divided.
+
+    Both operations are monotone in floating-point arithmetic as well. The sum of shifted values
+    is NaN.
+    """
+    if isinstance(e, StoredVector):
+        return e.known
+    if isinstance(e, tuple) and len(e) == 3 and isinstance(e[2], float):
+        ufunc, vector, c = e
+        known = _known(vector)
+        if known is not None and ufunc is np.subtract:
+            return known[0] - c, known[1] - c, np.nan
+        if known is not None and ufunc is np.true_divide and c > 0:
+            return known[0] / c, known[1] / c, known[2] / c
+    return None
 
 
 def _sum(block: Block, vectors: list[Any]) -> float:
@@ -336,7 +363,11 @@ def _count_nonzero(block: Block, vectors: list[Any]) -> int:
 
 
 def _average(rows: BlockVector, weights: BlockVector | None = None) -> float:
-    return rows.mean() if weights is None else (weights @ rows) / weights.sum()
+    return rows.mean() if weights is None else float((weights @ rows) / weights.sum())
+
+
+def _number(value: Any) -> bool | float:
+    return bool(value) if isinstance(value, bool | np.bool_) else float(value)
 
 
 def constant(blocks: Blocks, value: float) -> BlockVector:

@@ -1,0 +1,63 @@
+"""The data of a fit as Dask collections.
+
+This module and what it imports are loaded when the data are Dask collections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from ._engines import as_engine
+from ._engines.dask import check_blocks, check_features, outliers, robustness_weights, row_array
+from ._engines.dask_blocks import DaskBlocks, current_client
+from ._engines.threads import ThreadTeam
+from ._fit import StageResult
+from ._training_data import OpenData
+
+
+class DaskData:
+    """X, y and weights as Dask arrays or frames."""
+
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
+        self.dtype = check_features(estimator, X, reset=True)
+        self._X, self.y = X, y
+        arrays = {"X": row_array("X", X, self.dtype), "y": row_array("y", y)}
+        if sample_weight is not None:
+            arrays["sample_weight"] = row_array("sample_weight", sample_weight)
+        check_blocks(arrays["X"], {name: arrays[name] for name in list(arrays)[1:]})
+        self._arrays = arrays
+        self.n_features = X.shape[1]
+
+    @contextmanager
+    def open(self, team: ThreadTeam) -> Iterator[OpenData]:
+        blocks = self._blocks()
+        try:
+            engine = as_engine(blocks, team)
+            yield OpenData(engine, blocks.weight, iter(blocks.targets))
+        finally:
+            blocks.close()
+
+    def _blocks(self) -> DaskBlocks:
+        """Return the blocks of rows, with the scheduler that Dask would use."""
+        data, client = (self._arrays, self.n_features, self.dtype), current_client()
+        if client is None:
+            return DaskBlocks(*data)
+        # The package `distributed` is optional.
+        from ._engines.cluster import ClusterBlocks
+
+        return ClusterBlocks(*data, client)
+
+    def keep_weights(self, target: int, result: StageResult) -> None:
+        """Keep nothing, since the weights are lazy."""
+
+    def row_attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        # The attributes outlive the fit, so that they are computed from the collections of the
+        # caller.
+        model = SimpleNamespace(**attributes)
+        return {
+            "weights_": robustness_weights(model, self._X, self.y),
+            "outliers_": outliers(model, self._X, self.y),
+        }
