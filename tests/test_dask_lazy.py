@@ -132,8 +132,9 @@ inputs = pytest.mark.parametrize(("X", "lazy"), INPUTS.values(), ids=INPUTS)
 
 
 @inputs
-@pytest.mark.parametrize("n_targets", [None, 1, 2])
-@pytest.mark.parametrize("dtype", [float, np.float32])
+@pytest.mark.parametrize(
+    ("n_targets", "dtype"), [(None, float), (None, np.float32), (1, float), (2, np.float32)]
+)
 def test_lazy_predictions_are_those_in_memory(X, lazy, n_targets, dtype):
     X_fit, y = problem(dtype=dtype)[0], problem(n_targets)[1]
     if isinstance(X, pd.DataFrame):
@@ -295,8 +296,9 @@ WEIGHT[17] = 0.0
 
 
 @inputs
-@pytest.mark.parametrize("n_targets", [None, 1, 2])
-@pytest.mark.parametrize("weight", [None, WEIGHT])
+@pytest.mark.parametrize(
+    ("n_targets", "weight"), [(None, None), (None, WEIGHT), (1, None), (2, WEIGHT)]
+)
 def test_scores_are_those_of_r2_score(X, lazy, n_targets, weight):
     y = problem(n_targets)[1]
     model = SmoothL1Regressor().fit(X, y)
@@ -505,10 +507,13 @@ def test_columns_of_one_file_have_the_same_blocks(tmp_path):
     # Dask combines partitions of which few columns are read; the number depends on the columns.
     X, y = problem()
     columns = {f"x{j}": X[:, j] for j in range(P)} | {"y": y}
-    columns |= {f"other{j}": np.arange(N) for j in range(20)}
+    columns |= {f"other{j}": np.arange(N) for j in range(8)}
     for k, rows in enumerate(np.array_split(np.arange(N), 12)):
         pd.DataFrame(columns).iloc[rows].to_parquet(tmp_path / f"part{k:02d}.parquet")
     table = dd.read_parquet(tmp_path)
+    if dask.config.get("optimization.tune", None) is None:
+        # Versions of Dask without the setting that prevents this need the advice of the error.
+        table = table.persist()
     X_lazy, y_lazy = table[["x0", "x1", "x2"]], table["y"]
     model = SmoothL1Regressor().fit(X_lazy.compute(), y_lazy.compute())
     outliers = dask_engine.outliers(model, X_lazy, y_lazy)

@@ -13,6 +13,7 @@ import dask.array as da
 import numpy as np
 from dask.utils import is_dataframe_like, is_series_like
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
@@ -138,10 +139,10 @@ def _prediction(X: Any, coef: NDArray[Any], intercept: Any, dtype: Any) -> Any:
     if not isinstance(X, da.Array):
         meta = _predict_frame(X._meta, **options)
         return X.map_partitions(_predict_frame, meta=meta, **options)
-    X = row_array("X", X)
-    columns = {"drop_axis": 1} if coef.ndim == 1 else {"chunks": (X.chunks[0], (len(coef),))}
-    meta = np.empty((0,) * coef.ndim, dtype)
-    return X.map_blocks(_predict_rows, meta=meta, **columns, **options)
+    # Parts of rows are passed as a list, because Dask would copy each block to concatenate it.
+    index, targets = ("i", {}) if coef.ndim == 1 else ("ik", {"k": len(coef)})
+    options |= {"meta": np.empty((0,) * coef.ndim, dtype), "new_axes": targets}
+    return da.blockwise(_predict_parts, index, X, "ij", concatenate=False, **options)
 
 
 def _abs_residual(model: Any, X: Any, y: Any) -> da.Array:
@@ -165,11 +166,12 @@ class _BlockSums(NamedTuple):
 
     The weighted mean of y is `first` + `shift`, and `squares` and `errors` are the weighted
     sums of squares of y minus its mean and of y minus its prediction. `fault` is what is wrong
-    with the data.
+    with the data. It is not raised in the task, so that the error is always that of the first
+    block with a fault.
     """
 
     n_rows: int
-    fault: str | None
+    fault: str | ValueError | None
     total: float = 0.0
     first: FloatArray = np.empty(0)
     shift: FloatArray = np.empty(0)
@@ -185,7 +187,7 @@ def _block_sums(
     weight = np.ones(n) if weight is None else weight
     for name, data in (("y", y), ("sample_weight", weight)):
         if data.shape[0] != n:
-            raise unequal_rows(k, n, name, data.shape[0])
+            return _BlockSums(n, unequal_rows(k, n, name, data.shape[0]))
         if not np.isfinite(data).all():
             return _BlockSums(n, f"Input {name} contains NaN or infinity")
     if (weight < 0).any():
@@ -211,6 +213,8 @@ def _r2(blocks: tuple[_BlockSums, ...]) -> float:
     """
     n = 0
     for k, block in enumerate(blocks):
+        if isinstance(block.fault, ValueError):
+            raise block.fault
         if block.fault is not None:
             last = n + block.n_rows - 1
             raise ValueError(f"{block.fault}, in block {k} (rows {n} to {last}).")
@@ -244,6 +248,12 @@ def _predict_rows(
     options = {"dtype": FLOAT_DTYPES, "ensure_min_samples": 0, "input_name": "X"}
     rows = check_array(rows, accept_sparse="csr", **options)
     return linear_prediction(rows, coef, intercept).astype(result_dtype, copy=False)
+
+
+def _predict_parts(parts: list[Any], **options: Any) -> NDArray[Any]:
+    """Return the predictions of the rows of a block whose columns may be in several parts."""
+    stack = sparse.hstack if sparse.issparse(parts[0]) else np.hstack
+    return _predict_rows(parts[0] if len(parts) == 1 else stack(parts), **options)
 
 
 def _predict_frame(frame: Any, **options: Any) -> Any:
