@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import skrobust._regressor
 import skrobust._training_data
 from problems import (
     SCALES,
@@ -26,12 +27,13 @@ from problems import (
 )
 from skrobust import SmoothL1Regressor
 
-# The steps of a fit that a test causes to fail, by their names in the module.
+# The steps of a fit that a test causes to fail, by their names in the module that uses them.
 SAMPLING, STAGES, ENGINE = "RowSampler", "fit_stages", "as_engine"
 
 
 def replace_step(monkeypatch, step, replacement):
-    monkeypatch.setattr(skrobust._regressor, step, replacement)
+    module = skrobust._training_data if step == ENGINE else skrobust._regressor
+    monkeypatch.setattr(module, step, replacement)
 
 
 def blas_threads():
