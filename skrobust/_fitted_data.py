@@ -23,6 +23,7 @@ from ._mm import OUTLIER_END, MMRegressor
 from ._model.normal_constants import constant_of_breakdown, constant_of_efficiency
 from ._model.scale import Concomitant
 from ._regressor import SmoothL1Regressor
+from ._solvers.result import Status
 from ._unwrap import inner_estimator, innermost_estimator, unwrap
 from ._validation import drop_zero_weight
 
@@ -31,6 +32,8 @@ from ._validation import drop_zero_weight
 # the fit). The tolerance is larger for float32, since its coefficients are rounded.
 GRADIENT_TOL, GRADIENT_PER_TOL, GRADIENT_PER_FINAL = 1e-5, 100.0, 10.0
 FLOAT32_GRADIENT_TOL = 1e-4
+# Messages of fits that ended because of rounding errors, as in `history_`.
+WITHIN_ROUNDING = {status.value for status in Status if status.within_rounding}
 # A ψ of at most this size, in units of y, is regarded as a rounding error.
 EXACT_PSI = 1e-13
 EXACT_MM_FIT = (
@@ -44,7 +47,8 @@ class FitDescription(NamedTuple):
     """What texts say about a fit.
 
     Rows beyond `outlier_end`, in the units of y, are those of `outliers_`. `scale_name` is None
-    if the threshold is a number. `gradient` is the relative gradient that the fit reached.
+    if the threshold is a number. `gradient` is the relative gradient that the fit reached, and
+    `within_rounding` tells whether it ended there because of rounding errors.
     """
 
     name: str
@@ -52,6 +56,7 @@ class FitDescription(NamedTuple):
     outlier_end: float
     scale_name: str | None
     gradient: float
+    within_rounding: bool = False
 
 
 class FittedData(NamedTuple):
@@ -139,7 +144,7 @@ def fitted_data(
         default = [f"x{j}" for j in range(X.shape[1])]
         names = [str(name) for name in getattr(regressor, "feature_names_in_", default)]
     _check_enough_rows(fit)
-    _check_gradient(fit, regressor, description.gradient)
+    _check_gradient(fit, regressor, description)
     _check_curvature(fit, names)
     return FittedData(
         fit,
@@ -173,8 +178,14 @@ def _huber_fit(
         scale_name = "concomitant scale" if is_concomitant else "MAD"
         unit = "concomitant scales" if is_concomitant else "MAD"
         threshold = f"{loss.estimator.factor:.4g} {unit}"
-    gradient = float(final["gradient_norm"])
-    return fit, FitDescription(f"Huber fit, {threshold}", "β", loss.beta, scale_name, gradient)
+    return fit, FitDescription(
+        f"Huber fit, {threshold}",
+        "β",
+        loss.beta,
+        scale_name,
+        float(final["gradient_norm"]),
+        final["message"] in WITHIN_ROUNDING,
+    )
 
 
 def _mm_fit(
@@ -309,7 +320,7 @@ def _rounding_gradient(fit: LinearisedFit, regressor: Any) -> float:
     return max(FLOAT32_GRADIENT_TOL, fit.rounding_gradient(np.float32))
 
 
-def _check_gradient(fit: LinearisedFit, regressor: Any, reached: float) -> None:
+def _check_gradient(fit: LinearisedFit, regressor: Any, description: FitDescription) -> None:
     """Raise a ValueError if the gradient shows that the data are not those of the fit.
 
     If the residuals are rounding errors, nothing is checked: the gradient then consists of
@@ -317,8 +328,9 @@ def _check_gradient(fit: LinearisedFit, regressor: Any, reached: float) -> None:
     """
     if fit.scale_is_rounding() or float(np.abs(fit.psi).max()) <= EXACT_PSI:
         return
-    stopped = reached > max(GRADIENT_TOL, GRADIENT_PER_TOL * regressor.tol)
-    limit = max(GRADIENT_TOL, GRADIENT_PER_TOL * regressor.tol, GRADIENT_PER_FINAL * reached)
+    reached, least = description.gradient, max(GRADIENT_TOL, GRADIENT_PER_TOL * regressor.tol)
+    stopped = reached > least and not description.within_rounding
+    limit = max(least, GRADIENT_PER_FINAL * reached)
     gradient = fit.relative_gradient()
     if gradient > max(limit, _rounding_gradient(fit, regressor)):
         raise ValueError(
