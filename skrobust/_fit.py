@@ -9,6 +9,7 @@ there. Each stage of a schedule, and each point of a grid, starts from the previ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +103,8 @@ class Target:
     def __init__(self, y: RowVector, fit_intercept: bool, spec: FitSpec, plan: Plan) -> None:
         self.units = TargetUnits(y, fit_intercept)
         self.plan = plan
+        # A copy, since a minimiser may keep sums over the rows between its calls.
+        self.minimiser = copy(plan.minimiser)
         self.set_spec(spec)
 
     def set_spec(self, spec: FitSpec) -> None:
@@ -199,7 +202,7 @@ def fit_stages(
             beta = target.threshold(scale)
         else:
             at_stage = objective.at_threshold(multiplier * beta)
-            solution = plan.minimiser(at_stage, theta, spec.tol, budget)
+            solution = target.minimiser(at_stage, theta, spec.tol, budget)
         at_stage = objective.at_threshold(multiplier * beta)
         theta = solution.point.theta
         used += solution.n_iter
@@ -245,7 +248,7 @@ def _solve_final(
     Anderson's acceleration comes first where the plan says so and the start is near.
     """
     objective, theta, scale, sensitivity = start
-    spec, estimator, minimiser = target.spec, target.estimator, target.plan.minimiser
+    spec, estimator, minimiser = target.spec, target.estimator, target.minimiser
     used, lowest = 0, _LowestPoint(target)
     passes: dict[str, int] = {}
     for _ in range(MAX_RESTARTS if sensitivity is not None else 0):
@@ -473,9 +476,7 @@ def _composite_start(
     theta = np.zeros(objective.n_variables)
     if target.estimator is not None and np.isnan(scale):
         squares = objective.at_threshold(np.inf)
-        point = target.plan.minimiser(
-            squares, theta, LEAST_SQUARES_TOL, target.spec.max_iter
-        ).point
+        point = target.minimiser(squares, theta, LEAST_SQUARES_TOL, target.spec.max_iter).point
         theta, scale = point.theta, target.estimator.scale(objective, point)
     return InitialPoint(objective, theta, scale, None)
 
@@ -613,6 +614,8 @@ def _composite_path(
     single fit, since another start may lead to another fixed point.
     """
     theta: FloatArray | None = None
+    # The fits of the starts, at an infinite threshold, have a minimiser of their own.
+    minimiser = copy(target.minimiser)
     for index in sorted(
         range(len(specs)), key=lambda i: (*_path_order(specs[i]), -specs[i].alpha)
     ):
@@ -623,12 +626,12 @@ def _composite_path(
         theta = start if theta is None else theta
         if estimator is None:
             bound = objective.at_threshold(target.beta)
-            solution = target.plan.minimiser(bound, theta, spec.tol, spec.max_iter)
+            solution = minimiser(bound, theta, spec.tol, spec.max_iter)
         else:
             solution, scale, _ = scale_fixed_point(
                 estimator,
                 objective,
-                target.plan.minimiser,
+                minimiser,
                 theta,
                 scale,
                 spec.tol,

@@ -121,6 +121,31 @@ def test_rows_are_standardised_whatever_selects_them(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_columns_are_standardised_and_written_where_they_belong(kind):
+    X, _ = data()
+    engine = make_engine(X, kind)
+    Z = standardised(engine, X)[:, 1:]
+    for index in (np.array([2, 0]), np.arange(P), np.empty(0, int)):
+        assert_allclose(engine.columns(index), Z[:, index], rtol=1e-14, atol=1e-14)
+        out = np.full((index.size, N), np.nan).T
+        engine.columns(index, out=out)
+        assert_allclose(out, Z[:, index], rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("centre_free", [False, True])
+def test_rows_are_combined_in_one_pass(monkeypatch, kind, centre_free):
+    monkeypatch.setattr(dense, "CENTRE_FREE_MIN_ELEMENTS", 0 if centre_free else np.inf)
+    monkeypatch.setattr(dense, "CENTRE_FREE_MAX_SHIFT", 1e3)
+    X, rng = data()
+    c = rng.normal(size=N)
+    engine = make_engine(X, kind, X.mean(0), X.std(0))
+    expected = c @ standardised(engine, X)
+    assert_allclose(engine.row_combination(c, HUBER), expected, rtol=1e-12, atol=1e-12)
+    assert engine.n_passes == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("threshold", [0.5, np.inf])
 @pytest.mark.parametrize("block", [16, 65_536])

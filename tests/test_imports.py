@@ -72,6 +72,8 @@ LAYERS = [
     "_solvers.newton",
     "_solvers.redescending",
     "_solvers.working_set",
+    "_solvers.near_rows",
+    "_solvers.working_columns",
     "_solvers.l1_quadratic",
     "_solvers.lad_simplex",
     "_solvers.result",

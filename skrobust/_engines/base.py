@@ -185,9 +185,21 @@ class Engine(ABC):
     def rows(self, index: RowIndex) -> FloatArray:
         """Return the standardised rows [1, z] at an index, as an array in memory."""
 
-    def columns(self, index: NDArray[np.intp]) -> FloatArray:
-        """Return standardised columns z_j as an array in memory, of shape (n, m)."""
+    def columns(self, index: NDArray[np.intp], out: FloatArray | None = None) -> FloatArray:
+        """Return standardised columns z_j as an array in memory, of shape (n, m).
+
+        They are written to `out` if it is given.
+        """
         raise NotImplementedError
+
+    def row_combination(self, c: RowVector, loss: CompiledLoss) -> FloatArray:
+        """Return Σ c (1, z) over all rows, of shape (p + 1,), in one pass.
+
+        ψ(r) of the loss must be r at an infinite threshold.
+        """
+        zero = np.zeros(self.p + 1)
+        sums: FloatArray = self.loss_gradient(zero, c, None, loss, np.inf)[1][:-2]
+        return sums
 
     @abstractmethod
     def gram(self, weight: RowVector | None = None) -> FloatArray:

@@ -107,13 +107,34 @@ class DenseEngine(Engine):
         Z[:, 1:] *= 1.0 / self.scale
         return Z
 
-    def columns(self, index: NDArray[np.intp]) -> FloatArray:
+    def columns(self, index: NDArray[np.intp], out: FloatArray | None = None) -> FloatArray:
+        Z = np.empty((index.size, self.n)).T if out is None else out
         if self._standardised is not None:
-            stored: FloatArray = self._standardised[:, 1 + index]
-            return stored
-        Z: FloatArray = np.subtract(self._X[:, index], self.centre[index], dtype=np.float64)
-        Z *= 1.0 / self.scale[index]
+            Z[:] = self._standardised[:, 1 + index]
+            return Z
+        centre, unit = self.centre[index], 1.0 / self.scale[index]
+        for part in self.blocks():
+            block = np.subtract(self._X[part][:, index], centre, dtype=np.float64)
+            np.multiply(block, unit, out=Z[part])
         return Z
+
+    def row_combination(self, c: RowVector, loss: CompiledLoss) -> FloatArray:
+        products = self._X.dtype == np.float64 and self._layout != "A"
+        if not products or self._kernel_centre is not None:
+            return super().row_combination(c, loss)
+        # One product takes a third of the time of a compiled pass.
+        self._passes[0] += 1
+        sums = np.empty((GRAM_LANES, self.p))
+        ends = np.linspace(0, self.n, GRAM_LANES + 1).astype(int)
+
+        def task(lane: int, step: int) -> None:
+            for k in range(lane, GRAM_LANES, step):
+                part = slice(ends[k], ends[k + 1])
+                np.matmul(c[part], self._X[part], out=sums[k])
+
+        self._team.run(task, self.n_elements)
+        total = float(c.sum())
+        return np.concatenate([[total], (sums.sum(axis=0) - total * self.centre) / self.scale])
 
     def gram(self, weight: RowVector | None = None) -> FloatArray:
         if self._standardised is not None:

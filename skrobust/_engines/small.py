@@ -42,3 +42,9 @@ class SmallEngine(DenseEngine):
         sums[-2] = rho.sum() if weight is None else weight @ rho
         sums[-1] = weighted_psi @ psi
         return residual, sums
+
+    def row_combination(self, c: RowVector, loss: CompiledLoss) -> FloatArray:
+        self._passes[0] += 1
+        Z = self.rows(slice(None)) if self._standardised is None else self._standardised
+        sums: FloatArray = c @ Z
+        return sums

@@ -110,9 +110,9 @@ class SparseEngine(Engine):
         Z[:, 1:] = (part - self._shift) / self.scale
         return Z
 
-    def columns(self, index: NDArray[np.intp]) -> FloatArray:
-        Z: FloatArray = self._columns[:, index].toarray().astype(np.float64, copy=False)
-        Z -= self._shift[index]
+    def columns(self, index: NDArray[np.intp], out: FloatArray | None = None) -> FloatArray:
+        Z = np.empty((index.size, self.n)).T if out is None else out
+        np.subtract(self._columns[:, index].toarray(), self._shift[index], out=Z)
         Z *= 1.0 / self.scale[index]
         return Z
 

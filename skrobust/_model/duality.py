@@ -19,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .._engines.base import FloatArray
 from .._reductions import RowVector
 from .linear_loss import Evaluation, LinearLoss, RegressionData
 from .penalty import ElasticNet
@@ -26,7 +27,10 @@ from .whitening import Whitened
 
 
 def elastic_net_gap(
-    objective: Whitened, point: Evaluation, scale: float | None = None
+    objective: Whitened,
+    point: Evaluation,
+    scale: float | None = None,
+    gradient: FloatArray | None = None,
 ) -> float:
     """Return the gap for a penalty that leaves features out or has an L1 part or bounds.
 
@@ -34,7 +38,8 @@ def elastic_net_gap(
     u is orthogonal to the intercept and to the features without a penalty, and shrunk until it
     is feasible. A feature without a penalty that is bounded below counts only if its
     coefficient is positive, or if u would otherwise violate its dual constraint. The function
-    takes a pass over X for each set of features.
+    takes a pass over X for each set of features, or none if there are no such features and the
+    gradient of the loss is given.
     """
     linear, r, beta = objective.linear, point.residual, objective.threshold
     data, penalty = linear.data, linear.penalty
@@ -53,9 +58,12 @@ def elastic_net_gap(
             size = float(np.sqrt(_mean_product(u, u, weight, total)))
             shrink = max(shrink, size / scale)
         u /= shrink
-        weighted = u if weight is None else weight * u
-        _, sums = engine.loss_gradient(np.zeros_like(coef), weighted, None, linear.loss, np.inf)
-        slope = sums[:-2] / total
+        if gradient is None or free.any():
+            weighted = u if weight is None else weight * u
+            slope = engine.row_combination(weighted, linear.loss) / total
+        else:
+            # The mean of c does not contribute, since that of z is zero.
+            slope = -gradient / shrink
         slope[0] = 0.0
         slope[free] = 0.0
         # A feature that is only bounded below must not have a positive slope.

@@ -12,7 +12,7 @@ from .newton import newton as newton_solver
 from .path_newton import PATH_MAX_VARIABLES
 from .redescending import redescending
 from .scale_fixed_point import Minimiser
-from .working_set import working_set
+from .working_set import WorkingSet
 
 if TYPE_CHECKING:
     from .._engines.base import Engine
@@ -86,7 +86,7 @@ def choose(
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
                                   near the threshold; "lbfgs" and "newton" start each point
                                   from the last solution
-    a penalty with an L1 part or  `working_set`: proximal Newton steps on the nonzero
+    a penalty with an L1 part or  `WorkingSet`: proximal  Newton steps on the nonzero
     bounds                        coefficients, in scaled features, inside the fixed point of
                                   the scale if the scale is estimated
     a loss that is not convex     starts (`_starts`) → `redescending`: Newton's method and
@@ -133,7 +133,7 @@ def choose(
     rows = Rows.ALL if not tall else Rows.ROW_NORM_SAMPLE if staged else Rows.UNIFORM_SAMPLE
     minimiser = MINIMISERS[solver] if loss.is_convex else redescending
     if composite:
-        minimiser = working_set
+        minimiser = WorkingSet()
     return Plan(
         rows=rows,
         whiten_by=whiten_by,

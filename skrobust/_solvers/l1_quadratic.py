@@ -68,7 +68,8 @@ def _exact_steps(
         free = np.flatnonzero(((x != 0) | (slope == 0)) & (x > lower))
         if not free.size:
             break
-        L, info = lapack.dpotrf(H[np.ix_(free, free)], lower=1)
+        # The transposed block, which is the same, is in LAPACK's order and need not be copied.
+        L, info = lapack.dpotrf(H[np.ix_(free, free)].T, lower=1, clean=0, overwrite_a=1)
         if info:
             break
         sign = np.sign(x[free])

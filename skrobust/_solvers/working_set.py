@@ -20,86 +20,85 @@ Salmon, "Celer: a fast solver for the lasso with dual extrapolation", ICML 2018.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._engines.base import FloatArray
 from .._model.duality import elastic_net_gap
+from .._model.linear_loss import Evaluation
 from .._model.penalty import ElasticNet
 from .._model.scale import rounding_floor_bound
 from .._model.whitening import Whitened
 from .._reductions import kth
 from .l1_quadratic import minimise_l1_quadratic, violation
+from .near_rows import NearRows
 from .result import Solution, Status
+from .working_columns import WorkingColumns
 
 # Features that may join the working set at first, and later, with the number of nonzero
 # coefficients: FIRST_FACTOR times that number, or that number.
 FIRST_MIN, FIRST_FACTOR, LATER_MIN = 50, 2, 10
 # Newton steps for one working set, and the accuracy of early ones.
 MAX_NEWTON_STEPS, ROUGH_TOL = 60, 1e-2
+# Along a grid, features join first where the gradient was beyond this fraction of the penalty.
+NEAR_PENALTY = 0.9
 # The penalty is lowered by this factor while it is larger than twice the given one.
 PENALTY_FACTOR = 0.5
 # Rows inside the threshold per variable, and the factor by which the threshold is lowered.
 ROWS_PER_VARIABLE, THRESHOLD_FACTOR = 5, 0.2
-# The Hessian is computed anew if more than this fraction of its rows cross the threshold.
-MAX_CROSSING = 0.5
 # Damping of the Hessian relative to its unit diagonal: always, and after a short step.
 MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
 # Damping of coefficients without a penalty but with a bound: the minimiser may not be unique,
 # and rounding must not decide which one is reached.
 BOUNDED_DAMPING = 1e-6
-LINE_SEARCH_STEPS = 30
 # The smallest relative accuracy of the optimality conditions that is aimed at.
 MIN_ACCURACY = 1e-15
 INTERCEPT_STEPS = 50
 EPS = float(np.finfo(float).eps)
 
 
-def working_set(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
-    """Minimise an objective whose penalty is an `ElasticNet`, in scaled coordinates."""
-    n_passes = objective.n_passes
-    work = _WorkingSet(objective, start)
-    status = work.minimise(tol, max_iter)
-    if status.converged:
-        work.shorten_unpenalised()
-    passes = {"working set": objective.n_passes - n_passes}
-    return Solution(work.point, work.n_iter, status, None, passes)
+class WorkingSet:
+    """A minimiser for an `ElasticNet` penalty, in scaled coordinates.
+
+    It keeps the columns of the working set and their Hessian between its calls.
+    """
+
+    def __init__(self) -> None:
+        self._columns: WorkingColumns | None = None
+
+    def __call__(
+        self, objective: Whitened, start: FloatArray, tol: float, max_iter: int
+    ) -> Solution:
+        if self._columns is None:
+            self._columns = WorkingColumns(objective.linear.data)
+        n_passes = objective.n_passes
+        descent = _Descent(objective, start, self._columns)
+        status = descent.minimise(tol, max_iter)
+        if status.converged:
+            descent.shorten_unpenalised()
+        passes = {"working set": objective.n_passes - n_passes}
+        return Solution(descent.point, descent.n_iter, status, None, passes)
 
 
-class _WorkingSet:
-    """The coefficients, the residuals, and the columns and Hessian of the working set."""
+class _Descent:
+    """The coefficients, the residuals and the working set of one fit."""
 
-    def __init__(self, objective: Whitened, start: FloatArray) -> None:
+    def __init__(self, objective: Whitened, start: FloatArray, columns: WorkingColumns) -> None:
         self.objective, linear = objective, objective.linear
         penalty = linear.penalty
         assert isinstance(penalty, ElasticNet)
-        self.penalty, self.engine, self.beta = penalty, objective.engine, objective.threshold
+        self.penalty, self.columns, self.beta = penalty, columns, objective.threshold
         data = linear.data
-        n = data.engine.n
-        self.s = np.full(n, 1.0 / n) if data.weight is None else data.weight / data.total
         self.first = 0 if data.fit_intercept else 1
         self.usable = np.concatenate([[False], np.isfinite(data.engine.scale)])
         coef = objective.coef(start)
         self.coef = np.where(self.usable, np.maximum(coef, penalty.lower), 0.0)
         self.coef[0] = coef[0] if data.fit_intercept else 0.0
-        self.n_iter = 0
-        self.index = np.arange(0 if self.first else 1)
-        self.Z = np.ones((n, self.index.size))
-        self.inside = np.zeros(n, dtype=bool)
-        self.H = np.zeros((self.index.size, self.index.size))
-        if not self.coef[1:].any():
-            # The null model, so that no iterate is above it.
-            self.residual = data.y - self.coef[0]
-            self._exact_intercept()
-        self._evaluate()
+        self.n_iter, self.use_all_rows = 0, False
         free = self.usable & (penalty.slope == 0)
-        self._add(np.flatnonzero(free | (self.usable & (self.coef != 0))))
+        columns.add(np.flatnonzero(free | (self.usable & (self.coef != 0))))
+        self._compute_residual()
 
     def minimise(self, tol: float, max_iter: int) -> Status:
-        # The intercept and the features without a penalty first, since all others depend on it.
-        self._solve(self.penalty, ROUGH_TOL, max_iter)
-        self._exact_intercept()
-        self._evaluate()
-        self._lower_penalty(max_iter)
+        self._start(tol, max_iter)
         factor, accuracy = FIRST_FACTOR, tol
         while True:
             scale = self.point.psi_rms
@@ -116,26 +115,46 @@ class _WorkingSet:
                 return Status.OBJECTIVE_WITHIN_ROUNDING
             if self.n_iter >= max_iter:
                 return Status.MAX_ITER
-            before = self.point.value, bad.max(initial=0.0), self.index.size
+            n_features = self.columns.index.size
+            before = self.point.value, bad.max(initial=0.0), n_features
             self._extend(bad, tol * scale, factor)
             self._solve(self.penalty, accuracy, max_iter)
-            self._exact_intercept()
             self._evaluate()
             factor = 1
             worst = float(np.abs(self.full_gradient).max(initial=0.0))
             stalled = self.point.value >= before[0] and worst >= before[1]
-            if stalled and self.index.size == before[2] and accuracy <= MIN_ACCURACY:
+            if stalled and self.columns.index.size == before[2] and accuracy <= MIN_ACCURACY:
                 within = worst <= tol * self.point.psi_rms
                 return Status.GRADIENT_WITHIN_ROUNDING if within else Status.STALLED
             if stalled:
+                self.use_all_rows = True
                 accuracy = max(0.01 * accuracy, MIN_ACCURACY)
+
+    def _start(self, tol: float, max_iter: int) -> None:
+        """Solve on the first working set, and evaluate the objective there."""
+        gradient, penalty = self.columns.gradient, self.penalty
+        if gradient is not None and self.coef[1:].any():
+            # Features that were near the penalty at the last solution will probably join.
+            excess = penalty.limited_part(-gradient) - NEAR_PENALTY * penalty.slope
+            self._extend(excess, 0.0, 1)
+            self._solve(penalty, tol, max_iter)
+            self._evaluate()
+            return
+        if not self.coef[1:].any():
+            # The null model, so that no iterate is above it.
+            self._exact_intercept()
+        # The intercept and the features without a penalty first, since all others depend on it.
+        self._solve(penalty, ROUGH_TOL, max_iter)
+        self._evaluate()
+        self._lower_penalty(max_iter)
 
     def shorten_unpenalised(self) -> None:
         """Minimise the norm of dependent unpenalised coefficients, for the same residuals."""
-        free = np.flatnonzero(self.penalty.unpenalised(self.usable[1:])[1][self.index])
+        index = self.columns.index
+        free = np.flatnonzero(self.penalty.unpenalised(self.usable[1:])[1][index])
         if not free.size:
             return
-        Z, features = self.Z[:, free], self.index[free]
+        Z, features = self.columns.Z[free].T, index[free]
         shortest, _, rank, _ = np.linalg.lstsq(Z, Z @ self.coef[features])
         if rank < free.size:
             self.coef[features] = shortest
@@ -155,70 +174,52 @@ class _WorkingSet:
             self._evaluate()
             factor *= PENALTY_FACTOR
 
+    def _compute_residual(self) -> None:
+        """Compute the residuals anew, without the rounding errors of many steps."""
+        columns = self.columns
+        self.residual = self.objective.linear.data.y - self.coef[columns.index] @ columns.Z
+
     def _evaluate(self) -> None:
-        """Evaluate the objective in a pass over X."""
-        self.point = self.objective.evaluate(self.coef[self.first :])
+        """Evaluate the objective at its best intercept, in a pass over X for the gradient."""
+        self._exact_intercept()
         self.n_iter += 1
-        self.residual = self.point.residual
-        clipped = self.s * self.objective.linear.loss.psi(self.residual, self.beta)
-        # The subgradient of the objective, and the gradient of the loss alone.
-        self.full_gradient = np.zeros_like(self.coef)
-        self.full_gradient[self.first :] = self.point.gradient
-        _, sums = self.engine.loss_gradient(
-            np.zeros(self.coef.size), clipped, None, self.objective.linear.loss, np.inf
+        linear = self.objective.linear
+        clipped = linear.loss.psi(self.residual, self.beta)
+        weighted = self.columns.s * clipped
+        self.loss_gradient = -self.objective.engine.row_combination(weighted, linear.loss)
+        if self.first:
+            self.loss_gradient[0] = 0.0
+        self.full_gradient = self.penalty.subgradient(self.coef, self.loss_gradient)
+        self.columns.gradient = self.loss_gradient
+        value = float(weighted @ (self.residual - 0.5 * clipped))
+        self.point = Evaluation(
+            self.coef[self.first :],
+            value + self.penalty.value(self.coef),
+            self.full_gradient[self.first :],
+            self.residual,
+            float(np.sqrt(weighted @ clipped)),
         )
-        self.loss_gradient = -sums[:-2]
 
     def _gap_is_small(self, tol: float) -> bool:
-        gap = elastic_net_gap(self.objective, self.point)
+        gap = elastic_net_gap(self.objective, self.point, None, self.loss_gradient)
         return gap <= tol * self.point.value
 
     def _is_exact_fit(self) -> bool:
         """Tell whether all residuals and the objective are no more than rounding errors."""
         floor = rounding_floor_bound(self.objective, self.point.theta)
-        size = float(np.sqrt(self.s @ (self.residual * self.residual)))
+        size = float(np.sqrt(self.columns.s @ (self.residual * self.residual)))
         return size <= floor and self.point.value <= floor * floor
 
     def _extend(self, bad: FloatArray, least: float, factor: int) -> None:
         """Add the features that violate the optimality conditions most to the working set."""
         outside = self.usable.copy()
-        outside[self.index] = False
+        outside[self.columns.index] = False
         new = np.flatnonzero(outside & (bad > least))
         n_nonzero = int(np.count_nonzero(self.coef[1:]))
         size = max(FIRST_MIN if factor > 1 else LATER_MIN, factor * n_nonzero)
         if new.size > size:
             new = new[np.argsort(-bad[new], kind="stable")[:size]]
-        self._add(np.sort(new))
-
-    def _add(self, new: NDArray[np.intp]) -> None:
-        """Add features to the working set, with their products over the rows inside."""
-        new = new[~np.isin(new, self.index)]
-        if not new.size:
-            return
-        Z, k = self.engine.columns(new - 1), self.index.size
-        rows = np.flatnonzero(self.inside)
-        part = Z[rows] * self.s[rows, None]
-        H = np.empty((k + new.size, k + new.size))
-        H[:k, :k] = self.H
-        H[k:, :k] = part.T @ self.Z[rows]
-        H[:k, k:] = H[k:, :k].T
-        H[k:, k:] = part.T @ Z[rows]
-        self.Z, self.H = np.concatenate([self.Z, Z], axis=1), H
-        self.index = np.concatenate([self.index, new])
-
-    def _move_rows(self, beta: float) -> None:
-        """Let the Hessian follow the rows that crossed the threshold."""
-        inside = np.abs(self.residual) <= beta
-        rows = np.flatnonzero(inside != self.inside)
-        if rows.size > MAX_CROSSING * np.count_nonzero(inside):
-            rows = np.flatnonzero(inside)
-            self.H = np.zeros_like(self.H)
-            weight = self.s[rows]
-        else:
-            weight = np.where(inside[rows], self.s[rows], -self.s[rows])
-        A = self.Z[rows]
-        self.H = self.H + A.T @ (A * weight[:, None])
-        self.inside = inside
+        self.columns.add(np.sort(new))
 
     def _solve(self, penalty: ElasticNet, tol: float, max_iter: int) -> None:
         """Minimise on the working set; lower the threshold first if few rows are inside."""
@@ -235,60 +236,42 @@ class _WorkingSet:
         self._newton(penalty, tol, self.beta, max_iter)
 
     def _newton(self, penalty: ElasticNet, tol: float, beta: float, max_iter: int) -> None:
-        slope, ridge = penalty.slope[self.index], penalty.diagonal[self.index]
-        lower, x = penalty.lower[self.index], self.coef[self.index]
+        columns = self.columns
+        index = columns.index
+        slope, ridge = penalty.slope[index], penalty.diagonal[index]
+        lower, x = penalty.lower[index], self.coef[index]
         only_bounded = (slope + ridge == 0) & (lower == 0)
         least_damping = np.where(only_bounded, BOUNDED_DAMPING, MIN_DAMPING)
-        damping = 0.0
+        clipped = np.clip(self.residual, -beta, beta)
+        weighted = columns.s * clipped
+        rms = float(np.sqrt(weighted @ clipped))
+        columns.update(clipped == self.residual)
+        q = columns.Z @ weighted - ridge * x
+        damping, rows = 0.0, None
         for _ in range(MAX_NEWTON_STEPS):
-            self._move_rows(beta)
-            clipped = np.clip(self.residual, -beta, beta)
-            c = self.s * clipped
-            rms = float(np.sqrt(c @ clipped))
-            q = self.Z.T @ c - ridge * x
             bad = float(violation(q, x, slope, lower).max(initial=0.0))
             if bad <= 0.3 * tol * rms or self.n_iter >= max_iter:
                 break
             self.n_iter += 1
-            H = self.H + np.diag(ridge + np.maximum(damping, least_damping))
+            H = columns.H + np.diag(ridge + np.maximum(damping, least_damping))
             inner = max(0.03 * tol * rms, min(0.1, bad / rms if rms else 0.1) * bad)
-            new = minimise_l1_quadratic(H, q + H @ x, x, slope, lower, inner)
-            t = self._line_minimum(x, new - x, slope, ridge, beta)
-            x = new if t == 1.0 else x + t * (new - x)
+            step = minimise_l1_quadratic(H, q + H @ x, x, slope, lower, inner) - x
+            if rows is None:
+                rows = NearRows(columns, self.residual, beta, step, self.use_all_rows)
+            curvature = columns.H @ step + ridge * step
+            t = rows.line_minimum(x, step, q, curvature, slope)
+            x = x + t * step
+            q = q - t * curvature + rows.move(t)
             if t < SHORT_STEP:
                 damping = max(SHORT_STEP_DAMPING, 10 * damping)
             else:
                 damping = 0.1 * damping if damping > 0.1 * SHORT_STEP_DAMPING else 0.0
-        # Coefficients so small that zero satisfies the optimality conditions as well.
-        tiny = (slope > 0) & (np.abs(x) * (np.diagonal(self.H) + ridge) <= tol * slope)
-        if (x[tiny] != 0).any():
-            self.residual = self.residual + self.Z[:, tiny] @ x[tiny]
-            x[tiny] = 0.0
-        self.coef[self.index] = x
-
-    def _line_minimum(
-        self, x: FloatArray, step: FloatArray, slope: FloatArray, ridge: FloatArray, beta: float
-    ) -> float:
-        """Return the length t ≤ 1 of the step, and move the residuals."""
-        change = -(self.Z @ step)
-
-        def derivative(t: float) -> float:
-            at = x + t * step
-            sign = np.where(at == 0, np.sign(step), np.sign(at))
-            moved = np.clip(self.residual + t * change, -beta, beta)
-            return float((self.s * moved) @ change + (slope * sign + ridge * at) @ step)
-
-        t = 1.0
-        if derivative(1.0) > 0.1 * abs(derivative(0.0)):
-            low = 0.0
-            for _ in range(LINE_SEARCH_STEPS):
-                middle = 0.5 * (low + t)
-                if derivative(middle) > 0:
-                    t = middle
-                else:
-                    low = middle
-        self.residual = self.residual + t * change
-        return t
+        # Coefficients so small that zero satisfies the optimality conditions as well, whatever
+        # rows are inside: Σ s z² is one over all rows.
+        tiny = (slope > 0) & (np.abs(x) * (1.0 + ridge) <= tol * slope)
+        x[tiny] = 0.0
+        self.coef[index] = x
+        self._compute_residual()
 
     def _exact_intercept(self) -> None:
         """Minimise over the intercept alone, so that Σ s ψ(r) is zero for the duality gap.
@@ -297,12 +280,12 @@ class _WorkingSet:
         """
         if self.first:
             return
-        residual, shift = self.residual, 0.0
+        residual, s, shift = self.residual, self.columns.s, 0.0
         low, high = float(residual.min()), float(residual.max())
         for _ in range(INTERCEPT_STEPS):
             clipped = np.clip(residual - shift, -self.beta, self.beta)
-            mean, share = float(self.s @ clipped), float(self.s @ (np.abs(clipped) < self.beta))
-            if abs(mean) <= 1e-16 * np.sqrt(float((self.s * clipped) @ clipped)):
+            mean, share = float(s @ clipped), float(s @ (np.abs(clipped) < self.beta))
+            if abs(mean) <= 1e-16 * np.sqrt(float((s * clipped) @ clipped)):
                 break
             low, high = (shift, high) if mean > 0 else (low, shift)
             proposed = shift + mean / share if share else np.inf

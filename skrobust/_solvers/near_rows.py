@@ -1,0 +1,127 @@
+"""The rows that Newton steps may move across the threshold β.
+
+While the other rows stay on their side of the threshold, the loss along a step δ of the
+coefficients is quadratic: residuals inside change by −z·δ, and ψ = ±β is constant outside. A
+row that crosses the threshold adds
+
+    e = s (ψ(r_new) − ψ(r) − [r inside] (r_new − r))
+
+to the weighted sums, so that only rows near the threshold are read (Madsen and Nielsen, 1993).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._engines.base import FloatArray
+from .working_columns import WorkingColumns
+
+# A row is near the threshold if its distance from it is at most this many root mean squares of
+# the first change of the residuals. If more than this fraction of the rows is near, all are
+# used, without a copy of their features.
+NEAR_CHANGES, COPY_MAX_FRACTION = 5.0, 0.25
+# The derivative along a step may be this fraction of that at its start. A secant step is at
+# least SECANT_MARGIN of the bracket away from its ends.
+LINE_SEARCH_STEPS, LINE_SEARCH_FACTOR, SECANT_MARGIN = 30, 0.1, 0.1
+
+
+class NearRows:
+    """Rows near the threshold, with their residuals and features.
+
+    Parameters
+    ----------
+    columns : WorkingColumns
+        Its Hessian must be that of the rows inside, and follows the rows that cross.
+    residual : ndarray of shape (n,)
+    beta : float
+    step : ndarray of shape (k,)
+        The first step.
+    every : bool
+        Whether all rows are used.
+    """
+
+    def __init__(
+        self,
+        columns: WorkingColumns,
+        residual: FloatArray,
+        beta: float,
+        step: FloatArray,
+        every: bool,
+    ) -> None:
+        self._columns, self._beta = columns, beta
+        share = float(columns.s @ columns.inside)
+        change = np.sqrt(max(float(step @ columns.H @ step), 0.0) / share) if share else np.inf
+        near = np.abs(np.abs(residual) - beta) <= NEAR_CHANGES * change
+        self._rows: slice | NDArray[np.intp] = slice(None)
+        self._Z, self._s, self._r = columns.Z, columns.s, residual
+        if not every and np.count_nonzero(near) <= COPY_MAX_FRACTION * residual.size:
+            self._rows = np.flatnonzero(near)
+            self._Z = columns.Z.take(self._rows, axis=1)
+            self._s, self._r = columns.s[self._rows], residual[self._rows]
+
+    def line_minimum(
+        self,
+        x: FloatArray,
+        step: FloatArray,
+        q: FloatArray,
+        curvature: FloatArray,
+        slope: FloatArray,
+    ) -> float:
+        """Return a length t ≤ 1 of a step near the minimum.
+
+        −q is the gradient without the L1 part, and `curvature` the Hessian times the step.
+        """
+        self._change = -(step @ self._Z)
+        self._psi = np.clip(self._r, -self._beta, self._beta)
+        self._moves = np.where(self._psi == self._r, self._change, 0.0)
+        second = float(curvature @ step)
+
+        def derivative(t: float) -> float:
+            at = x + t * step
+            # On the left of t, a coordinate that reaches zero there has its old sign.
+            sign = np.where(at == 0, -np.sign(step), np.sign(at))
+            crossing = float(self._excess(t) @ self._change)
+            return float((slope * sign - q) @ step) + t * second + crossing
+
+        sign = np.where(x == 0, np.sign(step), np.sign(x))
+        first = float((slope * sign - q) @ step)
+        t, last = 1.0, derivative(1.0)
+        if last <= LINE_SEARCH_FACTOR * abs(first):
+            return t
+        # The derivative increases: t is on the secant through the ends of the bracket.
+        low, at_low, high, at_high = 0.0, first, t, last
+        for _ in range(LINE_SEARCH_STEPS):
+            part = at_low / (at_low - at_high) if at_low < 0 else 0.5
+            t = low + (high - low) * min(max(part, SECANT_MARGIN), 1.0 - SECANT_MARGIN)
+            last = derivative(t)
+            if abs(last) <= LINE_SEARCH_FACTOR * abs(first):
+                break
+            if last > 0:
+                high, at_high = t, last
+            else:
+                low, at_low = t, last
+        return t
+
+    def move(self, t: float) -> FloatArray:
+        """Move the residuals along the step; return what rows that cross add to Σ s ψ z."""
+        excess = self._excess(t)
+        inside = self._psi == self._r
+        self._r = self._r + t * self._change
+        now = np.abs(self._r) <= self._beta
+        crossing = np.flatnonzero(~(now & inside) & (excess != 0))
+        columns = self._columns
+        mask = columns.inside.copy()
+        mask[self._rows] = now
+        columns.update(mask)
+        added: FloatArray = self._Z.take(crossing, axis=1) @ excess[crossing]
+        return added
+
+    def _excess(self, t: float) -> FloatArray:
+        """Return e of each row at the length t."""
+        moved = self._r + t * self._change
+        excess = np.clip(moved, -self._beta, self._beta)
+        excess -= self._psi
+        excess -= t * self._moves
+        excess *= self._s
+        return excess

@@ -1,0 +1,164 @@
+"""The columns and rows of a working set against the sums over all rows, and along grids."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.preprocessing import scale
+
+from skrobust import SmoothL1Regressor, smooth_l1_path
+from skrobust._engines.dense import DenseEngine
+from skrobust._engines.threads import ThreadTeam
+from skrobust._model.linear_loss import RegressionData
+from skrobust._solvers import working_columns
+from skrobust._solvers.near_rows import NearRows
+from skrobust._solvers.working_columns import WorkingColumns
+
+N, P, BETA = 90, 6, 1.0
+
+
+def data(n=N, p=P, seed=0):
+    rng = np.random.default_rng(seed)
+    X = scale(rng.normal(size=(n, p)) + rng.normal(size=(n, 1)))
+    return X, rng.normal(size=n) * 2.0, rng.uniform(0.5, 2.0, size=n)
+
+
+def columns_of(X, y, weight=None, fit_intercept=True):
+    engine = DenseEngine(X, ThreadTeam())
+    return WorkingColumns(RegressionData.of(engine, y, weight, fit_intercept))
+
+
+def assert_sums(columns, X, inside):
+    """Check the columns and their Hessian."""
+    Z = np.column_stack([np.ones(len(X)), X])[:, columns.index]
+    assert_array_equal(columns.Z, Z.T)
+    assert_allclose(columns.H, (Z[inside].T * columns.s[inside]) @ Z[inside], atol=1e-13)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_the_hessian_follows_features_and_rows(weighted, fit_intercept, monkeypatch):
+    monkeypatch.setattr(working_columns, "BLOCK_MIN_ROWS", 16)
+    monkeypatch.setattr(working_columns, "BLOCK_ELEMENTS", 64)
+    X, y, weight = data()
+    columns = columns_of(X, y, weight if weighted else None, fit_intercept)
+    rng = np.random.default_rng(1)
+    inside = rng.random(N) < 0.5
+    for new in ([3], [], [1, 3, 6], [2]):
+        columns.add(np.array(new, dtype=int))
+        columns.update(inside)
+        assert_sums(columns, X, inside)
+        for rows in rng.integers(N, size=(3, 4)):
+            inside = inside.copy()
+            inside[rows] = ~inside[rows]
+            columns.update(inside)
+            assert_sums(columns, X, inside)
+    assert_array_equal(columns.index, [0, 3, 1, 6, 2] if fit_intercept else [3, 1, 6, 2])
+
+
+class Line:
+    """A step from a point, with the sums there and the formulas of the objective."""
+
+    def __init__(self, every, seed=0, size=0.05, to_zero=False):
+        X, self.y, weight = data(n=400, seed=seed)
+        self.columns = columns_of(X, self.y, weight)
+        self.columns.add(np.arange(1, P + 1))
+        rng = np.random.default_rng(seed)
+        self.Z, self.s = self.columns.Z.T, self.columns.s
+        self.x = 0.2 * rng.normal(size=P + 1)
+        self.slope = np.concatenate([[0.0], rng.uniform(size=P)])
+        self.step = size * rng.normal(size=P + 1)
+        if to_zero:
+            self.step[1] = -self.x[1]
+        residual = self.y - self.Z @ self.x
+        self.columns.update(np.abs(residual) <= BETA)
+        # A descent direction.
+        q = self.loss_slope(self.x)
+        if (self.slope * np.sign(self.x) - q) @ self.step > 0:
+            self.step = np.where(self.step == -self.x, self.step, -self.step)
+        self.q, self.curvature = q, self.columns.H @ self.step
+        self.rows = NearRows(self.columns, residual, BETA, self.step, every)
+
+    def loss_slope(self, x):
+        """Return Σ s ψ z at coefficients x."""
+        return (self.s * np.clip(self.y - self.Z @ x, -BETA, BETA)) @ self.Z
+
+    def value(self, x):
+        r = np.abs(self.y - self.Z @ x)
+        rho = np.where(r <= BETA, 0.5 * r * r, BETA * (r - 0.5 * BETA))
+        return self.s @ rho + self.slope @ np.abs(x)
+
+    def minimum(self):
+        return self.rows.line_minimum(self.x, self.step, self.q, self.curvature, self.slope)
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_sums_follow_the_rows_that_cross_the_threshold(seed, every):
+    line = Line(every, seed)
+    t = line.minimum()
+    q = line.q - t * line.curvature + line.rows.move(t)
+    x = line.x + t * line.step
+    assert_allclose(q, line.loss_slope(x), atol=1e-13)
+    inside = np.abs(line.y - line.Z @ x) <= BETA
+    assert (inside != (np.abs(line.y - line.Z @ line.x) <= BETA)).any()
+    assert_array_equal(line.columns.inside, inside)
+    Z = line.Z[inside]
+    assert_allclose(line.columns.H, (Z.T * line.s[inside]) @ Z, atol=1e-13)
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("size", [0.01, 1.0])
+def test_the_length_is_near_the_minimum_along_the_step(seed, every, size):
+    line = Line(every, seed, size)
+    t = line.minimum()
+    assert 0.0 < t <= 1.0
+    lengths = np.linspace(0.0, 1.0, 1001)
+    values = [line.value(line.x + length * line.step) for length in lengths]
+    start, lowest = values[0], min(values)
+    assert line.value(line.x + t * line.step) <= start - 0.9 * (start - lowest)
+
+
+def test_a_step_that_ends_where_a_coefficient_is_zero_is_taken_in_full():
+    line = Line(every=False, to_zero=True)
+    # The minimum of the smooth part is beyond the kink, at which the penalty is larger.
+    line.slope[1] = 10.0
+    line.step[2:] = line.step[0] = 0.0
+    line.curvature = line.columns.H @ line.step
+    assert line.minimum() == 1.0
+
+
+SETTINGS = {
+    "huber": {"beta": 1.0, "loss": "huber"},
+    "smooth_l1": {"beta": 0.5},
+    "no intercept": {"beta": 1.0, "fit_intercept": False},
+    "positive": {"beta": 1.0, "positive": True},
+    "elastic net": {"beta": 1.0, "loss": "huber", "l1_ratio": 0.5},
+    "mad": {"scale": "mad", "loss": "huber"},
+    "concomitant": {"scale": "concomitant"},
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("shape", [(300, 40), (60, 90)])
+def test_points_of_a_path_are_single_fits(setting, shape):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=shape)
+    X[:, 1:] += 0.5 * X[:, :-1]
+    y = X[:, :5].sum(axis=1) + 0.5 * rng.normal(size=shape[0])
+    y[::10] += 10.0
+    options = {"l1_ratio": 1.0, "tol": 1e-11, **setting}
+    path = smooth_l1_path(X, y, alphas=[0.4, 0.35, 0.3, 0.2, 0.1], **options)
+    for alpha, coef in zip(path.grid, path.coefs.T, strict=True):
+        single = SmoothL1Regressor(alpha=alpha, **options).fit(X, y)
+        assert_array_equal(coef == 0, single.coef_ == 0)
+        assert_allclose(coef, single.coef_, atol=1e-8)
+
+
+def test_a_point_of_a_fine_grid_takes_a_few_iterations():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 30))
+    y = X[:, :5].sum(axis=1) + rng.normal(size=1000)
+    path = smooth_l1_path(X, y, beta=1.0, loss="huber", l1_ratio=1.0, alphas=60)
+    # Newton steps and passes; the first point has no coefficients.
+    assert np.median(path.n_iters[1:]) <= 4
