@@ -20,7 +20,7 @@ from .working_columns import WorkingColumns
 # A row is near the threshold if its distance from it is at most this many root mean squares of
 # the first change of the residuals. If more than this fraction of the rows is near, all are
 # used, without a copy of their features.
-NEAR_CHANGES, COPY_MAX_FRACTION = 5.0, 0.25
+NEAR_CHANGES, COPY_MAX_FRACTION = 4.0, 0.25
 # The derivative along a step may be this fraction of that at its start. A secant step is at
 # least SECANT_MARGIN of the bracket away from its ends.
 LINE_SEARCH_STEPS, LINE_SEARCH_FACTOR, SECANT_MARGIN = 30, 0.1, 0.1

@@ -7,6 +7,8 @@ the sum. A row of `Z` here is a feature, so that each column of X is contiguous 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,15 @@ from .._model.linear_loss import RegressionData
 BLOCK_ELEMENTS, BLOCK_MIN_ROWS = 2**19, 2**10
 
 
+class LastPoint(NamedTuple):
+    """Coefficients (b, v) and a threshold, with the residuals and the gradient of the loss."""
+
+    coef: FloatArray
+    threshold: float
+    residual: FloatArray
+    gradient: FloatArray
+
+
 class WorkingColumns:
     """Columns and Hessian, which the fits along a grid share.
 
@@ -27,12 +38,13 @@ class WorkingColumns:
         The weights, whose sum is one.
     index : ndarray of shape (k,)
         The positions of the features in (b, v); that of the intercept is 0 and comes first.
+    Z : ndarray of shape (k, n)
     H : ndarray of shape (k, k)
         The Hessian, after `update`.
     inside : ndarray of shape (n,)
         The rows that H is the sum over.
-    gradient : ndarray of shape (p + 1,) or None
-        The gradient of the loss at the last solution, which tells what features may be needed.
+    last : LastPoint or None
+        The point that the last fit ended at.
     """
 
     def __init__(self, data: RegressionData) -> None:
@@ -41,14 +53,9 @@ class WorkingColumns:
         self.s = np.full(n, 1.0 / n) if data.weight is None else data.weight / data.total
         self.index = np.arange(1 if data.fit_intercept else 0)
         self.H = np.zeros((self.index.size, self.index.size))
-        self.gradient: FloatArray | None = None
+        self.last: LastPoint | None = None
         self.inside = np.zeros(n, dtype=bool)
-        # The rows after the first k are memory for features to come.
-        self._memory = np.ones((self.index.size, n))
-
-    @property
-    def Z(self) -> FloatArray:
-        return self._memory[: self.index.size]
+        self.Z = np.ones((self.index.size, n))
 
     def add(self, new: NDArray[np.intp]) -> None:
         """Add features; `update` adds their products."""
@@ -56,26 +63,26 @@ class WorkingColumns:
         if not new.size:
             return
         k = self.index.size
-        if k + new.size > len(self._memory):
-            memory = np.empty((max(k + new.size, 2 * k), self.inside.size))
-            memory[:k] = self.Z
-            self._memory = memory
-        self._engine.columns(new - 1, out=self._memory[k : k + new.size].T)
+        # The memory is extended in place, without a copy. No view of it exists here.
+        self.Z.resize((k + new.size, self.inside.size), refcheck=False)
+        self._engine.columns(new - 1, out=self.Z[k:].T)
         self.index = np.concatenate([self.index, new])
 
     def update(self, inside: NDArray[np.bool_]) -> None:
         """Let the Hessian follow new features and the rows that crossed the threshold."""
-        entered, left = inside & ~self.inside, self.inside & ~inside
-        n_inside, n_crossing = np.count_nonzero(inside), np.count_nonzero(inside ^ self.inside)
+        crossing = inside ^ self.inside
+        n_inside, n_crossing = np.count_nonzero(inside), np.count_nonzero(crossing)
         k, n_new = self.index.size, self.index.size - len(self.H)
         if n_crossing * k + 2 * n_inside * n_new > n_inside * k:
             # All products together take less time.
-            self.H = self._products(inside)
+            self.H = np.zeros((k, k))
+            self._add_products(inside, 1)
         else:
             if n_new:
                 self._extend_hessian()
             if n_crossing:
-                self.H = self.H + self._products(entered) - self._products(left)
+                self._add_products(crossing & inside, 1)
+                self._add_products(crossing & ~inside, -1)
         self.inside = inside
 
     def _extend_hessian(self) -> None:
@@ -88,17 +95,17 @@ class WorkingColumns:
         H[:k, :k], H[k:], H[:k, k:] = self.H, products, products[:, :k].T
         self.H = H
 
-    def _products(self, mask: NDArray[np.bool_]) -> FloatArray:
-        """Return Σ s zzᵀ over the rows of a mask."""
-        Z, root = self.Z, np.sqrt(self.s)
-        H = np.zeros((len(Z), len(Z)))
+    def _add_products(self, mask: NDArray[np.bool_], sign: int) -> None:
+        """Add Σ s zzᵀ over the rows of a mask to H, or subtract it."""
         rows = np.flatnonzero(mask)
+        root = np.sqrt(self.s[rows])
         for block in self._blocks(rows.size):
-            part = rows[block]
-            A = Z.take(part, axis=1)
-            A *= root[part]
-            H += A @ A.T
-        return H
+            A = self.Z.take(rows[block], axis=1)
+            A *= root[block]
+            if sign > 0:
+                self.H += A @ A.T
+            else:
+                self.H -= A @ A.T
 
     def _blocks(self, n: int) -> list[slice]:
         size = max(BLOCK_MIN_ROWS, BLOCK_ELEMENTS // max(1, self.index.size))

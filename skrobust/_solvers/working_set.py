@@ -20,6 +20,7 @@ Salmon, "Celer: a fast solver for the lasso with dual extrapolation", ICML 2018.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._engines.base import FloatArray
 from .._model.duality import elastic_net_gap
@@ -31,15 +32,16 @@ from .._reductions import kth
 from .l1_quadratic import minimise_l1_quadratic, violation
 from .near_rows import NearRows
 from .result import Solution, Status
-from .working_columns import WorkingColumns
+from .working_columns import LastPoint, WorkingColumns
 
 # Features that may join the working set at first, and later, with the number of nonzero
 # coefficients: FIRST_FACTOR times that number, or that number.
 FIRST_MIN, FIRST_FACTOR, LATER_MIN = 50, 2, 10
 # Newton steps for one working set, and the accuracy of early ones.
 MAX_NEWTON_STEPS, ROUGH_TOL = 60, 1e-2
-# Along a grid, features join first where the gradient was beyond this fraction of the penalty.
-NEAR_PENALTY = 0.9
+# Along a grid features join if the gradient of one was above the first of these fractions of
+# the penalty: those for which it was above the second.
+NEAR_PENALTY, JOINING_PENALTY = 0.9, 0.8
 # The penalty is lowered by this factor while it is larger than twice the given one.
 PENALTY_FACTOR = 0.5
 # Rows inside the threshold per variable, and the factor by which the threshold is lowered.
@@ -51,6 +53,8 @@ MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
 BOUNDED_DAMPING = 1e-6
 # The smallest relative accuracy of the optimality conditions that is aimed at.
 MIN_ACCURACY = 1e-15
+# The smallest penalty relative to the residuals that raises the accuracy.
+MIN_PENALTY_SHARE = 1e-3
 INTERCEPT_STEPS = 50
 EPS = float(np.finfo(float).eps)
 
@@ -74,6 +78,7 @@ class WorkingSet:
         status = descent.minimise(tol, max_iter)
         if status.converged:
             descent.shorten_unpenalised()
+        descent.save()
         passes = {"working set": objective.n_passes - n_passes}
         return Solution(descent.point, descent.n_iter, status, None, passes)
 
@@ -95,18 +100,29 @@ class _Descent:
         self.n_iter, self.use_all_rows = 0, False
         free = self.usable & (penalty.slope == 0)
         columns.add(np.flatnonzero(free | (self.usable & (self.coef != 0))))
-        self._compute_residual()
+        # Whether `loss_gradient` is that at the coefficients and the threshold of the fit.
+        self.is_evaluated = False
+        last = columns.last
+        if last is None or not np.array_equal(self.coef, last.coef):
+            self._compute_residual()
+            return
+        self.residual, self.loss_gradient = last.residual, last.gradient
+        self.is_evaluated = last.threshold == self.beta
+
+    def save(self) -> None:
+        """Keep the point for the next fit; its residuals may be overwritten."""
+        residual, gradient = self.point.residual.copy(), self.loss_gradient
+        self.columns.last = LastPoint(self.coef, self.beta, residual, gradient)
 
     def minimise(self, tol: float, max_iter: int) -> Status:
-        self._start(tol, max_iter)
-        factor, accuracy = FIRST_FACTOR, tol
+        accuracy = self._start(tol, max_iter)
+        factor = FIRST_FACTOR
         while True:
             scale = self.point.psi_rms
             bad = np.abs(self.full_gradient)
             if bad.max(initial=0.0) <= tol * scale:
                 if self._gap_is_small(tol):
                     return Status.GRADIENT_WITHIN_TOL
-                # The gap is of first order in the gradient where there is no quadratic part.
                 accuracy = max(0.01 * accuracy, MIN_ACCURACY)
             elif bad.max() <= EPS * self.objective.linear.data.y_abs_max:
                 # The threshold is so small that the rounding of y exceeds the tolerance.
@@ -130,16 +146,19 @@ class _Descent:
                 self.use_all_rows = True
                 accuracy = max(0.01 * accuracy, MIN_ACCURACY)
 
-    def _start(self, tol: float, max_iter: int) -> None:
-        """Solve on the first working set, and evaluate the objective there."""
-        gradient, penalty = self.columns.gradient, self.penalty
-        if gradient is not None and self.coef[1:].any():
-            # Features that were near the penalty at the last solution will probably join.
-            excess = penalty.limited_part(-gradient) - NEAR_PENALTY * penalty.slope
-            self._extend(excess, 0.0, 1)
-            self._solve(penalty, tol, max_iter)
+    def _start(self, tol: float, max_iter: int) -> float:
+        """Solve on the first working set; return the accuracy that the gap requires."""
+        last, penalty = self.columns.last, self.penalty
+        if last is not None and self.coef[1:].any():
+            # A feature whose gradient was near the penalty will probably join. Others join with
+            # it, since it takes less time to add many features at once.
+            size, outside = penalty.limited_part(-last.gradient), self._outside()
+            if (size > NEAR_PENALTY * penalty.slope)[outside].any():
+                self._extend(size - JOINING_PENALTY * penalty.slope, 0.0, 1)
+            accuracy = self._accuracy(tol)
+            self._solve(penalty, accuracy, max_iter)
             self._evaluate()
-            return
+            return accuracy
         if not self.coef[1:].any():
             # The null model, so that no iterate is above it.
             self._exact_intercept()
@@ -147,6 +166,7 @@ class _Descent:
         self._solve(penalty, ROUGH_TOL, max_iter)
         self._evaluate()
         self._lower_penalty(max_iter)
+        return self._accuracy(tol)
 
     def shorten_unpenalised(self) -> None:
         """Minimise the norm of dependent unpenalised coefficients, for the same residuals."""
@@ -190,7 +210,7 @@ class _Descent:
         if self.first:
             self.loss_gradient[0] = 0.0
         self.full_gradient = self.penalty.subgradient(self.coef, self.loss_gradient)
-        self.columns.gradient = self.loss_gradient
+        self.is_evaluated = True
         value = float(weighted @ (self.residual - 0.5 * clipped))
         self.point = Evaluation(
             self.coef[self.first :],
@@ -212,14 +232,30 @@ class _Descent:
 
     def _extend(self, bad: FloatArray, least: float, factor: int) -> None:
         """Add the features that violate the optimality conditions most to the working set."""
-        outside = self.usable.copy()
-        outside[self.columns.index] = False
-        new = np.flatnonzero(outside & (bad > least))
+        new = np.flatnonzero(self._outside() & (bad > least))
         n_nonzero = int(np.count_nonzero(self.coef[1:]))
         size = max(FIRST_MIN if factor > 1 else LATER_MIN, factor * n_nonzero)
         if new.size > size:
             new = new[np.argsort(-bad[new], kind="stable")[:size]]
         self.columns.add(np.sort(new))
+
+    def _outside(self) -> NDArray[np.bool_]:
+        """Return a mask of the usable features that are not in the working set."""
+        outside = self.usable.copy()
+        outside[self.columns.index] = False
+        return outside
+
+    def _accuracy(self, tol: float) -> float:
+        """Return the accuracy of the optimality conditions for which the gap is within tol.
+
+        Where there is no quadratic part, the gap is of first order in the violation of the
+        conditions relative to the penalty.
+        """
+        penalty, clipped = self.penalty, np.clip(self.residual, -self.beta, self.beta)
+        rms = float(np.sqrt(self.columns.s @ (clipped * clipped)))
+        slope = penalty.slope[self.usable & (penalty.slope > 0) & (penalty.diagonal == 0)]
+        share = float(slope.min(initial=np.inf)) / rms if rms else 1.0
+        return tol * min(1.0, max(share, MIN_PENALTY_SHARE))
 
     def _solve(self, penalty: ElasticNet, tol: float, max_iter: int) -> None:
         """Minimise on the working set; lower the threshold first if few rows are inside."""
@@ -246,14 +282,18 @@ class _Descent:
         weighted = columns.s * clipped
         rms = float(np.sqrt(weighted @ clipped))
         columns.update(clipped == self.residual)
-        q = columns.Z @ weighted - ridge * x
+        if self.is_evaluated and beta == self.beta:
+            q = -self.loss_gradient[index] - ridge * x
+        else:
+            q = columns.Z @ weighted - ridge * x
         damping, rows = 0.0, None
         for _ in range(MAX_NEWTON_STEPS):
             bad = float(violation(q, x, slope, lower).max(initial=0.0))
             if bad <= 0.3 * tol * rms or self.n_iter >= max_iter:
                 break
             self.n_iter += 1
-            H = columns.H + np.diag(ridge + np.maximum(damping, least_damping))
+            H = columns.H.copy()
+            H.flat[:: x.size + 1] += ridge + np.maximum(damping, least_damping)
             inner = max(0.03 * tol * rms, min(0.1, bad / rms if rms else 0.1) * bad)
             step = minimise_l1_quadratic(H, q + H @ x, x, slope, lower, inner) - x
             if rows is None:
@@ -269,9 +309,12 @@ class _Descent:
         # Coefficients so small that zero satisfies the optimality conditions as well, whatever
         # rows are inside: Σ s z² is one over all rows.
         tiny = (slope > 0) & (np.abs(x) * (1.0 + ridge) <= tol * slope)
+        tiny &= x != 0
         x[tiny] = 0.0
-        self.coef[index] = x
-        self._compute_residual()
+        if rows is not None or tiny.any():
+            self.coef[index] = x
+            self._compute_residual()
+            self.is_evaluated = False
 
     def _exact_intercept(self) -> None:
         """Minimise over the intercept alone, so that Σ s ψ(r) is zero for the duality gap.
@@ -292,5 +335,7 @@ class _Descent:
             if proposed == shift:
                 break
             shift = proposed if low < proposed < high else 0.5 * (low + high)
-        self.coef[0] += shift
-        self.residual = residual - shift
+        if shift:
+            self.coef[0] += shift
+            self.residual = residual - shift
+            self.is_evaluated = False
