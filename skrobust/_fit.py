@@ -29,7 +29,7 @@ from ._model.scale import (
 )
 from ._model.whitening import Whitened, Whitening, rewhiten
 from ._reductions import RowVector, gather, kth
-from ._sampling import Problem, RowSampler, whiten
+from ._sampling import Problem, RowSampler, uniform_sample, whiten
 from ._solvers import Plan
 from ._solvers.anderson import anderson
 from ._solvers.lbfgs import lbfgs_then_newton
@@ -471,9 +471,15 @@ def _composite_start(
 ) -> InitialPoint:
     """Return the start for a penalty with an L1 part or bounds, and the scale there.
 
-    It is the null model, or the penalised least-squares fit where that determines the scale.
+    It is the null model, the penalised least-squares fit where that determines the scale, or
+    the fit of a sample of rows.
     """
     theta = np.zeros(objective.n_variables)
+    if target.estimator is None and target.plan.start_from_sample:
+        linear = target.linear_loss(uniform_sample(problem), target.beta)
+        sample = Whitened(linear, objective.whitening)
+        minimiser = copy(target.plan.minimiser)
+        theta = minimiser(sample, theta, SAMPLE_TOL, SAMPLE_MAX_ITER).point.theta
     if target.estimator is not None and np.isnan(scale):
         squares = objective.at_threshold(np.inf)
         point = target.minimiser(squares, theta, LEAST_SQUARES_TOL, target.spec.max_iter).point

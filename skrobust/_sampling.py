@@ -88,8 +88,7 @@ def _levels(
         return
     n, p = engine.n, engine.p
     rng = np.random.default_rng(0)
-    wanted = n // MIN_ROWS_PER_SAMPLED_ROW
-    m = min(n, int(np.clip(wanted, SAMPLE_MIN_PER_FEATURE * p, SAMPLE_MAX_PER_FEATURE * p)))
+    m = _sample_size(n, p)
     if plan.rows is Rows.UNIFORM_SAMPLE:
         rows = np.sort(rng.choice(n, m, replace=False, shuffle=False))
         sample = engine.take(rows)
@@ -112,6 +111,22 @@ def _levels(
     if rows.size:
         yield *_with_sample(problem, rows, row_weight), False
     yield _with_gram(problem), None, False
+
+
+def _sample_size(n: int, p: int) -> int:
+    wanted = n // MIN_ROWS_PER_SAMPLED_ROW
+    return min(n, int(np.clip(wanted, SAMPLE_MIN_PER_FEATURE * p, SAMPLE_MAX_PER_FEATURE * p)))
+
+
+def uniform_sample(problem: Problem) -> Problem:
+    """Return the problem of a uniform sample of the rows of positive weight."""
+    engine, weight = problem.engine, problem.weight
+    assert engine is not None
+    rows = np.arange(engine.n) if weight is None else np.flatnonzero(weight)
+    m = min(rows.size, _sample_size(engine.n, engine.p))
+    rows = np.sort(np.random.default_rng(0).choice(rows, m, replace=False, shuffle=False))
+    weight_of_rows = None if weight is None else weight[rows]
+    return problem._replace(engine=engine.take(rows), weight=weight_of_rows, rows=rows)
 
 
 def whole_problem(

@@ -10,6 +10,7 @@ from skrobust._engines.threads import ThreadTeam
 from skrobust._solvers import Plan, Rows, choose
 from skrobust._solvers.lbfgs import lbfgs, lbfgs_then_newton
 from skrobust._solvers.newton import newton
+from skrobust._solvers.working_set import WorkingSet
 
 MINIMISERS = {"auto": lbfgs_then_newton, "lbfgs": lbfgs, "newton": newton}
 SOLVERS = list(MINIMISERS)
@@ -86,6 +87,19 @@ def test_fits_along_a_grid(data, solver):
     follow_path = follow and solver == "auto"
     expected = Plan(ALL, whiten_by, False, MINIMISERS[solver], follow_path)
     assert choose(engine_of(kind, n, p), solver, along_grid=True) == expected
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("along_grid", [False, True])
+@pytest.mark.parametrize("staged", [False, True])
+def test_a_penalty_with_an_l1_part(data, along_grid, staged):
+    kind, n, p, rows, _, _ = DATA[data]
+    plan = choose(
+        engine_of(kind, n, p), "auto", composite=True, along_grid=along_grid, staged=staged
+    )
+    assert isinstance(plan.minimiser, WorkingSet)
+    assert plan.start_from_sample == (rows is UNIFORM and not along_grid and not staged)
+    assert plan[:3] == (ALL, "scaling", False)
 
 
 def test_an_engine_that_cannot_sample_rows_is_never_sampled(monkeypatch):

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
-from skrobust import SmoothL1Regressor, smooth_l1_path
+from skrobust import SmoothL1Regressor, _fit, _solvers, smooth_l1_path
 from skrobust._engines.dense import DenseEngine
 from skrobust._engines.threads import ThreadTeam
 from skrobust._model.linear_loss import RegressionData
+from skrobust._sampling import uniform_sample
 from skrobust._solvers import working_columns
 from skrobust._solvers.near_rows import NearRows
 from skrobust._solvers.working_columns import WorkingColumns
@@ -162,3 +165,59 @@ def test_a_point_of_a_fine_grid_takes_a_few_iterations():
     path = smooth_l1_path(X, y, beta=1.0, loss="huber", l1_ratio=1.0, alphas=60)
     # Newton steps and passes; the first point has no coefficients.
     assert np.median(path.n_iters[1:]) <= 4
+
+
+# A start from a sample -------------------------------------------------------------------
+
+
+def tall():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 6))
+    X[:, 4] = 0.0
+    # A feature that varies in few rows, of high leverage.
+    X[7::900, 4] = 100.0
+    y = X[:, :3].sum(axis=1) + X[:, 4] + rng.normal(size=4000)
+    y[::10] += 20.0
+    return X, y
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "setting", [{}, {"positive": True}, {"fit_intercept": False}, {"l1_ratio": 0.5}]
+)
+def test_the_start_from_a_sample_has_no_effect_on_the_fit(setting, weighted, monkeypatch):
+    X, y = tall()
+    weight = np.arange(4000) % 4.0 if weighted else None
+    model = SmoothL1Regressor(
+        1.0, loss="huber", alpha=0.05, **{"l1_ratio": 1.0, "tol": 1e-11, **setting}
+    )
+    direct = clone(model).fit(X, y, weight)
+    samples = []
+
+    def recorded(problem):
+        samples.append(uniform_sample(problem))
+        return samples[-1]
+
+    monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", 0)
+    monkeypatch.setattr(_fit, "uniform_sample", recorded)
+    sampled = clone(model).fit(X, y, weight)
+    assert [sample.engine.n for sample in samples] == [300]
+    assert_allclose(sampled.coef_, direct.coef_, atol=1e-8)
+    assert_allclose(sampled.intercept_, direct.intercept_, atol=1e-8)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2])
+def test_a_fit_that_is_stopped_after_a_sample_is_not_above_the_null_model(
+    max_iter, monkeypatch
+):
+    monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", 0)
+    X, y = tall()
+    # The last feature is y, but not in three rows, which are not in the sample.
+    sample = np.random.default_rng(0).choice(4000, 300, replace=False, shuffle=False)
+    X[:, 5] = y
+    X[np.setdiff1d(np.arange(4000), sample)[:3], 5] = 1e6
+    model = SmoothL1Regressor(1.0, loss="huber", alpha=1e-3, l1_ratio=1.0, max_iter=max_iter)
+    with pytest.warns(ConvergenceWarning, match="gap"):
+        model.fit(X, y)
+    null = SmoothL1Regressor(1.0, loss="huber", alpha=1e3, l1_ratio=1.0).fit(X, y)
+    assert model.objective_ <= null.objective_ * (1 + 1e-3)

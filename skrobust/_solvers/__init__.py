@@ -51,6 +51,8 @@ class Plan(NamedTuple):
     accelerate: bool
     minimiser: Minimiser
     follow_path: bool
+    # Whether a fit with an L1 penalty or bounds starts from that of a sample of rows.
+    start_from_sample: bool = False
 
 
 def choose(
@@ -86,9 +88,10 @@ def choose(
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
                                   near the threshold; "lbfgs" and "newton" start each point
                                   from the last solution
-    a penalty with an L1 part or  `WorkingSet`: proximal  Newton steps on the nonzero
+    a penalty with an L1 part or  `WorkingSet`: proximal Newton steps on the nonzero
     bounds                        coefficients, in scaled features, inside the fixed point of
-                                  the scale if the scale is estimated
+                                  the scale if the scale is estimated. With tall dense X and
+                                  a fixed threshold a fit of a uniform sample comes first
     a loss that is not convex     starts (`_starts`) → `redescending`: Newton's method and
                                   reweighted least squares, for any X
     ============================= ==========================================================
@@ -116,6 +119,7 @@ def choose(
     n, p = engine.n, engine.p
     tall = engine.can_sample and n >= TALL_MIN_ROWS_PER_FEATURE * p
     tall = tall and engine.n_elements >= TALL_MIN_ELEMENTS and not along_grid
+    start_from_sample = tall and composite and not staged
     tall = tall and not composite
     max_cells = max(ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT * engine.n_elements)
     if composite:
@@ -144,4 +148,5 @@ def choose(
         and engine.in_memory
         and whiten_by != "scaling"
         and min(n, p) <= PATH_MAX_VARIABLES,
+        start_from_sample=start_from_sample,
     )
