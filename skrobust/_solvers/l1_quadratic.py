@@ -18,6 +18,8 @@ from .._engines.compile import kernels
 # Rounds of coordinate descent, cycles in a round, and exact steps after each round.
 ROUNDS, CYCLES, EXACT_STEPS = 3, 20, 10
 STEP_FACTOR, VALUE_RTOL = 0.3, 1e-12
+# The fraction of the coordinates that may reach zero before the factor is computed anew.
+MAX_AT_ZERO = 0.5
 
 
 def violation(q: FloatArray, x: FloatArray, slope: FloatArray, lower: FloatArray) -> FloatArray:
@@ -44,7 +46,8 @@ def minimise_l1_quadratic(
         q = g - H @ x
         if violation(q, x, slope, lower).max(initial=0.0) <= tol:
             break
-        x, q = _exact_steps(H, g, x, q, slope, lower)
+        x = _exact_steps(H, g, x, q, slope, lower)
+        q = g - H @ x
         if violation(q, x, slope, lower).max(initial=0.0) <= tol:
             break
     return x
@@ -57,40 +60,53 @@ def _exact_steps(
     q: FloatArray,
     slope: FloatArray,
     lower: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """Return the point after steps to the minimum for the present signs, and q there."""
+) -> FloatArray:
+    """Return the point after steps to the minimum for the present signs, given q = g − Hx."""
+    free = np.flatnonzero(((x != 0) | (slope == 0)) & (x > lower))
+    B = H[np.ix_(free, free)]
+    # The transpose, which is the same, is in LAPACK's order.
+    L, info = lapack.dpotrf(B.T, lower=1, clean=0)
+    if not free.size or info:
+        return x
+    g, slope, y, q = g[free], slope[free], x[free], q[free]
+    ends_at_zero = (slope > 0) | (lower[free] == 0)
 
-    def value(x: FloatArray, q: FloatArray) -> float:
-        return float(slope @ np.abs(x) - 0.5 * x @ (q + g))
+    def value(y: FloatArray, q: FloatArray) -> float:
+        return float(slope @ np.abs(y) - 0.5 * y @ (q + g))
 
-    lowest = value(x, q)
+    lowest = value(y, q)
+    # Coordinates that have reached zero, and the columns of B⁻¹ that hold them there.
+    at_zero, E = np.zeros(0, dtype=int), np.zeros((free.size, 0))
     for _ in range(EXACT_STEPS):
-        free = np.flatnonzero(((x != 0) | (slope == 0)) & (x > lower))
-        if not free.size:
-            break
-        # The transposed block, which is the same, is in LAPACK's order and need not be copied.
-        L, info = lapack.dpotrf(H[np.ix_(free, free)].T, lower=1, clean=0, overwrite_a=1)
-        if info:
-            break
-        sign = np.sign(x[free])
-        step, _ = lapack.dpotrs(L, q[free] - slope[free] * sign, lower=1)
-        ends_at_zero = (slope[free] > 0) | (lower[free] == 0)
-        crosses = ends_at_zero & (np.sign(x[free] + step) != sign) & (sign != 0)
+        sign = np.sign(y)
+        step = lapack.dpotrs(L, q - slope * sign, lower=1)[0]
+        if at_zero.size:
+            step -= E @ np.linalg.solve(E[at_zero], step[at_zero])
+            step[at_zero] = 0.0
+        crosses = ends_at_zero & (np.sign(y + step) != sign) & (sign != 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            hit = np.where(crosses, -x[free] / step, np.inf)
+            hit = np.where(crosses, -y / step, np.inf)
         first, t = min(float(hit.min(initial=np.inf)), 1.0), 1.0
         while True:
             t = max(t, first)
-            trial = x.copy()
-            trial[free] = np.where(hit <= t, 0.0, x[free] + t * step)
-            trial_q = g - H @ trial
+            trial = np.where(hit <= t, 0.0, y + t * step)
+            trial_q = q - B @ (trial - y)
             found = value(trial, trial_q)
             if found <= lowest or t == first:
                 break
             t *= STEP_FACTOR
         if found > lowest + VALUE_RTOL * abs(lowest):
             break
-        x, q, lowest = trial, trial_q, found
+        y, q, lowest = trial, trial_q, found
         if not crosses.any():
             break
-    return x, q
+        new = np.flatnonzero(crosses & (y == 0))
+        at_zero = np.concatenate([at_zero, new])
+        if at_zero.size > MAX_AT_ZERO * free.size:
+            break
+        unit = np.zeros((free.size, new.size), order="F")
+        unit[new, np.arange(new.size)] = 1.0
+        E = np.hstack([E, lapack.dpotrs(L, unit, lower=1, overwrite_b=1)[0]])
+    x = x.copy()
+    x[free] = y
+    return x

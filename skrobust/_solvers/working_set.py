@@ -34,9 +34,10 @@ from .near_rows import NearRows
 from .result import Solution, Status
 from .working_columns import LastPoint, WorkingColumns
 
-# Features that may join the working set at first, and later, with the number of nonzero
-# coefficients: FIRST_FACTOR times that number, or that number.
-FIRST_MIN, FIRST_FACTOR, LATER_MIN = 50, 2, 10
+# The number of features that may join the working set at a time: a minimum, and a fraction of
+# the number of nonzero coefficients. Fewer may join later than at first, since with more
+# features than rows a large working set takes longer than more passes.
+FIRST, LATER = (50, 1.0), (10, 0.25)
 # Newton steps for one working set, and the accuracy of early ones.
 MAX_NEWTON_STEPS, ROUGH_TOL = 60, 1e-2
 # Along a grid features join if the gradient of one was above the first of these fractions of
@@ -116,7 +117,7 @@ class _Descent:
 
     def minimise(self, tol: float, max_iter: int) -> Status:
         accuracy = self._start(tol, max_iter)
-        factor = FIRST_FACTOR
+        limit = FIRST
         while True:
             scale = self.point.psi_rms
             bad = np.abs(self.full_gradient)
@@ -133,10 +134,10 @@ class _Descent:
                 return Status.MAX_ITER
             n_features = self.columns.index.size
             before = self.point.value, bad.max(initial=0.0), n_features
-            self._extend(bad, tol * scale, factor)
+            self._extend(bad, tol * scale, limit)
             self._solve(self.penalty, accuracy, max_iter)
             self._evaluate()
-            factor = 1
+            limit = LATER
             worst = float(np.abs(self.full_gradient).max(initial=0.0))
             stalled = self.point.value >= before[0] and worst >= before[1]
             if stalled and self.columns.index.size == before[2] and accuracy <= MIN_ACCURACY:
@@ -154,7 +155,7 @@ class _Descent:
             # it, since it takes less time to add many features at once.
             size, outside = penalty.limited_part(-last.gradient), self._outside()
             if (size > NEAR_PENALTY * penalty.slope)[outside].any():
-                self._extend(size - JOINING_PENALTY * penalty.slope, 0.0, 1)
+                self._extend(size - JOINING_PENALTY * penalty.slope, 0.0, FIRST)
             accuracy = self._accuracy(tol)
             self._solve(penalty, accuracy, max_iter)
             self._evaluate()
@@ -189,7 +190,7 @@ class _Descent:
         while factor > 1.0 / PENALTY_FACTOR and self.n_iter < max_iter:
             larger = ElasticNet(factor * slope, self.penalty.diagonal, self.penalty.lower)
             bad = np.abs(larger.subgradient(self.coef, self.loss_gradient))
-            self._extend(bad, ROUGH_TOL * self.point.psi_rms, FIRST_FACTOR)
+            self._extend(bad, ROUGH_TOL * self.point.psi_rms, FIRST)
             self._solve(larger, ROUGH_TOL, max_iter)
             self._evaluate()
             factor *= PENALTY_FACTOR
@@ -230,11 +231,11 @@ class _Descent:
         size = float(np.sqrt(self.columns.s @ (self.residual * self.residual)))
         return size <= floor and self.point.value <= floor * floor
 
-    def _extend(self, bad: FloatArray, least: float, factor: int) -> None:
+    def _extend(self, bad: FloatArray, least: float, limit: tuple[int, float]) -> None:
         """Add the features that violate the optimality conditions most to the working set."""
         new = np.flatnonzero(self._outside() & (bad > least))
         n_nonzero = int(np.count_nonzero(self.coef[1:]))
-        size = max(FIRST_MIN if factor > 1 else LATER_MIN, factor * n_nonzero)
+        size = max(limit[0], int(limit[1] * n_nonzero))
         if new.size > size:
             new = new[np.argsort(-bad[new], kind="stable")[:size]]
         self.columns.add(np.sort(new))
