@@ -220,12 +220,14 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         X, or if there are more features than rows. For X that is too wide for its Gram matrix
         (sparse with 200 features or more, or dense with more than 5,000) it is an upper bound.
 
-    outliers_ : ndarray of bool of shape (n_samples,) or (n_samples, n_targets)
+    outliers_ : ndarray or dask Array of bool of shape (n_samples,) or (n_samples, n_targets)
         True for the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`. Such a row
         is down-weighted and not necessarily wrong: with normal errors and the default threshold
-        18 % of the rows of clean data are beyond the threshold.
+        18 % of the rows of clean data are beyond the threshold. After a fit to Dask collections
+        `outliers_` and `weights_` are lazy: they are computed from the collections that were
+        passed to `fit`, and are not part of a pickle.
 
-    weights_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
+    weights_ : ndarray or dask Array of shape (n_samples,) or (n_samples, n_targets)
         Robustness weights :math:`\min(1, \beta/|r_i|)` of the rows, in [0, 1] and float64. The
         fit is a weighted least-squares fit with these weights multiplied by `sample_weight`.
         They are below 1 exactly for the rows in `outliers_`. They are called ``weights`` in
@@ -236,7 +238,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         "n_iter", "n_eval" (number of passes over X for gradients and products with the
         Hessian), "objective", "gradient_norm" (the quantity that `tol` limits), "message" (the
         reason why the stage ended) and "algorithms" (number of passes of each algorithm, with
-        the sum "n_eval").
+        the sum "n_eval"). After a fit to Dask collections there is also "n_rounds", the number
+        of times that the fit waited for results of all blocks of rows.
 
     n_features_in_ : int
         Number of features seen during `fit`.
@@ -365,14 +368,19 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
+                (n_samples, n_features)
             Training data. Data of dtype float64 or float32 are not converted, and they are
-            only copied if rows have weight zero.
+            only copied if rows have weight zero. Dask collections are fitted in blocks of rows
+            by the current client of Dask, or else by its configured scheduler, and are not
+            gathered; see :doc:`/user_guide/out_of_memory`.
 
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Target values. Each target is fitted independently.
+        y : {array-like, dask Array, Series or DataFrame} of shape (n_samples,) or \
+                (n_samples, n_targets)
+            Target values. Each target is fitted independently. If X is a Dask collection, y and
+            `sample_weight` must be Dask collections with the same rows in each block.
 
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : {array-like, dask Array or Series} of shape (n_samples,), default=None
             Individual weights of the samples, non-negative and not all zero. By default all
             samples have the same weight. An integer weight k is equivalent to repeating the row
             k times, and multiplying all weights by a constant has no effect.
@@ -387,10 +395,15 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         ValueError
             If a parameter is out of range, such as ``beta <= 1`` with ``scale="concomitant"``;
             if the data contain NaN or infinity; if a weight is negative or all weights are
-            zero; or if the coefficients are too large for the dtype of X.
+            zero; if the coefficients are too large for the dtype of X; or if Dask collections
+            do not have the same rows in each block.
 
         TypeError
-            If y is sparse.
+            If y is sparse; if only some of the data are Dask collections; if a Dask collection
+            is not numeric; or if ``l1_ratio > 0`` or ``positive=True`` with Dask collections.
+
+        RuntimeError
+            If workers of a Dask cluster are lost and the fit cannot continue.
 
         Warns
         -----
