@@ -41,6 +41,7 @@ GALLERY = [
     "plot_sparse_path",
     "plot_positive",
     "plot_sparse",
+    "plot_dask",
 ]
 _filters: list = []
 
