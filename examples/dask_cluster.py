@@ -5,7 +5,7 @@ is fitted to them twice. In the second fit the process of a worker is killed aft
 three stages. Dask starts another worker and makes the lost blocks again, and the coefficients
 are the same, bit for bit.
 
-The script needs pip install ".[dask]", 3 GB of memory and about two minutes; `--rows` makes it
+The script needs pip install ".[dask]", a few GB of memory and a few minutes; `--rows` makes it
 smaller. The callbacks of scikit-learn 1.9 show the progress and kill the worker.
 """
 
