@@ -23,7 +23,7 @@ from sklearn.callback import ProgressBar
 
 from skrobust import SmoothL1Regressor
 
-N_FEATURES, N_BLOCKS = 10, 20
+N_FEATURES, N_BLOCKS = 10, 10
 # Thresholds of the stages, in units of the last one.
 SCHEDULE = [4, 2, 1]
 
