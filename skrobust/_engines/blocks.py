@@ -290,8 +290,7 @@ class BlockEngine(Engine):
     def _taken(self, index: RowIndex) -> Any:
         """Return rows of X in memory; y and the weights of these rows are gathered as well."""
         blocks = self._blocks
-        if isinstance(index, slice):
-            index = np.arange(*index.indices(self.n))
+        index = blocks.positions(index)
         if blocks.gathered is None or not np.array_equal(blocks.gathered[0], index):
             order = np.argsort(index, kind="stable")
             vectors = [*blocks.targets, *([] if blocks.weight is None else [blocks.weight])]

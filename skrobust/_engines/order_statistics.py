@@ -66,9 +66,14 @@ def values_inside(block: Block, vectors: list[Any], low: float, high: float) -> 
 def _histogram(
     values: FloatArray, weights: FloatArray | None, low: float, high: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the weight, the smallest and the largest value of each bin."""
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    position = np.minimum((scaled * BINS).astype(np.intp), BINS - 1)
+    """Return the weight, the smallest and the largest value of each bin.
+
+    The bins have equal numbers of floating-point numbers, so that few histograms suffice
+    whatever the range of the values.
+    """
+    first, last = _keys(np.array([low, high]))
+    width = (last - first) // np.uint64(BINS) + np.uint64(1)
+    position = ((_keys(values) - first) // width).astype(np.intp)
     heights = np.bincount(position, weights, minlength=BINS).astype(float)
     lowest, highest = np.full(BINS, np.inf), np.full(BINS, -np.inf)
     np.minimum.at(lowest, position, values)
@@ -76,10 +81,22 @@ def _histogram(
     return heights, lowest, highest
 
 
-def _probe(block: Block, vectors: list[Any], n: int) -> tuple[float, float, FloatArray]:
-    """Return the ends of the values and about n of them for all blocks, in equal steps."""
-    v = vectors[0]
-    return float(v.min()), float(v.max()), v[:: max(1, n)]
+def _keys(values: FloatArray) -> NDArray[np.uint64]:
+    """Return integers in the order of the values, consecutive for adjacent numbers."""
+    # The sum turns −0.0 into 0.0.
+    bits = (values + 0.0).view(np.uint64)
+    sign = np.uint64(2**63)
+    return np.where(bits & sign, ~bits, bits | sign)
+
+
+def _probe(
+    block: Block, vectors: list[Any], step: int
+) -> tuple[float, float, FloatArray, FloatArray]:
+    """Return the ends of the values, and some of them with their weights, in equal steps."""
+    v, s = vectors
+    some = v[::step]
+    weights = np.ones(some.size) if s is None else s[::step]
+    return float(v.min()), float(v.max()), some, weights
 
 
 def _positions(
@@ -141,6 +158,7 @@ def _ranks(
 ) -> Ranks | None:
     """Return the values between two ranks; None if they are not inside the interval."""
     low, high = interval
+    located = False
     while True:
         if parts is None:
             parts = rows.blocks.run(values_inside, [rows, weight], low, high)
@@ -152,24 +170,38 @@ def _ranks(
             if weight is not None:
                 weights = np.concatenate([part.weights for part in parts])[order]
             found = Ranks(values[order], below + np.cumsum(weights))
-            return found if _encloses(below, found.cumulated, ranks) else None
-        histograms: list[Any] = [
-            (part.heights, part.lowest, part.highest)
-            if part.heights is not None
-            else _histogram(part.values, part.weights, low, high)
-            for part in parts
-        ]
-        heights = sum(h[0] for h in histograms)
+            return found if located or _encloses(below, found.cumulated, ranks) else None
+        heights, lowest, highest = _sum_of_histograms(parts, low, high)
         cumulated = below + np.cumsum(heights)
-        if not _encloses(below, cumulated, ranks):
+        # After the first histogram only rounding errors of the sums could tell otherwise.
+        if not located and not _encloses(below, cumulated, ranks):
             return None
-        first = int(np.searchsorted(cumulated, ranks[0]))
-        last = int(np.searchsorted(cumulated, ranks[1], side="right"))
-        low = min(float(h[1][first : last + 1].min()) for h in histograms)
-        high = max(float(h[2][first : last + 1].max()) for h in histograms)
-        if low == high:
-            return Ranks(np.array([low]), cumulated[[last]])
+        located = True
+        last_bin = cumulated.size - 1
+        first = min(int(np.searchsorted(cumulated, ranks[0])), last_bin)
+        last = min(int(np.searchsorted(cumulated, ranks[1], side="right")), last_bin)
+        low, high = float(lowest[first]), float(highest[first])
+        if first < last or low == high:
+            # The ranks are on both sides of the end of a bin, or all values of it are equal.
+            return Ranks(np.array([high, lowest[last]]), cumulated[[first, last]])
         parts = None
+
+
+def _sum_of_histograms(
+    parts: list[Inside], low: float, high: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the histogram of all blocks, without its empty bins."""
+    histograms: list[Any] = [
+        (part.heights, part.lowest, part.highest)
+        if part.heights is not None
+        else _histogram(part.values, part.weights, low, high)
+        for part in parts
+    ]
+    heights = sum(h[0] for h in histograms)
+    lowest = np.min([h[1] for h in histograms], axis=0)
+    highest = np.max([h[2] for h in histograms], axis=0)
+    used = lowest <= highest
+    return heights[used], lowest[used], highest[used]
 
 
 def _encloses(below: float, cumulated: FloatArray, ranks: tuple[float, float]) -> bool:
@@ -180,18 +212,20 @@ def _ranks_anywhere(
     rows: BlockVector, weight: BlockVector | None, ranks: tuple[float, float], total: float
 ) -> Ranks:
     """Return the values between two ranks, which a sample of the values locates first."""
-    step = rows.size // PROBE_VALUES
-    probes = rows.blocks.run(_probe, [rows], step)
-    ends = min(p[0] for p in probes), max(p[1] for p in probes)
-    if not np.isfinite(ends).all():
+    step = max(1, rows.size // PROBE_VALUES)
+    probes = rows.blocks.run(_probe, [rows, weight], step)
+    ends = np.min([p[0] for p in probes]), np.max([p[1] for p in probes])
+    if np.isnan(ends).any():
         return Ranks(np.array([np.nan]), np.array([total]))
-    some = np.sort(np.concatenate([p[2] for p in probes]))
-    near = np.clip(np.array(ranks) / total + [-PROBE_RANKS, PROBE_RANKS], 0.0, 1.0)
-    first, last = (near * (some.size - 1)).astype(int) + np.array([0, 1])
-    interval = float(some[first]), float(some[min(last, some.size - 1)])
-    found = _ranks(rows, weight, ranks, interval)
+    some = np.concatenate([p[2] for p in probes])
+    order = np.argsort(some, kind="stable")
+    cumulated = np.cumsum(np.concatenate([p[3] for p in probes])[order])
+    near = np.array(ranks) / total + [-PROBE_RANKS, PROBE_RANKS]
+    places = np.searchsorted(cumulated, near * cumulated[-1]).clip(0, some.size - 1)
+    low, high = some[order[places]]
+    found = _ranks(rows, weight, ranks, (float(low), float(high)))
     if found is None:
-        found = _ranks(rows, weight, ranks, ends)
+        found = _ranks(rows, weight, ranks, (float(ends[0]), float(ends[1])))
     # The last rank is not below the total weight.
     return Ranks(np.array([ends[1]]), np.array([total])) if found is None else found
 
@@ -219,10 +253,11 @@ def _median(
         found = _ranks_anywhere(values, weight, ranks, total)
     result = 0.5 * found.at(ranks[0]) + 0.5 * found.at(ranks[1], "right")
     if absolute:
-        spacing = float(found.values[-1] - found.values[0]) / found.values.size
+        spacing = (float(found.values[-1]) - float(found.values[0])) / found.values.size
         distance = 0.5 * VALUES_PER_BLOCK * len(rows.blocks.sizes) * spacing
         distance = min(distance, WINDOW_RTOL * result)
-        rows.blocks.window = (result - distance, result + distance) if distance else None
+        known = 0 < distance < np.inf
+        rows.blocks.window = (result - distance, result + distance) if known else None
     return result
 
 
@@ -250,10 +285,7 @@ def _smallest(rows: BlockVector, m: int) -> NDArray[np.intp]:
 @_reductions.gather.register
 def _gather(rows: BlockVector, index: slice | NDArray[Any]) -> NDArray[Any]:
     blocks = rows.blocks
-    if isinstance(index, slice):
-        index = np.arange(*index.indices(rows.size))
-    elif index.dtype == bool:
-        index = np.flatnonzero(index)
+    index = blocks.positions(index)
     known = blocks.gathered_values(rows, index)
     if known is not None:
         return known

@@ -127,6 +127,16 @@ class Blocks(ABC):
         """Return the first row of each block, and the number of rows."""
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
+    def positions(self, index: slice | NDArray[Any]) -> NDArray[np.intp]:
+        """Return the rows at an index: a slice, positions that are not negative, or a mask."""
+        if isinstance(index, slice):
+            return np.arange(*index.indices(self.n))
+        if index.dtype == bool:
+            return np.flatnonzero(index)
+        if index.size and not 0 <= index.min() <= index.max() < self.n:
+            raise IndexError(f"positions must be between 0 and {self.n - 1}")
+        return index
+
     def run(
         self,
         task: Task,
@@ -254,6 +264,9 @@ class BlockVector(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return self.blocks.n
 
+    def __bool__(self) -> bool:
+        raise TypeError("The truth value of a vector is ambiguous; use any() or all().")
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
         raise TypeError(
             "A vector of all rows must not be gathered in one process; use a function of "
@@ -265,7 +278,8 @@ class BlockVector(NDArrayOperatorsMixin):
     ) -> Any:
         if method != "__call__" or options:
             return NotImplemented
-        if any(isinstance(value, np.ndarray) and value.ndim for value in inputs):
+        arrays = [value for value in (*inputs, *(out or ())) if isinstance(value, np.ndarray)]
+        if ufunc.nout > 1 or any(array.ndim for array in arrays):
             return NotImplemented
         if ufunc is np.matmul:
             a, b = inputs
@@ -290,11 +304,14 @@ class BlockVector(NDArrayOperatorsMixin):
     def astype(self, dtype: Any, copy: bool = True) -> BlockVector:
         if np.dtype(dtype) == self.dtype:
             return BlockVector(self.blocks, self.expression, dtype) if copy else self
+        if np.dtype(dtype) != np.float64:
+            raise TypeError(f"no implementation of a conversion to {np.dtype(dtype)} found")
         return BlockVector(self.blocks, (np.multiply, 1.0, self.expression), dtype)
 
     def sum(self) -> float:
         known = _known(self.expression)
-        if known is not None and not np.isnan(known[2]):
+        # The sum of finite values may overflow before they are divided.
+        if known is not None and np.isfinite(known[2]):
             return known[2]
         return float(sum(self.blocks.reduce(_sum, [self])))
 
@@ -303,11 +320,14 @@ class BlockVector(NDArrayOperatorsMixin):
 
     def min(self) -> float:
         known = _known(self.expression)
-        return min(self.blocks.reduce(_min, [self])) if known is None else known[0]
+        # NaN is not lost by NumPy's minimum.
+        found = self.blocks.reduce(_min, [self]) if known is None else known[0]
+        return float(np.min(found))
 
     def max(self) -> float:
         known = _known(self.expression)
-        return max(self.blocks.reduce(_max, [self])) if known is None else known[1]
+        found = self.blocks.reduce(_max, [self]) if known is None else known[1]
+        return float(np.max(found))
 
     def all(self) -> bool:
         return all(self.blocks.reduce(_all, [self]))
