@@ -201,6 +201,24 @@ class Engine(ABC):
         sums: FloatArray = self.loss_gradient(zero, c, None, loss, np.inf)[1][:-2]
         return sums
 
+    def orthogonal_part(
+        self,
+        rows: RowVector,
+        weight: RowVector | None,
+        features: NDArray[np.intp],
+        fit_intercept: bool,
+        loss: CompiledLoss,
+    ) -> RowVector:
+        """Return a row vector minus its weighted projection on the intercept and features.
+
+        An engine without `columns` computes the projection by passes of the Huber loss.
+        """
+        A = self.columns(features)
+        if fit_intercept:
+            A = np.column_stack([np.ones(len(A)), A])
+        root = np.ones(len(A)) if weight is None else np.sqrt(weight)
+        return rows - A @ np.linalg.lstsq(root[:, None] * A, root * rows)[0]
+
     @abstractmethod
     def gram(self, weight: RowVector | None = None) -> FloatArray:
         """Return Σ s ZᵀZ over the rows with a positive weight."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import qr
+from scipy.linalg import qr, svd
 
 from .._reductions import gather
 from .base import (
@@ -117,11 +117,16 @@ def _root(
     """Return the weight of a block, and R with RᵀR = Σ s ZᵀZ."""
     (s,) = vectors
     total = float(block.n if s is None else s.sum())
+    if not total:
+        return total, np.empty((0, block.X.shape[1] + 1))
     return total, standardised(block.X, standardisation).root(s) * np.sqrt(total)
 
 
-def _moments(block: Block, vectors: list[Any], unit: float) -> tuple[float, Any, Any]:
+def _moments(block: Block, vectors: list[Any], unit: float) -> tuple[float, Any, Any] | None:
+    """Return the weight of a block, means and standard deviations; None without weight."""
     (s,) = vectors
+    if s is not None and not s.any():
+        return None
     none = np.zeros(block.X.shape[1])
     engine = standardised(block.X, Standardisation(none, none + 1.0, unit, None))
     total = float(block.n if s is None else s.sum())
@@ -259,13 +264,34 @@ class BlockEngine(Engine):
         root: FloatArray = R
         return root
 
+    def orthogonal_part(
+        self,
+        rows: RowVector,
+        weight: RowVector | None,
+        features: NDArray[np.intp],
+        fit_intercept: bool,
+        loss: CompiledLoss,
+    ) -> BlockVector:
+        columns = np.concatenate([[0], features + 1]) if fit_intercept else features + 1
+        total = self.n if weight is None else weight.sum()
+        _, sigma, Vt = svd(self.root(weight)[:, columns], full_matrices=False)
+        kept = sigma > EPS * max(self.n, columns.size) * sigma[0]
+        inverse_root = Vt[kept] / sigma[kept][:, None]
+        coef = np.zeros(self.p + 1)
+        # The second solution corrects the first (Björck, "Stability analysis of the method of
+        # seminormal equations for linear least squares problems", 1987).
+        for _ in range(2):
+            _, sums = self.loss_gradient(coef, rows, weight, loss, np.inf)
+            coef[columns] += inverse_root.T @ (inverse_root @ sums[columns]) / total
+        return self.loss_gradient(coef, rows, weight, loss, np.inf)[0]
+
     def moments(
         self, weight: RowVector | None, index: RowIndex
     ) -> tuple[FloatArray, FloatArray]:
         # The moments of blocks are combined (Chan, Golub and LeVeque, "Algorithms for computing
         # the sample variance", Amer. Statist. 37, 1983). A constant column stays constant,
         # since its deviations from the mean of the first block are zero.
-        found = self._run(_moments, weight, self.unit)
+        found = [f for f in self._run(_moments, weight, self.unit) if f is not None]
         total, first = sum(part[0] for part in found), found[0][1]
         mean = first + _summed(S * (m - first) for S, m, _ in found) / total
         squares = _summed(S * (std**2 + (m - mean) ** 2) for S, m, std in found) / total

@@ -17,11 +17,10 @@ a sum of non-negative terms, which is not affected by cancellation. With a conco
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._engines.base import FloatArray
 from .._reductions import RowVector
-from .linear_loss import Evaluation, LinearLoss, RegressionData
+from .linear_loss import Evaluation, LinearLoss
 from .penalty import ElasticNet
 from .whitening import Whitened
 
@@ -52,7 +51,11 @@ def elastic_net_gap(
     bounded, free = penalty.unpenalised(np.isfinite(engine.scale))
     free |= bounded & (coef > 0)
     while True:
-        u = _orthogonal_part(c, np.flatnonzero(free[1:]), data)
+        features = np.flatnonzero(free[1:])
+        if features.size:
+            u = engine.orthogonal_part(c, weight, features, data.fit_intercept, linear.loss)
+        else:
+            u = c - (_mean(c, weight, total) if data.fit_intercept else 0.0)
         shrink = max(1.0, float(u.max()) / beta, -float(u.min()) / beta)
         if scale is not None:
             size = float(np.sqrt(_mean_product(u, u, weight, total)))
@@ -88,20 +91,6 @@ def _leaves_features_out(linear: LinearLoss) -> bool:
         return False
     diagonal = penalty.hessian_diagonal(np.zeros(engine.p + 1))[1:]
     return bool((diagonal[np.isfinite(engine.scale)] == 0).any())
-
-
-def _orthogonal_part(
-    c: RowVector, features: NDArray[np.intp], data: RegressionData
-) -> RowVector:
-    """Return c minus its weighted projection on the intercept and some features."""
-    u = c - (_mean(c, data.weight, data.total) if data.fit_intercept else 0.0)
-    if not features.size:
-        return u
-    A = data.engine.columns(features)
-    if data.fit_intercept:
-        A = np.column_stack([np.ones(len(A)), A])
-    root = np.ones(len(A)) if data.weight is None else np.sqrt(data.weight)
-    return c - A @ np.linalg.lstsq(root[:, None] * A, root * c)[0]
 
 
 def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> float:
