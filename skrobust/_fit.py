@@ -273,7 +273,9 @@ def _solve_final(
         near = InitialPoint(objective, solution.point.theta, new_scale, sensitivity)
         assert sampler.problem.sample is not None
         assert sampler.problem.sample.rows is not None
-        residual = gather(solution.point.residual, sampler.problem.sample.rows)
+        residual = None
+        if not sampler.is_uniform:
+            residual = gather(solution.point.residual, sampler.problem.sample.rows)
         del solution
         objective, theta, scale, sensitivity = _restart(target, sampler, near, residual)
         # The start from a new sample may be worse than the best point so far.
@@ -534,14 +536,14 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
 
 
 def _restart(
-    target: Target, sampler: RowSampler, near: InitialPoint, residual: FloatArray
+    target: Target, sampler: RowSampler, near: InitialPoint, residual: FloatArray | None
 ) -> InitialPoint:
     """Return the point from which a slow fit continues: the start from another sample, if any.
 
     Without another sample it is the same point, with a whitening from those rows of this
-    sample that are now inside the threshold.
+    sample that are now inside the threshold, given the residuals of the sample.
     """
-    if sampler.is_uniform:
+    if residual is None:
         sampler.next_level()
         return _initial_point(target, sampler)
     sample = sampler.sample()

@@ -23,6 +23,8 @@ FloatArray: TypeAlias = NDArray[np.float64]
 # many, and the relative half-width of the window around an approximate median.
 MEDIAN_PROBE_ROWS = 2_000
 MEDIAN_WINDOW_RTOL = 0.02
+# Number of random values from which a location is estimated.
+LOCATION_PROBE_ROWS = 1_000
 # Number of rows from which the share of rows beyond a threshold is estimated.
 SHARE_PROBE_ROWS = 2_000
 # Rows in a block, such that temporary arrays stay in the cache.
@@ -54,6 +56,12 @@ def median(
     does not change the result.
     """
     raise _not_implemented("median", rows)
+
+
+@singledispatch
+def location(rows: RowVector) -> float:
+    """Return the median, or that of some values if there are many; it need not be accurate."""
+    raise _not_implemented("location", rows)
 
 
 @singledispatch
@@ -212,6 +220,13 @@ def _inside(
 def blocks(n: int) -> Iterator[slice]:
     """Yield slices of rows whose temporary arrays stay in the cache."""
     return (slice(i, i + BLOCK_ROWS) for i in range(0, n, BLOCK_ROWS))
+
+
+@location.register(np.ndarray)
+def _location(rows: NDArray[Any]) -> float:
+    if rows.size > LOCATION_PROBE_ROWS:
+        rows = rows[np.random.default_rng(0).integers(rows.size, size=LOCATION_PROBE_ROWS)]
+    return median(rows)
 
 
 @kth.register(np.ndarray)

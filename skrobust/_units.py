@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 
 from ._engines.base import Engine, FloatArray
-from ._reductions import RowVector, gather, median
+from ._reductions import RowVector, gather, location
 from ._sampling import Problem
-
-# Number of random values of y from which its location is estimated; it need not be accurate.
-LOCATION_PROBE_ROWS = 1_000
 
 
 class TargetUnits:
@@ -28,7 +25,7 @@ class TargetUnits:
         typical = y if typical is None else typical
         low, high = float(typical.min()), float(typical.max())
         first = _power_of_two(max(high, -low))
-        shift = _location(typical) / first if fit_intercept else 0.0
+        shift = location(typical) / first if fit_intercept else 0.0
         largest = max(high / first - shift, shift - low / first)
         second = min(_power_of_two(largest), 2.0**1023 / first)
         self._y_raw, self._steps = y, (first, shift, second)
@@ -82,13 +79,6 @@ class TargetUnits:
         b = intercept + (coef * engine.unit) @ engine.centre - self.shift
         standardised: FloatArray = np.concatenate([[b], v]) / self.unit
         return standardised
-
-
-def _location(y: Any) -> float:
-    """Return the median of y, or of random values of y if there are many."""
-    if y.size > LOCATION_PROBE_ROWS:
-        y = gather(y, np.random.default_rng(0).integers(y.size, size=LOCATION_PROBE_ROWS))
-    return median(y)
 
 
 def _power_of_two(size: float) -> float:

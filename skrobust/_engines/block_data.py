@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .base import FloatArray
-from .vectors import Block, Blocks, BlockVector, Expression, StoredVector, Task, run_task
+from .vectors import (
+    Block,
+    Blocks,
+    BlockVector,
+    Expression,
+    Figures,
+    StoredVector,
+    Task,
+    run_task,
+)
+
+# Values of a vector that a block returns to estimate its location.
+PROBE_VALUES = 200
 
 
 class PreparedBlock(NamedTuple):
@@ -26,20 +38,32 @@ class BlockSummary(NamedTuple):
     """What the checks of all blocks need: rows, elements, and figures of y and weights.
 
     `faults` names the data that contain NaN or infinity, or negative weights. `targets` and
-    `weights` hold (minimum, maximum, sum) of each vector.
+    `weights` hold the figures of each vector.
     """
 
     lengths: tuple[int, ...]
     n_rows: int
     n_elements: int
     is_sparse: bool
-    targets: list[tuple[float, float, float]]
-    weights: list[tuple[float, float, float]]
+    targets: list[Figures]
+    weights: list[Figures]
     faults: list[str]
+
+
+class UnreadRows:
+    """The shape of dense rows of X that have not been read."""
+
+    def __init__(self, n: int, p: int) -> None:
+        self.shape, self.size = (n, p), n * p
+
+    def __getitem__(self, mask: NDArray[np.bool_]) -> UnreadRows:
+        return UnreadRows(int(np.count_nonzero(mask)), self.shape[1])
 
 
 def as_matrix(X: Any, dtype: Any) -> Any:
     """Return a block of X as an array or CSR matrix of a dtype."""
+    if isinstance(X, UnreadRows):
+        return X
     if hasattr(X, "to_numpy"):
         X = X.to_numpy()
     if sparse.issparse(X):
@@ -77,9 +101,7 @@ def prepare(
             faults.append("sample_weight contains negative values")
         elif not s.all():
             kept = s > 0
-            unused = X[~kept]
-            values = unused.data if sparse.issparse(unused) else unused
-            if not np.isfinite(values).all():
+            if not unused_is_finite(X, kept):
                 faults.append("X contains NaN or infinity")
             X, targets, s = X[kept], [t[kept] for t in targets], s[kept]
     n = X.shape[0]
@@ -92,13 +114,27 @@ def prepare(
     return summary, PreparedBlock(X, targets, s, kept) if n and not faults else None
 
 
-def _figures(vector: FloatArray) -> tuple[float, float, float]:
-    return float(vector.min()), float(vector.max()), float(vector.sum())
+def unused_is_finite(X: Any, kept: NDArray[np.bool_]) -> bool:
+    """Tell whether the rows of weight zero are finite, or have not been read."""
+    unused = X[~kept]
+    if isinstance(unused, UnreadRows):
+        return True
+    return bool(np.isfinite(unused.data if sparse.issparse(unused) else unused).all())
 
 
-def _combined(figures: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
-    lowest, highest, sums = zip(*figures, strict=True)
-    return min(lowest), max(highest), sum(sums)
+def _figures(vector: FloatArray) -> Figures:
+    values = vector[:: -(-vector.size // PROBE_VALUES)].copy()
+    shares = np.full(values.size, vector.size / values.size)
+    with np.errstate(over="ignore"):
+        total = float(vector.sum())
+    return Figures(float(vector.min()), float(vector.max()), total, values, shares)
+
+
+def _combined(figures: Sequence[Figures]) -> Figures:
+    """Return the figures of a vector, given those of its blocks."""
+    lowest, highest, sums, values, shares = zip(*figures, strict=True)
+    values, shares = np.concatenate(values), np.concatenate(shares)
+    return Figures(min(lowest), max(highest), sum(sums), values, shares)
 
 
 class CheckedBlocks(Blocks):
@@ -163,7 +199,7 @@ class CheckedBlocks(Blocks):
             self.targets = [BlockVector(self, v) for v in self._given_vectors[: len(targets)]]
             self.weight = None
             if self.weight_figures is not None:
-                lowest, highest, _ = self.weight_figures
+                lowest, highest = self.weight_figures[:2]
                 if lowest < highest:
                     self.weight = BlockVector(self, self._given_vectors[-1]) / highest
             self.live.update(self._given_vectors)

@@ -25,7 +25,7 @@ from .base import (
 )
 from .dense import DenseEngine
 from .in_memory import engine_in_memory
-from .order_statistics import Around, Inside, rows_of_block, values_inside
+from .order_statistics import Around, Interval, first_interval, rows_of_block, values_inside
 from .sparse import SparseEngine
 from .threads import ThreadTeam
 from .vectors import (
@@ -72,7 +72,7 @@ def _loss_gradient(
     coef: FloatArray,
     loss: CompiledLoss,
     threshold: float,
-    window: tuple[float, float] | None,
+    intervals: list[Interval],
 ) -> tuple[Any, FloatArray]:
     """Return the sums of the pass and what is told of |r|, and the residuals."""
     y, s = vectors
@@ -85,8 +85,8 @@ def _loss_gradient(
         outside, squares = float(size.size - np.count_nonzero(inside)), float(inner @ inner)
     else:
         outside, squares = float(s @ ~inside), float((s * inner) @ inner)
-    near = None if window is None else values_inside(block, [size, s], *window)
-    return (sums, outside, squares, near), residual
+    values = [values_inside(block, [size, s], *interval) for interval in intervals]
+    return (sums, outside, squares, values), residual
 
 
 def _abs_dot(
@@ -176,12 +176,12 @@ def _norm_histogram(
 
 def _drawn(
     block: Block, vectors: list[Any], factor: float, seed: int
-) -> tuple[NDArray[np.intp], FloatArray]:
-    """Return the rows that are drawn, and their probabilities."""
+) -> tuple[Any, list[FloatArray], NDArray[np.intp], FloatArray]:
+    """Return the rows that are drawn, as `_take` does, their indices and probabilities."""
     probability = np.minimum(factor * vectors[0], 1.0)
     rng = np.random.default_rng([seed, block.number])
     rows = np.flatnonzero(rng.random(block.n) < probability)
-    return rows, probability[rows]
+    return block.X[rows], [v[rows] for v in vectors[1:]], rows, probability[rows]
 
 
 # The engine ------------------------------------------------------------------------------
@@ -228,13 +228,15 @@ class BlockEngine(Engine):
         out: RowVector | None = None,
     ) -> tuple[BlockVector, FloatArray]:
         self._passes[0] += 1
-        blocks, window = self._blocks, self._blocks.window
-        arguments = (self._standardisation, coef, loss, float(threshold), window)
+        blocks, intervals = self._blocks, self._blocks.intervals
+        if intervals is None:
+            intervals, blocks.intervals = first_interval(float(threshold)), []
+        arguments = (self._standardisation, coef, loss, float(threshold), intervals)
         found, residual = blocks.run_and_keep(_loss_gradient, [y, weight], *arguments)
         outside, squares = sum(part[1] for part in found), sum(part[2] for part in found)
-        inside: list[Inside] = [part[3] for part in found]
-        of = None if weight is None else weight.expression
-        residual.around = Around(float(threshold), of, outside, squares, window, inside)
+        inside = {of: [part[3][k] for part in found] for k, of in enumerate(intervals)}
+        used = None if weight is None else weight.expression
+        residual.around = Around(float(threshold), used, outside, squares, inside)
         return BlockVector(blocks, residual), _summed(part[0] for part in found)
 
     def _kept(self, task: Task, *arguments: Any) -> BlockVector:
@@ -319,17 +321,25 @@ class BlockEngine(Engine):
         index = blocks.positions(index)
         if blocks.gathered is None or not np.array_equal(blocks.gathered[0], index):
             order = np.argsort(index, kind="stable")
-            vectors = [*blocks.targets, *([] if blocks.weight is None else [blocks.weight])]
-            stored = {v.number: v for v in map(_stored, vectors)}
-            rows = [BlockVector(blocks, v) for v in stored.values()]
-            found = blocks.run(_take, rows, index[order], blocks.starts(), with_X=True)
-            back = np.argsort(order, kind="stable")
-            parts = [part[0] for part in found]
-            X: Any = sparse.vstack(parts, "csr") if blocks.is_sparse else np.concatenate(parts)
-            X = X[back]
-            values = [np.concatenate(v)[back] for v in zip(*(p[1] for p in found), strict=True)]
-            blocks.gathered = index, X, dict(zip(stored, values, strict=True))
+            given = [BlockVector(blocks, v) for v in self._given_vectors()]
+            found = blocks.run(_take, given, index[order], blocks.starts(), with_X=True)
+            self._gather(index, found, np.argsort(order, kind="stable"))
+        assert blocks.gathered is not None
         return blocks.gathered[1]
+
+    def _given_vectors(self) -> list[StoredVector]:
+        """Return the stored vectors of y and of the weights."""
+        blocks = self._blocks
+        vectors = [*blocks.targets, *([] if blocks.weight is None else [blocks.weight])]
+        return list(dict.fromkeys(map(_stored, vectors)))
+
+    def _gather(self, index: NDArray[np.intp], found: list[Any], order: Any) -> None:
+        """Store rows that the blocks returned, which become those at an index in an order."""
+        blocks, parts = self._blocks, [part[0] for part in found]
+        X: Any = sparse.vstack(parts, "csr") if blocks.is_sparse else np.concatenate(parts)
+        numbers = [vector.number for vector in self._given_vectors()]
+        values = [np.concatenate(v)[order] for v in zip(*(p[1] for p in found), strict=True)]
+        blocks.gathered = index, X[order], dict(zip(numbers, values, strict=True))
 
     def rows(self, index: RowIndex) -> FloatArray:
         return standardised(self._taken(index), self._standardisation).rows(slice(None))
@@ -345,12 +355,14 @@ class BlockEngine(Engine):
         q = BlockVector(blocks, stored)
         counts, sums = _summed(f[0] for f in found), _summed(f[1] for f in found)
         factor = _sampling_factor(counts, sums, m)
-        drawn = blocks.run(_drawn, [q], factor, int(rng.integers(2**31)))
+        # The rows are returned with their indices, which saves a round.
+        vectors = [q, *(BlockVector(blocks, v) for v in self._given_vectors())]
+        drawn = blocks.run(_drawn, vectors, factor, int(rng.integers(2**31)), with_X=True)
         starts = blocks.starts()[:-1]
-        rows = np.concatenate([d[0] + first for d, first in zip(drawn, starts, strict=True)])
-        self._taken(rows)
+        rows = np.concatenate([d[2] + first for d, first in zip(drawn, starts, strict=True)])
+        self._gather(rows, drawn, slice(None))
         weight_of_rows = 1.0 if weight is None else gather(weight, rows)
-        return rows, weight_of_rows / np.concatenate([d[1] for d in drawn])
+        return rows, weight_of_rows / np.concatenate([d[3] for d in drawn])
 
     def check_finite(self) -> None:
         for number, finite in enumerate(self._run(_is_finite, None)):

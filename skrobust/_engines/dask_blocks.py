@@ -16,8 +16,9 @@ import dask
 import numpy as np
 from dask.base import get_scheduler
 from dask.delayed import delayed
+from scipy.sparse import issparse
 
-from .block_data import CheckedBlocks, PreparedBlock, as_matrix, prepare
+from .block_data import CheckedBlocks, PreparedBlock, UnreadRows, as_matrix, prepare
 from .vectors import Block, Expression, StoredVector, Task, run_task
 
 # What a task does ------------------------------------------------------------------------
@@ -60,10 +61,13 @@ def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> A
     return [small for small, _ in found], [kept for _, kept in found]
 
 
-def load(X: Any, vectors: Any, dtype: Any) -> list[Any]:
+def load(X: Any, vectors: Any, dtype: Any, is_sparse: bool) -> list[Any]:
     """Return the used rows of a block whose vectors are held."""
     (held,) = vectors.value if isinstance(vectors, Opaque) else vectors
     X = as_matrix(X, dtype)
+    if issparse(X) and not is_sparse:
+        # Dask has described the blocks as dense.
+        X = X.toarray()
     return [X if held.kept is None else X[held.kept]]
 
 
@@ -104,18 +108,39 @@ class DaskBlocks(CheckedBlocks):
         self._blocks: list[Any] = []
         self._load()
 
-    def _prepared(self) -> list[Any]:
-        """Return delayed results of `prepare` for each block."""
+    def _prepared(self, X: list[Any] | None = None) -> list[Any]:
+        """Return delayed results of `prepare` for each block, given the blocks of X."""
         make = delayed(prepare, pure=False)
-        return [make(self._X_dtype, *block) for block in zip(*self._delayed, strict=True)]
+        X = self._delayed[0] if X is None else X
+        return [
+            make(self._X_dtype, *block) for block in zip(X, *self._delayed[1:], strict=True)
+        ]
 
     def _load(self) -> None:
-        self.n_rounds += 1
-        short = delayed(without_X, pure=False)
-        prepared = dask.compute(*(short(block) for block in self._prepared()))
+        unread = self._unread()
+        prepared = self._prepare_vectors(unread)
+        if unread and any(summary.n_rows < summary.lengths[0] for summary, _ in prepared):
+            # The features of rows of weight zero are checked.
+            prepared = self._prepare_vectors(None)
         self._adopt_all([summary for summary, _ in prepared])
         self._blocks = [Opaque([prepared[k][1]]) for k in self.numbers]
         self._set_given(self._column)
+
+    def _prepare_vectors(self, X: list[Any] | None) -> Any:
+        self.n_rounds += 1
+        short = delayed(without_X, pure=False)
+        return dask.compute(*(short(block) for block in self._prepared(X)))
+
+    def _unread(self) -> list[Any] | None:
+        """Return the shapes of the blocks of X if they are known and dense, otherwise None.
+
+        X is then not read to check y and the weights.
+        """
+        X = self._arrays["X"]
+        if np.isnan(X.chunks[0]).any() or issparse(X._meta):
+            return None
+        rows = delayed(UnreadRows, pure=False)
+        return [rows(n, self._n_features) for n in X.chunks[0]]
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
         """Return handles to a vector of y or to the weights, for each unit."""
@@ -155,6 +180,8 @@ class DaskBlocks(CheckedBlocks):
         for k, (unit, number) in enumerate(zip(self._units, self.numbers, strict=True)):
             X = None
             if with_X:
-                X = read(self._delayed[0][number], self._blocks[k], self._X_dtype)
+                X = read(
+                    self._delayed[0][number], self._blocks[k], self._X_dtype, self.is_sparse
+                )
             tasks.append(run(call, unit, X, *(vector.parts[k] for vector in stored)))
         return tasks

@@ -2,13 +2,13 @@
 
 A rank is located by values inside an interval: each block returns the weight below it, and the
 values inside or, if these are many, a histogram from which a smaller interval follows. A pass
-over X returns the same for an interval around the last median, so that the median of its
-residuals needs no round of its own.
+over X returns the same for intervals around the last median, so that the median of its
+residuals needs no round of its own, or one if it has moved far.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,15 @@ from .. import _reductions
 from .base import FloatArray
 from .vectors import Block, BlockVector, StoredVector
 
-# Values that a block returns from an interval, and otherwise the bins of a histogram.
-MAX_VALUES_PER_BLOCK, BINS = 2_000, 512
+# Values that a block returns from an interval, and otherwise the bins of a histogram. A pass
+# returns two intervals, in at most 32 KiB for a block.
+MAX_VALUES_PER_BLOCK, BINS = 1_000, 512
 # The expected number of values of a block in the interval around the last median, its largest
 # half-width relative to the median, and that of an interval around an approximate median.
-VALUES_PER_BLOCK, WINDOW_RTOL, NEAR_RTOL = 1_500, 0.02, 0.1
+VALUES_PER_BLOCK, WINDOW_RTOL, NEAR_RTOL = 750, 0.02, 0.1
+# The second interval of a pass ends at the last median divided and multiplied by this factor.
+# Before the first median these ends are relative to the threshold.
+WIDE_FACTOR, FIRST_ENDS = 2.0, (1 / 16, 4.0)
 # Values that locate a rank approximately, and the ranks around it that they enclose.
 PROBE_VALUES, PROBE_RANKS = 2_000, 0.05
 EPS = float(np.finfo(float).eps)
@@ -38,15 +42,17 @@ class Inside(NamedTuple):
     highest: Any = None
 
 
+Interval: TypeAlias = tuple[float, float]
+
+
 class Around(NamedTuple):
-    """What a pass returned of |r|: Σ s beyond the threshold, Σ s r² inside, and a window."""
+    """What a pass returned of |r|: Σ s beyond the threshold, Σ s r² inside, and intervals."""
 
     threshold: float
     weight: Any
     outside: float
     squares: float
-    window: tuple[float, float] | None
-    inside: list[Inside]
+    inside: dict[Interval, list[Inside]]
 
 
 # In a block ------------------------------------------------------------------------------
@@ -153,7 +159,7 @@ def _ranks(
     rows: BlockVector,
     weight: BlockVector | None,
     ranks: tuple[float, float],
-    interval: tuple[float, float],
+    interval: Interval,
     parts: list[Inside] | None = None,
 ) -> Ranks | None:
     """Return the values between two ranks; None if they are not inside the interval."""
@@ -204,6 +210,12 @@ def _sum_of_histograms(
     return heights[used], lowest[used], highest[used]
 
 
+def first_interval(threshold: float) -> list[Interval]:
+    """Return the interval in which the first median is expected."""
+    low, high = FIRST_ENDS
+    return [(low * threshold, high * threshold)] if threshold < np.inf else []
+
+
 def _encloses(below: float, cumulated: FloatArray, ranks: tuple[float, float]) -> bool:
     return bool(cumulated.size and below < ranks[0] and ranks[1] < cumulated[-1])
 
@@ -242,10 +254,13 @@ def _median(
     half, slack = 0.5 * total, 0.25 if weight is None else EPS * n * total
     ranks = half - slack, half + slack
     values: Any = np.abs(rows) if absolute else rows
-    found = None
+    found, moved = None, True
     around = stored.around if isinstance(stored, StoredVector) and absolute else None
-    if around is not None and around.window is not None and _is(around.weight, weight):
-        found = _ranks(values, weight, ranks, around.window, around.inside)
+    if around is not None and _is(around.weight, weight):
+        for interval, parts in around.inside.items():
+            if found is None:
+                found = _ranks(values, weight, ranks, interval, parts)
+                moved = found is None or interval[1] > WIDE_FACTOR * interval[0]
     if found is None and near is not None:
         distance = NEAR_RTOL * abs(near)
         found = _ranks(values, weight, ranks, (near - distance, near + distance))
@@ -253,16 +268,32 @@ def _median(
         found = _ranks_anywhere(values, weight, ranks, total)
     result = 0.5 * found.at(ranks[0]) + 0.5 * found.at(ranks[1], "right")
     if absolute:
-        spacing = (float(found.values[-1]) - float(found.values[0])) / found.values.size
-        distance = 0.5 * VALUES_PER_BLOCK * len(rows.blocks.sizes) * spacing
-        distance = min(distance, WINDOW_RTOL * result)
-        known = 0 < distance < np.inf
-        rows.blocks.window = (result - distance, result + distance) if known else None
+        rows.blocks.intervals = _intervals(found, result, len(rows.blocks.sizes), moved)
     return result
+
+
+def _intervals(found: Ranks, median: float, n_blocks: int, moved: bool) -> list[Interval]:
+    """Return the intervals about which the next pass returns the values."""
+    spacing = (float(found.values[-1]) - float(found.values[0])) / found.values.size
+    distance = min(0.5 * VALUES_PER_BLOCK * n_blocks * spacing, WINDOW_RTOL * median)
+    intervals = []
+    if 0 < distance < np.inf:
+        intervals.append((median - distance, median + distance))
+    if moved and 0 < median < np.inf:
+        intervals.append((median / WIDE_FACTOR, median * WIDE_FACTOR))
+    return intervals
 
 
 def _is(expression: Any, vector: BlockVector | None) -> bool:
     return expression is None if vector is None else expression is vector.expression
+
+
+@_reductions.location.register
+def _location(rows: BlockVector) -> float:
+    stored = rows.expression
+    if isinstance(stored, StoredVector) and stored.known is not None:
+        return _reductions.median(stored.known.values, stored.known.shares)
+    return _median(rows)
 
 
 @_reductions.kth.register

@@ -29,19 +29,30 @@ Task = Callable[..., Any]
 MEMO_SIZE = 64
 
 
+class Figures(NamedTuple):
+    """What is known of a vector: its ends, its sum, and values in equal steps in each block.
+
+    `shares` are the numbers of rows for which the values stand.
+    """
+
+    lowest: float
+    highest: float
+    total: float
+    values: NDArray[Any]
+    shares: NDArray[Any]
+
+
 class StoredVector:
     """The values of a vector in each block, and the computation that produced them.
 
-    `parts` is a handle to the values that only the owner of the blocks reads. `known` are the
-    minimum, the maximum and the sum if they are known. `around` holds sums and values of |r|
-    near the threshold that the pass over X returned with a residual.
+    `parts` is a handle to the values that only the owner of the blocks reads, and `known` are
+    the figures of the vector if they are known. `around` holds sums and values of |r| near the
+    threshold that the pass over X returned with a residual.
     """
 
     _numbers = itertools.count()
 
-    def __init__(
-        self, parts: Any, recipe: Any = None, known: tuple[float, float, float] | None = None
-    ) -> None:
+    def __init__(self, parts: Any, recipe: Any = None, known: Figures | None = None) -> None:
         self.parts, self.recipe, self.known = parts, recipe, known
         self.around: Any = None
         self.number = next(self._numbers)
@@ -90,8 +101,9 @@ class Blocks(ABC):
 
     def __init__(self) -> None:
         self.n_rounds = 0
-        # An interval of |r| about which the next pass over X returns the values, or None.
-        self.window: tuple[float, float] | None = None
+        # Intervals of |r| about which the next pass over X returns the values, or None if there
+        # has been no pass.
+        self.intervals: list[tuple[float, float]] | None = None
         # Rows that were gathered last: their indices, features and stored vectors.
         self.gathered: tuple[NDArray[np.intp], Any, dict[int, NDArray[Any]]] | None = None
         # Stored vectors that are in use.
@@ -343,7 +355,7 @@ def _known(e: Expression) -> tuple[float, float, float] | None:
     is NaN.
     """
     if isinstance(e, StoredVector):
-        return e.known
+        return None if e.known is None else e.known[:3]
     if isinstance(e, tuple) and len(e) == 3 and isinstance(e[2], float):
         ufunc, vector, c = e
         known = _known(vector)
