@@ -260,11 +260,11 @@ class BlockEngine(Engine):
 
     def root(self, weight: RowVector | None = None) -> FloatArray:
         found = self._run(_root, weight, self._standardisation)
-        R = np.vstack([part[1] for part in found]) / np.sqrt(sum(part[0] for part in found))
+        total = sum(part[0] for part in found)
+        R: FloatArray = np.vstack([part[1] for part in found]) / np.sqrt(total)
         if R.shape[0] > self.p + 1:
             R = qr(R, mode="r", check_finite=False)[0][: self.p + 1]
-        root: FloatArray = R
-        return root
+        return R
 
     def orthogonal_part(
         self,
