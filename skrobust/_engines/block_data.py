@@ -18,6 +18,7 @@ from .vectors import (
     Figures,
     StoredVector,
     Task,
+    aligned,
     run_task,
 )
 
@@ -67,8 +68,8 @@ def as_matrix(X: Any, dtype: Any) -> Any:
     if hasattr(X, "to_numpy"):
         X = X.to_numpy()
     if sparse.issparse(X):
-        return X.tocsr().astype(dtype, copy=False)
-    return np.asarray(X).astype(dtype, copy=False)
+        return aligned(X.tocsr().astype(dtype, copy=False))
+    return aligned(np.asarray(X).astype(dtype, copy=False))
 
 
 def as_columns(y: Any) -> list[FloatArray]:
@@ -77,7 +78,7 @@ def as_columns(y: Any) -> list[FloatArray]:
         y = y.to_numpy()
     y = np.asarray(y).astype(np.float64, copy=False)
     y = y[:, None] if y.ndim == 1 else y
-    return [np.ascontiguousarray(column) for column in y.T]
+    return [aligned(np.ascontiguousarray(column)) for column in y.T]
 
 
 def prepare(

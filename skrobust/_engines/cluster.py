@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import uuid
+import weakref
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import dask
@@ -21,6 +23,7 @@ from .dask_blocks import (
     Unit,
     blocks_of_unit,
     column_of,
+    rows_and_elements,
     run_unit,
     without_X,
 )
@@ -46,54 +49,103 @@ class ClusterBlocks(DaskBlocks):
         settings = (dask.config.get(*setting) for setting in (ROUND_TIMEOUT, MAX_RECOVERIES))
         losses = distributed.CancelledError, distributed.KilledWorker, CommClosedError
         self._client, self._guard = client, Guard(client, losses, *settings)
+        # The futures of the fit, which would outlive it in the traceback of an exception.
+        self._futures: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._is_loaded = False
         # Handles to X in each unit, or None if it is loaded in each round.
         self._X: list[Any] | None = None
-        self._holds_X: bool | None = None
         super().__init__(arrays, n_features, dtype)
 
     def _load(self) -> None:
         try:
-            self._guarded(self._load_once)
+            self._guarded(lambda: None)
         except BaseException:
             self.close()
             raise
+
+    def close(self) -> None:
+        _release(self._futures)
+        super().close()
+        self._X = None
+
+    def execute(
+        self,
+        task: Task,
+        stored: Sequence[StoredVector],
+        expressions: Sequence[Expression],
+        arguments: tuple[Any, ...],
+        *,
+        with_X: bool,
+        keep: bool,
+    ) -> tuple[list[Any], Any]:
+        call = Opaque(Call(task, expressions, arguments, keep))
+        found: tuple[list[Any], Any] = self._guarded(lambda: self._round(call, stored, with_X))
+        return found
+
+    # Lost workers
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
         """Return the result of an action, which is repeated after workers are lost."""
         while True:
             try:
+                if not self._is_loaded:
+                    self._load_all()
+                    self._is_loaded = True
                 return action()
             except LostWorkersError as error:
-                self._guard.count_loss(error, self._is_scattered())
+                self._is_loaded = False
+                self._guard.count_loss(error, self._lost_without_recipe())
+            except OSError:
+                # This raises another exception if the scheduler has been lost.
+                self._guard.workers()
+                raise
 
-    def _is_scattered(self) -> bool:
-        """Tell whether data of the caller were lost that have no recipe."""
-        futures = [f for array in self._arrays.values() for f in distributed.futures_of(array)]
+    def _lost_without_recipe(self) -> bool:
+        """Tell whether futures in the collections of the caller were cancelled."""
+        futures = distributed.futures_of(list(self._arrays.values()))
         return any(future.cancelled() for future in futures)
 
-    def _load_once(self) -> None:
-        client, present = self._client, self._guard.workers()
-        if self._holds_X is None:
-            self._holds_X = self._fits_into_memory(present)
+    def _load_all(self) -> None:
+        """Load the blocks, and compute the vectors in use from their recipes."""
+        self._load_blocks()
+        for vector in sorted(self.live, key=lambda vector: vector.number):
+            if vector.recipe is not None:
+                task, parents, expressions, arguments = vector.recipe
+                call = Opaque(Call(task, expressions, arguments, True))
+                self.n_rounds += 1
+                vector.parts = self._round(call, parents, True)[1]
+
+    # What the workers hold
+
+    def _load_blocks(self) -> None:
+        client = self._client
+        present = self._guard.await_workers()
+        holds_X = self._fits_into_memory(present)
         blocks = self._prepared()
-        if not self._holds_X:
+        if not holds_X:
             blocks = [delayed(without_X, pure=False)(block) for block in blocks]
         self.n_rounds += 1
         # One call, so that what X and y share is loaded once.
-        held = [distributed.futures_of(block)[0] for block in client.persist(blocks)]
-        summaries = self._results(client.map(operator.itemgetter(0), held, pure=False), present)
-        self._adopt_all(summaries)
+        blocks = client.persist(blocks)
+        held = self._own(distributed.futures_of(block)[0] for block in blocks)
+        summaries = client.map(operator.itemgetter(0), held, pure=False)
+        self._adopt_all(self._results(summaries, present))
         held = [held[number] for number in self.numbers]
-        if self._holds_X:
+        if holds_X:
             self._units = [Opaque(unit) for unit in self._by_worker(held)]
         unit_blocks = [[held[k] for k in unit.value.numbers] for unit in self._units]
-        self._blocks = [client.submit(blocks_of_unit, part, pure=False) for part in unit_blocks]
-        self._X = self._column("X") if self._holds_X else None
+        self._blocks = self._own(
+            client.submit(blocks_of_unit, part, pure=False) for part in unit_blocks
+        )
+        self._X = self._column("X") if holds_X else None
         self._set_given(self._column)
+        if holds_X:
+            # Dask would count the memory of X and of its blocks.
+            self._blocks = []
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
         submit = self._client.submit
-        return [submit(column_of, blocks, field, j, pure=False) for blocks in self._blocks]
+        return self._own(submit(column_of, b, field, j, pure=False) for b in self._blocks)
 
     def _by_worker(self, held: list[Any]) -> list[Unit]:
         """Return units of blocks that the same worker has, one for each of its threads."""
@@ -110,93 +162,74 @@ class ClusterBlocks(DaskBlocks):
     def _fits_into_memory(self, present: set[str]) -> bool:
         """Tell whether the data take at most half of the memory of the workers."""
         limits = memory_limits(self._client)
-        if not all(limits):
-            return True
-        n_bytes = float(sum(array.nbytes for array in self._arrays.values()))
-        if np.isnan(n_bytes):
+        return not all(limits) or self._n_bytes(present) <= MAX_MEMORY_SHARE * sum(limits)
+
+    def _n_bytes(self, present: set[str]) -> float:
+        """Return the memory of X, y and the weights in the dtypes of a fit."""
+        X, *vectors = self._arrays.values()
+        rows, elements = float(X.shape[0]), float(X.size)
+        if np.isnan(rows) or not isinstance(X._meta, np.ndarray):
             self.n_rounds += 1
-            length = delayed(len, pure=False)
-            futures = self._client.compute([length(block) for block in self._delayed[0]])
-            n_columns = self._n_features + 2.0
-            n_bytes = sum(self._results(futures, present)) * n_columns * self._X_dtype.itemsize
-        return n_bytes <= MAX_MEMORY_SHARE * sum(limits)
+            count = delayed(rows_and_elements, pure=False)
+            found = self._client.compute([count(block) for block in self._delayed[0]])
+            counts = self._results(found, present)
+            rows, elements = map(float, np.sum(counts, axis=0))
+        n_vectors = sum(1 if v.ndim == 1 else v.shape[1] for v in vectors)
+        return float(self._X_dtype.itemsize * elements + 8 * n_vectors * rows)
 
-    def _results(self, futures: list[Any], present: set[str]) -> list[Any]:
-        try:
-            return self._guard.results(futures, present)
-        except BaseException:
-            for future in futures:
-                future.release()
-            raise
-
-    def execute(
-        self,
-        task: Task,
-        stored: Sequence[StoredVector],
-        expressions: Sequence[Expression],
-        arguments: tuple[Any, ...],
-        *,
-        with_X: bool,
-        keep: bool,
-    ) -> tuple[list[Any], Any]:
-        call = Opaque(Call(task, expressions, arguments, keep))
-        try:
-            return self._round(call, stored, with_X)
-        except LostWorkersError as error:
-            self._guard.count_loss(error, self._is_scattered())
-        again: tuple[list[Any], Any] = self._guarded(
-            lambda: self._round_after_loss(call, stored, with_X)
-        )
-        return again
-
-    def _round_after_loss(
-        self, call: Opaque, stored: Sequence[StoredVector], with_X: bool
-    ) -> tuple[list[Any], Any]:
-        self._load_once()
-        for vector in sorted(self.live, key=lambda vector: vector.number):
-            if vector.recipe is not None:
-                task, parents, expressions, arguments = vector.recipe
-                again = Opaque(Call(task, expressions, arguments, True))
-                vector.parts = self._round(again, parents, True)[1]
-        return self._round(call, stored, with_X)
+    # Rounds
 
     def _round(
         self, call: Opaque, stored: Sequence[StoredVector], with_X: bool
     ) -> tuple[list[Any], Any]:
         client, present = self._client, self._guard.workers()
         if with_X and self._X is None:
-            found = client.compute(self._tasks(call, stored, with_X))
+            found = self._own(client.compute(self._tasks(call, stored, with_X)))
         else:
-            name = f"skrobust-{call.value.task.__name__.strip('_')}-{uuid.uuid4().hex}"
-            found = [
-                client.submit(
-                    run_unit,
-                    call,
-                    unit,
-                    self._X[u] if with_X and self._X is not None else None,
-                    *(vector.parts[u] for vector in stored),
-                    pure=False,
-                    key=f"{name}-{u}",
-                )
-                for u, unit in enumerate(self._units)
-            ]
+            found = self._own(self._submitted(call, stored, self._X if with_X else None))
         kept = None
         if call.value.keep:
-            kept = client.map(operator.itemgetter(1), found, pure=False)
-        found = self._results(client.map(operator.itemgetter(0), found, pure=False), present)
+            kept = self._own(client.map(operator.itemgetter(1), found, pure=False))
         results: list[Any] = [None] * len(self.sizes)
-        for unit, part in zip(self._units, found, strict=True):
+        parts = self._results(client.map(operator.itemgetter(0), found, pure=False), present)
+        for unit, part in zip(self._units, parts, strict=True):
             for number, result in zip(unit.value.numbers, part, strict=True):
                 results[number] = result
         return results, kept
 
-    def close(self) -> None:
-        handles = [*self._blocks, *(self._X or [])]
-        for vector in self.live:
-            handles += vector.parts
-        for future in handles:
-            future.release()
-        self.live.clear()
+    def _submitted(
+        self, call: Opaque, stored: Sequence[StoredVector], X: list[Any] | None
+    ) -> list[Any]:
+        """Return futures of a task for each unit, of which the workers hold what it reads."""
+        name = f"skrobust-{call.value.task.__name__.strip('_')}-{uuid.uuid4().hex}"
+        found = []
+        for u, unit in enumerate(self._units):
+            data = None if X is None else X[u], *(vector.parts[u] for vector in stored)
+            key = f"{name}-{u}"
+            found.append(self._client.submit(run_unit, call, unit, *data, key=key, pure=False))
+        return found
+
+    def _results(self, futures: list[Any], present: set[str]) -> list[Any]:
+        """Return the results of futures, which are released; see `Guard.result`."""
+        try:
+            gathering = self._client.gather(futures, asynchronous=True)
+            loop = self._client.loop.asyncio_loop
+            pending = asyncio.run_coroutine_threadsafe(gathering, loop)
+            results: list[Any] = self._guard.result(pending, present)
+            return results
+        finally:
+            _release(futures)
+
+    def _own(self, futures: Iterable[Any]) -> list[Any]:
+        """Return futures as a list; they are released at the end of the fit."""
+        owned = list(futures)
+        self._futures.update(owned)
+        return owned
+
+
+def _release(futures: Iterable[Any]) -> None:
+    for future in list(futures):
+        future.release()
 
 
 def memory_limits(client: Any) -> list[int]:

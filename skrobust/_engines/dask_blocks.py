@@ -71,6 +71,11 @@ def load(X: Any, vectors: Any, dtype: Any, is_sparse: bool) -> list[Any]:
     return [X if held.kept is None else X[held.kept]]
 
 
+def rows_and_elements(X: Any) -> tuple[int, int]:
+    """Return the number of rows, and of numbers that are stored."""
+    return X.shape[0], 2 * X.nnz if issparse(X) else X.size
+
+
 def without_X(prepared: tuple[Any, PreparedBlock | None]) -> tuple[Any, PreparedBlock | None]:
     summary, block = prepared
     return summary, None if block is None else block._replace(X=None)
@@ -156,7 +161,10 @@ class DaskBlocks(CheckedBlocks):
         self._units = [Opaque(Unit([k], [n])) for k, n in enumerate(self.sizes)]
 
     def close(self) -> None:
-        """Release what the blocks hold."""
+        """Release the data; blocks and vectors refer to each other and live a little longer."""
+        self._arrays, self._delayed, self._blocks, self.gathered = {}, [], [], None
+        for vector in self.live:
+            vector.parts = None
 
     def execute(
         self,

@@ -1,4 +1,4 @@
-"""Rounds on a cluster: waiting for tasks, and what happens when workers are lost.
+"""Rounds on a cluster: waiting for results, and what happens when workers are lost.
 
 A cluster makes lost results again from their recipes, but it waits for ever where no worker is
 left, and it cancels results that have no recipe. `Guard` tells such a loss from a round that is
@@ -8,19 +8,11 @@ slow. The caller then loads its data again and repeats the round.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Protocol
+from concurrent.futures import Future, wait
+from typing import Any, Protocol
 
 # Seconds of one wait, after which the set of workers is looked at.
 WAIT_SECONDS = 1.0
-
-
-class Future(Protocol):
-    """The result of a task on a cluster; that of `distributed`."""
-
-    status: str
-
-    def result(self, timeout: float) -> Any: ...
 
 
 class Client(Protocol):
@@ -36,17 +28,17 @@ class LostWorkersError(Exception):
 
 
 class Guard:
-    """Waits for rounds, and counts losses.
+    """Waits for the rounds of a fit, and counts losses.
 
     Parameters
     ----------
     client : Client
     losses : tuple of exception types
-        Exceptions of a future that mean that a worker was lost.
+        Exceptions of a round that mean that a worker was lost.
     timeout : float
         Seconds that a round may take after a worker has left, or without any worker.
     max_recoveries : int
-        Number of losses after which a fit ends.
+        Number of losses after which a fit is continued.
     """
 
     def __init__(
@@ -55,77 +47,87 @@ class Guard:
         losses: tuple[type[BaseException], ...],
         timeout: float,
         max_recoveries: int,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client, self._losses, self._clock = client, losses, clock
+        self._client, self._losses = client, losses
         self._timeout, self._max_recoveries = timeout, max_recoveries
-        self._n_losses = self._n_left = 0
+        self._n_losses = 0
+        # The addresses of all workers that were there during the fit.
+        self._seen: set[str] = set()
 
     def workers(self) -> set[str]:
-        """Return the addresses of the workers."""
-        self._check_connection()
-        return set(self._client.nthreads())
-
-    def results(self, futures: Sequence[Future], present: set[str]) -> list[Any]:
-        """Return the results of futures that were submitted when some workers were present.
-
-        A LostWorkersError is raised if they cannot be had. Any exception of a task is raised
-        unchanged.
-        """
-        left_since = None if present else self._clock()
-        left: set[str] = set()
-        found = []
-        for future in futures:
-            while True:
-                try:
-                    # The transfer of a result may take longer than a look at the workers.
-                    done = future.status == "finished"
-                    seconds = max(WAIT_SECONDS, self._timeout) if done else WAIT_SECONDS
-                    found.append(future.result(timeout=seconds))
-                    break
-                except self._losses as error:
-                    self._check_connection()
-                    raise LostWorkersError(str(error) or type(error).__name__) from error
-                except TimeoutError:
-                    if future.status == "error":
-                        raise
-                now = self.workers()
-                left |= present - now
-                present |= now
-                if (left or not now) and left_since is None:
-                    left_since = self._clock()
-                elif now and not left:
-                    left_since = None
-                if left_since is not None and self._clock() - left_since > self._timeout:
-                    self._n_left += len(left)
-                    raise LostWorkersError(f"{len(left)} of {len(present)} workers left")
-        return found
-
-    def count_loss(self, error: LostWorkersError, scattered: bool) -> None:
-        """Allow another attempt, or raise a RuntimeError after too many losses."""
-        self._n_losses += 1
-        n_workers = len(self.workers())
-        if self._n_losses <= self._max_recoveries and n_workers:
-            return
-        advice = "Start more workers or workers with more memory, and fit again."
-        if scattered:
-            advice = (
-                "The data were only scattered: they have no recipe and cannot be made again. "
-                "Load them in tasks, for example with dask.array.from_delayed or from files."
-            )
-        raise RuntimeError(
-            f"The fit ended because workers were lost {self._n_losses} time(s) (the last time: "
-            f"{error}); {n_workers} worker(s) are left. {advice} The settings are "
-            f"skrobust.max-recoveries={self._max_recoveries} and "
-            f"skrobust.round-timeout={self._timeout:g} seconds of dask.config."
-        ) from error
-
-    def _check_connection(self) -> None:
-        if self._client.status != "running":
-            self._scheduler_lost()
-
-    def _scheduler_lost(self) -> NoReturn:
+        """Return the addresses of the workers; raise a RuntimeError without a scheduler."""
+        cause = None
+        if self._client.status == "running":
+            try:
+                workers = set(self._client.nthreads())
+                self._seen |= workers
+                return workers
+            except OSError as error:
+                cause = error
         raise RuntimeError(
             "The fit ended because the connection to the Dask scheduler was lost. Connect to a "
             "running scheduler and fit again."
+        ) from cause
+
+    def await_workers(self) -> set[str]:
+        """Return the workers as soon as there is one, or raise a RuntimeError after a while."""
+        end = time.monotonic() + self._timeout
+        while not (workers := self.workers()):
+            if time.monotonic() >= end:
+                raise self._no_worker()
+            time.sleep(WAIT_SECONDS / 10)
+        return workers
+
+    def result(self, pending: Future[Any], present: set[str]) -> Any:
+        """Return the result of a round that began when some workers were present.
+
+        A LostWorkersError is raised if it cannot be had. An exception of a task is raised
+        unchanged. A slow round is no fault while no worker leaves.
+        """
+        since = None
+        while not wait([pending], WAIT_SECONDS).done:
+            workers, now = self.workers(), time.monotonic()
+            if workers and present <= workers:
+                since = None
+            elif since is None:
+                since = now
+            elif now - since >= self._timeout and not workers:
+                raise self._no_worker()
+            elif now - since >= self._timeout:
+                raise LostWorkersError("a round did not end in time after a worker had left")
+            present = present | workers
+        try:
+            return pending.result()
+        except self._losses as error:
+            # A lost scheduler causes the same exceptions and is reported here.
+            self.workers()
+            raise LostWorkersError(f"{type(error).__name__}: {error}") from error
+
+    def count_loss(self, error: LostWorkersError, without_recipe: bool) -> None:
+        """Allow another attempt, or raise a RuntimeError if it would be useless."""
+        self._n_losses += 1
+        if without_recipe:
+            raise self._ended(
+                str(error),
+                "Data that were lost had no recipe: they were only scattered, or they were "
+                "cancelled, and cannot be made again. Load the data in tasks, for example from "
+                "files or with dask.array.from_delayed.",
+            ) from error
+        if self._n_losses > self._max_recoveries:
+            raise self._ended(
+                f"it was interrupted {self._n_losses} times, the last time with: {error}",
+                "Use workers with more memory or smaller blocks of rows, and fit again.",
+            ) from error
+
+    def _no_worker(self) -> RuntimeError:
+        reason = f"the Dask cluster had no worker for {self._timeout:g} seconds"
+        return self._ended(reason, "Start workers and fit again.")
+
+    def _ended(self, reason: str, advice: str) -> RuntimeError:
+        workers = self.workers()
+        return RuntimeError(
+            f"The fit ended because {reason}. {len(self._seen - workers)} of "
+            f"{len(self._seen)} worker(s) were lost during the fit, and {len(workers)} are "
+            f"left. {advice} The settings of dask.config are skrobust.max-recoveries="
+            f"{self._max_recoveries} and skrobust.round-timeout={self._timeout:g} seconds."
         )

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
+from scipy import sparse
 
 from .threads import single_threaded_blas
 
@@ -208,11 +209,24 @@ def run_task(
     arguments: tuple[Any, ...],
 ) -> Any:
     """Return task(block, vectors, *arguments); this is what runs where the block is."""
-    # Sums over arrays at an odd address, which a transfer may produce, differ in the last bit.
-    stored = [part if part.flags.aligned else part.copy() for part in stored]
+    if block.X is not None:
+        block = block._replace(X=aligned(block.X))
+    stored = [aligned(part) for part in stored]
     with single_threaded_blas(), np.errstate(all="ignore"):
         vectors = [_evaluated(e, stored, block.n) for e in expressions]
         return task(block, vectors, *arguments)
+
+
+def aligned(rows: Any) -> Any:
+    """Return an array or sparse matrix at addresses that its dtype requires.
+
+    A transfer between processes may produce others. The kernels do not accept them, and sums
+    over them differ in the last bit.
+    """
+    parts = [rows.data, rows.indices, rows.indptr] if sparse.issparse(rows) else [rows]
+    if all(part.flags.aligned for part in parts):
+        return rows
+    return rows.copy() if sparse.issparse(rows) else rows.copy("K")
 
 
 def _evaluated(e: Expression, stored: Sequence[NDArray[Any]], n: int) -> NDArray[Any] | None:
