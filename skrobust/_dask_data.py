@@ -27,6 +27,8 @@ class DaskData:
         arrays = {"X": row_array("X", X, self.dtype), "y": row_array("y", y)}
         if sample_weight is not None:
             arrays["sample_weight"] = row_array("sample_weight", sample_weight)
+            if sample_weight.ndim != 1:
+                raise ValueError("sample_weight must be one-dimensional.")
         check_blocks(arrays["X"], {name: arrays[name] for name in list(arrays)[1:]})
         self._arrays = arrays
         self.n_features = X.shape[1]

@@ -167,7 +167,8 @@ class CheckedBlocks(Blocks):
         self.numbers = [k for k, summary in enumerate(summaries) if summary.n_rows]
         used = [summaries[k] for k in self.numbers]
         if not used:
-            raise ValueError("sample_weight must contain a positive value, got only zeros.")
+            # The message of scikit-learn for weights in memory.
+            raise ValueError("Sample weights must contain at least one non-zero number.")
         self.sizes = [summary.n_rows for summary in used]
         self.shape = sum(self.sizes), n_features
         self.dtype = np.dtype(dtype)

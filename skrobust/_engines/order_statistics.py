@@ -22,7 +22,7 @@ from .vectors import Block, BlockVector, StoredVector
 MAX_VALUES_PER_BLOCK, BINS = 1_000, 512
 # The expected number of values of a block in the interval around the last median, its largest
 # half-width relative to the median, and that of an interval around an approximate median.
-VALUES_PER_BLOCK, WINDOW_RTOL, NEAR_RTOL = 750, 0.02, 0.1
+VALUES_PER_BLOCK, WINDOW_RTOL, NEAR_RTOL = 750, 0.1, 0.1
 # The second interval of a pass ends at the last median divided and multiplied by this factor.
 # Before the first median these ends are relative to the threshold.
 WIDE_FACTOR, FIRST_ENDS = 2.0, (1 / 16, 4.0)
