@@ -35,8 +35,8 @@ from ._solvers.anderson import anderson
 from ._solvers.lbfgs import lbfgs_then_newton
 from ._solvers.newton import newton, suboptimality
 from ._solvers.path_newton import LEAST_SQUARES_THRESHOLD, PathNewton, WarmStarts
-from ._solvers.result import Solution, add_passes
-from ._solvers.scale_fixed_point import Sensitivity, scale_fixed_point
+from ._solvers.result import Solution, Status, add_passes
+from ._solvers.scale_fixed_point import Minimiser, Sensitivity, scale_fixed_point
 from ._spec import FitSpec, Schedule
 from ._units import TargetUnits
 
@@ -53,6 +53,9 @@ UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
 MAX_RESTARTS = 8
 # A warm start further away than this, in units of y, is ignored.
 MAX_WARM_START = 1e8
+# The tolerance is multiplied by this factor at most MAX_TIGHTER_FITS times, until the gap for
+# coefficients and concomitant scale is small.
+TIGHTER_TOL_FACTOR, MAX_TIGHTER_FITS = 1e-2, 3
 # A named schedule starts at a threshold that exceeds this share of the absolute residuals.
 SCHEDULE_SHARE_INSIDE = 0.99
 
@@ -197,6 +200,10 @@ def fit_stages(
                 sensitivity = initial.sensitivity or Sensitivity()
             start = InitialPoint(objective, theta, first_scale, sensitivity)
             objective, solution, scale = _solve_final(target, sampler, start, budget)
+            at_stage = objective.at_threshold(target.threshold(scale))
+            solution = _with_small_joint_gap(
+                target, sampler.problem, target.minimiser, at_stage, solution, scale
+            )
             if not solution.converged:
                 solution, scale = _lowest(target, objective, solution, scale, earlier)
             beta = target.threshold(scale)
@@ -429,6 +436,35 @@ def _suboptimality(
     return duality_gap(objective, point, scale if joint else None)
 
 
+def _with_small_joint_gap(
+    target: Target,
+    problem: Problem,
+    minimiser: Minimiser,
+    objective: Whitened,
+    solution: Solution,
+    scale: float,
+) -> Solution:
+    """Return the solution, fitted more accurately if its joint duality gap exceeds `tol`.
+
+    With a concomitant scale and a small L1 penalty, the gap for the coefficients and the scale
+    may be much larger than that for the coefficients alone, for which the minimiser stops.
+    """
+    spec, tol = target.spec, target.spec.tol
+    if not spec.is_composite or not isinstance(target.estimator, Concomitant):
+        return solution
+    for _ in range(MAX_TIGHTER_FITS + 1):
+        gap = _suboptimality(target, problem, objective, solution, scale)
+        if not solution.converged or gap <= spec.tol * solution.point.value:
+            return solution
+        tol *= TIGHTER_TOL_FACTOR
+        budget = max(0, spec.max_iter - solution.n_iter)
+        again = minimiser(objective, solution.point.theta, tol, budget)
+        passes = dict(solution.passes)
+        add_passes(passes, again.passes)
+        solution = again._replace(n_iter=solution.n_iter + again.n_iter, passes=passes)
+    return solution._replace(status=Status.STALLED)
+
+
 # Start -----------------------------------------------------------------------------------
 
 
@@ -645,11 +681,15 @@ def _composite_path(
                 spec.tol,
                 spec.max_iter,
             )
-        theta = solution.point.theta
         bound = objective.at_threshold(target.threshold(scale))
+        solution = _with_small_joint_gap(target, problem, minimiser, bound, solution, scale)
+        theta = solution.point.theta
+        above = np.nan
+        if not solution.converged:
+            above = _suboptimality(target, problem, bound, solution, scale)
         yield (
             index,
-            _to_data_units(target, bound, solution, 1.0, scale, n_passes, np.nan, True),
+            _to_data_units(target, bound, solution, 1.0, scale, n_passes, above, True),
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.optimize import linprog
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_linnerud
 from sklearn.exceptions import ConvergenceWarning
@@ -256,6 +257,33 @@ def test_the_gap_of_a_stopped_fit_is_a_bound(mode, max_iter):
         assert model.objective_ <= null.objective_ * (1 + 1e-14)
 
 
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 10])
+@pytest.mark.parametrize("start", [1e-3, 1.0, 1e3, -1e7])
+@pytest.mark.parametrize("schedule", [None, [30.0, 1.0]])
+@pytest.mark.parametrize(
+    "mode",
+    [m for m in CONVEX.values() if "scale" not in m]
+    + [{"beta": 1e-3, "alpha": 0.1}, {"beta": 1e-7, "alpha": 0.1, "positive": True}],
+)
+def test_a_stopped_fit_from_anywhere_is_not_above_the_null_model(
+    mode, schedule, start, max_iter
+):
+    X, y = data(80, 40)
+    null = fit(mode, X, y, penalty_weights=np.full(40, np.inf))
+    model = SmoothL1Regressor(
+        **{**LASSO, **mode}, beta_schedule=schedule, max_iter=max_iter, warm_start=True
+    )
+    model.coef_ = start * np.random.default_rng(0).normal(size=40)
+    model.intercept_ = start
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    assert model.objective_ <= null.objective_ * (1 + 1e-14)
+    assert model.objective_ == pytest.approx(objective(model, X, y), rel=1e-12)
+    least = fit(mode, X, y).objective_
+    assert 1 - least / model.objective_ - 1e-13 <= model.optimality_ <= 1
+
+
 def test_a_stopped_fit_warns_with_the_relative_gap():
     with pytest.warns(ConvergenceWarning, match="gap") as caught:
         model = fit(MODES["huber"], *data(80, 40), max_iter=2)
@@ -299,6 +327,45 @@ def test_the_limit_of_small_thresholds_is_the_lasso_of_least_absolute_deviations
     other = QuantileRegressor(quantile=0.5, alpha=alpha / 2).fit(X, Y)
     assert_allclose(model.coef_, other.coef_, atol=1e-5)
     assert_array_equal(model.coef_ == 0, other.coef_ == 0)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("alpha", [0.3, 0.1, 0.03, 0.01])
+@pytest.mark.parametrize("shape", [(100, 40), (60, 55), (40, 100)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_small_thresholds_reach_the_minimum_in_few_iterations(shape, alpha, positive, weighted):
+    X, y = data(*shape)
+    weight = np.random.default_rng(1).integers(0, 3, len(y)).astype(float) if weighted else None
+    mode = {"beta": 1e-7, "alpha": alpha, "positive": positive}
+    model = fit(mode, X, y, weight)
+    assert model.optimality_ <= 1e-10
+    assert model.n_iter_ <= 150
+    assert model.objective_ == pytest.approx(
+        least_absolute_deviations(X, y, weight, alpha, positive), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "penalty", [{"l1_ratio": 0.5}, {"penalty_weights": [0, 0, 1, 1, 2, 9]}]
+)
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("beta", [1e-3, 1e-5, 1e-9])
+def test_small_thresholds_with_any_penalty(beta, positive, penalty):
+    mode = {"beta": beta, "alpha": 0.2, "positive": positive, **penalty}
+    model = fit(mode)
+    assert model.optimality_ <= 1e-10
+    assert model.objective_ == pytest.approx(objective(model), rel=1e-12)
+
+
+def least_absolute_deviations(X, y, weight, alpha, positive):
+    """Return min Σ s|r| / S + α Σ|w|, a linear program in (b±, w±, r±)."""
+    n, p = X.shape
+    s = np.full(n, 1 / n) if weight is None else weight / weight.sum()
+    costs = np.concatenate([[0, 0], np.full(2 * p, alpha), s, s])
+    costs[2 + p : 2 + 2 * p] = 1e6 if positive else alpha
+    one = np.ones((n, 1))
+    A = np.hstack([one, -one, X, -X, np.eye(n), -np.eye(n)])
+    return linprog(costs, A_eq=A, b_eq=y).fun
 
 
 @pytest.mark.parametrize("scale", [None, "mad", "concomitant"])
@@ -655,6 +722,49 @@ def test_an_exact_fit_of_wide_data_ends_with_at_most_one_warning(mode, alpha):
     assert all(w.category is ConvergenceWarning and "gap" in str(w.message) for w in caught)
     for name in ("coef_", "intercept_", "scale_", "objective_", "optimality_"):
         assert np.isfinite(getattr(model, name)).all()
-    # The gap of an exact fit is a fraction of an objective that is rounding itself.
-    within_rounding = model.history_[-1]["message"].endswith("within rounding")
-    assert caught or within_rounding or model.optimality_ <= 1e-8
+    gap = f"duality gap is {model.optimality_:.2g} "
+    assert gap in str(caught[0].message) if caught else model.optimality_ <= 1e-8
+
+
+@pytest.mark.parametrize("shape", [(20, 60), (11, 10), (30, 80), (12, 12)])
+@pytest.mark.parametrize("alpha", [1e-2, 1e-3, 1e-6])
+@pytest.mark.parametrize("mode", [{}, {"loss": "huber"}, {"scale": "concomitant"}])
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_fit_that_converges_at_the_rounding_floor_has_a_small_gap(
+    mode, alpha, shape, positive
+):
+    X, y = data(*shape)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = fit(mode, X, y, alpha=alpha, positive=positive, tol=1e-8)
+    assert len(caught) == (model.optimality_ > 1e-8)
+    if alpha > 1e-6 or shape == (20, 60):
+        # The rounding of the residuals is small compared with the penalty.
+        assert not caught
+
+
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+@pytest.mark.parametrize("alpha", [1e-11, 1e-15, 1e-300])
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("mode", [{"beta": 1.0}, {"loss": "huber"}, {"scale": "concomitant"}])
+def test_a_penalty_below_rounding_has_no_effect(mode, positive, alpha, l1_ratio):
+    parameters = {**mode, "positive": positive, "l1_ratio": l1_ratio}
+    model, other = fit(parameters, alpha=alpha, tol=1e-8), fit(parameters, alpha=0.0)
+    assert model.optimality_ <= 1e-8
+    assert model.n_iter_ <= 200
+    assert_allclose(model.coef_, other.coef_, atol=1e-7)
+    assert model.objective_ == pytest.approx(other.objective_, rel=1e-8)
+
+
+@pytest.mark.parametrize("scale", ["mad", "concomitant"])
+@pytest.mark.parametrize("positive", [False, True])
+def test_an_exact_fit_of_wide_data_has_the_least_sum_of_coefficients(scale, positive):
+    """With a small penalty it is the solution of basis pursuit, a linear program."""
+    X, y = data(20, 60)
+    A = np.hstack([np.ones((20, 1)), -np.ones((20, 1)), X, *([] if positive else [-X])])
+    costs = np.concatenate([[0.0, 0.0], np.ones(A.shape[1] - 2)])
+    least = linprog(costs, A_eq=A, b_eq=y)
+    model = fit({"scale": scale, "alpha": 1e-3, "positive": positive}, X, y, tol=1e-8)
+    assert np.abs(y - model.predict(X)).max() < 1e-11
+    assert np.abs(model.coef_).sum() == pytest.approx(least.fun, rel=1e-8)
+    assert model.objective_ == pytest.approx(1e-3 * least.fun, rel=1e-8)

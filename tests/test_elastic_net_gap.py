@@ -28,6 +28,10 @@ SCALES = [
 ]
 
 
+# ψ(r) of the rows inside is affected by the rounding of the residuals.
+SMALL = [{"beta": 1e-7}, {"beta": 1e-12, "loss": "huber"}]
+
+
 def objective(model, X, y, weight):
     """Return the documented objective at the attributes, at the threshold `beta_`."""
     r, beta, w = np.abs(y - X @ model.coef_ - model.intercept_), model.beta_, model.coef_
@@ -46,7 +50,7 @@ def objective(model, X, y, weight):
 @given(
     seed=st.integers(0, 10**6),
     penalty=st.sampled_from(PENALTIES),
-    scale=st.sampled_from(SCALES),
+    scale=st.sampled_from(SCALES + SMALL),
     shape=st.sampled_from([(40, 4), (30, 12), (12, 20)]),
     size=st.sampled_from([1e-8, 1e-3, 0.1, 10.0]),
     weighted=st.booleans(),
@@ -88,7 +92,7 @@ def test_the_gap_of_any_coefficients_is_a_bound(
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", SCALES + SMALL)
 def test_the_gap_of_a_fit_that_converged_is_small(scale, penalty):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 8))
@@ -99,4 +103,4 @@ def test_the_gap_of_a_fit_that_converged_is_small(scale, penalty):
         model = SmoothL1Regressor(**parameters).fit(X, y)
         gap = duality_gap(model, X, y)
         assert gap <= 1e-8
-        assert model.optimality_ == pytest.approx(gap, abs=1e-12)
+        assert model.optimality_ == pytest.approx(gap, abs=1e-8 if scale in SMALL else 1e-12)

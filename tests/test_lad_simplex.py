@@ -6,9 +6,10 @@ from importlib import import_module
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.optimize import linprog
 from sklearn.linear_model import QuantileRegressor
 
-from skrobust._solvers.lad_simplex import lad_vertex
+from skrobust._solvers.lad_simplex import l1_vertex, lad_vertex
 from skrobust._solvers.newton import newton
 
 # An attribute of the package has the same name, the function.
@@ -150,3 +151,49 @@ def test_rows_without_weight_are_no_rows_of_a_vertex(make_objective):
     vertex = passing.at_threshold(beta).evaluate(lad_vertex(passing, near, beta))
     value = np.average(np.abs(vertex.residual), weights=weight)
     assert value == pytest.approx(least_deviation(X, y, weight), rel=1e-6)
+
+
+# With an L1 penalty ----------------------------------------------------------------------
+
+
+def least_sum(Z, y, weight, slope, lower):
+    """Return the minimum of Σ weight |y − Zx| + Σ slope |x|, x ≥ lower."""
+    n, unbounded = len(y), np.isneginf(lower)
+    costs = np.concatenate([slope, np.where(unbounded, slope, 1e9), weight, weight])
+    return linprog(costs, A_eq=np.hstack([Z, -Z, np.eye(n), -np.eye(n)]), b_eq=y).fun
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("shape", [(60, 3), (40, 12), (15, 30)])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_vertex_of_an_l1_penalty_is_the_minimiser(seed, shape, bounded):
+    rng = np.random.default_rng(seed)
+    n, k = shape
+    Z, weight = rng.normal(size=shape), rng.uniform(0.5, 1.5, size=n)
+    Z[:, 0] = 1.0
+    y = Z[:, 1] - Z[:, 2] + rng.standard_t(2, size=n)
+    slope = rng.uniform(0.5, 4.0, size=k)
+    slope[0] = 0.0
+    lower = np.full(k, -np.inf)
+    lower[1:] = 0.0 if bounded else -np.inf
+    x, beta = np.zeros(k), 1e-9
+    x[0] = np.median(y)
+    # All rows are inside, so that all are considered.
+    threshold = float(np.abs(y - Z @ x).max())
+    vertex = l1_vertex(Z, y - Z @ x, weight, x, slope, lower, threshold, beta)
+    residual = y - Z @ vertex.coef
+    value = weight @ np.abs(residual) + slope @ np.abs(vertex.coef)
+    assert (vertex.coef >= lower).all()
+    assert value == pytest.approx(least_sum(Z, y, weight, slope, lower), rel=1e-7)
+    # The rows inside have the residuals βψ, and ψ satisfies the optimality conditions.
+    assert np.count_nonzero(np.abs(residual) <= beta) == vertex.rows.size
+    assert vertex.rows.size == 1 + np.count_nonzero(vertex.coef[1:])
+    np.testing.assert_allclose(residual[vertex.rows], beta * vertex.psi, atol=1e-13)
+    psi = np.sign(residual)
+    psi[vertex.rows] = vertex.psi
+    v = Z.T @ (weight * psi)
+    nonzero = vertex.coef != 0
+    expected = (slope * np.sign(vertex.coef))[nonzero]
+    np.testing.assert_allclose(v[nonzero], expected, atol=1e-10)
+    limited = v if bounded else np.abs(v)
+    assert (limited[~nonzero] <= slope[~nonzero] + 1e-8).all()

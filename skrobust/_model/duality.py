@@ -17,12 +17,19 @@ a sum of non-negative terms, which is not affected by cancellation. With a conco
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._engines.base import FloatArray
 from .._reductions import RowVector
 from .linear_loss import Evaluation, LinearLoss
 from .penalty import ElasticNet
+from .scale import rounding_floor_bound
 from .whitening import Whitened
+
+# If the rounding of a residual exceeds this fraction of the threshold, ψ(r) is corrected.
+ROUNDING_OF_PSI = 1e-9
+# A penalty below this fraction of the objective is left out of the dual.
+NEGLIGIBLE_PENALTY = 1e-9
 
 
 def elastic_net_gap(
@@ -35,53 +42,118 @@ def elastic_net_gap(
 
     The objective need not be whitened.
     u is orthogonal to the intercept and to the features without a penalty, and shrunk until it
-    is feasible. A feature without a penalty that is bounded below counts only if its
-    coefficient is positive, or if u would otherwise violate its dual constraint. The function
-    takes a pass over X for each set of features, or none if there are no such features and the
-    gradient of the loss is given.
+    is feasible. The function takes a pass over X for each set of such features, or none if
+    there are no such features and the gradient of the loss is given, which must be that for
+    ψ(r). If rounding errors of the residuals are not small compared with the threshold, they
+    determine ψ(r) of the rows inside. With X in memory the gap is then the smaller of two, for
+    ψ(r) and for a correction of it. If the penalty is so small that rounding errors of u_v
+    exceed its slope, the gap is the sum of the penalty and of the gap without it.
     """
-    linear, r, beta = objective.linear, point.residual, objective.threshold
-    data, penalty = linear.data, linear.penalty
+    linear = objective.linear
+    penalty = linear.penalty
     assert penalty is not None
     if not isinstance(penalty, ElasticNet):
         penalty = ElasticNet.of_ridge(penalty)
-    engine, weight, total = data.engine, data.weight, data.total
-    coef = objective.coef(point.theta)
-    c = linear.loss.psi(r, beta)
-    bounded, free = penalty.unpenalised(np.isfinite(engine.scale))
-    free |= bounded & (coef > 0)
-    while True:
-        features = np.flatnonzero(free[1:])
-        if features.size:
-            u = engine.orthogonal_part(c, weight, features, data.fit_intercept, linear.loss)
-        else:
-            u = c - (_mean(c, weight, total) if data.fit_intercept else 0.0)
-        shrink = max(1.0, float(u.max()) / beta, -float(u.min()) / beta)
-        if scale is not None:
-            size = float(np.sqrt(_mean_product(u, u, weight, total)))
-            shrink = max(shrink, size / scale)
-        u /= shrink
-        if gradient is None or free.any():
-            weighted = u if weight is None else weight * u
-            slope = engine.row_combination(weighted, linear.loss) / total
-        else:
-            # The mean of c does not contribute, since that of z is zero.
-            slope = -gradient / shrink
-        slope[0] = 0.0
-        slope[free] = 0.0
-        # A feature that is only bounded below must not have a positive slope.
-        infeasible = bounded & (slope > 0)
-        if not infeasible.any():
-            break
-        free |= infeasible
-    t = penalty.dual_scale(slope)
-    u *= t
-    gap = penalty.fenchel_gap(coef, t * slope)
-    gap += _mean_product(c - u, r - 0.5 * (c + u), weight, total)
-    if scale is not None:
-        gap += 0.5 * (scale * scale - _mean_product(u, u, weight, total))
+    dual = _ElasticNetDual(objective, penalty, point, scale)
+    gap = dual.gap(dual.psi, gradient)
+    rounding = rounding_floor_bound(objective, point.theta)
+    if rounding > ROUNDING_OF_PSI * objective.threshold and linear.data.engine.in_memory:
+        gap = min(gap, dual.gap(dual.corrected(rounding)))
     value = point.value if scale is None else point.value + 0.5 * scale * scale
+    above = penalty.value(dual.coef)
+    negligible = (penalty.slope + penalty.diagonal).max() <= NEGLIGIBLE_PENALTY * point.psi_rms
+    if negligible and 0.0 < above <= NEGLIGIBLE_PENALTY * value:
+        # The minimum without the penalty is not larger than that with it.
+        unpenalised = _ElasticNetDual(objective, penalty.scaled(0.0), point, scale)
+        gap = min(gap, unpenalised.gap(dual.psi) + above)
     return min(max(gap, 0.0), value)
+
+
+class _ElasticNetDual:
+    """The dual of an objective at a point, for an elastic-net penalty."""
+
+    def __init__(
+        self,
+        objective: Whitened,
+        penalty: ElasticNet,
+        point: Evaluation,
+        scale: float | None,
+    ) -> None:
+        self.linear, self.penalty, self.scale = objective.linear, penalty, scale
+        self.residual, self.beta = point.residual, objective.threshold
+        self.coef = objective.coef(point.theta)
+        self.psi = self.linear.loss.psi(self.residual, self.beta)
+
+    def gap(self, near: RowVector, gradient: FloatArray | None = None) -> float:
+        """Return the gap for a feasible u near a row vector, whose gradient may be given.
+
+        Of the features without a penalty that are bounded below only the nonzero ones count,
+        and those at the bound that would violate the dual constraint.
+        """
+        penalty, coef, data = self.penalty, self.coef, self.linear.data
+        c, r, scale = self.psi, self.residual, self.scale
+        weight, total = data.weight, data.total
+        bounded, free = penalty.unpenalised(np.isfinite(data.engine.scale))
+        free |= bounded & (coef > 0)
+        while True:
+            u = self._orthogonal_part(near, np.flatnonzero(free[1:]))
+            shrink = max(1.0, float(u.max()) / self.beta, -float(u.min()) / self.beta)
+            if scale is not None:
+                size = float(np.sqrt(_mean_product(u, u, weight, total)))
+                shrink = max(shrink, size / scale)
+            u /= shrink
+            # The mean of ψ(r) does not contribute to a given gradient, since that of z is zero.
+            slope = self._slope(u) if gradient is None or free.any() else -gradient / shrink
+            slope[0] = 0.0
+            slope[free] = 0.0
+            # A feature that is only bounded below must not have a positive slope.
+            infeasible = bounded & (slope > 0)
+            if not infeasible.any():
+                break
+            free |= infeasible
+        t = penalty.dual_scale(slope)
+        u *= t
+        gap = penalty.fenchel_gap(coef, t * slope)
+        gap += _mean_product(c - u, r - 0.5 * (c + u), weight, total)
+        if scale is not None:
+            gap += 0.5 * (scale * scale - _mean_product(u, u, weight, total))
+        return gap
+
+    def corrected(self, rounding: float) -> RowVector:
+        """Return ψ(r) with corrections of the rows inside, for which (1/S) Σ s ψ z = ∇P.
+
+        The equation is that of the nonzero coefficients, and the corrections the smallest ones.
+        """
+        data, coef = self.linear.data, self.coef
+        inside = np.abs(self.residual) <= self.beta + rounding
+        s = np.ones(inside.size) if data.weight is None else data.weight
+        inside &= s > 0
+        nonzero = coef != 0
+        nonzero[0] = data.fit_intercept
+        missing = data.total * (self.penalty.gradient(coef) - self._slope(self.psi))[nonzero]
+        root = np.sqrt(s[inside])
+        A = data.engine.columns(np.flatnonzero(nonzero[1:]))[inside]
+        if data.fit_intercept:
+            A = np.column_stack([np.ones(len(A)), A])
+        corrected: RowVector = self.psi.copy()
+        corrected[inside] += np.linalg.lstsq((root[:, None] * A).T, missing)[0] / root
+        return corrected
+
+    def _orthogonal_part(self, near: RowVector, features: NDArray[np.intp]) -> RowVector:
+        """Return a row vector minus its projection on the intercept and some features."""
+        data, loss = self.linear.data, self.linear.loss
+        if not features.size:
+            return near - (_mean(near, data.weight, data.total) if data.fit_intercept else 0.0)
+        return data.engine.orthogonal_part(
+            near, data.weight, features, data.fit_intercept, loss
+        )
+
+    def _slope(self, u: RowVector) -> FloatArray:
+        """Return (1/S) Σ s u (1, z)."""
+        data = self.linear.data
+        weighted = u if data.weight is None else data.weight * u
+        slope: FloatArray = data.engine.row_combination(weighted, self.linear.loss) / data.total
+        return slope
 
 
 def _leaves_features_out(linear: LinearLoss) -> bool:

@@ -103,7 +103,8 @@ def choose(
     if                            then
     ============================= ==========================================================
     few rows are inside β         Newton's method lowers the threshold in steps (`newton`,
-                                  step 4), and ends at a vertex (`lad_simplex`)
+                                  step 4, and `working_set`), and ends at a vertex
+                                  (`lad_simplex`)
     X has more than 20,000        "auto" runs L-BFGS until it is near the minimiser
     elements                      (`lbfgs`), since a pass costs less than a Newton step
     a Hessian would cost more     Newton's step is matrix-free, by conjugate gradients

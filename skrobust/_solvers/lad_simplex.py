@@ -6,9 +6,14 @@ threshold at a time, approaches the vertex quickly but identifies its rows slowl
 nearby, few edges lead to the vertex (Barrodale and Roberts, "An improved algorithm for discrete
 l1 linear approximation", SIAM J. Numer. Anal. 10, 1973). Only rows near the threshold are
 considered, since the residuals of the others do not change sign.
+
+With an L1 penalty the minimiser is a vertex as well: each term λ|x| is the loss of a further
+row, whose residual is −x.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +47,82 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
     far_gradient = data.total / -threshold * point.gradient
     far_gradient -= A.T @ (weight * np.clip(r / threshold, -1.0, 1.0))
     # A row of weight zero, such as one of a validation fold, cannot belong to the basis.
+    vertex = _vertex(A, r, weight, far_gradient, np.full(near.size, beta), threshold)
+    if vertex is None:
+        return None
+    theta: FloatArray = point.theta + vertex.step
+    return theta
+
+
+class L1Vertex(NamedTuple):
+    """The coefficients at a vertex, its rows, and ψ(r)/β of these."""
+
+    coef: FloatArray
+    rows: NDArray[np.intp]
+    psi: FloatArray
+
+
+def l1_vertex(
+    Z: FloatArray,
+    residual: FloatArray,
+    weight: FloatArray,
+    x: FloatArray,
+    slope: FloatArray,
+    lower: FloatArray,
+    threshold: float,
+    beta: float,
+) -> L1Vertex | None:
+    """Return the vertex next to the minimiser of Σ weight h_β(r)/β + Σ slope |x|, x ≥ lower.
+
+    `lower` is 0 or −∞, and h the Huber loss. The residuals and coefficients x approximate the
+    minimiser at `threshold`, which is larger than β. The result is None if no vertex is found,
+    and may be wrong for the same reasons as that of `lad_vertex`.
+    """
+    k, size = x.size, np.abs(residual)
+    n_inside = int(np.count_nonzero(size <= threshold))
+    n_free = 1 + int(np.count_nonzero(x))
+    near = smallest(size, max(NEAR_ROWS_PER_VARIABLE * n_free, NEAR_ROWS_PER_INSIDE * n_inside))
+    far_psi = weight * np.clip(residual / threshold, -1.0, 1.0)
+    far_psi[near] = 0.0
+    far_gradient = far_psi @ Z
+    # A bound is a large slope on one side, the sum of a term |x| and a linear one.
+    excess = np.where(lower == 0, 0.5 * (weight @ np.abs(Z)), 0.0)
+    terms = np.flatnonzero(slope + excess > 0)
+    vertex = _vertex(
+        np.concatenate([Z[near], np.eye(k)[terms]]),
+        np.concatenate([residual[near], -x[terms]]),
+        np.concatenate([weight[near], (slope + excess)[terms]]),
+        far_gradient + excess,
+        np.repeat([beta, 0.0], [near.size, terms.size]),
+        threshold,
+    )
+    if vertex is None:
+        return None
+    coef, is_row = x + vertex.step, vertex.basis < near.size
+    coef[terms[vertex.basis[~is_row] - near.size]] = 0.0
+    return L1Vertex(coef, near[vertex.basis[is_row]], vertex.psi[is_row])
+
+
+class _Vertex(NamedTuple):
+    """The step to a vertex, the indices of its rows, and ψ(r)/β of these."""
+
+    step: FloatArray
+    basis: NDArray[np.intp]
+    psi: FloatArray
+
+
+def _vertex(
+    A: FloatArray,
+    r: FloatArray,
+    weight: FloatArray,
+    far_gradient: FloatArray,
+    beta: FloatArray,
+    threshold: float,
+) -> _Vertex | None:
+    """Return the vertex of Σ weight |r − A step| − far_gradient·step, or None.
+
+    `beta` contains the final threshold of each row, and `threshold` is the present one.
+    """
     basis, inverse = _basis(A, (weight > 0) / (np.abs(r) + 0.25 * threshold))
     if basis is None or inverse is None:
         return None
@@ -51,11 +132,10 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
         return None
     # The residual of a row of the vertex is proportional to its multiplier. The product with
     # the inverse is corrected once, because the updates of the inverse have rounding errors.
-    inside = r[basis] + beta * multipliers / weight[basis]
+    inside = r[basis] + beta[basis] * multipliers / weight[basis]
     step = inverse @ inside
     step += inverse @ (inside - A[basis] @ step)
-    theta: FloatArray = point.theta + step
-    return theta
+    return _Vertex(step, basis, -multipliers / weight[basis])
 
 
 def _basis(

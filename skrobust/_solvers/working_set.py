@@ -3,18 +3,20 @@
 The working set holds the nonzero coefficients and the features that violate the optimality
 conditions most. Each outer iteration is
 
-1. Newton steps on the working set: the minimum of the quadratic model with the L1 penalty
-   (`l1_quadratic`), and an exact line search along the step that reads no feature. The Hessian
-   follows the rows that cross the threshold;
+1. Newton steps on the working set (`proximal_newton`), whose Hessian follows the rows that
+   cross the threshold;
 2. a pass over X, which gives the optimality conditions of all features and the duality gap;
 3. the features that violate them join the working set.
 
 From a start far above the solution the penalty is first lowered by halves, which keeps the
 working set small. If fewer rows are inside the threshold than the Hessian needs, the threshold
 is lowered in steps (Madsen and Nielsen, "A finite smoothing algorithm for linear l1
-estimation", SIAM J. Optim. 3, 1993). References: Lee, Sun and Saunders, "Proximal Newton-type
-methods for minimizing composite functions", SIAM J. Optim. 24, 2014; Massias, Gramfort and
-Salmon, "Celer: a fast solver for the lasso with dual extrapolation", ICML 2018.
+estimation", SIAM J. Optim. 3, 1993), until the minimiser is a vertex nearby
+(`working_vertex`).
+
+References: Lee, Sun and Saunders, "Proximal Newton-type methods for minimizing composite
+functions", SIAM J. Optim. 24, 2014; Massias, Gramfort and Salmon, "Celer: a fast solver for the
+lasso with dual extrapolation", ICML 2018.
 """
 
 from __future__ import annotations
@@ -23,41 +25,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._engines.base import FloatArray
-from .._model.duality import elastic_net_gap
+from .._model.duality import ROUNDING_OF_PSI, elastic_net_gap
 from .._model.linear_loss import Evaluation
 from .._model.penalty import ElasticNet
 from .._model.scale import rounding_floor_bound
 from .._model.whitening import Whitened
 from .._reductions import kth
-from .l1_quadratic import minimise_l1_quadratic, violation
-from .near_rows import NearRows
+from .lad_simplex import L1Vertex
+from .proximal_newton import proximal_newton
 from .result import Solution, Status
 from .working_columns import LastPoint, WorkingColumns
+from .working_vertex import psi_at_vertex, vertex_near
 
 # The number of features that may join the working set at a time: a minimum, and a fraction of
 # the number of nonzero coefficients. Fewer may join later than at first, since with more
 # features than rows a large working set takes longer than more passes.
 FIRST, LATER = (50, 1.0), (10, 0.25)
-# Newton steps for one working set, and the accuracy of early ones.
-MAX_NEWTON_STEPS, ROUGH_TOL = 60, 1e-2
+# The accuracy of early minimisations on the working set.
+ROUGH_TOL = 1e-2
 # Along a grid features join if the gradient of one was above the first of these fractions of
 # the penalty: those for which it was above the second.
 NEAR_PENALTY, JOINING_PENALTY = 0.9, 0.8
-# The penalty is lowered by this factor while it is larger than twice the given one.
-PENALTY_FACTOR = 0.5
+# The penalty is lowered by this factor while it is larger than twice the given one, and than
+# this fraction of the first.
+PENALTY_FACTOR, MIN_PENALTY_FRACTION = 0.5, 1e-6
 # Rows inside the threshold per variable, and the factor by which the threshold is lowered.
 ROWS_PER_VARIABLE, THRESHOLD_FACTOR = 5, 0.2
-# Damping of the Hessian relative to its unit diagonal: always, and after a short step.
-MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
-# Damping of coefficients without a penalty but with a bound: the minimiser may not be unique,
-# and rounding must not decide which one is reached.
-BOUNDED_DAMPING = 1e-6
-# The smallest relative accuracy of the optimality conditions that is aimed at.
-MIN_ACCURACY = 1e-15
+# The smallest relative accuracy of the optimality conditions that is aimed at, and the relative
+# violation and gap that are due to rounding.
+MIN_ACCURACY, ROUNDING_RTOL = 1e-15, 1e-13
 # The smallest penalty relative to the residuals that raises the accuracy.
 MIN_PENALTY_SHARE = 1e-3
 INTERCEPT_STEPS = 50
-EPS = float(np.finfo(float).eps)
 
 
 class WorkingSet:
@@ -79,7 +78,10 @@ class WorkingSet:
         status = descent.minimise(tol, max_iter)
         if status.converged:
             descent.shorten_unpenalised()
-        descent.save()
+            descent.save()
+        else:
+            descent.restore_lowest()
+            self._columns.last = None
         passes = {"working set": objective.n_passes - n_passes}
         return Solution(descent.point, descent.n_iter, status, None, passes)
 
@@ -99,6 +101,9 @@ class _Descent:
         self.coef = np.where(self.usable, np.maximum(coef, penalty.lower), 0.0)
         self.coef[0] = coef[0] if data.fit_intercept else 0.0
         self.n_iter, self.use_all_rows = 0, False
+        self.vertex: L1Vertex | None = None
+        # The evaluated point with the lowest objective.
+        self.lowest: Evaluation | None = None
         free = self.usable & (penalty.slope == 0)
         columns.add(np.flatnonzero(free | (self.usable & (self.coef != 0))))
         # Whether `loss_gradient` is that at the coefficients and the threshold of the fit.
@@ -113,7 +118,9 @@ class _Descent:
     def save(self) -> None:
         """Keep the point for the next fit; its residuals may be overwritten."""
         residual, gradient = self.point.residual.copy(), self.loss_gradient
-        self.columns.last = LastPoint(self.coef, self.beta, residual, gradient)
+        last = LastPoint(self.coef, self.beta, residual, gradient)
+        # At a vertex the gradient is not that of the residuals.
+        self.columns.last = last if self.vertex is None else None
 
     def minimise(self, tol: float, max_iter: int) -> Status:
         accuracy = self._start(tol, max_iter)
@@ -121,19 +128,21 @@ class _Descent:
         while True:
             scale = self.point.psi_rms
             bad = np.abs(self.full_gradient)
-            if bad.max(initial=0.0) <= tol * scale:
+            worst = float(bad.max(initial=0.0))
+            # At a small threshold the rounding of the residuals may exceed the tolerance.
+            rounding = rounding_floor_bound(self.objective, self.point.theta)
+            if worst <= max(tol * scale, rounding):
                 if self._gap_is_small(tol):
-                    return Status.GRADIENT_WITHIN_TOL
+                    if worst <= tol * scale:
+                        return Status.GRADIENT_WITHIN_TOL
+                    return Status.GRADIENT_WITHIN_ROUNDING
                 accuracy = max(0.01 * accuracy, MIN_ACCURACY)
-            elif bad.max() <= EPS * self.objective.linear.data.y_abs_max:
-                # The threshold is so small that the rounding of y exceeds the tolerance.
-                return Status.GRADIENT_WITHIN_ROUNDING
             if self._is_exact_fit():
                 return Status.OBJECTIVE_WITHIN_ROUNDING
             if self.n_iter >= max_iter:
                 return Status.MAX_ITER
             n_features = self.columns.index.size
-            before = self.point.value, bad.max(initial=0.0), n_features
+            before = self.point.value, worst, n_features
             self._extend(bad, tol * scale, limit)
             self._solve(self.penalty, accuracy, max_iter)
             self._evaluate()
@@ -141,7 +150,8 @@ class _Descent:
             worst = float(np.abs(self.full_gradient).max(initial=0.0))
             stalled = self.point.value >= before[0] and worst >= before[1]
             if stalled and self.columns.index.size == before[2] and accuracy <= MIN_ACCURACY:
-                within = worst <= tol * self.point.psi_rms
+                rtol = max(tol, ROUNDING_RTOL)
+                within = worst <= rtol * self.point.psi_rms and self._gap_is_small(rtol)
                 return Status.GRADIENT_WITHIN_ROUNDING if within else Status.STALLED
             if stalled:
                 self.use_all_rows = True
@@ -181,13 +191,27 @@ class _Descent:
             self.coef[features] = shortest
             self.point = self.objective.evaluate(self.coef[self.first :])
 
+    def restore_lowest(self) -> None:
+        """Let the point be the lowest of the null model and those that were evaluated."""
+        assert self.lowest is not None
+        linear = self.objective.linear
+        self.coef, self.vertex = np.zeros_like(self.coef), None
+        self.residual = linear.data.y
+        self._exact_intercept()
+        value = float(self.columns.s @ linear.loss.rho(self.residual, self.beta))
+        if value < self.lowest.value:
+            self.point = self.objective.evaluate(self.coef[self.first :])
+        else:
+            self.point = self.lowest
+
     def _lower_penalty(self, max_iter: int) -> None:
         """Solve roughly for larger penalties, halved until they are near the given one."""
         slope = self.penalty.slope
         penalised = self.usable & (slope > 0) & (self.coef == 0)
         size = self.penalty.limited_part(-self.loss_gradient)[penalised] / slope[penalised]
         factor = PENALTY_FACTOR * float(size.max(initial=0.0))
-        while factor > 1.0 / PENALTY_FACTOR and self.n_iter < max_iter:
+        least = max(1.0 / PENALTY_FACTOR, MIN_PENALTY_FRACTION * factor)
+        while factor > least and self.n_iter < max_iter:
             larger = ElasticNet(factor * slope, self.penalty.diagonal, self.penalty.lower)
             bad = np.abs(larger.subgradient(self.coef, self.loss_gradient))
             self._extend(bad, ROUGH_TOL * self.point.psi_rms, FIRST)
@@ -205,7 +229,7 @@ class _Descent:
         self._exact_intercept()
         self.n_iter += 1
         linear = self.objective.linear
-        clipped = linear.loss.psi(self.residual, self.beta)
+        clipped = psi_at_vertex(self.residual, self.beta, self.vertex)
         weighted = self.columns.s * clipped
         self.loss_gradient = -self.objective.engine.row_combination(weighted, linear.loss)
         if self.first:
@@ -214,19 +238,24 @@ class _Descent:
         self.is_evaluated = True
         value = float(weighted @ (self.residual - 0.5 * clipped))
         self.point = Evaluation(
-            self.coef[self.first :],
+            self.coef[self.first :].copy(),
             value + self.penalty.value(self.coef),
             self.full_gradient[self.first :],
             self.residual,
             float(np.sqrt(weighted @ clipped)),
         )
+        if self.lowest is None or self.point.value < self.lowest.value:
+            self.lowest = self.point
 
     def _gap_is_small(self, tol: float) -> bool:
-        gap = elastic_net_gap(self.objective, self.point, None, self.loss_gradient)
+        gradient = self.loss_gradient if self.vertex is None else None
+        gap = elastic_net_gap(self.objective, self.point, None, gradient)
         return gap <= tol * self.point.value
 
     def _is_exact_fit(self) -> bool:
-        """Tell whether all residuals and the objective are no more than rounding errors."""
+        """Tell whether there is no penalty and the residuals are only rounding errors."""
+        if (self.penalty.slope + self.penalty.diagonal).any():
+            return False
         floor = rounding_floor_bound(self.objective, self.point.theta)
         size = float(np.sqrt(self.columns.s @ (self.residual * self.residual)))
         return size <= floor and self.point.value <= floor * floor
@@ -260,6 +289,11 @@ class _Descent:
 
     def _solve(self, penalty: ElasticNet, tol: float, max_iter: int) -> None:
         """Minimise on the working set; lower the threshold first if few rows are inside."""
+        rounding = rounding_floor_bound(self.objective, self.coef[self.first :])
+        # The rounding errors of the residuals may determine which rows are inside.
+        is_near = self.vertex is not None or rounding > ROUNDING_OF_PSI * self.beta
+        if is_near and self._move_to_vertex(penalty, tol, self.beta):
+            return
         size = np.abs(self.residual)
         n_variables = 1 + int(np.count_nonzero(self.coef))
         enough = min(ROWS_PER_VARIABLE * n_variables, size.size // 2)
@@ -269,50 +303,44 @@ class _Descent:
                 # A small threshold is the limit of F/β, whose penalty is constant.
                 at_beta = penalty.scaled(beta / self.beta)
                 self._newton(at_beta, ROUGH_TOL, beta, max_iter)
+                if self._move_to_vertex(penalty, tol, beta):
+                    return
                 beta = max(THRESHOLD_FACTOR * beta, self.beta)
         self._newton(penalty, tol, self.beta, max_iter)
 
+    def _move_to_vertex(self, penalty: ElasticNet, tol: float, beta: float) -> bool:
+        """Move to the minimiser on the working set if it is a vertex nearby.
+
+        The present point approximates the minimiser at the threshold `beta`.
+        """
+        at = self.coef, self.residual, beta
+        vertex = vertex_near(self.columns, penalty, *at, self.beta, tol)
+        if vertex is None:
+            return False
+        self.vertex, self.n_iter = vertex, self.n_iter + 1
+        self.coef[self.columns.index] = vertex.coef
+        self._compute_residual()
+        return True
+
     def _newton(self, penalty: ElasticNet, tol: float, beta: float, max_iter: int) -> None:
-        columns = self.columns
-        index = columns.index
-        slope, ridge = penalty.slope[index], penalty.diagonal[index]
-        lower, x = penalty.lower[index], self.coef[index]
-        only_bounded = (slope + ridge == 0) & (lower == 0)
-        least_damping = np.where(only_bounded, BOUNDED_DAMPING, MIN_DAMPING)
-        clipped = np.clip(self.residual, -beta, beta)
-        weighted = columns.s * clipped
-        rms = float(np.sqrt(weighted @ clipped))
-        columns.update(clipped == self.residual)
-        if self.is_evaluated and beta == self.beta:
-            q = -self.loss_gradient[index] - ridge * x
-        else:
-            q = columns.Z @ weighted - ridge * x
-        damping, rows = 0.0, None
-        for _ in range(MAX_NEWTON_STEPS):
-            bad = float(violation(q, x, slope, lower).max(initial=0.0))
-            if bad <= 0.3 * tol * rms or self.n_iter >= max_iter:
-                break
-            self.n_iter += 1
-            H = columns.H.copy()
-            H.flat[:: x.size + 1] += ridge + np.maximum(damping, least_damping)
-            inner = max(0.03 * tol * rms, min(0.1, bad / rms if rms else 0.1) * bad)
-            step = minimise_l1_quadratic(H, q + H @ x, x, slope, lower, inner) - x
-            if rows is None:
-                rows = NearRows(columns, self.residual, beta, step, self.use_all_rows)
-            curvature = columns.H @ step + ridge * step
-            t = rows.line_minimum(x, step, q, curvature, slope)
-            x = x + t * step
-            q = q - t * curvature + rows.move(t)
-            if t < SHORT_STEP:
-                damping = max(SHORT_STEP_DAMPING, 10 * damping)
-            else:
-                damping = 0.1 * damping if damping > 0.1 * SHORT_STEP_DAMPING else 0.0
-        # Coefficients so small that zero satisfies the optimality conditions as well, whatever
-        # rows are inside: Σ s z² is one over all rows.
-        tiny = (slope > 0) & (np.abs(x) * (1.0 + ridge) <= tol * slope)
-        tiny &= x != 0
-        x[tiny] = 0.0
-        if rows is not None or tiny.any():
+        columns, index = self.columns, self.columns.index
+        if self.vertex is not None:
+            # The gradient is not that of the residuals.
+            self.vertex, self.is_evaluated = None, False
+        is_known = self.is_evaluated and beta == self.beta
+        x, n_steps = proximal_newton(
+            columns,
+            penalty,
+            self.coef[index],
+            self.residual,
+            beta,
+            tol,
+            max_iter - self.n_iter,
+            self.loss_gradient[index] if is_known else None,
+            self.use_all_rows,
+        )
+        self.n_iter += n_steps
+        if not np.array_equal(x, self.coef[index]):
             self.coef[index] = x
             self._compute_residual()
             self.is_evaluated = False
@@ -322,7 +350,7 @@ class _Descent:
 
         Newton's steps are kept in a bracket, since no row may be inside the threshold.
         """
-        if self.first:
+        if self.first or self.vertex is not None:
             return
         residual, s, shift = self.residual, self.columns.s, 0.0
         low, high = float(residual.min()), float(residual.max())

@@ -1,0 +1,67 @@
+"""The vertex at which a fit on a working set ends if the threshold is small.
+
+As many rows are then inside the threshold as there are nonzero coefficients. Rounding errors
+may determine ψ(r) of these rows, which is computed from the multipliers of the linear program.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._engines.base import FloatArray
+from .._model.penalty import ElasticNet
+from .l1_quadratic import violation
+from .lad_simplex import L1Vertex, l1_vertex
+from .working_columns import WorkingColumns
+
+# A vertex is searched for if at most this many rows are inside the threshold per nonzero
+# coefficient, if the number of other rows inside at the final threshold is expected to be at
+# most this fraction of their number, and if the working set is not larger than this.
+MAX_INSIDE_PER_VARIABLE, MAX_EXTRA_FRACTION = 3, 0.25
+MAX_VARIABLES = 1_000
+# It is accepted if the working set satisfies the optimality conditions to this accuracy.
+VERTEX_TOL = 1e-10
+
+
+def psi_at_vertex(residual: FloatArray, beta: float, vertex: L1Vertex | None) -> FloatArray:
+    """Return ψ(r), which at a vertex is known more accurately than the residuals."""
+    psi = np.clip(residual, -beta, beta)
+    if vertex is not None:
+        psi[vertex.rows] = beta * vertex.psi
+    return psi
+
+
+def vertex_near(
+    columns: WorkingColumns,
+    penalty: ElasticNet,
+    coef: FloatArray,
+    residual: FloatArray,
+    threshold: float,
+    beta: float,
+    tol: float,
+) -> L1Vertex | None:
+    """Return the minimiser on the working set if it is a vertex next to a point, else None.
+
+    The point, with the coefficients (b, v), approximates the minimiser at `threshold`, which is
+    at least the final threshold `beta`.
+    """
+    index = columns.index
+    x, slope, lower = coef[index], penalty.slope[index], penalty.lower[index]
+    n_inside = int(np.count_nonzero(np.abs(residual) <= threshold))
+    n_variables = 1 + int(np.count_nonzero(coef))
+    n_extra = n_inside * beta / threshold if threshold > beta else 0.0
+    if (
+        n_inside > MAX_INSIDE_PER_VARIABLE * n_variables
+        or n_extra > MAX_EXTRA_FRACTION * n_variables
+        or not 0 < index.size <= MAX_VARIABLES
+        or penalty.diagonal[index].any()
+    ):
+        return None
+    Z, s = columns.Z, columns.s
+    vertex = l1_vertex(Z.T, residual, s, x, slope / beta, lower, threshold, beta)
+    if vertex is None or (vertex.coef < lower).any():
+        return None
+    psi = psi_at_vertex(residual - (vertex.coef - x) @ Z, beta, vertex)
+    weighted = s * psi
+    bad = float(violation(Z @ weighted, vertex.coef, slope, lower).max(initial=0.0))
+    return vertex if bad <= max(tol, VERTEX_TOL) * np.sqrt(weighted @ psi) else None
