@@ -35,7 +35,6 @@ from ._base import LinearRegressor
 from ._callbacks import N_WRAPPERS, with_callbacks
 from ._engines.base import linear_prediction
 from ._engines.threads import ThreadTeam, single_threaded_blas
-from ._fit import StageResult
 from ._grid import (
     Convergence,
     alpha_grid,
@@ -395,7 +394,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         done = Parallel(n_jobs=self.n_jobs, prefer="threads")(
             delayed(_fold)(*common, *job) for job in jobs
         )
-        stages = [stage for _, found in done for stage in found]
+        reached = [convergence for _, found in done for convergence in found]
 
         results = _results(points, np.array([scores for scores, _ in done]))
         best = int(np.argmax(results["mean_test_score"]))
@@ -407,7 +406,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
             refit.call_on_fit_task_begin(**data)
             model.fit(X_used, y_used, sample_weight)
         refit.call_on_fit_task_end(**data)
-        every = [*map(Convergence.of, stages), *map(Convergence.of_history, model.history_)]
+        every = [*reached, *Convergence.of_model(model)]
         warn_unless_converged(name, every, self.tol, self.max_iter, 3 + N_WRAPPERS)
 
         fitted = {name: value for name, value in vars(model).items() if name.endswith("_")}
@@ -519,8 +518,8 @@ def _fold(
     k: int,
     fold: tuple[Any, Any],
     context: Any,
-) -> tuple[NDArray[np.float64], list[StageResult]]:
-    """Return the score of each model for fold k, and the results of the fits without arrays."""
+) -> tuple[NDArray[np.float64], list[Convergence]]:
+    """Return the score of each model for fold k, and the convergence of the fits."""
     train, test = fold
     # Rows that are not in the training fold have weight zero, so that X is not copied.
     inside = np.zeros(X.shape[0])
@@ -541,7 +540,7 @@ def _fold(
     specs = [fit_spec(model).with_penalty_weights(weights_of_penalty) for model in models]
     excluded = excluded_features(weights_of_penalty)
     scores = np.empty(len(models))
-    reached: list[StageResult] = []
+    reached: list[Convergence] = []
     context.call_on_fit_task_begin(**data)
     with single_threaded_blas(), ThreadTeam() as team:
         fitted = owner.fit_intercept, specs, owner.solver, excluded
@@ -556,8 +555,7 @@ def _fold(
             model.__dict__.update(attributes, n_features_in_=X.shape[1])
             scores[i] = _score(owner, scorer, model, X_test, y_test, score_params, k)
             task.call_on_fit_task_end(reconstruction_attributes=attributes, **data)
-            # The coefficients are omitted, because the results may be sent to another process.
-            reached += [result._replace(coef=np.zeros(0)) for result in results]
+            reached += [Convergence.of(result, specs[i]) for result in results]
     context.call_on_fit_task_end(**data)
     return scores, reached
 

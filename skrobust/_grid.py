@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from numbers import Real
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from ._attributes import relative_suboptimality
 from ._engines import as_engine
 from ._engines.threads import ThreadTeam
 from ._fit import StageResult, fit_stages, solution_path
@@ -21,7 +23,7 @@ from ._reductions import median
 from ._sampling import Problem, RowSampler, whole_problem
 from ._solvers import Plan, choose
 from ._solvers.result import Status
-from ._spec import FitSpec
+from ._spec import FitSpec, fit_spec
 from ._validation import check_penalty_weights
 
 FloatArray = NDArray[np.float64]
@@ -31,9 +33,10 @@ FloatArray = NDArray[np.float64]
 # distinguish it from least squares.
 GRID_SPAN = 10.0
 # The smallest penalty of a default grid relative to the largest, and with more features than
-# rows. The null model, which determines the largest, is fitted with NULL_MODEL_TOL.
+# rows. The null model, which determines the largest, is fitted with NULL_MODEL_TOL. The margin
+# prevents the tolerance of the fit at the largest from making a coefficient nonzero.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
-NULL_MODEL_TOL = 1e-12
+NULL_MODEL_TOL, NULL_MODEL_MARGIN = 1e-12, 1e-10
 # Residuals below this fraction of y are rounding errors of an exact fit, which contain no
 # information about a threshold.
 EXACT_FIT_RTOL = 1e-11
@@ -94,7 +97,7 @@ def alpha_grid(
 ) -> list[float]:
     """Return m penalties from the smallest with all penalised coefficients zero downwards."""
     _check_alpha_grid(model, X.shape[1])
-    largest = alpha_max(model, X, y, weight)
+    largest = (1.0 + NULL_MODEL_MARGIN) * alpha_max(model, X, y, weight)
     if largest <= np.finfo(float).resolution:
         return [float(np.finfo(float).resolution)] * m
     n = X.shape[0] if weight is None else int(np.count_nonzero(weight))
@@ -218,20 +221,34 @@ def _drop_zero_weight(
 
 
 class Convergence(NamedTuple):
-    """Whether a fit converged, its gradient norm and the reason why it ended."""
+    """Whether a fit converged, how accurate it is and the reason why it ended.
+
+    `relative_gap` is None unless the penalty has an L1 part or bounds.
+    """
 
     converged: bool
     relative_gradient: float
+    relative_gap: float | None
     message: str
 
     @classmethod
-    def of(cls, result: StageResult) -> Convergence:
-        return cls(result.converged, result.relative_gradient, result.message)
+    def of(cls, result: StageResult, spec: FitSpec) -> Convergence:
+        gap = relative_suboptimality(result, spec) if spec.is_composite else None
+        return cls(result.converged, result.relative_gradient, gap, result.message)
 
     @classmethod
-    def of_history(cls, stage: dict[str, Any]) -> Convergence:
-        message = stage["message"]
-        return cls(Status(message).converged, stage["gradient_norm"], message)
+    def of_model(cls, model: Any) -> list[Convergence]:
+        """Return that of each target of a fitted model without a schedule."""
+        is_composite = fit_spec(model).is_composite
+        return [
+            cls(
+                Status(stage["message"]).converged,
+                stage["gradient_norm"],
+                float(gap) if is_composite else None,
+                stage["message"],
+            )
+            for stage, gap in zip(model.history_, np.ravel(model.optimality_), strict=True)
+        ]
 
 
 def warn_unless_converged(
@@ -241,11 +258,15 @@ def warn_unless_converged(
     missed = [result for result in results if not result.converged]
     if missed:
         worst = max(missed, key=lambda result: result.relative_gradient)
+        measure = f"gradient norm is up to {worst.relative_gradient:.2g}"
+        gaps = [(r.relative_gap, r) for r in missed if r.relative_gap is not None]
+        if gaps:
+            gap, worst = max(gaps, key=itemgetter(0))
+            measure = f"duality gap is up to {gap:.2g}"
         warnings.warn(
             f"{len(missed)} of {len(results)} fits of {name} did not converge "
-            f"({worst.message}): the relative gradient norm is up to "
-            f"{worst.relative_gradient:.2g} (tol={tol:.2g}). Increase max_iter (currently "
-            f"{max_iter}) or tol, or use larger betas or alphas.",
+            f"({worst.message}): the relative {measure} (tol={tol:.2g}). Increase max_iter "
+            f"(currently {max_iter}) or tol, or use larger betas or alphas.",
             ConvergenceWarning,
             stacklevel=stacklevel,
         )

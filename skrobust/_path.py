@@ -237,8 +237,9 @@ def smooth_l1_path(
     excluded = excluded_features(weights_of_penalty)
     with single_threaded_blas(), ThreadTeam() as team:
         results = dict(fit_grid(team, X, y, weight, fit_intercept, specs, solver, excluded))
-    every = [result for i in range(len(grid)) for result in results[i]]
-    reached = [Convergence.of(result) for result in every]
+    reached = [
+        Convergence.of(result, spec) for i, spec in enumerate(specs) for result in results[i]
+    ]
     warn_unless_converged("smooth_l1_path", reached, tol, max_iter, stacklevel=4)
 
     def along_path(value: Callable[[int, StageResult], Any]) -> NDArray[Any]:
