@@ -27,6 +27,11 @@ MODES = [
     SmoothL1Regressor(beta=1.0, positive=True),
     SmoothL1Regressor(alpha=0.1, l1_ratio=0.5, positive=True),
     SmoothL1Regressor(beta=1.0, alpha=0.1, l1_ratio=1.0, warm_start=True),
+    SmoothL1Regressor(alpha=0.1, l1_ratio=1.0, scale="concomitant"),
+    SmoothL1Regressor(alpha=0.1, l1_ratio=1.0, scale="concomitant", loss="huber"),
+    SmoothL1Regressor(beta=1.5, alpha=0.1, l1_ratio=1.0, scale="mad"),
+    SmoothL1Regressor(beta=1.0, alpha=0.1, l1_ratio=1.0, positive=True),
+    SmoothL1Regressor(alpha=0.1, l1_ratio=1.0, scale="concomitant", positive=True),
 ]
 
 

@@ -72,6 +72,23 @@ def test_estimator_checks(estimator, check):
     check(estimator)
 
 
+# At the smallest penalties the folds of some checks, which have as few rows as features, are
+# nearly interpolated, so that fits need not converge.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.slow
+@parametrize_with_checks(
+    [
+        SmoothL1RegressorCV(2, alphas=3, l1_ratio=[0.5, 1.0], loss="huber", cv=2),
+        SmoothL1RegressorCV(
+            [1.0], alphas=2, l1_ratio=[1.0, 0.5], scale="mad", positive=True, cv=2
+        ),
+        SmoothL1RegressorCV([1.35], alphas=3, l1_ratio=1, scale="concomitant", cv=2),
+    ]
+)
+def test_estimator_checks_of_sparse_searches(estimator, check):
+    check(estimator)
+
+
 # The search ----------------------------------------------------------------------------
 
 

@@ -351,6 +351,53 @@ def test_a_memory_map_is_fitted_in_place_with_the_same_bits(
     assert np.shares_memory(seen[0], stored)
 
 
+INTERRUPTED_PROGRAMME = """
+import os, signal, threading, time
+import numpy as np
+from skrobust import SmoothL1Regressor, smooth_l1_path
+from skrobust._engines.compile import kernels
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(1_000, 10_000))
+X[:, 1:] += 0.5 * X[:, :-1]
+y = X[:, :50].sum(axis=1) + rng.normal(size=1_000)
+y[::10] += 50
+options = {"beta": 1.345, "loss": "huber", "l1_ratio": 1.0}
+largest = smooth_l1_path(X, y, alphas=1, **options).grid[0]
+
+# The compiled cycles of coordinate descent, during which no signal is handled.
+begun, compiled = [], kernels().coordinate_descent()
+def counted(*args):
+    begun.append(None)
+    return compiled(*args)
+kernels().coordinate_descent = lambda: counted
+
+def interrupt(sent):
+    while not begun:
+        time.sleep(1e-3)
+    sent.append(len(begun))
+    os.kill(os.getpid(), signal.SIGINT)
+
+for delay in [0.0, 0.5, 2.0]:
+    begun.clear()
+    sent = []
+    timer = threading.Timer(delay, interrupt, (sent,))
+    timer.start()
+    try:
+        SmoothL1Regressor(alpha=0.01 * largest, **options).fit(X, y)
+        print("not interrupted")
+    except KeyboardInterrupt:
+        more = len(begun) - sent[0]
+        print("at once" if more <= 1 else f"after {more} calls")
+    timer.join()
+"""
+
+
+@pytest.mark.slow
+def test_the_quadratic_programme_ends_after_an_interrupt():
+    assert run(PREAMBLE + INTERRUPTED_PROGRAMME).split("\n") == ["at once"] * 3
+
+
 INTERRUPT = """
 import os, signal, threading
 import numpy as np
