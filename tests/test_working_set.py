@@ -221,3 +221,22 @@ def test_a_fit_that_is_stopped_after_a_sample_is_not_above_the_null_model(
         model.fit(X, y)
     null = SmoothL1Regressor(1.0, loss="huber", alpha=1e3, l1_ratio=1.0).fit(X, y)
     assert model.objective_ <= null.objective_ * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_paths_near_interpolation_converge(fold):
+    # With fewer rows than features, the step to the minimum for the rows inside the threshold
+    # may move a row that is outside from one side to the other.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 300))
+    y = X[:, :5] @ [3.0, -2.0, 2.0, -1.5, 1.0] + rng.normal(size=100)
+    y[rng.permutation(100)[:10]] += 40
+    left_out = slice(20 * fold, 20 * fold + 20)
+    X, y = np.delete(X, left_out, axis=0), np.delete(y, left_out)
+    parameters = {"loss": "huber", "beta": 1.345, "l1_ratio": 0.5}
+    path = smooth_l1_path(X, y, alphas=20, **parameters)
+    assert path.n_iters.max() <= 100
+    for k in (5, 14, 19):
+        single = SmoothL1Regressor(alpha=path.grid[k], **parameters).fit(X, y)
+        assert_allclose(path.objectives[k], single.objective_, rtol=1e-8)
+        assert single.optimality_ <= 1e-8

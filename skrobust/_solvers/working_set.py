@@ -57,6 +57,8 @@ MIN_ACCURACY, ROUNDING_RTOL = 1e-15, 1e-13
 # The smallest penalty relative to the residuals that raises the accuracy.
 MIN_PENALTY_SHARE = 1e-3
 INTERCEPT_STEPS = 50
+# Relative increase of the objective in a Newton step that may be due to rounding.
+VALUE_RTOL = 1e-12
 
 
 class WorkingSet:
@@ -328,11 +330,12 @@ class _Descent:
             # The gradient is not that of the residuals.
             self.vertex, self.is_evaluated = None, False
         is_known = self.is_evaluated and beta == self.beta
+        start, residual = self.coef[index], self.residual
         x, n_steps = proximal_newton(
             columns,
             penalty,
-            self.coef[index],
-            self.residual,
+            start,
+            residual,
             beta,
             tol,
             max_iter - self.n_iter,
@@ -340,10 +343,22 @@ class _Descent:
             self.use_all_rows,
         )
         self.n_iter += n_steps
-        if not np.array_equal(x, self.coef[index]):
-            self.coef[index] = x
-            self._compute_residual()
+        if np.array_equal(x, start):
+            return
+        value = self._value(penalty, beta)
+        self.coef[index] = x
+        self._compute_residual()
+        if self._value(penalty, beta) > (1.0 + VALUE_RTOL) * value and not self.use_all_rows:
+            # A row far from the threshold has crossed it unnoticed.
+            self.coef[index], self.residual, self.use_all_rows = start, residual, True
+            self._newton(penalty, tol, beta, max_iter)
+        else:
             self.is_evaluated = False
+
+    def _value(self, penalty: ElasticNet, beta: float) -> float:
+        """Return the objective at a threshold and with a penalty."""
+        rho = self.objective.linear.loss.rho(self.residual, beta)
+        return float(self.columns.s @ rho) + penalty.value(self.coef)
 
     def _exact_intercept(self) -> None:
         """Minimise over the intercept alone, so that Σ s ψ(r) is zero for the duality gap.
