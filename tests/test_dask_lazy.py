@@ -589,12 +589,14 @@ REFUSED = [
         )
         for name, model in {
             "CoefficientsDisplay": MODEL,
+            "DiagnosticsDisplay": MODEL,
             "FitDisplay": MODEL,
             "InfluenceDisplay": MODEL,
             "OutlierMapDisplay": MM_MODEL,
             "PathDisplay": MODEL,
             "QQDisplay": MODEL,
             "ResidualsDisplay": MODEL,
+            "ScaleLocationDisplay": MODEL,
             "WeightsDisplay": MODEL,
         }.items()
     ],

@@ -67,7 +67,7 @@ class CoefficientsDisplay:
         Title on the right, which says how many coefficients are shown if not all are.
 
     legend_ : matplotlib Legend or None
-        Legend to the right of the axes; None without a reference value.
+        Legend; None without a reference value.
 
     ax_ : matplotlib Axes
         Axes of the display.

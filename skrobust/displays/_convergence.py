@@ -3,52 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from .._unwrap import check_target, find_estimator_with
-from ._drawing import COLOURS, GREY, MARKERS, Kwargs, axes, check_matplotlib, legend, line
+from ._drawing import (
+    COLOURS,
+    GREY,
+    HATCHES,
+    Kwargs,
+    PanelAxes,
+    check_matplotlib,
+    legend,
+    line,
+    panel_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
     from matplotlib.lines import Line2D
 
-    # One Axes, or three of them from top to bottom.
-    PanelAxes: TypeAlias = Axes | list[Axes] | tuple[Axes, ...] | NDArray[np.object_]
-
-# The quantities shown and the labels of their axes, from top to bottom.
-PANEL_LABELS = {"beta": "β", "objective": "Objective", "gradient_norm": "Gradient norm"}
+# The entries of the history that are shown.
+KEYS = ["beta", "algorithms", "gradient_norm", "message"]
+# Heights in inches: of one stage, and of the axes without stages.
+STAGE_HEIGHT, AXES_HEIGHT = 0.35, 2.4
+# Maximum number of stages whose thresholds are shown.
+MAX_TICKS = 20
 
 
 class ConvergenceDisplay:
-    """Threshold, objective and gradient norm at the end of each stage of a fit.
+    """Passes over the data and gradient norm of each stage of a fit.
+
+    A stage minimises the objective at one threshold. A fit without a schedule has one stage.
+    The bars show how many passes over X each algorithm made, and the markers whether the
+    gradient norm at the end of the stage is within the tolerance. The objectives of the stages
+    are not drawn: they are not comparable, because their thresholds differ.
 
     Parameters
     ----------
     history : list of dict
         The stages of one target, as in the attribute `history_` of
-        :class:`~skrobust.SmoothL1Regressor`. The keys "beta", "objective", "gradient_norm" and
+        :class:`~skrobust.SmoothL1Regressor`. The keys "beta", "algorithms", "gradient_norm" and
         "message" are required.
 
     tol : float, default=None
-        Tolerance of the fit, drawn as a horizontal line in the panel of the gradient norm.
+        Tolerance of the fit, drawn as a vertical line in the panel of the gradient norm.
 
     Attributes
     ----------
-    lines_ : dict of str to matplotlib Line2D
-        Lines of "beta", "objective" and "gradient_norm".
+    bars_ : dict of str to matplotlib BarContainer
+        Bars of the passes of each algorithm, with one bar for each stage.
+
+    line_ : matplotlib Line2D
+        Markers of the gradient norms.
 
     tol_line_ : matplotlib Line2D or None
         Line at `tol`.
 
     legend_ : matplotlib Legend
-        Legend of the gradient norm, with the message of the last stage.
+        Legend of the algorithms, with their total numbers of passes.
 
-    ax_ : ndarray of shape (3,) of matplotlib Axes
-        Axes of the three panels, from top to bottom.
+    ax_ : ndarray of shape (2,) of matplotlib Axes
+        Axes of the two panels, from left to right.
 
     figure_ : matplotlib Figure
         Figure that contains the axes.
@@ -59,10 +78,9 @@ class ConvergenceDisplay:
 
     Notes
     -----
-    The objective of each stage is evaluated at the threshold of that stage, so that it need
-    not decrease from stage to stage. The gradient norm is the quantity that `tol` limits and is
-    dimensionless. A norm of exactly 0, which a logarithmic axis cannot show, is drawn at the
-    machine epsilon of float64.
+    The gradient norm is the quantity that `tol` limits and is dimensionless. A norm of exactly
+    0, which a logarithmic axis cannot show, is drawn at the machine epsilon of float64. The
+    title of the second panel is the reason why the last stage ended.
 
     Examples
     --------
@@ -72,8 +90,8 @@ class ConvergenceDisplay:
     >>> X, y = load_diabetes(return_X_y=True)
     >>> model = SmoothL1Regressor(beta_schedule=[50, 10, 2, 1]).fit(X, y)
     >>> display = ConvergenceDisplay.from_estimator(model)
-    >>> display.lines_["beta"].get_xdata()
-    array([1, 2, 3, 4])
+    >>> len(display.bars_["newton"])
+    4
     """
 
     def __init__(
@@ -102,7 +120,7 @@ class ConvergenceDisplay:
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
-        ax : matplotlib Axes or array of shape (3,) of them, default=None
+        ax : matplotlib Axes or array of shape (2,) of them, default=None
             Axes to draw on, as described in `plot`.
 
         **kwargs : dict
@@ -149,12 +167,12 @@ class ConvergenceDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or array of shape (3,) of them, default=None
-            Three axes to draw on, or a single one that is replaced by three axes in its
-            position. By default a new figure is created.
+        ax : matplotlib Axes or array of shape (2,) of them, default=None
+            Two axes to draw on, or a single one that is replaced by two axes in its position.
+            By default a new figure is created.
 
         line_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``plot``, used for each line.
+            Keyword arguments for matplotlib's ``plot``, used for the gradient norms.
 
         Returns
         -------
@@ -174,58 +192,60 @@ class ConvergenceDisplay:
             If `ax` does not consist of matplotlib Axes.
         """
         check_matplotlib("ConvergenceDisplay.plot")
-        keys = [*PANEL_LABELS, "message"]
-        missing = [key for key in keys if any(key not in stage for stage in self.history)]
+        missing = [key for key in KEYS if any(key not in stage for stage in self.history)]
         if missing or not self.history:
             problem = f"stages without the keys {missing}" if missing else "no stages"
             raise ValueError(
                 "history must be a list of dicts, one for each stage, with the keys "
-                f"{keys}, got {problem}."
+                f"{KEYS}, got {problem}."
             )
-        self.ax_ = _panel_axes(ax)
+        n_stages = len(self.history)
+        size = (8, AXES_HEIGHT + STAGE_HEIGHT * n_stages)
+        self.ax_ = panel_axes(ax, (1, 2), size)[0]
         self.figure_ = self.ax_[0].figure
-        stages = np.arange(1, len(self.history) + 1)
-        self.lines_: dict[str, Line2D] = {}
-        for i, (panel, key) in enumerate(zip(self.ax_, PANEL_LABELS, strict=True)):
-            values = np.array([stage[key] for stage in self.history])
-            if key == "gradient_norm":
-                values = np.where(values > 0, values, np.finfo(float).eps)
-            style = {"color": COLOURS[i], "marker": MARKERS[i]}
-            self.lines_[key] = line(panel, stages, values, line_kwargs, **style)
-            panel.set(ylabel=PANEL_LABELS[key], xlim=(0.5, len(stages) + 0.5))
-            panel.label_outer()
-        top, _, bottom = self.ax_
-        top.set_yscale("log")
-        bottom.set_yscale("log")
-        bottom.set_xlabel("Stage")
-        bottom.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        self.lines_["gradient_norm"].set_label(f"last stage:\n{self.history[-1]['message']}")
+        stages = np.arange(n_stages)
+        shown = np.unique(np.linspace(0, n_stages - 1, MAX_TICKS).round().astype(int))
+        for panel in self.ax_:
+            panel.set_yticks(shown, [f"{self.history[i]['beta']:.4g}" for i in shown])
+            panel.set_ylim(n_stages - 0.4, -0.6)
+        left, right = self.ax_
+        right.tick_params(labelleft=False)
+        left.set(xlabel="Passes over X", ylabel="β of the stage" + "s" * (n_stages > 1))
+        left.xaxis.get_major_locator().set_params(integer=True)
+        norms = np.array([stage["gradient_norm"] for stage in self.history])
+        norms = np.where(norms > 0, norms, np.finfo(float).eps)
+        style = {"color": COLOURS[0], "marker": "o", "ls": "-" if n_stages > 1 else "none"}
+        self.line_: Line2D = line(right, norms, stages, line_kwargs, **style)
+        right.set(xscale="log", xlabel="Gradient norm")
+        right.set_title(str(self.history[-1]["message"]), fontsize="medium")
         self.tol_line_: Line2D | None = None
         if self.tol:  # a logarithmic axis cannot show tol=0
             label = f"tol = {self.tol:.2g}"
-            self.tol_line_ = bottom.axhline(self.tol, color=GREY, linestyle="--", label=label)
-        self.figure_.align_ylabels(self.ax_)
-        self.legend_ = legend(bottom)
+            self.tol_line_ = right.axvline(self.tol, color=GREY, ls="--", label=label)
+            legend(right, [self.tol_line_])
+        self.bars_ = self._draw_passes(left)
+        self.legend_ = legend(left, list(self.bars_.values()))
+        # A stage has the same height in both panels, also if a legend has extended one of them.
+        top = min(panel.get_ylim()[1] for panel in self.ax_)
+        for panel in self.ax_:
+            panel.set_ylim(top=top)
         return self
 
-
-def _panel_axes(ax: PanelAxes | None) -> NDArray[np.object_]:
-    """Return three axes, one above the other; new ones share the horizontal axis."""
-    if isinstance(ax, (list, tuple, np.ndarray)):
-        panels = np.array(ax, dtype=object)
-        if panels.shape != (3,):
-            raise ValueError(
-                f"ax must be one Axes or an array of 3 Axes, got shape {panels.shape}."
+    def _draw_passes(self, ax: Axes) -> dict[str, BarContainer]:
+        """Draw a bar of passes for each stage, with a section for each algorithm."""
+        names = dict.fromkeys(name for stage in self.history for name in stage["algorithms"])
+        ends, bars = np.zeros(len(self.history)), {}
+        for i, name in enumerate(names):
+            passes = np.array([stage["algorithms"].get(name, 0) for stage in self.history])
+            bars[name] = ax.barh(
+                np.arange(len(ends)),
+                passes,
+                left=ends,
+                height=0.6,
+                color=COLOURS[i % len(COLOURS)],
+                hatch=HATCHES[i % len(HATCHES)],
+                edgecolor=ax.get_facecolor(),
+                label=f"{name}: {passes.sum()}",
             )
-        return np.array([axes(panel) for panel in panels])
-    single_ax = axes(ax)
-    subplot_spec = single_ax.get_subplotspec()
-    if subplot_spec is None:
-        raise ValueError(
-            "ax must be part of a grid of subplots, such as the axes that plt.subplots "
-            "returns, or an array of 3 Axes."
-        )
-    single_ax.set_axis_off()
-    grid = subplot_spec.subgridspec(3, 1)
-    column: NDArray[np.object_] = grid.subplots(sharex=True, squeeze=False)[:, 0]
-    return column
+            ends = ends + passes
+        return bars

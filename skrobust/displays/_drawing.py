@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
+    from matplotlib.text import Annotation
+
+    # One Axes, or an array of them.
+    PanelAxes: TypeAlias = Axes | list[Axes] | tuple[Axes, ...] | NDArray[np.object_]
+else:
+    PanelAxes = Any
 
 # Keyword arguments for a function of matplotlib.
 Kwargs: TypeAlias = Mapping[str, Any]
@@ -26,6 +32,8 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 # Lines also differ in markers and dashes, so that no distinction depends on colour alone.
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 DASHES = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3))]
+# Bars differ in hatches.
+HATCHES = ["", "//", "..", "xx", "\\\\", "--"]
 # A grey that is visible on light and on dark backgrounds.
 GREY = "0.5"
 
@@ -35,6 +43,17 @@ TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
 MIN_BEYOND_FRACTION = 0.25
 # One of so many of these markers is placed on the rows with the largest residuals.
 MARKERS_PER_EXTREME_ROW = 100
+# Number of rows with labels.
+N_LABELLED = 5
+# Places of a label: distances from its marker in points, to the side and up or down. The first
+# four are beside the marker, the others one or two lines further.
+LABEL_OFFSETS = [(dx, sign * dy) for dy in (3, 13, 23) for sign in (1, -1) for dx in (5, -5)]
+# Places of a legend within the axes.
+CORNERS = ("upper right", "upper left", "lower right", "lower left")
+EDGES = ("center right", "center left", "lower center", "upper center")
+# Maximum height of a legend for which room is made, relative to the height of the axes, and the
+# room above the data besides that for the legend, in points.
+MAX_LEGEND_HEIGHT, LEGEND_MARGIN = 0.35, 18
 
 
 def check_matplotlib(caller: str) -> None:
@@ -48,15 +67,46 @@ def check_matplotlib(caller: str) -> None:
 
 
 def axes(ax: Axes | None, height: float = 4.8) -> Axes:
-    """Return the given axes, or those of a new figure that has room for a legend."""
+    """Return the given axes, or those of a new figure."""
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
 
     if ax is None:
-        return plt.subplots(figsize=(8, height), layout="constrained")[1]
+        return plt.subplots(figsize=(6.4, height), layout="constrained")[1]
     if not isinstance(ax, Axes):
         raise TypeError(f"ax must be matplotlib Axes or None, got {type(ax).__name__}.")
     return ax
+
+
+def panel_axes(
+    ax: PanelAxes | None, shape: tuple[int, int], figsize: tuple[float, float]
+) -> NDArray[np.object_]:
+    """Return a grid of axes: new ones, those given, or new ones in the place of a single one."""
+    import matplotlib.pyplot as plt
+
+    if isinstance(ax, (list, tuple, np.ndarray)):
+        panels: Any = np.array(ax, dtype=object)
+        if panels.shape != shape and panels.shape != shape[shape[0] == 1 :]:
+            expected = " × ".join(str(n) for n in shape if n > 1)
+            raise ValueError(
+                f"ax must be one Axes or an array of {expected} Axes, got shape {panels.shape}."
+            )
+        for panel in panels.flat:
+            axes(panel)
+        grid: NDArray[np.object_] = np.reshape(panels, shape)
+    elif ax is None:
+        figure = plt.figure(figsize=figsize, layout="constrained")
+        grid = figure.subplots(*shape, squeeze=False)
+    else:
+        subplot_spec = axes(ax).get_subplotspec()
+        if subplot_spec is None:
+            raise ValueError(
+                "ax must be part of a grid of subplots, such as the axes that plt.subplots "
+                "returns, or an array of Axes."
+            )
+        ax.set_axis_off()
+        grid = subplot_spec.subgridspec(*shape).subplots(squeeze=False)
+    return grid
 
 
 def scatter(
@@ -92,15 +142,160 @@ def line_style(i: int) -> dict[str, Any]:
     }
 
 
-def legend(ax: Axes, handles: Sequence[Artist] | None = None) -> Legend:
-    """Draw a legend of `handles`, or of all labelled artists, to the right of the axes."""
-    return ax.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.0),
-        borderaxespad=0,
-        frameon=False,
+def legend(ax: Axes, handles: Any = None) -> Legend:
+    """Draw a legend of `handles`, or of all labelled artists, without hiding any data.
+
+    It is placed where the axes are empty. If they are empty nowhere, the vertical axis is
+    extended, so that there is room above the data. If the legend is too large for this, it is
+    placed to the right of the axes.
+    """
+    if handles is None:
+        handles = ax.get_legend_handles_labels()[0]
+    apply_layout(ax)
+
+    def draw(**place: Any) -> Legend:
+        return ax.legend(handles=handles, frameon=False, **place)
+
+    for corner in (*CORNERS, *EDGES):
+        drawn = draw(loc=corner)
+        if _is_free(ax, drawn):
+            return drawn
+    limits, margin = ax.get_ylim(), LEGEND_MARGIN / 72 * ax.figure.dpi
+    for n_columns in range(len(handles), 0, -1):
+        drawn = draw(loc="upper center", ncols=n_columns)
+        height = (drawn.get_window_extent().height + margin) / ax.bbox.height
+        if height < MAX_LEGEND_HEIGHT:
+            _extend_upwards(ax, height)
+            if _is_free(ax, drawn):
+                return drawn
+            ax.set_ylim(limits)
+    return draw(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+
+
+def apply_layout(ax: Axes) -> None:
+    """Compute the limits and the position of the axes, on which positions in pixels depend."""
+    ax.get_xlim()  # matplotlib computes the limits of both axes on demand
+    figure: Any = ax.get_figure(root=True)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+
+
+def _extend_upwards(ax: Axes, fraction: float) -> None:
+    """Extend the vertical axis, so that a fraction of its height is above the present end."""
+    transform = ax.yaxis.get_transform()
+    low, high = transform.transform(ax.get_ylim())
+    end = high + (high - low) * fraction / (1 - fraction)
+    ax.set_ylim(top=float(transform.inverted().transform(end)))
+
+
+def _is_free(ax: Axes, artist: Artist) -> bool:
+    """Tell whether an artist within the axes hides nothing but the background.
+
+    The background consists of the artists with a zorder of less than 1.
+    """
+    box = artist.get_window_extent()
+    if box.width > ax.bbox.width or box.height > ax.bbox.height:
+        return False
+    foreground = [each for each in ax.get_children() if each.get_zorder() >= 1]
+    points: list[Any] = [np.empty((0, 2))]
+    paths: list[Any] = []
+    for each in ax.collections:
+        if each in foreground and each.get_offset_transform() is ax.transData:  # markers
+            points.append(ax.transData.transform(each.get_offsets()))
+        elif each in foreground:
+            paths += [each.get_transform().transform_path(path) for path in each.get_paths()]
+    outlines: list[Any] = [*ax.lines, *ax.patches]
+    for outline in outlines:
+        if outline in foreground:
+            paths.append(outline.get_transform().transform_path(outline.get_path()))
+    points += [path.vertices for path in paths]
+    return not (
+        box.count_contains(np.concatenate(points))
+        or any(path.intersects_bbox(box, filled=False) for path in paths)
+        or any(box.overlaps(text.get_window_extent()) for text in ax.texts)
     )
+
+
+def draw_rows(
+    ax: Axes,
+    x: NDArray[np.floating],
+    y: NDArray[np.floating],
+    drawn: tuple[NDArray[np.intp], NDArray[np.intp]],
+    labels: tuple[str, str],
+    kwargs: tuple[Kwargs | None, Kwargs | None],
+) -> tuple[PathCollection, PathCollection]:
+    """Draw markers of the rows within a threshold and crosses of those beyond it.
+
+    The first entry of each pair is for the rows within it, the second for the others. `drawn`
+    contains the rows, and `kwargs` the keyword arguments for `scatter`.
+    """
+    (within, beyond), area = drawn, marker_area(sum(map(len, drawn)))
+    dots: dict[str, Any] = {"s": area, "alpha": 0.6, "linewidth": 0.5}
+    crosses: dict[str, Any] = {"s": 1.5 * area, "marker": "x", "linewidth": 1}
+    return (
+        scatter(ax, x[within], y[within], kwargs[0], color=COLOURS[0], label=labels[0], **dots),
+        scatter(
+            ax, x[beyond], y[beyond], kwargs[1], color=COLOURS[1], label=labels[1], **crosses
+        ),
+    )
+
+
+def labelled_rows(
+    labelled: int | ArrayLike, extremeness: NDArray[np.floating]
+) -> NDArray[np.intp]:
+    """Validate the parameter `labelled` and return the positions of the rows.
+
+    A number selects the rows with the largest values of `extremeness`.
+    """
+    if isinstance(labelled, Integral) and labelled >= 0:
+        return np.argsort(-extremeness, kind="stable")[: int(labelled)]
+    rows, n_rows = np.asarray(labelled), len(extremeness)
+    if rows.shape == (0,):
+        return rows.astype(np.intp)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n_rows:
+        raise ValueError(
+            "labelled must be a non-negative number of rows or a vector of their positions in "
+            f"the range [0, {n_rows - 1}], got {labelled!r}."
+        )
+    return np.unique(rows).astype(np.intp)
+
+
+def label_rows(
+    ax: Axes, points: NDArray[np.floating], names: Sequence[str]
+) -> list[Annotation]:
+    """Label points, each at the place where its label hides least.
+
+    Other texts weigh more than markers, and the edges of the axes count as texts.
+    """
+    apply_layout(ax)
+    labels: list[Annotation] = []
+    markers = [np.asarray(each.get_offsets()) for each in ax.collections]
+    pixels = ax.transData.transform(np.concatenate([np.empty((0, 2)), *markers]))
+    middle = ax.transAxes.transform((0.5, 0.5))[0]
+    for point, name in zip(points, names, strict=True):
+        texts = [text.get_window_extent() for text in ax.texts]
+        towards_middle = -1 if ax.transData.transform(point)[0] > middle else 1
+        candidates = []
+        for dx, dy in LABEL_OFFSETS:
+            label = ax.annotate(
+                name,
+                point,
+                xytext=(towards_middle * dx, dy),
+                textcoords="offset points",
+                ha="left" if towards_middle * dx > 0 else "right",
+                va="bottom" if dy > 0 else "top",
+                fontsize="small",
+            )
+            box = label.get_window_extent()
+            is_inside = ax.bbox.contains(*box.p0) and ax.bbox.contains(*box.p1)
+            hidden_texts = box.count_overlaps(texts) + (not is_inside)
+            candidates.append(((hidden_texts, box.count_contains(pixels)), label))
+            label.remove()
+        label = min(candidates, key=lambda candidate: candidate[0])[1]
+        ax.add_artist(label)
+        labels.append(label)
+    return labels
 
 
 def marker_area(n_markers: int) -> float:
@@ -116,6 +311,14 @@ def check_max_markers(max_markers: int) -> int:
     return int(max_markers)
 
 
+def check_names(names: Sequence[Any] | None, n_rows: int) -> None:
+    """Raise a ValueError unless `names` is None or has one entry for each row."""
+    if names is not None and len(names) != n_rows:
+        raise ValueError(
+            f"names must have one entry for each of the {n_rows} rows, got {len(names)}."
+        )
+
+
 def sample(rows: NDArray[np.intp], size: int) -> NDArray[np.intp]:
     """Return a random sample of `size` rows, or all rows if there are fewer.
 
@@ -128,9 +331,14 @@ def sample(rows: NDArray[np.intp], size: int) -> NDArray[np.intp]:
 
 
 def thin(
-    abs_residuals: NDArray[np.floating], is_beyond: NDArray[np.bool_], max_markers: int
+    abs_residuals: NDArray[np.floating],
+    is_beyond: NDArray[np.bool_],
+    max_markers: int,
+    required: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Select at most `max_markers` rows within and beyond the threshold to draw.
+
+    The rows in `required` are drawn in addition.
 
     A quarter of the markers is reserved for rows beyond it, or a larger fraction if these are a
     larger fraction of the rows: a few of them are then drawn completely, and many are drawn in
@@ -147,7 +355,11 @@ def thin(
         extreme, moderate = by_residual[-n_extreme:], by_residual[:-n_extreme]
         sampled = sample(moderate, max_beyond - n_extreme)
         beyond = np.sort(np.concatenate([extreme, sampled]))
-    return sample(within, max_markers - len(beyond)), beyond
+    within = sample(within, max_markers - len(beyond))
+    return (
+        np.union1d(within, required[~is_beyond[required]]),
+        np.union1d(beyond, required[is_beyond[required]]),
+    )
 
 
 def count_label(n_rows: int, noun: str, n_drawn: int, suffix: str = "") -> str:

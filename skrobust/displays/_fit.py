@@ -29,6 +29,8 @@ from ._drawing import (
     sample,
     scatter,
 )
+from ._rows import draw_smooth
+from ._statsmodels import StatsmodelsRegressor, as_estimator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +47,11 @@ MARKER_SPACING = 15
 
 class FitDisplay:
     """Fitted curves of one or more estimators over a scatter plot of one feature.
+
+    If there are other features, a curve is the average of the predictions over these (partial
+    dependence), as the title says. The distance of a row from the curve is then not its
+    residual, unless partial residuals are drawn instead of the targets (a
+    component-plus-residual plot [1]_).
 
     Parameters
     ----------
@@ -66,6 +73,13 @@ class FitDisplay:
     target_name : str, default=None
         Name of the target in the labels.
 
+    n_averaged : int, default=1
+        Number of rows over whose other features the curves are averages; the title states it if
+        it is greater than 1.
+
+    partial_residuals : bool, default=False
+        Whether `y` contains partial residuals instead of targets.
+
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
@@ -78,8 +92,14 @@ class FitDisplay:
         Triangles at the upper and at the lower edge for the rows beyond it. The list has no
         entry for an edge without such rows.
 
+    smooth_ : matplotlib Line2D or None
+        Smooth curve through partial residuals, if it was drawn.
+
+    note_ : matplotlib Text
+        Title on the right, which says what the curves are averages of.
+
     legend_ : matplotlib Legend
-        Legend to the right of the axes.
+        Legend, within the axes if there is room.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -100,6 +120,11 @@ class FitDisplay:
 
     At most `max_markers` rows are drawn, a random sample with a fixed seed. At most half of the
     markers are triangles.
+
+    References
+    ----------
+    .. [1] J. Fox and S. Weisberg, "An R Companion to Applied Regression", Sage, 2019; the
+           function ``crPlots`` of the R package ``car``.
 
     Examples
     --------
@@ -125,6 +150,8 @@ class FitDisplay:
         curves: Mapping[str, ArrayLike],
         feature_name: str | None = None,
         target_name: str | None = None,
+        n_averaged: int = 1,
+        partial_residuals: bool = False,
     ) -> None:
         self.x = x
         self.y = y
@@ -132,6 +159,8 @@ class FitDisplay:
         self.curves = curves
         self.feature_name = feature_name
         self.target_name = target_name
+        self.n_averaged = n_averaged
+        self.partial_residuals = partial_residuals
 
     @classmethod
     def from_estimator(
@@ -142,6 +171,7 @@ class FitDisplay:
         *,
         feature: int | str | None = None,
         target: int | None = None,
+        partial_residuals: bool = False,
         grid_resolution: int = 100,
         feature_name: str | None = None,
         target_name: str | None = None,
@@ -153,9 +183,10 @@ class FitDisplay:
         Parameters
         ----------
         estimator : fitted estimator, or list or dict of them
-            Regressors, including meta-estimators such as pipelines. The estimators of a list
-            are named after their classes or, if these coincide, by their representations with
-            parameters. The keys of a dict are used as names.
+            Regressors, including meta-estimators such as pipelines, and results of linear
+            models of statsmodels. The estimators of a list are named after their classes or, if
+            these coincide, by their representations with parameters. The keys of a dict are
+            used as names.
 
         X : {array-like, dataframe} of shape (n_samples, n_features)
             Features; a sparse matrix is not supported.
@@ -171,6 +202,11 @@ class FitDisplay:
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
+
+        partial_residuals : bool, default=False
+            Whether to draw each row at the curve plus its residual, instead of at its target,
+            and a robust smooth curve through these points. If it departs from the curve of the
+            estimator, the effect of the feature has another form. Only for one estimator.
 
         grid_resolution : int, default=100
             Number of points of each curve, at least 2.
@@ -202,8 +238,8 @@ class FitDisplay:
 
         ValueError
             If `feature` or `target` is missing or out of range, the feature is not numeric, two
-            estimators of a list have the same representation, or the shapes of the data do not
-            match.
+            estimators of a list have the same representation, there are several estimators and
+            `partial_residuals` is True, or the shapes of the data do not match.
         """
         check_matplotlib("FitDisplay.from_estimator")
         require_in_memory("FitDisplay.from_estimator", "display", X=X, y=y)
@@ -234,11 +270,21 @@ class FitDisplay:
                 f"grid_resolution must be an integer of at least 2, got {grid_resolution!r}."
             )
         grid = np.linspace(x.min(), x.max(), grid_resolution)
-        X_grid = _rows_on_grid(features, j, grid)
+        # One row suffices if there is no other feature.
+        n_averaged = 1 if features.shape[1] == 1 else min(len(x), N_AVERAGED_ROWS)
+        X_grid = _rows_on_grid(features, j, grid, n_averaged)
         curves = {}
         for name, regressor in estimators.items():
             predictions = column(regressor.predict(X_grid), target, f"prediction of {name}")
             curves[name] = predictions.reshape(len(grid), -1).mean(axis=1)
+        if partial_residuals:
+            if len(estimators) > 1:
+                raise ValueError(
+                    f"partial_residuals=True requires one estimator, got {len(estimators)}."
+                )
+            ((name, regressor),) = estimators.items()
+            predictions = column(regressor.predict(X), target, f"prediction of {name}")
+            y = np.interp(x, grid, curves[name]) + y - predictions
         display = cls(
             x=x,
             y=y,
@@ -246,6 +292,8 @@ class FitDisplay:
             curves=curves,
             feature_name=feature_name,
             target_name=target_name,
+            n_averaged=n_averaged,
+            partial_residuals=partial_residuals,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -257,6 +305,7 @@ class FitDisplay:
         max_markers: int = 2_000,
         scatter_kwargs: Kwargs | None = None,
         line_kwargs: Mapping[str, Kwargs] | None = None,
+        smooth_kwargs: Kwargs | None = None,
     ) -> Self:
         """Draw the display.
 
@@ -278,6 +327,10 @@ class FitDisplay:
         line_kwargs : dict of str to dict, default=None
             Keyword arguments for matplotlib's ``plot``, used for the curve of the estimator
             with the given name.
+
+        smooth_kwargs : dict, default=None
+            Keyword arguments for matplotlib's ``plot``, used for the smooth curve through
+            partial residuals.
 
         Returns
         -------
@@ -342,7 +395,14 @@ class FitDisplay:
             self.lines_.append(line(ax, grid, curve, line_kwargs.get(name), **style))
         if clip and high > low:
             ax.set_ylim(low - 2 * margin, high + 2 * margin)
-        ax.set(xlabel=self.feature_name or "Feature", ylabel=self.target_name or "y")
+        self.smooth_ = draw_smooth(ax, x, y, smooth_kwargs) if self.partial_residuals else None
+        label = self.target_name or "y"
+        if self.partial_residuals:
+            label = f"Mean prediction of {label} + residual"
+        ax.set(xlabel=self.feature_name or "Feature", ylabel=label)
+        note = f"mean over the other features of {self.n_averaged:,} rows"
+        note = note if self.n_averaged > 1 else ""
+        self.note_ = ax.set_title(note, loc="right", fontsize="medium")
         self.legend_ = legend(ax)
         return self
 
@@ -353,11 +413,15 @@ def _named_estimators(
     """Return the estimators under distinct names, and check that they are fitted."""
     named: Mapping[str, BaseEstimator]
     if isinstance(estimator, dict):
-        named = estimator
+        named = {name: as_estimator(each) for name, each in estimator.items()}
     else:
-        estimators = estimator if isinstance(estimator, (list, tuple)) else [estimator]
+        given = estimator if isinstance(estimator, (list, tuple)) else [estimator]
+        estimators = [as_estimator(each) for each in given]
         regressors = [innermost_estimator(each) for each in estimators]
-        names = [type(regressor).__name__ for regressor in regressors]
+        names = [
+            each.name if isinstance(each, StatsmodelsRegressor) else type(each).__name__
+            for each in regressors
+        ]
         if len(set(names)) < len(names):
             names = [" ".join(repr(regressor).split()) for regressor in regressors]
         if len(set(names)) < len(names):
@@ -395,12 +459,11 @@ def _feature_index(X: Any, feature: int | str | None) -> int:
     )
 
 
-def _rows_on_grid(X: Any, j: int, grid: NDArray[np.float64]) -> Any:
+def _rows_on_grid(X: Any, j: int, grid: NDArray[np.float64], n_rows: int) -> Any:
     """Return rows of X with feature j replaced by each value of the grid.
 
-    The same random rows are used for each value; one row suffices if there is no other feature.
+    The same random rows are used for each value.
     """
-    n_rows = 1 if X.shape[1] == 1 else min(len(X), N_AVERAGED_ROWS)
     rows = np.random.default_rng(0).choice(len(X), n_rows, replace=False)
     rows, values = np.tile(rows, len(grid)), np.repeat(grid, n_rows)
     if column_names(X) is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -17,29 +16,30 @@ from ._drawing import (
     COLOURS,
     DASHES,
     GREY,
+    N_LABELLED,
     Kwargs,
     axes,
     check_matplotlib,
     check_max_markers,
     check_positive,
     count_label,
-    legend,
-    marker_area,
-    scatter,
+    draw_rows,
+    label_rows,
+    labelled_rows,
     thin,
 )
-from ._residuals import LABEL_SUFFIXES, axis_scale, set_symlog_scale
+from ._drawing import legend as draw_legend
+from ._rows import LABEL_SUFFIXES, axis_scale, set_symlog_scale
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
-    from matplotlib.text import Annotation
 
 # Numbers of points of a contour on either side of zero, and of leverages at which it is
 # searched for.
 N_CONTOUR_POINTS, N_LEVERAGE_STEPS = 600, 1000
-# Approximate width of a character and height of a label, in points.
-LABEL_CHARACTER_WIDTH, LABEL_HEIGHT = 5.5, 10.0
 # Margin around the rows, as a fraction of their range.
 MARGIN = 0.08
 
@@ -97,8 +97,8 @@ class InfluenceDisplay:
     labels_ : list of matplotlib Annotation
         Labels of the rows with the largest Cook's distances.
 
-    legend_ : matplotlib Legend
-        Legend to the right of the axes.
+    legend_ : matplotlib Legend or None
+        Legend, if it was drawn.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -127,7 +127,7 @@ class InfluenceDisplay:
     >>> from skrobust.displays import InfluenceDisplay
     >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
     >>> model = SmoothL1Regressor().fit(X, y)
-    >>> display = InfluenceDisplay.from_estimator(model, X, y, n_labelled=2)
+    >>> display = InfluenceDisplay.from_estimator(model, X, y, labelled=2)
     >>> [label.get_text() for label in display.labels_]
     ['169', '123']
     """
@@ -196,6 +196,11 @@ class InfluenceDisplay:
             If a parameter is out of range, or the table is that of an MMRegressor.
         """
         check_matplotlib("InfluenceDisplay.from_table")
+        return cls._undrawn(table, target_name).plot(ax=ax, **kwargs)
+
+    @classmethod
+    def _undrawn(cls, table: ObservationTable, target_name: str | None) -> Self:
+        """Return the display of a table without drawing it."""
         if not table._rho.is_convex:
             raise ValueError(
                 "InfluenceDisplay draws the contours of Cook's distance for the Huber loss, "
@@ -203,7 +208,7 @@ class InfluenceDisplay:
                 "cooks_distance of the table are valid for both; OutlierMapDisplay shows the "
                 "leverage points of an MMRegressor."
             )
-        display = cls(
+        return cls(
             leverage=table._potential,
             residual=table.leave_one_out_residual / table.scale,
             cooks_distance=table.cooks_distance,
@@ -214,7 +219,6 @@ class InfluenceDisplay:
             names=table.index,
             target_name=table._target_name if target_name is None else target_name,
         )
-        return display.plot(ax=ax, **kwargs)
 
     @classmethod
     def from_estimator(
@@ -290,8 +294,9 @@ class InfluenceDisplay:
         ax: Axes | None = None,
         *,
         levels: Sequence[float] = (0.5, 1.0),
-        n_labelled: int = 5,
         residual_axis: Literal["auto", "linear", "symlog"] = "auto",
+        labelled: int | ArrayLike = N_LABELLED,
+        legend: bool = True,
         max_markers: int = 2_000,
         scatter_kwargs: Kwargs | None = None,
         outlier_kwargs: Kwargs | None = None,
@@ -306,11 +311,15 @@ class InfluenceDisplay:
         levels : sequence of float, default=(0.5, 1.0)
             Cook's distances whose contours are drawn.
 
-        n_labelled : int, default=5
-            Number of rows with labels, those with the largest Cook's distances.
-
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
             Scale of the axis of residuals, as in :class:`ResidualsDisplay`.
+
+        labelled : int or array-like of int, default=5
+            Rows with labels: the number of rows, those with the largest Cook's distances, or
+            the positions of the rows.
+
+        legend : bool, default=True
+            Whether to draw a legend.
 
         max_markers : int, default=2000
             Maximum number of rows to draw, besides those with labels.
@@ -337,64 +346,53 @@ class InfluenceDisplay:
         """
         check_matplotlib("InfluenceDisplay.plot")
         max_markers = check_max_markers(max_markers)
-        if not isinstance(n_labelled, Integral) or n_labelled < 0:
-            raise ValueError(
-                f"n_labelled must be an integer of at least 0, got {n_labelled!r}."
-            )
         levels = [check_positive(level, "Each entry of levels") for level in levels]
         leverage, residual, cook, outlier = self._arrays()
         beta = check_positive(self.beta, "beta")
         drawn = np.flatnonzero(np.isfinite(residual))
         size = np.abs(residual[drawn])
         scale = axis_scale(residual_axis, size, beta)
-        labelled = drawn[np.argsort(-cook[drawn], kind="stable")[:n_labelled]]
-        parts = [drawn[part] for part in thin(size, outlier[drawn], max_markers)]
+        rows = labelled_rows(labelled, np.where(np.isfinite(residual), cook, -np.inf))
+        rows = rows[np.isfinite(residual[rows])]
+        positions = np.full(len(residual), -1)
+        positions[drawn] = np.arange(len(drawn))
         within, beyond = (
-            np.union1d(part, labelled[outlier[labelled] == side])
-            for part, side in zip(parts, (False, True), strict=True)
+            drawn[part] for part in thin(size, outlier[drawn], max_markers, positions[rows])
         )
         self.ax_ = ax = axes(ax)
         self.figure_ = ax.figure
-        area, n_beyond = marker_area(len(within) + len(beyond)), int(outlier[drawn].sum())
+        n_beyond = int(outlier[drawn].sum())
         ax.axhline(0, color=GREY, lw=1, zorder=0.5)
-        self.scatter_ = scatter(
+        self.scatter_, self.outlier_scatter_ = draw_rows(
             ax,
-            leverage[within],
-            residual[within],
-            scatter_kwargs,
-            color=COLOURS[0],
-            s=area,
-            alpha=0.6,
-            linewidth=0.5,
-            label=count_label(len(drawn) - n_beyond, "within β", len(within)),
-        )
-        self.outlier_scatter_ = scatter(
-            ax,
-            leverage[beyond],
-            residual[beyond],
-            outlier_kwargs,
-            color=COLOURS[1],
-            marker="x",
-            s=1.5 * area,
-            linewidth=1,
-            label=count_label(n_beyond, "beyond β", len(beyond)),
+            leverage,
+            residual,
+            (within, beyond),
+            (
+                count_label(len(drawn) - n_beyond, "within β", len(within)),
+                count_label(n_beyond, "beyond β", len(beyond)),
+            ),
+            (scatter_kwargs, outlier_kwargs),
         )
         self._set_limits(leverage[drawn], residual[drawn], scale)
         self.contours_ = [
             self._contour(level, int((cook > level).sum()), dashes)
             for level, dashes in zip(levels, _contour_dashes(len(levels)), strict=True)
         ]
-        self.labels_ = self._labels(labelled, leverage, residual)
-        handles: list[Any] = [self.scatter_, self.outlier_scatter_, *self.contours_]
-        if len(drawn) < len(residual):
-            alone = len(residual) - len(drawn)
-            handles.append(
-                ax.plot([], [], " ", label=count_label(alone, "rows", alone, " of leverage 1"))[
-                    0
-                ]
-            )
-        self.legend_ = legend(ax, handles)
+        names = range(len(residual)) if self.names is None else self.names
+        points = np.column_stack([leverage, residual])[rows]
+        self.labels_ = label_rows(ax, points, [str(names[row]) for row in rows.tolist()])
+        self.legend_: Legend | None = None
+        if legend:
+            self.legend_ = draw_legend(ax, self._legend_handles(len(residual) - len(drawn)))
         return self
+
+    def _legend_handles(self, n_alone: int) -> list[Artist]:
+        handles = [self.scatter_, self.outlier_scatter_, *self.contours_]
+        if n_alone:
+            label = count_label(n_alone, "rows", n_alone, " of leverage 1")
+            handles += self.ax_.plot([], [], " ", label=label)
+        return handles
 
     def _set_limits(
         self,
@@ -451,42 +449,6 @@ class InfluenceDisplay:
         )
         return distances
 
-    def _labels(
-        self,
-        rows: NDArray[np.intp],
-        leverage: NDArray[np.float64],
-        residual: NDArray[np.float64],
-    ) -> list[Annotation]:
-        """Label rows, each at the first of four corners where it overlaps no other label."""
-        names = range(len(leverage)) if self.names is None else self.names
-        points = np.column_stack([leverage, residual])[rows]
-        position = self.ax_.transData.transform(points) * 72 / self.ax_.figure.dpi
-        middle = self.ax_.transAxes.transform((0.5, 0.5)) * 72 / self.ax_.figure.dpi
-        labels: list[Annotation] = []
-        # Left, right, lower and upper ends in points.
-        taken: list[tuple[float, float, float, float]] = []
-        for (x, y), point, row in zip(position, points, rows.tolist(), strict=True):
-            width = LABEL_CHARACTER_WIDTH * len(str(names[row]))
-            side = -1 if x > middle[0] else 1
-            for dx, dy in ((side, 1), (-side, 1), (side, -1), (-side, -1)):
-                left = x + 5 if dx > 0 else x - 5 - width
-                low = y + 3 if dy > 0 else y - 3 - LABEL_HEIGHT
-                box = left, left + width, low, low + LABEL_HEIGHT
-                if not any(_overlap(box, other) for other in taken):
-                    break
-            taken.append(box)
-            label = self.ax_.annotate(
-                str(names[row]),
-                point,
-                xytext=(5 * dx, 3 * dy),
-                textcoords="offset points",
-                ha="left" if dx > 0 else "right",
-                va="bottom" if dy > 0 else "top",
-                fontsize="small",
-            )
-            labels.append(label)
-        return labels
-
     def _arrays(
         self,
     ) -> tuple[
@@ -512,10 +474,3 @@ class InfluenceDisplay:
 def _contour_dashes(n: int) -> list[Any]:
     """Return the dash pattern of each contour; the first is a dashed line."""
     return [DASHES[1 + i % (len(DASHES) - 1)] for i in range(n)]
-
-
-def _overlap(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
-) -> bool:
-    """Tell whether two boxes (left, right, lower, upper) overlap."""
-    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]

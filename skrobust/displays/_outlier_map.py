@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -13,36 +14,39 @@ from .._lazy_data import require_in_memory
 from .._mm import OUTLIER_END, MMRegressor
 from .._unwrap import MatrixLike, innermost_estimator, unwrap
 from ._drawing import (
-    COLOURS,
     DASHES,
     GREY,
+    N_LABELLED,
     Kwargs,
     axes,
     check_matplotlib,
     check_max_markers,
+    check_names,
     check_positive,
     count_label,
-    legend,
-    marker_area,
+    draw_rows,
+    label_rows,
+    labelled_rows,
     sample,
-    scatter,
 )
-from ._residuals import scale_of, set_symlog_scale
+from ._drawing import legend as draw_legend
+from ._rows import row_names, scale_of, set_symlog_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
     from matplotlib.text import Text
 
 # The kinds of rows, numbered by 2 · (is an outlier) + (is a leverage point), and their plurals.
 KINDS = np.array(["regular", "good leverage", "vertical outlier", "bad leverage"])
-NOUNS = ["regular rows", "good leverage points", "vertical outliers", "bad leverage points"]
+NOUNS = ["regular\nrows", "good\nleverage points", "vertical\noutliers", "bad\nleverage points"]
 # Coordinates in which the lower left corner of the axes is (0, 0) and the upper right (1, 1).
 AXES = "axes fraction"
 # An axis is logarithmic beyond its cutoff if a value exceeds this many cutoffs.
 MAX_CUTOFFS_ON_LINEAR_AXIS = 10
 # The axes extend to at least this many cutoffs, and beyond the last row by this part of their
 # length, so that there is room for the names of regions.
-MIN_CUTOFFS, MARGIN = 1.5, 0.12
+MIN_CUTOFFS, MARGIN = 1.5, 0.18
 # Minimum number of regular rows to draw, relative to `max_markers`.
 MIN_REGULAR_FRACTION = 0.25
 
@@ -70,6 +74,9 @@ class OutlierMapDisplay:
     residual_cutoff : float
         Absolute standardised residual beyond which a row is an outlier.
 
+    names : sequence of shape (n_samples,), default=None
+        Labels of the rows; by default their numbers.
+
     target_name : str, default=None
         Name of the target in the label.
 
@@ -91,10 +98,13 @@ class OutlierMapDisplay:
         Vertical line at the cutoff of distances.
 
     region_labels_ : list of matplotlib Text
-        Names of the regions.
+        Names and numbers of rows of the regions; those with outliers are above and below.
 
-    legend_ : matplotlib Legend
-        Legend to the right of the axes, with the number of rows of each kind.
+    labels_ : list of matplotlib Annotation
+        Labels of the rows with the largest absolute residuals.
+
+    legend_ : matplotlib Legend or None
+        Legend of the cutoffs, if it was drawn.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -143,12 +153,14 @@ class OutlierMapDisplay:
         standardized_residuals: ArrayLike,
         distance_cutoff: float,
         residual_cutoff: float,
+        names: Sequence[Any] | None = None,
         target_name: str | None = None,
     ) -> None:
         self.robust_distances = robust_distances
         self.standardized_residuals = standardized_residuals
         self.distance_cutoff = distance_cutoff
         self.residual_cutoff = residual_cutoff
+        self.names = names
         self.target_name = target_name
 
     @classmethod
@@ -175,7 +187,8 @@ class OutlierMapDisplay:
             inside a TransformedTargetRegressor is shown in transformed units.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, of the rows of the fit or of others.
+            Features, of the rows of the fit or of others. The index of a pandas DataFrame
+            labels the rows.
 
         y : array-like of shape (n_samples,)
             Targets.
@@ -208,6 +221,13 @@ class OutlierMapDisplay:
         """
         check_matplotlib("OutlierMapDisplay.from_estimator")
         require_in_memory("OutlierMapDisplay.from_estimator", "display", X=X, y=y)
+        return cls._undrawn(estimator, X, y, target_name).plot(ax=ax, **kwargs)
+
+    @classmethod
+    def _undrawn(
+        cls, estimator: BaseEstimator, X: MatrixLike, y: ArrayLike, target_name: str | None
+    ) -> Self:
+        """Return the display of an estimator without drawing it."""
         regressor = innermost_estimator(estimator)
         if not isinstance(regressor, MMRegressor):
             raise ValueError(
@@ -216,19 +236,21 @@ class OutlierMapDisplay:
             )
         scale = scale_of(regressor)
         data = unwrap(estimator, X, y)
-        display = cls(
+        return cls(
             robust_distances=data.regressor.robust_distances(data.X),
             standardized_residuals=(data.y - data.regressor.predict(data.X)) / scale,
             distance_cutoff=regressor._distance.distance.cutoff,
             residual_cutoff=OUTLIER_END,
+            names=row_names(X, y),
             target_name=data.target_name if target_name is None else target_name,
         )
-        return display.plot(ax=ax, **kwargs)
 
     def plot(
         self,
         ax: Axes | None = None,
         *,
+        labelled: int | ArrayLike = N_LABELLED,
+        legend: bool = True,
         max_markers: int = 2_000,
         scatter_kwargs: Kwargs | None = None,
         outlier_kwargs: Kwargs | None = None,
@@ -239,6 +261,13 @@ class OutlierMapDisplay:
         ----------
         ax : matplotlib Axes, default=None
             Axes to draw on; by default those of a new figure.
+
+        labelled : int or array-like of int, default=5
+            Rows with labels: the number of rows, those with the largest absolute residuals, or
+            the positions of the rows.
+
+        legend : bool, default=True
+            Whether to draw a legend.
 
         max_markers : int, default=2000
             Number of rows above which only a random sample of the regular rows is drawn, with a
@@ -269,50 +298,41 @@ class OutlierMapDisplay:
         check_matplotlib("OutlierMapDisplay.plot")
         max_markers = check_max_markers(max_markers)
         distance, residual, kind = self._rows()
+        labelled_positions = labelled_rows(labelled, np.abs(residual))
         rows = [np.flatnonzero(kind == number) for number in range(len(KINDS))]
         counts = [len(of_kind) for of_kind in rows]
         n_regular = max(
             max_markers - sum(counts[1:]), round(MIN_REGULAR_FRACTION * max_markers)
         )
-        rows[0] = sample(rows[0], n_regular)
-        labels = [
-            count_label(count, noun, len(drawn))
-            for count, noun, drawn in zip(counts, NOUNS, rows, strict=True)
-        ]
-        inliers, outliers = np.concatenate(rows[:2]), np.concatenate(rows[2:])
-        area = marker_area(len(inliers) + len(outliers))
+        regular = sample(rows[0], n_regular)
+        rows[0] = np.union1d(regular, labelled_positions[kind[labelled_positions] == 0])
         self.ax_ = axes(ax)
         self.figure_ = self.ax_.figure
         self._draw_cutoffs(distance, residual)
-        self.scatter_ = scatter(
+        self.scatter_, self.outlier_scatter_ = draw_rows(
             self.ax_,
-            distance[inliers],
-            residual[inliers],
-            scatter_kwargs,
-            color=COLOURS[0],
-            s=area,
-            alpha=0.6,
-            linewidth=0.5,
-            label="\n".join(labels[:2]),
+            distance,
+            residual,
+            (np.concatenate(rows[:2]), np.concatenate(rows[2:])),
+            ("rows within the cutoff of residuals", "outliers"),
+            (scatter_kwargs, outlier_kwargs),
         )
-        self.outlier_scatter_ = scatter(
+        self._name_regions(kind, residual > 0, len(rows[0]))
+        names = range(len(residual)) if self.names is None else self.names
+        self.labels_ = label_rows(
             self.ax_,
-            distance[outliers],
-            residual[outliers],
-            outlier_kwargs,
-            color=COLOURS[1],
-            marker="x",
-            s=1.5 * area,
-            linewidth=1,
-            label="\n".join(labels[2:]),
+            np.column_stack([distance, residual])[labelled_positions],
+            [str(names[row]) for row in labelled_positions.tolist()],
         )
-        self.legend_ = legend(self.ax_)
+        self.legend_: Legend | None = None
+        if legend:
+            self.legend_ = draw_legend(self.ax_, [self.residual_lines_[1], self.distance_line_])
         return self
 
     def _draw_cutoffs(
         self, distance: NDArray[np.float64], residual: NDArray[np.float64]
     ) -> None:
-        """Set the axes, and draw the cutoffs and the names of the regions."""
+        """Set the axes, and draw the cutoffs."""
         ax, x_end, y_end = self.ax_, float(self.distance_cutoff), float(self.residual_cutoff)
         x_suffix = _set_scale(ax, "x", x_end, distance)
         y_suffix = _set_scale(ax, "y", y_end, residual)
@@ -321,19 +341,34 @@ class OutlierMapDisplay:
         ax.set(xlabel=f"Robust distance{x_suffix}", ylabel=f"Residuals{name} / scale{y_suffix}")
         ax.axhline(0, color=GREY, lw=1, zorder=0.5)
         self.residual_lines_ = [
-            ax.axhline(end, color=GREY, ls=DASHES[1], lw=1) for end in (-y_end, y_end)
+            ax.axhline(end, color=GREY, ls=DASHES[1], lw=1, zorder=0.5)
+            for end in (-y_end, y_end)
         ]
         self.residual_lines_[1].set_label(f"residuals of ±{y_end:.4g} scales")
         self.distance_line_ = ax.axvline(
-            x_end, color=GREY, ls=DASHES[3], lw=1.5, label=f"distance {x_end:.4g}"
+            x_end,
+            color=GREY,
+            ls=DASHES[3],
+            lw=1.5,
+            zorder=0.5,
+            label=f"distance {x_end:.4g}",
         )
+
+    def _name_regions(
+        self, kind: NDArray[np.intp], is_positive: NDArray[np.bool_], n_regular_drawn: int
+    ) -> None:
+        """Write the name and the number of rows of each region into it."""
+        ax, y_end = self.ax_, float(self.residual_cutoff)
         box = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1}
-        # The regular region has few rows in its upper right corner.
+        above, below = (
+            np.bincount(kind[side], minlength=4) for side in (is_positive, ~is_positive)
+        )
+        both, top, bottom = (above + below).tolist(), above.tolist(), below.tolist()
         self.region_labels_: list[Text] = [
             ax.annotate(
-                label,
+                count_label(count, NOUNS[number], n_regular_drawn if number == 0 else count),
                 (x, y),
-                xycoords=(x_units, y_units),
+                xycoords=(AXES, y_units),
                 xytext=(4 if ha == "left" else -4, 4 if va == "bottom" else -4),
                 textcoords="offset points",
                 ha=ha,
@@ -341,13 +376,14 @@ class OutlierMapDisplay:
                 fontsize="small",
                 bbox=box,
             )
-            for label, x, x_units, ha, y, y_units, va in (
-                ("regular", x_end, "data", "right", y_end, "data", "top"),
-                ("good\nleverage", 1, AXES, "right", y_end, "data", "top"),
-                ("vertical\noutliers", 0, AXES, "left", 1, AXES, "top"),
-                ("vertical\noutliers", 0, AXES, "left", 0, AXES, "bottom"),
-                ("bad\nleverage", 1, AXES, "right", 1, AXES, "top"),
-                ("bad\nleverage", 1, AXES, "right", 0, AXES, "bottom"),
+            # The regular region has few rows in its upper left corner.
+            for number, count, x, ha, y, y_units, va in (
+                (0, both[0], 0, "left", y_end, "data", "top"),
+                (1, both[1], 1, "right", y_end, "data", "top"),
+                (2, top[2], 0, "left", 1, AXES, "top"),
+                (2, bottom[2], 0, "left", 0, AXES, "bottom"),
+                (3, top[3], 1, "right", 1, AXES, "top"),
+                (3, bottom[3], 1, "right", 0, AXES, "bottom"),
             )
         ]
 
@@ -368,6 +404,7 @@ class OutlierMapDisplay:
                 "robust_distances and standardized_residuals must be vectors of the same "
                 f"length, got the shapes {distance.shape} and {residual.shape}."
             )
+        check_names(self.names, len(residual))
         is_leverage = distance > check_positive(self.distance_cutoff, "distance_cutoff")
         is_outlier = np.abs(residual) > check_positive(self.residual_cutoff, "residual_cutoff")
         return distance, residual, 2 * is_outlier + is_leverage

@@ -87,7 +87,7 @@ class PathDisplay:
         Axis with the numbers of nonzero coefficients, if some are zero.
 
     legend_ : matplotlib Legend
-        Legend to the right of the axes, sorted by the coefficients at the largest threshold.
+        Legend, sorted by the coefficients at the largest threshold.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -140,6 +140,7 @@ class PathDisplay:
         sample_weight: ArrayLike | None = None,
         target: int | None = None,
         standardize: bool = True,
+        feature_names: Sequence[str] | NDArray[Any] | None = None,
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
@@ -180,6 +181,10 @@ class PathDisplay:
         standardize : bool, default=True
             Whether to multiply each coefficient by the standard deviation of its feature. The
             coefficients are then all in units of y and can be compared.
+
+        feature_names : array-like of shape (n_features,), default=None
+            Names of the features of the regressor in the legend; by default the column names of
+            X, after the transformers of a pipeline, if there are any.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; by default those of a new figure.
@@ -235,7 +240,7 @@ class PathDisplay:
         display = cls(
             betas=path.grid,
             coefs=path.coefs,
-            feature_names=data.feature_names,
+            feature_names=data.feature_names if feature_names is None else feature_names,
             feature_scales=feature_scales,
             beta=beta if alphas is None else mark or None,
             beta_name=BETA_LABELS[regressor.scale] if alphas is None else ALPHA_LABEL,

@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from ._drawing import COLOURS, GREY
-from ._residuals import RowsDisplay
+from ._rows import RowsDisplay
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
@@ -37,6 +37,9 @@ class QQDisplay(RowsDisplay):
     beta : float
         Threshold in units of y.
 
+    names : sequence of shape (n_samples,), default=None
+        Labels of the rows; by default their numbers.
+
     target_name : str, default=None
         Name of the target in the labels.
 
@@ -54,8 +57,11 @@ class QQDisplay(RowsDisplay):
     threshold_lines_ : list of matplotlib Line2D
         Horizontal lines at −β and β.
 
-    legend_ : matplotlib Legend
-        Legend to the right of the axes.
+    labels_ : list of matplotlib Annotation
+        Labels of the rows with the largest absolute residuals.
+
+    legend_ : matplotlib Legend or None
+        Legend, if it was drawn.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -105,7 +111,7 @@ class QQDisplay(RowsDisplay):
             x, middle + slope * x, color=GREY, lw=1, label="line through the quartiles"
         )[0]
         self.threshold_lines_ = [
-            self.ax_.axhline(threshold, color=COLOURS[5], ls=":", lw=1.5)
+            self.ax_.axhline(threshold, color=COLOURS[5], ls=":", lw=1.5, zorder=0.5)
             for threshold in (-beta, beta)
         ]
         self.threshold_lines_[1].set_label(f"±β = ±{beta:.4g}")

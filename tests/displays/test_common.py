@@ -18,6 +18,7 @@ from skrobust.displays import (
     PathDisplay,
     QQDisplay,
     ResidualsDisplay,
+    ScaleLocationDisplay,
     WeightsDisplay,
 )
 from skrobust.displays._drawing import line_style
@@ -50,6 +51,8 @@ def draw(name, data, model, search, **kwargs):
         "far outlier map": lambda: OutlierMapDisplay.from_estimator(
             MMRegressor().fit(spread, far), spread, far, **kwargs
         ),
+        "sizes": lambda: ScaleLocationDisplay.from_estimator(model, X, y, **kwargs),
+        "far sizes": lambda: ScaleLocationDisplay.from_estimator(fitted, X, far, **kwargs),
         "quantiles": lambda: QQDisplay.from_estimator(model, X, y, **kwargs),
         "far quantiles": lambda: QQDisplay.from_estimator(fitted, X, far, **kwargs),
         "stages": lambda: ConvergenceDisplay.from_estimator(model, **kwargs),
@@ -72,6 +75,8 @@ ALL = [
     "far outlier map",
     "quantiles",
     "far quantiles",
+    "sizes",
+    "far sizes",
     "stages",
 ]
 
@@ -82,10 +87,14 @@ def test_nothing_overlaps(name, data, model, search):
     display = draw(name, data, model, search)
     display.figure_.canvas.draw()
     whole = display.figure_.bbox.padded(1)
-    assert whole.contains(*display.legend_.get_window_extent().p0)
-    assert whole.contains(*display.legend_.get_window_extent().p1)
+    box = display.legend_.get_window_extent()
+    assert whole.contains(*box.p0)
+    assert whole.contains(*box.p1)
     for ax in np.atleast_1d(display.ax_):
-        assert display.legend_.get_window_extent().x0 > ax.bbox.x1
+        markers = [each for each in ax.collections if isinstance(each, PathCollection)]
+        for each in markers:
+            assert not box.count_contains(ax.transData.transform(each.get_offsets()))
+        assert not any(box.overlaps(text.get_window_extent()) for text in ax.texts)
         for axis in (ax.xaxis, ax.yaxis):
             low, high = sorted(axis.get_view_interval())
             shown = [
@@ -98,6 +107,42 @@ def test_nothing_overlaps(name, data, model, search):
             for i, one in enumerate(shown):
                 assert not any(one.overlaps(other) for other in shown[i + 1 :])
             assert len(shown) >= 1 or not axis.get_label_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ALL if name != "path"])
+def test_a_legend_leaves_the_axes_their_width_in_a_row_of_two(name, data, model, search):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    figure.draw_without_rendering()
+    width = right.bbox.width
+    display = draw(name, data, model, search, ax=right)
+    figure.draw_without_rendering()
+    panels = np.atleast_1d(display.ax_)
+    assert panels[-1].bbox.x1 - panels[0].bbox.x0 > 0.85 * width
+    assert left.bbox.width > 0.85 * width
+
+
+def test_a_legend_without_room_is_to_the_right_of_the_axes():
+    rng = np.random.default_rng(0)
+    coefs = rng.uniform(-1, 1, size=(12, 80))
+    ax = plt.subplots(figsize=(5, 2), layout="constrained")[1]
+    display = PathDisplay(betas=np.arange(1.0, 81), coefs=coefs).plot(ax, n_labelled=12)
+    display.figure_.canvas.draw()
+    assert display.legend_.get_window_extent().x0 > display.ax_.bbox.x1
+
+
+@pytest.mark.parametrize("scale", ["linear", "symlog"])
+def test_a_legend_extends_axes_that_are_full(scale):
+    rng = np.random.default_rng(0)
+    y, x = rng.uniform(-1, 1, 2000), rng.uniform(0, 9, 2000)
+    display = ResidualsDisplay.from_predictions(
+        x + y, x, beta=0.5, residual_axis=scale, labelled=0
+    )
+    display.figure_.canvas.draw()
+    box, ax = display.legend_.get_window_extent(), display.ax_
+    assert ax.bbox.contains(*box.p0)
+    assert ax.bbox.contains(*box.p1)
+    assert box.y0 > ax.transData.transform((0, y.max()))[1]
 
 
 @pytest.mark.slow
@@ -139,7 +184,7 @@ def test_many_lines_are_told_apart_without_their_colours():
 
 
 @pytest.mark.parametrize(
-    "name", ["residuals", "weights", "influence", "outlier map", "quantiles"]
+    "name", ["residuals", "weights", "influence", "outlier map", "quantiles", "sizes"]
 )
 def test_styles_may_be_given_under_any_alias(name, data, model, search):
     given = {"scatter_kwargs": {"c": "green"}, "outlier_kwargs": {"lw": 3, "marker": "+"}}

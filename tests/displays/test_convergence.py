@@ -13,31 +13,55 @@ from skrobust.displays import (
     ConvergenceDisplay,
 )
 
+STAGE = {"beta": 1.0, "gradient_norm": 0.0, "message": "done", "algorithms": {"newton": 3}}
+
+
+def betas_of(display):
+    return [label.get_text() for label in display.ax_[0].get_yticklabels()]
+
 
 def test_stages_are_those_of_the_history(data):
     fitted = make_pipeline(StandardScaler(), SmoothL1Regressor(beta_schedule=[50, 5, 1]))
     fitted.fit(*data)
     display = ConvergenceDisplay.from_estimator(fitted)
     history = pd.DataFrame(fitted[-1].history_)
-    assert set(display.lines_) == {"beta", "objective", "gradient_norm"}
-    for panel, (key, line) in zip(display.ax_, display.lines_.items(), strict=True):
-        assert line.axes is panel
-        assert_array_equal(line.get_xdata(), [1, 2, 3])
-        assert_array_equal(line.get_ydata(), history[key])
-    labels = [panel.get_ylabel() for panel in display.ax_]
-    assert labels == ["β", "Objective", "Gradient norm"]
-    assert display.tol_line_.get_ydata()[0] == 1e-8
-    assert legend_of(display) == ["last stage:\ngradient within tol", "tol = 1e-08"]
+    assert_array_equal(display.line_.get_xdata(), history["gradient_norm"])
+    assert_array_equal(display.line_.get_ydata(), [0, 1, 2])
+    lengths = np.zeros(3)
+    for name, bars in display.bars_.items():
+        passes = [algorithms.get(name, 0) for algorithms in history["algorithms"]]
+        assert_array_equal([bar.get_width() for bar in bars], passes)
+        assert_array_equal([bar.get_x() for bar in bars], lengths)
+        assert f"{name}: {sum(passes)}" in legend_of(display)
+        lengths += passes
+    assert_array_equal(lengths, history["n_eval"])
+    assert betas_of(display) == [f"{beta:.4g}" for beta in history["beta"]]
+    assert display.tol_line_.get_xdata()[0] == 1e-8
+    assert display.ax_[1].get_title() == "gradient within tol"
+
+
+def test_a_single_stage_shows_its_passes_and_its_threshold(model):
+    display = ConvergenceDisplay.from_estimator(model)
+    (stage,) = model.history_
+    ends = [bars[0].get_x() + bars[0].get_width() for bars in display.bars_.values()]
+    assert ends[-1] == stage["n_eval"]
+    assert betas_of(display) == [f"{model.beta_:.4g}"]
 
 
 def test_zero_has_a_place_among_gradient_norms():
-    stage = {"beta": 1.0, "objective": 2.0, "gradient_norm": 0.0, "message": "done"}
-    display = ConvergenceDisplay(history=[stage]).plot()
-    assert display.lines_["gradient_norm"].get_ydata()[0] == np.finfo(float).eps
+    display = ConvergenceDisplay(history=[STAGE]).plot()
+    assert display.line_.get_xdata()[0] == np.finfo(float).eps
     assert display.tol_line_ is None
-    display.figure_.canvas.draw()
-    ticks = display.ax_[2].get_xticks()
-    assert [tick for tick in ticks if 0.5 <= tick <= 1.5] == [1]
+
+
+def test_stages_are_at_the_same_height_in_both_panels():
+    history = [STAGE | {"beta": float(beta)} for beta in range(40, 0, -1)]
+    display = ConvergenceDisplay(history=history, tol=1e-8).plot()
+    left, right = display.ax_
+    assert left.get_ylim() == right.get_ylim()
+    assert len(betas_of(display)) == 20
+    assert betas_of(display)[0] == "40"
+    assert betas_of(display)[-1] == "1"
 
 
 def test_stages_of_one_target(two_targets):
@@ -45,7 +69,7 @@ def test_stages_of_one_target(two_targets):
     both = SmoothL1Regressor(beta_schedule=[9, 1]).fit(X, Y)
     display = ConvergenceDisplay.from_estimator(both, target=1)
     betas = [stage["beta"] for stage in both.history_ if stage["target"] == 1]
-    assert_array_equal(display.lines_["beta"].get_ydata(), betas)
+    assert betas_of(display) == [f"{beta:.4g}" for beta in betas]
 
 
 def test_stages_take_the_place_of_the_axes_given(model):
@@ -55,9 +79,9 @@ def test_stages_take_the_place_of_the_axes_given(model):
     figure.canvas.draw()
     for panel in display.ax_:
         assert panel.bbox.x0 >= right.bbox.x0 - 1
+        assert panel.bbox.x1 <= right.bbox.x1 + 1
         assert panel.bbox.y0 >= right.bbox.y0 - 1
-        assert panel.bbox.y1 <= right.bbox.y1 + 1
     assert not right.axison
     assert left.axison
-    three = plt.figure().subplots(3)
-    assert_array_equal(ConvergenceDisplay.from_estimator(model, ax=three).ax_, three)
+    two = plt.figure().subplots(1, 2)
+    assert_array_equal(ConvergenceDisplay.from_estimator(model, ax=two).ax_, two)

@@ -20,12 +20,14 @@ from skrobust.displays import (
     CoefficientsDisplay,
     ConvergenceDisplay,
     CVDisplay,
+    DiagnosticsDisplay,
     FitDisplay,
     InfluenceDisplay,
     OutlierMapDisplay,
     PathDisplay,
     QQDisplay,
     ResidualsDisplay,
+    ScaleLocationDisplay,
     WeightsDisplay,
 )
 
@@ -241,8 +243,40 @@ ERRORS = {
         r"leverage and outlier must be vectors .* \(5,\) and \(2,\)",
     ),
     "labels": (
-        lambda m, X, y, Y: influence().plot(n_labelled=-1),
-        "n_labelled must be an integer of at least 0, got -1",
+        lambda m, X, y, Y: influence().plot(labelled=-1),
+        "labelled must be a non-negative number of rows .* got -1",
+    ),
+    "labelled positions": (
+        lambda m, X, y, Y: residuals().plot(labelled=[5]),
+        r"vector of their positions in the range \[0, 4\], got \[5\]",
+    ),
+    "labelled names": (
+        lambda m, X, y, Y: residuals().plot(labelled=["a"]),
+        r"labelled must be a non-negative number of rows .* got \['a'\]",
+    ),
+    "names of rows": (
+        lambda m, X, y, Y: residuals(names=["a"]).plot(),
+        "names must have one entry for each of the 5 rows, got 1",
+    ),
+    "names of the map": (
+        lambda m, X, y, Y: outlier_map(names=["a"]).plot(),
+        "names must have one entry for each of the 5 rows, got 1",
+    ),
+    "partial residuals": (
+        lambda m, X, y, Y: FitDisplay.from_estimator(
+            {"a": m, "b": m}, X, y, feature=0, partial_residuals=True
+        ),
+        "partial_residuals=True requires one estimator, got 2",
+    ),
+    "four axes": (
+        lambda m, X, y, Y: DiagnosticsDisplay.from_estimator(m, X, y, ax=plt.subplots(2)[1]),
+        r"ax must be one Axes or an array of 2 × 2 Axes, got shape \(2,\)",
+    ),
+    "diagnostics without a threshold": (
+        lambda m, X, y, Y: DiagnosticsDisplay.from_estimator(
+            LinearRegression().fit(X, y), X, y
+        ),
+        "LinearRegression has no attribute 'beta_'; pass beta",
     ),
     "contours": (
         lambda m, X, y, Y: influence().plot(levels=[0]),
@@ -310,15 +344,15 @@ ERRORS = {
     ),
     "key": (
         lambda m, X, y, Y: ConvergenceDisplay(history=[{"beta": 1}]).plot(),
-        r"got stages without the keys \['objective', 'gradient_norm', 'message'\]",
+        r"got stages without the keys \['algorithms', 'gradient_norm', 'message'\]",
     ),
     "stages of which": (
         lambda m, X, y, Y: ConvergenceDisplay.from_estimator(clone(m).fit(X, Y)),
         "SmoothL1Regressor was fitted to 2 targets; select one with target=0",
     ),
     "two axes": (
-        lambda m, X, y, Y: ConvergenceDisplay.from_estimator(m, ax=plt.subplots(2)[1]),
-        r"ax must be one Axes or an array of 3 Axes, got shape \(2,\)",
+        lambda m, X, y, Y: ConvergenceDisplay.from_estimator(m, ax=plt.subplots(3)[1]),
+        r"ax must be one Axes or an array of 2 Axes, got shape \(3,\)",
     ),
     "axes without a grid": (
         lambda m, X, y, Y: ConvergenceDisplay.from_estimator(
@@ -362,6 +396,8 @@ def test_an_estimator_that_is_not_fitted(data, wrap):
         lambda: InfluenceDisplay.from_estimator(unfitted, X, y),
         lambda: OutlierMapDisplay.from_estimator(unfitted, X, y),
         lambda: QQDisplay.from_estimator(unfitted, X, y),
+        lambda: ScaleLocationDisplay.from_estimator(unfitted, X, y),
+        lambda: DiagnosticsDisplay.from_estimator(unfitted, X, y),
         lambda: ConvergenceDisplay.from_estimator(unfitted),
     ]
     for call in calls:
@@ -390,6 +426,9 @@ def test_without_matplotlib_each_method_says_what_to_install(data, model, monkey
         "OutlierMapDisplay.from_estimator": lambda m: m(model, X, y),
         "OutlierMapDisplay.plot": lambda m: m(outlier_map()),
         "QQDisplay.from_estimator": lambda m: m(model, X, y),
+        "ScaleLocationDisplay.from_estimator": lambda m: m(model, X, y),
+        "DiagnosticsDisplay.from_estimator": lambda m: m(model, X, y),
+        "DiagnosticsDisplay.plot": lambda m: m(None),
         "ResidualsDisplay.plot": lambda m: m(residuals()),
         "FitDisplay.plot": lambda m: m(fits()),
         "PathDisplay.plot": lambda m: m(PathDisplay(betas=[1], coefs=[[1]])),

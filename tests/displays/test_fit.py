@@ -114,3 +114,41 @@ def test_fits_of_one_target(two_targets):
     display = FitDisplay.from_estimator(both, X, Y, feature="bmi", target=1)
     x, curve = display.lines_[0].get_data()
     assert_allclose(np.diff(curve) / np.diff(x), both.coef_[1, 1])
+
+
+def test_the_title_says_that_curves_are_averages(data, one_feature):
+    X, y = data
+    fitted = SmoothL1Regressor().fit(X, y)
+    display = FitDisplay.from_estimator(fitted, X, y, feature="bmi")
+    assert display.note_.get_text() == "mean over the other features of 100 rows"
+    display = FitDisplay.from_estimator(SmoothL1Regressor().fit(*one_feature), *one_feature)
+    assert display.note_.get_text() == ""
+
+
+def test_partial_residuals_are_at_the_curve_plus_the_residual(data):
+    X, y = data
+    fitted = SmoothL1Regressor().fit(X, y)
+    display = FitDisplay.from_estimator(
+        fitted, X, y, feature="bmi", partial_residuals=True, clip=False
+    )
+    residual = y - fitted.predict(X)
+    expected = residual + fitted.coef_[1] * (X["bmi"] - X["bmi"].mean())
+    drawn = display.scatter_.get_offsets().data
+    assert_allclose(drawn[:, 0], X["bmi"])
+    # The level is that of the averaged predictions.
+    assert_allclose(drawn[:, 1] - expected, drawn[0, 1] - expected[0], rtol=1e-9)
+    assert display.ax_.get_ylabel() == "Mean prediction of price + residual"
+    assert display.smooth_ is not None
+
+
+def test_the_smooth_curve_of_partial_residuals_shows_the_form_of_the_effect():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.uniform(-2, 2, 400), "b": rng.normal(size=400)})
+    y = X["a"] ** 2 + 10 * X["b"] + 0.1 * rng.normal(size=400)
+    fitted = SmoothL1Regressor().fit(X, y)
+    display = FitDisplay.from_estimator(fitted, X, y, feature="a", partial_residuals=True)
+    x, curve = display.smooth_.get_data()
+    middle, ends = np.interp(0, x, curve), curve[[0, -1]]
+    assert (ends - middle > 2).all()
+    without = FitDisplay.from_estimator(fitted, X, y, feature="a")
+    assert without.smooth_ is None

@@ -78,10 +78,10 @@ def test_a_row_is_beyond_the_contour_if_its_distance_is(data):
 def test_the_most_influential_rows_have_the_labels_of_the_frame(data, model):
     X, y = data
     X = X.set_axis([f"row {i}" for i in range(len(X))])
-    display = InfluenceDisplay.from_estimator(model, X, y, n_labelled=4)
+    display = InfluenceDisplay.from_estimator(model, X, y, labelled=4)
     largest = observation_table(model, X, y).frame["cooks_distance"].nlargest(4)
     assert [label.get_text() for label in display.labels_] == list(largest.index)
-    by_number = InfluenceDisplay.from_estimator(model, X, y, n_labelled=0)
+    by_number = InfluenceDisplay.from_estimator(model, X, y, labelled=0)
     assert by_number.labels_ == []
 
 
@@ -96,7 +96,7 @@ def test_labels_of_close_rows_do_not_overlap():
         beta=2.0,
         cook_factor=1.0,
         names=[f"a row {i}" for i in range(6)],
-    ).plot(n_labelled=4)
+    ).plot(labelled=4)
     display.figure_.canvas.draw()
     boxes = [label.get_window_extent() for label in display.labels_]
     assert len(boxes) == 4
@@ -106,7 +106,7 @@ def test_labels_of_close_rows_do_not_overlap():
 
 def test_labelled_rows_are_drawn_whatever_the_number_of_markers(data, model):
     X, y = data
-    display = InfluenceDisplay.from_estimator(model, X, y, max_markers=1, n_labelled=6)
+    display = InfluenceDisplay.from_estimator(model, X, y, max_markers=1, labelled=6)
     points = {tuple(label.xy) for label in display.labels_}
     assert points <= {tuple(point) for point in scatter_of(display)}
     assert len(scatter_of(display)) <= 8

@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from artists import legend_of, scatter_of, sorted_rows
+from artists import scatter_of, sorted_rows
 from skrobust import MMRegressor
 from skrobust.displays import OutlierMapDisplay
 
@@ -88,16 +88,17 @@ def test_a_row_at_a_cutoff_is_within_it():
     assert_allclose(display.outlier_scatter_.get_offsets(), [[3.0, -2.6], [3.1, 2.6]])
 
 
-def test_regions_are_named_where_their_rows_are_and_the_legend_counts_them(spread, fitted):
+def test_regions_have_the_names_and_numbers_of_their_rows(spread, fitted):
     display = OutlierMapDisplay.from_estimator(fitted, *spread)
     display.figure_.canvas.draw()
-    ax, counts = display.ax_, [(display.quadrants == kind).sum() for kind in KINDS]
+    ax = display.ax_
     names = {
-        "regular": "regular",
-        "good\nleverage": "good leverage",
-        "vertical\noutliers": "vertical outlier",
-        "bad\nleverage": "bad leverage",
+        "regular rows": "regular",
+        "good leverage points": "good leverage",
+        "vertical outliers": "vertical outlier",
+        "bad leverage points": "bad leverage",
     }
+    residuals = np.asarray(display.standardized_residuals)
     named = []
     for label in display.region_labels_:
         box = label.get_window_extent()
@@ -107,13 +108,15 @@ def test_regions_are_named_where_their_rows_are_and_the_legend_counts_them(sprea
             display.distance_cutoff,
             display.residual_cutoff,
         )
-        assert set(at.quadrants) == {names[label.get_text()]}
-        named.append(names[label.get_text()])
+        count, name = label.get_text().split(" ", 1)
+        kind = names[name.replace("\n", " ")]
+        assert set(at.quadrants) == {kind}
+        in_region = display.quadrants == kind
+        if "outlier" in kind or "bad" in kind:
+            in_region &= (residuals > 0) == (corners[0, 1] > 0)
+        assert int(count) == in_region.sum()
+        named.append(kind)
     assert sorted(named) == sorted([*KINDS, "vertical outlier", "bad leverage"])
-    assert legend_of(display)[2:] == [
-        f"{counts[0]} regular rows\n{counts[1]} good leverage points",
-        f"{counts[2]} vertical outliers\n{counts[3]} bad leverage points",
-    ]
 
 
 @pytest.mark.parametrize("i", range(3))
@@ -185,24 +188,33 @@ def test_all_rows_are_drawn_but_some_regular_ones(max_markers, n_regular):
     distances, residuals = rng.uniform(0, 3, 100_000), rng.uniform(-2.5, 2.5, 100_000)
     distances[:300] += 3.01
     residuals[200:600] += 5.01
-    display = outlier_map(distances, residuals, max_markers=max_markers)
+    kwargs = {"max_markers": max_markers, "labelled": 0}
+    display = outlier_map(distances, residuals, **kwargs)
     drawn = sorted_rows(scatter_of(display))
     other = np.column_stack([distances, residuals])[:600]
     assert len(drawn) == n_regular + 600
     assert_array_equal(drawn[(drawn[:, 0] > 3) | (drawn[:, 1] > 2.5)], sorted_rows(other))
-    assert legend_of(display)[2:] == [
-        f"99,400 regular rows\n({n_regular:,} drawn)\n200 good leverage points",
-        "300 vertical outliers\n100 bad leverage points",
+    assert [label.get_text() for label in display.region_labels_] == [
+        f"99,400 regular\nrows\n({n_regular:,} drawn)",
+        "200 good\nleverage points",
+        "300 vertical\noutliers",
+        "0 vertical\noutliers",
+        "100 bad\nleverage points",
+        "0 bad\nleverage points",
     ]
-    again = outlier_map(distances, residuals, max_markers=max_markers)
+    again = outlier_map(distances, residuals, **kwargs)
     assert_array_equal(scatter_of(again), scatter_of(display))
 
 
 def test_a_single_row_of_a_kind_is_in_the_singular():
-    display = outlier_map([1, 4, 1, 4], [0, 0, 5, 5])
-    assert legend_of(display)[2:] == [
-        "1 regular row\n1 good leverage point",
-        "1 vertical outlier\n1 bad leverage point",
+    display = outlier_map([1, 4, 1, 4], [0, 0, 5, -5])
+    assert [label.get_text() for label in display.region_labels_] == [
+        "1 regular\nrow",
+        "1 good\nleverage point",
+        "1 vertical\noutlier",
+        "0 vertical\noutliers",
+        "0 bad\nleverage points",
+        "1 bad\nleverage point",
     ]
 
 

@@ -134,3 +134,13 @@ def test_of_many_features_the_largest_are_told_apart():
     assert len(display.lines_) == 40
     assert {line.get_color() for line in display.lines_[:37]} == {"0.5"}
     assert len({line.get_color() for line in display.lines_[37:]}) == 3
+
+
+def test_names_of_features_may_be_given(data):
+    X, y = data
+    model = SmoothL1Regressor().fit(X, y)
+    names = ["age in years", "body mass index", "dose"]
+    display = PathDisplay.from_estimator(model, X, y, betas=[1.0], feature_names=names)
+    assert set(legend_of(display)[:-1]) == set(names)
+    with pytest.raises(ValueError, match="feature_names must have one entry for each of the 3"):
+        PathDisplay.from_estimator(model, X, y, betas=[1.0], feature_names=names[:2])

@@ -1,0 +1,261 @@
+"""Display of four diagnostic plots of a fit in one figure."""
+
+from __future__ import annotations
+
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+
+from .._cv import SmoothL1RegressorCV
+from .._lazy_data import require_in_memory
+from .._mm import MMRegressor
+from .._observation_table import observation_table
+from .._regressor import SmoothL1Regressor
+from .._unwrap import MatrixLike, innermost_estimator
+from ._drawing import PanelAxes, check_matplotlib, labelled_rows, panel_axes
+from ._influence import InfluenceDisplay
+from ._outlier_map import OutlierMapDisplay
+from ._qq import QQDisplay
+from ._residuals import ResidualsDisplay
+from ._scale_location import ScaleLocationDisplay
+from ._statsmodels import as_estimator
+from ._weights import WeightsDisplay
+
+# The display of the fourth panel.
+FourthDisplay: TypeAlias = InfluenceDisplay | OutlierMapDisplay | WeightsDisplay
+
+# Number of rows with labels, for each of the two criteria.
+N_DIAGNOSTIC_LABELS = 3
+# Width and height of a new figure in inches.
+FIGURE_SIZE = (10, 8)
+
+
+class DiagnosticsDisplay:
+    """Four diagnostic plots of a fit in one figure.
+
+    The panels show the residuals against the fitted values, the quantiles of the residuals
+    against those of the normal distribution, the sizes of the residuals against the fitted
+    values, and the influence of the rows on the fit. They correspond to R's ``plot(lm)``. The
+    fourth panel of an :class:`~skrobust.MMRegressor` is the outlier map, as in R's
+    ``plot(lmrob)``, and that of a regressor of another package shows the robustness weights.
+
+    The same rows have labels in all panels: those with the largest residuals and, in a Huber
+    fit, those with the largest Cook's distances. A leverage point that attracts the fit, so
+    that its residual is small, can thus be found in all of them.
+
+    Parameters
+    ----------
+    residuals : ResidualsDisplay
+        Residuals against fitted values.
+
+    quantiles : QQDisplay
+        Quantiles of the residuals.
+
+    scale_location : ScaleLocationDisplay
+        Square roots of the absolute residuals.
+
+    influence : InfluenceDisplay, OutlierMapDisplay or WeightsDisplay
+        The display of the fourth panel.
+
+    Attributes
+    ----------
+    residuals, quantiles, scale_location, influence : displays
+        The displays of the panels, whose attributes are their artists.
+
+    labelled_ : ndarray
+        Positions of the rows with labels.
+
+    ax_ : ndarray of shape (2, 2) of matplotlib Axes
+        Axes of the panels.
+
+    figure_ : matplotlib Figure
+        Figure that contains the axes.
+
+    See Also
+    --------
+    ResidualsDisplay : The first panel alone.
+    QQDisplay : The second panel alone.
+    ScaleLocationDisplay : The third panel alone.
+    InfluenceDisplay : The fourth panel of a Huber fit alone.
+    OutlierMapDisplay : The fourth panel of an MM-estimate alone.
+    skrobust.inference.observation_table : Diagnostics of each row as numbers.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skrobust import SmoothL1Regressor
+    >>> from skrobust.displays import DiagnosticsDisplay
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> y[7] += 1000
+    >>> model = SmoothL1Regressor().fit(X, y)
+    >>> display = DiagnosticsDisplay.from_estimator(model, X, y, labelled=1)
+    >>> [label.get_text() for label in display.influence.labels_]
+    ['7']
+    """
+
+    def __init__(
+        self,
+        *,
+        residuals: ResidualsDisplay,
+        quantiles: QQDisplay,
+        scale_location: ScaleLocationDisplay,
+        influence: FourthDisplay,
+    ) -> None:
+        self.residuals = residuals
+        self.quantiles = quantiles
+        self.scale_location = scale_location
+        self.influence = influence
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        beta: float | None = None,
+        target: int | None = None,
+        target_name: str | None = None,
+        ax: PanelAxes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the diagnostic plots of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
+            :class:`~skrobust.MMRegressor`, a pipeline, a search or a
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one, or a
+            regressor of another package that :class:`WeightsDisplay` accepts.
+
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features of the fit. The index of a pandas DataFrame labels the rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Targets of the fit.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights of the fit, on which leverages and Cook's distances depend.
+
+        beta : float, default=None
+            Threshold in units of y of the residuals that are marked, as in
+            :class:`ResidualsDisplay`.
+
+        target : int, default=None
+            Index of the target to show; required if there are several targets.
+
+        target_name : str, default=None
+            Name of the target in the labels; by default the name of y, if it has one.
+
+        ax : matplotlib Axes or array of shape (2, 2) of them, default=None
+            Axes to draw on, as described in `plot`.
+
+        **kwargs : dict
+            Additional keyword arguments, passed to `plot`.
+
+        Returns
+        -------
+        display : DiagnosticsDisplay
+            The display, which has been drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        NotFittedError
+            If the estimator is not fitted.
+
+        ValueError
+            If the data are not those of the fit, there is no threshold, or a parameter is out
+            of range.
+        """
+        caller = "DiagnosticsDisplay.from_estimator"
+        check_matplotlib(caller)
+        require_in_memory(caller, "display", X=X, y=y, sample_weight=sample_weight)
+        estimator = as_estimator(estimator)
+        regressor = innermost_estimator(estimator)
+        rows = estimator, X, y, beta, target, target_name
+        influence: FourthDisplay
+        if isinstance(regressor, MMRegressor):
+            influence = OutlierMapDisplay._undrawn(estimator, X, y, target_name)
+        elif isinstance(regressor, (SmoothL1Regressor, SmoothL1RegressorCV)):
+            table = observation_table(
+                estimator, X, y, sample_weight=sample_weight, target=target
+            )
+            influence = InfluenceDisplay._undrawn(table, target_name)
+        else:
+            influence = WeightsDisplay._undrawn(*rows)
+        display = cls(
+            residuals=ResidualsDisplay._undrawn(*rows),
+            quantiles=QQDisplay._undrawn(*rows),
+            scale_location=ScaleLocationDisplay._undrawn(*rows),
+            influence=influence,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(
+        self,
+        ax: PanelAxes | None = None,
+        *,
+        labelled: int | ArrayLike = N_DIAGNOSTIC_LABELS,
+        smooth: bool = True,
+        max_markers: int = 2_000,
+    ) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or array of shape (2, 2) of them, default=None
+            Four axes to draw on, or a single one that is replaced by four axes in its position.
+            By default a new figure is created.
+
+        labelled : int or array-like of int, default=3
+            Rows with labels: the number of rows with the largest residuals and of those with
+            the largest Cook's distances, or the positions of the rows.
+
+        smooth : bool, default=True
+            Whether to draw robust smooth curves in the panels of the fitted values.
+
+        max_markers : int, default=2000
+            Maximum number of rows to draw in each panel, besides those with labels.
+
+        Returns
+        -------
+        self : DiagnosticsDisplay
+            The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        ValueError
+            If a parameter is out of range, or `ax` has the wrong shape or is not part of a grid
+            of subplots.
+
+        TypeError
+            If `ax` does not consist of matplotlib Axes.
+        """
+        check_matplotlib("DiagnosticsDisplay.plot")
+        residuals = np.asarray(self.residuals.y_true) - np.asarray(self.residuals.y_pred)
+        self.labelled_ = labelled_rows(labelled, np.abs(residuals))
+        if isinstance(self.influence, InfluenceDisplay):
+            distances = np.nan_to_num(np.asarray(self.influence.cooks_distance, dtype=float))
+            influential = labelled_rows(labelled, distances)
+            self.labelled_ = np.union1d(self.labelled_, influential)
+        self.ax_ = panel_axes(ax, (2, 2), FIGURE_SIZE)
+        self.figure_ = self.ax_[0, 0].figure
+        common: dict[str, Any] = {"labelled": self.labelled_, "max_markers": max_markers}
+        first, second, third, fourth = self.ax_.ravel().tolist()
+        self.residuals.plot(first, smooth=smooth, **common)
+        self.quantiles.plot(second, legend=False, **common)
+        self.scale_location.plot(third, smooth=smooth, legend=False, **common)
+        self.influence.plot(
+            fourth, legend=isinstance(self.influence, InfluenceDisplay), **common
+        )
+        return self
