@@ -46,7 +46,7 @@ def draw_slopes(page):
 def draw_residuals(page):
     """Residuals against fitted values, with the records that the page discusses."""
     figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
-    ResidualsDisplay.from_estimator(page["model"], page["X"], page["y"], ax=axes)
+    ResidualsDisplay.from_estimator(page["model"], page["X"], page["y"], ax=axes, labelled=0)
     for time, (text, shift, ha) in LABELS.items():
         row = page["hours"].loc[time]
         place = (row["fitted"], row["EWR"] - row["fitted"])

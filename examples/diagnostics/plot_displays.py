@@ -18,6 +18,7 @@ from skrobust import SmoothL1Regressor, SmoothL1RegressorCV
 from skrobust.displays import (
     ConvergenceDisplay,
     CVDisplay,
+    DiagnosticsDisplay,
     FitDisplay,
     PathDisplay,
     ResidualsDisplay,
@@ -34,7 +35,7 @@ model.fit(X, y)
 # --------------------------------
 # A residual beyond the threshold has the robustness weight β/\|r\|, a residual within it has
 # weight 1. If there are far outliers, the axis of the residuals is logarithmic outside the
-# band.
+# band. The rows with the largest residuals have labels.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
 ResidualsDisplay.from_estimator(model, X, y, ax=left)
@@ -42,6 +43,15 @@ WeightsDisplay.from_estimator(model, X, y, ax=right)
 plt.show()
 
 # sphinx_gallery_thumbnail_number = 2
+
+# %%
+# Four diagnostic plots
+# ---------------------
+# The same rows have labels in all panels: those with the largest residuals and those with the
+# largest Cook's distances.
+
+DiagnosticsDisplay.from_estimator(model, X, y)
+plt.show()
 
 # %%
 # The fitted line
@@ -53,6 +63,16 @@ lines = {
     "LinearRegression": LinearRegression().fit(bmi, y),
 }
 FitDisplay.from_estimator(lines, bmi, y)
+plt.show()
+
+# %%
+# One of several features
+# -----------------------
+# With several features the curve is an average of the predictions over the other features. A
+# row is drawn at the curve plus its residual, so that a smooth curve through the rows shows the
+# form of the effect.
+
+FitDisplay.from_estimator(model, X, y, feature="bmi", partial_residuals=True)
 plt.show()
 
 # %%
@@ -70,7 +90,7 @@ plt.show()
 # %%
 # Convergence
 # -----------
-# Objective, gradient and threshold of each stage of the fit.
+# The passes over the data and the gradient norm of each stage of the fit.
 
 ConvergenceDisplay.from_estimator(model)
 plt.show()

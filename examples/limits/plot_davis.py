@@ -19,6 +19,7 @@ from sklearn.linear_model import (
 )
 
 from skrobust import MMRegressor, SmoothL1Regressor
+from skrobust.displays import DiagnosticsDisplay
 
 # %%
 # The data
@@ -105,10 +106,22 @@ print(f"flagged in outliers_: {bool(robust.outliers_[swapped])}")
 # leverage point may also attract the fit so strongly that its residual is small. Check the
 # leverage of the rows before the fit, or look at ``leverage_`` of ``MMRegressor``. In this data
 # set the remedy is to correct the record.
+#
+# :class:`~skrobust.displays.DiagnosticsDisplay` shows the record in each of its panels. In the
+# fourth it is the only row beyond the contours of Cook's distance, at a leverage of 0.8.
+
+DiagnosticsDisplay.from_estimator(robust, height[:, np.newaxis], weight, target_name="weight")
+plt.show()
+
+# %%
+# With ``MMRegressor`` the fourth panel is the outlier map, in which the record is the only bad
+# leverage point.
 
 mm = models["MMRegressor"]
 print(f"weight of the swapped record with MMRegressor: {mm.weights_[swapped]:.3f}")
 print(f"marked in leverage_: {bool(mm.leverage_[swapped])}")
+DiagnosticsDisplay.from_estimator(mm, height[:, np.newaxis], weight, target_name="weight")
+plt.show()
 
 # %%
 # The figure shows the lines of three of the fits.

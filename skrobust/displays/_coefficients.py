@@ -15,6 +15,7 @@ from .._lazy_data import require_in_memory
 from .._unwrap import MatrixLike, unwrap
 from ..inference import CoefficientTable, coefficient_table
 from ._drawing import COLOURS, GREY, Kwargs, axes, check_matplotlib, legend
+from ._statsmodels import StatsmodelsRegressor, as_estimator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -207,7 +208,9 @@ class CoefficientsDisplay:
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
             :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one.
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. Of results
+            of statsmodels, such as those of ``RLM``, their own intervals are drawn. The
+            parameters from `sample_weight` to `target` must then have their default values.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features of the fit.
@@ -273,6 +276,19 @@ class CoefficientsDisplay:
         require_in_memory(
             caller, "display", X=X, y=y, sample_weight=sample_weight, groups=groups
         )
+        estimator = as_estimator(estimator)
+        if isinstance(estimator, StatsmodelsRegressor):
+            is_default = (covariance, weights, scale) == ("auto", "importance", "joint")
+            if not is_default or any(
+                each is not None for each in (sample_weight, groups, target)
+            ):
+                raise ValueError(
+                    "The intervals of results of statsmodels are those of their fit; choose "
+                    "the covariance there."
+                )
+            return cls._of_results(estimator.results, level, standardize, target_name).plot(
+                ax=ax, **kwargs
+            )
         table = coefficient_table(
             estimator,
             X,
@@ -293,6 +309,30 @@ class CoefficientsDisplay:
             target_name=target_name,
             ax=ax,
             **kwargs,
+        )
+
+    @classmethod
+    def _of_results(
+        cls, results: Any, level: float, standardize: bool, target_name: str | None
+    ) -> Self:
+        """Return the display of results of statsmodels, with the intercept first."""
+        exog = np.asarray(results.model.exog)
+        is_constant = np.ptp(exog, axis=0) == 0
+        order = np.argsort(~is_constant, kind="stable")
+        factor = np.where(is_constant | (not standardize), 1.0, exog.std(axis=0))[order]
+        names = [results.model.exog_names[j] for j in order if not is_constant[j]]
+        intervals = np.asarray(results.conf_int(1 - level))[order]
+        # The results of RLM have the kind of covariance among their options.
+        cov_type = getattr(results, "cov_type", None) or results.fit_options["cov"]
+        return cls(
+            names=[intercept_name(names)] * int(is_constant.sum()) + names,
+            coef=factor * np.asarray(results.params)[order],
+            lower=factor * intervals[:, 0],
+            upper=factor * intervals[:, 1],
+            level=level,
+            standardized=standardize,
+            target_name=results.model.endog_names if target_name is None else target_name,
+            description=cov_type,
         )
 
     def plot(

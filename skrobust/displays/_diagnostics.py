@@ -92,7 +92,7 @@ class DiagnosticsDisplay:
     >>> model = SmoothL1Regressor().fit(X, y)
     >>> display = DiagnosticsDisplay.from_estimator(model, X, y, labelled=1)
     >>> [label.get_text() for label in display.influence.labels_]
-    ['7']
+    ['7', '169']
     """
 
     def __init__(

@@ -81,7 +81,7 @@ def axes(ax: Axes | None, height: float = 4.8) -> Axes:
 def panel_axes(
     ax: PanelAxes | None, shape: tuple[int, int], figsize: tuple[float, float]
 ) -> NDArray[np.object_]:
-    """Return a grid of axes: new ones, those given, or new ones in the place of a single one."""
+    """Return a grid of axes: new ones, those given, or new ones in place of a single one."""
     import matplotlib.pyplot as plt
 
     if isinstance(ax, (list, tuple, np.ndarray)):

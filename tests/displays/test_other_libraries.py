@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from artists import legend_of, scatter_of, sorted_rows
 from skrobust.displays import (
+    CoefficientsDisplay,
     DiagnosticsDisplay,
     FitDisplay,
     ResidualsDisplay,
@@ -82,3 +83,20 @@ def test_diagnostics_of_rlm_have_the_weights_in_the_fourth_panel(rlm):
     display = DiagnosticsDisplay.from_estimator(fit(), X, y)
     assert isinstance(display.influence, WeightsDisplay)
     assert display.residuals.target_name == "price"
+
+
+def test_intervals_of_rlm_are_its_own(rlm):
+    X, y, fit = rlm
+    results = fit()
+    display = CoefficientsDisplay.from_estimator(results, X, y, standardize=False, level=0.9)
+    assert display.names == ["intercept", "age", "bmi", "dose"]
+    assert_allclose(display.coef, results.params)
+    assert_allclose(np.column_stack([display.lower, display.upper]), results.conf_int(0.1))
+    assert display.ax_.get_xlabel().endswith("90 % intervals (H1)")
+    labels = {label.get_text() for label in display.ax_.get_yticklabels()}
+    assert labels == {"age", "bmi", "dose"}
+    standardized = CoefficientsDisplay.from_estimator(results, X, y)
+    deviations = [1.0, *X.drop(columns="const").std(ddof=0)]
+    assert_allclose(standardized.coef, results.params * deviations)
+    with pytest.raises(ValueError, match="choose the covariance there"):
+        CoefficientsDisplay.from_estimator(results, X, y, covariance="HC3")
