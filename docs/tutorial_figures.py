@@ -16,7 +16,7 @@ DOCS = Path(__file__).parent
 AIRPORTS = {"JFK": "Kennedy", "LGA": "LaGuardia"}
 # Records that the page discusses, with the position of their label relative to the marker.
 LABELS = {
-    "2013-02-12 03:00": ("12 February, 03:00: 1,048 mph", (10, -3), "left"),
+    "2013-02-12 03:00": ("12 February, 03:00: 1,048 mph", (-8, -3), "right"),
     "2013-01-31 06:00": ("31 January, 06:00: storm", (-8, -3), "right"),
     "2013-01-30 20:00": ("30 January, 20:00: calm air?", (-8, -5), "right"),
 }
