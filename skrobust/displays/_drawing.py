@@ -290,8 +290,11 @@ def label_rows(
             box = label.get_window_extent()
             is_inside = ax.bbox.contains(*box.p0) and ax.bbox.contains(*box.p1)
             hidden_texts = box.count_overlaps(texts) + (not is_inside)
-            candidates.append(((hidden_texts, box.count_contains(pixels)), label))
+            hidden = hidden_texts, box.count_contains(pixels)
+            candidates.append((hidden, label))
             label.remove()
+            if hidden == (0, 0):
+                break
         label = min(candidates, key=lambda candidate: candidate[0])[1]
         ax.add_artist(label)
         labels.append(label)
