@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._array_api import HAS_DISPATCH, as_numpy, check_same_namespace
 from ._callbacks import CallbackSupportMixin
 from ._engines.base import linear_prediction
 from ._lazy_data import all_dask
@@ -32,13 +33,18 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        if HAS_DISPATCH:
+            tags.array_api_support = True
         return tags
 
-    def _set_fitted(self, fit: Callable[[], dict[str, Any]]) -> Self:
+    def _set_fitted(
+        self, fit: Callable[..., dict[str, Any]], X: Any, y: Any, sample_weight: Any
+    ) -> Self:
         """Set the attributes that a fit returns; a fit that fails does not change the model."""
         before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
+        data, convert = as_numpy(X=X, y=y, sample_weight=sample_weight)
         try:
-            attributes = fit()
+            attributes = convert(fit(*data))
         except BaseException:
             for name in _FEATURES:
                 self.__dict__.pop(name, None)
@@ -83,10 +89,13 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             from ._engines import dask
 
             return dask.predict(self, X)
+        check_same_namespace(X, self, attribute="coef_", method="predict")
+        fitted = {"coef_": self.coef_, "intercept_": self.intercept_}
+        (X, coef, intercept), convert = as_numpy(X=X, **fitted)
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
         )
-        return linear_prediction(X, self.coef_, self.intercept_)
+        return convert(linear_prediction(X, np.asarray(coef), np.asarray(intercept)))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the coefficient of determination R² of the predictions.

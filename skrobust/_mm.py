@@ -288,7 +288,7 @@ class MMRegressor(LinearRegressor):
         name = type(self).__name__
         require_in_memory(name, "MM", X=X, y=y, sample_weight=sample_weight)
         spec = _spec(self)
-        return self._set_fitted(lambda: self._fit(X, y, sample_weight, spec))
+        return self._set_fitted(partial(self._fit, spec=spec), X, y, sample_weight)
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: MMSpec) -> dict[str, Any]:
         """Return the fitted attributes that `validate_data` does not set; warn if necessary."""
@@ -350,7 +350,7 @@ class MMRegressor(LinearRegressor):
     def _warn(self, result: MMResult, rows: _FitRows, spec: MMSpec) -> None:
         S, k = rows.total, result.rank
         # The frames in between are this method, _fit, _set_fitted, fit and its wrappers.
-        stacklevel = 6 + N_WRAPPERS
+        stacklevel = 5 + N_WRAPPERS
         if RELIABLE_ROWS_PER_COEFFICIENT * k > S:
             warnings.warn(
                 f"There are only {S:g} rows for {k} coefficients: at most "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -411,7 +412,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             If the fit does not reach `tol`. The best coefficients found are kept.
         """
         spec = fit_spec(self)
-        return self._set_fitted(lambda: self._fit(X, y, sample_weight, spec))
+        return self._set_fitted(partial(self._fit, spec=spec), X, y, sample_weight)
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: FitSpec) -> dict[str, Any]:
         """Return the fitted attributes that the validation does not set; warn if necessary."""
@@ -514,7 +515,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             "add a penalty (alpha > 0).",
             ConvergenceWarning,
             # The frames in between are this method, _fit, _set_fitted, fit and its wrappers.
-            stacklevel=6 + N_WRAPPERS,
+            stacklevel=5 + N_WRAPPERS,
         )
 
 

@@ -13,6 +13,7 @@ from typing import SupportsFloat, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._array_api import through_numpy
 from ._lazy_data import require_in_memory
 
 __all__ = ["huber", "huber_gradient", "smooth_l1", "smooth_l1_gradient"]
@@ -24,6 +25,7 @@ ArrayOrScalar: TypeAlias = NDArray[np.floating] | np.floating
 # NumPy's floating-point warnings are disabled: at the limits of the floating-point range
 # rounding to 0 or infinity gives the correct result, and 0/0 only occurs in branches of
 # `np.where` that are not selected.
+@through_numpy("residual", "beta")
 @np.errstate(all="ignore")
 def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     r"""Smooth L1 loss: quadratic near zero and linear beyond the threshold.
@@ -84,6 +86,7 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     return loss
 
 
+@through_numpy("residual", "beta")
 @np.errstate(all="ignore")
 def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     r"""Derivative of :func:`smooth_l1` with respect to the residual.
@@ -139,6 +142,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
     return gradient
 
 
+@through_numpy("residual", "beta")
 @np.errstate(all="ignore")
 def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     r"""Huber loss: half the square near zero and linear beyond the threshold.
@@ -199,6 +203,7 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     return loss
 
 
+@through_numpy("residual", "beta")
 @np.errstate(all="ignore")
 def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     r"""Derivative of :func:`huber` with respect to the residual.

@@ -17,6 +17,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from ._array_api import through_numpy
 from ._lazy_data import require_in_memory
 from .losses import ArrayOrScalar, as_float, huber, huber_gradient, smooth_l1
 
@@ -45,6 +46,7 @@ def _validate_parameters(threshold_name: str) -> Callable[[_Metric], _Metric]:
     def decorator(metric: _Metric) -> _Metric:
         validated = validate(metric)
 
+        @through_numpy("y_true", "y_pred", "sample_weight")
         @wraps(validated)
         def in_memory(*args: Any, **kwargs: Any) -> Any:
             data = dict(zip(("y_true", "y_pred"), args, strict=False)) | kwargs

@@ -115,6 +115,7 @@ LAYERS = [
     "_engines.compile",
     "_reductions",
     # Data that are not in memory.
+    "_array_api",
     "_lazy_data",
 ]
 # Imports for annotations only, which may point upwards: (module, imported module).
