@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from sklearn.base import MultiOutputMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -57,10 +57,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     r"""Smooth L1 or Huber regression with the threshold selected by cross-validation.
 
     A :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in
-    `alphas` and each fold of `cv`. The pair of threshold and penalty with the best mean score
-    is then fitted to all rows. Each fit starts from the solution at the next larger threshold
-    and takes about one pass over X; it is as accurate as a single fit. The training folds are
-    weights of zero and one, so that X is not copied for them.
+    `alphas` and each fold of `cv`. The pair of threshold and penalty with the best mean score,
+    or the one that another rule selects, is then fitted to all rows. Each fit starts from the
+    solution at the next larger threshold and takes about one pass over X; it is as accurate as
+    a single fit. The training folds are weights of zero and one, so that X is not copied for
+    them.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
 
@@ -126,6 +127,16 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         folds do not determine the selected threshold (:file:`benchmarks/cv_score.py`). If `fit`
         is given sample weights, the scorer is given the weights of the validation rows.
 
+    refit : {"best", "one_standard_error"} or callable, default="best"
+        Rule that selects the pair to fit to all rows.
+
+        - "best" selects the pair with the best mean score.
+        - "one_standard_error" considers the pairs whose mean score is within one standard error
+          of the best one and selects that with the threshold closest to "auto" and, among
+          these, that with the strongest penalty (see Notes).
+        - A callable receives `cv_results_` and returns the index of the selected pair, as for
+          :class:`~sklearn.model_selection.GridSearchCV`.
+
     n_jobs : int or None, default=None
         Number of folds to fit in parallel. None means 1 unless in a
         ``joblib.parallel_backend`` context, and -1 means all processors. With 1, a pass over
@@ -154,16 +165,19 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Selected pair, with the keys "beta" and "alpha" and the values given in the grid.
 
     best_index_ : int
-        Index of the selected pair in `cv_results_`. It is the first of the pairs with the best
-        mean score.
+        Index of the pair that `refit` selects in `cv_results_`. With "best" it is the first of
+        the pairs with the best mean score.
 
     best_score_ : float
-        Mean score of the selected pair over the folds.
+        Mean score of the selected pair over the folds. It is the best mean score only with
+        ``refit="best"``.
 
     cv_results_ : dict of str to array
         Parameters and scores of the pairs, sorted by `alphas` and then by `betas`. The keys are
         "param_beta", "param_alpha", "params", "split0_test_score" and so on for each fold,
-        "mean_test_score", "std_test_score" and "rank_test_score". The dict can be converted to
+        "mean_test_score", "std_test_score", "rank_test_score" and "se_test_difference". The
+        last one is the standard error of the difference between the best mean score and that of
+        the pair (see Notes); it is NaN if there is a single fold. The dict can be converted to
         a ``pandas.DataFrame``.
 
     n_splits_ : int
@@ -219,18 +233,43 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     Notes
     -----
-    The objective is that of :class:`SmoothL1Regressor`. The selected pair is
+    The objective is that of :class:`SmoothL1Regressor`. The score of candidate c, a pair of
+    threshold and penalty, in fold k of K is
 
-    .. math:: \arg\max_{\beta, \alpha} \frac{1}{K} \sum_{k=1}^{K}
-              \operatorname{score}(w_k(\beta, \alpha),\ \text{rows of fold } k)
+    .. math:: s_k(c) = \operatorname{score}(w_k(c),\ \text{rows of fold } k)
 
-    where :math:`w_k` is the fit to the rows outside fold k. The score should be robust as well
-    as the fit [1]_.
+    where :math:`w_k(c)` is the fit to the rows outside fold k. The score should be robust as
+    well as the fit [1]_. The best candidate :math:`c^*` has the largest mean score
+    :math:`\bar s(c) = \frac{1}{K} \sum_k s_k(c)`.
+
+    **One standard error.** Folds with large errors are difficult for all candidates alike.
+    Candidates are therefore compared within each fold, by the differences
+
+    .. math:: d_k(c) = s_k(c^*) - s_k(c), \qquad
+              \operatorname{SE}(c) = \Big( \frac{1}{K (K - 1)}
+              \sum_{k=1}^{K} \big(d_k(c) - \bar d(c)\big)^2 \Big)^{1/2}
+
+    where :math:`\bar d(c) \ge 0` is the mean difference. Breiman et al. [2]_ use the standard
+    error of :math:`\bar s(c^*)` instead, which includes the differences between the folds.
+    The candidates with :math:`\bar d(c) \le \operatorname{SE}(c)` are within one standard error
+    of the best one, and ``refit="one_standard_error"`` selects among them, in this order:
+
+    1. the threshold closest to that of "auto" on a logarithmic scale (of the excess over 1 with
+       ``scale="concomitant"``), which is "auto" itself if it is in the grid and within one
+       standard error;
+    2. the largest `l1_ratio`, and then the largest `alpha`;
+    3. the best mean score.
+
+    Penalties are thus compared at the same threshold only, because the effect of a penalty of
+    the same `alpha` depends on the threshold. Training sets overlap, so that the scores of
+    different folds are not independent; the standard error is a rule of thumb and no test.
 
     References
     ----------
     .. [1] E. Ronchetti, C. Field and W. Blanchard, "Robust Linear Model Selection by
            Cross-Validation", Journal of the American Statistical Association 92, 1997.
+    .. [2] L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression
+           Trees", Wadsworth, 1984, section 3.4.3.
 
     Examples
     --------
@@ -245,6 +284,14 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     {'beta': 0.5, 'alpha': 0.0}
     >>> model.coef_.round(1)
     array([2.9, 2. ])
+
+    On data without outliers the scores hardly depend on the threshold:
+
+    >>> y = X @ [3.0, 2.0] + rng.normal(size=200)
+    >>> model.set_params(refit="best").fit(X, y).best_params_["beta"]
+    5.0
+    >>> model.set_params(refit="one_standard_error").fit(X, y).best_params_["beta"]
+    'auto'
     """
 
     _parameter_constraints: dict = {
@@ -253,6 +300,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
         "cv": ["cv_object"],
         "scoring": [str, callable, None],
+        "refit": [StrOptions({"best", "one_standard_error"}), callable],
         "n_jobs": [Integral, None],
         **{name: SmoothL1Regressor._parameter_constraints[name] for name in _SHARED},
     }
@@ -270,6 +318,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         fit_intercept=True,
         cv=None,
         scoring=None,
+        refit="best",
         n_jobs=None,
         solver="auto",
         max_iter=1000,
@@ -285,6 +334,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         self.fit_intercept = fit_intercept
         self.cv = cv
         self.scoring = scoring
+        self.refit = refit
         self.n_jobs = n_jobs
         self.solver = solver
         self.max_iter = max_iter
@@ -320,11 +370,15 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ------
         ValueError
             If a parameter is out of range, if there are more folds than rows, if a score is not
-            a number, or if the data contain NaN or infinity. An exception that the scorer
-            raises receives a note with the fold and the pair.
+            a number, if ``refit="one_standard_error"`` and there is a single fold, or if the
+            data contain NaN or infinity. An exception that the scorer raises receives a note
+            with the fold and the pair.
 
         TypeError
-            If y is sparse.
+            If y is sparse, or if a callable `refit` does not return an integer.
+
+        IndexError
+            If a callable `refit` returns an index that is out of range.
 
         Warns
         -----
@@ -355,13 +409,19 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
             model = SmoothL1Regressor(beta, l1_ratio=ratio, **shared)
             return alpha_grid(int(self.alphas), model, X_used, y_used, weight)
 
-        betas = self.betas
-        if isinstance(betas, Integral):
+        def default_grid(n: int) -> NDArray[np.float64]:
+            """Return n thresholds, with that of "auto" at index n // 2."""
             at_auto = sorted(grid_of("auto", ratios[0]), reverse=is_grid)
-            first = SmoothL1Regressor(
-                alpha=at_auto[len(at_auto) // 2], l1_ratio=ratios[0], **shared
-            )
-            betas = default_betas(int(betas), first, X_used, y_used, weight)
+            alpha = at_auto[len(at_auto) // 2]
+            first = SmoothL1Regressor(alpha=alpha, l1_ratio=ratios[0], **shared)
+            return default_betas(n, first, X_used, y_used, weight)
+
+        betas, auto_beta = self.betas, np.nan
+        if isinstance(betas, Integral):
+            betas = default_grid(int(betas))
+            auto_beta = betas[len(betas) // 2]
+        elif self.refit == "one_standard_error":
+            auto_beta = default_grid(1)[0]
         betas = check_grid("betas", betas, zero=False, word="auto")
         points = []
         for ratio in ratios:
@@ -378,6 +438,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
         scorer, routed = self._scorer(), self._routed(sample_weight, params)
         folds = self._folds(X, y, X_used.shape[0], routed.splitter.split)
+        if self.refit == "one_standard_error" and len(folds) == 1:
+            raise ValueError(
+                "refit='one_standard_error' requires at least two splits, got one from "
+                f"cv={self.cv!r}."
+            )
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         data = {"estimator": self, "X": X, "y": y_used, "metadata": metadata}
         context = self._init_callback_context(
@@ -397,7 +462,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         reached = [convergence for _, found in done for convergence in found]
 
         results = _results(points, np.array([scores for scores, _ in done]))
-        best = int(np.argmax(results["mean_test_score"]))
+        best = self._selected(results, auto_beta)
         model = models[best]
         refit = context.subcontext(task_name="refit", task_id=len(folds))
         with refit.propagate_callback_context(model), warnings.catch_warnings():
@@ -465,6 +530,22 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         if self.scoring is None:
             routed["scorer"] = Bunch(score=weight)
         return routed
+
+    def _selected(self, results: dict[str, Any], auto_beta: float) -> int:
+        """Return the index of the pair that the rule `refit` selects."""
+        if self.refit == "best":
+            return int(np.argmax(results["mean_test_score"]))
+        if self.refit == "one_standard_error":
+            return one_standard_error_index(results, auto_beta, self.scale)
+        index, n_points = self.refit(results), len(results["params"])
+        if not isinstance(index, Integral):
+            raise TypeError(f"refit must return an integer, got {index!r} from {self.refit!r}.")
+        if not 0 <= int(index) < n_points:
+            raise IndexError(
+                f"refit must return an index in the range [0, {n_points - 1}], got {index!r} "
+                f"from {self.refit!r}."
+            )
+        return int(index)
 
     def _folds(self, X: Any, y: Any, n: int, params: dict[str, Any]) -> list[Any]:
         """Return the training rows and the validation rows of each fold."""
@@ -598,4 +679,43 @@ def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[
         "mean_test_score": mean,
         "std_test_score": std,
         "rank_test_score": rankdata(-mean, method="min").astype(np.int32),
+        "se_test_difference": paired_standard_errors(scores, int(np.argmax(mean))),
     }
+
+
+def paired_standard_errors(scores: NDArray[np.float64], best: int) -> NDArray[np.float64]:
+    """Return the standard error of the mean difference between each candidate and the best.
+
+    The scores have shape (n_splits, n_candidates). The result is NaN if there is one split.
+    """
+    n_splits = len(scores)
+    if n_splits == 1:
+        return np.full(scores.shape[1], np.nan)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # A score or its square may be infinite.
+        difference = scores[:, [best]] - scores
+        return np.asarray(difference.std(axis=0, ddof=1) / np.sqrt(n_splits))
+
+
+def one_standard_error_index(
+    results: dict[str, Any], auto_beta: float, scale: str | None
+) -> int:
+    """Return the index of the pair that the rule "one_standard_error" selects.
+
+    `auto_beta` is the threshold of "auto", in the units of the parameter `beta`.
+    """
+    mean = results["mean_test_score"]
+    best = int(np.argmax(mean))
+    with np.errstate(invalid="ignore"):
+        # Scores may be infinite.
+        is_close = mean[best] - mean <= results["se_test_difference"]
+    is_close[best] = True
+    numbers = [auto_beta if isinstance(b, str) else b for b in results["param_beta"]]
+    origin = 1.0 if scale == "concomitant" else 0.0
+    ratio = (np.array(numbers, dtype=float) - origin) / (auto_beta - origin)
+    # Thresholds at the same distance on both sides of "auto" differ by rounding errors.
+    distance = np.abs(np.log(ratio)).round(9)
+    l1_ratio = results.get("param_l1_ratio", np.zeros(len(mean)))
+    # The last key is the first criterion.
+    order = np.lexsort((-mean, -results["param_alpha"], -l1_ratio, distance))
+    return int(order[is_close[order]][0])

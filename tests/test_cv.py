@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.stats import sem
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -99,7 +100,7 @@ def assert_same_search(model, X, y, scoring=MAE, rtol=1e-7, **fit_params):
     cv, _ = params.pop("cv"), params.pop("scoring")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        params.pop("n_jobs")
+        del params["n_jobs"], params["refit"]
         search = GridSearchCV(SmoothL1Regressor(**params), grid, cv=cv, scoring=scoring)
         search.fit(X, y, **fit_params)
         model.fit(X, y, **fit_params)
@@ -270,6 +271,7 @@ def test_an_outlier_in_a_validation_fold_does_not_choose():
         {"betas": BETAS, "scale": "mad"},
         {"betas": [1.2, 2.0], "scale": "concomitant"},
         {"betas": BETAS, "alphas": [0.1, 0.01], "loss": "huber"},
+        {"betas": 5, "refit": "one_standard_error"},
     ],
 )
 @pytest.mark.parametrize("y", [Y, TARGETS], ids=["1 target", "3 targets"])
@@ -291,7 +293,7 @@ def test_the_refit_is_that_of_the_regressor(options, y, weight):
 def test_cv_results_read_as_a_frame():
     model = SmoothL1RegressorCV([2.0, "auto", 0.5], alphas=[0.1, 0.0], cv=3).fit(X, Y)
     frame = pd.DataFrame(model.cv_results_)
-    assert frame.shape == (6, 9)
+    assert frame.shape == (6, 10)
     assert list(frame["param_beta"]) == [2.0, "auto", 0.5] * 2
     assert list(frame["param_alpha"]) == [0.1] * 3 + [0.0] * 3
     assert all(isinstance(value, np.ndarray | list) for value in model.cv_results_.values())
@@ -351,6 +353,160 @@ def test_it_can_be_nested_and_stand_in_a_pipeline():
     assert np.isfinite(cross_val_score(pipeline, X, Y, scoring=MAE, cv=3)).all()
     search = GridSearchCV(pipeline, {"smoothl1regressorcv__loss": ["huber", "smooth_l1"]}, cv=2)
     assert search.fit(X, Y).best_estimator_[-1].n_splits_ == 3
+
+
+# The rule that selects a pair ---------------------------------------------------------
+
+FOLDS = [
+    (np.setdiff1d(np.arange(200), test), test) for test in np.split(np.arange(60), [10, 30])
+]
+
+
+def scorer_of(table):
+    """Return a scorer with given scores in the folds of FOLDS, whose sizes differ.
+
+    The keys are thresholds or tuples of parameters.
+    """
+
+    def score(model, X, y):
+        keys = (
+            model.beta,
+            (model.beta, model.alpha),
+            (model.beta, model.l1_ratio, model.alpha),
+        )
+        return next(table[key] for key in keys if key in table)[len(y) // 10 - 1]
+
+    return score
+
+
+def selected(table, **options):
+    """Return the pair that the rule of one standard error selects for given scores."""
+    model = SmoothL1RegressorCV(
+        scoring=scorer_of(table), cv=FOLDS, refit="one_standard_error", **options
+    )
+    return model.fit(X, Y).best_params_
+
+
+def test_standard_errors_are_those_of_the_differences_within_folds():
+    results = SmoothL1RegressorCV(BETAS).fit(X, Y).cv_results_
+    scores = np.array([results[f"split{k}_test_score"] for k in range(5)])
+    best = np.argmax(results["mean_test_score"])
+    assert_allclose(results["se_test_difference"], sem(scores[:, [best]] - scores))
+    assert results["se_test_difference"][best] == 0
+    single = SmoothL1RegressorCV(BETAS, cv=FOLDS[:1]).fit(X, Y)
+    assert np.isnan(single.cv_results_["se_test_difference"]).all()
+
+
+def test_a_difficult_fold_changes_no_standard_error():
+    def difficult(model, X, y):
+        return -mean_absolute_error(y, model.predict(X)) - 1e3 * (len(y) == 20)
+
+    plain, shifted = (
+        SmoothL1RegressorCV(5, cv=FOLDS, scoring=scoring, refit="one_standard_error").fit(X, Y)
+        for scoring in (MAE, difficult)
+    )
+    name = "se_test_difference"
+    assert_allclose(shifted.cv_results_[name], plain.cv_results_[name], atol=1e-10)
+    assert shifted.best_index_ == plain.best_index_
+    assert shifted.cv_results_["std_test_score"].min() > 100
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        # The mean differences from 0.5 are 0.2; their standard errors are 0.32 and 0.
+        ({0.5: [1, 1, 1], "auto": [1.3, 0.2, 0.9], 50.0: [0, 0, 0]}, "auto"),
+        ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [0, 0, 0]}, 0.5),
+        ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [1.3, 0.2, 0.9]}, 0.5),
+        ({0.5: [1, 1, 1], 2.0: [1.3, 0.2, 0.9], 50.0: [1.3, 0.3, 0.9]}, 2.0),
+        ({0.5: [1, 1, 1], 2.0: [1, 1, 0.9], 50.0: [-np.inf, 2, 2]}, 2.0),
+        ({0.5: [-np.inf, 1, 1], 2.0: [-np.inf, 1, 1]}, 0.5),
+        ({0.5: [1, 1, 1], 2.0: [1, 1, 1]}, 2.0),
+    ],
+)
+def test_the_threshold_closest_to_auto_within_one_standard_error(table, expected):
+    assert 1.5 < SmoothL1Regressor().fit(X, Y).beta_ < 5
+    assert selected(table, betas=list(table))["beta"] == expected
+
+
+@pytest.mark.parametrize(
+    ("scale", "betas"), [("mad", [0.1345, 13.45]), ("concomitant", [1.0596, 6.96])]
+)
+def test_of_two_thresholds_as_close_to_auto_the_better_score_decides(scale, betas):
+    noisy = [1.3, 0.2, 1.2]
+    for better in betas:
+        table = {beta: [1.3, 0.2, 1.1] for beta in betas} | {better: noisy}
+        table[1e3] = [1.0, 1.0, 1.0]
+        assert selected(table, betas=list(table), scale=scale)["beta"] == better
+
+
+def test_penalties_are_compared_at_the_same_threshold():
+    best, close, far = [1.0, 1.0, 1.0], [1.3, 0.2, 0.9], [0.0, 0.0, 0.0]
+    table = {(0.5, 0.1): best, (0.5, 1.0): close, (0.5, 10.0): far}
+    table |= {(2.0, 0.1): close, (2.0, 1.0): far, (2.0, 10.0): far}
+    options = {"betas": [0.5, 2.0], "alphas": [1.0, 0.1, 10.0], "loss": "huber"}
+    assert selected(table, **options) == {"beta": 2.0, "alpha": 0.1}
+    table[2.0, 0.1] = far
+    assert selected(table, **options) == {"beta": 0.5, "alpha": 1.0}
+
+
+def test_the_largest_l1_ratio_and_then_the_largest_alpha():
+    best, close, far = [1.0, 1.0, 1.0], [1.3, 0.2, 0.9], [0.0, 0.0, 0.0]
+    table = {(2.0, 0.5, 0.1): best, (2.0, 0.5, 1.0): close}
+    table |= {(2.0, 0.9, 0.01): close, (2.0, 0.9, 0.1): close, (2.0, 0.9, 1.0): far}
+    table[2.0, 0.5, 0.01] = far
+    options = {"l1_ratio": [0.5, 0.9], "alphas": [0.01, 0.1, 1.0], "loss": "huber"}
+    found = selected(table, betas=[2.0], **options)
+    assert found == {"beta": 2.0, "alpha": 0.1, "l1_ratio": 0.9}
+
+
+@pytest.mark.parametrize("scale", [None, "mad", "concomitant"])
+def test_a_default_grid_has_auto_in_its_middle(scale):
+    rng = np.random.default_rng(0)
+    y = X @ [1.0, 2.0, 3.0, 4.0] + rng.normal(size=200)
+    model = SmoothL1RegressorCV(8, scale=scale, refit="one_standard_error").fit(X, y)
+    results = model.cv_results_
+    assert results["rank_test_score"][4] > 1
+    assert model.best_index_ == 4
+    assert model.best_score_ == results["mean_test_score"][4] < results["mean_test_score"].max()
+    assert_allclose(model.coef_, SmoothL1Regressor(scale=scale).fit(X, y).coef_, rtol=1e-6)
+
+
+def test_one_standard_error_requires_two_folds():
+    model = SmoothL1RegressorCV(BETAS, cv=FOLDS[:1], refit="one_standard_error")
+    with pytest.raises(ValueError, match="requires at least two splits, got one from cv="):
+        model.fit(X, Y)
+
+
+def second_best(results):
+    return np.argsort(results["rank_test_score"])[1]
+
+
+def test_a_callable_selects_as_in_grid_search():
+    model = SmoothL1RegressorCV(BETAS, alphas=[0.0, 0.1], refit=second_best).fit(X, Y)
+    grid = {"alpha": [0.0, 0.1], "beta": BETAS}
+    search = GridSearchCV(SmoothL1Regressor(), grid, scoring=MAE, refit=second_best).fit(X, Y)
+    assert type(model.best_index_) is int
+    assert model.best_index_ == search.best_index_
+    assert model.best_params_ == search.best_params_
+    assert model.best_score_ == np.sort(model.cv_results_["mean_test_score"])[-2]
+    assert_allclose(model.coef_, search.best_estimator_.coef_, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (4, IndexError, r"index in the range \[0, 3\], got 4 from <function"),
+        (-1, IndexError, r"index in the range \[0, 3\], got -1 from <function"),
+        (1.0, TypeError, "must return an integer, got 1.0 from <function"),
+        (None, TypeError, "must return an integer, got None from <function"),
+    ],
+)
+def test_a_callable_must_return_an_index(index, error, message):
+    model = SmoothL1RegressorCV(BETAS, refit=lambda results: index)
+    with pytest.raises(error, match=message):
+        model.fit(X, Y)
+    assert not hasattr(model, "coef_")
 
 
 # Work ----------------------------------------------------------------------------------
@@ -497,6 +653,8 @@ def test_other_metadata_needs_routing():
         ({"cv": [([], np.arange(9))]}, r"Split 0 of cv=.* must have training rows"),
         ({"scoring": "mae"}, "scoring"),
         ({"scoring": ["r2"]}, "'scoring' parameter"),
+        ({"refit": True}, "'refit' parameter"),
+        ({"refit": MAE}, "'refit' parameter .* 'one_standard_error'"),
         ({"n_jobs": 1.5}, "'n_jobs' parameter"),
     ],
 )
