@@ -654,7 +654,7 @@ def test_other_metadata_needs_routing():
         ({"scoring": "mae"}, "scoring"),
         ({"scoring": ["r2"]}, "'scoring' parameter"),
         ({"refit": True}, "'refit' parameter"),
-        ({"refit": MAE}, "'refit' parameter .* 'one_standard_error'"),
+        ({"refit": MAE}, "'refit' parameter .*'one_standard_error'"),
         ({"n_jobs": 1.5}, "'n_jobs' parameter"),
     ],
 )
