@@ -710,9 +710,11 @@ def one_standard_error_index(
         # Scores may be infinite.
         is_close = mean[best] - mean <= results["se_test_difference"]
     is_close[best] = True
-    numbers = [auto_beta if isinstance(b, str) else b for b in results["param_beta"]]
     origin = 1.0 if scale == "concomitant" else 0.0
-    ratio = (np.array(numbers, dtype=float) - origin) / (auto_beta - origin)
+    ratio = [
+        1.0 if isinstance(beta, str) else (beta - origin) / (auto_beta - origin)
+        for beta in results["param_beta"]
+    ]
     # Thresholds at the same distance on both sides of "auto" differ by rounding errors.
     distance = np.abs(np.log(ratio)).round(9)
     l1_ratio = results.get("param_l1_ratio", np.zeros(len(mean)))

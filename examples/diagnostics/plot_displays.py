@@ -79,12 +79,14 @@ plt.show()
 # Coefficients and score along β
 # ------------------------------
 # The coefficients between the limits of median regression (left) and least squares (right),
-# and the cross-validated score of each threshold.
+# and the cross-validated error of each threshold. Where the band reaches the grey line, the
+# difference from the best threshold may be due to chance; the ring marks the choice by the
+# :ref:`rule of one standard error <one-standard-error>`.
 
 search = SmoothL1RegressorCV().fit(X, y)
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
 PathDisplay.from_estimator(model, X, y, ax=left)
-CVDisplay.from_estimator(search, score_name="Mean absolute error, negated", ax=right)
+CVDisplay.from_estimator(search, negate_score=True, ax=right)
 plt.show()
 
 # %%

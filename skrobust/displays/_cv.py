@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 
+from .._cv import SmoothL1RegressorCV, one_standard_error_index, paired_standard_errors
+from .._model.scale import AUTO_CONCOMITANT, AUTO_MAD
 from .._unwrap import find_estimator_with
-from ._drawing import Kwargs, axes, check_matplotlib, check_positive, legend, line, line_style
+from ._drawing import (
+    DASHES,
+    GREY,
+    Kwargs,
+    axes,
+    check_matplotlib,
+    check_positive,
+    legend,
+    line,
+    line_style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +35,13 @@ MAX_CURVES = 6
 
 
 class CVDisplay:
-    """Mean cross-validation score against β, with its spread over the folds and the best β.
+    """Mean cross-validation score against β, with its standard error and the selected β.
+
+    The band shows the standard error of the difference between the best mean score and that of
+    each candidate, from the differences within the folds. Where the band reaches the line of
+    the best mean score, the candidate is within one standard error of the best: the difference
+    may be due to chance. The standard deviation over the folds, in contrast, is mostly due to
+    folds that are difficult for all candidates alike.
 
     Parameters
     ----------
@@ -35,11 +53,19 @@ class CVDisplay:
     mean_scores : array-like of shape (n_candidates,)
         Mean score of each candidate over the folds, in the units of the scorer.
 
-    std_scores : array-like of shape (n_candidates,), default=None
-        Standard deviation of the scores of each candidate over the folds.
+    standard_errors : array-like of shape (n_candidates,), default=None
+        Standard error of the difference between the best mean score and that of each candidate,
+        such as "se_test_difference" in the `cv_results_` of
+        :class:`~skrobust.SmoothL1RegressorCV`.
 
     best_index : int, default=None
         Index of the selected candidate. By default the candidate with the best mean score.
+
+    one_standard_error_index : int, default=None
+        Index of the candidate to mark as the choice by the rule of one standard error.
+
+    auto_beta : float, default=None
+        Threshold of "auto", which is marked with a vertical line.
 
     groups : array-like of shape (n_candidates,) of str, default=None
         Other parameters of each candidate, such as "alpha = 0.1". A curve is drawn for each
@@ -54,13 +80,22 @@ class CVDisplay:
         Curves of the mean scores, one for each group.
 
     fill_between_ : matplotlib FillBetweenPolyCollection or None
-        Band of ± one standard deviation around the curve of the selected candidate.
+        Band of ± one standard error around the curve of the selected candidate.
+
+    best_score_line_ : matplotlib Line2D or None
+        Horizontal line at the best mean score, if there is a band.
 
     auto_lines_ : list of matplotlib Line2D
         Mean scores of the candidates whose thresholds are not numbers.
 
+    auto_beta_line_ : matplotlib Line2D or None
+        Vertical line at `auto_beta`.
+
     best_ : matplotlib Line2D
         Marker of the selected candidate.
+
+    one_standard_error_ : matplotlib Line2D or None
+        Marker of the choice by the rule of one standard error.
 
     legend_ : matplotlib Legend
         Legend to the right of the axes.
@@ -102,15 +137,19 @@ class CVDisplay:
         *,
         betas: Sequence[float | str] | NDArray[Any],
         mean_scores: ArrayLike,
-        std_scores: ArrayLike | None = None,
+        standard_errors: ArrayLike | None = None,
         best_index: int | None = None,
+        one_standard_error_index: int | None = None,
+        auto_beta: float | None = None,
         groups: ArrayLike | None = None,
         score_name: str = "Score",
     ) -> None:
         self.betas = betas
         self.mean_scores = mean_scores
-        self.std_scores = std_scores
+        self.standard_errors = standard_errors
         self.best_index = best_index
+        self.one_standard_error_index = one_standard_error_index
+        self.auto_beta = auto_beta
         self.groups = groups
         self.score_name = score_name
 
@@ -133,15 +172,18 @@ class CVDisplay:
             :class:`~sklearn.model_selection.GridSearchCV` over the parameter `beta` of a
             regressor or of a pipeline, or a pipeline that contains one of these. Other
             estimators are accepted if their `cv_results_` have a single parameter "beta" and
-            the keys "mean_test_score" and "std_test_score". The selected candidate is that of
+            the key "mean_test_score". The standard errors require the scores of two splits or
+            more, with the keys "split0_test_score" and so on. The selected candidate is that of
             the attribute `best_index_`, or the one with the best score if there is no such
-            attribute.
+            attribute. For a SmoothL1RegressorCV the choice by the rule of one standard error
+            and the threshold of "auto" are marked; with ``scale=None`` the latter is only known
+            if `betas` is an integer.
 
         metric : str, default=None
             Name of the score to show, if there are several; by default that of `refit`.
 
         score_name : str, default=None
-            Label of the vertical axis; by default the name of the scoring.
+            Label of the vertical axis; by default the name of the scorer.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; by default those of a new figure.
@@ -187,11 +229,14 @@ class CVDisplay:
         ]
         groups = [", ".join(labels) for labels in zip(*group_labels, strict=True)]
         metric = _metric_name(results, metric, getattr(search, "refit", None))
+        auto_beta, one_standard_error = _automatic_choices(search)
         display = cls(
             betas=list(results[beta_keys[0]]),
             mean_scores=results[f"mean_test_{metric}"],
-            std_scores=results[f"std_test_{metric}"],
+            standard_errors=_standard_errors(results, metric),
             best_index=getattr(search, "best_index_", None),
+            one_standard_error_index=one_standard_error,
+            auto_beta=auto_beta,
             groups=groups or None,
             score_name=_score_name(search, metric) if score_name is None else score_name,
         )
@@ -202,7 +247,7 @@ class CVDisplay:
         ax: Axes | None = None,
         *,
         negate_score: bool = False,
-        show_std: bool = True,
+        show_band: bool = True,
         line_kwargs: Kwargs | None = None,
     ) -> Self:
         """Draw the display.
@@ -216,10 +261,9 @@ class CVDisplay:
             Whether to draw the negated scores. A score such as "neg_mean_absolute_error" is
             then shown as an error.
 
-        show_std : bool, default=True
-            Whether to draw a band of ± one standard deviation around the curve of the selected
-            candidate. The band is also wide if the scores differ between the folds for all
-            thresholds alike; the curve is then easier to see without it.
+        show_band : bool, default=True
+            Whether to draw the band of ± one standard error and the line at the best mean
+            score.
 
         line_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``plot``, used for each curve.
@@ -235,8 +279,8 @@ class CVDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the arrays do not match, a threshold is not positive and finite, or
-            all scores are NaN.
+            If the shapes of the arrays do not match, a threshold is not positive and finite, an
+            index is out of range, or all scores are NaN.
 
         TypeError
             If `ax` is not matplotlib Axes.
@@ -251,41 +295,66 @@ class CVDisplay:
         self.lines_: list[Line2D] = []
         self.auto_lines_: list[Line2D] = []
         self.fill_between_: PolyCollection | None = None
+        self.best_score_line_: Line2D | None = None
         for i, group in enumerate(_best_groups(groups, candidates.means, best)):
             style = line_style(i)
             rows = np.flatnonzero((groups == group) & is_number)
             rows = rows[np.argsort(betas[rows], kind="stable")]
             x, y, label = betas[rows], means[rows], group or "mean over folds"
             self.lines_.append(line(ax, x, y, line_kwargs, label=label, **style))
-            if candidates.stds is not None and show_std and group == groups[best]:
-                std = candidates.stds[rows]
-                band_style = {"color": style["color"], "alpha": 0.15, "lw": 0}
+            if candidates.standard_errors is not None and show_band and group == groups[best]:
+                error = candidates.standard_errors[rows]
+                band_style = {"color": style["color"], "alpha": 0.25, "lw": 0}
+                label = "± 1 std. error of the\ndifference from the best"
                 self.fill_between_ = ax.fill_between(
-                    x, y - std, y + std, label="± 1 std. over folds", **band_style
+                    x, y - error, y + error, label=label, **band_style
                 )
             for row in map(int, np.flatnonzero((groups == group) & ~is_number)):
                 label = _candidate_label("β", self.betas[row], group)
                 dotted = {"color": style["color"], "linestyle": (0, (1, 3)), "label": label}
                 self.auto_lines_.append(ax.axhline(means[row], **dotted))
-        self.best_ = _draw_best(
-            ax,
-            betas[best],
-            means[best],
-            label=_candidate_label("chosen: β", self.betas[best], groups[best]),
-        )
+        if self.fill_between_ is not None:
+            best_mean = means[np.nanargmax(candidates.means)]
+            style = {"color": GREY, "lw": 1, "zorder": 0.5}
+            self.best_score_line_ = ax.axhline(best_mean, label="best mean score", **style)
+        self._draw_choices(candidates, means)
         score_name = _negated_name(self.score_name) if negate_score else self.score_name
         ax.set(xlabel="β", ylabel=score_name)
         ax.set_xscale("log")
         self.legend_ = legend(ax)
         return self
 
+    def _draw_choices(self, candidates: _Candidates, scores: NDArray[np.float64]) -> None:
+        """Mark the threshold of "auto", the selected candidate and the one within its error."""
+        self.auto_beta_line_: Line2D | None = None
+        if self.auto_beta is not None:
+            auto_beta = check_positive(self.auto_beta, "auto_beta")
+            style: dict[str, Any]
+            style = {"color": GREY, "linestyle": DASHES[3], "lw": 1.5, "zorder": 0.5}
+            label = f'"auto": β = {auto_beta:.4g}'
+            self.auto_beta_line_ = self.ax_.axvline(auto_beta, label=label, **style)
+
+        def mark(i: int, prefix: str, **style: Any) -> Line2D:
+            label = _candidate_label(prefix, self.betas[i], candidates.groups[i])
+            return _draw_mark(self.ax_, candidates.betas[i], scores[i], label=label, **style)
+
+        star = {"marker": "*", "ms": 14, "mec": "white", "color": "black"}
+        self.best_ = mark(candidates.best_index, "chosen: β", **star)
+        self.one_standard_error_: Line2D | None = None
+        if self.one_standard_error_index is not None:
+            # A ring, so that the star is visible if both are the same candidate.
+            ring = {"marker": "o", "ms": 16, "mew": 1.5, "mfc": "none", "mec": GREY}
+            prefix = "one std. error: β"
+            self.one_standard_error_ = mark(self.one_standard_error_index, prefix, **ring)
+
     def _candidates(self) -> _Candidates:
         """Validate the parameters of the display and return them as arrays."""
         n_candidates = len(self.betas)
         means = np.asarray(self.mean_scores, dtype=float)
-        stds = None if self.std_scores is None else np.asarray(self.std_scores, dtype=float)
+        errors = self.standard_errors
+        errors = None if errors is None else np.asarray(errors, dtype=float)
         groups = np.full(n_candidates, "") if self.groups is None else np.asarray(self.groups)
-        arrays = {"mean_scores": means, "std_scores": stds, "groups": groups}
+        arrays = {"mean_scores": means, "standard_errors": errors, "groups": groups}
         for name, array in arrays.items():
             if array is not None and array.shape != (n_candidates,):
                 raise ValueError(
@@ -301,11 +370,15 @@ class CVDisplay:
                 f"mean_scores must contain a value that is not NaN, got {self.mean_scores!r}."
             )
         best = int(np.nanargmax(means)) if self.best_index is None else self.best_index
-        if not 0 <= best < n_candidates:
-            raise ValueError(
-                f"best_index must be in the range [0, {n_candidates - 1}], got {best!r}."
-            )
-        return _Candidates(betas, means, stds, groups, best)
+        indices = {"best_index": best}
+        if self.one_standard_error_index is not None:
+            indices["one_standard_error_index"] = self.one_standard_error_index
+        for name, index in indices.items():
+            if not 0 <= index < n_candidates:
+                raise ValueError(
+                    f"{name} must be in the range [0, {n_candidates - 1}], got {index!r}."
+                )
+        return _Candidates(betas, means, errors, groups, best)
 
 
 class _Candidates(NamedTuple):
@@ -313,7 +386,7 @@ class _Candidates(NamedTuple):
 
     betas: NDArray[np.float64]  # NaN for a threshold that is not a number
     means: NDArray[np.float64]
-    stds: NDArray[np.float64] | None
+    standard_errors: NDArray[np.float64] | None
     groups: NDArray[np.str_]
     best_index: int
 
@@ -325,27 +398,16 @@ def _candidate_label(prefix: str, beta: float | str, group: str) -> str:
     return f"{label}, {group}" if group else label
 
 
-def _draw_best(ax: Axes, beta: float, score: float, label: str) -> Line2D:
-    """Draw a star at the selected candidate.
+def _draw_mark(ax: Axes, beta: float, score: float, **style: Any) -> Line2D:
+    """Draw a marker at a candidate.
 
-    The star is at the right edge of the axes if the threshold is not a number.
+    It is at the right edge of the axes if the threshold is not a number.
     """
     if np.isnan(beta):
-        x, transform = 0.98, ax.get_yaxis_transform()
+        x, transform = 0.97, ax.get_yaxis_transform()
     else:
         x, transform = beta, ax.transData
-    return ax.plot(
-        [x],
-        [score],
-        label=label,
-        transform=transform,
-        marker="*",
-        ms=16,
-        ls="",
-        mec="white",
-        color="black",
-        zorder=3,
-    )[0]
+    return ax.plot([x], [score], transform=transform, linestyle="", zorder=3, **style)[0]
 
 
 def _best_groups(
@@ -374,12 +436,55 @@ def _metric_name(results: Mapping[str, Any], metric: str | None, refit: object) 
     return str(selected)
 
 
+def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.float64] | None:
+    """Return the standard errors of the differences from the best mean score.
+
+    The result is None if there are fewer than two splits.
+    """
+    keys = [f"split{k}_test_{metric}" for k in range(len(results))]
+    scores = np.array([results[key] for key in keys if key in results], dtype=float)
+    if len(scores) < 2:
+        return None
+    means = np.asarray(results[f"mean_test_{metric}"], dtype=float)
+    return paired_standard_errors(scores, int(np.nan_to_num(means, nan=-np.inf).argmax()))
+
+
+def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]:
+    """Return the threshold of "auto", and the choice by the rule of one standard error.
+
+    Each is None if it is not known.
+    """
+    if not isinstance(search, SmoothL1RegressorCV):
+        return None, None
+    betas = search.cv_results_["param_beta"]
+    auto_beta = {"mad": AUTO_MAD, "concomitant": AUTO_CONCOMITANT}.get(search.scale)
+    if auto_beta is None and isinstance(search.betas, Integral):
+        auto_beta = float(betas[int(search.betas) // 2])
+    if search.refit == "one_standard_error":
+        return auto_beta, search.best_index_
+    if search.n_splits_ == 1:
+        return auto_beta, None
+    reference = np.nan if auto_beta is None else auto_beta
+    index = one_standard_error_index(search.cv_results_, reference, search.scale)
+    # Other thresholds can only be compared if that of "auto" is known.
+    is_known = auto_beta is not None or betas[index] == "auto"
+    return auto_beta, index if is_known else None
+
+
 def _score_name(search: BaseEstimator, metric: str) -> str:
     """Return the name of a score as an axis label."""
     scoring = metric if metric != "score" else getattr(search, "scoring", None)
-    if not isinstance(scoring, str):
+    if scoring is None and isinstance(search, SmoothL1RegressorCV):
+        scoring = "neg_mean_absolute_error"
+    elif scoring is None and is_regressor(search):
+        scoring = "r2"
+    # A scorer of make_scorer has the function and its sign; other callables have a name.
+    function = getattr(scoring, "_score_func", scoring)
+    name = scoring if isinstance(scoring, str) else getattr(function, "__name__", "")
+    if not name.isidentifier():  # a lambda expression
         return "Score"
-    return scoring.replace("neg_", "negative ", 1).replace("_", " ").capitalize()
+    sign = "neg_" if getattr(scoring, "_sign", 1) < 0 else ""
+    return (sign + name).replace("neg_", "negative ", 1).replace("_", " ").capitalize()
 
 
 def _negated_name(score_name: str) -> str:

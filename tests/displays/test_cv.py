@@ -3,46 +3,56 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import sem
+from sklearn.metrics import make_scorer, mean_absolute_error, r2_score
 from sklearn.model_selection import GridSearchCV
 
 from artists import Searched, legend_of
-from skrobust import SmoothL1Regressor
-from skrobust.displays import (
-    CVDisplay,
-)
+from skrobust import SmoothL1Regressor, SmoothL1RegressorCV
+from skrobust.displays import CVDisplay
 
 
 def test_scores_of_a_search_and_its_choice(search):
     display = CVDisplay.from_estimator(search)
     results = search.cv_results_
     order = [1, 3, 4, 0]
-    mean, std = results["mean_test_score"], results["std_test_score"]
+    mean = results["mean_test_score"]
+    scores = np.array([results[f"split{k}_test_score"] for k in range(5)])
+    error = sem(scores[:, [search.best_index_]] - scores)
     (line,) = display.lines_
     assert_array_equal(line.get_xdata(), [0.1, 1, 10, 100])
     assert_array_equal(line.get_ydata(), mean[order])
     assert [line.get_ydata()[0] for line in display.auto_lines_] == [mean[2]]
     band = display.fill_between_.get_paths()[0].vertices[:, 1]
     assert_allclose(
-        [band.min(), band.max()], [(mean - std)[order].min(), (mean + std)[order].max()]
+        [band.min(), band.max()], [(mean - error)[order].min(), (mean + error)[order].max()]
     )
+    assert_array_equal(display.best_score_line_.get_ydata(), mean.max())
     assert_array_equal(display.best_.get_ydata(), mean[[search.best_index_]])
     assert display.ax_.get_ylabel() == "Negative mean absolute error"
     assert display.ax_.get_xscale() == "log"
     chosen = search.best_params_["smoothl1regressor__beta"]
     assert legend_of(display) == [
         "mean over folds",
-        "± 1 std. over folds",
+        "± 1 std. error of the\ndifference from the best",
         "β = auto",
+        "best mean score",
         f"chosen: β = {chosen:.4g}" if chosen != "auto" else "chosen: β = auto",
     ]
 
 
 def test_scores_negated_are_errors(search):
-    display = CVDisplay.from_estimator(search, negate_score=True, show_std=False)
+    display = CVDisplay.from_estimator(search, negate_score=True, show_band=False)
     assert display.ax_.get_ylabel() == "Mean absolute error"
     assert (display.lines_[0].get_ydata() > 0).all()
     assert display.best_.get_ydata()[0] > 0
     assert display.fill_between_ is None
+    assert display.best_score_line_ is None
+    with_band = CVDisplay.from_estimator(search, negate_score=True)
+    assert (
+        with_band.best_score_line_.get_ydata()[0]
+        == -search.cv_results_["mean_test_score"].max()
+    )
 
 
 def test_the_choice_may_have_no_place_on_the_axis():
@@ -65,7 +75,7 @@ def test_other_parameters_make_curves(data):
     best = found.best_params_
     chosen = f"chosen: β = {best['beta']:.4g}, alpha = {best['alpha']}"
     assert display.best_.get_label() == chosen
-    assert display.ax_.get_ylabel() == "Score"
+    assert display.ax_.get_ylabel() == "R2"
 
 
 def test_of_many_curves_the_best_are_drawn():
@@ -106,9 +116,92 @@ def test_an_estimator_that_searches_by_itself(attributes, chosen):
         "param_beta": [1.0, 2.0, 4.0],
         "param_alpha": [0.5, 0.5, 0.5],
         "mean_test_score": np.array([-3.0, -2.0, -1.0]),
-        "std_test_score": np.ones(3),
     }
     fitted = Searched(results, **attributes)
     display = CVDisplay.from_estimator(fitted, score_name="Loss")
     assert display.best_.get_xdata()[0] == chosen
     assert display.ax_.get_ylabel() == "Loss"
+    assert display.fill_between_ is None
+    assert CVDisplay.from_estimator(fitted).ax_.get_ylabel() == "Score"
+
+
+def with_outliers(n_outliers):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2))
+    y = X @ [1.0, 2.0] + rng.normal(size=200)
+    y[:: 200 // n_outliers] += 30
+    return X, y
+
+
+@pytest.mark.parametrize("scale", [None, "mad", "concomitant"])
+@pytest.mark.parametrize("refit", ["best", "one_standard_error"])
+def test_auto_and_the_choice_by_one_standard_error_are_marked(refit, scale):
+    X, y = with_outliers(40)
+    rows = np.random.default_rng(1).permutation(200)
+    model = SmoothL1RegressorCV(8, scale=scale, refit=refit).fit(X[rows], y[rows])
+    rule = SmoothL1RegressorCV(8, scale=scale, refit="one_standard_error").fit(X[rows], y[rows])
+    display = CVDisplay.from_estimator(model)
+    betas, scores = (model.cv_results_[name] for name in ("param_beta", "mean_test_score"))
+    assert_array_equal(display.auto_beta_line_.get_xdata(), betas[4])
+    assert display.auto_beta_line_.get_label() == f'"auto": β = {betas[4]:.4g}'
+    ring = display.one_standard_error_
+    assert_array_equal(ring.get_xydata(), [[rule.best_params_["beta"], rule.best_score_]])
+    assert ring.get_label() == f"one std. error: β = {rule.best_params_['beta']:.4g}"
+    chosen = [[model.best_params_["beta"], scores[model.best_index_]]]
+    assert_array_equal(display.best_.get_xydata(), chosen)
+    assert_array_equal(display.standard_errors, model.cv_results_["se_test_difference"])
+
+
+def test_the_rule_is_only_marked_where_the_threshold_of_auto_is_known():
+    X, y = with_outliers(20)
+    clean = X @ [1.0, 2.0] + np.random.default_rng(3).normal(size=200)
+    close = CVDisplay.from_estimator(SmoothL1RegressorCV([1.0, "auto", 500.0]).fit(X, clean))
+    assert close.one_standard_error_.get_label() == "one std. error: β = auto"
+    for betas in ([1.0, 2.0], [0.5, 1.0]):
+        display = CVDisplay.from_estimator(SmoothL1RegressorCV(betas).fit(X, y))
+        assert display.one_standard_error_ is None
+        assert display.auto_beta_line_ is None
+    model = SmoothL1RegressorCV([0.5, 1.0], scale="mad").fit(X, y)
+    assert CVDisplay.from_estimator(model).auto_beta_line_.get_xdata()[0] == 1.345
+    model = SmoothL1RegressorCV([0.5, 1.0], refit="one_standard_error").fit(X, y)
+    assert CVDisplay.from_estimator(model).one_standard_error_ is not None
+
+
+def test_a_single_fold_has_no_standard_errors():
+    X, y = with_outliers(20)
+    cv = [(np.arange(100), np.arange(100, 200))]
+    display = CVDisplay.from_estimator(SmoothL1RegressorCV(5, cv=cv).fit(X, y))
+    assert display.standard_errors is None
+    assert display.fill_between_ is None
+    assert display.one_standard_error_ is None
+    assert display.auto_beta_line_ is not None
+
+
+def named_error(model, X, y):
+    return -np.abs(y - model.predict(X)).max()
+
+
+@pytest.mark.parametrize(
+    ("scoring", "name", "negated"),
+    [
+        (None, "Negative mean absolute error", "Mean absolute error"),
+        (
+            "neg_median_absolute_error",
+            "Negative median absolute error",
+            "Median absolute error",
+        ),
+        (
+            make_scorer(mean_absolute_error, greater_is_better=False),
+            "Negative mean absolute error",
+            "Mean absolute error",
+        ),
+        (make_scorer(r2_score), "R2 score", "Negative r2 score"),
+        (named_error, "Named error", "Negative named error"),
+        (lambda model, X, y: named_error(model, X, y), "Score", "Negative score"),
+    ],
+)
+def test_the_axis_has_the_name_of_the_scorer(scoring, name, negated):
+    model = SmoothL1RegressorCV([1.0, 2.0], cv=2, scoring=scoring).fit(*with_outliers(20))
+    assert CVDisplay.from_estimator(model).ax_.get_ylabel() == name
+    errors = CVDisplay.from_estimator(model, negate_score=True)
+    assert errors.ax_.get_ylabel() == negated

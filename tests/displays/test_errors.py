@@ -214,6 +214,22 @@ ERRORS = {
         lambda m, X, y, Y: CVDisplay(betas=[1.0], mean_scores=[1.0], best_index=3).plot(),
         r"best_index must be in the range \[0, 0\], got 3",
     ),
+    "one standard error": (
+        lambda m, X, y, Y: CVDisplay(
+            betas=[1.0], mean_scores=[1.0], one_standard_error_index=-1
+        ).plot(),
+        r"one_standard_error_index must be in the range \[0, 0\], got -1",
+    ),
+    "standard errors": (
+        lambda m, X, y, Y: CVDisplay(
+            betas=[1.0], mean_scores=[1.0], standard_errors=[0.0, 0.0]
+        ).plot(),
+        r"standard_errors must have one entry for each of the 1 betas, got shape \(2,\)",
+    ),
+    "threshold of auto": (
+        lambda m, X, y, Y: CVDisplay(betas=[1.0], mean_scores=[1.0], auto_beta=0.0).plot(),
+        "auto_beta must be a positive finite number, got 0.0",
+    ),
     "coefficient missing": (
         lambda m, X, y, Y: coefficients(lower=V[:3]).plot(),
         r"lower must have one entry for each of the 5 names, got shape \(3,\)",
