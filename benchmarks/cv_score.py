@@ -4,7 +4,9 @@ The outliers in the validation folds should not determine the threshold. Data se
 coefficients are contaminated, and each score selects one of 20 thresholds with 5 folds. The
 cost of a selection is the error of the selected fit to all rows divided by that of the best fit
 on the grid, which is unknown in practice. The default, which involves no selection, is
-included. The benchmark takes a minute and writes cv_score.md and cv_score.png into
+included, and so is the rule of one standard error with the mean absolute error. Two further
+tables compare this rule with the best mean score: by the number of rows, and for the selection
+of an L1 penalty. The benchmark takes six minutes and writes cv_score.md and cv_score.png into
 benchmarks/results/.
 """
 
@@ -14,12 +16,14 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from skrobust import SmoothL1Regressor, smooth_l1_path
+from skrobust import SmoothL1Regressor, SmoothL1RegressorCV, smooth_l1_path
+from skrobust._cv import one_standard_error_index, paired_standard_errors
 from skrobust.losses import smooth_l1
 
 from . import COLOURS, RESULTS, Progress, described, machine, table, write
 
-SHAPES = {(100, 10): 24, (200, 5): 24, (1000, 5): 12}  # rows, columns: replications
+# Rows, columns: replications.
+SHAPES = {(50, 5): 16, (100, 10): 16, (200, 5): 16, (500, 10): 12, (2000, 5): 6}
 N_BETAS, N_FOLDS = 20, 5
 LAWS = {
     "normal": lambda rng, n: rng.normal(size=n),
@@ -70,7 +74,18 @@ SCORES = {
     "trimmed mean absolute": trimmed,
     "smooth L1 at 1.345 MADs (d2)": lambda size, scale: smooth_l1(size, 1.345 * scale).mean(0),
 }
+ABSOLUTE, ONE_SE = "mean absolute", "mean absolute, one standard error"
 AUTO = 'no selection: beta="auto"'
+NAMES = [*SCORES, ONE_SE, AUTO]
+
+# The selection of an L1 penalty: rows, columns, nonzero coefficients, thresholds, penalties.
+N_PENALISED, P_PENALISED, N_NONZERO, BETA, N_ALPHAS = (100, 300), 30, 5, 1.345, 20
+DATA_PENALISED = {
+    "normal": ("normal", "none"),
+    "t(2)": ("t(2)", "none"),
+    "normal, 10 % ten times as wide": ("normal", "10 % ten times as wide"),
+}
+REPLICATIONS_PENALISED = 24
 
 
 def make(rng, n, p, law, contamination):
@@ -88,13 +103,13 @@ def prices(rng, n, p, law, contamination):
     auto = SmoothL1Regressor().fit(X, y)
     fold = rng.permutation(np.arange(n) % N_FOLDS)
     path = smooth_l1_path(X, y, betas=N_BETAS)
-    totals = dict.fromkeys(SCORES, 0.0)
+    scores = {name: np.empty((N_FOLDS, N_BETAS)) for name in SCORES}
     for k in range(N_FOLDS):
         train, test = fold != k, fold == k
         part = smooth_l1_path(X[train], y[train], betas=path.grid)
         size = np.abs(y[test, None] - X[test] @ part.coefs - part.intercepts)
         for name, score in SCORES.items():
-            totals[name] += score(size, auto.scale_)
+            scores[name][k] = -score(size, auto.scale_)
     # With a skewed distribution the intercept depends on the threshold and is not compared.
     with_intercept = law != "exponential"
 
@@ -102,25 +117,112 @@ def prices(rng, n, p, law, contamination):
         return np.sqrt((coef**2).sum(axis=0) + with_intercept * intercept**2)
 
     errors = error(path.coefs, path.intercepts)
-    found = {name: errors[np.argmin(total)] for name, total in totals.items()}
+    found = {name: errors[np.argmax(score.mean(axis=0))] for name, score in scores.items()}
+    found[ONE_SE] = errors[within_one_standard_error(scores[ABSOLUTE], path.grid)]
     found[AUTO] = error(auto.coef_, auto.intercept_)
     return [value / errors.min() for value in found.values()]
 
 
+def within_one_standard_error(scores, betas):
+    """Return the index of the threshold that the rule of one standard error selects."""
+    mean = scores.mean(axis=0)
+    results = {
+        "param_beta": betas,
+        "param_alpha": np.zeros(N_BETAS),
+        "mean_test_score": mean,
+        "se_test_difference": paired_standard_errors(scores, np.argmax(mean)),
+    }
+    return one_standard_error_index(results, betas[N_BETAS // 2], None)
+
+
+def repeated(share):
+    """Return the shape of each replication."""
+    return [shape for shape, n in SHAPES.items() for _ in range(max(1, round(share * n)))]
+
+
 def simulate(share, progress):
-    """Return the logarithms of costs (laws, replications, scores) for each contamination."""
+    """Return the logarithms of costs (laws, replications, names) for each contamination.
+
+    The seeds of the replications of each shape are 0, 1, ….
+    """
+    shapes = repeated(share)
+    seeds = [shapes[:i].count(shape) for i, shape in enumerate(shapes)]
     found = {}
     for contamination in CONTAMINATIONS:
         progress(contamination)
         found[contamination] = [
             [
-                prices(rng, *shape, law, contamination)
-                for shape, replications in SHAPES.items()
-                for rng in map(np.random.default_rng, range(round(share * replications)))
+                prices(np.random.default_rng(seed), *shape, law, contamination)
+                for shape, seed in zip(shapes, seeds, strict=True)
             ]
             for law in LAWS
         ]
     return {name: np.log(values) for name, values in found.items()}
+
+
+def penalised(n, law, contamination, seed):
+    """Return the excess risk and the number of nonzero coefficients with both rules."""
+    X, error = make(np.random.default_rng(seed), n, P_PENALISED, law, contamination)
+    truth = np.where(np.arange(P_PENALISED) < N_NONZERO, 1.0, 0.0)
+    search = SmoothL1RegressorCV([BETA], alphas=N_ALPHAS, l1_ratio=1.0, loss="huber")
+    found = []
+    for rule in ("best", "one_standard_error"):
+        model = search.set_params(refit=rule).fit(X, X @ truth + error)
+        risk = ((model.coef_ - truth) ** 2).sum() + model.intercept_**2
+        found.append((risk, np.count_nonzero(model.coef_)))
+    return found
+
+
+def simulate_penalties(share, progress):
+    """Return arrays (replications, rules, 2) of `penalised` for each law and number of rows."""
+    found = {}
+    for name, (law, contamination) in DATA_PENALISED.items():
+        progress(f"L1 penalty, {name}")
+        for n in N_PENALISED:
+            seeds = range(round(share * REPLICATIONS_PENALISED))
+            values = [penalised(n, law, contamination, seed) for seed in seeds]
+            found[f"{name}, {n} rows"] = np.array(values)
+    return found
+
+
+def with_error(log_ratios):
+    """Return a geometric mean and its standard error over the last axis as text.
+
+    The other axes are averaged first, because their data sets have the same features.
+    """
+    log_ratios = log_ratios.reshape(-1, log_ratios.shape[-1]).mean(axis=0)
+    mean = np.exp(log_ratios.mean())
+    return f"{mean:.2f} ± {mean * log_ratios.std(ddof=1) / np.sqrt(log_ratios.size):.2f}"
+
+
+def risk_table(found, share):
+    """Return a table of the risk of one standard error relative to the best mean score."""
+    shapes = repeated(share)
+    best, rule = NAMES.index(ABSOLUTE), NAMES.index(ONE_SE)
+    # A risk is the square of an error.
+    ratios = {
+        name: 2 * (values[..., rule] - values[..., best]) for name, values in found.items()
+    }
+    clean = ratios.pop("none")
+    lines = {f"none, {law}": clean[[i]] for i, law in enumerate(LAWS)} | ratios
+    columns = {f"{n} × {p}": [shape == (n, p) for shape in shapes] for n, p in SHAPES}
+    columns["all"] = [True] * len(shapes)
+    rows = [
+        [name, *(with_error(values[:, rows]) for rows in columns.values())]
+        for name, values in lines.items()
+    ]
+    every = np.concatenate([clean, *ratios.values()])
+    rows.append(["**all**", *(with_error(every[:, rows]) for rows in columns.values())])
+    return table(["contamination", *columns], rows)
+
+
+def penalty_table(found):
+    rows = []
+    for name, values in found.items():
+        ratio = with_error(np.log(values[:, 1, 0] / values[:, 0, 0]))
+        counts = values[:, :, 1].mean(axis=0)
+        rows.append([name, ratio, *(f"{count:.1f}" for count in counts)])
+    return table(["data", "risk", "nonzero, best", "nonzero, one standard error"], rows)
 
 
 def summary(found):
@@ -130,8 +232,7 @@ def summary(found):
     return np.exp([whole.mean(axis=0), np.quantile(whole, 0.9, axis=0), cells.max(axis=(0, 1))])
 
 
-def report(found, facts):
-    names = [*SCORES, AUTO]
+def report(found, penalties, share, facts):
     shapes = ", ".join(f"{n} × {p}" for n, p in SHAPES)
     where = np.exp([values.mean(axis=(0, 1)) for values in found.values()])
     rows = [[name, *(f"{v:.2f}" for v in row)] for name, row in zip(found, where, strict=True)]
@@ -150,7 +251,17 @@ def report(found, facts):
             "a contamination and a distribution. Geometric means over the distributions "
             f"{', '.join(LAWS)}, the sizes {shapes} and replications, with {N_FOLDS} folds and "
             f"{N_BETAS} thresholds.",
-            table(["contamination", *names], rows),
+            table(["contamination", *NAMES], rows),
+            "**One standard error or the best mean score.** Excess prediction risk, which is "
+            "the square of the error above, of the threshold "
+            'with `refit="one_standard_error"` divided by that with `refit="best"`, both with '
+            "the mean absolute error: geometric mean ± standard error over the replications. "
+            "Below 1, the rule of one standard error is better.",
+            risk_table(found, share),
+            f"The same for the selection of one of {N_ALPHAS} L1 penalties at β = {BETA}, with "
+            f"{P_PENALISED} features of which {N_NONZERO} have coefficients of 1: ratio of the "
+            "risks, and mean numbers of nonzero coefficients.",
+            penalty_table(penalties),
         ]
     )
 
@@ -165,9 +276,9 @@ def draw(found, path):
         axes.axhspan(line - 0.4, line + 0.4, color="0.96", zorder=0)
         for k, value in enumerate(np.exp(values.mean(axis=(0, 1)))):
             offset = 0.1 * (k - len(SCORES) / 2)
-            axes.plot(value, line + offset, "osD^vX"[k], color=COLOURS[(k + 2) % 6], ms=8)
-    for k, name in enumerate([*SCORES, AUTO]):
-        axes.plot([], [], "osD^vX"[k], color=COLOURS[(k + 2) % 6], ms=8, label=name)
+            axes.plot(value, line + offset, "osD^vPX"[k], color=COLOURS[(k + 2) % 7], ms=8)
+    for k, name in enumerate(NAMES):
+        axes.plot([], [], "osD^vPX"[k], color=COLOURS[(k + 2) % 7], ms=8, label=name)
     axes.set_yticks(range(len(found)), found)
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xscale("log")
@@ -187,11 +298,13 @@ def main():
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write results")
     arguments = parser.parse_args()
     output = arguments.output or (None if arguments.quick else RESULTS)
-    facts, progress = machine(), Progress(len(CONTAMINATIONS))
+    share = 0.25 if arguments.quick else 1.0
+    facts, progress = machine(), Progress(len(CONTAMINATIONS) + len(DATA_PENALISED))
     with threadpool_limits(1):  # fastest for problems this small
-        found = simulate(0.25 if arguments.quick else 1.0, progress)
+        found = simulate(share, progress)
+        penalties = simulate_penalties(share, progress)
     progress.end()
-    text = report(found, facts)
+    text = report(found, penalties, share, facts)
     print(text)
     if output:
         write(output, "cv_score.md", text)

@@ -81,7 +81,7 @@ plt.show()
 # The coefficients between the limits of median regression (left) and least squares (right),
 # and the cross-validated error of each threshold. Where the band reaches the grey line, the
 # difference from the best threshold may be due to chance; the ring marks the choice by the
-# :ref:`rule of one standard error <one-standard-error>`.
+# :doc:`rule of one standard error </user_guide/choosing_beta>`.
 
 search = SmoothL1RegressorCV().fit(X, y)
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
