@@ -30,6 +30,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._array_api import as_numpy
 from ._attributes import fitted_attributes
 from ._base import LinearRegressor
 from ._callbacks import N_WRAPPERS, with_callbacks
@@ -388,6 +389,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         """
         name = type(self).__name__
         require_in_memory(name, "search", X=X, y=y, sample_weight=sample_weight, **params)
+        (X, y, sample_weight), convert = as_numpy(X=X, y=y, sample_weight=sample_weight)
         _raise_for_params(params, self, "fit")
         shared = {name: getattr(self, name) for name in _SHARED}
         ratios = _check_ratios(self.l1_ratio)
@@ -475,7 +477,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         every = [*reached, *Convergence.of_model(model)]
         warn_unless_converged(name, every, self.tol, self.max_iter, 3 + N_WRAPPERS)
 
-        fitted = {name: value for name, value in vars(model).items() if name.endswith("_")}
+        attributes = vars(model).items()
+        fitted = convert({name: value for name, value in attributes if name.endswith("_")})
         fitted |= {
             "alpha_": points[best]["alpha"],
             "l1_ratio_": model.l1_ratio,

@@ -69,7 +69,7 @@ def run(code):
     [
         "SmoothL1Regressor()",
         "SmoothL1Regressor(scale='concomitant', alpha=0.1, l1_ratio=0.5)",
-        "MMRegressor(n_random_starts=0)",
+        "MMRegressor(n_subsamples=50)",
         "SmoothL1RegressorCV(betas=3, cv=2)",
     ],
 )
