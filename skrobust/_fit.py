@@ -220,7 +220,8 @@ def fit_stages(
             target, at_stage, solution, multiplier, scale, n_passes, above, is_last
         )
         weights = _weights(target, at_stage, solution, scale, overwrite=is_last)
-        yield result._replace(weights=weights)
+        # The weights of rows with tiny residuals take rounds over blocks as well.
+        yield result._replace(weights=weights, n_rounds=objective.engine.n_rounds)
         n_passes = objective.n_passes
         if target.estimator is not None and not is_last:
             scale = target.estimator.scale(objective, solution.point)
