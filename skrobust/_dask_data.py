@@ -1,7 +1,4 @@
-"""The data of a fit as Dask collections.
-
-This module and what it imports are loaded when the data are Dask collections.
-"""
+"""The data of a fit as Dask collections; this module is loaded when the data are such."""
 
 from __future__ import annotations
 
@@ -24,11 +21,10 @@ class DaskData:
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
         self.dtype = check_features(estimator, X, reset=True)
         self._X, self.y = X, y
+        check_vector_shapes(y, sample_weight)
         arrays = {"X": row_array("X", X, self.dtype), "y": row_array("y", y)}
         if sample_weight is not None:
             arrays["sample_weight"] = row_array("sample_weight", sample_weight)
-            if sample_weight.ndim != 1:
-                raise ValueError("sample_weight must be one-dimensional.")
         check_blocks(arrays["X"], {name: arrays[name] for name in list(arrays)[1:]})
         self._arrays = arrays
         self.n_features = X.shape[1]
@@ -63,3 +59,14 @@ class DaskData:
             "weights_": robustness_weights(model, self._X, self.y),
             "outliers_": outliers(model, self._X, self.y),
         }
+
+
+def check_vector_shapes(y: Any, sample_weight: Any) -> None:
+    """Raise a ValueError if y or the weights do not have the shape of a vector or targets."""
+    if getattr(y, "ndim", 1) not in (1, 2) or (y.ndim == 2 and not y.shape[1] >= 1):
+        raise ValueError(
+            f"y must have shape (n_samples,) or (n_samples, n_targets), got {y.shape}. If the "
+            "number of targets is unknown, call y.compute_chunk_sizes() first."
+        )
+    if sample_weight is not None and sample_weight.ndim != 1:
+        raise ValueError("sample_weight must be one-dimensional.")

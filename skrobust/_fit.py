@@ -214,6 +214,9 @@ def fit_stages(
         theta = solution.point.theta
         used += solution.n_iter
         above = np.nan
+        if not np.isfinite(solution.point.value):
+            # A fit that starts from a sample of rows has not checked X before.
+            objective.engine.check_finite()
         if is_last:
             above = _suboptimality(target, sampler.problem, at_stage, solution, scale)
         result = _to_data_units(

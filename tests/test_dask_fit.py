@@ -696,3 +696,65 @@ def test_tall_data_take_few_rounds_and_reads(monkeypatch, kind, mode, weighted):
     assert counts.executions <= n_rounds + 1
     assert counts.reads <= (n_eval + 4) * TALL_BLOCKS
     assert_same_fit(model, expected, X, y, rtol=1e-7 if hard else 1e-8)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"solver": "newton"}, {"solver": "lbfgs"}, {"max_iter": 1}]
+)
+@pytest.mark.parametrize("as_blocks", [False, True])
+def test_nan_outside_of_the_sample_of_rows_is_found(monkeypatch, parameters, as_blocks):
+    monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", 0)
+    X, y, _ = problem(n=4_000)
+    sample = np.random.default_rng(0).choice(4_000, 1_000, replace=False, shuffle=False)
+    X[np.setdiff1d(np.arange(2_000, 3_000), sample)[0], 1] = np.nan
+    blocks = (1_000,) * 4
+    data = (array(X, blocks), array(y, blocks)) if as_blocks else (X, y)
+    message = r"X contains NaN or infinity, in block 2" if as_blocks else "X contains NaN"
+    with pytest.raises(ValueError, match=message):
+        SmoothL1Regressor(1.0, **parameters).fit(*data)
+
+
+@pytest.mark.parametrize("shape", [(P, 30), (P, 50), (P + 1, 40)])
+def test_blocks_of_another_shape_than_declared_are_refused(shape):
+    X, y, _ = problem(n=80)
+    wrong = np.ones(shape[::-1])
+    parts = [
+        da.from_delayed(dask.delayed(part), shape=(40, P), dtype=float)
+        for part in (X[:40], wrong)
+    ]
+    message = "columns" if shape[0] > P else "block 1 has .* rows of X and 40 of y"
+    with pytest.raises(ValueError, match=message):
+        SmoothL1Regressor().fit(da.concatenate(parts), array(y, (40, 40)))
+
+
+@pytest.mark.parametrize("name", ["X", "y"])
+def test_blocks_that_are_complex_unlike_their_description_are_refused(name):
+    X, y, _ = problem()
+    data = {"X": array(X), "y": array(y)}
+    meta = np.empty((0,) * data[name].ndim)
+    data[name] = data[name].map_blocks(lambda block: block + 1j, dtype=float, meta=meta)
+    with pytest.raises(TypeError, match=f"{name} must consist of real numbers"):
+        SmoothL1Regressor().fit(**data)
+
+
+def test_targets_of_an_impossible_shape_are_refused():
+    X, y, _ = problem(n_targets=2)
+    X, y = array(X), array(y)
+    unknown = y[:, da.from_array(np.array([True, True]))]
+    for targets in (y[:, :0], y[:, :, None], y[0, 0], unknown):
+        with pytest.raises(ValueError, match="y must have shape"):
+            SmoothL1Regressor().fit(X, targets)
+
+
+@pytest.mark.parametrize("mode", ["default", "fixed", "concomitant"])
+def test_data_of_half_a_million_elements_take_few_rounds(mode):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100_000, 5))
+    y = X.sum(axis=1) + rng.standard_t(2, size=100_000)
+    blocks = (20_000,) * 5
+    model = SmoothL1Regressor(**MODES[mode]).fit(array(X, blocks), array(y, blocks))
+    (stage,) = model.history_
+    assert stage["n_rounds"] <= min(16, stage["n_eval"] + 6)
+    expected = SmoothL1Regressor(**MODES[mode]).fit(X, y)
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-8)
+    assert_allclose(model.beta_, expected.beta_, rtol=1e-8)

@@ -773,3 +773,14 @@ def test_a_model_loads_predicts_and_fits_where_dask_is_not_installed(tmp_path):
 @pytest.mark.slow
 def test_fits_in_memory_do_not_import_dask():
     assert programs.run("import sys" + IN_MEMORY) == "[]"
+
+
+def test_the_score_names_the_block_of_a_feature_that_is_not_a_number():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = X.sum(axis=1)
+    model = SmoothL1Regressor().fit(X, y)
+    X[35, 1] = np.nan
+    blocks = da.from_array(X, chunks=(10, -1)), da.from_array(y, chunks=10)
+    with pytest.raises(ValueError, match=r"Input X contains NaN.*block 3 \(rows 30 to 39\)"):
+        model.score(*blocks)

@@ -67,17 +67,34 @@ def as_matrix(X: Any, dtype: Any) -> Any:
         return X
     if hasattr(X, "to_numpy"):
         X = X.to_numpy()
-    if sparse.issparse(X):
-        return aligned(X.tocsr().astype(dtype, copy=False))
-    return aligned(np.asarray(X).astype(dtype, copy=False))
+    X = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+    check_real("X", X.dtype)
+    return aligned(X.astype(dtype, copy=False))
+
+
+def check_real(name: str, dtype: np.dtype[Any]) -> None:
+    """Raise a TypeError if the blocks are not numbers, which Dask may not know."""
+    if dtype.kind not in "fiub":
+        raise TypeError(f"{name} must consist of real numbers, but a block has dtype {dtype}.")
+
+
+def unequal_rows(number: int, n: int, name: str, m: int) -> ValueError:
+    """Return the error for a block with n rows of X and m of other data."""
+    return ValueError(
+        f"X and {name} need the same rows in each block, but block {number} has {n} rows of X "
+        f"and {m} of {name}. Use {name}.rechunk({{0: X.chunks[0]}}) for arrays, after "
+        "compute_chunk_sizes() if the sizes are unknown, or take X and y from one frame df "
+        "after df = df.persist()."
+    )
 
 
 def as_columns(y: Any) -> list[FloatArray]:
     """Return the columns of a block of y, or of weights, as contiguous vectors of float64."""
     if hasattr(y, "to_numpy"):
         y = y.to_numpy()
-    y = np.asarray(y).astype(np.float64, copy=False)
-    y = y[:, None] if y.ndim == 1 else y
+    y = np.asarray(y)
+    check_real("y", y.dtype)
+    y = (y[:, None] if y.ndim == 1 else y).astype(np.float64, copy=False)
     return [aligned(np.ascontiguousarray(column)) for column in y.T]
 
 
@@ -185,10 +202,7 @@ class CheckedBlocks(Blocks):
             n = summary.lengths[0]
             for name, length in zip(names, summary.lengths, strict=False):
                 if length != n:
-                    raise ValueError(
-                        f"block {number} (counted from 0) has {n} rows in X and {length} in "
-                        f"{name}; X, y and sample_weight need the same rows in each block."
-                    )
+                    raise unequal_rows(number, n, name, length)
 
     def set_vectors(self, targets: Sequence[Any], weight: Any) -> None:
         """Set targets and weight, given handles to their values in each block.
@@ -217,7 +231,7 @@ class CheckedBlocks(Blocks):
 
 
 class LocalBlocks(CheckedBlocks):
-    """Blocks of arrays in this process."""
+    """Blocks of arrays in this process, for tests of the engine."""
 
     def __init__(
         self, X: Sequence[Any], y: Sequence[Any], weight: Sequence[Any] | None = None

@@ -1,4 +1,4 @@
-"""Dask collections of rows. No other module of the package imports Dask.
+"""Dask collections of rows: checks, predictions and scores.
 
 This module is imported when a Dask collection is passed to the package.
 """
@@ -19,6 +19,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .base import FloatArray, linear_prediction
+from .block_data import unequal_rows
 
 FLOAT_DTYPES = [np.float64, np.float32]
 
@@ -43,7 +44,10 @@ def robustness_weights(model: Any, X: Any, y: Any) -> da.Array:
 
 def score(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
     """Return R², averaged over the targets, from sums over the blocks of rows."""
-    prediction = row_array("X", predict(model, X))
+    dtype = np.result_type(check_features(model, X), model.coef_.dtype)
+    fitted = model.coef_, model.intercept_, dtype
+    # NaN in X becomes NaN in the predictions, which names the block.
+    prediction = row_array("X", _prediction(X, *fitted, ensure_all_finite=False))
     data = {"y": row_array("y", y)}
     if sample_weight is not None:
         data["sample_weight"] = row_array("sample_weight", sample_weight)
@@ -99,19 +103,11 @@ def check_blocks(X: da.Array, others: dict[str, da.Array]) -> None:
             raise ValueError(
                 f"X has {X.numblocks[0]} blocks of rows and {name} has {data.numblocks[0]}; "
                 f"they need the same rows in each block. Use {name}.rechunk({{0: X.chunks[0]}})"
-                " or, if they are columns of one frame df, call df = df.persist() first."
+                " for arrays, or take X and y from one frame df after df = df.persist()."
             )
         for k, (n, m) in enumerate(zip(X.chunks[0], data.chunks[0], strict=True)):
             if n != m and not np.isnan(n) and not np.isnan(m):
                 raise unequal_rows(k, n, name, m)
-
-
-def unequal_rows(k: int, n: int, name: str, m: int) -> ValueError:
-    """Return the error for a block k with n rows of X and m of the other data."""
-    return ValueError(
-        f"X and {name} need the same rows in each block, but block {k} has {n} rows of X and "
-        f"{m} of {name}. Use {name}.rechunk({{0: X.chunks[0]}})."
-    )
 
 
 def check_features(model: Any, X: Any, *, reset: bool = False) -> Any:
@@ -133,9 +129,12 @@ def check_features(model: Any, X: Any, *, reset: bool = False) -> Any:
     return validate_data(model, no_rows, reset=reset, **options).dtype
 
 
-def _prediction(X: Any, coef: NDArray[Any], intercept: Any, dtype: Any) -> Any:
+def _prediction(
+    X: Any, coef: NDArray[Any], intercept: Any, dtype: Any, ensure_all_finite: bool = True
+) -> Any:
     """Return the predictions of a linear model as a lazy collection of the given dtype."""
     options = {"coef": coef, "intercept": intercept, "result_dtype": dtype}
+    options["ensure_all_finite"] = ensure_all_finite
     if not isinstance(X, da.Array):
         meta = _predict_frame(X._meta, **options)
         return X.map_partitions(_predict_frame, meta=meta, **options)
@@ -192,6 +191,8 @@ def _block_sums(
             return _BlockSums(n, f"Input {name} contains NaN or infinity")
     if (weight < 0).any():
         return _BlockSums(n, "Input sample_weight contains negative values")
+    if np.isnan(prediction).any():
+        return _BlockSums(n, "Input X contains NaN or infinity")
     used = weight > 0
     if not used.any():
         return _BlockSums(n, None)
@@ -237,15 +238,16 @@ def _r2(blocks: tuple[_BlockSums, ...]) -> float:
     squares = np.sum([block.squares for block in used], axis=0) + total @ (mean - centre) ** 2
     errors = np.sum([block.errors for block in used], axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        r2 = np.where(squares > 0, 1 - errors / squares, 0.0)
+        r2 = np.where(squares == 0, 0.0, 1 - errors / squares)
     return float(np.where(errors == 0, 1.0, r2).mean())
 
 
 def _predict_rows(
-    rows: Any, coef: NDArray[Any], intercept: Any, result_dtype: Any
+    rows: Any, coef: NDArray[Any], intercept: Any, result_dtype: Any, ensure_all_finite: bool
 ) -> NDArray[Any]:
     """Return the predictions of the rows of a block, which are checked as those in memory."""
     options = {"dtype": FLOAT_DTYPES, "ensure_min_samples": 0, "input_name": "X"}
+    options["ensure_all_finite"] = ensure_all_finite
     rows = check_array(rows, accept_sparse="csr", **options)
     return linear_prediction(rows, coef, intercept).astype(result_dtype, copy=False)
 

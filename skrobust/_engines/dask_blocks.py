@@ -1,10 +1,8 @@
-"""Dask collections: blocks of rows with the workers of a cluster or in this process.
+"""Blocks of Dask arrays, with the schedulers of this process.
 
-This is the only module that imports Dask; it is imported when data are Dask collections.
-
-With a client of `distributed` the workers hold X during a fit, and a round is a task for each
-thread of a worker, on the blocks that the worker has. Without a client, or if X is too large, a
-round is a task for each block, which loads the block and discards it.
+A round is a task for each block, which loads the block and discards it. `cluster` is for the
+workers of a cluster, which hold X during a fit if it is not too large: a round is then a task
+for each thread of a worker, on the blocks that the worker has.
 """
 
 from __future__ import annotations
@@ -18,7 +16,14 @@ from dask.base import get_scheduler
 from dask.delayed import delayed
 from scipy.sparse import issparse
 
-from .block_data import CheckedBlocks, PreparedBlock, UnreadRows, as_matrix, prepare
+from .block_data import (
+    CheckedBlocks,
+    PreparedBlock,
+    UnreadRows,
+    as_matrix,
+    prepare,
+    unequal_rows,
+)
 from .vectors import Block, Expression, StoredVector, Task, run_task
 
 # What a task does ------------------------------------------------------------------------
@@ -61,10 +66,19 @@ def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> A
     return [small for small, _ in found], [kept for _, kept in found]
 
 
-def load(X: Any, vectors: Any, dtype: Any, is_sparse: bool) -> list[Any]:
+def load(
+    number: int, X: Any, prepared: Any, n_features: int, dtype: Any, is_sparse: bool
+) -> list[Any]:
     """Return the used rows of a block whose vectors are held."""
-    (held,) = vectors.value if isinstance(vectors, Opaque) else vectors
+    (held,) = prepared.value if isinstance(prepared, Opaque) else prepared
     X = as_matrix(X, dtype)
+    n = held.targets[0].size if held.kept is None else held.kept.size
+    if X.shape[0] != n:
+        raise unequal_rows(number, X.shape[0], "y", n)
+    if X.shape[1] != n_features:
+        raise ValueError(
+            f"Block {number} of X has {X.shape[1]} columns, but X has {n_features} features."
+        )
     if issparse(X) and not is_sparse:
         # Dask has described the blocks as dense.
         X = X.toarray()
@@ -188,8 +202,7 @@ class DaskBlocks(CheckedBlocks):
         for k, (unit, number) in enumerate(zip(self._units, self.numbers, strict=True)):
             X = None
             if with_X:
-                X = read(
-                    self._delayed[0][number], self._blocks[k], self._X_dtype, self.is_sparse
-                )
+                given = number, self._delayed[0][number], self._blocks[k]
+                X = read(*given, self._n_features, self._X_dtype, self.is_sparse)
             tasks.append(run(call, unit, X, *(vector.parts[k] for vector in stored)))
         return tasks

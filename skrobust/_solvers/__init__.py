@@ -22,6 +22,8 @@ __all__ = ["Plan", "Rows", "choose"]
 # X is sampled if it has at least this many rows per feature and this many elements.
 TALL_MIN_ROWS_PER_FEATURE = 400
 TALL_MIN_ELEMENTS = 2_000_000
+# With blocks of rows, a sample saves rounds, which take longer than the passes.
+TALL_MIN_ELEMENTS_OF_BLOCKS = 500_000
 # If there are more features than rows, an n × n matrix is too expensive with more than
 # ROOT_MAX_ROWS rows, and a dense copy of sparse X if it has more than ROOT_MAX_CELLS elements
 # and more than ROOT_MAX_CELLS_PER_ELEMENT for each stored element.
@@ -119,7 +121,8 @@ def choose(
     """
     n, p = engine.n, engine.p
     tall = engine.can_sample and n >= TALL_MIN_ROWS_PER_FEATURE * p
-    tall = tall and engine.n_elements >= TALL_MIN_ELEMENTS and not along_grid
+    least = TALL_MIN_ELEMENTS if engine.in_memory else TALL_MIN_ELEMENTS_OF_BLOCKS
+    tall = tall and engine.n_elements >= min(least, TALL_MIN_ELEMENTS) and not along_grid
     start_from_sample = tall and composite and not staged
     tall = tall and not composite
     max_cells = max(ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT * engine.n_elements)
