@@ -136,14 +136,21 @@ class Neighbourhood:
         return (value if fit.loss == "huber" else value / LONG(fit.epsilon)) + penalty
 
     def rounding_of_residuals(self):
-        """Return the rounding of the residuals, without and with that of the coefficients."""
+        """Return the rounding of the residuals, without and with that of the coefficients.
+
+        The rounding errors of a sum of p terms are about √p times that of one (Higham and Mary,
+        "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41,
+        2019).
+        """
         data, w = self.data, np.abs(self.w)
+        terms = max(2.0, np.sqrt(w.size))
         stored = np.abs(data.X) @ w
         size = np.abs(data.y - data.share @ data.y)
         size += np.abs(data.X - _centre(data, data.X)) @ w
         least = EPS**2 * (np.abs(data.y).max() or 1)
         exact = 32 * EPS * size + 2 * EPS * (np.abs(data.y) + stored) + least
-        return exact, exact + 2 * data.eps * stored + 2 * EPS * abs(LONG(self.fit.intercept))
+        of_coefficients = terms * data.eps * stored + 2 * EPS * abs(LONG(self.fit.intercept))
+        return exact, exact + of_coefficients
 
     def rounding_of_objective(self):
         found, size = [], np.abs(self.r)

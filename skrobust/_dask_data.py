@@ -30,7 +30,7 @@ class DaskData:
         self.n_features = X.shape[1]
 
     @contextmanager
-    def open(self, team: ThreadTeam) -> Iterator[OpenData]:
+    def loaded(self, team: ThreadTeam) -> Iterator[OpenData]:
         blocks = self._blocks()
         try:
             engine = as_engine(blocks, team)

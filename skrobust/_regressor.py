@@ -452,7 +452,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         warm = self._warm_start_coefficients(data.n_features, n_targets)
         staged = spec.schedule is not None or warm[0] is not None
         results: list[list[StageResult]] = []
-        with single_threaded_blas(), ThreadTeam() as team, data.open(team) as rows:
+        with single_threaded_blas(), ThreadTeam() as team, data.loaded(team) as rows:
             engine = rows.engine
             if excluded is not None:
                 engine = engine.without(excluded)

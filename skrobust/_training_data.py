@@ -38,7 +38,7 @@ class TrainingData(Protocol):
     dtype: np.dtype[Any]
     y: Any
 
-    def open(self, team: ThreadTeam) -> Any:
+    def loaded(self, team: ThreadTeam) -> Any:
         """Return a context manager whose value is the `OpenData`."""
 
     def keep_weights(self, target: int, result: StageResult) -> None:
@@ -66,7 +66,7 @@ class ArrayData:
         self._columns: NDArray[Any] = columns.reshape(columns.shape[0], -1).T
 
     @contextmanager
-    def open(self, team: ThreadTeam) -> Iterator[OpenData]:
+    def loaded(self, team: ThreadTeam) -> Iterator[OpenData]:
         rows = self._rows = drop_zero_weight(self._X, self._weight, self._name)
         engine = as_engine(rows.X, team)
         weight = None if rows.weight is None else engine.row_vector(rows.weight)
