@@ -148,7 +148,7 @@ class Neighbourhood:
         size = np.abs(data.y - data.share @ data.y)
         size += np.abs(data.X - _centre(data, data.X)) @ w
         least = EPS**2 * (np.abs(data.y).max() or 1)
-        exact = 32 * EPS * size + 2 * EPS * (np.abs(data.y) + stored) + least
+        exact = 32 * EPS * size + terms * EPS * (np.abs(data.y) + stored) + least
         of_coefficients = terms * data.eps * stored + 2 * EPS * abs(LONG(self.fit.intercept))
         return exact, exact + of_coefficients
 
