@@ -39,6 +39,8 @@ pytestmark = [
     # The machine may be slow, and the data of some tests are in the graph.
     pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning"),
+    # Older versions of Dask warn of a scheduler of this process beside a client.
+    pytest.mark.filterwarnings("ignore:Running on a single-machine scheduler:UserWarning"),
 ]
 
 SECONDS = 120

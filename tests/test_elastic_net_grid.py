@@ -1,5 +1,6 @@
 """Paths and searches over sparse fits, and the grids of penalties that are chosen for them."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -194,7 +195,10 @@ def test_the_grid_of_sparse_features_is_that_of_dense_ones(mode, kind):
 
 def test_the_limit_of_large_thresholds_has_the_grid_of_the_elastic_net():
     path = smooth_l1_path(X, Y, alphas=7, beta=1e6, loss="huber", l1_ratio=0.5)
-    other = ElasticNetCV(l1_ratio=0.5, alphas=7, cv=2).fit(X, Y)
+    # Versions of scikit-learn before 1.7 have another name for the number of penalties.
+    names = inspect.signature(ElasticNetCV).parameters
+    number = "n_alphas" if names["alphas"].default is None else "alphas"
+    other = ElasticNetCV(l1_ratio=0.5, cv=2, **{number: 7}).fit(X, Y)
     assert_allclose(path.grid, other.alphas_, rtol=1e-9)
 
 
