@@ -138,7 +138,7 @@ class ClusterBlocks(DaskBlocks):
             client.submit(blocks_of_unit, part, pure=False) for part in unit_blocks
         )
         self._X = self._column("X") if holds_X else None
-        self._set_given(self._column)
+        self._set_given()
         if holds_X:
             # Dask would count the memory of X and of its blocks.
             self._blocks = []

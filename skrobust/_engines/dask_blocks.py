@@ -7,7 +7,7 @@ for each thread of a worker, on the blocks that the worker has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import dask
@@ -143,7 +143,7 @@ class DaskBlocks(CheckedBlocks):
             prepared = self._prepare_vectors(None)
         self._adopt_all([summary for summary, _ in prepared])
         self._blocks = [Opaque([prepared[k][1]]) for k in self.numbers]
-        self._set_given(self._column)
+        self._set_given()
 
     def _prepare_vectors(self, X: list[Any] | None) -> Any:
         self.n_rounds += 1
@@ -165,9 +165,9 @@ class DaskBlocks(CheckedBlocks):
         """Return handles to a vector of y or to the weights, for each unit."""
         return [Opaque(column_of(block.value, field, j)) for block in self._blocks]
 
-    def _set_given(self, column: Callable[..., list[Any]]) -> None:
-        targets = [column("targets", j) for j in range(len(self.target_figures))]
-        weight = column("weight") if "sample_weight" in self._arrays else None
+    def _set_given(self) -> None:
+        targets = [self._column("targets", j) for j in range(len(self.target_figures))]
+        weight = self._column("weight") if "sample_weight" in self._arrays else None
         self.set_vectors(targets, weight)
 
     def _adopt_all(self, summaries: list[Any]) -> None:
