@@ -1,5 +1,7 @@
 """Row vectors and X in blocks give the results of NumPy and of the engine in memory."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -618,3 +620,35 @@ def test_the_order_of_the_tasks_does_not_change_a_bit(monkeypatch, mode, tall):
         assert getattr(models[0], name) == getattr(models[1], name)
     assert_array_equal(models[0].weights_, models[1].weights_)
     assert models[0].history_ == models[1].history_
+
+
+class MeasuredBlocks(LocalBlocks):
+    """Blocks that record the bytes that a round returns, unless these are rows of X."""
+
+    largest = 0
+
+    def execute(self, task, stored, expressions, arguments, *, with_X, keep):
+        results, kept = super().execute(
+            task, stored, expressions, arguments, with_X=with_X, keep=keep
+        )
+        if task.__name__ not in ("_take", "_drawn"):
+            n_bytes = sum(len(pickle.dumps(result)) for result in results)
+            MeasuredBlocks.largest = max(MeasuredBlocks.largest, n_bytes)
+        return results, kept
+
+
+@pytest.mark.parametrize("mode", [{}, {"scale": "concomitant"}, {"beta": 1e-3}])
+@pytest.mark.parametrize("heavy", [False, True])
+def test_a_round_returns_few_bytes(monkeypatch, mode, heavy):
+    monkeypatch.setattr("skrobust._solvers.TALL_MIN_ELEMENTS", 0)
+    monkeypatch.setattr(_training_data, "as_engine", BlockEngine)
+    monkeypatch.setattr(block_engine, "LocalBlocks", MeasuredBlocks)
+    monkeypatch.setattr(MeasuredBlocks, "largest", 0)
+    rng = np.random.default_rng(0)
+    n, p, n_blocks = 60_000, 2, 7
+    X, weight = rng.normal(size=(n, p)), rng.uniform(0.1, 1, size=n)
+    if heavy:
+        X *= rng.standard_cauchy(size=(n, 1))
+    y = X.sum(axis=1) + rng.standard_t(2, size=n)
+    SmoothL1Regressor(**mode).fit(X, y, weight)
+    assert MeasuredBlocks.largest <= n_blocks * (8 * (p + 2) ** 2 + 2**15) + 2**18

@@ -206,3 +206,13 @@ def test_the_warning_points_at_the_call_of_fit():
     with pytest.warns(ConvergenceWarning) as caught:
         SmoothL1Regressor(max_iter=1).fit(X, Y)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(("n", "seed"), [(300, 25), (1000, 48), (1000, 81), (1000, 110)])
+def test_newton_steps_within_rounding_do_not_cycle(n, seed):
+    # Steps between two points, of which one has the lower value and the other the smaller
+    # gradient, continued until max_iter.
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 1)) + 10.0 ** rng.integers(0, 7)
+    est = SmoothL1Regressor(beta=1.0).fit(X, X.sum(axis=1) / X.std())
+    assert est.history_[0]["n_eval"] < 100

@@ -340,6 +340,7 @@ def _newton_steps(
     """
     damping, used, step, out = 0.0, 0, None, np.empty_like(point.residual)
     norm, n_steps, try_cg = point.relative_gradient, 0, True
+    lowest_norm = norm
     while used < max_iter and n_steps < max_steps and norm > tol:
         n_steps += 1
         step = _newton_step(objective, point, damping, tol, max_iter - used, out, try_cg)
@@ -356,7 +357,10 @@ def _newton_steps(
         if step.damped or (rise > 1e-4 * slope and not nearer):
             trial = _line_search(objective, point, step, trial)
             trial_norm = trial.relative_gradient
-        if point.value - trial.value > 4 * _EPS * point.value or trial_norm < 0.9 * norm:
+        # A gradient that is only smaller than the last one would allow a cycle of two points.
+        smaller = trial_norm < 0.9 * lowest_norm
+        if point.value - trial.value > 4 * _EPS * point.value or smaller:
+            lowest_norm = min(lowest_norm, trial_norm)
             out, point, norm, damping = point.residual, trial, trial_norm, 0.01 * damping
         elif damping < 1e-2:
             damping = max(1e-6, 100 * damping)
