@@ -1,12 +1,14 @@
 """Fits of Dask collections, with the schedulers of Dask that run in this process."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from problems import Recorder, needs_callbacks
@@ -270,6 +272,17 @@ def test_other_schedulers_give_the_same_bits(scheduler):
     assert_array_equal(model.coef_, expected.coef_)
     assert (model.intercept_, model.beta_) == (expected.intercept_, expected.beta_)
     assert model.history_ == expected.history_
+
+
+def test_two_fits_at_once_are_independent():
+    data = arrays(*problem())
+    models = [SmoothL1Regressor(**MODES[mode]) for mode in ("default", "concomitant") * 2]
+    expected = [clone(model).fit(*data) for model in models]
+    with dask.config.set(scheduler="threads"), ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda model: model.fit(*data), models))
+    for model, same in zip(models, expected, strict=True):
+        assert_array_equal(model.coef_, same.coef_)
+        assert model.history_ == same.history_
 
 
 # Frames ----------------------------------------------------------------------------------

@@ -345,15 +345,18 @@ class BlockVector(NDArrayOperatorsMixin):
         return float(self.sum() / self.size)
 
     def min(self) -> float:
-        known = _known(self.expression)
-        # NaN is not lost by NumPy's minimum.
-        found = self.blocks.reduce(_min, [self]) if known is None else known[0]
-        return float(np.min(found))
+        return self._ends()[0]
 
     def max(self) -> float:
+        return self._ends()[1]
+
+    def _ends(self) -> tuple[float, float]:
         known = _known(self.expression)
-        found = self.blocks.reduce(_max, [self]) if known is None else known[1]
-        return float(np.max(found))
+        if known is not None:
+            return known[:2]
+        # NaN is not lost by NumPy's minimum and maximum.
+        lowest, highest = zip(*self.blocks.reduce(_ends, [self]), strict=True)
+        return float(np.min(lowest)), float(np.max(highest))
 
     def all(self) -> bool:
         return all(self.blocks.reduce(_all, [self]))
@@ -388,12 +391,8 @@ def _dot(block: Block, vectors: list[Any]) -> float:
     return float(vectors[0].astype(float, copy=False) @ vectors[1])
 
 
-def _min(block: Block, vectors: list[Any]) -> float:
-    return float(vectors[0].min())
-
-
-def _max(block: Block, vectors: list[Any]) -> float:
-    return float(vectors[0].max())
+def _ends(block: Block, vectors: list[Any]) -> tuple[float, float]:
+    return float(vectors[0].min()), float(vectors[0].max())
 
 
 def _all(block: Block, vectors: list[Any]) -> bool:
