@@ -1,11 +1,11 @@
-"""The artists of a display, and the results of a search without a fit."""
+"""Functions that read the artists of a display, and a stand-in for a fitted search."""
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 
 def scatter_of(display):
-    """Return all markers of a display of rows, of those within the threshold and beyond it."""
+    """Return the positions of all markers of a display, within and beyond the threshold."""
     parts = [display.scatter_, display.outlier_scatter_]
     return np.vstack([part.get_offsets().data for part in parts])
 
@@ -19,7 +19,7 @@ def sorted_rows(points):
 
 
 class Searched(BaseEstimator):
-    """A fitted estimator with results of a search."""
+    """An estimator with the given `cv_results_` and other fitted attributes."""
 
     def __init__(self, results, **attributes):
         vars(self).update(attributes, cv_results_=results)

@@ -1,4 +1,4 @@
-"""The engine of blocks for X as an array, which it splits into seven uneven blocks of rows.
+"""The engine of blocks for X in memory, which is split into eight uneven blocks of rows.
 
 One of the blocks has a single row, and one has no row.
 """
@@ -12,12 +12,12 @@ from skrobust._engines import blocks
 from skrobust._engines.block_data import LocalBlocks
 from skrobust._engines.vectors import BlockVector, StoredVector
 
-# The ends of the seven blocks, as fractions of the rows; one block is empty.
+# Ends of blocks, as fractions of the rows. `split` adds a block of one row and an empty block.
 ENDS = (0.1, 0.1, 0.3, 0.35, 0.7, 0.9)
 
 
 def split(rows):
-    """Return the seven blocks of rows of an array or sparse matrix."""
+    """Return the blocks of rows of an array or sparse matrix."""
     n = rows.shape[0]
     ends = sorted({min(n, 1), *(int(part * n) for part in ENDS)})
     ends = [0, *ends, ends[-1], n]
@@ -25,7 +25,7 @@ def split(rows):
 
 
 class BlockEngine(blocks.BlockEngine):
-    """X as seven uneven blocks of rows in this process."""
+    """The engine for X in uneven blocks of rows, which are in this process."""
 
     def __init__(self, X, team):
         if sparse.issparse(X):

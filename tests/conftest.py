@@ -1,4 +1,4 @@
-"""Profiles of hypothesis, a certificate of optimality, and a builder of objectives."""
+"""Hypothesis profiles, a certificate of optimality, and a function that creates objectives."""
 
 import os
 
@@ -32,14 +32,15 @@ EPS = np.finfo(float).eps
 
 
 class Certificate:
-    """Checks of a fitted model of one target, without the code of the package.
+    """Checks of a fitted model with one target, which do not use the code of the package.
 
-    The fit is the minimum if and only if Σ s_i u_i (1, x_i) = a S (0, w), u_i = clip(r_i, ±β).
-    Residuals are known up to the rounding of their terms, so that each u_i lies in a known
-    interval. `distance` is the smallest norm of the gradient with all u_i in their intervals,
-    in coordinates in which the quadratic model is the identity, divided by the root mean square
-    of u. For a threshold near zero and without a penalty, the condition above is the optimality
-    condition of median regression, a linear program.
+    The coefficients (b, w) minimise the mean Huber loss + a‖w‖²/2 if and only if
+    Σ s_i u_i (1, x_i) = a S (0, w), where u_i = clip(r_i, ±β) and S = Σ s_i. Residuals are
+    known up to the rounding of their terms, so that each u_i lies in a known interval.
+    `distance` is the smallest norm of the gradient for u_i in these intervals, in coordinates
+    in which the Hessian of least squares with the penalty is the identity, divided by the root
+    mean square of u. For a threshold near zero and without a penalty, the condition above is
+    the optimality condition of median regression, a linear program.
     """
 
     def __init__(self, est, X, y, weight=None):
@@ -51,7 +52,7 @@ class Certificate:
         fitted = X @ w + est.intercept_
         self.residual = y - fitted
         self.centre = (s @ X / s.sum()) * bool(est.fit_intercept)
-        # The intercept is the difference of a location of y and a location of X.
+        # The intercept is a location of y minus the linear predictor at a location of X.
         moved = abs(est.intercept_) + np.median(np.abs(y)) * bool(est.fit_intercept)
         moved = np.abs(y) + moved + np.abs(self.centre) @ np.abs(w)
         eps = np.finfo(est.coef_.dtype).eps
@@ -61,14 +62,14 @@ class Certificate:
         self.X = X
 
     def _ratio(self):
-        """Return a / α, where the objective has the form mean h_β + a‖w‖²/2."""
+        """Return a / α, where a is the penalty beside the mean Huber loss."""
         est = self.est
         if est.loss == "smooth_l1":
             return self.beta
         return np.longdouble(est.scale_) if est.scale == "concomitant" else 1.0
 
     def objective(self):
-        """Return the objective of the user guide, and a bound of its rounding error."""
+        """Return the objective of the user guide, and a bound on its rounding error."""
         est, r, s, beta = self.est, np.abs(self.residual), self.weight, self.beta
 
         def value(r):
@@ -84,7 +85,7 @@ class Certificate:
         return found * factor + penalty, error * factor
 
     def scale_bounds(self):
-        """Return bounds of the scale of the residuals, given their rounding errors."""
+        """Return bounds on the scale of the residuals, given their rounding errors."""
         r, s, est = np.abs(self.residual), self.weight, self.est
         low, high = np.maximum(r - self.rounding, 0), r + self.rounding
         if est.scale != "concomitant":
@@ -93,7 +94,10 @@ class Certificate:
         return _proposal_2(low, s, epsilon), _proposal_2(high, s, epsilon)
 
     def _whitened(self):
-        """Return an orthonormal basis of the data and penalty rows, and its steps."""
+        """Return an orthonormal basis of the columns of the stacked data and penalty rows.
+
+        The last value has the changes of the coefficients along the vectors of the basis.
+        """
         s, intercept = self.weight, int(self.est.fit_intercept)
         root = np.sqrt(s / s.sum())
         Z = self.X - self.centre
@@ -102,7 +106,7 @@ class Certificate:
         if self.ridge == 0:
             kept = scale > 8 * EPS * np.abs(self.centre)
             Z, scale, w = Z[:, kept], scale[kept], w[kept]
-        # A constant column has a contribution of the penalty only.
+        # Only the penalty contributes to the unit of a constant column.
         unit = np.sqrt(scale**2 + self.ridge)
         ridge = np.full(w.size, np.sqrt(self.ridge))
         if intercept:
@@ -135,11 +139,11 @@ class Certificate:
         return max(0.0, float(found) - slack)
 
     def descent(self):
-        """Return the relative decrease of the objective along the best of some directions.
+        """Return the largest relative decrease of the objective along a few directions.
 
         The directions are the gradient, whitened axes, and directions that leave all residuals
-        within the threshold, or all but one, unchanged. From a vertex that is not the minimum
-        one of the latter descends.
+        within the threshold, or all but one, unchanged. At a vertex that is not the minimum,
+        one of the directions that change a single residual is a descent direction.
         """
         U, root, ridge, w, Z, steps = self._whitened()
         r, beta = self.residual, self.beta
@@ -178,7 +182,7 @@ def _median(values, weight):
 
 
 def _proposal_2(size, weight, epsilon):
-    """Return σ with Σ s min(r²/σ², ε²) = Σ s, by bisection, or 0 if there is none."""
+    """Return the solution σ of Σ s min(r²/σ², ε²) = Σ s, or 0 if there is no solution."""
     low, high = np.longdouble(0), size.max()
     if weight[size > 0].sum() * epsilon**2 <= weight.sum() * (1 + 1e-12):
         return low
@@ -201,10 +205,10 @@ def certificate():
 def _make_objective(
     X, y, weight=None, *, alpha=0.0, per_threshold=False, threshold=1.0, fit_intercept=True
 ):
-    """Return the mean Huber loss plus a ridge penalty, whitened for least squares on all rows.
+    """Return the mean Huber loss plus a ridge penalty, as an objective in coordinates θ.
 
-    The penalty is alpha/2 ‖w‖², multiplied by the threshold if `per_threshold`. Unlike in a
-    fit, y keeps its units.
+    The whitening is that of least squares on all rows. The penalty is alpha/2 ‖w‖², multiplied
+    by the threshold if `per_threshold`. Unlike in a fit, y keeps its units.
     """
     engine = as_engine(X, ThreadTeam())
     problem = whole_problem(engine, weight, fit_intercept, choose(engine, "auto"))
@@ -224,7 +228,7 @@ def make_objective():
 
 @pytest.fixture(params=["array", pytest.param("blocks", marks=pytest.mark.slow)])
 def each_engine(request, monkeypatch):
-    """Fit dense X as an array and as blocks of rows."""
+    """Run a test with dense X as an array, and again with dense X as blocks of rows."""
     if request.param == "blocks":
 
         def as_engine(X, team):

@@ -1,8 +1,9 @@
-"""About 200 regression problems of all modes, whose fits are compared between versions.
+"""About 200 regression problems, whose fits in all modes are compared between versions.
 
 ``python tests/corpus.py`` records the coefficients, scales and objectives of the
 well-conditioned problems in ``tests/data/corpus.json``. ``python tests/corpus.py OLD NEW``
-names two importable packages, such as an older copy of this one, and prints which fits differ.
+compares two importable packages, such as an older copy of skrobust and skrobust itself, and
+prints which fits differ.
 """
 
 import importlib
@@ -31,8 +32,8 @@ MODES = {
     "schedule": {"beta_schedule": [50, 10, 2, 1]},
     "geometric": {"beta": 1.0, "beta_schedule": "geometric"},
 }
-# Shapes whose condition number is above 1e6, or whose minimiser is not unique. A correct fit
-# with another BLAS may have other coefficients.
+# Kinds of data whose condition number is above 1e6, or whose minimiser is not unique, so that
+# a correct fit with another BLAS may have other coefficients.
 ILL_CONDITIONED = {"wide", "dependent", "near collinear", "ties", "units"}
 
 
@@ -41,7 +42,7 @@ def _signal(X, rng):
 
 
 def _data(kind, rng):
-    """Return X, y and weights of one kind."""
+    """Return X, y and weights of the given kind of data."""
     shapes = {"tall": (60_000, 40), "wide": (20, 35), "tiny": (12, 2), "many": (300, 40)}
     n, p = shapes.get(kind.split()[0], (150, 5))
     X = rng.normal(size=(n, p))

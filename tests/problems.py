@@ -98,7 +98,7 @@ def concomitant(r, sigma, epsilon, loss, weight=None):
 
 
 def documented_objective(est, X=X, y=Y, weight=None):
-    """Return the value of the formula in the docstring at the fitted attributes."""
+    """Return the objective in the docstring of the estimator, at the fitted attributes."""
     r = residual(est, X, y)
     if est.scale == "concomitant":
         epsilon = 1.5960 if est.beta == "auto" else est.beta
@@ -110,7 +110,7 @@ def documented_objective(est, X=X, y=Y, weight=None):
 
 
 def stopped(max_iter, **params):
-    """Return a fit that may not converge, without its warning."""
+    """Return a fit that may not converge, and ignore the warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return SmoothL1Regressor(max_iter=max_iter, **params).fit(X, Y)
@@ -138,12 +138,12 @@ DEGENERATE_MODES = [
     {"beta": 1.0, "beta_schedule": "linear"},
 ]
 OF_SCALE = [mode for mode in DEGENERATE_MODES if mode.get("beta", 0) == 0 or "scale" in mode]
-# The other modes are only tested in the full suite.
+# Tests in all other modes are marked as slow.
 QUICK_MODES = [{}, {"beta": 1e-6}, {"scale": "concomitant"}]
 
 
 def in_modes(modes):
-    """Parametrise a test with all modes, of which most are marked as slow."""
+    """Parametrise a test with the modes; all but `QUICK_MODES` are marked as slow."""
     slow = pytest.mark.slow
     modes = [m if m in QUICK_MODES else pytest.param(m, marks=slow) for m in modes]
     return pytest.mark.parametrize("mode", modes)
@@ -155,7 +155,7 @@ def grid(values):
 
 
 def assert_sane(est):
-    """Assert that attributes are finite and the objective is that of the formula."""
+    """Assert that the attributes are finite, and threshold and scale positive."""
     for name in ["coef_", "intercept_", "beta_", "scale_", "objective_", "optimality_"]:
         assert np.all(np.isfinite(getattr(est, name))), name
     assert np.all(est.beta_ > 0)

@@ -1,7 +1,7 @@
-"""Programs that a test runs in a fresh interpreter, and functions that both use.
+"""Functions for tests that run a program in a fresh interpreter, and for these programs.
 
-A program starts with `PREAMBLE`, which imports this module as `programs`. It imports no
-pytest, so that a fresh interpreter starts faster.
+A program starts with `PREAMBLE`, which imports this module as `programs`. To save time, this
+module does not import pytest.
 """
 
 import hashlib
@@ -39,7 +39,10 @@ def run(program, *flags, timeout=300, cwd=None, **environment):
 
 
 def heavy_tailed(n, p, seed=0):
-    """Return correlated features and heavy tails, without BLAS, whose threads change bits."""
+    """Return correlated features, and a target with heavy-tailed errors.
+
+    BLAS is not used, because the bits of its results may depend on the number of threads.
+    """
     rng = np.random.default_rng(seed)
     X = np.cumsum(rng.normal(size=(n, p)), axis=1) / np.sqrt(np.arange(1, p + 1))
     X += rng.normal(size=p)
@@ -63,9 +66,9 @@ def blas_threads():
 
 
 SHAPES = {
-    "tall": (60_000, 40),  # starts from a sample of rows
-    "whole": (40_000, 30),  # in threads, without a sample
-    "gram": (1_500, 210),  # results of BLAS and LAPACK depend on their threads here
+    "tall": (60_000, 40),  # the fit starts from a sample of rows
+    "whole": (40_000, 30),  # the fit uses threads, but no sample
+    "gram": (1_500, 210),  # bits of BLAS and LAPACK depend on the number of threads
 }
 LAYOUTS = {
     "C": np.ascontiguousarray,
@@ -92,7 +95,7 @@ SAME_KERNELS = [
 
 
 def data(shape, layout):
-    if shape == "dependent":  # eigenvalues or a singular value decomposition
+    if shape == "dependent":  # the fit uses eigenvalues or a singular value decomposition
         X, y = heavy_tailed(600, 110)
         X = np.hstack([X, X + 1.0])
     else:

@@ -14,7 +14,8 @@ from skrobust._solvers.scale_fixed_point import Sensitivity
 
 
 def test_a_linear_gradient_leads_to_the_minimiser_that_moves_with_the_scale():
-    # ∇F = H(θ − θ₀ − s d) with three curvatures, each in the directions of the start and of d.
+    # ∇F = H(θ − θ₀ − s dθ/ds), where H has three distinct eigenvalues, and θ₀ and dθ/ds have
+    # components in all three eigenspaces.
     rng = np.random.default_rng(0)
     Q = np.linalg.qr(rng.normal(size=(30, 30)))[0]
     H = Q * np.repeat([0.7, 0.9, 1.1], 10) @ Q.T
@@ -39,7 +40,7 @@ def test_at_the_minimiser_the_step_is_the_known_derivative_times_the_change_of_t
 
 
 def test_moves_whose_squares_vanish_are_used():
-    # A penalty that dominates the loss may cause such moves.
+    # Moves of this size may occur if a penalty dominates the loss.
     memory, theta = AndersonMemory(None), np.full(3, 1e-170)
     for _ in range(3):
         memory.update(theta, 0.8 * theta, 0.0)
@@ -60,7 +61,7 @@ def whitened_problem(make_objective, weighted=False, n=5_000):
 
 
 def near_start(objective, threshold):
-    """Return a point at a distance of about .1 from the minimiser, like the fit of a sample."""
+    """Return a point near the minimiser, as the fit to a sample of rows would be."""
     theta = newton(objective.at_threshold(threshold), np.zeros(7), 1e-10, 100).point.theta
     return theta + 0.1 * np.random.default_rng(1).normal(size=theta.size)
 
@@ -101,7 +102,8 @@ def test_fit_and_scale_agree_at_the_end(make_objective, weighted, estimator):
 
 
 def test_it_ends_where_the_error_is_not_halved(make_objective):
-    # The coordinates are far from whitened, so that the gradient decreases slowly.
+    # The whitening is inaccurate at such a small threshold, so that the gradient decreases
+    # slowly.
     objective = whitened_problem(make_objective)
     start = near_start(objective, 1.0)
     narrow = objective.at_threshold(1e-3)

@@ -38,7 +38,7 @@ strict = [xp.asarray(X), xp.asarray(y)]
 
 
 def skips(check, *args, **kwargs):
-    # A namespace that is not installed.
+    # The checks skip a namespace that is not installed.
     try:
         check(*args, **kwargs)
     except checks.SkipTest:

@@ -33,7 +33,7 @@ from skrobust._reductions import (
 
 @pytest.fixture(scope="module", params=["usual", "small"])
 def limits(request):
-    """Run a test also with limits so small that histograms replace most values."""
+    """Run a test with the usual limits, and with small limits, at which values are binned."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "small":
             for name, value in {
@@ -353,7 +353,7 @@ LAYOUTS = ["dense", "small", "float32", "csr"]
 
 
 def features(layout, n=N):
-    """Return columns of different units and locations, some of them zero."""
+    """Return columns of different units and locations, with about 30 % of the entries zero."""
     rng = np.random.default_rng(0)
     n = 6_000 if layout == "dense" else n
     X = np.linspace(-3, 5, P) + rng.normal(size=(n, P)) * np.logspace(-1, 1, P)
@@ -369,7 +369,7 @@ CENTRE, SCALE = np.linspace(-2, 4, P), np.logspace(-1, 1, P)
 
 
 def both_engines(X, variant):
-    """Return the engine in memory and that of blocks, standardised alike."""
+    """Return the engine in memory and the engine of blocks, with the same standardisation."""
     engines = [make(X, ThreadTeam()) for make in (as_engine, BlockEngine)]
     if variant == "rescaled":
         engines = [engine.rescaled() for engine in engines]
@@ -380,7 +380,7 @@ def both_engines(X, variant):
 
 
 def some_weight(n, kind):
-    """Return no weight, or weights of which those of the first blocks are zero."""
+    """Return None, positive weights, or weights that are zero in the first blocks."""
     rng = np.random.default_rng(1)
     if kind == "none":
         return None
@@ -408,7 +408,7 @@ def test_the_engine_of_blocks_computes_what_that_of_an_array_does(layout, kind, 
         r_array, sums_array = array.loss_gradient(coef, y, weight, HUBER, threshold)
         assert_close(gather(r, slice(None)), r_array)
         assert_close(sums, sums_array)
-        # The pass has told the sums and the window around the last median.
+        # A pass also returns the sums, and the values in a window around the last median.
         for _ in range(2):
             expected = median(r_array, weight, None, True)
             assert_allclose(median(r, s, None, True), expected, rtol=1e-12)
@@ -552,7 +552,7 @@ def test_a_row_norm_sample_is_unbiased_with_heavy_tails(layout, weighted):
         assert (row_weight >= given[rows] * (1 - 1e-12)).all()
         sizes.append(rows.size)
         grams.append(np.einsum("i,ij,ik->jk", row_weight, Z[rows], Z[rows]))
-        # The row with the largest norm is certain.
+        # The row with the largest weighted norm is drawn with probability one.
         largest = np.argmax(given * (Z * Z).sum(axis=1))
         assert row_weight[rows == largest] == given[largest]
     assert_allclose(np.mean(sizes), m, rtol=0.05)
@@ -570,7 +570,7 @@ def test_an_error_about_x_names_the_block(as_matrix, value):
     X = np.random.default_rng(0).normal(size=(20, 2))
     BlockEngine(as_matrix(X), ThreadTeam()).check_finite()
     X[10, 1] = value
-    # The blocks end at 1, 2, 2, 6, 7, 14, 18 and 20.
+    # The blocks end at 1, 2, 6, 7, 14, 18, 18 and 20.
     with pytest.raises(ValueError, match=r"X contains NaN or infinity.*\(rows 7 to 13\)"):
         BlockEngine(as_matrix(X), ThreadTeam()).check_finite()
 
@@ -623,7 +623,7 @@ def test_the_order_of_the_tasks_does_not_change_a_bit(monkeypatch, mode, tall):
 
 
 class MeasuredBlocks(LocalBlocks):
-    """Blocks that record the bytes that a round returns, unless these are rows of X."""
+    """Blocks that record the largest size of a round's results, except for samples of rows."""
 
     largest = 0
 

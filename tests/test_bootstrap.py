@@ -1,4 +1,4 @@
-"""The batch bootstrap against loops of fits with the same weights."""
+"""The bootstrap, which fits batches of replicates, against separate fits of the replicates."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def linearised(model, X, y, weight=None, frequency=False):
 
 
 def replicates_of(fit, *, joint=True, clusters=None, n_resamples=N_RESAMPLES, random_state=0):
-    """Return intercepts and coefficients in the units of the data, and the number of NaN."""
+    """Return (b, w) of the replicates in the units of the data, and the number that failed."""
     result = bootstrap_replicates(
         fit, n_resamples, joint=joint, clusters=clusters, random_state=random_state
     )
@@ -33,7 +33,7 @@ def replicates_of(fit, *, joint=True, clusters=None, n_resamples=N_RESAMPLES, ra
 
 
 def loop_of_fits(model, fit, X, y, *, joint=True, clusters=None):
-    """Return what fits with the drawn weights give, one after the other."""
+    """Return (b, w) of separate fits with the weights that the bootstrap draws."""
     params = model.get_params() | {"tol": 1e-11, "max_iter": 10_000}
     if not joint:
         fixed = {"beta": fit.loss.beta, "scale": None, "loss": "huber"}
@@ -154,7 +154,8 @@ def test_weights_are_those_of_a_multinomial_distribution(frequency):
     s = np.arange(1.0, 9.0)
     fit = linearised(SmoothL1Regressor().fit(X, y, sample_weight=s), X, y, s, frequency)
     weights = weight_sampler(fit, None, generator(0))(20_000)
-    # Importance: s times counts of 8 rows. Frequency: counts of 36 copies.
+    # With importance weights, 8 rows are drawn and their counts are multiplied by s. With
+    # frequencies, 36 copies of rows are drawn.
     n, share = (36, s / 36) if frequency else (8, np.full(8, 1 / 8))
     counts = weights if frequency else weights / s
     assert_array_equal(counts.sum(axis=1), n)

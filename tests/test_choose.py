@@ -18,7 +18,7 @@ ALL, UNIFORM, ROW_NORM = Rows.ALL, Rows.UNIFORM_SAMPLE, Rows.ROW_NORM_SAMPLE
 
 
 def engine_of(kind, n, p):
-    """Return an engine of a matrix of this shape that takes no memory."""
+    """Return the engine of a matrix of this shape, whose elements take no memory."""
     if kind == "sparse":
         X = sparse.csr_array((n, p))
     else:
@@ -61,8 +61,8 @@ DATA = {
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fit_at_one_threshold(data, solver):
     kind, n, p, rows, whiten_by, _ = DATA[data]
-    # Only "auto" accelerates the fixed point of coefficients and scale, where X is tall or
-    # scaled sparse features are nearly uncorrelated.
+    # Only "auto" accelerates the fixed point of coefficients and scale: if X is tall, or if it
+    # is sparse with more rows than features and the features are only scaled.
     scaled = kind == "sparse" and whiten_by == "scaling" and n > p
     accelerate = (rows is UNIFORM or scaled) and solver == "auto"
     expected = Plan(rows, whiten_by, accelerate, MINIMISERS[solver], follow_path=False)
@@ -83,7 +83,7 @@ def test_a_fit_in_stages_or_from_given_coefficients(data, solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_fits_along_a_grid(data, solver):
     kind, n, p, _, whiten_by, follow = DATA[data]
-    # The first fit is least squares of all rows, so that no sample is needed.
+    # A grid starts from the least-squares fit to all rows, so that no sample is needed.
     follow_path = follow and solver == "auto"
     expected = Plan(ALL, whiten_by, False, MINIMISERS[solver], follow_path)
     assert choose(engine_of(kind, n, p), solver, along_grid=True) == expected

@@ -27,7 +27,7 @@ def rows_of(display):
 
 
 def intervals_of(display):
-    """The ends of each line, from top to bottom."""
+    """Return the ends of the intervals, from top to bottom."""
     return np.array([segment[:, 0] for segment in display.errorbar_.lines[2][0].get_segments()])
 
 
@@ -79,7 +79,7 @@ def test_an_interval_beside_its_coefficient_is_drawn_where_it_is():
 
 def test_of_many_coefficients_the_clearest_are_shown():
     display = display_of().plot(max_features=2)
-    # c, ±20 % of its size, and b, ±33 %.
+    # The intervals of c and b are ±20 % and ±33 % of their coefficients.
     assert rows_of(display) == ["b", "c"]
     assert display.note_.get_text() == "2 of 4 shown"
     assert rows_of(display.plot(max_features=2, intercept=True)) == ["intercept", "c"]

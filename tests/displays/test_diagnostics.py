@@ -32,7 +32,7 @@ def names_in(display):
 
 @pytest.fixture(scope="module")
 def swapped():
-    """Return data with a row whose weight and height are swapped, as in those of Davis."""
+    """Return data with a row whose weight and height are swapped, as in R's carData::Davis."""
     rng = np.random.default_rng(0)
     names = [f"woman {i}" for i in range(100)]
     X = pd.DataFrame({"height": rng.normal(165, 6, 100)}, index=names)

@@ -81,7 +81,7 @@ def test_with_other_features_the_mean_prediction_is_drawn(data, make):
     x, curve = display.lines_[0].get_data()
     assert_allclose(np.diff(curve) / np.diff(x), fitted.coef_[1])
     at_mean = fitted.intercept_ + np.mean(data[0], axis=0).to_numpy() @ fitted.coef_
-    # The mean is over 100 of the 120 rows.
+    # The display averages the predictions over a sample of 100 of the 120 rows.
     assert abs(np.interp(data[0]["bmi"].mean(), x, curve) - at_mean) < 0.5
     assert display.ax_.get_xlabel() == ("Feature 1" if isinstance(X, np.ndarray) else "bmi")
 
@@ -135,7 +135,7 @@ def test_partial_residuals_are_at_the_curve_plus_the_residual(data):
     expected = residual + fitted.coef_[1] * (X["bmi"] - X["bmi"].mean())
     drawn = display.scatter_.get_offsets().data
     assert_allclose(drawn[:, 0], X["bmi"])
-    # The level is that of the averaged predictions.
+    # The constant difference is the mean prediction at the mean of bmi.
     assert_allclose(drawn[:, 1] - expected, drawn[0, 1] - expected[0], rtol=1e-9)
     assert display.ax_.get_ylabel() == "Mean prediction of price + residual"
     assert display.smooth_ is not None

@@ -1,4 +1,4 @@
-"""InfluenceDisplay and QQDisplay: what is drawn of the rows."""
+"""InfluenceDisplay and QQDisplay: markers and labels of the rows, contours and lines."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_a_row_is_beyond_the_contour_if_its_distance_is(data):
     for h, r, beyond in zip(display.leverage, display.residual, is_beyond, strict=True):
         at = np.interp(abs(r), height[positive], np.nan_to_num(x[positive], nan=np.inf))
         assert (h > at) == beyond
-    # Least squares: the contour is that of R, D = k r² h.
+    # For least squares Cook's distance is D = k r² h.
     k = display.cook_factor
     inside = positive & np.isfinite(x)
     assert inside.sum() > 100
@@ -129,7 +129,7 @@ def test_weights_are_those_of_the_table(data):
     assert_array_equal(display.cooks_distance, table.cooks_distance)
     twice = InfluenceDisplay.from_estimator(model, X, y, sample_weight=2 * weight)
     assert_allclose(twice.cook_factor, display.cook_factor, rtol=1e-9)
-    # The contour is that of a row of mean weight.
+    # The contours are those for rows of mean weight.
     distances = display._cooks_distances(
         np.asarray(display.leverage), np.abs(np.asarray(display.residual))
     )

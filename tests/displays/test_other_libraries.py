@@ -41,7 +41,7 @@ def test_weights_of_rlm_are_its_weights(rlm):
         display = WeightsDisplay.from_estimator(results, X, y)
         residual = y - results.predict(X)
         points = np.column_stack([residual, results.weights])
-        # The weights of statsmodels are those of the last iteration but one.
+        # statsmodels returns the weights from which the last iteration started.
         assert_allclose(sorted_rows(scatter_of(display)), sorted_rows(points), atol=1e-3)
 
 

@@ -28,7 +28,7 @@ def outlier_map(distances, residuals, **kwargs):
 
 @pytest.fixture(scope="module")
 def spread(data):
-    """Return data with rows of all four kinds."""
+    """Return data with rows in all four regions of the map."""
     X, y = data[0].copy(), data[1].copy()
     X.iloc[20:30] += np.array([5, 50, 5e6])
     y.iloc[20:30] += 5 + 10 + 15

@@ -16,7 +16,7 @@ def test_the_curve_is_that_of_statsmodels(seed):
     grid, curve = lowess(x, y)
     expected = lowess_of_statsmodels(y, x, frac=2 / 3, it=3, delta=0)
     assert_allclose(grid, expected[:, 0])
-    # statsmodels sets weights of nearly 0 and nearly 1 to these values.
+    # statsmodels replaces weights that are close to 0 or 1 by 0 or 1.
     assert_allclose(curve, expected[:, 1], atol=2e-3)
 
 
