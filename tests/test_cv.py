@@ -1,6 +1,6 @@
-"""SmoothL1RegressorCV: the results of GridSearchCV, with the conventions of scikit-learn.
+"""SmoothL1RegressorCV gives the results of GridSearchCV, by the conventions of scikit-learn.
 
-GridSearchCV over beta with every joblib backend is tested here as well.
+GridSearchCV over beta is also tested here, with every joblib backend.
 """
 
 import io
@@ -73,8 +73,8 @@ def test_estimator_checks(estimator, check):
     check(estimator)
 
 
-# At the smallest penalties the folds of some checks, which have as few rows as features, are
-# nearly interpolated, so that fits need not converge.
+# Some checks have folds with no more rows than features. At the smallest penalties these folds
+# are nearly interpolated, and fits need not converge.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.slow
 @parametrize_with_checks(
@@ -94,7 +94,7 @@ def test_estimator_checks_of_sparse_searches(estimator, check):
 
 
 def assert_same_search(model, X, y, scoring=MAE, rtol=1e-7, **fit_params):
-    """Assert the results of GridSearchCV with the same grid, splits and scorer."""
+    """Assert that GridSearchCV has the same results with the same grid, splits and scorer."""
     params = model.get_params()
     grid = {"alpha": list(params.pop("alphas")), "beta": list(params.pop("betas"))}
     cv, _ = params.pop("cv"), params.pop("scoring")
@@ -253,7 +253,7 @@ def test_an_outlier_in_a_validation_fold_does_not_choose():
     y[17] = 1e9
     spoiled = SmoothL1RegressorCV(clean.cv_results_["param_beta"]).fit(X, y)
     assert spoiled.best_index_ == clean.best_index_
-    # With squared errors it would.
+    # With squared errors the outlier changes the choice.
     squared = [
         SmoothL1RegressorCV(clean.cv_results_["param_beta"], scoring="r2").fit(X, y).best_index_
     ]
@@ -355,7 +355,7 @@ def test_it_can_be_nested_and_stand_in_a_pipeline():
     assert search.fit(X, Y).best_estimator_[-1].n_splits_ == 3
 
 
-# The rule that selects a pair ---------------------------------------------------------
+# The rule that selects the parameters ---------------------------------------------------
 
 FOLDS = [
     (np.setdiff1d(np.arange(200), test), test) for test in np.split(np.arange(60), [10, 30])
@@ -363,9 +363,10 @@ FOLDS = [
 
 
 def scorer_of(table):
-    """Return a scorer with given scores in the folds of FOLDS, whose sizes differ.
+    """Return a scorer that looks up the score of a model and a fold in a table.
 
-    The keys are thresholds or tuples of parameters.
+    The keys of the table are thresholds or tuples of parameters. A fold of `FOLDS` is
+    recognised by its size.
     """
 
     def score(model, X, y):
@@ -380,7 +381,7 @@ def scorer_of(table):
 
 
 def selected(table, **options):
-    """Return the pair that the rule of one standard error selects for given scores."""
+    """Return the parameters that the one-standard-error rule selects for given scores."""
     model = SmoothL1RegressorCV(
         scoring=scorer_of(table), cv=FOLDS, refit="one_standard_error", **options
     )
@@ -414,7 +415,8 @@ def test_a_difficult_fold_changes_no_standard_error():
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        # The mean differences from 0.5 are 0.2; their standard errors are 0.32 and 0.
+        # In the first two cases the mean score of "auto" is 0.2 below that of 0.5; the standard
+        # errors of this difference are 0.32 and 0.
         ({0.5: [1, 1, 1], "auto": [1.3, 0.2, 0.9], 50.0: [0, 0, 0]}, "auto"),
         ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [0, 0, 0]}, 0.5),
         ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [1.3, 0.2, 0.9]}, 0.5),
@@ -525,7 +527,8 @@ def test_folds_need_no_copies_of_x(order):
     model.fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # The validation rows are a fifth of X, rows near a threshold a tenth, a vector a sixtieth.
+    # Relative to X, the validation rows take a fifth of the memory, the rows near a threshold a
+    # tenth, and a row vector a sixtieth.
     assert peak < 0.65 * X.nbytes
 
 
@@ -539,7 +542,7 @@ def test_jobs_change_no_bit(prefer):
         assert_array_equal(other.cv_results_[name], column)
 
 
-# Old Polars and Python 3.12 warn of any fork.
+# Old versions of Polars and Python 3.12 warn about every fork.
 BACKENDS = ["sequential", "threading", "loky", "multiprocessing"]
 may_fork = pytest.mark.filterwarnings(r"ignore:.*fork\(\)")
 
@@ -870,7 +873,7 @@ def test_a_fold_without_weight_to_score_is_named():
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_level_that_is_absent_from_a_fold_has_no_coefficient_in_it(order):
-    # With sorted one-hot levels, each fold lacks one or two of them.
+    # The levels are sorted, so that some training sets lack a level.
     rng = np.random.default_rng(0)
     level = np.sort(rng.integers(0, 6, 300))
     X = np.asarray(np.column_stack([np.eye(6)[level], rng.normal(size=(300, 2))]), order=order)

@@ -1,7 +1,7 @@
-"""Fits with the workers of a cluster: the same answer, nothing left behind, lost workers.
+"""Fits on a Dask cluster: the same results, no keys left on the scheduler, lost workers.
 
-The tests share a cluster of two worker processes. Each has a limit of its own, since a fit that
-waits for ever is what they look for.
+The tests share a cluster of two worker processes. Each test has a time limit, since a fault may
+make a fit wait forever.
 """
 
 import _thread
@@ -36,10 +36,10 @@ import skrobust._engines.cluster  # noqa: E402
 from skrobust._engines.dask_blocks import DaskBlocks  # noqa: E402
 
 pytestmark = [
-    # The machine may be slow, and the data of some tests are in the graph.
+    # These warnings are due to slow machines, and to tests whose data are in the graph.
     pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning"),
-    # Older versions of Dask warn of a scheduler of this process beside a client.
+    # Older versions of Dask warn if a scheduler in this process is used despite a client.
     pytest.mark.filterwarnings("ignore:Running on a single-machine scheduler:UserWarning"),
 ]
 
@@ -54,7 +54,7 @@ STAGES = {"beta_schedule": [9, 3, 1]}
 
 @pytest.fixture(autouse=True)
 def _time_limit():
-    """End a test that takes too long, also where it waits for a lock."""
+    """Make a test fail that takes too long, even if it waits for a lock."""
 
     def end(*args):
         pytest.fail(f"the test took longer than {SECONDS} seconds")
@@ -75,7 +75,7 @@ def cluster():
 
 @pytest.fixture
 def client(cluster):
-    """A client whose cluster has its two workers, and in the end the keys of the beginning."""
+    """Yield a client of the cluster with two workers; assert that the test leaves no key."""
     with distributed.Client(cluster) as client:
         client.wait_for_workers(2)
         yield client
@@ -90,14 +90,14 @@ def wait_until(condition, seconds=30):
 
 
 def assert_no_key_left(cluster):
-    """Assert that the scheduler soon knows no key, and that the client wants none."""
+    """Assert that the scheduler has no key after at most ten seconds."""
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not cluster.scheduler.tasks, 10)
     assert list(cluster.scheduler.tasks) == []
 
 
 def kill_workers(client, n):
-    """Kill processes of workers and return when the scheduler knows."""
+    """Kill n worker processes and wait until the scheduler has noticed their loss."""
     pids = client.run(os.getpid)
     killed = list(pids)[:n]
     for address in killed:
@@ -106,7 +106,7 @@ def kill_workers(client, n):
 
 
 class AfterStage(Recorder):
-    """A callback that calls a function after some of the stages."""
+    """A callback that calls `functions[k]`, if there is one, after stage k."""
 
     def __init__(self, functions):
         super().__init__()
@@ -147,23 +147,23 @@ def assert_same_bits(found, expected):
 
 @pytest.fixture(scope="module")
 def three_stages():
-    """The fit with three stages that the tests of losses are compared with."""
+    """Return a fit with three stages, to which the fits of several tests are compared."""
     with dask.config.set(scheduler="synchronous"):
         return fit(*arrays(*numbers()), **STAGES)
 
 
 @pytest.fixture
 def loads(tmp_path):
-    """A file with a byte for each load of a block by a worker."""
+    """Return the path of a file to which each load of a block by a worker adds a byte."""
     path = tmp_path / "loads"
     path.touch()
     return path
 
 
 def counted(array, loads, max_loads=np.inf):
-    """Return an array whose blocks are counted when they are loaded, and fail after some."""
+    """Return an array that counts the loads of its blocks; those after `max_loads` fail."""
 
-    # A local function is sent to the workers, which do not import this module.
+    # A local function is pickled by value. The workers cannot import this module.
     def load(rows):
         with loads.open("ab", buffering=0) as file:
             file.write(b"x")
@@ -180,12 +180,12 @@ def n_loads(loads):
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    """Let no data fit into the memory of the cluster."""
+    """Set the memory limits of the workers so low that no data are kept in memory."""
     limits = lambda client: [64, 64]  # noqa: E731
     monkeypatch.setattr(skrobust._engines.cluster, "memory_limits", limits)
 
 
-# The same answer -------------------------------------------------------------------------
+# The same results ------------------------------------------------------------------------
 
 MODES = {
     "default": {},
@@ -209,7 +209,7 @@ def test_bits_do_not_depend_on_the_workers(client, mode):
     assert_array_equal(found.outliers_.compute(), expected.outliers_.compute())
 
 
-# The processes compile the loss for each layout and dtype, which takes long.
+# Most forms are slow to test: the worker processes compile the loss for each layout and dtype.
 @pytest.mark.parametrize(
     "form",
     [
@@ -376,7 +376,10 @@ class BlockError(Exception):
 
 
 def assert_fails_clean(cluster, error, est, *data):
-    """Assert that a fit raises, leaves the old model whole and no key while the error lives."""
+    """Assert that a fit fails, and leaves the old model unchanged and no key.
+
+    The keys are checked while there is a reference to the error.
+    """
     before = dict(vars(est))
     with pytest.raises(error) as caught:
         est.fit(*data)
@@ -390,7 +393,7 @@ def assert_fails_clean(cluster, error, est, *data):
 
 @pytest.fixture
 def fitted():
-    """A model of other data."""
+    """Return a model that was fitted to other data."""
     X, y = numbers(40, 2)
     return SmoothL1Regressor(beta=1.0).fit(X, y)
 
@@ -414,8 +417,8 @@ def test_exception_of_a_block_is_raised_at_once_and_unchanged(
     def load(rows, block_info=None):
         import time
 
-        # Every other block fails, since the scheduler may have assigned any one of them
-        # to the worker that the first block occupies.
+        # All blocks except the first fail, since the scheduler may have assigned any one of
+        # them to the worker that the first block occupies.
         if block_info[0]["chunk-location"][0] > 0:
             raise OSError(17, "of the user", "file")
         end = time.monotonic() + 60
@@ -483,7 +486,7 @@ def test_interruption_of_a_round_leaves_no_key(client, cluster, fitted, loads):
 
 
 def assert_recovers(functions, three_stages):
-    """Assert that a fit ends with the same bits if functions are called after stages."""
+    """Assert that a fit has the same bits if it calls `functions[k]` after stage k."""
     callback = AfterStage(functions)
     est = SmoothL1Regressor(**STAGES).set_callbacks(callback).fit(*arrays(*numbers()))
     assert_same_bits(est, three_stages)
@@ -511,7 +514,7 @@ def test_blocks_and_vectors_are_made_again_after_a_loss(
 
 
 def lose_all_results(cluster, client):
-    """Let the cluster forget all results as it does with lost data that have no recipe."""
+    """Make the scheduler cancel all results, as if they were lost data without a recipe."""
 
     def forget(dask_scheduler):
         keys = list(dask_scheduler.tasks)
@@ -549,7 +552,7 @@ def test_loss_of_data_that_were_only_scattered_ends_the_fit(client, cluster, fit
 
 @pytest.fixture
 def by_hand(tmp_path):
-    """A scheduler without workers as a process, and a function that starts and returns one."""
+    """Yield a client, its scheduler process, and a function that starts a worker process."""
     processes = []
 
     def start(kind, *args):
@@ -591,16 +594,16 @@ def test_workers_that_are_lost_for_good_and_a_scheduler_that_is_lost(
 ):
     client, scheduler, worker = by_hand
     X, y = arrays(*numbers())
-    # No worker comes.
+    # There is no worker.
     nothing = pytest.raises(RuntimeError, match=r"no worker for 0.5 seconds.*0 are left")
     with dask.config.set({"skrobust.round-timeout": 0.5}), nothing:
         fitted.fit(X, y)
-    # Two workers come during the fit, and one of them is lost for good.
+    # Two workers join during the fit, and one of them is lost and not replaced.
     workers = [worker(), worker()]
     wait_for_two = partial(client.wait_for_workers, 2)
     kill_one = lambda: [wait_for_two(), kill(workers[0])]  # noqa: E731
     assert_recovers({1: kill_one}, three_stages)
-    # The other one is lost as well.
+    # The other worker is lost in the next fit.
     fitted.set_params(**STAGES).set_callbacks(AfterStage({1: partial(kill, workers[1])}))
     start = time.monotonic()
     lost = pytest.raises(RuntimeError, match=r"1 of 1 worker.*0 are left")
@@ -656,7 +659,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_memory_of_the_client_does_not_grow_with_the_rows(tmp_path):
-    # A program with a main guard, since the workers import it.
+    # The program is a file with a main guard, because the workers import it.
     path = tmp_path / "program.py"
     path.write_text(MEMORY)
     paths = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])

@@ -68,7 +68,7 @@ def arrays(*values, blocks=BLOCKS):
 
 
 def assert_same_fit(model, expected, X, y, rtol=1e-8):
-    """Check that a fit of blocks is the fit in memory, up to a tolerance."""
+    """Assert that a model fitted to Dask collections equals the model fitted in memory."""
     X = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
     # With float32 the coefficients are rounded.
     rtol = max(rtol, 4 * float(np.finfo(expected.coef_.dtype).eps))
@@ -107,7 +107,7 @@ def total(model, name):
 
 
 class Counts:
-    """The numbers of computations of Dask, and of blocks of X that were read."""
+    """Counts the computations of Dask and the reads of blocks of X."""
 
     def __init__(self):
         self.executions = self.reads = 0
@@ -132,7 +132,7 @@ def check(X, y, weight=None, blocks=BLOCKS, rtol=1e-8, **parameters):
     return model
 
 
-# The answer ------------------------------------------------------------------------------
+# Results ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", REFERENCE)
@@ -160,7 +160,7 @@ def test_every_mode_gives_the_fit_in_memory(mode, weighted):
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_of_weight_zero_count_as_absent(mode):
     X, y, weight = problem()
-    # One block has no row of positive weight.
+    # Two blocks have no row of positive weight.
     weight[::3] = weight[40] = 0.0
     weight[140:] = 0.0
     y[weight == 0] += 100.0
@@ -372,7 +372,7 @@ HOSTILE = {
 )
 def test_hostile_features_give_the_fit_in_memory(kind, mode, weighted):
     X, y, weight = problem()
-    # Rows of weight zero are left out in both.
+    # Both fits leave out rows of weight zero.
     weight[:5] = 0.0
     check(HOSTILE[kind](X), y, weight if weighted else None, rtol=1e-7, **MODES[mode])
 
@@ -424,7 +424,7 @@ def test_weights_that_are_all_equal_are_no_weights():
 def test_weights_of_widely_different_sizes_give_the_fit_in_memory():
     X, y, _ = problem()
     weight = 10.0 ** np.random.default_rng(0).uniform(-12, 0, size=N)
-    # In memory the smallest of these vanish beside the largest.
+    # Weights this small vanish in a sum with the others, but one block has no other weight.
     weight[40:60] = 1e-320
     weight[41:] *= 1e3
     check(X, y, weight, rtol=1e-7)
@@ -443,7 +443,7 @@ def test_a_warm_start_is_used(mode):
     assert_same_fit(model.fit(*data), expected.fit(X, y, weight), X, y)
     if mode == "fixed":
         assert total(model, "n_eval") < total(first, "n_eval")
-    # A model that was fitted to blocks is a warm start in memory.
+    # A model that was fitted to blocks can be the warm start of a fit in memory.
     model.fit(X, y, weight)
     assert isinstance(model.outliers_, np.ndarray)
     assert not any("n_rounds" in stage for stage in model.history_)
@@ -562,7 +562,7 @@ def test_negative_weights_are_refused():
 
 def test_weights_that_are_all_zero_are_refused_as_in_memory():
     X, y, _ = problem()
-    # The message in memory is that of scikit-learn, if it checks this.
+    # In memory, the message is that of scikit-learn if its version checks the weights.
     message = "Sample weights must contain at least one non-zero number|got only zeros"
     for data in ((X, y, np.zeros(N)), arrays(X, y, np.zeros(N))):
         with pytest.raises(ValueError, match=message):

@@ -55,7 +55,7 @@ def _synchronous():
 
 @contextmanager
 def no_computation():
-    """Make each computation of Dask an error."""
+    """Make any computation of Dask raise an error."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("Dask computes")
@@ -98,7 +98,7 @@ def frame(values, **options):
 
 
 def like(X_lazy):
-    """Return the function that makes collections with the blocks of X."""
+    """Return a function that makes collections with the same blocks as X."""
     if not isinstance(X_lazy, da.Array):
         return frame
     return partial(array, chunks=(N,) if X_lazy.numblocks[0] == 1 else CHUNKS)
@@ -291,7 +291,7 @@ def test_a_model_must_be_fitted(method):
 # Scores ----------------------------------------------------------------------------------
 
 WEIGHT = np.random.default_rng(0).integers(0, 4, size=N) / 2
-# The second block has a single row.
+# Row 17 is the only row of the second block.
 WEIGHT[17] = 0.0
 
 
@@ -498,13 +498,13 @@ def test_lazy_outliers_and_weights_are_those_in_memory(X, lazy, n_targets):
     assert outliers.dtype == bool
     assert outliers.ndim == y.ndim
     assert_array_equal(outliers.compute(), model.outliers_)
-    # Coefficients in float32 are rounded, unlike those of the weights in memory.
+    # The weights in memory were computed before the coefficients were rounded to float32.
     rtol = 1e-5 if model.coef_.dtype == np.float32 else 1e-12
     assert_allclose(weights.compute(), model.weights_, rtol=rtol)
 
 
 def test_columns_of_one_file_have_the_same_blocks(tmp_path):
-    # Dask combines partitions of which few columns are read; the number depends on the columns.
+    # Dask combines partitions if few columns are read. How many depends on the columns.
     X, y = problem()
     columns = {f"x{j}": X[:, j] for j in range(P)} | {"y": y}
     columns |= {f"other{j}": np.arange(N) for j in range(8)}
@@ -512,7 +512,7 @@ def test_columns_of_one_file_have_the_same_blocks(tmp_path):
         pd.DataFrame(columns).iloc[rows].to_parquet(tmp_path / f"part{k:02d}.parquet")
     table = dd.read_parquet(tmp_path)
     if dask.config.get("optimization.tune", None) is None:
-        # Versions of Dask without the setting that prevents this need the advice of the error.
+        # Versions of Dask without the setting that prevents this require persisted data.
         table = table.persist()
     X_lazy, y_lazy = table[["x0", "x1", "x2"]], table["y"]
     model = SmoothL1Regressor().fit(X_lazy.compute(), y_lazy.compute())
@@ -534,7 +534,7 @@ SEARCH = (
 SAMPLE = r"pass a sample of rows, such as X\.sample\(\.\.\.\)\.compute\(\)"
 INFER = r"infer from a sample of rows.*compute\(\)"
 BY_BLOCKS = r"call compute\(\) on both y_true and y_pred, or average the losses by blocks"
-# The public name, its call with X, y and weights, and the advice.
+# Public name, its call with X, y and weights, and the advice in the error message.
 REFUSED = [
     ("SmoothL1RegressorCV", lambda X, y, s: SmoothL1RegressorCV().fit(X, y, s), SEARCH),
     ("smooth_l1_path", lambda X, y, s: smooth_l1_path(X, y, sample_weight=s), SEARCH),
@@ -639,7 +639,7 @@ def test_groups_are_refused_as_well():
 
 
 def test_l1_penalties_have_an_advice_as_well():
-    # The fit itself refuses; only the message is tested here.
+    # Only the message is tested here; test_dask_fit.py tests that such fits are refused.
     with pytest.raises(
         TypeError, match=r"positive=True takes data.*fit a sample of rows.*Dask"
     ):
@@ -649,7 +649,7 @@ def test_l1_penalties_have_an_advice_as_well():
 
 
 class LazyFrame:
-    """Stands for the class of polars, which does not have to be installed."""
+    """A stand-in for polars.LazyFrame, so that polars does not have to be installed."""
 
 
 @refused

@@ -1,4 +1,4 @@
-"""The duality gap is a bound of the suboptimality of any model, converged or not."""
+"""The duality gap is an upper bound of the suboptimality of any model, converged or not."""
 
 import numpy as np
 import pytest

@@ -18,10 +18,11 @@ from threadpoolctl import threadpool_limits
 from problems import weighted_mad
 from skrobust import SmoothL1Regressor
 
-# Fits of Clarabel, polished on the active set; "alpha" is a part of alpha_max.
+# Minimisers that Clarabel found, refined by an exact solve on the active set. Each "alpha" is a
+# fraction of alpha_max.
 REFERENCE = json.loads((Path(__file__).parent / "data" / "penalties.json").read_text())["cases"]
 LASSO = {"l1_ratio": 1.0, "tol": 1e-10}
-# The objective in all its forms, at penalties that leave some coefficients zero.
+# The objective in all its forms, with penalties at which some coefficients are zero.
 MODES = {
     "huber": {"beta": 1.0, "loss": "huber", "alpha": 0.1},
     "smooth_l1": {"beta": 0.5, "alpha": 0.15},
@@ -54,7 +55,7 @@ def diabetes_wide():
     X, y = load_diabetes(return_X_y=True, scaled=False)
     X, y = standardised(X)[:40], y[:40].copy()
     y[::8] += 400
-    # The square of a feature with two values is not another feature.
+    # The square of a feature with two values is a linear function of the feature.
     pairs = np.stack(np.triu_indices(10), axis=1)
     i, j = pairs[(pairs != 1).any(axis=1)].T
     X = np.column_stack([X, X[:, i] * X[:, j]])
@@ -91,7 +92,7 @@ def problem(case):
 
 
 def data(n=60, p=6, seed=0):
-    """Return X in equal units with correlated columns, and y with two outliers in ten rows."""
+    """Return correlated features of equal units, and y with an outlier in every fifth row."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p))
     X[:, 1:] += 0.5 * X[:, :-1]
@@ -145,7 +146,7 @@ def objective(model, X=X, y=Y, weight=None):
 
 
 def violation(model, X=X, y=Y, weight=None):
-    """Return the largest violation of the optimality conditions of contract and docstring."""
+    """Return the largest violation of the optimality conditions of the documented objective."""
     q = np.ones(X.shape[1]) if model.penalty_weights is None else model.penalty_weights
     kept, w = np.isfinite(q), model.coef_
     v = loss_gradient(model, X, y, weight)
@@ -402,7 +403,7 @@ def test_ones_as_penalty_weights_change_no_bit_of_a_sparse_fit(mode):
     assert model.objective_ == plain.objective_
 
 
-# With alpha = 0 and for l1_ratio = 0 as well.
+# `MODES`, and modes with alpha = 0 or l1_ratio = 0.
 ANY = {**MODES, "none": {"beta": 1.0, "l1_ratio": 0.0}, "mad none": {"l1_ratio": 0.0}}
 ANY["ridge"] = {"beta": 1.0, "alpha": 0.2, "l1_ratio": 0.0}
 ANY["ridge concomitant"] = {"scale": "concomitant", "alpha": 0.2, "l1_ratio": 0.0}
@@ -468,7 +469,7 @@ def test_penalty_weights_make_up_for_other_units_of_the_features(mode, l1_ratio,
 @pytest.mark.parametrize("t", [1e-6, 1e8])
 @in_every_mode
 def test_another_unit_of_the_target_moves_the_penalty(mode, t):
-    """The data term of huber grows with t², of smooth L1 with t, of concomitant with t."""
+    """The data term grows with t² for Huber, with t for Smooth L1 and a concomitant scale."""
     mode = {"l1_ratio": 1.0, **mode}
     alpha, rho, positive = mode["alpha"], mode["l1_ratio"], mode.get("positive")
     per_threshold = mode.get("loss") != "huber" or mode.get("scale") == "concomitant"
@@ -759,7 +760,7 @@ def test_a_penalty_below_rounding_has_no_effect(mode, positive, alpha, l1_ratio)
 @pytest.mark.parametrize("scale", ["mad", "concomitant"])
 @pytest.mark.parametrize("positive", [False, True])
 def test_an_exact_fit_of_wide_data_has_the_least_sum_of_coefficients(scale, positive):
-    """With a small penalty it is the solution of basis pursuit, a linear program."""
+    """With a small penalty the fit solves basis pursuit, which is a linear program."""
     X, y = data(20, 60)
     A = np.hstack([np.ones((20, 1)), -np.ones((20, 1)), X, *([] if positive else [-X])])
     costs = np.concatenate([[0.0, 0.0], np.ones(A.shape[1] - 2)])

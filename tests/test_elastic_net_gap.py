@@ -28,12 +28,12 @@ SCALES = [
 ]
 
 
-# ψ(r) of the rows inside is affected by the rounding of the residuals.
+# At these thresholds, rounding of the residuals affects ψ(r) of the rows inside.
 SMALL = [{"beta": 1e-7}, {"beta": 1e-12, "loss": "huber"}]
 
 
 def objective(model, X, y, weight):
-    """Return the documented objective at the attributes, at the threshold `beta_`."""
+    """Return the documented objective at the attributes `coef_`, `scale_` and `beta_`."""
     r, beta, w = np.abs(y - X @ model.coef_ - model.intercept_), model.beta_, model.coef_
     value = np.average(np.where(r <= beta, r * r / 2, beta * (r - beta / 2)), weights=weight)
     if model.scale == "concomitant":
@@ -64,7 +64,7 @@ def test_the_gap_of_any_coefficients_is_a_bound(
     X = rng.normal(size=shape) * 10.0 ** rng.integers(-1, 2, size=p)
     y = X[:, 0] / X[:, 0].std() + rng.standard_t(1.5, size=n)
     weight = rng.uniform(0.1, 1.0, size=n) if weighted else None
-    # Dependent features without a penalty would interpolate wide data.
+    # Few features are without a penalty, because many of them would interpolate wide data.
     q = rng.choice([0.0, 0.5, 1.0, 2.0, np.inf], p=[0.1, 0.2, 0.4, 0.2, 0.1], size=p)
     parameters = {"alpha": 10.0 ** rng.uniform(-2, 0), **scale, **penalty}
     model = SmoothL1Regressor(**parameters, penalty_weights=q if uneven else None, tol=1e-9)
@@ -86,8 +86,8 @@ def test_the_gap_of_any_coefficients_is_a_bound(
         model.scale_, model.beta_ = factor * model.scale_, factor * model.beta_
     value = objective(model, X, y, weight)
     gap = duality_gap(model, X, y, sample_weight=weight)
-    # The rounding of F, which is small after a division by σ only if σ is not.
     assert gap <= 1
+    # The tolerance is the rounding error of the two values of the objective.
     assert gap * value >= value - lowest - 1e-11 * max(value, lowest)
 
 

@@ -36,7 +36,7 @@ with_every_penalty = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=
 
 
 def null_model(X=X, y=Y, weight=None, **parameters):
-    """Return the fit of the features without a penalty, and the penalised features."""
+    """Return the null model, a mask of the penalised features, and the penalty weights."""
     q = parameters.pop("penalty_weights", None)
     q = np.ones(X.shape[1]) if q is None else q
     only_free = np.where(q == 0, 0.0, np.inf)
@@ -264,7 +264,7 @@ def test_without_a_list_the_results_do_not_name_the_ratio():
 
 
 def test_the_first_of_equal_points_is_selected():
-    # All penalties remove all features, so that all scores are equal.
+    # With these penalties all coefficients are zero, so that all scores are equal.
     model = SmoothL1RegressorCV([2.0], alphas=[1e6, 1e5], l1_ratio=[0.5, 1.0], cv=2).fit(X, Y)
     assert model.best_index_ == 0
     assert model.best_params_ == {"beta": 2.0, "alpha": 1e6, "l1_ratio": 0.5}

@@ -23,7 +23,7 @@ N, P = 83, 4
 
 
 def data(n=N, p=P, seed=0):
-    """Return columns of different units and locations, with a third of the entries zero."""
+    """Return columns of different units and locations, with about 30 % of the entries zero."""
     rng = np.random.default_rng(seed)
     X = np.linspace(-3, 5, p) + rng.normal(size=(n, p)) * np.logspace(-1, 1, p)
     X[rng.random((n, p)) < 0.3] = 0.0
@@ -48,7 +48,7 @@ def as_kind(X, kind):
 
 
 def raw_engine(X, kind="C", team=None):
-    """Return the engine of a kind before any standardisation, also for few elements."""
+    """Return the engine of a kind without standardisation, whatever the size of X."""
     engines = {"small": SmallEngine, "csr": SparseEngine}
     make = engines.get(kind.split()[0].removesuffix("64"), DenseEngine)
     return make(as_kind(X, kind), ThreadTeam() if team is None else team)
@@ -71,19 +71,19 @@ def random_weights(rng, n=N):
 
 
 def loss_gradient(engine, coef, y, weight=None, threshold=np.inf, out=None):
-    """Return the pass of the Huber loss, by default that of least squares."""
+    """Return the results of a pass with the Huber loss, by default with least squares."""
     return engine.loss_gradient(coef, y, weight, HUBER, threshold, out)
 
 
 def problem_of(X, kind, weight, fit_intercept):
-    """Return what a fit makes of X: its standardisation and Gram matrix."""
+    """Return the standardised problem that a fit creates from X."""
     engine = raw_engine(X, kind)
     return RowSampler(engine, weight, fit_intercept, choose(engine, "auto")).problem
 
 
 @pytest.fixture
 def small_tasks(monkeypatch):
-    """Let tasks hold 256 rows, the least, so that a Gram matrix has several lanes."""
+    """Let tasks have 256 rows, the minimum, so that several lanes sum a Gram matrix."""
     for module in (base, dense):
         monkeypatch.setattr(module, "TASK_BYTES", 1)
 
@@ -183,7 +183,8 @@ def test_a_pass_returns_residuals_and_their_sums(monkeypatch, kind, weighted, th
     ],
 )
 def test_a_part_of_an_array_gives_the_bits_of_its_copy(monkeypatch, kind, part):
-    # One case is the rows of a fold of a column-major frame. No other rows are used.
+    # The rows of a fold of a column-major frame are such a part. The other elements are NaN,
+    # so that any use of them changes the results.
     monkeypatch.setattr(dense, "BLOCK_ELEMENTS", 64)
     X, rng = data(N, 9)
     whole = np.full(X.shape, np.nan, order=kind)
@@ -231,7 +232,7 @@ def test_a_feature_of_infinite_scale_takes_no_part(kind):
 @pytest.mark.parametrize("n", [1, 200, 1500])
 @pytest.mark.usefixtures("small_tasks")
 def test_gram_is_the_weighted_cross_product(kind, weighted, transformed, n):
-    # Of 1,500 rows there are six tasks of 256 rows each, in four lanes.
+    # 1,500 rows are divided into six tasks of at most 256 rows, which use four lanes.
     X, rng = data(n)
     engine = make_engine(X, kind)
     weight = random_weights(rng, n) if weighted else None
@@ -334,15 +335,15 @@ def test_take_is_the_same_engine_of_fewer_rows(kind):
         loss_gradient(part, coef, y[rows])[0], loss_gradient(engine, coef, y)[0][rows], 1e-12
     )
     assert part.dtype == engine.dtype
-    # The sample is contiguous in memory and uses the kernel of X.
+    # The sample is contiguous in memory and has the layout of X, so that one kernel suffices.
     assert part._X.flags.forc
     assert part._layout == engine._layout
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
 def test_sparse_agrees_with_dense_as_far_as_the_offset_leaves_digits(offset):
-    # Subtracting the centre of a stored column with mean μ and deviation σ from sums amplifies
-    # rounding by μ/σ in the sums and by (μ/σ)² in the Gram matrix.
+    # Sparse columns are centred through their sums. For a column with mean μ and standard
+    # deviation σ this amplifies rounding by μ/σ in a sum and by (μ/σ)² in the Gram matrix.
     X, rng = data()
     X = X + offset * np.array([1.0, 0.0, -1.0, 1.0])
     centre, scale = X.mean(axis=0), X.std(axis=0)
@@ -535,9 +536,9 @@ def test_rescaled_is_x_in_a_larger_unit(kind):
     if engine.dtype == np.float64:
         assert_array_equal(twice.rows(slice(None))[:, 1:] * twice.unit, X)
         residual, _ = loss_gradient(engine, coef, y)
-        # The copy of a strided X has another layout, and sums in another order.
+        # The copy of a strided X has another layout, so that terms are added in another order.
         assert_allclose(loss_gradient(twice, in_unit, y)[0], residual, 1e-13, 1e-13)
-    # The penalty is that of the coefficients of X, whatever the unit.
+    # The penalty is that of the coefficients of X, whatever the unit of the engine.
     penalties = [Ridge.of_strength(0.5, e).hessian_diagonal(coef) for e in (engine, twice)]
     assert_allclose(penalties[1] * twice.unit**2, penalties[0], rtol=1e-14)
 
@@ -570,7 +571,7 @@ def test_check_finite_raises_for_nan_and_infinity_only(kind, bad):
 
 
 def probabilities(engine, weight, m):
-    """Return the probabilities of the rows: proportional to s (1 + ‖z‖²), but at most one."""
+    """Return the inclusion probabilities of rows: proportional to s (1 + ‖z‖²), at most one."""
     size = (engine.rows(slice(None)) ** 2).sum(axis=1) * (1.0 if weight is None else weight)
     low, high = 0.0, 1e6 * m / size.max()
     for _ in range(200):
@@ -592,7 +593,7 @@ def test_a_row_norm_sample_draws_rows_by_their_norms(weighted):
     for _ in range(draws):
         rows, row_weight = engine.row_norm_sample(weight, 60, rng)
         assert np.all(np.diff(rows) > 0)
-        # The weights are the reciprocals of the probabilities, times those of the rows.
+        # The weight of a row in the sample is its weight divided by its probability.
         assert_allclose(row_weight, s[rows] / expected[rows], rtol=1e-6)
         drawn[rows] += 1
         sizes.append(rows.size)
@@ -603,7 +604,7 @@ def test_a_row_norm_sample_draws_rows_by_their_norms(weighted):
 
 
 def test_the_gram_matrix_of_a_row_norm_sample_is_close_to_that_of_all_rows():
-    # This also holds if the variance of the features is infinite, so that few rows dominate.
+    # The variance of the features is infinite, so that few rows dominate the Gram matrix.
     rng = np.random.default_rng(0)
     X = rng.standard_t(1.2, size=(20_000, P))
     engine = make_engine(X, centre=np.zeros(P), scale=X.std(axis=0))

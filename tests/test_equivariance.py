@@ -84,10 +84,11 @@ class Fit:
         squared = est.loss == "huber" and est.scale is None
         squared |= est.loss == "huber" and est.scale == "mad"
         self.objective = est.objective_ / y_unit / (y_unit if squared else 1.0)
-        # At a minimum errors have an effect of second order, but the MAD is not a minimum.
+        # The objective changes only to second order with errors of a minimiser, but the MAD
+        # does not minimise the objective.
         resolved = est.scale == "mad" or (est.scale is None and est.beta == "auto")
         self.accuracy = 1e-7 if resolved else 1e-10
-        # The accuracy is limited by that of the coefficients and the intercept as floats.
+        # The accuracy of the intercept is limited by the rounding of its terms.
         held = abs(est.intercept_) + np.abs(slopes).sum() + abs(y_shift)
         self.rounding = 4 * np.finfo(float).eps * held / y_unit
 
@@ -109,8 +110,9 @@ def base_fit(mode, intercept=True):
 def rescaled(mode, unit):
     """Return the parameters of the same problem in another unit of y.
 
-    Only with loss="huber" the penalty has the unit of the data term. Otherwise the data term is
-    proportional to y and the penalty to y², so that alpha must be changed.
+    For loss="huber" without a concomitant scale, data term and penalty have the same unit.
+    Otherwise the data term is proportional to y and the penalty to y², so that alpha must be
+    changed.
     """
     params = dict(MODES[mode])
     if params.get("scale") is None and "beta" in params:
@@ -221,7 +223,7 @@ def test_units_at_the_ends_of_the_range_do_not_matter(mode, of, unit):
 
 
 def test_objective_is_the_same_where_the_minimiser_is_not_unique():
-    # With two distant clusters, every value between them is a minimum, in any units.
+    # With two distant clusters, every intercept between them is a minimiser, in any units.
     y = np.repeat([0.0, 100.0], 20) + np.tile(np.arange(4.0), 10)
     x = np.tile([-1.0, 1.0], 20)[:, None]
     base = SmoothL1Regressor(beta=1.0).fit(x, y)
@@ -251,7 +253,7 @@ def test_common_factor_of_the_weights_changes_nothing(mode, factor):
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("mode", MODES)
 def test_integer_weights_are_repeated_rows(mode, intercept):
-    # There are so few rows that the median is often the mean of two of them.
+    # There are so few rows that the median is often the mean of two residuals.
     for seed in range(4):
         weight = np.random.default_rng(seed).integers(0, 5, N)
         rows = np.repeat(np.arange(N), weight)
@@ -377,14 +379,14 @@ def test_sparse_X_is_dense_X_with_zeros(mode, intercept, form):
 @pytest.mark.parametrize("form", ["F", "strided", "read-only", "pandas", "csr"])
 @pytest.mark.parametrize("mode", FEW)
 def test_float32_is_the_same_numbers_in_float64(mode, form):
-    # X is on a grid of 2⁻²⁰, whose values exceed float32, and is rounded to float32.
+    # The values of X, multiples of 2⁻²⁰, have more bits than float32 and are rounded.
     single = X.astype(np.float32)
     est = fit_form(mode, (DENSE | SPARSE)[form](single))
     assert est.coef_.dtype == np.float32
     base = fit_form(mode, single.astype(np.float64))
     est.coef_ = est.coef_.astype(float)
     assert_same_model(est, base, rtol=2e-7)
-    # The intercept is that of the rounded coefficients.
+    # The intercept is computed from the rounded coefficients.
     mean = np.append(1.0, single.mean(axis=0, dtype=float))
     at_mean = [mean @ np.append(fit.intercept_, fit.coef_) for fit in (est, base)]
     assert_allclose(at_mean[0], at_mean[1], rtol=1e-9)
@@ -524,8 +526,8 @@ def test_form_of_data_for_several_threads_does_not_matter(tall, form):
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.1, 0.1), (1.0, 3.0), (0.1, 0.3)])
 def test_tie_of_the_median_survives_the_rounding_of_a_sum_of_weights(weights):
-    # Half of the weight has residual ±1 and half ±2: the median is the mean of the two,
-    # unless the half-sums of 1e6 rounded weights decide otherwise.
+    # Rows with half of the weight have residuals ±1, the others ±2. The median of |r| is the
+    # mean of 1 and 2, unless rounding errors in the sums of 1e6 weights break the tie.
     n = 1_000_000
     y = np.tile([1.0, 2.0, -1.0, -2.0], n // 4)
     x = np.where(np.arange(n) % 8 < 4, 1.0, -1.0)
