@@ -1,4 +1,7 @@
-"""The state after failures. A crash would end only the process that a test has started."""
+"""The state of models, threads and BLAS after failures.
+
+Most failures happen in another process, so that a crash would not end the test run.
+"""
 
 import pickle
 import sys

@@ -18,7 +18,7 @@ from skrobust import SmoothL1Regressor
 
 pytestmark = pytest.mark.usefixtures("each_engine")
 
-# The module is not part of the package; python -m benchmarks.digits writes the table.
+# benchmarks/digits.py is not part of the package. It has problems and counts correct digits.
 _FILE = Path(__file__).parents[1] / "benchmarks" / "digits.py"
 _SPEC = importlib.util.spec_from_file_location("digits", _FILE)
 table = importlib.util.module_from_spec(_SPEC)
@@ -93,7 +93,7 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, name, kind, p
         warnings.simplefilter("error")
         warnings.simplefilter("always", ConvergenceWarning)
         est = SmoothL1Regressor(**params).fit(X, y)
-    # Coefficients of 1e9 cancel, so that the accuracy of the minimum is limited.
+    # With nearly equal columns, coefficients of 1e9 cancel, so that the fit may not converge.
     assert not caught or name == "nearly equal"
     found = certificate(est, X, y)
     value, error = found.objective()
@@ -115,8 +115,8 @@ def test_the_default_breaks_down_at_forty_percent_on_one_side_as_documented():
     assert not est.outliers_.any()
 
 
-# Half a digit less than the minimum over the OpenBLAS kernels for six processors and the code
-# that Numba generates for three.
+# The number of correct digits that is required: half a digit less than the minimum over the
+# OpenBLAS kernels for six processors and the code that Numba generates for three.
 DIGITS = {
     "Longley": 11.0,
     "Filip": 6.2,
@@ -154,5 +154,5 @@ def test_filip_is_as_nist_has_it():
     X, y, certified = table.PROBLEMS["Filip"]()
     powers = np.array([[Fraction(x) ** j for j in range(1, 11)] for x in X[:, 0]])
     assert_allclose(table._exact(powers, y), certified, rtol=1e-13)
-    # The digits that remain after rounding the powers to float64.
+    # After the powers are rounded to float64, 7.9 digits are correct.
     assert np.abs(table._exact(X, y) / certified - 1).max() == pytest.approx(10**-7.9, 0.01)

@@ -1,6 +1,7 @@
 """Invalid and extreme values of every parameter of all public functions and classes.
 
-The result is an error that names the parameter, or is correct; NumPy never warns.
+A call either raises an error that names the parameter or returns finite values, and NumPy never
+warns.
 """
 
 import warnings

@@ -13,8 +13,8 @@ import pytest
 import skrobust
 
 ROOT = Path(skrobust.__file__).parent
-# All modules from top to bottom; each imports only modules that are further down. A package
-# stands for its `__init__`, and "" for that of skrobust.
+# All modules from top to bottom; each imports only modules that are further down. The name of a
+# package stands for its `__init__` module, and "" for skrobust/__init__.py.
 LAYERS = [
     # Modules that users import.
     "",
@@ -151,9 +151,9 @@ WITHIN_FUNCTIONS = {
 class Import(NamedTuple):
     """An import statement or a call of import_module.
 
-    `module` is what is imported: "skrobust" and its modules by their full names. `names` are
-    those imported from it; where the module itself is imported, it is bound to `bound`.
-    `function` is the innermost function around the statement.
+    `module` is the full name of the module. `names` are imported from the module. If the module
+    itself is imported, `bound` is the name to which it is bound. `function` is the innermost
+    function that contains the statement.
     """
 
     module: str
@@ -320,14 +320,14 @@ def test_imports_within_functions_are_those_with_a_reason():
 
 
 def imported_by(package):
-    """Return what the modules of a package import from others, also for annotations."""
+    """Return the modules and packages that a package imports, also for annotations."""
     modules = [m for m in LAYERS if m == package or m.startswith(f"{package}.")]
     imported = {name for module in modules for name, _ in within_package(module)}
     return {name.partition(".")[0] for name in imported} - {package}
 
 
 def test_solvers_use_only_the_model_the_engines_and_reductions():
-    # In particular no sample of rows, no units and no estimator.
+    # In particular, they use neither samples of rows nor units nor estimators.
     assert imported_by("_solvers") == {"_model", "_engines", "_reductions"}
 
 
@@ -336,7 +336,7 @@ def test_the_model_uses_no_solver():
 
 
 def test_engines_use_only_the_reductions():
-    # An engine with row vectors of its own registers them there.
+    # An engine with another class of row vectors registers this class in `_reductions`.
     assert imported_by("_engines") == {"_reductions"}
 
 

@@ -74,7 +74,7 @@ def errors_of(expected):
     return np.sqrt(np.diagonal(expected)) if expected.ndim == 2 else expected
 
 
-# Figures of others ----------------------------------------------------------------------
+# Results of other packages --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", REFERENCE["data"])
@@ -212,7 +212,7 @@ def test_a_common_factor_of_importance_weights_changes_nothing(kind):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_joint_covariance_solves_the_stacked_equations(weighted):
-    # J by finite differences of the scores of coefficients and concomitant scale.
+    # J is computed by finite differences of the scores of coefficients and concomitant scale.
     X, y = data(60)
     y = y + np.random.default_rng(2).exponential(size=60)
     s = np.random.default_rng(3).uniform(0.5, 2, 60) if weighted else np.ones(60)
@@ -244,7 +244,7 @@ def test_the_scores_of_the_scale_vanish_at_the_fit():
         coef = np.array([model.intercept_, *model.coef_])
         fit = LinearisedFit(as_engine(X, ThreadTeam()), y, None, False, loss, coef, True)
         total = abs(float(scale_scores(fit).g.sum()))
-        # The median leaves one row of two on either side.
+        # Half of the rows are on either side of the median.
         allowed = 1e-6 * fit.scale**2 * 80 if isinstance(loss.estimator, Concomitant) else 0.5
         assert total <= allowed
 
@@ -277,7 +277,7 @@ def test_a_small_threshold_has_the_asymptotic_variance_of_the_median():
     y = rng.normal(size=40_000)
     X = rng.normal(size=(40_000, 1))
     table = coefficient_table(SmoothL1Regressor(1e-6).fit(X, y), X, y, covariance="HC0")
-    # The window holds 2,300 rows, so that the density has a standard error of 2 %.
+    # The window of the density estimate has 2,300 rows, so that its standard error is 2 %.
     assert_allclose(table.std_err, np.sqrt(np.pi / 2 / 40_000), rtol=0.06)
 
 
@@ -408,12 +408,12 @@ def test_units(kind, parameters, exponents, y_unit, seed):
 
 @st.composite
 def fits(draw):
-    """Draw a function that returns the table of data, and data of it."""
+    """Draw a function that fits a model to data and returns the table, and data for it."""
     n = draw(st.integers(60, 63))
     X, y = data(n, seed=draw(st.integers(0, 1000)))
     kind, parameters = draw(st.sampled_from(ALL_KINDS)), draw(st.sampled_from(SCALES))
     keywords = options(kind, n) | {"scale": draw(st.sampled_from(["joint", "fixed"]))}
-    # H2 has no form with unequal importance weights.
+    # H2 is not available with unequal importance weights.
     weight = None
     if kind != "H2" and draw(st.booleans()):
         weight = np.random.default_rng(n).uniform(0.2, 2, n)
@@ -870,7 +870,7 @@ def test_dependent_columns(kind):
 def test_a_direction_without_rows_inside():
     X, y = data()
     X = np.column_stack([X[:, 0], np.r_[np.ones(6), np.zeros(74)]])
-    # The level is found between rows far above and far below.
+    # The six rows of the indicator are far above and far below the fit, and none is inside.
     y[:6] = [100, 101, 102, -100, -101, -102]
     model = SmoothL1Regressor(1.0).fit(X, y)
     with pytest.warns(UserWarning, match=r"\['x1'\] have no standard error"):

@@ -22,7 +22,7 @@ from skrobust.displays import InfluenceDisplay
 from skrobust.inference import coefficient_table, observation_table
 
 DATA = Path(__file__).parent / "data"
-# Covariances of lmrob (R 4.2.2, robustbase 0.95-0), made by mm_inference.R: "avar1" is
+# Covariances of lmrob (R 4.2.2, robustbase 0.95-0), computed by mm_inference.R: "avar1" is
 # .vcov.avar1, and "w" is .vcov.w with Huber's correction and without weights in XᵀX.
 REFERENCE = json.loads((DATA / "mm_inference.json").read_text())
 SETS = json.loads((DATA / "mm.json").read_text())["sets"]
@@ -80,7 +80,7 @@ def bread(model, X, y, s=1.0):
     return Z.T @ (Z * (s * d)[:, None])
 
 
-# Figures of others ----------------------------------------------------------------------
+# Results of other packages --------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:There are only 38 rows for 10 coefficients")
@@ -92,8 +92,8 @@ def test_covariances_of_lmrob(name):
     (n, p), sigma = design(X).shape, model.scale_
     Z, (theta, s_theta) = design(X), coefs(model)
     assert_allclose(theta, expected["coef"], rtol=1e-7)
-    # The fourth term of .vcov.avar1 is mean(ρ²) − b² and not the variance of ρ, whose mean is
-    # b (1 − p/n).
+    # The fourth term of .vcov.avar1 is mean(ρ²) − b². This is not the variance of ρ, since the
+    # mean of ρ is b (1 − p/n).
     u, u_s = (y - Z @ theta) / sigma, (y - Z @ s_theta) / sigma
     slope = 6.0 * np.mean(psi(u_s, C_S) * u_s) / C_S**2
     a = np.linalg.solve(bread(model, X, y), Z.T @ (psi_deriv(u, C_M) * u)) * sigma / slope
@@ -134,8 +134,8 @@ def test_huber_kinds_are_those_of_statsmodels(kind):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scale", ["s", "trimmed"])
 def test_joint_covariance_solves_the_stacked_equations(scale, weighted):
-    # J by finite differences of the scores of θ_S, σ_S, the trimmed scale and θ. The step of
-    # the indicator of the trimmed scale is smoothed by the kernel.
+    # J is computed by finite differences of the scores of θ_S, σ_S, the trimmed scale and θ.
+    # The indicator in the score of the trimmed scale is smoothed with a normal kernel.
     X, y = data(100)
     s = np.random.default_rng(1).uniform(0.5, 2.0, 100) if weighted else np.ones(100)
     model = fit(X, y, s if weighted else None, scale=scale)
@@ -382,7 +382,7 @@ def test_a_table_keeps_no_rows_and_can_be_pickled():
     lower, upper = table.predict_interval(X)[:, 1:].T
     assert 0.93 < np.mean((lower < y) & (y < upper)) < 0.97
     assert table.wald_test(["x0", "x1", "x2"]).p_value < 1e-10
-    # One vector of leave-one-out residuals, and no attribute with an entry for each row.
+    # Only the vector of leave-one-out residuals has an entry for each row.
     assert len(pickle.dumps(table)) < 1.5 * 8 * 2000
     observations = observation_table(model, X, y)
     assert str(pickle.loads(pickle.dumps(observations))) == str(observations)
@@ -447,8 +447,8 @@ def test_the_bootstrap_is_refused():
 
 @pytest.mark.parametrize("size", [3.0, 30.0])
 def test_a_bread_that_is_not_positive_definite_is_an_error(size):
-    # At the coefficient 0 of the indicator of two rows with residuals of ±size scales, the
-    # gradient is zero and the curvature is negative or zero.
+    # The added feature is the indicator of two rows with residuals of ±size scales. At its
+    # coefficient 0 the gradient is zero, and the curvature is negative or zero.
     X, y = data(outliers=0)
     model = fit(X, y)
     pair = np.zeros(82)
@@ -480,7 +480,7 @@ def test_the_influence_display_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("errors", ["normal", "t3 with outliers"])
 def test_intervals_cover_the_coefficients(errors):
-    # The mean over 4 slopes of 400 replications has a standard error of about .6 %.
+    # The coverage of 4 slopes in 400 replications has a standard error of about 0.6 %.
     rng = np.random.default_rng(0)
     covered = []
     for _ in range(400):

@@ -36,7 +36,7 @@ def log_cosh(r, threshold):
 
 
 def exact_log_cosh(r, threshold):
-    """Return the same as functions of arrays, in the precision of r."""
+    """Return the results of `log_cosh` for arrays, in the precision of r."""
     z = r / threshold
     rho = threshold**2 * (np.logaddexp(z, -z) - np.log(np.longdouble(2)))
     return rho, threshold * np.tanh(z)
@@ -61,7 +61,7 @@ class Case:
         self.n_blocks = -(-n // size)
 
     def of(self, X):
-        """Return the same case with this part of X."""
+        """Replace X by a part of X, shorten the other data accordingly, and return the case."""
         n, p = X.shape
         self.X, self.centre, self.w = X, self.centre[:p], self.w[:p]
         self.y, self.weight, self.n_blocks = self.y[:n], self.weight[:n], -(-n // self.size)
@@ -87,7 +87,7 @@ class Case:
         return residual, sums
 
     def sparse(self, index_dtype=np.int32, steps=1, X=None):
-        """Return the same from a CSR matrix, which the kernel does not centre."""
+        """Return the residuals and sums for a CSR matrix, which the kernel does not centre."""
         residual, sums = self.outputs()
         X = sparse.csr_array(self.X) if X is None else X
         indices, indptr = X.indices.astype(index_dtype), X.indptr.astype(index_dtype)
@@ -98,8 +98,8 @@ class Case:
         return residual, sums
 
     def losses(self, r, size):
-        """Return ρ, ψ and the rounding error of ψ, given that of r by `size`."""
-        # Inside the threshold ψ has the rounding error of r, outside it has none.
+        """Return ρ, ψ and the size of the rounding error of ψ, where `size` is that of r."""
+        # Inside the threshold ψ has the rounding error of r, and outside that of β.
         bound = np.where(np.abs(r) < 1.001 * self.beta, size, self.beta)
         return losses.huber(r, self.beta), losses.huber_gradient(r, self.beta), bound
 
@@ -125,7 +125,7 @@ class Case:
 
 
 class LogCoshCase(Case):
-    """Data of a pass of another loss, which is smooth."""
+    """Data of a pass of the log-cosh loss, which is smooth."""
 
     rho_psi = staticmethod(log_cosh)
 
@@ -200,7 +200,7 @@ def test_any_number_of_rows_and_features_fills_every_block(n, p, size):
 @pytest.mark.parametrize("together", [2, 4])
 @pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:-1], np.s_[::-1], np.s_[:, ::2]])
 def test_rows_are_prefetched(monkeypatch, part, together):
-    # The loops run as Python, for which X need not be large.
+    # The loops are not compiled, and the minimum size for prefetching is zero.
     addresses: list = []
     monkeypatch.setattr(kernels, "PREFETCH_MIN_X_BYTES", 0)
     monkeypatch.setattr(kernels, "_prefetch", addresses.append)
@@ -383,7 +383,7 @@ def pseudo_huber(r, threshold):
 
 
 def n_compilations(run):
-    """Return how often Numba compiles the pseudo-Huber loss in a call, and its result."""
+    """Return how often Numba compiles the pseudo-Huber loss in run(), and run's result."""
     with event.install_recorder("numba:compile") as recorder:
         result = run()
     compiled = [e.data["dispatcher"].py_func for _, e in recorder.buffer if e.is_start]
@@ -393,7 +393,7 @@ def n_compilations(run):
 @pytest.mark.parametrize("shape", [(60_000, 40), (400_000, 5)])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_all_rows_and_the_sample_are_passed_to_one_kernel(monkeypatch, shape, layout):
-    # A second kernel takes another second of the first fit.
+    # A second kernel would make the first fit a second slower.
     X, y = heavy_tailed(*shape)
     kernel, sizes = kernels.dense_pass, set()
 

@@ -1,4 +1,4 @@
-"""At tiny thresholds Newton's method ends at a vertex, which following edges finds sooner."""
+"""At tiny thresholds the minimiser is close to a vertex, which a simplex method finds soon."""
 
 from functools import partial
 from importlib import import_module
@@ -12,7 +12,7 @@ from sklearn.linear_model import QuantileRegressor
 from skrobust._solvers.lad_simplex import l1_vertex, lad_vertex
 from skrobust._solvers.newton import newton
 
-# An attribute of the package has the same name, the function.
+# The attribute `newton` of the package is the function, not the module.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
 SHAPES = [(60, 2), (150, 7), (90, 30), (600, 12)]
 
@@ -24,7 +24,7 @@ def least_deviation(X, y, weight=None):
 
 
 class Case:
-    """Normal features, and errors of which a third are heavy-tailed and positive."""
+    """Normal features and errors, with positive outliers in a third of the rows."""
 
     def __init__(self, make_objective, n, p, weighted=False, kind="dense", alpha=0.0, seed=0):
         rng = np.random.default_rng(seed)
@@ -131,7 +131,7 @@ def test_there_is_no_vertex_where_the_near_rows_are_dependent(make_objective):
 @pytest.mark.parametrize("n", [1_000, 5_000])
 @pytest.mark.parametrize("beta", [1e-2, 1e-4, 1e-6])
 def test_a_small_threshold_takes_few_passes(make_case, n, beta):
-    # There are 130 and more if Newton's method has to find the rows of the vertex.
+    # If Newton's method has to find the rows of the vertex, it takes 130 passes or more.
     case = make_case(n, 20)
     before = case.objective.n_passes
     assert case.solve(beta).converged
@@ -139,8 +139,8 @@ def test_a_small_threshold_takes_few_passes(make_case, n, beta):
 
 
 def test_rows_without_weight_are_no_rows_of_a_vertex(make_objective):
-    # Like the rows of a fold in cross-validation. The first level has as much weight on either
-    # side of its row without weight, whose multiplier is zero.
+    # Rows of weight zero are, for example, the validation rows of a fold. In the first level,
+    # equal weights are above and below the row without weight, so that its multiplier is zero.
     rng, beta = np.random.default_rng(0), 1e-7
     X = np.repeat(np.eye(3), [5, 15, 15], axis=0)
     y = np.concatenate([[0.3, 0.3, -0.3, -0.3, 0.0], rng.normal(size=30)])
@@ -157,7 +157,7 @@ def test_rows_without_weight_are_no_rows_of_a_vertex(make_objective):
 
 
 def least_sum(Z, y, weight, slope, lower):
-    """Return the minimum of Σ weight |y − Zx| + Σ slope |x|, x ≥ lower."""
+    """Return the minimum of Σ weight |y − Zx| + Σ slope |x| over x ≥ lower."""
     n, unbounded = len(y), np.isneginf(lower)
     costs = np.concatenate([slope, np.where(unbounded, slope, 1e9), weight, weight])
     return linprog(costs, A_eq=np.hstack([Z, -Z, np.eye(n), -np.eye(n)]), b_eq=y).fun
@@ -178,14 +178,14 @@ def test_the_vertex_of_an_l1_penalty_is_the_minimiser(seed, shape, bounded):
     lower[1:] = 0.0 if bounded else -np.inf
     x, beta = np.zeros(k), 1e-9
     x[0] = np.median(y)
-    # All rows are inside, so that all are considered.
+    # All rows are inside this threshold, so that all of them are considered.
     threshold = float(np.abs(y - Z @ x).max())
     vertex = l1_vertex(Z, y - Z @ x, weight, x, slope, lower, threshold, beta)
     residual = y - Z @ vertex.coef
     value = weight @ np.abs(residual) + slope @ np.abs(vertex.coef)
     assert (vertex.coef >= lower).all()
     assert value == pytest.approx(least_sum(Z, y, weight, slope, lower), rel=1e-7)
-    # The rows inside have the residuals βψ, and ψ satisfies the optimality conditions.
+    # The rows of the vertex have the residuals βψ, and ψ satisfies the optimality conditions.
     assert np.count_nonzero(np.abs(residual) <= beta) == vertex.rows.size
     assert vertex.rows.size == 1 + np.count_nonzero(vertex.coef[1:])
     np.testing.assert_allclose(residual[vertex.rows], beta * vertex.psi, atol=1e-13)

@@ -17,7 +17,7 @@ from skrobust._solvers.lbfgs import (
 )
 from skrobust._solvers.newton import is_matrix_free, newton
 
-# An attribute of the package has the same name, the function.
+# The attributes `newton` and `lbfgs` of the package are functions, not the modules.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
 LBFGS_MODULE = import_module("skrobust._solvers.lbfgs")
 BETAS = [1e-6, 1e-3, 0.1, 1.0, 20.0]
@@ -25,7 +25,7 @@ MINIMISERS = [lbfgs, newton, lbfgs_then_newton]
 
 
 class Case:
-    """Correlated features in awkward units, errors with heavy tails."""
+    """Correlated features in very different units, and errors with heavy tails."""
 
     def __init__(self, make_objective, n=150, p=6, weighted=False, seed=0, **penalty):
         rng = np.random.default_rng(seed)
@@ -177,7 +177,7 @@ def test_auto_hands_over_to_newton_near_the_minimiser(never_small, make_case):
     assert set(solution.passes) == {"newton"}
     passes = case.solve(lbfgs_then_newton, 5.0).passes
     assert passes["newton"] > 0
-    # SciPy may exceed the limit by the evaluations of a line search; the start is another one.
+    # SciPy may exceed the limit by the evaluations of a line search. The start takes one more.
     assert passes["lbfgs"] <= LBFGS_MAX_EVALUATIONS + 21
 
 
@@ -246,7 +246,8 @@ def test_more_iterations_never_increase_the_value(
         for m in (*range(20), 30, 50, 1000)
     ]
     assert values[-1] < values[0]
-    # Before the last threshold an iterate minimises another function, within β/2.
+    # While the threshold is lowered, an iterate is the minimiser at a larger threshold, and the
+    # value may increase a little.
     assert np.all(np.diff(values) <= 1e-12 * np.array(values[1:]) + beta * beta / 2)
 
 

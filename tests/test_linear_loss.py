@@ -16,11 +16,11 @@ from skrobust._model.linear_loss import Evaluation, LinearLoss
 from skrobust._model.whitening import Whitened, Whitening
 
 N, P, BETA = 60, 4, 0.8
-# α, and whether the penalty is multiplied by the threshold.
+# Pairs of α and whether the penalty is multiplied by the threshold.
 PENALTIES = [(0.0, False), (0.3, False), (0.5, True)]
-# Every combination of engine, intercept, weights and penalty.
+# Every combination of engine, intercept and weights.
 FORMS = itertools.product(["dense", "csr"], [True, False], [True, False])
-# Every combination of engine, intercept and weights with one penalty, in turn.
+# Each of these combinations with one of the penalties, in turn.
 MODES = [(*form, PENALTIES[i % len(PENALTIES)]) for i, form in enumerate(FORMS)]
 # A penalty that is multiplied by the threshold is infinite at an infinite threshold.
 LEAST_SQUARES = [(mode, np.inf) for mode in MODES if not mode[3][1]]
@@ -32,7 +32,7 @@ def with_least_squares(*betas):
 
 
 class Case:
-    """An objective with its data: X in awkward units, heavy tails in y."""
+    """An objective and its data: features in very different units, y with heavy tails."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Case:
         return Whitened(other, self.objective.whitening)
 
     def curvature(self, beta):
-        """The a of the penalty a/2 ‖w‖²."""
+        """Return a, where the penalty is a/2 ‖w‖²."""
         return self.alpha * (beta if self.per_threshold else 1.0) if self.alpha else 0.0
 
     def parameters(self):
@@ -85,7 +85,7 @@ class Case:
         return self.coef[0] - w @ self.engine.centre, w
 
     def in_coordinates(self, coordinates):
-        """Return the objective as a function of θ or (b, v), a point and free directions."""
+        """Return the objective of θ or (b, v), a point, and the directions of its variables."""
         if coordinates == "theta":
             return self.objective, self.theta, np.eye(self.theta.size)
         return self.linear, self.coef, np.eye(P + 1)[0 if self.fit_intercept else 1 :]
@@ -244,8 +244,8 @@ def test_gradient_is_the_derivative_of_the_value(make_case, mode, beta, coordina
     objective, x, directions = case.in_coordinates(coordinates)
     objective = objective.at_threshold(beta)
     point = objective.evaluate(x)
-    # The curvature is at most that of the squared loss, which is 1 in both coordinates, so
-    # that a kink within the steps causes an error of at most 2 steps.
+    # The curvature is at most that of the squared loss, which is 1 in θ and in (b, v). A kink
+    # within the finite difference thus causes an error of at most twice the step.
     curvature = 1.0
     if case.alpha and coordinates == "coefficients":
         curvature += objective.penalty.hessian_diagonal(x).max()

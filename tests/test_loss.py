@@ -37,7 +37,7 @@ def test_the_function_of_numbers_is_that_of_arrays(threshold):
     pairs = [HUBER.rho_psi(float(number), threshold) for number in r]
     assert_array_equal(np.array(pairs)[:, 0], HUBER.rho(r, threshold))
     assert_array_equal(np.array(pairs)[:, 1], HUBER.psi(r, threshold))
-    # An engine compiles the function, so that it must not be a method.
+    # An engine compiles the function, so that it must not be a bound method.
     assert Huber.rho_psi is HUBER.rho_psi
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from programs import PREAMBLE, fitted, heavy_tailed, run
 
-# A fifth of X is 32 MB, far more than the memory of Python itself varies.
+# A fifth of X is 32 MB, far more than the variation in the memory of the interpreter.
 N, P = 400_000, 50
 
 MAPPED = """
@@ -16,13 +16,13 @@ import numpy as np
 from skrobust import SmoothL1Regressor
 
 def anonymous():
-    # Memory without a file behind it, in bytes; the pages of a map are not counted.
+    # Return the anonymous memory in bytes, which excludes pages of memory-mapped files.
     with open("/proc/self/status") as file:
         line = next(line for line in file if line.startswith("RssAnon"))
     return 1024 * int(line.split()[1])
 
 def peak_of(task):
-    # Return the result of a task and its peak, from a look at the memory each millisecond.
+    # Return the result of a task and its peak memory, which is measured every millisecond.
     before, peak, done = anonymous(), 0, threading.Event()
 
     def watch():

@@ -1,4 +1,4 @@
-"""Tests of the metrics: formulas, limits that are metrics of scikit-learn, and exactness."""
+"""Tests of the metrics: formulas, limits that equal metrics of scikit-learn, and accuracy."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -27,7 +27,7 @@ D2_OF = d2_smooth_l1_score  # a short name
 
 
 def threshold(metric, value):
-    """Return the keyword argument of the threshold: delta for Huber, beta for the others."""
+    """Return the threshold as a keyword argument: `delta` of the Huber loss, else `beta`."""
     return {"delta" if metric is mean_huber_loss else "beta": value}
 
 
@@ -196,7 +196,7 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
     weights = weights if weighted else np.ones(len(y))
 
     def scores(constants):
-        # One target for each constant.
+        # Each column is the same target; its prediction is one of the constants.
         predictions = np.tile(constants, (len(y), 1))
         targets = np.tile(y[:, None], len(constants))
         keywords = {"sample_weight": weights, "beta": beta, "multioutput": "raw_values"}
@@ -216,7 +216,7 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
 
 
 def exact_d2(y, prediction, weights, beta):
-    """Return D² in rational arithmetic, with the minimum over all pieces as the null model."""
+    """Return D² in rational arithmetic; the null model is the minimum over all pieces."""
     y, prediction, weights = (
         [Fraction(float(v)) for v in values] for values in (y, prediction, weights)
     )

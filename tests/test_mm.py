@@ -41,7 +41,7 @@ def reference(name):
 
 
 def fit(X, y, weight=None, **parameters):
-    """Return a fit without the warning of few rows per coefficient."""
+    """Return a fit, and ignore the warning about few rows per coefficient."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There are only")
         return MMRegressor(**parameters).fit(X, y, sample_weight=weight)
@@ -62,7 +62,7 @@ def data(n=60, p=3, outliers=0, seed=0):
     return X, y
 
 
-# R's figures ----------------------------------------------------------------------------
+# Results of R ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -219,7 +219,7 @@ def test_repeated_fits_are_equal_and_leave_the_global_generator_alone():
 def test_weights_are_numbers_of_rows():
     X, y = data(40, 2)
     weight = np.random.default_rng(0).uniform(0.5, 2.0, size=40)
-    # Weights that sum to less than the number of rows are multiplied up to it.
+    # If the sum of the weights is below the number of rows, they are rescaled to this number.
     small = fit(X, y, weight / 100)
     raised = fit(X, y, weight * 40 / weight.sum())
     assert_allclose(small.coef_, raised.coef_, rtol=1e-9)
@@ -270,7 +270,8 @@ def test_a_tight_cluster_of_leverage_points_has_no_influence(p, share):
     m = int(share * n)
     X[:m] = 0.1 * rng.normal(size=(m, p))
     X[:m, 0] += 10.0
-    # With a smaller slope the cluster attracts even the global minimum of the scale.
+    # With a smaller slope even the fit at the global minimum of the scale would pass through
+    # the cluster.
     y[:m] = 10.0 * 6 + 0.1 * rng.normal(size=m)
     model = fit(X, y)
     assert (model.coef_**2).sum() < 4 * p / (n - m)
@@ -595,7 +596,7 @@ def test_tall_data_are_fitted_from_a_sample_of_rows(tall):
         u = psi(residual / sigma, c)
         assert np.abs(u @ Z).max() < 1e-6 * np.sqrt(u @ u) * np.sqrt(len(y))
     assert (rho(r_s / model.s_scale_, C_S)).sum() == pytest.approx(0.5 * (len(y) - 6), rel=1e-9)
-    # The rare indicator is constant in most samples.
+    # The last feature, an indicator of 12 rows, is constant in most samples.
     assert model.coef_[4] == pytest.approx(30.0, abs=3.0)
     assert model.outliers_[:2_000].all()
     assert model.leverage_[:2_000].all()
@@ -645,7 +646,7 @@ def test_scales_of_float32_features_are_those_of_the_rounded_coefficients():
     dependent = np.column_stack([X, X[:, 0] + X[:, 1]])
     distances = fit(dependent, y).robust_distances(dependent)
     assert_allclose(distances, model.robust_distances(X), rtol=1e-6)
-    # Rows of weight zero are judged as their copies of positive weight.
+    # In an exact fit, rows of weight zero are no outliers either.
     y = X.astype(float) @ [0.3, 0.7, 1.0] + 0.1
     assert not fit(X, y, np.arange(80) % 2).outliers_.any()
 

@@ -12,13 +12,13 @@ from skrobust._model.linear_loss import LinearLoss
 from skrobust._solvers.lbfgs import lbfgs_then_newton
 from skrobust._solvers.newton import newton, suboptimality
 
-# An attribute of the package has the same name, the function.
+# The attribute `newton` of the package is the function, not the module.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
 BETAS = [1e-3, 0.1, 1.0, 20.0]
 
 
 class Case:
-    """Correlated features in awkward units, errors with heavy tails."""
+    """Correlated features in very different units, and errors with heavy tails."""
 
     def __init__(self, make_objective, n=150, p=4, weighted=False, seed=0, y=None, **penalty):
         rng = np.random.default_rng(seed)
@@ -247,7 +247,7 @@ def test_the_hessian_is_formed_where_conjugate_gradients_are_slow(
 
 
 def normal_problem(make_objective, n, p, threshold, alpha=0.0, weighted=False):
-    """Return an objective; a third of the errors are heavy-tailed and positive."""
+    """Return an objective for normal data with positive outliers in a third of the rows."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, p))
     y = X @ rng.normal(size=p) + rng.normal(size=n)
@@ -379,7 +379,8 @@ def test_more_iterations_never_increase_the_value(make_case, beta):
     case = make_case()
     values = [case.solve(beta, tol=0.0, max_iter=m).point.value for m in range(30)]
     assert values[-1] < values[0]
-    # Before the last threshold an iterate minimises another function, within β/2.
+    # While the threshold is lowered, an iterate is the minimiser at a larger threshold, and the
+    # value may increase a little.
     assert np.all(np.diff(values) <= 1e-12 * np.array(values[1:]) + beta * beta / 2)
 
 
@@ -434,7 +435,8 @@ def test_a_flat_minimum_between_two_clusters_is_found(make_objective):
 
 @pytest.mark.parametrize("beta", [1e-4, 1e-2, 0.5])
 def test_on_data_with_ties_the_value_is_that_of_the_given_threshold(make_objective, beta):
-    # With repeated rows and integers many starts are optimal at one threshold only.
+    # With repeated rows and integers, many points are optimal at only one of the thresholds of
+    # the continuation.
     for seed in range(60):
         rng = np.random.default_rng(seed)
         X, y = rng.integers(0, 2, size=(8, 2)).astype(float), 10.0 * rng.integers(-3, 4, 8)
@@ -454,9 +456,9 @@ def test_a_solution_cannot_be_changed(make_case):
 
 
 def test_a_vertex_whose_multiplier_is_beyond_the_threshold_is_no_minimum(make_objective):
-    # The threshold is far below the rounding of y, so that the Newton step on the row of any
-    # vertex changes its residual by less than its rounding. Only at the second row the slope of
-    # the other row is smaller.
+    # At a vertex one row has the residual 0. The threshold is far below the rounding of y, so
+    # that a Newton step at either vertex changes this residual by less than its rounding. The
+    # minimum is the vertex of the second row, because the slope of the first row is smaller.
     X, y = np.array([[1.0], [3.0]]), np.array([1000.0, 3001.0])
     objective = make_objective(X, y, threshold=1e-16, fit_intercept=False)
 

@@ -86,7 +86,7 @@ def test_a_row_left_out_leaves_the_residual_of_a_fit_without_it():
         rest = np.arange(N) != i
         other = SmoothL1Regressor(2.0).fit(X[rest], Y[rest])
         if (other.outliers_ == est.outliers_[rest]).all():
-            # The objective without the row is quadratic up to its minimum.
+            # Without the row, the objective is quadratic between the two minimisers.
             residual = Y[i] - other.predict(X[i : i + 1])[0]
             assert_allclose(table.leave_one_out_residual[i], residual, rtol=1e-6)
             n_exact += 1
@@ -130,7 +130,7 @@ def test_a_row_that_alone_determines_a_coefficient_is_infinitely_influential():
     dummy = np.zeros(N)
     dummy[3] = 1.0
     wide = np.column_stack([X, dummy])
-    # The threshold is that of a fit whose row 3 is exact.
+    # The dummy variable makes the fit of row 3 exact.
     est = SmoothL1Regressor(5.0).fit(wide, Y)
     table = observation_table(est, wide, Y)
     assert_allclose(table.leverage[3], 1)
@@ -288,5 +288,5 @@ def test_no_copy_of_x_is_made():
     observation_table(est, X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # A vector is a hundredth of X, and the table holds eight.
+    # A vector takes a hundredth of the memory of X, and the table has eight vectors.
     assert peak < 0.3 * X.nbytes

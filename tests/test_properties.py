@@ -1,7 +1,7 @@
 """Mathematical properties of fits, on problems that hypothesis generates.
 
 X has at least one row and one column, in units from 1e-150 to 1e150. Columns may be dependent
-or constant. There are ties, exact fits and up to 49 % outliers. More cases are tried by
+or constant. There are ties, exact fits and up to 49 % of outliers. More cases are tried by
 pytest tests/test_properties.py --hypothesis-profile=long
 """
 
@@ -87,7 +87,7 @@ def data(draw, max_n=40, max_p=6):
 
 @st.composite
 def modes(draw):
-    """Draw parameters, of which beta and alpha are for X and y of the order of 1."""
+    """Draw parameters, with beta and alpha for X and y of the order of 1."""
     loss = draw(st.sampled_from(["smooth_l1", "huber"]))
     scale = draw(st.sampled_from([None, None, "mad", "concomitant"]))
     if scale == "concomitant":
@@ -157,16 +157,16 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, problem):
     value, error = found.objective()
     assert est.beta_ > 0
     assert 0 <= est.optimality_ <= 1
-    with np.errstate(over="ignore"):  # as large as y² with the Huber loss
+    with np.errstate(over="ignore"):  # the Huber loss may be as large as y²
         assert est.objective_ == pytest.approx(float(value), 1e-9, float(2 * error) + 1e-323)
     if not converged:
         return
-    # Far outliers or a penalty may hide a decrease in the rounding of the objective.
+    # With far outliers or a large penalty, rounding of the objective may exceed any decrease.
     if found.distance() > 1e-7:
         assert found.descent() <= 1e-12 + 2 * error / value
     if est.scale or est.beta == "auto":
         low, high = found.scale_bounds()
-        # A scale at the floor may exceed that of the residuals, and its accuracy is limited.
+        # A scale at the rounding floor may exceed that of the residuals, and is less accurate.
         floor = found.rounding.max() or 1e-31
         assert low * (1 - 1e-7) - floor <= est.scale_ <= max(high * (1 + 1e-7), 4 * floor)
 
@@ -184,7 +184,7 @@ def test_the_certificate_refuses_what_is_moved_from_the_optimum(certificate, pro
     est.coef_ = est.coef_ + step * np.eye(X.shape[1])[0]
     found = certificate(est, X, y, weight)
     moved, _ = found.objective()
-    # If the minimiser is not unique, the other fit may be another minimiser.
+    # If the minimiser is not unique, the moved coefficients may be another minimiser.
     assume(moved - value > 1e-6 * value + 10 * error)
     assert found.distance() > 1e-7
     assert found.descent() > 1e-12 + 2 * error / moved
@@ -240,7 +240,7 @@ def test_units_and_order_do_not_matter(certificate, problem, data):
     back[columns] = est.coef_ * (of_X[columns] / of_y)
     size = 1e-6 * (1 + np.abs(base.coef_).max()) * (1 + shift / 1e4)
     assert_allclose(back - added, base.coef_, rtol=0, atol=size)
-    # The scale is at least the rounding of the stored features, which are far from zero.
+    # The scale is at least the rounding error of the features, which may be far from zero.
     stored = 8 * np.finfo(float).eps * np.abs(back) @ (np.abs(X).max(axis=0) + shift)
     assert est.beta_ / of_y == pytest.approx(base.beta_, rel=1e-6, abs=max(1e-12, stored))
     # A minimiser may lie where a residual is at the threshold.
@@ -268,7 +268,7 @@ def test_weights_are_repeated_rows_and_their_unit_is_irrelevant_to_a_scale(probl
     X, y, _, params = problem
     times = np.random.default_rng(seed).integers(1, 4, size=len(y))
     rows = np.repeat(np.arange(len(y)), times)
-    # With ε near 1 a scale is a thousand times less accurate than the fit.
+    # With ε near 1 the scale is a thousand times less accurate than the coefficients.
     params = {**params, "tol": 1e-11}
     one, _ = fitted(X, y, times * 0.1, params)
     other, _ = fitted(X[rows], y[rows], None, params)
@@ -320,7 +320,7 @@ def test_a_fit_in_float32_is_close_to_that_of_the_same_numbers_in_float64(proble
 @pytest.mark.slow
 @given(problems(max_n=40), st.integers(2, 5), st.integers(4, 12))
 def test_threads_change_no_bit_and_blocks_change_little(certificate, problem, n_threads, rows):
-    # Blocks of a few rows, which are processed in threads also in a small fit.
+    # Blocks have a few rows, and even a small fit processes them in threads.
     X, y, weight, params = problem
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "MIN_ELEMENTS_PER_EXTRA_THREAD", 0)
@@ -344,9 +344,9 @@ def test_threads_change_no_bit_and_blocks_change_little(certificate, problem, n_
 
 @st.composite
 def objectives(draw, fixed_penalty=True):
-    """Draw an objective and a point in its coordinates, which may be zero.
+    """Draw an objective, a point in its coordinates, which may be zero, and a generator.
 
-    The penalty is multiplied by the threshold or, unless `fixed_penalty` is False, is not.
+    Only with `fixed_penalty` may there be a penalty that is not multiplied by the threshold.
     """
     X, y = draw(data())
     weight = draw(weights(n=len(y)))
@@ -385,7 +385,7 @@ def test_gradient_is_the_derivative_of_the_value(problem, kink):
     step /= np.linalg.norm(step)
     h = 1e-4 * max(1.0, point.psi_rms)
     ahead, behind = (objective.evaluate(theta + t * step).value for t in (h, -h))
-    # The curvature along a unit step is at most one, and a kink changes it by less.
+    # The curvature along a unit step is at most one, and its jump at a kink is less than one.
     rounding = 1e-15 * objective.linear.data.y.size * point.value / h
     assert abs((ahead - behind) / (2 * h) - step @ point.gradient) <= 2 * h + rounding
 

@@ -1,4 +1,4 @@
-"""The descent for the bisquare against NumPy, at a fixed scale and at the M-scale."""
+"""Descent for the bisquare, at a fixed scale and at the M-scale, compared with NumPy."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from skrobust._solvers.result import Status
 
 @pytest.fixture
 def bisquare(make_objective):
-    """Return the whitened objective of the bisquare, with X and y."""
+    """Return a function that creates the whitened objective of the bisquare, with X and y."""
 
     def make(n=80, weight=None, threshold=4.685, outliers=0, fit_intercept=True):
         rng = np.random.default_rng(0)
@@ -165,5 +165,5 @@ def test_the_trimmed_scale_ends_at_its_bounds():
     assert trimmed_scale(residual, None, 0.3, 0.1, **parameters) == 0.3
     free = trimmed_scale(residual, None, 1.5, 0.5, **parameters)
     assert free == pytest.approx(1.0, abs=0.1)
-    # Too few rows are inside.
+    # So few rows are inside that the upper bound is returned.
     assert trimmed_scale(residual, None, 1e-9, 1e-10, **parameters) == 1e-9

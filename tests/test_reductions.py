@@ -61,14 +61,14 @@ def test_half_of_the_weight_is_shared_by_the_neighbours(values, weight, expected
 @pytest.mark.parametrize("n", [10**6, 10**6 + 1])
 @pytest.mark.parametrize("constant", [0.1, 1 / 3])
 def test_a_million_constant_weights_are_no_weights(n, constant):
-    # Half-sums of a million tenths have errors of 2e-11, which must not decide a tie.
+    # Sums of half a million weights have rounding errors of 2e-11, which must not break a tie.
     values = np.random.default_rng(0).normal(size=n)
     assert median(values, np.full(n, constant)) == np.median(values)
 
 
 @pytest.mark.parametrize("pattern", [[0.1, 0.3], [1 / 3, 1.0]])
 def test_a_million_unequal_weights_of_which_half_is_met_exactly(pattern):
-    # There are as many weights of each kind on both sides of zero.
+    # Each of the two weights occurs equally often below and above zero.
     size = np.random.default_rng(0).uniform(0.5, 1, size=500_000)
     values, weight = np.concatenate([-size, size]), np.tile(pattern, 500_000)
     expected = 0.5 * (size.min() - size.min())
@@ -165,7 +165,7 @@ def test_the_smallest_values_are_found(n, ties):
 @pytest.mark.parametrize("end", [0.0, 0.7, 2.0, np.inf])
 def test_clipped_sums_are_the_formulas(n, weighted, end):
     rng = np.random.default_rng(0)
-    r = np.round(rng.standard_t(2, size=n), 1)  # some values are at the end exactly
+    r = np.round(rng.standard_t(2, size=n), 1)  # some values are exactly ±end
     weight = rng.uniform(size=n) if weighted else None
     s = np.ones(n) if weight is None else weight
     outside, squares = clipped_sums(r, weight, end)
@@ -209,7 +209,7 @@ def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
 
 
 def line_problem(seed, n=30, weighted=False):
-    """Return residuals that decrease along the direction, most of them at different lengths."""
+    """Return residuals, their changes along a direction in which most decrease, and weights."""
     rng = np.random.default_rng(seed)
     r = rng.standard_t(2, size=n)
     change = -r * rng.uniform(0, 1, size=n) + 0.3 * rng.normal(size=n)
@@ -256,7 +256,7 @@ def test_the_minimum_does_not_depend_on_the_rows_looked_at_first(
 
 
 def test_the_slope_is_linear_between_the_lengths_where_a_row_reaches_the_threshold():
-    # This tests the formula above, on which the minimum relies, and that the loss is convex.
+    # This tests `line_slope`, on which `minimum_by_all_breakpoints` relies, and convexity.
     r, change, weight = line_problem(0, weighted=True)
     with np.errstate(divide="ignore"):
         lengths = np.sort(np.concatenate([(end - r) / change for end in (-0.5, 0.5)]))

@@ -1,7 +1,7 @@
 """Published results, and the results of other programs.
 
-These are the robust regressions of R and SAS that statsmodels contains, RLM of statsmodels with
-a small tolerance, the tests of the Huber loss in Spark on their data, and HuberRegressor of
+The references are the results of R and SAS in the tests of statsmodels, RLM of statsmodels with
+a small tolerance, the tests of the Huber loss in Spark with their data, and HuberRegressor of
 scikit-learn. Only figures and formulas are taken from these projects. Data come from installed
 packages or from a formula, or are the 24 numbers of a printed table. If a published figure is
 not converged, a comment at the tolerance states its error.
@@ -45,7 +45,7 @@ def load(name):
 
 
 def tight_rlm(X, y, **options):
-    """Return fitted values and scale of RLM, for standardised columns so that it converges."""
+    """Return fitted values and scale of RLM; it converges because the columns are scaled."""
     design = sm.add_constant((X - X.mean(axis=0)) / X.std(axis=0))
     model = sm.RLM(y, design, M=HuberT(t=1.345))
     result = model.fit(maxiter=500, tol=1e-12, conv="coefs", **options)
@@ -59,8 +59,8 @@ def tight_rlm(X, y, **options):
 def test_stackloss_reaches_the_fixed_point_that_rlm_approaches(mode):
     X, y = load("stackloss")
     figures = [0.82938433, 0.92606597, -0.12784672, -41.02649835, 2.44053609]
-    # The default tol = 1e-8 also bounds the relative change of the scale; a smaller one
-    # gives every digit.
+    # The default tol = 1e-8 also bounds the relative change of the scale. A smaller tol gives
+    # all digits.
     for tol, bounds in [(1e-8, {"rtol": 5e-8}), (1e-12, {"rtol": 0, "atol": 6e-9})]:
         est = SmoothL1Regressor(tol=tol, **mode).fit(X, y)
         assert_allclose([*est.coef_, est.intercept_, est.scale_], figures, **bounds)
@@ -89,9 +89,9 @@ def test_stackloss_agrees_with_r_rlm(mode):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_fixed_threshold_gives_the_residuals_of_sas(loss):
-    # SAS, Huber's psi at 1.345 and a scale that skrobust does not have (proposal 2 at 2.5),
-    # from statsmodels (BSD-3), results_rlm.py, class HuberHuber. Given that scale, here in nine
-    # digits from a residual and its standardised value, it is a fit at a fixed threshold.
+    # Results of SAS from statsmodels (BSD-3), results_rlm.py, class HuberHuber: Huber's psi at
+    # 1.345 and a scale that skrobust does not have (proposal 2 at 2.5). With that scale, which
+    # a residual and its standardised value give to nine digits, the threshold is fixed.
     residuals = [2.909155172, -2.225912162, 4.134132661, 6.163172632, -1.741815737]
     residuals += [-2.789321552, -2.02642336, -1.02642336, -2.593402734, 0.698655]
     residuals += [1.914261011, 1.826699492, -2.031210331, -0.592975466, 2.306098648]
@@ -107,8 +107,8 @@ def test_fixed_threshold_gives_the_residuals_of_sas(loss):
 
 def test_phones_agree_with_the_help_page_of_r():
     # R's MASS (GPL), help page summary.rlm: rlm(calls ~ year, phones, maxit = 50). The
-    # iteration contracts slowly here and R stops it at 1e-4: converged, the intercept
-    # is -102.530 and the scale 9.009; the iterate that R prints is 0.1 % from there.
+    # iteration converges slowly and R stops it at 1e-4. Its limit has the intercept -102.530
+    # and the scale 9.009, from which the values that R prints differ by up to 0.3 %.
     X, y = PHONES
     est = SmoothL1Regressor().fit(X, y)
     assert_allclose([est.coef_[0], est.intercept_], [2.041, -102.622], rtol=1e-3)
@@ -119,7 +119,7 @@ def test_phones_agree_with_the_help_page_of_r():
 
 # statsmodels ---------------------------------------------------------------------------
 
-# longley and star98 are the ill-conditioned ones, ccard and engel have heavy tails.
+# longley and star98 are ill-conditioned, and ccard and engel have heavy tails.
 DATASETS = ["stackloss", "phones", "engel", "scotland", "ccard", "longley", "star98"]
 DATASETS += ["cancer", "anes96", "statecrime", "fair"]
 
@@ -139,7 +139,7 @@ def test_default_is_the_converged_rlm(name):
 @pytest.mark.parametrize("name", ["stackloss", "phones", "engel", "scotland", "statecrime"])
 def test_concomitant_scale_is_hubers_proposal_2(name, loss):
     # Proposal 2 (R's scale.est = "proposal 2") solves sum min(r²/s², k²) = (n - p) γ with
-    # γ = E min(Z², k²); the concomitant σ solves sum min(r²/σ², ε²) = n. They are one fit,
+    # γ = E min(Z², k²). The concomitant σ solves sum min(r²/σ², ε²) = n. Both give the same fit
     # with s = cσ and ε = ck, where c² = n / ((n - p) γ).
     X, y = load(name)
     n, p = len(X), X.shape[1] + 1
@@ -232,9 +232,10 @@ def test_java_random_is_java_s():
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize(("setting", "figures", "suite_rtol"), SPARK)
 def test_spark_fits_are_met(spark_data, setting, figures, suite_rtol, ddof, loss):
-    # The suite's figures are HuberRegressor's, with np.std (ddof 0) for standardisation;
-    # as it stopped early they are right to 6e-6. Spark itself takes the sample standard
-    # deviation (ddof 1), which is why the suite allows 1e-2 there.
+    # The figures in Spark's tests are results of HuberRegressor for columns standardised with
+    # np.std (ddof 0). They are accurate to 6e-6, because HuberRegressor stopped early. Spark
+    # standardises with the sample standard deviation (ddof 1), and its tests therefore allow
+    # a difference of 1e-2 for penalised fits with standardisation.
     X, y = spark_data
     intercept, penalty, standardise = setting
     unit = X.std(axis=0, ddof=ddof) if standardise else np.ones(2)
@@ -309,7 +310,7 @@ def test_huber_regressor_is_matched(standardised_data, epsilon, a, intercept, we
     ).fit(X, y, weight)
 
     # HuberRegressor stops at a relative decrease of 2e-9 whatever its tol, so that its
-    # coefficients are accurate to about 5e-5. Beyond that its objective is compared.
+    # coefficients are accurate to about 5e-5. The objectives are compared more closely.
     assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-4)
     assert_allclose(ours.intercept_, theirs.intercept_, rtol=0, atol=1e-4)
     assert_allclose(ours.scale_, theirs.scale_, rtol=1e-4)

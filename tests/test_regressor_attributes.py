@@ -46,7 +46,7 @@ def test_weights_are_those_of_a_least_squares_fit_with_the_same_coefficients(mod
     for weight in [None, s]:
         est = SmoothL1Regressor(**mode).fit(X, y, weight)
         residual = np.abs(y - est.predict(X))
-        # Rows of zero weight, too, have the weight of their residual.
+        # `weights_` depends only on the residuals, also in rows of sample weight zero.
         assert_allclose(est.weights_, np.minimum(1, est.beta_ / residual), rtol=1e-7)
         assert_array_equal(est.outliers_, est.weights_ < 1)
         total = est.weights_ if weight is None else (est.weights_.T * weight).T
@@ -92,7 +92,8 @@ def test_the_intercept_is_that_of_the_rounded_coefficients(to_format):
     est = SmoothL1Regressor().fit(to_format(far), target)
     assert est.coef_.dtype == np.float32
     expected = SmoothL1Regressor().fit(exact, target).predict(exact)
-    # The coefficients are rounded by 3e-8, which the mean of a million must not multiply.
+    # The coefficients have rounding errors of 3e-8, which the intercept must compensate at the
+    # mean of X, 1e6.
     assert_allclose(exact @ est.coef_ + est.intercept_, expected, rtol=0, atol=1e-6)
 
 

@@ -57,7 +57,7 @@ def test_constant_y_is_its_value(mode, value, intercept, weight):
     assert_sane(est)
     assert_allclose(est.predict(X_with_one), value, rtol=1e-12)
     assert_allclose(est.coef_[:3], 0, atol=1e-12 * abs(value))
-    # A fixed threshold may be below the rounding error of y; an estimated one may not.
+    # A fixed threshold may be below the rounding error of y; an estimated threshold may not.
     assert est.beta_ <= 100 * EPS * abs(value) or not est.outliers_.any()
     assert mode not in OF_SCALE or not est.outliers_.any()
 
@@ -102,7 +102,7 @@ def test_duplicated_columns_share_the_coefficient_in_standardised_units(
 
 
 def deficient(kind, rng):
-    """Return X without full column rank, in units in which it is not standardised."""
+    """Return X without full column rank, whose columns have different units and means."""
     n = 40
     X = rng.normal(size=(n, 6)) * np.geomspace(1e-3, 1e3, 6) + rng.normal(size=6)
     if kind == "dependent":
@@ -135,7 +135,7 @@ def test_null_space_component_is_zero_in_standardised_units(mode, weighted, kind
     rows = np.repeat(np.arange(len(X)), weight.astype(int))
     repeated = SmoothL1Regressor(**mode).fit(X[rows], y[rows])
     assert_allclose(repeated.objective_, est.objective_, rtol=1e-7, atol=1e-12)
-    if mode != {"beta": 1e-6}:  # where any value between two rows is a median
+    if mode != {"beta": 1e-6}:  # at this threshold the minimiser may not be unique
         size = np.abs(standard).max()
         assert_allclose(repeated.coef_ * deviation, standard, rtol=0, atol=1e-7 * size)
 
@@ -198,7 +198,7 @@ def test_line_through_four_fifths_of_the_rows_is_recovered(mode, y_shift, weight
     y[off] += grid(10 + 5 * np.random.default_rng(5).normal(size=off.sum()))
     est = SmoothL1Regressor(**mode).fit(base, y, weight)
     assert_sane(est)
-    # The residuals of rows on the line are rounding errors, including those of y.
+    # Rows on the line have residuals of the size of rounding errors, including those of y.
     held = 1e-9 + 4 * EPS * y_shift
     assert_allclose((est.coef_ - [2.0, -1.0, 0.5]) * base.std(axis=0), 0, atol=held)
     assert_allclose(est.intercept_ + est.coef_ @ base[0], y_line[0], rtol=0, atol=4 * held)
@@ -208,7 +208,8 @@ def test_line_through_four_fifths_of_the_rows_is_recovered(mode, y_shift, weight
 
 @in_modes(OF_SCALE)
 def test_rows_on_a_line_to_rounding_are_no_outliers_however_large(mode):
-    # The rounding errors of y differ by 1e9 between rows; the scale is their median.
+    # The rounding errors of y differ between rows by factors of up to 1e9. The scale is their
+    # median.
     x = np.geomspace(1e-3, 1e6, 200) * np.where(np.arange(200) % 2, 1.0, -1.0)
     y = 1.1 * x + 0.3
     off = np.arange(200) % 10 == 0
@@ -314,8 +315,8 @@ def test_few_rows_and_a_penalty_give_a_minimum_without_a_warning(alpha, mode, se
 
 @in_modes(OF_SCALE)
 def test_a_small_group_is_fitted_although_most_rows_are_fitted_exactly(mode):
-    # At least squares the scale is already zero; the second group is then far from its
-    # median, and none of its residuals is inside the threshold.
+    # The scale of the least-squares residuals is already zero. The fit of the second group is
+    # then far from its median, and none of its residuals is inside the threshold.
     X = np.eye(2)[[0] * 6 + [1] * 3]
     y = np.array([4.0] * 6 + [1.0, 1.0, 6.45])
     est = SmoothL1Regressor(**mode).fit(X, y)
@@ -327,7 +328,7 @@ def test_a_small_group_is_fitted_although_most_rows_are_fitted_exactly(mode):
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("mode", [{}, {"beta": 2.0, "scale": "mad"}, {"scale": "concomitant"}])
 def test_small_penalty_changes_little_where_most_of_y_is_zero(mode, intercept, loss):
-    # The scale of y is zero, but that of the residuals is not.
+    # The scale of y is zero, but the scale of the residuals is not.
     X = np.random.default_rng(7).normal(size=(40, 2))
     y = np.where(np.arange(40) < 34, 0.0, 5.0)
     X[:, 0] += y
@@ -349,8 +350,8 @@ def test_the_scale_is_at_its_floor_where_most_of_y_is_zero():
 
 
 def test_every_third_value_of_y_may_be_an_outlier():
-    # The location of y, which sets its units, is that of a part of the rows: of equally
-    # spaced ones, all could be outliers.
+    # The location of y, which determines its units, is computed from a part of the rows. If
+    # these were equally spaced, all of them could be outliers.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30_000, 3))
     y = X @ [1.0, 2.0, 3.0] + 5 + rng.normal(size=30_000)

@@ -19,7 +19,7 @@ from skrobust import SmoothL1Regressor
 from skrobust.metrics import mean_smooth_l1_loss
 
 
-def test_parameters_and_defaults_are_those_of_the_contract():
+def test_parameters_and_defaults_are_the_documented_ones():
     expected = {
         "beta": "auto",
         "loss": "smooth_l1",

@@ -44,7 +44,7 @@ def test_coefficients_beyond_the_dtype_are_refused(dtype):
 @pytest.mark.parametrize("unit", [1.0, 1e-151, 1e100])
 def test_the_penalty_is_kept_where_the_square_of_a_unit_leaves_the_range(unit):
     # The penalty has squared units of y divided by units of X, whose product must neither
-    # underflow nor overflow during the computation. Found by a search.
+    # underflow nor overflow during the computation. Found by a random search.
     base = SmoothL1Regressor(1.0, alpha=0.3, loss="huber").fit(X, Y)
     params = {"beta": unit, "alpha": 0.3 * unit**2, "loss": "huber"}
     est = SmoothL1Regressor(**params).fit(X * unit, Y * unit)
@@ -53,7 +53,7 @@ def test_the_penalty_is_kept_where_the_square_of_a_unit_leaves_the_range(unit):
 
 def test_the_residual_of_a_row_of_weight_zero_may_overflow():
     # The linear predictor of the first row is infinite, and zero times infinity is NaN:
-    # such a row must not enter the sums. Found by a search.
+    # such a row must not enter the sums. Found by a random search.
     rng = np.random.default_rng(0)
     far = rng.normal(size=(20, 2))
     y, weight = 1e150 * far @ [1.0, -1.0] + 1e149 * rng.normal(size=20), np.ones(20)
@@ -63,8 +63,8 @@ def test_the_residual_of_a_row_of_weight_zero_may_overflow():
 
 
 def test_the_squares_of_the_residuals_of_an_exact_fit_may_underflow():
-    # Least squares leaves residuals of 1e-170, whose root mean square is 0: the solver
-    # divided by it. Found by a search.
+    # The least-squares residuals are of the order of 1e-170, and their root mean square is 0.
+    # The solver divided by this root mean square. Found by a random search.
     group = np.array([0, 0, 3, 1, 2, 2, 2, 0, 1, 0, 1])
     groups = np.column_stack([np.eye(4)[group][:, :3], np.full(11, 7.0)])
     y = np.array([3.0, 0.0, -3.0, 0.0])[group]

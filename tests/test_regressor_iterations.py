@@ -52,14 +52,14 @@ def test_too_few_iterations_give_one_warning_and_the_best_iterate(mode, schedule
 def test_more_iterations_are_never_worse(beta):
     objectives = [stopped(k, beta=beta).objective_ for k in range(1, 25)]
     assert objectives[0] > objectives[-1]
-    # While the threshold is lowered, an iterate belongs to the objective at a larger
-    # threshold, which differs from this one by at most half of that threshold.
+    # While the threshold is lowered, an iterate is the minimiser at a larger threshold. The
+    # objectives at the two thresholds differ by at most half of the larger threshold.
     slack = 1e-14 if beta == 1.0 else 0.1
     assert np.all(np.diff(objectives) <= slack)
 
 
-# Found by a search: the second stage ended next to an exact fit after all iterations, and the
-# third returned its coefficients with the scale of the least-squares residuals.
+# Found by a random search: the second stage reached max_iter next to an exact fit. The third
+# returned the coefficients of the second, and the scale of the least-squares residuals.
 TWO_ROWS = (
     np.array(
         [
@@ -136,7 +136,7 @@ def test_history_has_a_row_for_each_stage(mode, loss):
     multipliers = [50, 10, 2, 1]
     est = SmoothL1Regressor(loss=loss, beta_schedule=multipliers, **mode).fit(X, Y)
     frame = pd.DataFrame(est.history_)
-    # Only fits to blocks of rows have rounds.
+    # Only fits to blocks of rows have the column n_rounds.
     columns = set(frame.columns) - {"n_rounds"}
     assert columns == {*COLUMNS, "message", "algorithms", "n_active"}
     assert len(frame) == 4
@@ -193,8 +193,8 @@ def test_schedule_of_one_stage_is_no_schedule(schedule):
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_a_scale_that_does_not_converge_is_that_of_the_objective(monkeypatch, rounds):
-    # The next scale to be tried was reported with the objective at the last one. Found by a
-    # search.
+    # Found by a random search: the reported scale was the next candidate, but the objective was
+    # that at the last candidate.
     monkeypatch.setattr("skrobust._solvers.scale_fixed_point.MAX_ROUNDS", rounds)
     with pytest.warns(ConvergenceWarning, match="the scale did not converge"):
         est = SmoothL1Regressor().fit(X, Y)
@@ -210,8 +210,8 @@ def test_the_warning_points_at_the_call_of_fit():
 
 @pytest.mark.parametrize(("n", "seed"), [(300, 25), (1000, 48), (1000, 81), (1000, 110)])
 def test_newton_steps_within_rounding_do_not_cycle(n, seed):
-    # Steps between two points, of which one has the lower value and the other the smaller
-    # gradient, continued until max_iter.
+    # Newton's method alternated until max_iter between two points, of which one has the lower
+    # value and the other the smaller gradient.
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, 1)) + 10.0 ** rng.integers(0, 7)
     est = SmoothL1Regressor(beta=1.0).fit(X, X.sum(axis=1) / X.std())

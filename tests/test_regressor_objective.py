@@ -48,7 +48,7 @@ def independent_minimum(X, y, beta, alpha=0.0, weight=None, intercept=True):
     stacked, target = np.vstack([A, ridge]), np.concatenate([y, np.zeros(p)])
 
     def rho(z):
-        """Return Huber's function of squares for the rows, and the identity for the penalty."""
+        """Return the loss as a function of z = r²: Huber for the rows, z for the penalty."""
         root = np.sqrt(np.maximum(z, 1.0))
         inside = (z <= 1) | (np.arange(n + p) >= n)
         value = np.where(inside, z, 2 * root - 1)
@@ -170,7 +170,7 @@ def test_optimality_tells_how_far_the_objective_is_from_its_minimum(params, loss
     for max_iter in range(1, 15):
         est = stopped(max_iter, loss=loss, **params)
         above = 1 - best.objective_ / est.objective_
-        # The duality gap is a bound, and of first order in the gradient.
+        # The duality gap is an upper bound, and proportional to the gradient, not its square.
         assert above - 1e-14 <= est.optimality_ <= 30 * np.sqrt(max(above, 1e-12))
         checked += above > 1e-9
     assert checked >= 2

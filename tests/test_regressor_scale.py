@@ -70,7 +70,7 @@ def test_concomitant_scale_and_coefficients_minimise_their_joint_objective(alpha
     assert_allclose(est.objective_, least, rtol=1e-12)
     rng = np.random.default_rng(0)
     for size in [1e-1, 1e-3, 1e-4]:
-        # At a minimum the objective increases in every direction, by the square of the step.
+        # From a minimum the objective increases in every direction by the square of the step.
         steps = size * rng.normal(size=(50, 5))
         rises = np.array([objective(step) for step in steps]) - least
         assert rises.min() > 0
@@ -87,7 +87,7 @@ def problem_with_several_fixed_points(seed):
 @pytest.mark.parametrize("seed", [41, 74, 429, 517, 701, 754, 786, 1431])
 def test_of_several_fixed_points_of_the_mad_the_one_below_least_squares_is_meant(seed):
     # R's rlm alternates between the scale of the residuals and the fit at that scale. A search
-    # over 1,500 random problems found these, in which the MAD has several fixed points.
+    # over 1,500 random problems found these seeds, for which the MAD has several fixed points.
     X, y = problem_with_several_fixed_points(seed)
     scale, previous = weighted_mad(residual(LinearRegression().fit(X, y), X, y)), 0.0
     while abs(scale - previous) > 1e-12 * scale:
@@ -110,7 +110,7 @@ def test_of_two_fixed_points_of_the_mad_the_one_found_may_differ_from_that_of_rl
     est = SmoothL1Regressor().fit(x, y)
     assert_allclose(est.scale_, 2.4182852625764326, rtol=1e-9)
     assert_allclose([est.intercept_, *est.coef_], [-1.624234646, 0.15691791], rtol=1e-7)
-    # Both are fixed points: the fit at the threshold of the scale has that scale.
+    # Both scales are fixed points: the residuals of the fit at 1.345 × scale have that scale.
     for scale in (est.scale_, 3.8849993688704103):
         fit = SmoothL1Regressor(1.345 * scale).fit(x, y)
         assert_allclose(weighted_mad(residual(fit, x, y)), scale, rtol=1e-7)
@@ -124,11 +124,11 @@ def test_auto_with_and_without_mad_is_the_same_fit():
 
 @pytest.mark.parametrize("seed", [722, 871, 1027])
 def test_a_concomitant_scale_is_not_taken_for_zero_because_rows_are_exact(seed):
-    """Near σ = 0 the share of exact rows, 2 of 30, exceeds 1 − 1/ε², but the minimum is above.
+    """Near σ = 0 the share of exact rows, 2 of 30, exceeds 1 − 1/ε², but the minimum is not 0.
 
-    Found by a search: a secant step of the search for the scale passed the minimum and ended
-    at the floor of rounding, where the exact rows make another fixed point. Such a scale is
-    now accepted only if the scale falls also from somewhat above the floor.
+    Found by a random search: a secant step towards the scale passed the minimum and ended at
+    the rounding floor, where the exact rows cause another fixed point. A scale at the floor is
+    accepted only if the scale also decreases from a value somewhat above the floor.
     """
     rng, epsilon = np.random.default_rng(seed), 1.01
     x = rng.normal(size=(30, 1))
@@ -141,10 +141,11 @@ def test_a_concomitant_scale_is_not_taken_for_zero_because_rows_are_exact(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_search_does_not_pass_a_mad_far_below_least_squares(seed):
-    """With a residual of 1e6, φ is linear from 1e5 nearly down to its fixed point near 1.
+    """φ(s), the scale of the residuals of the fit at scale s, has a fixed point s near 1.
 
-    Found by a search: the secant through two such points leads past the fixed point to the
-    rounding floor. Before such a long step φ is now evaluated in between.
+    Because one residual is 1e6, φ is linear from 1e5 nearly down to the fixed point. Found by a
+    random search: the secant through two points of this range leads past the fixed point to the
+    rounding floor. Before such a long step φ is evaluated in between.
     """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(12, 1))

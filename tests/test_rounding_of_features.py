@@ -1,8 +1,8 @@
-"""Columns far from zero do not cause the loss of directions of other columns.
+"""A column far from zero does not reduce the rank of the other columns.
 
-Whether a direction is due to rounding depends on the rounding of its own columns only. The
-reference is least squares or ridge regression of centred columns by QR in extended precision,
-and the fits have a threshold above all residuals.
+Whether a direction is due to rounding depends only on the rounding of the columns that have a
+part in it. The reference is least squares or ridge regression of centred columns by QR in
+extended precision, and the thresholds of the fits are above all residuals.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ CLOSE = {np.float64: 1e-7, np.float32: 1e-3}
 
 
 def extended_lstsq(A, b):
-    """Return the least-squares solution by Gram–Schmidt, twice, in extended precision."""
+    """Return the least-squares solution by reorthogonalised Gram–Schmidt, in long double."""
     Q, R = A.copy(), np.zeros((A.shape[1],) * 2, np.longdouble)
     for j in range(A.shape[1]):
         for _ in range(2):
@@ -34,7 +34,7 @@ def extended_lstsq(A, b):
 
 
 def reference(X, y, weight, alpha):
-    """Return the fitted values of ridge regression of mean squares in extended precision."""
+    """Return the fitted values of ridge regression on the mean of squares, in long double."""
     X, y = X.astype(np.longdouble), y.astype(np.longdouble)
     s = np.ones(len(y), np.longdouble) if weight is None else weight.astype(np.longdouble)
     s = s / s.sum()
@@ -77,7 +77,7 @@ def test_a_far_column_costs_the_other_columns_no_direction(
     model = SmoothL1Regressor(beta, loss="huber", alpha=alpha)
     model.fit(sparse.csr_array(X) if kind == "csr" else X, y, weight)
     assert model.rank_ == X.shape[1]
-    # The coefficients of float32 data are float32; the fit is compared where they are exact.
+    # For float32 data the coefficients are rounded, and fitted values are not compared.
     if dtype == np.float64:
         fitted = X @ model.coef_ + model.intercept_
         size = np.abs(expected - y.mean()).max() + 1e-3 * np.abs(X @ model.coef_).max()
@@ -191,9 +191,9 @@ def test_rows_of_an_exact_fit_on_shifted_features_are_no_outliers(mode, shift):
 @pytest.mark.parametrize("offset", [3e6, 1e7, 3e7])
 @pytest.mark.parametrize("n", [12, 60])
 def test_a_column_that_is_hardly_known_takes_nothing_away_from_the_others(offset, n):
-    # Its rounding in float32 is of the order of its deviation. The direction with it is dropped
-    # where X has not full rank, and coefficients orthogonal to the direction had an objective
-    # up to 5 % above that of the other columns alone.
+    # In float32 the rounding error of the last column is of the order of its deviation. If X
+    # does not have full rank, a direction that includes this column is dropped. Coefficients
+    # orthogonal to it had an objective up to 5 % above that of the other columns alone.
     rng = np.random.default_rng(0)
     others = rng.normal(size=(n, 3))
     others = np.column_stack([others, 2 * others[:, 0]])
