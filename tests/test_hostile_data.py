@@ -1,6 +1,6 @@
 """Ill-conditioned, degenerate and heavy-tailed data.
 
-A fit that is reported as converged is the minimum of its objective, and other fits warn.
+A fit that is reported as converged has the minimum of its objective, and other fits warn.
 """
 
 import importlib.util

@@ -1,8 +1,8 @@
 """Effects of a fit on threads, processes, signals, imports and memory.
 
-Tests that need a fresh interpreter run a program of tests/programs.py in one. No test limits
-run times, which benchmarks/cold_start.py measures. Timeouts only serve to end a test in a
-deadlock, which would otherwise block the suite.
+Tests that need a fresh interpreter run a program in one, which may use tests/programs.py. No
+test limits run times, which benchmarks/cold_start.py measures. Timeouts only serve to end a
+test in a deadlock, which would otherwise block the suite.
 """
 
 import multiprocessing
@@ -94,7 +94,7 @@ def fits(barrier=None):
 def together(n):
     with concurrent.futures.ThreadPoolExecutor(n) as pool:
         found = list(pool.map(fits, [threading.Barrier(n)] * n))
-        # While the pool's threads live: some OpenBLAS limits are theirs.
+        # The threads of the pool still exist here, and some limits of OpenBLAS belong to them.
         return found, programs.blas_threads()
 
 before = programs.blas_threads()
@@ -109,8 +109,8 @@ print(found == [alone] * {n}, before == after, max(compiled.values()))
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "main_first"), [(8, False), (3, True)])
 def test_threads_at_once_find_the_bits_of_one_and_leave_blas_as_it_was(n, main_first):
-    # The kernels are compiled only once as well. Numba compiles one kernel at a time, so that
-    # each thread would otherwise wait for those of all others.
+    # The kernels are also compiled only once. Numba compiles one kernel at a time, so that each
+    # thread would otherwise wait for the kernels of all others.
     program = PREAMBLE + EIGHT_AT_ONCE.format(n=n, main_first=main_first)
     output = run(program, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
     same_bits, blas_restored, compilations = output.split()
@@ -176,8 +176,8 @@ def everywhere(backend):
 
 found = {}
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
-    # The first children fit before the parent has, the others with what it has compiled.
+    warnings.simplefilter("ignore", DeprecationWarning)  # about a fork while threads exist
+    # The first children fit before the parent does, the others use what it has compiled.
     found["before"] = everywhere("multiprocessing")
     alone = [work(*task)[0] for task in tasks]
     found["after"] = everywhere("multiprocessing")
@@ -222,7 +222,7 @@ def compiling():
         compilation._compile_lock.release()
     return not free
 
-# A first fit, which imports Numba or compiles.
+# A fork during a first fit, which imports Numba or compiles.
 found = set()
 thread = threading.Thread(target=lambda: found.add(programs.fitted(X, y)))
 thread.start()
@@ -231,7 +231,7 @@ while not (compiling() if {compiles} else "numba" in sys.modules):
 found.add(child_fits())
 thread.join()
 
-# A fit that waits where it converts y to its units.
+# A fork during a fit that waits while it converts the units of y.
 there, go_on = threading.Event(), threading.Event()
 scaled = _units.TargetUnits._scaled
 def waiting(self, y):
@@ -267,7 +267,7 @@ print(len(found))
 @pytest.mark.skipif(not FORK, reason="no fork here")
 @pytest.mark.parametrize("compiles", [False, True])
 def test_a_child_forked_within_a_first_fit_or_beside_other_fits_can_fit(compiles):
-    # OpenBLAS blocks a fork forever while another thread uses its threads.
+    # A fork blocks forever in OpenBLAS while a thread uses the threads of OpenBLAS.
     assert run(PREAMBLE + FORK_WITHIN.format(compiles=compiles)) == "1"
 
 
@@ -286,10 +286,10 @@ def send():
     sent.set()
 def interrupt():
     threading.Timer(0.5, send).start()
-# Runs before the one that waits.
+# The hook that was registered last runs first, before the hook that waits.
 os.register_at_fork(before=interrupt)
 def free():
-    # For another thread than the one that forked.
+    # Tell whether a thread other than the one that forked can acquire the lock.
     found = []
     other = threading.Thread(target=lambda: found.append(_compile_lock.acquire(timeout=60)))
     other.start()

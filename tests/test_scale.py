@@ -157,7 +157,7 @@ def warm_scale(scale, residual, weight, epsilon):
 def test_one_step_from_a_near_scale_leads_to_the_concomitant_scale(epsilon, law, n):
     rng = np.random.default_rng(0)
     residual = rng.standard_t(3, size=n)
-    # One row in ten, in positions that are not multiples of most strides.
+    # Rows 3, 13, …, of which a sample of every k-th row has none if k is a multiple of 2 or 5.
     outside = np.arange(n) % 10 == 3
     residual[outside] *= 100
     few = np.where(rng.random(n) < 0.01, 1.0, 1e-4)
@@ -210,7 +210,7 @@ def test_auto_has_95_percent_efficiency_under_normal_errors():
     scale = concomitant_limit(AUTO_CONCOMITANT)
     assert scale == pytest.approx(0.843, abs=5e-4)
     assert huber_efficiency(AUTO_CONCOMITANT * scale) == pytest.approx(0.95, abs=2e-5)
-    # The efficiency of HuberRegressor with its default of 1.35.
+    # The efficiency of HuberRegressor with its default, epsilon=1.35.
     assert concomitant_limit(1.35) == pytest.approx(0.681, abs=5e-4)
     assert huber_efficiency(1.35 * concomitant_limit(1.35)) == pytest.approx(0.889, abs=5e-4)
 
@@ -244,7 +244,7 @@ def test_scale_threshold_and_fit_agree(options, estimator, weighted, n):
 
 
 def test_a_concomitant_scale_whose_median_vanishes_beside_the_rest():
-    # 3 / σ² = 12, and 1 / σ² < 2.5²; the square of the median underflows.
+    # At σ = 0.5, 3 / σ² = 12 and 1 / σ² < 2.5². The square of the median underflows.
     residual = np.r_[np.full(9, 1e-200), np.ones(3)]
     assert_allclose(concomitant(2.5, residual), 0.5, rtol=1e-15)
 
@@ -268,7 +268,7 @@ def test_the_scale_at_a_point_is_that_of_its_residuals(make_objective, estimator
     point = objective.evaluate(rng.normal(size=4))
     scale = estimator.estimate(point.residual, weight)
     assert estimator.scale(objective, point) == scale
-    # At the threshold of the scale, the scale as a warm start has no effect.
+    # At the threshold that belongs to the scale, a warm start from the scale has no effect.
     at_scale = objective.at_threshold(estimator.threshold(scale)).evaluate(point.theta)
     assert estimator.scale(objective, at_scale, scale) == pytest.approx(scale, rel=1e-12)
 
@@ -293,7 +293,7 @@ def test_the_scale_of_an_exact_fit_is_that_of_its_rounding(make_objective, estim
 def test_the_bound_of_the_floor_takes_no_pass_and_is_not_below_the_floor(
     make_objective, weighted
 ):
-    # In the units of a target no |y| is much above 2.
+    # In the units in which a fit solves for a target, no |y| is much larger than 2.
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 3)), rng.uniform(-1, 1, size=200)
     weight = rng.uniform(size=200) if weighted else None
@@ -321,7 +321,7 @@ def test_the_floor_knows_the_rounding_of_the_location_that_was_subtracted(make_o
 def test_the_scale_without_coefficients_is_positive(estimator):
     y = np.random.default_rng(0).normal(size=30)
     assert null_scale(estimator, y, None) == estimator.estimate(y, None)
-    # Most rounding errors are zero, and then all of them are.
+    # First the rounding errors of most rows are zero, and then those of all rows.
     few = np.where(np.arange(30) < 1, 60.0, 0.0)
     assert null_scale(estimator, few, None) == (estimator.estimate(few, None) or 2.0)
     assert null_scale(Mad(AUTO_MAD), few, None) == 2.0

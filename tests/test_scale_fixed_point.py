@@ -57,7 +57,7 @@ def test_the_scale_is_that_of_the_residuals_at_its_threshold(
     estimate = estimator.estimate(point.residual, objective.linear.data.weight)
     assert estimate == pytest.approx(scale, rel=1e-8)
     assert scale < start[1]
-    # dθ/ds and dφ/ds by differences within which the same rows are inside.
+    # dθ/ds and dφ/ds are computed by differences over which the same rows are inside.
     ahead = objective.at_threshold(estimator.threshold(scale * (1 + 1e-4)))
     end = newton(ahead, point.theta, 1e-12, 100).point
     dtheta_ds = (end.theta - point.theta) / (1e-4 * scale)
@@ -94,7 +94,7 @@ def test_iterations_are_no_more_than_max_iter(make_objective, max_iter):
 
 
 class Alternating(ScaleEstimator):
-    """A scale without a fixed point: it is 1 or 2, and never that of the fit."""
+    """A scale without a fixed point: the estimates alternate between 1 and 2."""
 
     def __init__(self):
         super().__init__(1.0)
@@ -119,7 +119,7 @@ def test_a_scale_without_a_fixed_point_is_reported(make_objective):
 
 
 def test_the_smallest_residuals_are_not_taken_for_a_scale_below_rounding(make_objective):
-    # An exact fit has the scale of rounding, which is positive.
+    # The scale of an exact fit is the rounding floor, which is positive.
     X = np.random.default_rng(0).normal(size=(60, 4))
     objective = make_objective(X, X @ [1.0, 2.0, 3.0, 4.0])
     solution, scale, _ = scale_fixed_point(

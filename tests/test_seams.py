@@ -1,4 +1,4 @@
-"""A loss, a penalty and an engine that only exist in the tests, each of them one class."""
+"""A loss, a penalty and an engine that exist only in the tests; each is a single class."""
 
 from importlib import import_module
 
@@ -88,7 +88,7 @@ def objective(X, y, loss, penalty, fit_intercept, threshold=1.0, penalty_per_thr
 
 
 def minimum_of_scipy(objective):
-    """Return the minimum of the objective that SciPy finds, from its formula with arrays."""
+    """Return the minimum that SciPy finds for the formula of the objective."""
     linear = objective.linear
     engine, y = linear.data.engine, linear.data.y
     Z = engine.rows(slice(None))
@@ -159,7 +159,7 @@ def test_a_penalty_beside_a_loss_that_is_divided_by_the_threshold_grows_with_it(
 
 @pytest.fixture
 def blocks(monkeypatch):
-    """Fit with the engine of blocks."""
+    """Make fits use the engine of blocks."""
     monkeypatch.setattr(skrobust._training_data, "as_engine", BlockEngine)
 
 
@@ -168,9 +168,9 @@ def fit(X, y, weight=None, **parameters):
 
 
 def check_passes(model, expected):
-    """Check that the engine of blocks makes about as many passes.
+    """Assert that the fit in blocks takes about as many passes as the expected fit.
 
-    L-BFGS may need many more or fewer, since rounding errors determine its end.
+    L-BFGS may take many more or fewer, since rounding errors determine when it ends.
     """
     if model.solver != "lbfgs":
         n_eval = [sum(stage["n_eval"] for stage in m.history_) for m in (model, expected)]
@@ -242,7 +242,7 @@ def test_blocks_of_rows_give_the_fit_of_a_tall_array(monkeypatch, mode, tails):
 def test_every_solver_finds_the_minimum_on_blocks_of_rows(
     monkeypatch, solver, threshold, weighted, alpha
 ):
-    # With an odd number of rows the median is unique; it is the limit of a strong penalty.
+    # The number of rows is odd, so that the median, the limit for a strong penalty, is unique.
     X, y = data(n=201)
     weight = np.random.default_rng(1).uniform(0.1, 1.0, size=201) if weighted else None
     solutions = []
@@ -256,7 +256,7 @@ def test_every_solver_finds_the_minimum_on_blocks_of_rows(
         linear = LinearLoss(shared, HUBER, penalty, threshold)
         diagonal = np.zeros(4) if penalty is None else penalty.hessian_diagonal(rows)[1:]
         whitened = Whitened(linear, whiten(problem, diagonal))
-        # This also holds if no Hessian is formed.
+        # In the weighted case no Hessian is formed.
         monkeypatch.setattr(newton_module, "HESSIAN_OVERHEAD", -1e9 if weighted else 3e6)
         start = np.zeros(whitened.n_variables)
         solutions.append(solver(whitened, start, 1e-10, 2_000))

@@ -65,7 +65,7 @@ def scaled_only(kind, n=3_000, p=250):
     rng = np.random.default_rng(0)
     X = sparse.random_array((n, p), density=0.03, rng=rng, format="csc")
     if kind == "power law":
-        # The number of stored rows decreases from column to column, as for words of texts.
+        # The number of stored elements decreases from column to column, as in word counts.
         keep = rng.random((n, p)) < 30.0 / np.arange(1, p + 1)
         X = sparse.csc_array(X * keep)
     elif kind == "duplicates":
@@ -123,7 +123,7 @@ def test_features_that_are_only_scaled_have_the_fit_of_newtons_method(kind, mode
 
 @pytest.mark.parametrize("max_iter", [300, 1000])
 def test_conjugate_gradients_that_are_slow_count_as_iterations(max_iter):
-    # Each step tried conjugate gradients before it formed the Hessian, in 22 passes.
+    # Each step used to try conjugate gradients, in 22 passes, before it formed the Hessian.
     rng = np.random.default_rng(0)
     X = rng.standard_t(1.5, size=(324, 204)) * (rng.random((324, 204)) < 0.05)
     y = X.sum(axis=1) + rng.normal(size=324)

@@ -1,4 +1,4 @@
-"""The starts of S-estimates: half-sets of the features, independent rows, batches of steps."""
+"""Starts of S-estimates: half-sets of rows by features, independent rows, batches of steps."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_rows_that_depend_on_earlier_ones_are_skipped():
     rows = independent_rows(Z, rng.random((200, 60)))
     assert len(rows) == 200
     assert (np.linalg.matrix_rank(Z[rows]) == 4).all()
-    # The first independent rows in the order of the times are taken.
+    # The rows are taken in the order of the random numbers, if they are independent.
     times = rng.random((1, 60))
     chosen, expected = independent_rows(Z, times)[0], []
     for row in np.argsort(times[0]):
@@ -114,7 +114,7 @@ def test_half_sets_hold_half_of_the_weight_and_are_concentrated(weighted):
     assert [s.log_determinant for s in shapes] == sorted(s.log_determinant for s in shapes)
     for rows, shape in zip(found, shapes, strict=True):
         assert 0.5 * weight.sum() <= weight[rows].sum() <= 0.5 * weight.sum() + 3
-        # A further step does not lower the determinant.
+        # A further concentration step does not lower the determinant.
         further = nearest_half(shape.squared_distances(features), weight)
         again = ellipsoid(features[further], weight[further], 0.0)
         assert again.log_determinant >= shape.log_determinant - 1e-8

@@ -58,7 +58,8 @@ def assert_same(sampled, whole):
     fixed = whole.scale == "concomitant" or (whole.beta != "auto" and whole.scale is None)
     assert_allclose(sampled.objective_, whole.objective_, rtol=1e-10 if fixed else 1e-7)
     assert_allclose(sampled.scale_, whole.scale_, rtol=1e-7)
-    # With sampled rows it is an estimate of second order, otherwise a bound of first order.
+    # `optimality_` is an estimate of second order if the fit starts from a sample of rows, and
+    # otherwise a bound of first order.
     assert 0 <= sampled.optimality_ < 1e-8
 
 
@@ -120,7 +121,7 @@ def test_passes_are_few(monkeypatch):
 
 
 def tall(columns, seed=0):
-    """Return data so tall that they are sampled, with continuous errors."""
+    """Return data so tall that fits start from a sample of rows, with continuous errors."""
     rng = np.random.default_rng(seed)
     X = columns(rng)
     return X, X.sum(axis=1) + rng.standard_t(3, X.shape[0])
@@ -150,7 +151,7 @@ def test_one_large_value_in_a_row_outside_the_sample(cell, params):
     X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
     X[12_345, 3] = cell
     found = SmoothL1Regressor(**params).fit(X, y)
-    # The row determines that coefficient and has no influence on the others.
+    # The row determines the coefficient of this feature and has no influence on the others.
     assert abs(found.coef_[3]) < 1e-3
     assert_allclose(np.delete(found.coef_, 3), 1.0, atol=0.05)
 
@@ -176,7 +177,7 @@ def test_a_fit_that_ends_at_max_iter_returns_what_it_has_reached():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("kind", ["correlated", "heavy tails", "one side"])
 def test_more_iterations_never_give_a_larger_objective(monkeypatch, kind):
-    # With a small threshold the fit is restarted from one sample after another.
+    # With a small threshold the fit restarts from one sample of rows after another.
     monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", 0)
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -192,7 +193,7 @@ def test_more_iterations_never_give_a_larger_objective(monkeypatch, kind):
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_outliers_on_one_side_take_few_passes(share):
-    # The minimiser depends on the scale here. Without its derivative the fit took 32 passes.
+    # The minimiser depends on the scale. Without the derivative dθ/ds the fit took 32 passes.
     X, _ = tall(lambda rng: rng.normal(size=(200_000, 10)))
     rng = np.random.default_rng(1)
     error = rng.normal(size=len(X))

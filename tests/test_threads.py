@@ -281,7 +281,7 @@ def test_any_exception_restores_the_threads_of_blas(three_blas_threads, error):
 
 def test_a_thread_limits_blas_also_where_another_has_limited_it_before(three_blas_threads):
     # threadpoolctl 3.7 and later ignore all threads except the first that set a limit, as long
-    # as it exists. Here it is the main thread, as after any fit in that thread.
+    # as the first exists. Here the first is the main thread, as after any fit in that thread.
     def visit():
         with single_threaded_blas():
             return blas_threads()
@@ -444,5 +444,5 @@ threading.Thread(target=later).start()
 
 
 def test_a_thread_that_outlives_the_main_thread_can_fit():
-    # From then on executors cannot start threads.
+    # After the end of the main thread executors cannot start threads.
     assert run(AFTER_MAIN) == "1.0 1.0"

@@ -1,7 +1,8 @@
 """In whitened coordinates the quadratic model is the identity, and no minimiser is lost.
 
-H = ZᵀZ + diag(0, λ) for rows Z = [1, z] scaled so that ZᵀZ is their mean; MᵀHM = I; and the
-columns of M span every (b, v) that the data and the penalty can tell apart.
+The rows Z = [1, z] are scaled so that ZᵀZ is a mean over the rows. With H = ZᵀZ + diag(0, λ),
+the transform M satisfies MᵀHM = I, and its columns span all (b, v) that the data and the
+penalty distinguish.
 """
 
 from fractions import Fraction
@@ -43,7 +44,7 @@ def model_of(Z, penalty):
 
 
 def rounding_of(Z):
-    """Return the part of the largest singular value that may be due to the rounding of Z."""
+    """Return the rounding error of Z relative to its largest singular value."""
     return max(Z.shape) * EPS
 
 
@@ -180,7 +181,7 @@ def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction(
 
 
 def test_rows_whiten_an_ill_conditioned_design_that_the_gram_cannot():
-    # The singular values are 1 to 1e-10; those of the Gram matrix would be below eps.
+    # The singular values are 1 to 1e-10. The smallest of the Gram matrix would be below eps.
     X = np.vstack([hilbert(8), -hilbert(8)]) * 4
     Z = np.column_stack([np.full(16, 0.25), X / 4])
     assert whiten_gram(Z.T @ Z, np.zeros(8), True) is None
@@ -209,8 +210,8 @@ def exact_solution(A, b):
 @pytest.mark.parametrize("alpha", [1e-12, 1e-3, 1.0, 1e9])
 @pytest.mark.parametrize("unit", [[1.0], [1e-3, 1.0, 1e3]])
 def test_rows_with_a_penalty_reach_the_ridge_solution(fit_intercept, n, p, alpha, unit):
-    # minimise ½‖t − Z(b, v)‖² + ½ Σ λ_j v_j². With r the residual, v_j = z_j·r / λ_j and
-    # 1·r = 0, which is a system for (r, b) in exact arithmetic.
+    # The problem is to minimise ½‖t − Z(b, v)‖² + ½ Σ λ_j v_j². The residual r satisfies
+    # v_j = z_j·r / λ_j and 1·r = 0, a linear system for (r, b), solved in exact arithmetic.
     rng = np.random.default_rng(1)
     Z = rows_of(rng.normal(size=(n, p)), fit_intercept)
     penalty = alpha * np.resize(unit, p) ** -2.0
@@ -310,7 +311,7 @@ def test_dependent_features_are_whitened_by_the_rows(kind):
 
 
 def test_columns_that_differ_by_rounding_only_are_one_direction():
-    # The tolerance is that of the data: 1e8 · eps, relative to the spread of the second column.
+    # The tolerance is the rounding of the data, 1e8 · eps relative to the column's spread.
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
     problem = problem_of(np.column_stack([x, x + 1e8, rng.normal(size=100)]))

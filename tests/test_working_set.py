@@ -1,4 +1,4 @@
-"""The columns and rows of a working set against the sums over all rows, and along grids."""
+"""The columns and rows of a working set against sums over all rows, and fits along grids."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def columns_of(X, y, weight=None, fit_intercept=True):
 
 
 def assert_sums(columns, X, inside):
-    """Check the columns and their Hessian."""
+    """Assert that the columns and their Hessian are those of X."""
     Z = np.column_stack([np.ones(len(X)), X])[:, columns.index]
     assert_array_equal(columns.Z, Z.T)
     assert_allclose(columns.H, (Z[inside].T * columns.s[inside]) @ Z[inside], atol=1e-13)
@@ -59,7 +59,7 @@ def test_the_hessian_follows_features_and_rows(weighted, fit_intercept, monkeypa
 
 
 class Line:
-    """A step from a point, with the sums there and the formulas of the objective."""
+    """A step from a point, with the sums at the point and the formulas of the objective."""
 
     def __init__(self, every, seed=0, size=0.05, to_zero=False):
         X, self.y, weight = data(n=400, seed=seed)
@@ -74,7 +74,7 @@ class Line:
             self.step[1] = -self.x[1]
         residual = self.y - self.Z @ self.x
         self.columns.update(np.abs(residual) <= BETA)
-        # A descent direction.
+        # The step is made a descent direction.
         q = self.loss_slope(self.x)
         if (self.slope * np.sign(self.x) - q) @ self.step > 0:
             self.step = np.where(self.step == -self.x, self.step, -self.step)
@@ -163,7 +163,7 @@ def test_a_point_of_a_fine_grid_takes_a_few_iterations():
     X = rng.normal(size=(1000, 30))
     y = X[:, :5].sum(axis=1) + rng.normal(size=1000)
     path = smooth_l1_path(X, y, beta=1.0, loss="huber", l1_ratio=1.0, alphas=60)
-    # Newton steps and passes; the first point has no coefficients.
+    # n_iters counts Newton steps and passes. At the first point all coefficients are zero.
     assert np.median(path.n_iters[1:]) <= 4
 
 
@@ -212,7 +212,7 @@ def test_a_fit_that_is_stopped_after_a_sample_is_not_above_the_null_model(
 ):
     monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", 0)
     X, y = tall()
-    # The last feature is y, but not in three rows, which are not in the sample.
+    # The last feature equals y, except in three rows that are not in the sample.
     sample = np.random.default_rng(0).choice(4000, 300, replace=False, shuffle=False)
     X[:, 5] = y
     X[np.setdiff1d(np.arange(4000), sample)[:3], 5] = 1e6
@@ -226,7 +226,7 @@ def test_a_fit_that_is_stopped_after_a_sample_is_not_above_the_null_model(
 @pytest.mark.parametrize("fold", range(5))
 def test_paths_near_interpolation_converge(fold):
     # With fewer rows than features, the step to the minimum for the rows inside the threshold
-    # may move a row that is outside from one side to the other.
+    # may move a residual from beyond the threshold to beyond it with the other sign.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 300))
     y = X[:, :5] @ [3.0, -2.0, 2.0, -1.5, 1.0] + rng.normal(size=100)

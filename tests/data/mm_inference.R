@@ -1,5 +1,5 @@
-# Rscript mm_inference.R OUT.json : covariances of R's lmrob (robustbase) for MM-fits of its data
-# sets with the exact constants of the bisquare and tight tolerances. avar1 is .vcov.avar1 (Croux,
+# Rscript mm_inference.R OUT.json : covariances of lmrob (robustbase) for MM-fits of data sets of R
+# with the exact constants of the bisquare and tight tolerances. avar1 is .vcov.avar1 (Croux,
 # Dhaene and Hoorelbeke, 2003), w is .vcov.w with Huber's correction and without weights in XᵀX.
 suppressMessages(library(robustbase)); options(warn = 1)
 c50 <- 1.547644980928226; e95 <- 4.685064948543457
