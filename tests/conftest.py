@@ -19,8 +19,8 @@ from skrobust._model.whitening import Whitened
 from skrobust._sampling import whiten, whole_problem
 from skrobust._solvers import choose
 
-# "short" is the default and always tries the same cases. "long" is run by
-# pytest tests/test_properties.py --hypothesis-profile=long
+# The profile "short" is the default and always tries the same cases. The profile "long" is used
+# by pytest tests/test_properties.py --hypothesis-profile=long
 _EVERY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("short", max_examples=60, derandomize=True, **_EVERY)
 settings.register_profile("long", max_examples=2000, print_blob=True, **_EVERY)
@@ -62,7 +62,7 @@ class Certificate:
         self.X = X
 
     def _ratio(self):
-        """Return a / α, where a is the penalty beside the mean Huber loss."""
+        """Return a / α, where a/2 ‖w‖² is the penalty beside the mean Huber loss."""
         est = self.est
         if est.loss == "smooth_l1":
             return self.beta

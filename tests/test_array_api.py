@@ -14,7 +14,7 @@ import pytest
 from skrobust import SmoothL1Regressor, _array_api
 
 needs_dispatch = pytest.mark.skipif(
-    not _array_api.HAS_DISPATCH, reason="scikit-learn 1.9 has the checks of the array API"
+    not _array_api.HAS_DISPATCH, reason="requires the array API checks of scikit-learn 1.9"
 )
 HEADER = """
 import array_api_strict as xp

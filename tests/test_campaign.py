@@ -14,7 +14,7 @@ from scipy.optimize import least_squares
 from skrobust import SmoothL1Regressor
 from skrobust.losses import huber
 
-# The module is in the repository, but not in the package.
+# The directory benchmarks is in the repository, but is not part of the package.
 _FOLDER = Path(__file__).parents[1] / "benchmarks"
 _SPEC = importlib.util.spec_from_file_location(
     "benchmarks", _FOLDER / "__init__.py", submodule_search_locations=[str(_FOLDER)]

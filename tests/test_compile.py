@@ -11,7 +11,7 @@ import pytest
 
 from skrobust._engines import compile as compilation
 
-# The function without its cache, because other tests have already imported the kernels.
+# `kernels` without its cache, because other tests have already imported the kernels.
 kernels = compilation.kernels.__wrapped__
 
 

@@ -1,4 +1,4 @@
-"""Fits of about 150 well-conditioned problems of all modes agree with recorded values.
+"""Fits to about 150 well-conditioned problems, in all modes, agree with recorded values.
 
 Another version of BLAS or of the compiler changes the last digits of sums. Newton's method is
 accurate to the rounding of the problem, and Anderson's acceleration of tall data to `tol`. The

@@ -62,7 +62,7 @@ GROUPS = np.random.default_rng(8).integers(0, 6, len(Y))
 @parametrize_with_checks(
     [
         SmoothL1RegressorCV(),
-        # The other modes have only a few thresholds and folds, to save time.
+        # The searches in other modes have only a few thresholds and folds, to save time.
         SmoothL1RegressorCV([0.1, 1.0, "auto"], alphas=[0.01, 0.1], loss="huber", cv=3),
         SmoothL1RegressorCV(3, scale="mad", scoring="r2", cv=2),
         SmoothL1RegressorCV(3, scale="concomitant", cv=2),
@@ -726,7 +726,7 @@ def test_a_score_that_is_no_number(score):
         model.fit(X, Y)
 
 
-def test_infinite_scores_are_as_good_as_others():
+def test_infinite_scores_are_allowed():
     def score(model, X, y):
         return 1.0 if model.beta == 2.0 else -np.inf
 

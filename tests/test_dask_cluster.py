@@ -163,7 +163,7 @@ def loads(tmp_path):
 def counted(array, loads, max_loads=np.inf):
     """Return an array that counts the loads of its blocks; those after `max_loads` fail."""
 
-    # A local function is pickled by value. The workers cannot import this module.
+    # A local function is pickled by value, as the workers cannot import this module.
     def load(rows):
         with loads.open("ab", buffering=0) as file:
             file.write(b"x")

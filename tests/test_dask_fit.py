@@ -1,4 +1,4 @@
-"""Fits of Dask collections, with the schedulers of Dask that run in this process."""
+"""Fits to Dask collections, with the schedulers of Dask that run in this process."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +58,7 @@ def problem(n_targets=None, seed=0, n=N):
 
 
 def array(values, blocks=BLOCKS):
-    """Return an array in blocks of rows."""
+    """Return a Dask Array with the given blocks of rows."""
     values = np.asarray(values)
     return da.from_array(values, chunks=(blocks, *((m,) for m in values.shape[1:])))
 

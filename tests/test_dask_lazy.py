@@ -504,7 +504,8 @@ def test_lazy_outliers_and_weights_are_those_in_memory(X, lazy, n_targets):
 
 
 def test_columns_of_one_file_have_the_same_blocks(tmp_path):
-    # Dask combines partitions if few columns are read. How many depends on the columns.
+    # Dask combines partitions if few columns are read. The number of partitions that are
+    # combined depends on the columns.
     X, y = problem()
     columns = {f"x{j}": X[:, j] for j in range(P)} | {"y": y}
     columns |= {f"other{j}": np.arange(N) for j in range(8)}

@@ -1,4 +1,4 @@
-"""Paths and searches over sparse fits, and the grids of penalties that are chosen for them."""
+"""Paths and searches with an L1 penalty, and the default grids of penalties."""
 
 import inspect
 import warnings

@@ -73,7 +73,7 @@ expected, names = est.coef_.tobytes(), sorted(vars(est))
 random.seed(0)
 def fits():
     while True:
-        # The last line of a fit sets its attributes, all at once.
+        # The last line of `fit` sets all attributes at once.
         SmoothL1Regressor().fit(X, y)
 hits = 0
 for _ in range(40):
@@ -130,7 +130,7 @@ print(np.isfinite(est.fit(X, y).coef_).all())
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of memory, and /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="requires a memory limit and /proc")
 def test_a_fit_without_memory_raises_and_leaves_the_old_model_whole():
     assert run(PREAMBLE + MEMORY).split() == ["MemoryError", "True", "0", "True", "True"]
 

@@ -154,5 +154,5 @@ def test_filip_is_as_nist_has_it():
     X, y, certified = table.PROBLEMS["Filip"]()
     powers = np.array([[Fraction(x) ** j for j in range(1, 11)] for x in X[:, 0]])
     assert_allclose(table._exact(powers, y), certified, rtol=1e-13)
-    # After the powers are rounded to float64, 7.9 digits are correct.
+    # After the powers are rounded to float64, 7.9 digits of the coefficients are correct.
     assert np.abs(table._exact(X, y) / certified - 1).max() == pytest.approx(10**-7.9, 0.01)

@@ -1,7 +1,7 @@
 """Imports between the modules of the package point downwards and are at the top of modules.
 
-The imports are read from the source, without running it. An import of a module also runs the
-`__init__` of its packages, which is not counted.
+The imports are read from the source, without running it. An import of a module also imports the
+packages that contain it; these imports are not counted.
 """
 
 import ast
@@ -62,7 +62,7 @@ LAYERS = [
     "_callbacks",
     "_validation",
     "_attributes",
-    # One target from start to result.
+    # The fit of one target, from its start to the result.
     "_fit",
     "_units",
     "_spec",
@@ -133,9 +133,9 @@ WITHIN_FUNCTIONS = {
     ("_engines.dask", "_predict_frame", "pandas"): "pandas is optional",
     ("_dask_data", "_blocks", "skrobust._engines.cluster"): "distributed is optional",
     ("_regressor", "_training_data", "skrobust._dask_data"): "Dask is optional",
-    ("_cv", "get_metadata_routing", "sklearn.model_selection"): "it takes long to import",
-    ("_cv", "_folds", "sklearn.model_selection"): "it takes long to import",
-    ("_cv", "_scorer", "sklearn.metrics"): "it takes long to import",
+    ("_cv", "get_metadata_routing", "sklearn.model_selection"): "the import takes long",
+    ("_cv", "_folds", "sklearn.model_selection"): "the import takes long",
+    ("_cv", "_scorer", "sklearn.metrics"): "the import takes long",
     ("_observation_table", "frame", "pandas"): "pandas is optional",
     ("displays._drawing", "check_matplotlib", "matplotlib"): "matplotlib is optional",
     ("displays._drawing", "axes", "matplotlib.pyplot"): "matplotlib is optional",

@@ -1,4 +1,4 @@
-"""`coefficient_table` against R, statsmodels, definitions and simulations of edge cases."""
+"""`coefficient_table` against R, statsmodels, definitions and simulations; edge cases."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""At tiny thresholds the minimiser is close to a vertex, which a simplex method finds soon."""
+"""At tiny thresholds the minimiser is near a vertex, which a simplex method finds quickly."""
 
 from functools import partial
 from importlib import import_module

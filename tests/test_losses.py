@@ -26,7 +26,7 @@ def test_huber_equals_scipy(beta):
     [(0.5, 1, 0.125), (2, 1, 1.5), (-3, 0.5, 2.75), (0.25, 2, 0.015625), (-2, 2, 1.0)],
 )
 def test_smooth_l1_has_pytorch_values(residual, beta, expected):
-    # By hand from the formula in the documentation of torch.nn.SmoothL1Loss:
+    # Computed by hand from the formula in the documentation of torch.nn.SmoothL1Loss:
     # 0.5 (x − y)² / beta if |x − y| < beta, |x − y| − 0.5 beta otherwise.
     assert smooth_l1(residual, beta) == expected
 
@@ -36,14 +36,14 @@ def test_smooth_l1_has_pytorch_values(residual, beta, expected):
     [(0.5, 1, 0.125), (2, 1, 1.5), (-3, 0.5, 1.375), (0.25, 2, 0.03125), (3, 2, 4.0)],
 )
 def test_huber_has_pytorch_values(residual, delta, expected):
-    # By hand from the formula in the documentation of torch.nn.HuberLoss:
+    # Computed by hand from the formula in the documentation of torch.nn.HuberLoss:
     # 0.5 (x − y)² if |x − y| < delta, delta (|x − y| − 0.5 delta) otherwise.
     assert huber(residual, delta) == expected
 
 
 def test_huber_has_the_values_in_the_documentation_of_keras():
-    # tf.keras.losses.Huber, "Standalone usage", delta = 1: 0.18 and 0.13 with reduction
-    # "none" (the mean over the last axis), 0.155 by default.
+    # The section "Standalone usage" of tf.keras.losses.Huber, with delta = 1, has the values
+    # 0.18 and 0.13 for reduction "none" (the mean over the last axis) and 0.155 by default.
     y_true = np.array([[0.0, 1.0], [0.0, 0.0]])
     y_pred = np.array([[0.6, 0.4], [0.4, 0.6]])
     losses = huber(y_true - y_pred, 1.0)

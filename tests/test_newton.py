@@ -1,4 +1,4 @@
-"""Newton's method finds the minimiser of other programs and estimates its suboptimality."""
+"""Newton's method finds the same minimum as other programs, and estimates suboptimality."""
 
 from functools import partial
 from importlib import import_module

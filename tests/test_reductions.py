@@ -25,7 +25,7 @@ from skrobust._reductions import (
 
 @pytest.mark.parametrize("factor", [1.0, 0.1, 1 / 3, 1e-200, 7e200])
 def test_integer_weights_mean_repeated_values(factor):
-    # Small integers, so that the smaller values often have exactly half of the weight.
+    # The numbers are small, so that the smaller values often have exactly half of the weight.
     rng = np.random.default_rng(0)
     tied = 0
     for _ in range(500):

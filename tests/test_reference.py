@@ -77,7 +77,7 @@ def test_stackloss_agrees_with_r_rlm(mode):
     assert_allclose(est.coef_, [0.82937387, 0.92610818, -0.12784916], rtol=0, atol=1e-4)
     assert_allclose(est.intercept_, -41.02653105, rtol=0, atol=1e-4)
     assert_allclose(est.scale_, 2.4407137948148447, rtol=0, atol=1e-3)
-    # What summary() prints: Value to four decimals, Residual standard error 2.441.
+    # summary() in R prints coefficients to four decimals and the scale as 2.441.
     assert_array_equal(np.round(est.coef_, 4), [0.8294, 0.9261, -0.1278])
     assert (round(est.intercept_, 4), round(est.scale_, 3)) == (-41.0265, 2.441)
     # The IRLS weights are one except for rows 3, 4 and 21, which are the outliers.
@@ -247,7 +247,7 @@ def test_spark_fits_are_met(spark_data, setting, figures, suite_rtol, ddof, loss
     rtol = 6e-6 if same_problem else suite_rtol
     assert_allclose([*est.coef_ / unit, est.intercept_, est.scale_], figures, rtol=rtol)
     assert_allclose(est.beta_, 1.35 * est.scale_, rtol=1e-12)
-    # No model has a smaller objective, including the published one.
+    # The objective is not larger than that of the published figures.
     published = figures[:2] * unit, *figures[2:]
     best_known = objective(X / unit, y, *published, 1.35, penalty)[0]
     ours = est.objective_ * (1 if loss == "huber" else 1.35)

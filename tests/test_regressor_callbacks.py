@@ -27,7 +27,7 @@ from problems import (
 )
 from skrobust import SmoothL1Regressor
 
-# The steps of a fit that a test causes to fail, by their names in the module that uses them.
+# Steps of a fit that tests replace by failing ones; the names are those in the using module.
 SAMPLING, STAGES, ENGINE = "RowSampler", "fit_stages", "as_engine"
 
 

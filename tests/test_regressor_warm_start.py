@@ -12,7 +12,7 @@ from skrobust import SmoothL1Regressor
 
 @pytest.mark.parametrize("beta", [0.1, 1.7])
 def test_warm_start_from_the_solution_needs_fewer_iterations(beta):
-    # Only fixed thresholds, because an estimated scale always starts from least squares.
+    # The thresholds are fixed, because an estimated scale always starts from least squares.
     est = SmoothL1Regressor(beta, warm_start=True).fit(X, Y)
     cold = est.n_iter_
     est.fit(X, Y)

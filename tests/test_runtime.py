@@ -365,7 +365,7 @@ y[::10] += 50
 options = {"beta": 1.345, "loss": "huber", "l1_ratio": 1.0}
 largest = smooth_l1_path(X, y, alphas=1, **options).grid[0]
 
-# The compiled cycles of coordinate descent, during which no signal is handled.
+# Count the calls of the compiled coordinate descent, during which no signal is handled.
 begun, compiled = [], kernels().coordinate_descent()
 def counted(*args):
     begun.append(None)
@@ -409,7 +409,7 @@ X, y = programs.heavy_tailed(60_000, 40)
 before = programs.blas_threads()
 some = X[:, :3].copy()
 old = SmoothL1Regressor(beta=1.0).fit(some, y)
-# Compiled beforehand: LLVM calls back into Python, where an interrupt is lost.
+# The kernels are compiled first. An interrupt is lost while LLVM calls back into Python.
 SmoothL1Regressor().fit(X, y)
 kept = {name: value for name, value in vars(old).items() if name.endswith("_")}
 new = SmoothL1Regressor()
@@ -520,7 +520,7 @@ except AttributeError as error:
 from numba.core import event
 
 def compiled(X, y, **options):
-    # The functions of the package that a fit compiles; Numba reports each compilation.
+    # Return the functions of the package that a fit compiles. Numba reports each compilation.
     with event.install_recorder("numba:compile") as recorder:
         skrobust.SmoothL1Regressor(**options).fit(X, y)
     functions = [e.data["dispatcher"].py_func for _, e in recorder.buffer if e.is_start]

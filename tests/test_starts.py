@@ -1,4 +1,4 @@
-"""Starts of S-estimates: half-sets of rows by features, independent rows, batches of steps."""
+"""Starts of S-estimates: half-sets of rows, independent rows, and steps of many candidates."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_rows_that_depend_on_earlier_ones_are_skipped():
     rows = independent_rows(Z, rng.random((200, 60)))
     assert len(rows) == 200
     assert (np.linalg.matrix_rank(Z[rows]) == 4).all()
-    # The rows are taken in the order of the random numbers, if they are independent.
+    # Independent rows are selected in the order of the random numbers.
     times = rng.random((1, 60))
     chosen, expected = independent_rows(Z, times)[0], []
     for row in np.argsort(times[0]):

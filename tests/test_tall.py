@@ -1,4 +1,4 @@
-"""Tall X is first fitted on a sample of rows: the result is always that of all rows."""
+"""A fit to tall X starts from a sample of rows; the result is always that for all rows."""
 
 import numpy as np
 import pytest

@@ -68,7 +68,7 @@ def test_one_thread_inside_a_joblib_worker_that_is_a_thread(cores, prefer):
     with joblib.parallel_config(backend, n_jobs=2):
         found = joblib.Parallel()(joblib.delayed(n_threads)() for _ in range(3))
     assert found == ([1] * 3 if prefer == "threads" else [8] * 3)
-    assert n_threads() == 8  # not in the parent
+    assert n_threads() == 8  # the parent is not a worker
 
 
 def run(program, *flags, **environment):
@@ -246,7 +246,7 @@ def three_blas_threads():
     with threadpool_limits(3, user_api="blas"):
         before = blas_threads()
         if set(before.values()) != {3}:
-            pytest.skip("this BLAS has no number of threads that can be set")
+            pytest.skip("the number of threads of this BLAS cannot be set")
         yield before
         assert blas_threads() == before
 

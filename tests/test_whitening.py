@@ -1,4 +1,4 @@
-"""In whitened coordinates the quadratic model is the identity, and no minimiser is lost.
+"""The whitening makes the Hessian of the quadratic model the identity and keeps its range.
 
 The rows Z = [1, z] are scaled so that ZᵀZ is a mean over the rows. With H = ZᵀZ + diag(0, λ),
 the transform M satisfies MᵀHM = I, and its columns span all (b, v) that the data and the
