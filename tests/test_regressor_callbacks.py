@@ -27,7 +27,7 @@ from problems import (
 )
 from skrobust import SmoothL1Regressor
 
-# Steps of a fit that tests replace by failing ones; the names are those in the using module.
+# Names of the steps that tests replace by failing ones, in the modules that use these steps.
 SAMPLING, STAGES, ENGINE = "RowSampler", "fit_stages", "as_engine"
 
 
