@@ -43,7 +43,8 @@ from ._units import TargetUnits
 # The tolerance and the iterations of a fit of a sample, whose minimiser is at a distance of
 # about a tenth from that of all rows.
 SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
-# If the scale of a sample converges more slowly, another fixed point may be near.
+# If the contraction of a sample exceeds this, the scale converges slowly, and another fixed
+# point may be near.
 SAMPLE_MAX_CONTRACTION = 0.7
 # Tolerance of the least-squares fit from which a scale is first estimated.
 LEAST_SQUARES_TOL = 1e-3
@@ -56,15 +57,15 @@ MAX_WARM_START = 1e8
 # The tolerance is multiplied by this factor at most MAX_TIGHTER_FITS times, until the gap for
 # coefficients and concomitant scale is small.
 TIGHTER_TOL_FACTOR, MAX_TIGHTER_FITS = 1e-2, 3
-# A named schedule starts at a threshold that exceeds this share of the absolute residuals.
+# A named schedule starts at a threshold that exceeds this fraction of the absolute residuals.
 SCHEDULE_SHARE_INSIDE = 0.99
 
 
 class StageResult(NamedTuple):
-    """Where a stage ended, in the units of the data.
+    """The result of a stage, in the units of the data.
 
     `value` is the smooth L1 objective at beta, penalty included, without the σ/(2ε) of the
-    concomitant objective; `suboptimality` estimates how far above the minimum it is.
+    concomitant objective; `suboptimality` estimates its difference from the minimum.
     `weights` holds ψ(r)/r of each row, or None along a grid. `algorithms` gives the passes of
     each algorithm, whose sum is `n_eval`. `n_rounds` counts the rounds over blocks of rows
     since the engine was created.
@@ -223,7 +224,7 @@ def fit_stages(
             target, at_stage, solution, multiplier, scale, n_passes, above, is_last
         )
         weights = _weights(target, at_stage, solution, scale, overwrite=is_last)
-        # The weights of rows with tiny residuals take rounds over blocks as well.
+        # Computing the weights of rows with tiny residuals also takes rounds over blocks.
         yield result._replace(weights=weights, n_rounds=objective.engine.n_rounds)
         n_passes = objective.n_passes
         if target.estimator is not None and not is_last:
@@ -256,7 +257,7 @@ def _solve_final(
 ) -> tuple[Whitened, Solution, float]:
     """Return the objective, the solution at the final threshold and its scale.
 
-    Anderson's acceleration comes first where the plan says so and the start is near.
+    Anderson's acceleration runs first if the plan says so and the start is near the minimiser.
     """
     objective, theta, scale, sensitivity = start
     spec, estimator, minimiser = target.spec, target.estimator, target.minimiser
@@ -326,9 +327,9 @@ def _lowest(
 ) -> tuple[Solution, float]:
     """Return the best of a solution that did not converge and the starts of its stages.
 
-    The best point is that with the lowest value of the final objective. `earlier` contains the
-    coefficients that the stages started from, in units of the data. The concomitant scale is a
-    variable of the objective, so that each point has its own scale.
+    The best point is the one with the lowest value of the final objective. `earlier` contains
+    the coefficients that the stages started from, in units of the data. The concomitant scale
+    is a variable of the objective, so that each point has its own scale.
     """
     coef = [target.units.from_data(start, objective.engine) for start in earlier]
     starts = [objective.whitening.coordinates(given) for given in coef]
@@ -410,9 +411,9 @@ def _to_data_units(
 def _weights(
     target: Target, objective: Whitened, solution: Solution, scale: float, *, overwrite: bool
 ) -> RowVector:
-    """Return ψ(r)/r of each row, but 1 for rows whose residual is no more than rounding.
+    """Return ψ(r)/r of each row, and 1 for rows whose residual is only rounding error.
 
-    With `overwrite` they take the memory of the residuals.
+    With `overwrite` the weights are written to the memory of the residuals.
     """
     theta, residual = solution.point.theta, solution.point.residual
     is_rounding = None
@@ -451,7 +452,7 @@ def _with_small_joint_gap(
     """Return the solution, fitted more accurately if its joint duality gap exceeds `tol`.
 
     With a concomitant scale and a small L1 penalty, the gap for the coefficients and the scale
-    may be much larger than that for the coefficients alone, for which the minimiser stops.
+    may be much larger than the gap for the coefficients alone, by which the minimiser stops.
     """
     spec, tol = target.spec, target.spec.tol
     if not spec.is_composite or not isinstance(target.estimator, Concomitant):
@@ -513,8 +514,8 @@ def _composite_start(
 ) -> InitialPoint:
     """Return the start for a penalty with an L1 part or bounds, and the scale there.
 
-    It is the null model, the penalised least-squares fit where that determines the scale, or
-    the fit of a sample of rows.
+    The start is the null model, the penalised least-squares fit if the scale is estimated from
+    it, or the fit of a sample of rows.
     """
     theta = np.zeros(objective.n_variables)
     if target.estimator is None and target.plan.start_from_sample:
@@ -541,8 +542,8 @@ def _null_scale(target: Target, problem: Problem) -> float:
 def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
     """Return the start found on the sample, and the whitening by its Hessian there.
 
-    It returns None if the sample is insufficient: if it does not have full rank, or if the
-    scale converges so slowly that another fixed point may be near.
+    The result is None if the sample is insufficient, that is, if it does not have full rank or
+    if the scale converges so slowly that another fixed point may be near.
     """
     problem = sampler.problem
     objective, theta, scale, _ = _least_squares_start(target, sampler.sample())
@@ -580,8 +581,8 @@ def _restart(
 ) -> InitialPoint:
     """Return the point from which a slow fit continues: the start from another sample, if any.
 
-    Without another sample it is the same point, with a whitening from those rows of this
-    sample that are now inside the threshold, given the residuals of the sample.
+    Without another sample the point is unchanged. The whitening is then computed from the rows
+    of the current sample that are now inside the threshold, given their residuals.
     """
     if residual is None:
         sampler.next_level()
@@ -599,10 +600,10 @@ def _majorant_whitening(
 ) -> tuple[Whitening, FloatArray, Sensitivity]:
     """Return the whitening of a quadratic that majorises the objective of a sample.
 
-    It touches the objective at the residuals of the sample, with Huber's weights ψ(r)/r (Huber
-    and Ronchetti, 2009, section 7.8). Near the minimiser it is as good as the Hessian, since
-    most rows beyond the threshold are far beyond; away from it no step is too long. θ and the
-    sensitivity are returned in its coordinates.
+    The quadratic with Huber's weights ψ(r)/r touches the objective at the residuals of the
+    sample (Huber and Ronchetti, 2009, section 7.8). Near the minimiser its whitening is as good
+    as that by the Hessian, since most rows beyond the threshold are far beyond it. Elsewhere it
+    prevents steps that are too long. θ and the sensitivity are returned in the new coordinates.
     """
     _, theta, scale, sensitivity = near
     assert sensitivity is not None
@@ -658,8 +659,8 @@ def _composite_path(
 ) -> Iterator[tuple[int, StageResult]]:
     """Yield the fits with a composite penalty, for each threshold the largest penalties first.
 
-    Each starts from the previous coefficients. The search for a scale starts as that of a
-    single fit, since another start may lead to another fixed point.
+    Each starts from the previous coefficients. The search for a scale starts as in a single
+    fit, since another start may lead to another fixed point.
     """
     theta: FloatArray | None = None
     # The fits of the starts, at an infinite threshold, have a minimiser of their own.
@@ -737,7 +738,7 @@ def _path_point(
     spec, estimator = target.spec, target.estimator
     n_passes = _engine_of(problem).n_passes
     solve, whitening = minimiser
-    # Where the threshold is estimated, the search for the scale sets it.
+    # An estimated threshold is set by the search for the scale.
     threshold = target.beta if estimator is None else 1.0
     objective = Whitened(target.linear_loss(problem, threshold), whitening)
     start = np.zeros(0)  # Not used: the minimiser starts from its last solution.

@@ -1,9 +1,9 @@
 """The interface of an engine, which holds X as an n × (1 + p) matrix Z = [1, z].
 
 The standardised features z_ij = (x_ij − centre_j) / scale_j are only stored if X is small. All
-operations on X are methods of `Engine`. A new engine is a class with these methods and a line
-in `as_engine`. An engine may have its own class of row vectors, which have one number per row
-(see `_reductions`).
+operations on X are methods of `Engine`. To add an engine, implement a class with these methods
+and add a line to `as_engine`. An engine may have its own class of row vectors, which hold one
+number for each row (see `_reductions`).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Engine(ABC):
     p: int
     # With this number of features, a Gram matrix costs as much as the passes that it saves.
     gram_max_features: int
-    # Number of times that results of blocks of rows were awaited; zero in memory.
+    # Number of times that the engine waited for results of blocks of rows; zero in memory.
     n_rounds = 0
     # Whether row vectors are ndarrays, which `PathNewton` needs.
     in_memory = True
@@ -320,7 +320,7 @@ def standardised_sums(
 
 
 def has_finite_squares(std: FloatArray) -> NDArray[np.bool_]:
-    """Mark values whose squares neither overflow (above 1e154) nor underflow (below 1e-154)."""
+    """Return a mask of the values whose squares neither overflow nor underflow."""
     result: NDArray[np.bool_] = (std > 1e-140) & (std < MAX_SQUARABLE)
     return result
 

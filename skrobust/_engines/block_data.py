@@ -1,4 +1,4 @@
-"""Blocks of rows as a caller gives them: conversion, checks, and blocks in this process."""
+"""Blocks of rows as the caller passes them: conversion, checks, and blocks in this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROBE_VALUES = 200
 
 
 class PreparedBlock(NamedTuple):
-    """A block that a fit uses: without the rows of weight zero, which are not in `kept`."""
+    """A block without the rows of weight zero; `kept` is the mask of the other rows."""
 
     X: Any
     targets: list[FloatArray]
@@ -36,10 +36,10 @@ class PreparedBlock(NamedTuple):
 
 
 class BlockSummary(NamedTuple):
-    """What the checks of all blocks need: rows, elements, and figures of y and weights.
+    """Summary of a block for the checks of all blocks.
 
     `faults` names the data that contain NaN or infinity, or negative weights. `targets` and
-    `weights` hold the figures of each vector.
+    `weights` contain the statistics of each vector.
     """
 
     lengths: tuple[int, ...]
@@ -73,7 +73,7 @@ def as_matrix(X: Any, dtype: Any) -> Any:
 
 
 def check_real(name: str, dtype: np.dtype[Any]) -> None:
-    """Raise a TypeError if the blocks are not numbers, which Dask may not know."""
+    """Raise a TypeError if a block does not consist of numbers, which Dask may not know."""
     if dtype.kind not in "fiub":
         raise TypeError(f"{name} must consist of real numbers, but a block has dtype {dtype}.")
 
@@ -149,7 +149,7 @@ def _figures(vector: FloatArray) -> Figures:
 
 
 def _combined(figures: Sequence[Figures]) -> Figures:
-    """Return the figures of a vector, given those of its blocks."""
+    """Return the statistics of a vector, given those of its blocks."""
     lowest, highest, sums, values, shares = zip(*figures, strict=True)
     values, shares = np.concatenate(values), np.concatenate(shares)
     return Figures(min(lowest), max(highest), sum(sums), values, shares)
@@ -161,7 +161,7 @@ class CheckedBlocks(Blocks):
     Attributes
     ----------
     numbers : list of int
-        The number of each block among those of the caller, of which some have no rows.
+        The number of each block among the blocks of the caller, some of which may have no rows.
     """
 
     def __init__(self) -> None:
@@ -207,7 +207,7 @@ class CheckedBlocks(Blocks):
     def set_vectors(self, targets: Sequence[Any], weight: Any) -> None:
         """Set targets and weight, given handles to their values in each block.
 
-        If they are set already, the handles take the place of the earlier ones.
+        The handles replace any earlier ones.
         """
         if not self._given_vectors:
             figures = [*self.target_figures, self.weight_figures]

@@ -19,8 +19,8 @@ from .vectors import Block, BlockVector
 # are computed first.
 PROBE_ROWS = 5_000
 DISTANCES = np.array([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3])
-# Lengths at which slopes are computed afterwards, the maximum number of rounds, and the rows of
-# a block that are gathered.
+# Number of lengths at which slopes are computed in each later round, maximum number of rounds,
+# and maximum number of rows that are gathered from a block.
 LENGTHS, MAX_ROUNDS, MAX_ROWS_PER_BLOCK = 16, 40, 500
 
 
@@ -114,9 +114,9 @@ def _block_line_minimum(
 
 
 class _Line(NamedTuple):
-    """The slope between two lengths, where it is known, and the rows with breakpoints there.
+    """The slopes at two lengths, and the rows with breakpoints between them.
 
-    The contribution of all other rows is linear.
+    The contribution of all other rows is linear between these lengths.
     """
 
     low: float

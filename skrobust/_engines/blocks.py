@@ -1,7 +1,7 @@
 """The engine for X in blocks of rows, which composes the engines of the blocks.
 
 A method runs a task in each block and combines the results in the order of the blocks, so that
-they do not depend on where and in which order the tasks ran. Each task creates the engine of
+they do not depend on where or in which order the tasks ran. Each task creates the engine of
 its block, which does not copy the block.
 """
 
@@ -74,7 +74,7 @@ def _loss_gradient(
     threshold: float,
     intervals: list[Interval],
 ) -> tuple[Any, FloatArray]:
-    """Return the sums of the pass and what is told of |r|, and the residuals."""
+    """Return the sums of the pass with sums and values of |r|, and the residuals."""
     y, s = vectors
     engine = standardised(block.X, standardisation)
     residual, sums = engine.loss_gradient(coef, y, s, loss, threshold)
@@ -334,7 +334,7 @@ class BlockEngine(Engine):
         return list(dict.fromkeys(map(_stored, vectors)))
 
     def _gather(self, index: NDArray[np.intp], found: list[Any], order: Any) -> None:
-        """Store rows that the blocks returned, which become those at an index in an order."""
+        """Store rows that the blocks returned, rearranged by `order`, as those at an index."""
         blocks, parts = self._blocks, [part[0] for part in found]
         X: Any = sparse.vstack(parts, "csr") if blocks.is_sparse else np.concatenate(parts)
         numbers = [vector.number for vector in self._given_vectors()]
@@ -382,7 +382,7 @@ def _stored(vector: BlockVector) -> StoredVector:
 
 def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
     """Return c with Σ min(c q, 1) = m, up to the width of a bin, from a histogram of q."""
-    # The largest values of q have the probability one.
+    # The largest values of q have probability one.
     certain = np.concatenate([np.cumsum(counts[::-1])[::-1], [0.0]])
     rest = np.concatenate([[0.0], np.cumsum(sums)])
     n_bins = counts.size

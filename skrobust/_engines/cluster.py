@@ -30,7 +30,7 @@ from .dask_blocks import (
 from .rounds import Guard, LostWorkersError
 from .vectors import Expression, StoredVector, Task
 
-# Share of the memory of a cluster that X, y and the weights may take during a fit.
+# Fraction of the memory of a cluster that X, y and the weights may take during a fit.
 MAX_MEMORY_SHARE = 0.5
 # Settings of dask.config, and their defaults: seconds, and a number of losses.
 ROUND_TIMEOUT, MAX_RECOVERIES = ("skrobust.round-timeout", 60.0), ("skrobust.max-recoveries", 3)
@@ -49,7 +49,8 @@ class ClusterBlocks(DaskBlocks):
         settings = (dask.config.get(*setting) for setting in (ROUND_TIMEOUT, MAX_RECOVERIES))
         losses = distributed.CancelledError, distributed.KilledWorker, CommClosedError
         self._client, self._guard = client, Guard(client, losses, *settings)
-        # The futures of the fit, which would outlive it in the traceback of an exception.
+        # The futures of the fit, which are released at its end, because the traceback of an
+        # exception could keep them alive.
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()
         self._is_loaded = False
         # Handles to X in each unit, or None if it is loaded in each round.
@@ -125,7 +126,7 @@ class ClusterBlocks(DaskBlocks):
         if not holds_X:
             blocks = [delayed(without_X, pure=False)(block) for block in blocks]
         self.n_rounds += 1
-        # One call, so that what X and y share is loaded once.
+        # A single call loads the data that X and y share only once.
         blocks = client.persist(blocks)
         held = self._own(distributed.futures_of(block)[0] for block in blocks)
         summaries = client.map(operator.itemgetter(0), held, pure=False)
@@ -160,7 +161,7 @@ class ClusterBlocks(DaskBlocks):
         return [Unit(part, [self.sizes[k] for k in part]) for part in units]
 
     def _fits_into_memory(self, present: set[str]) -> bool:
-        """Tell whether the data take at most half of the memory of the workers."""
+        """Tell whether the data take at most half of the workers' memory."""
         limits = memory_limits(self._client)
         return not all(limits) or self._n_bytes(present) <= MAX_MEMORY_SHARE * sum(limits)
 
@@ -200,7 +201,7 @@ class ClusterBlocks(DaskBlocks):
     def _submitted(
         self, call: Opaque, stored: Sequence[StoredVector], X: list[Any] | None
     ) -> list[Any]:
-        """Return futures of a task for each unit, of which the workers hold what it reads."""
+        """Return a future of the task for each unit, whose data the workers hold."""
         name = f"skrobust-{call.value.task.__name__.strip('_')}-{uuid.uuid4().hex}"
         found = []
         for u, unit in enumerate(self._units):

@@ -46,7 +46,7 @@ def score(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
     """Return R², averaged over the targets, from sums over the blocks of rows."""
     dtype = np.result_type(check_features(model, X), model.coef_.dtype)
     fitted = model.coef_, model.intercept_, dtype
-    # NaN in X becomes NaN in the predictions, which names the block.
+    # NaN in X becomes NaN in the predictions, which are checked in each block.
     prediction = row_array("X", _prediction(X, *fitted, ensure_all_finite=False))
     data = {"y": row_array("y", y)}
     if sample_weight is not None:
@@ -164,9 +164,9 @@ class _BlockSums(NamedTuple):
     """Sums over the rows of positive weight of a block, as vectors over the targets.
 
     The weighted mean of y is `first` + `shift`, and `squares` and `errors` are the weighted
-    sums of squares of y minus its mean and of y minus its prediction. `fault` is what is wrong
-    with the data. It is not raised in the task, so that the error is always that of the first
-    block with a fault.
+    sums of squares of y minus its mean and of y minus its prediction. `fault` describes invalid
+    data. The task returns this message instead of raising an error, so that the error is always
+    that of the first invalid block.
     """
 
     n_rows: int

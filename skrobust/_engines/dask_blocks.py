@@ -44,7 +44,7 @@ class Unit(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A task on blocks, and what it receives besides X and the stored vectors."""
+    """A task on blocks, and its arguments besides X and the stored vectors."""
 
     task: Task
     expressions: Sequence[Expression]
@@ -120,7 +120,7 @@ class DaskBlocks(CheckedBlocks):
     def __init__(self, arrays: dict[str, Any], n_features: int, dtype: Any) -> None:
         super().__init__()
         self._arrays, self._n_features, self._X_dtype = arrays, n_features, np.dtype(dtype)
-        # The optimisation of the graphs would separate what X and y share.
+        # The optimisation of the graphs would separate the tasks that X and y share.
         self._delayed = [
             array.to_delayed(optimize_graph=False).ravel() for array in arrays.values()
         ]

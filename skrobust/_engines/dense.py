@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # column, a block has at least this many bytes of each column: with 5,000 columns, shorter
 # pieces take 2.5 times as long.
 BLOCK_ELEMENTS, MIN_COLUMN_BYTES = 65_536, 512
-# Number of features for which a Gram matrix takes as long as a pass.
+# Number of features for which a Gram matrix takes as long as a pass over X.
 GRAM_FEATURES_PER_PASS = 20
 # Number of partial sums of a Gram matrix, which is the same for any number of threads.
 GRAM_LANES = 4

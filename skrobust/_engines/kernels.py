@@ -29,8 +29,9 @@ from .compile import compile_once
 # The flags let LLVM vectorise a sum without declaring that NaN and infinity do not occur.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 # Distance in bytes at which rows are prefetched. At 100 features a pass then takes .6 to 1.0 of
-# the time; the gain is larger for faster memory. X of fewer bytes is in a cache, and for
-# shorter or longer rows prefetching saves no time.
+# the time without prefetching; the gain is larger for faster memory. X of fewer bytes than
+# PREFETCH_MIN_X_BYTES is in a cache, and prefetching saves no time for rows outside the
+# following range of bytes.
 PREFETCH_BYTES, PREFETCH_MIN_X_BYTES = 8_192, 4_000_000
 PREFETCH_MIN_ROW_BYTES, PREFETCH_MAX_ROW_BYTES = 128, 2_048
 _CACHE_LINE_BYTES = 64
@@ -321,7 +322,7 @@ def _sparse_pass(rho_psi: RhoPsi) -> Callable[..., None]:
 
 @compile_once
 def coordinate_descent() -> Any:
-    """Return the compiled cycles of coordinate descent of an L1 quadratic programme."""
+    """Return the compiled coordinate descent for a quadratic function with an L1 penalty."""
     matrix = types.Array(types.float64, 2, "C")
     vector, writable = _array(types.float64, 1), types.Array(types.float64, 1, "C")
     return _jit(
@@ -337,9 +338,9 @@ def coordinate_descent() -> Any:
 
 
 def _coordinate_descent(H, q, x, slope, lower, n_cycles, tol):
-    """Minimise ½ xᵀHx − gᵀx + Σ slope |x|, x ≥ lower, in place; q = g − Hx is kept.
+    """Minimise ½ xᵀHx − gᵀx + Σ slope |x|, x ≥ lower, in place; q = g − Hx is updated.
 
-    Coordinates that are zero are visited in each fifth cycle only, and before the end.
+    Coordinates that are zero are visited only in every fifth cycle and before the end.
     """
     k = x.shape[0]
     every = True

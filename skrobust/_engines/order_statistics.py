@@ -46,7 +46,7 @@ Interval: TypeAlias = tuple[float, float]
 
 
 class Around(NamedTuple):
-    """What a pass returned of |r|: Σ s beyond the threshold, Σ s r² inside, and intervals."""
+    """Results of a pass for |r|: Σ s beyond the threshold, Σ s r² inside, and intervals."""
 
     threshold: float
     weight: Any
@@ -273,7 +273,7 @@ def _median(
 
 
 def _intervals(found: Ranks, median: float, n_blocks: int, moved: bool) -> list[Interval]:
-    """Return the intervals about which the next pass returns the values."""
+    """Return the intervals of |r| whose values the next pass returns."""
     spacing = (float(found.values[-1]) - float(found.values[0])) / found.values.size
     distance = min(0.5 * VALUES_PER_BLOCK * n_blocks * spacing, WINDOW_RTOL * median)
     intervals = []

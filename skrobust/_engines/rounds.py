@@ -1,8 +1,8 @@
 """Rounds on a cluster: waiting for results, and what happens when workers are lost.
 
-A cluster makes lost results again from their recipes, but it waits for ever where no worker is
-left, and it cancels results that have no recipe. `Guard` tells such a loss from a round that is
-slow. The caller then loads its data again and repeats the round.
+A cluster recomputes lost results from their recipes. It waits forever if no worker is left,
+however, and it cancels results that have no recipe. `Guard` distinguishes such a loss from a
+slow round. After a loss the caller loads its data again and repeats the round.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from concurrent.futures import Future, wait
 from typing import Any, Protocol
 
-# Seconds of one wait, after which the set of workers is looked at.
+# Seconds of one wait, after which the set of workers is checked.
 WAIT_SECONDS = 1.0
 
 
@@ -24,7 +24,7 @@ class Client(Protocol):
 
 
 class LostWorkersError(Exception):
-    """A round cannot end, because a worker or what only that worker had is lost."""
+    """A round cannot end because a worker, or data that only this worker held, is lost."""
 
 
 class Guard:
@@ -51,7 +51,7 @@ class Guard:
         self._client, self._losses = client, losses
         self._timeout, self._max_recoveries = timeout, max_recoveries
         self._n_losses = 0
-        # The addresses of all workers that were there during the fit.
+        # The addresses of all workers that were present during the fit.
         self._seen: set[str] = set()
 
     def workers(self) -> set[str]:
@@ -81,8 +81,8 @@ class Guard:
     def result(self, pending: Future[Any], present: set[str]) -> Any:
         """Return the result of a round that began when some workers were present.
 
-        A LostWorkersError is raised if it cannot be had. An exception of a task is raised
-        unchanged. A slow round is no fault while no worker leaves.
+        A LostWorkersError is raised if the result is lost. An exception of a task is raised
+        unchanged. A slow round is not an error as long as no worker leaves.
         """
         since = None
         while not wait([pending], WAIT_SECONDS).done:

@@ -18,7 +18,7 @@ import joblib
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
-# With fewer elements per pass, waking another thread takes more time than the thread saves.
+# With fewer elements per pass than this, waking another thread takes more time than it saves.
 MIN_ELEMENTS_PER_EXTRA_THREAD = 1_000_000
 
 

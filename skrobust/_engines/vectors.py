@@ -31,9 +31,9 @@ MEMO_SIZE = 64
 
 
 class Figures(NamedTuple):
-    """What is known of a vector: its ends, its sum, and values in equal steps in each block.
+    """Statistics of a vector: minimum, maximum, sum, and equally spaced values of each block.
 
-    `shares` are the numbers of rows for which the values stand.
+    `shares` holds the number of rows that each of these values represents.
     """
 
     lowest: float
@@ -46,9 +46,9 @@ class Figures(NamedTuple):
 class StoredVector:
     """The values of a vector in each block, and the computation that produced them.
 
-    `parts` is a handle to the values that only the owner of the blocks reads, and `known` are
-    the figures of the vector if they are known. `around` holds sums and values of |r| near the
-    threshold that the pass over X returned with a residual.
+    `parts` is a handle to the values that only the owner of the blocks reads, and `known`
+    contains the statistics of the vector if they are known. `around` holds sums and values of
+    |r| near the threshold that the pass over X returned with a residual.
     """
 
     _numbers = itertools.count()
@@ -89,7 +89,7 @@ class Blocks(ABC):
     targets : list of BlockVector
     weight : BlockVector or None
     n_rounds : int
-        Number of times that results of all blocks were awaited.
+        Number of times that the results of all blocks were awaited.
     """
 
     shape: tuple[int, int]
@@ -102,10 +102,10 @@ class Blocks(ABC):
 
     def __init__(self) -> None:
         self.n_rounds = 0
-        # Intervals of |r| about which the next pass over X returns the values, or None if there
-        # has been no pass.
+        # Intervals of |r| whose values the next pass over X returns, or None if there has been
+        # no pass.
         self.intervals: list[tuple[float, float]] | None = None
-        # Rows that were gathered last: their indices, features and stored vectors.
+        # The rows that were gathered last: their indices, features and stored vectors.
         self.gathered: tuple[NDArray[np.intp], Any, dict[int, NDArray[Any]]] | None = None
         # Stored vectors that are in use.
         self.live: weakref.WeakSet[StoredVector] = weakref.WeakSet()
@@ -208,7 +208,7 @@ def run_task(
     expressions: Sequence[Expression],
     arguments: tuple[Any, ...],
 ) -> Any:
-    """Return task(block, vectors, *arguments); this is what runs where the block is."""
+    """Return task(block, vectors, *arguments); this function runs where the block is."""
     if block.X is not None:
         block = block._replace(X=aligned(block.X))
     stored = [aligned(part) for part in stored]
@@ -272,7 +272,7 @@ def _key(e: Expression) -> Any:
 
 
 class BlockVector(NDArrayOperatorsMixin):
-    """One number for each row, in blocks; see the module."""
+    """One number for each row, in blocks; see the docstring of the module."""
 
     ndim = 1
 

@@ -28,7 +28,7 @@ from .whitening import Whitened
 
 # If the rounding of a residual exceeds this fraction of the threshold, ψ(r) is corrected.
 ROUNDING_OF_PSI = 1e-9
-# A penalty below this fraction of the objective is left out of the dual.
+# A penalty below this fraction of the objective is omitted from the dual.
 NEGLIGIBLE_PENALTY = 1e-9
 
 
@@ -40,14 +40,14 @@ def elastic_net_gap(
 ) -> float:
     """Return the gap for a penalty that leaves features out or has an L1 part or bounds.
 
-    The objective need not be whitened.
-    u is orthogonal to the intercept and to the features without a penalty, and shrunk until it
-    is feasible. The function takes a pass over X for each set of such features, or none if
-    there are no such features and the gradient of the loss is given, which must be that for
-    ψ(r). If rounding errors of the residuals are not small compared with the threshold, they
-    determine ψ(r) of the rows inside. With X in memory the gap is then the smaller of two, for
-    ψ(r) and for a correction of it. If the penalty is so small that rounding errors of u_v
-    exceed its slope, the gap is the sum of the penalty and of the gap without it.
+    The objective need not be whitened. u is orthogonal to the intercept and to the features
+    without a penalty, and shrunk until it is feasible. The function takes a pass over X for
+    each set of such features, or none if there are no such features and the gradient of the
+    loss is given, which must be that for ψ(r). If rounding errors of the residuals are not
+    small compared with the threshold, they determine ψ(r) of the rows inside. With X in memory
+    the gap is then the smaller of two, for ψ(r) and for a correction of it. If the penalty is
+    so small that rounding errors of u_v exceed its slope, the gap is the sum of the penalty and
+    of the gap without it.
     """
     linear = objective.linear
     penalty = linear.penalty
@@ -87,8 +87,9 @@ class _ElasticNetDual:
     def gap(self, near: RowVector, gradient: FloatArray | None = None) -> float:
         """Return the gap for a feasible u near a row vector, whose gradient may be given.
 
-        Of the features without a penalty that are bounded below only the nonzero ones count,
-        and those at the bound that would violate the dual constraint.
+        Among the features without a penalty that are bounded below, u is orthogonal only to
+        those with nonzero coefficients, and to those at the bound that would otherwise violate
+        the dual constraint.
         """
         penalty, coef, data = self.penalty, self.coef, self.linear.data
         c, r, scale = self.psi, self.residual, self.scale

@@ -189,8 +189,8 @@ class LinearLoss:
     def n_hessian_rows(self, row_weight: RowVector, basis: Whitening) -> int:
         """Return the number of rows that a Hessian is computed from.
 
-        These are the rows outside the threshold if they are fewer, since the Gram matrix of all
-        rows is known.
+        These are the rows outside the threshold if they are fewer than those inside, since the
+        Gram matrix of all rows is known.
         """
         n_rows = int(np.count_nonzero(row_weight))
         if self.data.gram is None or basis.condition > MAX_GRAM_CONDITION:

@@ -35,15 +35,16 @@ NORMAL_MAD = float(ndtri(0.75))
 # (Holland and Welsch, 1977) and of the concomitant σ̂, which estimates .843 σ there.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
-# Smallest threshold in units of y. A smaller one gives the same fit, but its square underflows.
+# Smallest threshold in units of y. A smaller threshold gives the same fit, but its square
+# underflows.
 MIN_THRESHOLD = 1e-100
 # Number of rows for a first estimate of the concomitant scale.
 SCALE_PROBE_ROWS = 2_000
 # Scales of at most this many rows are computed by sorting, which takes less time than Newton's
 # method.
 SORT_MAX_ROWS = 4_000
-# A warm scale is corrected by at most this factor. The correction is computed from a sample of
-# rows if its relative error is at most this.
+# A warm scale is corrected by at most the factor WARM_MAX_FACTOR. The correction is computed
+# from a sample of rows if its relative error is at most WARM_STEP_RTOL.
 WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
 # Smallest first estimate of the scale, relative to the largest residual, that can be squared.
 MIN_RELATIVE_SCALE = 1e-150
@@ -266,10 +267,11 @@ class Concomitant(ScaleEstimator):
     def _corrected(
         self, warm: WarmScale, residual: RowVector, weight: RowVector | None
     ) -> float | None:
-        """Return a Newton step from an approximate scale; None if that is not near.
+        """Return a Newton step from an approximate scale; None if the step is too long.
 
-        The sums are known except for the share of the rows beyond ε. An estimate of that share
-        is sufficient if it is precise enough: at the root the step is zero whatever the share.
+        The sums are known except for the fraction of the rows beyond ε. A sufficiently precise
+        estimate of that fraction is enough, because at the root the step is zero for any
+        fraction.
         """
         epsilon = self.factor
         outside, error = share_outside(residual, weight, epsilon * warm.scale)

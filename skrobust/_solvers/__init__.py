@@ -46,14 +46,14 @@ class Rows(Enum):
 
 
 class Plan(NamedTuple):
-    """Which algorithms run. `_fit` carries it out."""
+    """The algorithms of a fit; `_fit` carries out this plan."""
 
     rows: Rows
     whiten_by: str
     accelerate: bool
     minimiser: Minimiser
     follow_path: bool
-    # Whether a fit with an L1 penalty or bounds starts from that of a sample of rows.
+    # Whether a fit with an L1 penalty or bounds starts from the fit of a sample of rows.
     start_from_sample: bool = False
 
 
@@ -68,19 +68,18 @@ def choose(
 ) -> Plan:
     """Choose the algorithms for an X and the parameter `solver`.
 
-    `composite` tells whether the penalty has an L1 part or bounds.
-
-    This is the only place where algorithms are chosen. `staged` tells whether the fit starts
-    from given coefficients or has a schedule.
+    This is the only place where algorithms are chosen. `composite` tells whether the penalty
+    has an L1 part or bounds, and `staged` whether the fit starts from given coefficients or has
+    a schedule.
 
     ============================= ==========================================================
     data                          what runs
     ============================= ==========================================================
     tall dense X                  fit of a uniform sample of rows → whitening by its Hessian
                                   → Anderson's acceleration of coefficients and scale over
-                                  all rows. With "lbfgs" and "newton", and from given
-                                  coefficients, that minimiser takes the place of Anderson's
-                                  acceleration; staged fits sample rows by their norms
+                                  all rows. The minimiser replaces Anderson's acceleration
+                                  with "lbfgs" and "newton", and in staged fits, which
+                                  sample rows by their norms
     sparse X with at least 200    least squares → Anderson's acceleration, in scaled features
     features, n > p
     sparse X, p ≥ n, whose dense  least squares by conjugate gradients → the minimiser, in
@@ -89,7 +88,7 @@ def choose(
                                   the scale if the scale is estimated
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
                                   near the threshold; "lbfgs" and "newton" start each point
-                                  from the last solution
+                                  from the previous solution
     a penalty with an L1 part or  `WorkingSet`: proximal Newton steps on the nonzero
     bounds                        coefficients, in scaled features, inside the fixed point of
                                   the scale if the scale is estimated. With tall dense X and
@@ -110,13 +109,13 @@ def choose(
     X has more than 20,000        "auto" runs L-BFGS until it is near the minimiser
     elements                      (`lbfgs`), since a pass costs less than a Newton step
     a Hessian would cost more     Newton's step is matrix-free, by conjugate gradients
-    than some passes              (`newton.is_matrix_free`)
+    than a few passes             (`newton.is_matrix_free`)
     the Gram matrix is close to   the whitening is computed from singular values of the rows
     singular                      (`_sampling.whiten`)
     Anderson's acceleration is    a sample by row norms follows, then all rows with the
     slow                          minimiser and the fixed point of the scale (`_fit`)
-    PathNewton does not converge  the minimiser continues from its best point, and failing
-                                  that the point is fitted on its own
+    PathNewton does not converge  the minimiser continues from its best point; if that does
+                                  not converge, the point is fitted separately
     ============================= ==========================================================
     """
     n, p = engine.n, engine.p

@@ -21,24 +21,24 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status
 from .scale_fixed_point import MAX_CONTRACTION, Sensitivity
 
-# Number of moves in memory, and the longest gradient step, since curvatures below a half are
-# due to few rows. A move contains no information about the curvature if the part of it that is
-# independent of the other moves is relatively smaller than the last number.
+# Number of moves in memory. The gradient step is at most MAX_GRADIENT_STEP, since curvatures
+# below a half are due to few rows. The moves determine the curvature only if the part of each
+# that is independent of the others exceeds MIN_INDEPENDENT_PART, relative to the largest part.
 MEMORY_MOVES = 8
 MAX_GRADIENT_STEP = 2.0
 MIN_INDEPENDENT_PART = 1e-8
-# If the gradient is smaller, a step changes the objective by less than its rounding.
+# If the gradient is smaller than this, a step changes the objective by less than its rounding.
 FREE_STEP_TOL = 1e-7
 # A whitened curvature below this is due to rounding or to an inaccurate whitening.
 MIN_CURVATURE = 0.05
 # Below this ratio of the gradient to the error, the fit is much more accurate than the scale.
 MAX_FIT_ERROR_RATIO = 0.1
-# The acceleration ends if the error is larger.
+# The acceleration ends if the error is larger than this.
 MAX_ERROR = 1e3
 
 
 class Acceleration(NamedTuple):
-    """Where the acceleration ended.
+    """The result of the acceleration, converged or not.
 
     `improved` tells whether the error was halved. At a fixed threshold `lowest_value` is the
     lowest F so far, at `lowest_theta`.
@@ -65,8 +65,8 @@ def anderson(
 
     The scale s moves to s + (φ̂ − s)/(1 − contraction), where φ̂ is the scale of the current
     residuals; the first contraction is that of the sample. At a fixed threshold there is no
-    estimator, and s does not move. The acceleration ends if it is slow, that is if the error is
-    not halved in `patience` passes.
+    estimator, and s does not move. The acceleration ends if it is slow, that is, if the error
+    is not halved in `patience` passes.
 
     After convergence one more step is taken if the gradient is small. It makes the coefficients
     about ten times as accurate, which is not verified by another pass.
@@ -185,7 +185,7 @@ class AndersonMemory:
 def _observed_step(point: Evaluation, memory: AndersonMemory) -> NewtonStep | None:
     """Return the next step, with a decrement from the smallest curvature seen so far.
 
-    It is None if the curvatures are not those of a whitened objective.
+    The result is None if the curvatures are not those of a whitened objective.
     """
     smallest = memory.smallest_curvature()
     if not smallest > MIN_CURVATURE:

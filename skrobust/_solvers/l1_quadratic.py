@@ -2,9 +2,9 @@
 
     min ½ xᵀHx − gᵀx + Σ_j λ_j |x_j|,   x_j ≥ l_j,   l_j = 0 or −∞
 
-Cycles of coordinate descent find the signs, and a Cholesky factor of the free coordinates the
-values: a step to the minimum for these signs, along which a coordinate that reaches zero stays
-there. The work is bounded by constants.
+Cycles of coordinate descent find the signs. A Cholesky factor for the free coordinates then
+gives the step to the minimum for these signs; a coordinate that reaches zero along the step
+stays there. The work is bounded by constants.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def _exact_steps(
     slope: FloatArray,
     lower: FloatArray,
 ) -> FloatArray:
-    """Return the point after steps to the minimum for the present signs, given q = g − Hx."""
+    """Return the point after steps to the minimum for the current signs, given q = g − Hx."""
     free = np.flatnonzero(((x != 0) | (slope == 0)) & (x > lower))
     B = H[np.ix_(free, free)]
-    # The transpose, which is the same, is in LAPACK's order.
+    # B is symmetric, and its transpose is in LAPACK's order.
     L, info = lapack.dpotrf(B.T, lower=1, clean=0)
     if not free.size or info:
         return x

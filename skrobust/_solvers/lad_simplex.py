@@ -121,7 +121,7 @@ def _vertex(
 ) -> _Vertex | None:
     """Return the vertex of Σ weight |r − A step| − far_gradient·step, or None.
 
-    `beta` contains the final threshold of each row, and `threshold` is the present one.
+    `beta` contains the final threshold of each row, and `threshold` is the current one.
     """
     basis, inverse = _basis(A, (weight > 0) / (np.abs(r) + 0.25 * threshold))
     if basis is None or inverse is None:

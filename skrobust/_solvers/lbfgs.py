@@ -23,12 +23,12 @@ from .result import Solution
 # "auto" starts with Newton's method if X has at most this many elements, since a step then
 # costs no more than two passes.
 NEWTON_FIRST_MAX_ELEMENTS = 20_000
-# "auto" continues with Newton's method at this whitened gradient or after this many
-# evaluations, which indicate a curvature that L-BFGS does not approximate well.
+# "auto" continues with Newton's method once the whitened gradient is below this, or after this
+# many evaluations: only a curvature that L-BFGS approximates poorly requires more.
 LBFGS_GTOL = 1e-4
 LBFGS_MAX_EVALUATIONS = 20
 # solver="lbfgs" continues with Newton's method after this many evaluations at a threshold, and
-# so does "auto" if no Hessian can be formed, so that a Newton step takes many passes.
+# so does "auto" if no Hessian can be formed, because a Newton step then takes many passes.
 LBFGS_LONG_MAX_EVALUATIONS = 100
 # Relative decrease of F in an iteration that may be due to rounding.
 VALUE_RTOL = 4 * float(np.finfo(float).eps)
@@ -37,7 +37,7 @@ VALUE_RTOL = 4 * float(np.finfo(float).eps)
 def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
     """Minimise F by L-BFGS until rounding errors stop it, then by Newton's method to `tol`.
 
-    L-BFGS gets at most half of the iterations, and no more evaluations than it needs on
+    L-BFGS may use at most half of the iterations, and no more evaluations than it needs on
     well-conditioned data: at a tiny threshold it would need more than `max_iter`.
     """
     n_passes = objective.n_passes
@@ -88,9 +88,9 @@ def lbfgs_descent(
 ) -> tuple[Evaluation, int]:
     """Return the best point that L-BFGS finds, and the number of its iterations.
 
-    SciPy's first step always has length one. Lengths are divided by that of the first gradient,
-    so that the first step is the Newton step of a whitened quadratic. ftol is zero because a
-    small decrease does not mean that the minimiser is near.
+    SciPy's first step always has length one. Coordinates are divided by the norm of the first
+    gradient, so that the first step is the Newton step of a whitened quadratic. ftol is zero
+    because a small decrease does not mean that the minimiser is near.
     """
     unit = float(np.sqrt(start.gradient @ start.gradient))
     if max_iter <= 0 or not unit or start.relative_gradient <= gtol:

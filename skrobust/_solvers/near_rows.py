@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from .._engines.base import FloatArray
 from .working_columns import WorkingColumns
 
-# A row is near the threshold if its distance from it is at most this many root mean squares of
-# the first change of the residuals. If more than this fraction of the rows is near, all are
-# used, without a copy of their features.
+# A row is near the threshold if the distance of |r| from it is at most NEAR_CHANGES times the
+# root mean square of the first change of the residuals. If more than the fraction
+# COPY_MAX_FRACTION of the rows are near, all rows are used, without a copy of their features.
 NEAR_CHANGES, COPY_MAX_FRACTION = 4.0, 0.25
-# The derivative along a step may be this fraction of that at its start. A secant step is at
-# least SECANT_MARGIN of the bracket away from its ends.
+# The line search ends when the derivative is at most LINE_SEARCH_FACTOR times that at the start
+# of the step. A secant step keeps a distance of SECANT_MARGIN times the width of the bracket
+# from its ends.
 LINE_SEARCH_STEPS, LINE_SEARCH_FACTOR, SECANT_MARGIN = 30, 0.1, 0.1
 
 
@@ -32,7 +33,7 @@ class NearRows:
     Parameters
     ----------
     columns : WorkingColumns
-        Its Hessian must be that of the rows inside, and follows the rows that cross.
+        Columns with the Hessian of the rows inside, which is updated for the rows that cross.
     residual : ndarray of shape (n,)
     beta : float
     step : ndarray of shape (k,)
@@ -79,7 +80,7 @@ class NearRows:
 
         def derivative(t: float) -> float:
             at = x + t * step
-            # On the left of t, a coordinate that reaches zero there has its old sign.
+            # A coordinate that reaches zero at t has its old sign to the left of t.
             sign = np.where(at == 0, -np.sign(step), np.sign(at))
             crossing = float(self._excess(t) @ self._change)
             return float((slope * sign - q) @ step) + t * second + crossing
@@ -104,7 +105,7 @@ class NearRows:
         return t
 
     def move(self, t: float) -> FloatArray:
-        """Move the residuals along the step; return what rows that cross add to Σ s ψ z."""
+        """Move the residuals along the step; return what crossing rows add to Σ s ψ z."""
         excess = self._excess(t)
         inside = self._psi == self._r
         self._r = self._r + t * self._change

@@ -3,18 +3,18 @@
 The objective is piecewise quadratic: once the right rows are inside the threshold, a Newton
 step lands on the minimiser. Each iteration of `minimise` is
 
-1. a Newton step, by Cholesky or, where a Hessian would cost more than some passes over X, by
-   conjugate gradients;
-2. a line search, where the full step does not reduce the gradient: the exact minimum along the
+1. a Newton step, by a Cholesky factorisation or, if a Hessian would cost more than a few passes
+   over X, by conjugate gradients;
+2. a line search, if the full step does not reduce the gradient: the exact minimum along the
    step, from the residuals at both ends and without a pass over X (Clark and Osborne, SIAM J.
    Sci. Stat. Comput. 7, 1986; Madsen and Nielsen, BIT 30, 1990);
-3. a test whether to stop: at the tolerance, at the limit set by rounding, or at the iteration
-   limit.
+3. a stopping test: for the tolerance, for the limit set by rounding, and for the maximum number
+   of iterations.
 4. Far below the scale of the residuals few rows are inside the threshold, and Newton's method
-   does not converge from afar. The threshold is then lowered in steps, each started from the
-   last minimiser (Madsen and Nielsen, "A finite smoothing algorithm for linear l1 estimation",
-   SIAM J. Optim. 3, 1993), until the rest is a vertex of least absolute deviations
-   (`lad_simplex`).
+   does not converge from afar. The threshold is then lowered in steps, each of which starts
+   from the previous minimiser (Madsen and Nielsen, "A finite smoothing algorithm for linear l1
+   estimation", SIAM J. Optim. 3, 1993), until the minimiser is near a vertex of least absolute
+   deviations (`lad_simplex`).
 
 If the loss or penalty is not piecewise quadratic, steps 1 and 3 are used with backtracking.
 """
@@ -35,10 +35,10 @@ from .lad_simplex import lad_vertex
 from .result import NewtonStep, Solution, Status
 
 _EPS = float(np.finfo(float).eps)
-# The continuation starts at a threshold with this many rows inside per variable. If it fails,
-# it is restarted from a threshold with this share of all rows inside. It reduces the threshold
-# by at most this factor at a time, and leaves a threshold when a step is about this fraction of
-# it.
+# The continuation starts at a threshold with MIN_INSIDE_PER_VARIABLE rows inside per variable.
+# If it fails, it is restarted from a threshold with the fraction RESTART_SHARE_INSIDE of all
+# rows inside. It multiplies the threshold by THRESHOLD_FACTOR or more at a time, and proceeds
+# when a step moves residuals by about CONTINUATION_RTOL times the threshold.
 MIN_INSIDE_PER_VARIABLE = 5
 RESTART_SHARE_INSIDE = 0.95
 THRESHOLD_FACTOR = 0.1
@@ -70,7 +70,7 @@ MIN_STEP_LENGTH = 1e-10
 
 
 class _Descent(NamedTuple):
-    """Where a sequence of Newton steps ended, and the last step."""
+    """The result of a sequence of Newton steps, and the last step."""
 
     point: Evaluation
     n_iter: int
@@ -87,9 +87,9 @@ def newton(objective: Whitened, start: FloatArray, tol: float, max_iter: int) ->
 def minimise(
     objective: Whitened, start: Evaluation, tol: float, max_iter: int, n_passes: int
 ) -> Solution:
-    """Minimise F from a point that has been evaluated. Never warns.
+    """Minimise F from a point that has been evaluated; never issue a warning.
 
-    `n_passes` is the number of passes before those that count as Newton's.
+    `n_passes` is the number of passes before those that are counted for Newton's method.
     """
     descent, n_vertices = _Descent(start, 0), 0
     exact = start.relative_gradient > tol and _near_exact_fit(objective, start)
@@ -192,7 +192,7 @@ def _iterative_refinement(
 
 
 def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether a Hessian would cost more than some passes over X."""
+    """Tell whether a Hessian would cost more than a few passes over X."""
     k = objective.n_variables
     if not can_form_hessian(objective):
         return True
@@ -203,9 +203,9 @@ def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
 
 
 def can_form_hessian(objective: Whitened) -> bool:
-    """Tell whether a Hessian is of a size that can be formed.
+    """Tell whether a Hessian is small enough to be formed.
 
-    With more variables than rows, its contribution from the data is singular.
+    With more variables than rows, the contribution of the data to it is singular.
     """
     k, engine = objective.n_variables, objective.engine
     larger_than_X = k * k > engine.n_elements + engine.n
@@ -224,7 +224,7 @@ def _newton_step(
 ) -> NewtonStep:
     """Return −H⁻¹g, matrix-free unless conjugate gradients are slow.
 
-    Their products count as iterations even if the Hessian is formed afterwards.
+    The products of conjugate gradients are counted even if the Hessian is formed afterwards.
     """
     row_weight = objective.psi_deriv(point)
     can_form = can_form_hessian(objective)
@@ -244,7 +244,7 @@ def _direct_step(
     k = H.shape[0]
     if k == 0:
         return NewtonStep(np.zeros(0), 1, lambda gradient: 0.0)
-    # Where no row is inside, the contribution of one row takes the place of the curvature.
+    # If no row is inside, the contribution of one row is used as the curvature.
     curvature = max(float(np.trace(H)) / k, 1.0 / objective.linear.data.total)
     if not np.isfinite(curvature):
         return NewtonStep(np.zeros(k), 1, lambda gradient: np.inf)
@@ -271,9 +271,9 @@ def _cg_step(
     max_iter: int,
     out: RowVector,
 ) -> tuple[NewtonStep, bool]:
-    """Return the step by conjugate gradients, as accurate as the next Newton step can use.
+    """Return the step by conjugate gradients, and whether it is accurate enough.
 
-    Also tells whether it is that accurate.
+    The accuracy is that from which the next Newton step can benefit.
     """
     product = objective.hessian_product(point.theta, row_weight, out)
     norm = point.relative_gradient
@@ -334,7 +334,7 @@ def _newton_steps(
     max_iter: int,
     max_steps: float = np.inf,
 ) -> _Descent:
-    """Return where steps 1 to 3 end, at a fixed threshold.
+    """Return the result of steps 1 to 3 at a fixed threshold.
 
     Each product of conjugate gradients counts as an iteration.
     """
@@ -399,9 +399,10 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
     """Tell whether rounding errors alone can cause the gradient.
 
     The residuals of rows inside the threshold, or within rounding of it, may change by their
-    rounding errors. These explain the gradient if the Newton step on these rows changes no
-    residual by more. If there are no more such rows than variables, ψ after the step must not
-    exceed the threshold either. The whitened features have rounding errors of their own.
+    rounding errors. Such changes explain the gradient if the Newton step on these rows changes
+    no residual by more than its rounding error. If there are no more such rows than variables,
+    ψ after the step must not exceed the threshold either. The whitened features have rounding
+    errors of their own.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
@@ -448,7 +449,7 @@ def _continuation_threshold(
     """Return the threshold to start the continuation from; None if enough rows are inside.
 
     If `share` is None, MIN_INSIDE_PER_VARIABLE rows per variable are enough, or half of all
-    rows if these are fewer; otherwise the given share of all rows is enough.
+    rows if these are fewer; otherwise the given fraction of all rows is enough.
     """
     if not np.isfinite(objective.threshold) or not objective.linear.is_piecewise_quadratic:
         return None
@@ -465,7 +466,7 @@ def _continuation_threshold(
 def _continuation(
     objective: Whitened, start: Evaluation, threshold: float, max_iter: int
 ) -> tuple[Evaluation, int, int]:
-    """Lower the threshold from a larger one; each minimisation starts from the last minimum.
+    """Lower the threshold in steps; each minimisation starts from the previous minimiser.
 
     Returns the point, the iterations and the number of vertices that were evaluated.
     """
@@ -474,7 +475,7 @@ def _continuation(
     while threshold > beta:
         passing = objective.at_threshold(threshold)
         point = passing.evaluate(theta)
-        # A step moves residuals by about |g|·threshold divided by the share of the rows inside.
+        # A step moves residuals by about |g|·threshold divided by the fraction inside.
         tol = CONTINUATION_RTOL * max(_n_inside(point, threshold), k) / point.residual.size
         descent = _newton_steps(passing, point, tol, max_iter - used)
         used, point = used + descent.n_iter, descent.point

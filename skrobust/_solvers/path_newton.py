@@ -30,8 +30,8 @@ from .scale_fixed_point import Minimiser
 PATH_MAX_VARIABLES = 2_000
 # Exceeds every residual in the units of a target, and has a finite square.
 LEAST_SQUARES_THRESHOLD = 1e100
-# A row is near the threshold if its distance from it is at most this many lengths of the first
-# Newton step, that is four standard deviations of the changes of the residuals.
+# A row is near the threshold if the distance of |r| from it is at most this many lengths of the
+# first Newton step, which are as many standard deviations of the changes of the residuals.
 NEAR_STEP_LENGTHS = 4.0
 # Rows near the threshold are copied if they have at most this many elements or make up at most
 # this fraction of X. Rows that cross the threshold are copied in blocks of this many elements,
@@ -184,7 +184,7 @@ class PathNewton:
     def _newton(
         self, theta: FloatArray, beta: float, P: FloatArray | None
     ) -> tuple[FloatArray, Any]:
-        """Return Newton's step for the present sides, and a factor of the Hessian."""
+        """Return Newton's step for the current sides, and a factor of the Hessian."""
         descent, H = self._u + beta * self._v, self._H
         if P is not None:
             descent, H = descent - P @ theta, H + P

@@ -21,8 +21,9 @@ MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
 # Damping of coefficients without a penalty but with a bound: the minimiser may not be unique,
 # and rounding must not decide which one is reached.
 BOUNDED_DAMPING = 1e-6
-# At a small threshold the quadratic part of the penalty may be smaller than the damping, which
-# is then no larger than it, so that it does not shorten the steps, but at least this.
+# At a small threshold the quadratic part of the penalty may be smaller than the damping. The
+# damping is then reduced to that part, so that it does not shorten the steps, but not below
+# this.
 MIN_DAMPING_WITH_RIDGE = 1e-12
 
 
@@ -74,7 +75,7 @@ def proximal_newton(
             damping = max(SHORT_STEP_DAMPING, 10 * damping)
         else:
             damping = 0.1 * damping if damping > 0.1 * SHORT_STEP_DAMPING else 0.0
-    # Coefficients so small that zero satisfies the optimality conditions as well, whatever rows
-    # are inside: Σ s z² is one over all rows.
+    # Zero satisfies the optimality conditions as well as these small coefficients, whatever
+    # rows are inside: Σ s z² is one over all rows.
     tiny = (slope > 0) & (np.abs(x) * (1.0 + ridge) <= tol * slope)
     return np.where(tiny, 0.0, x), n_steps

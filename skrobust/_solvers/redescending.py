@@ -5,7 +5,7 @@ With weights w(r) = ψ(r)/r, a step of iteratively reweighted least squares,
     d = (Σ s w ζζᵀ)⁻¹ Σ s w r ζ,
 
 never raises the objective, because the quadratic with these weights touches it from above. It
-converges linearly; near the minimum Newton's method, with ψ′ in the place of w, converges
+converges linearly; near the minimum Newton's method, with ψ′ instead of w, converges
 quadratically. Each iteration takes the Newton step if its Hessian is positive definite and the
 step does not raise the objective, otherwise the step of a mixture of both matrices, and the
 reweighted step if that fails as well.
@@ -29,13 +29,14 @@ from .._model.scale import MScale, WarmScale, rounding_floor, rounding_floor_bou
 from .._model.whitening import Whitened, Whitening, inverse_cholesky
 from .result import Solution, Status
 
-# A Newton step is taken if the relative gradient is smaller. That of an M-estimate must also be
-# shorter than this fraction of the threshold: a longer one may lead to another local minimum.
+# A Newton step is taken if the relative gradient is below NEWTON_MAX_GRADIENT. The step of an
+# M-estimate must also be at most NEWTON_MAX_STEP times the threshold: a longer one may lead to
+# another local minimum.
 NEWTON_MAX_GRADIENT, NEWTON_MAX_STEP = 0.3, 0.1
-# Shares of the curvature that are mixed with that of the reweighted step, where the curvature
-# alone is not positive definite.
+# Fractions of the Hessian that are mixed with the matrix of the reweighted step if the step of
+# the Hessian alone is not taken.
 NEWTON_SHARES = (0.75, 0.5)
-# Smaller curvatures than this fraction of the largest are rounding errors.
+# Curvatures below this fraction of the largest are rounding errors.
 MIN_RELATIVE_CURVATURE = 1e-14
 TARGET_RTOL = 1e-12
 # If the scale is at most this many times the rounding of a typical residual, the rows that are
@@ -100,9 +101,9 @@ def _descend(
 
 
 def _rewhitened(objective: Whitened, point: Evaluation) -> tuple[Whitened, Evaluation, Any]:
-    """Return the objective whitened by the weights at a point, the point in it, and T.
+    """Return the objective whitened by the weights at a point, this point, and T.
 
-    Rows of leverage that are not outliers determine directions in which the gradient is large
+    High-leverage rows that are not outliers determine directions in which the gradient is large
     and sensitive to rounding, unless it is measured in the metric of these weights. The
     previous coordinates are T times the new ones; T is None if they are the same.
     """
@@ -142,12 +143,12 @@ def _at_m_scale(
 def _step(objective: Whitened, point: Evaluation, longest: float) -> Evaluation | None:
     """Return the point after a Newton step, a mixed or a reweighted one; None if none descends.
 
-    All but the last are at most as long as `longest`.
+    All but the reweighted step are at most as long as `longest`.
     """
     linear = objective.linear
 
     def descends(trial: Evaluation) -> bool:
-        # At the rounding of the objective the gradient must decrease.
+        # If the objective does not decrease, the gradient must. Only rounding may raise it.
         if trial.value >= point.value and not trial.relative_gradient < point.relative_gradient:
             return False
         return trial.value <= point.value * (1.0 + VALUE_RISE_RTOL)

@@ -43,7 +43,7 @@ class NewtonStep(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Where a minimisation ended.
+    """The result of a minimisation, converged or not.
 
     `newton_step` is the last Newton step if there was one, and `passes` the number of passes
     over X of each algorithm that ran.

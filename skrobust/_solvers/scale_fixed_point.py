@@ -30,15 +30,16 @@ SECANT_MAX_STRIDE, SECANT_MIN_REACH = 4.0, 0.1
 # φ is therefore evaluated at this fraction of φ(s) before such a step, and at this multiple of
 # the floor after it.
 PROBE_FRACTION, FLOOR_CLEARANCE = 1e-3, 1e4
-# A fit ends if its iterations exceed both ROUND_MIN_ITER and max_iter / MIN_ROUNDS. The scale
-# then moves to that of its residuals, because the fixed point may be at a far smaller scale.
+# A fit ends if its iterations exceed both ROUND_MIN_ITER and max_iter / MIN_ROUNDS. The next
+# scale is then that of its residuals, because the fixed point may be at a far smaller scale.
 ROUND_MIN_ITER, MIN_ROUNDS = 100, 4
 # Error of a fit relative to the error of its scale.
 FIT_PER_SCALE_ACCURACY = 0.03
-# With fewer elements every fit is exact, since Newton's last step costs as much as a rough fit.
+# With fewer elements than this, every fit is exact, since Newton's last step costs as much as a
+# rough fit.
 EXACT_INNER_MAX_ELEMENTS = 100_000
 ROUGH_INNER_TOL = 1e-3
-# A contraction that changed by less is regarded as constant: φ is affine there.
+# A contraction that changed by less than this is regarded as constant: φ is affine there.
 AFFINE_CONTRACTION_ATOL = 1e-3
 
 

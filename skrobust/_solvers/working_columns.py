@@ -44,7 +44,7 @@ class WorkingColumns:
     inside : ndarray of shape (n,)
         The rows that H is the sum over.
     last : LastPoint or None
-        The point that the last fit ended at.
+        The point at which the last fit ended.
     """
 
     def __init__(self, data: RegressionData) -> None:
@@ -69,12 +69,12 @@ class WorkingColumns:
         self.index = np.concatenate([self.index, new])
 
     def update(self, inside: NDArray[np.bool_]) -> None:
-        """Let the Hessian follow new features and the rows that crossed the threshold."""
+        """Update the Hessian for new features and for rows that crossed the threshold."""
         crossing = inside ^ self.inside
         n_inside, n_crossing = np.count_nonzero(inside), np.count_nonzero(crossing)
         k, n_new = self.index.size, self.index.size - len(self.H)
         if n_crossing * k + 2 * n_inside * n_new > n_inside * k:
-            # All products together take less time.
+            # Computing all products together takes less time.
             self.H = np.zeros((k, k))
             self._add_products(inside, 1)
         else:

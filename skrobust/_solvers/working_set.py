@@ -6,7 +6,7 @@ conditions most. Each outer iteration is
 1. Newton steps on the working set (`proximal_newton`), whose Hessian follows the rows that
    cross the threshold;
 2. a pass over X, which gives the optimality conditions of all features and the duality gap;
-3. the features that violate them join the working set.
+3. the features that violate these conditions join the working set.
 
 From a start far above the solution the penalty is first lowered by halves, which keeps the
 working set small. If fewer rows are inside the threshold than the Hessian needs, the threshold
@@ -37,24 +37,26 @@ from .result import Solution, Status
 from .working_columns import LastPoint, WorkingColumns
 from .working_vertex import psi_at_vertex, vertex_near
 
-# The number of features that may join the working set at a time: a minimum, and a fraction of
-# the number of nonzero coefficients. Fewer may join later than at first, since with more
-# features than rows a large working set takes longer than more passes.
+# The number of features that may join the working set at a time is the larger of the first
+# value and of the second value times the number of nonzero coefficients. LATER is smaller than
+# FIRST, because with more features than rows a large working set takes longer than additional
+# passes.
 FIRST, LATER = (50, 1.0), (10, 0.25)
 # The accuracy of early minimisations on the working set.
 ROUGH_TOL = 1e-2
-# Along a grid features join if the gradient of one was above the first of these fractions of
-# the penalty: those for which it was above the second.
+# Along a grid, if the gradient of any feature was above NEAR_PENALTY times the penalty, the
+# features join whose gradient was above JOINING_PENALTY times the penalty.
 NEAR_PENALTY, JOINING_PENALTY = 0.9, 0.8
-# The penalty is lowered by this factor while it is larger than twice the given one, and than
-# this fraction of the first.
+# The penalty is multiplied by PENALTY_FACTOR while it is larger than twice the given penalty
+# and larger than MIN_PENALTY_FRACTION times the first one.
 PENALTY_FACTOR, MIN_PENALTY_FRACTION = 0.5, 1e-6
-# Rows inside the threshold per variable, and the factor by which the threshold is lowered.
+# Rows inside the threshold per variable below which the threshold is lowered in steps, and the
+# factor of a step.
 ROWS_PER_VARIABLE, THRESHOLD_FACTOR = 5, 0.2
 # The smallest relative accuracy of the optimality conditions that is aimed at, and the relative
 # violation and gap that are due to rounding.
 MIN_ACCURACY, ROUNDING_RTOL = 1e-15, 1e-13
-# The smallest penalty relative to the residuals that raises the accuracy.
+# A small penalty requires a higher accuracy, but no higher than at this ratio to the residuals.
 MIN_PENALTY_SHARE = 1e-3
 INTERCEPT_STEPS = 50
 # Relative increase of the objective in a Newton step that may be due to rounding.
@@ -173,9 +175,10 @@ class _Descent:
             self._evaluate()
             return accuracy
         if not self.coef[1:].any():
-            # The null model, so that no iterate is above it.
+            # The fit starts from the null model, so that no iterate has a larger objective.
             self._exact_intercept()
-        # The intercept and the features without a penalty first, since all others depend on it.
+        # The intercept and the features without a penalty come first, since all others depend
+        # on them.
         self._solve(penalty, ROUGH_TOL, max_iter)
         self._evaluate()
         self._lower_penalty(max_iter)
@@ -194,7 +197,7 @@ class _Descent:
             self.point = self.objective.evaluate(self.coef[self.first :])
 
     def restore_lowest(self) -> None:
-        """Let the point be the lowest of the null model and those that were evaluated."""
+        """Set the point to the lowest among the null model and the evaluated points."""
         assert self.lowest is not None
         linear = self.objective.linear
         self.coef, self.vertex = np.zeros_like(self.coef), None
@@ -313,7 +316,7 @@ class _Descent:
     def _move_to_vertex(self, penalty: ElasticNet, tol: float, beta: float) -> bool:
         """Move to the minimiser on the working set if it is a vertex nearby.
 
-        The present point approximates the minimiser at the threshold `beta`.
+        The current point approximates the minimiser at the threshold `beta`.
         """
         at = self.coef, self.residual, beta
         vertex = vertex_near(self.columns, penalty, *at, self.beta, tol)

@@ -14,12 +14,13 @@ from .l1_quadratic import violation
 from .lad_simplex import L1Vertex, l1_vertex
 from .working_columns import WorkingColumns
 
-# A vertex is searched for if at most this many rows are inside the threshold per nonzero
-# coefficient, if the number of other rows inside at the final threshold is expected to be at
-# most this fraction of their number, and if the working set is not larger than this.
+# A vertex is searched for if at most MAX_INSIDE_PER_VARIABLE rows are inside the threshold per
+# nonzero coefficient, if the expected number of other rows inside at the final threshold is at
+# most MAX_EXTRA_FRACTION times the number of nonzero coefficients, and if the working set has
+# at most MAX_VARIABLES features.
 MAX_INSIDE_PER_VARIABLE, MAX_EXTRA_FRACTION = 3, 0.25
 MAX_VARIABLES = 1_000
-# It is accepted if the working set satisfies the optimality conditions to this accuracy.
+# A vertex is accepted if the working set satisfies the optimality conditions to this accuracy.
 VERTEX_TOL = 1e-10
 
 
@@ -40,7 +41,7 @@ def vertex_near(
     beta: float,
     tol: float,
 ) -> L1Vertex | None:
-    """Return the minimiser on the working set if it is a vertex next to a point, else None.
+    """Return the minimiser on the working set; None unless it is a vertex next to a point.
 
     The point, with the coefficients (b, v), approximates the minimiser at `threshold`, which is
     at least the final threshold `beta`.
