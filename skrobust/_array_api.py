@@ -40,10 +40,10 @@ CPU_DEVICES = {1, 3}
 def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     """Return data as NumPy arrays, and a function that converts results.
 
-    `data` are arrays by the names of the parameters. The function converts an array or the
+    `data` maps the names of parameters to arrays. The function converts an array or the
     arrays in a dict to the library and the device of the first of the data, and leaves
-    everything else unchanged. Data that are no arrays of another library are returned as they
-    are.
+    everything else unchanged. Data that are not arrays of another library are returned
+    unchanged.
     """
     values = list(data.values())
     if not (HAS_DISPATCH and get_config()["array_api_dispatch"]):
@@ -66,7 +66,7 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
 def through_numpy(*names: str) -> Callable[[Function], Function]:
     """Return a decorator that converts the first parameters and the result of a function.
 
-    `names` are those of the parameters, which are arrays.
+    `names` contains the names of the parameters that are arrays.
     """
 
     def decorator(function: Function) -> Function:
@@ -85,7 +85,7 @@ def through_numpy(*names: str) -> Callable[[Function], Function]:
 
 
 def _is_foreign(value: Any) -> bool:
-    """Tell whether a value is an array of another library than NumPy."""
+    """Tell whether a value is an array of a library other than NumPy."""
     is_array = hasattr(value, "__dlpack__") and hasattr(value, "shape")
     return is_array and not (isinstance(value, np.ndarray | np.generic) or issparse(value))
 
@@ -103,7 +103,8 @@ def _on_cpu(name: str, value: Any) -> Any:
     try:
         device, _ = value.__dlpack_device__()
     except (AttributeError, BufferError, ValueError):
-        # The library does not tell; the conversion below fails if it is not possible.
+        # The library does not name the device; the conversion below fails if the CPU cannot
+        # read it.
         device = 1
     if device not in CPU_DEVICES:
         raise ValueError(

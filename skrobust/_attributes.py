@@ -56,7 +56,7 @@ def fitted_attributes(
         name: value[0] if one_target else np.array(value) for name, value in values.items()
     }
     attributes["coef_"] = coef[0] if one_target else coef
-    # Blocks of rows take rounds; those since the last stage belong to a stage.
+    # The rounds over blocks of rows in a stage are those since the previous stage ended.
     stages_done = [stage.n_rounds for stages in results for stage in stages]
     rounds = iter(np.diff([0, *stages_done]).tolist())
     attributes["history_"] = [

@@ -36,8 +36,8 @@ TOL = 2e-8
 NEWTON_MAX_STEPS, OWN_MAX_ITER = 20, 10_000
 # If the products of the columns have more elements, each replicate is fitted on its own.
 MAX_PRODUCTS = 2**21
-# Maximum numbers of elements of the weights of a batch, so that they stay in the cache, and of
-# its Hessians.
+# Maximum numbers of elements of the weights of a batch, which should stay in the cache, and of
+# the Hessians of a batch.
 BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
 # The squared pivot of the Hessian at the fit, in whitened coordinates, that proves full rank,
 # and that of the Gram matrix below which a replicate does not have full rank.
@@ -47,12 +47,12 @@ MAX_REMAINING_GRADIENT = 0.8
 # This multiple of the identity is added to a Hessian, which may become singular during the
 # iteration.
 HESSIAN_RIDGE = 1e-12
-# Several scales may solve the equation of the MAD. One within this factor of the scale of the
+# Several scales may solve the equation of the MAD. A scale within this factor of that of the
 # fit is accepted.
 NEAR_SCALE_FACTOR = 2.0
 # The median of |r| is searched for within a relative distance of its last value. In the first
-# step this is the first constant over √n, later the last relative change, but at least the
-# second constant over n. If the median is not found there, the third multiplies the distance.
+# step this distance is FIRST_REACH/√n, later the last relative change, but at least
+# MIN_REACH/n. If the median is not found there, the distance is multiplied by WIDER_REACH.
 FIRST_REACH, MIN_REACH, WIDER_REACH = 1.5, 12.0, 8.0
 # From this step on the slope of a MAD is that of the median |r|.
 LOCAL_SLOPE_STEP = 1

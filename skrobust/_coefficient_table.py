@@ -118,12 +118,13 @@ class LeftOut(NamedTuple):
     def quantiles(self, n: int, level: float, symmetric: bool) -> tuple[float, float]:
         """Return the ends of an interval that contains a new residual with probability `level`.
 
-        n is the number of observations. An end is the smallest value at or below which the
-        weight is at least (n + 1)/n times the share of the total weight; without weights it is
-        the ⌈(n + 1) · share⌉-th smallest.
+        The ends are quantiles of |r| with q = level, or of r and −r with q = (1 + level)/2. A
+        quantile is the smallest value at or below which the weight is at least q (n + 1)/n
+        times the total weight, for n observations; without weights it is the ⌈(n + 1) q⌉-th
+        smallest.
         """
         share = level if symmetric else (1.0 + level) / 2.0
-        # The share, and sums of weights, are rounded.
+        # The probability and the sums of weights are rounded.
         wanted = (n + 1.0) * share * (1.0 - ROUNDING)
         if wanted > n:
             needed = int(np.ceil(share / (1.0 - share) * (1.0 - ROUNDING)))
@@ -146,7 +147,7 @@ class LeftOut(NamedTuple):
 
 
 def _quantile(values: FloatArray, weight: FloatArray, fraction: float) -> float:
-    """Return the first of increasing values up to which there is a fraction of the weight."""
+    """Return the first of increasing values up to which there is the fraction of the weight."""
     cumulated = np.cumsum(weight)
     return float(values[np.searchsorted(cumulated, fraction * cumulated[-1])])
 
@@ -163,7 +164,8 @@ class CoefficientTable:
     ----------
     names : list of str
         "intercept" if there is one, then the features as the regressor sees them. If a feature
-        has this name, the intercept is called "(intercept)", or put in more parentheses.
+        has this name, the intercept is called "(intercept)", with more parentheses if
+        necessary.
 
     coef, std_err, statistic, p_value : ndarray of shape (p,)
         Coefficients, standard errors, their ratio and its two-sided p-value; NaN where a
@@ -341,7 +343,7 @@ class CoefficientTable:
             Names of the coefficients that are compared with `values`.
 
         R : array-like of shape (q, p), default=None
-            Restrictions, of full row rank. Exactly one of `features` and `R` is given.
+            Restrictions, of full row rank. Exactly one of `features` and `R` must be given.
 
         values : float or array-like of shape (q,), default=0.0
             The values v under the hypothesis.
@@ -620,7 +622,7 @@ def _checked_values(values: Any, q: int) -> FloatArray:
 
 
 def intercept_name(features: Sequence[str]) -> str:
-    """Return "intercept", in as many parentheses as tell it from all features."""
+    """Return "intercept", in as many parentheses as distinguish it from all features."""
     name = "intercept"
     while name in features:
         name = f"({name})"

@@ -222,8 +222,8 @@ def _cluster_moments(
     chunks = _chunks_of_clusters(
         clusters, max(part.stop - part.start for part in fit.engine.blocks())
     )
-    # The number of partial sums does not depend on the number of threads, so that the result
-    # does not depend on it either.
+    # The number of partial sums is fixed, so that the result does not depend on the number of
+    # threads.
     every = [_ClusterSums(np.zeros((k + 1, k + 1)), [], []) for _ in range(CLUSTER_SUMS)]
 
     def compute(first: int, step: int) -> None:

@@ -80,7 +80,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
           threshold and contains it. With ``scale=None`` the threshold of "auto" is computed
           from the residuals of a fit to all rows.
         - An integer with ``scale="concomitant"`` requests a grid in which the excess of the
-          thresholds over 1 is spaced in this way.
+          thresholds over 1 is spaced geometrically.
 
     alphas : int or array-like, default=(0.0,)
         Candidate values of the constant that multiplies the penalty, in any order, or their
@@ -91,8 +91,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         to 0.001 of it (0.01 with more features than rows).
 
     l1_ratio : float or array-like, default=0.0
-        Share of the L1 penalty, between 0 and 1, as in :class:`SmoothL1Regressor`, or several
-        candidates.
+        Mixing parameter of the elastic-net penalty, between 0 and 1, as in
+        :class:`SmoothL1Regressor`, or several candidates.
 
     positive : bool, default=False
         Whether the coefficients must not be negative.
@@ -134,8 +134,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         - "best" selects the pair with the best mean score. On data with outliers the fit is
           more accurate than with the following rule (:file:`benchmarks/cv_score.py`).
         - "one_standard_error" considers the pairs whose mean score is within one standard error
-          of the best one and selects that with the threshold closest to "auto" and, among
-          these, that with the strongest penalty (see Notes).
+          of the best one and selects the one with the threshold closest to "auto" and, among
+          these, the one with the strongest penalty (see Notes).
         - A callable receives `cv_results_` and returns the index of the selected pair, as for
           :class:`~sklearn.model_selection.GridSearchCV`.
 
@@ -158,7 +158,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     Attributes
     ----------
     alpha_, l1_ratio_ : float
-        Selected constant and L1 share of the penalty.
+        Selected constant and mixing parameter of the penalty.
 
     beta_ : float or ndarray of shape (n_targets,)
         Threshold of the final fit to all rows, in units of y.
@@ -210,7 +210,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     outliers_ : ndarray of bool of shape (n_samples,) or (n_samples, n_targets)
         True for the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`. Such a row
-        is down-weighted and not necessarily wrong: with normal errors and the default threshold
+        is down-weighted but not necessarily wrong: with normal errors and the default threshold
         18 % of the rows of clean data are beyond the threshold.
 
     weights_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
@@ -240,8 +240,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     .. math:: s_k(c) = \operatorname{score}(w_k(c),\ \text{rows of fold } k)
 
-    where :math:`w_k(c)` is the fit to the rows outside fold k. The score should be robust as
-    well as the fit [1]_. The best candidate :math:`c^*` has the largest mean score
+    where :math:`w_k(c)` is the fit to the rows outside fold k. The score, like the fit, should
+    be robust [1]_. The best candidate :math:`c^*` has the largest mean score
     :math:`\bar s(c) = \frac{1}{K} \sum_k s_k(c)`.
 
     **One standard error.** Folds with large errors are difficult for all candidates alike.
@@ -264,7 +264,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     Penalties are thus compared at the same threshold only, because the effect of a penalty of
     the same `alpha` depends on the threshold. Training sets overlap, so that the scores of
-    different folds are not independent; the standard error is a rule of thumb and no test.
+    different folds are not independent; the standard error is a rule of thumb, not the basis of
+    a test.
 
     References
     ----------
@@ -428,7 +429,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         betas = check_grid("betas", betas, zero=False, word="auto")
         points = []
         for ratio in ratios:
-            # For each penalty the thresholds in their order.
+            # Candidates are sorted by penalty, and then by threshold.
             columns = [[(beta, alpha) for alpha in grid_of(beta, ratio)] for beta in betas]
             points += [
                 {"beta": beta, "alpha": alpha, "l1_ratio": ratio}

@@ -1,4 +1,4 @@
-"""The data of a fit as Dask collections; this module is loaded when the data are such."""
+"""The data of a fit as Dask collections; this module is loaded only for such data."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ EXACT_MM_FIT = (
 
 
 class FitDescription(NamedTuple):
-    """What texts say about a fit.
+    """Description of a fit for titles and messages.
 
     Rows beyond `outlier_end`, in the units of y, are those of `outliers_`. `scale_name` is None
     if the threshold is a number. `gradient` is the relative gradient that the fit reached, and
@@ -60,7 +60,7 @@ class FitDescription(NamedTuple):
 
 
 class FittedData(NamedTuple):
-    """What inference needs of an estimator and its data.
+    """A linearised fit and its data, as inference uses them.
 
     `labels` are the labels of the rows of positive weight, and `positive` their positions, or
     None if these are all rows. `transformers` convert the X of the estimator to that of the
@@ -314,7 +314,7 @@ def _check_curvature(fit: LinearisedFit, names: list[str]) -> None:
 
 
 def _rounding_gradient(fit: LinearisedFit, regressor: Any) -> float:
-    """Return a bound of the relative gradient that is due to float32 coefficients."""
+    """Return a bound on the relative gradient that is due to float32 coefficients."""
     if regressor.coef_.dtype != np.float32:
         return 0.0
     return max(FLOAT32_GRADIENT_TOL, fit.rounding_gradient(np.float32))

@@ -32,9 +32,10 @@ FloatArray = NDArray[np.float64]
 # least absolute deviations, to about ten times that threshold, where only gross outliers
 # distinguish it from least squares.
 GRID_SPAN = 10.0
-# The smallest penalty of a default grid relative to the largest, and with more features than
-# rows. The null model, which determines the largest, is fitted with NULL_MODEL_TOL. The margin
-# prevents the tolerance of the fit at the largest from making a coefficient nonzero.
+# The smallest penalty of a default grid relative to the largest, in general and with more
+# features than rows. The null model, which determines the largest, is fitted with
+# NULL_MODEL_TOL. The margin prevents the tolerance of the fit at the largest from making a
+# coefficient nonzero.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
 NULL_MODEL_TOL, NULL_MODEL_MARGIN = 1e-12, 1e-10
 # Residuals below this fraction of y are rounding errors of an exact fit, which contain no
@@ -95,7 +96,7 @@ def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> 
 def alpha_grid(
     m: int, model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None
 ) -> list[float]:
-    """Return m penalties from the smallest with all penalised coefficients zero downwards."""
+    """Return m decreasing penalties, from the smallest that gives the null model."""
     _check_alpha_grid(model, X.shape[1])
     largest = (1.0 + NULL_MODEL_MARGIN) * alpha_max(model, X, y, weight)
     if largest <= np.finfo(float).resolution:
@@ -238,7 +239,7 @@ class Convergence(NamedTuple):
 
     @classmethod
     def of_model(cls, model: Any) -> list[Convergence]:
-        """Return that of each target of a fitted model without a schedule."""
+        """Return the convergence of each target of a fitted model without a schedule."""
         is_composite = fit_spec(model).is_composite
         return [
             cls(

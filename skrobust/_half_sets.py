@@ -3,7 +3,7 @@
 A concentration step takes the half of the rows that is nearest to a centre, in the metric of a
 covariance, and then the mean and covariance of these rows. The determinant of the covariance
 never increases (Rousseeuw and Van Driessen, "A fast algorithm for the minimum covariance
-determinant estimator", Technometrics 41, 1999). The two starts are deterministic, as those of
+determinant estimator", Technometrics 41, 1999). The two starts are deterministic, like those of
 Hubert, Rousseeuw and Verdonck ("A deterministic algorithm for robust location and scatter",
 JCGS 21, 2012): the distances from the spatial median, and the same in the metric of the spatial
 sign covariance.
@@ -21,14 +21,14 @@ from ._engines.base import FloatArray
 
 SPATIAL_MEDIAN_STEPS = 10
 MAX_CONCENTRATION_STEPS = 30
-# A step ends the concentration if it lowers the logarithm of the determinant by less.
+# A step ends the concentration if it lowers the logarithm of the determinant by less than this.
 LOG_DETERMINANT_ATOL = 1e-9
 # The smallest variance of the spatial sign covariance, relative to the largest.
 MIN_RELATIVE_VARIANCE = 1e-2
 
 
 class Ellipsoid(NamedTuple):
-    """A centre and the lower Cholesky factor of a covariance, with log det of the latter."""
+    """A centre, the lower Cholesky factor of a covariance, and its log determinant."""
 
     centre: FloatArray
     root: FloatArray
@@ -68,7 +68,7 @@ def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipso
 
 
 def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[NDArray[np.intp]]:
-    """Return the rows of the half-sets from both starts, that of smaller determinant first.
+    """Return the rows of the half-sets from both starts, the one of smaller determinant first.
 
     The features should have comparable units. With a ridge the half-sets also exist where half
     of the rows lie on a hyperplane; without one these are left out.

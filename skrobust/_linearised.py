@@ -43,8 +43,8 @@ from ._sampling import Problem, standardised_problem, whiten
 from ._solvers import choose
 from ._units import TargetUnits
 
-# On either side of the median, the window contains the share WINDOW_SHARE_FACTOR · n^(−1/3) of
-# normal residuals, but at most WINDOW_MAX_SHARE.
+# On either side of the median, the window contains the fraction WINDOW_SHARE_FACTOR · n^(−1/3)
+# of normal residuals, but at most WINDOW_MAX_SHARE.
 WINDOW_SHARE_FACTOR, WINDOW_MAX_SHARE = 0.971, 0.45
 # A direction with less curvature than this, relative to that of least squares, is
 # undetermined.
@@ -62,7 +62,7 @@ COMPONENT_RTOL = 1e-8
 # If 1 − h of a row, or the curvature that remains without a cluster, is less than this, some
 # direction is determined by that row or cluster alone.
 MIN_REMAINING = 1e-8
-# Leverages that rows of negative curvature make larger are taken as this.
+# Larger leverages, which rows of negative curvature may cause, are reduced to this value.
 MAX_LEVERAGE = 0.99
 
 
@@ -107,9 +107,10 @@ class LinearisedFit:
     """One target of a fitted regressor, linearised at its coefficients.
 
     Rows of weight zero are left out beforehand. The features are standardised and y is in the
-    units of `TargetUnits`; `to_data` leads back to the units of the data. If the weights ψ(r)/r
-    of the rows are given as `robustness`, rows in which this weight is zero affect neither the
-    units nor the standardisation, except that of features that vary only in such rows.
+    units of `TargetUnits`; `to_data` converts back to the units of the data. If the weights
+    ψ(r)/r of the rows are given as `robustness`, rows in which this weight is zero affect
+    neither the units nor the standardisation, except that of features that vary only in such
+    rows.
 
     Attributes
     ----------
@@ -343,7 +344,7 @@ class LinearisedFit:
         return remaining, np.flatnonzero(remaining < MIN_REMAINING)
 
     def scale_slope(self) -> FloatArray:
-        """Return a, minus the derivative of Σ u − S α̃ Dθ by the scale."""
+        """Return a, minus the derivative of Σ u − S α̃ Dθ with respect to the scale."""
         # ∂ψ/∂σ is (ψ − r ψ′)/σ, at the threshold and not at the window.
         change = self.residual * self.loss.rho.psi_deriv(self.residual, self.beta)
         np.subtract(self.psi, change, out=change)

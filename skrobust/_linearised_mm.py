@@ -1,7 +1,7 @@
 """A fitted MM-estimate with its data, linearised at the fit.
 
-Its scale is that of the residuals of the S-estimate. With the residuals r of the S-estimate,
-u = r/σ_S and its bisquare ρ_S, the influence of an observation on σ_S is
+The scale of an MM-estimate is computed from the residuals of the S-estimate. With the residuals
+r of the S-estimate, u = r/σ_S and its bisquare ρ_S, the influence of an observation on σ_S is
 
     δσ_S = (ρ_S(u) − b(1 − k/S)) / e,        e = Σ s ρ_S′(u) u / σ_S
 
@@ -30,17 +30,17 @@ from ._reductions import RowVector
 # Tolerance of the equation of the S-scale, relative to sup ρ_S, on the data of the fit. It is
 # larger for float32, since the coefficients are rounded.
 S_SCALE_RTOL, FLOAT32_S_SCALE_RTOL = 1e-7, 1e-4
-# The trimmed scale is at a bound if it is as near to it.
+# The trimmed scale is at a bound if its relative distance from the bound is at most this.
 BOUND_RTOL = 1e-9
 # The trimmed scale is taken as fixed if the density of the residuals at ±Kσ leaves less than
-# this share of e.
+# this fraction of e.
 MIN_TRIMMED_SHARE = 0.1
 
 
 class SEstimate(NamedTuple):
     """The S-estimate of a fit, in the units of the data.
 
-    `total` is the sum S of the weights that counts as the number of rows in the fit.
+    `total` is the sum S of the weights, which counts as the number of rows in the fit.
     """
 
     intercept_and_coef: FloatArray

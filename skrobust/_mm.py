@@ -35,7 +35,7 @@ from ._validation import check_data, drop_zero_weight, finite_weight
 
 # A normal residual is beyond this many scales with probability .01.
 OUTLIER_END = float(ndtri(0.995))
-# With fewer rows per coefficient the fit is unreliable.
+# With fewer rows per coefficient than this, the fit is unreliable.
 RELIABLE_ROWS_PER_COEFFICIENT = 5
 # Elements of X whose distances are computed at a time.
 BLOCK_ELEMENTS = 2**14
@@ -168,16 +168,17 @@ class MMRegressor(LinearRegressor):
     Notes
     -----
     An integer sample weight is equivalent to repeating the row. S is the number of rows that
-    the weights stand for, so that a common factor of the weights is not neutral. Weights with a
-    sum smaller than the number of rows of positive weight are multiplied up to that number.
+    the weights represent, so that multiplying all weights by a constant changes the fit.
+    If the sum of the weights is smaller than the number of rows of positive weight, the weights
+    are rescaled so that their sum equals that number.
 
     The starts use max(2000, 20 n_features) random rows if there are more than 1.5 times as
     many. Otherwise all rows are used, and the result does not depend on their order. With more
     than 200 features the starts by sensitivity components are left out.
 
     With few rows per coefficient the efficiency is smaller than its asymptotic value. The
-    estimate may follow a cluster of outliers that a small change of the coefficients fits; its
-    rows are then not in `outliers_`.
+    estimate may follow a cluster of outliers that a small change of the coefficients fits; the
+    rows of the cluster are then not in `outliers_`.
 
     If features are linearly dependent, the coefficients have no component in the null space of
     the features after these have been centred by their medians (with an intercept) and divided
@@ -431,7 +432,7 @@ class MMRegressor(LinearRegressor):
 
 
 class _FitRows(NamedTuple):
-    """The rows of the fit; `inverse` leads from rows of positive weight to them."""
+    """The rows of the fit; `inverse` maps each row of positive weight to one of them."""
 
     X: Any
     y: FloatArray
@@ -492,14 +493,14 @@ def _spec(model: MMRegressor) -> MMSpec:
 
 
 def _generator(random_state: Any) -> np.random.Generator:
-    """Return a generator of its own, so that NumPy's global state is not used."""
+    """Return a separate generator, so that NumPy's global state is not used."""
     if isinstance(random_state, np.random.RandomState):
         random_state = random_state.randint(2**31)
     return np.random.default_rng(random_state)
 
 
 def _fit_rows(X: Any, y: FloatArray, weight: FloatArray | None) -> _FitRows:
-    """Return the rows in an order of their own, with equal rows merged, if all are used.
+    """Return the rows, sorted and with equal rows merged if the starts use all of them.
 
     Neither the order of the rows nor repeated rows then change the fit.
     """
@@ -532,7 +533,7 @@ def _row_attributes(
     zero: NDArray[np.intp] | None,
     spec: MMSpec,
 ) -> dict[str, Any]:
-    """Return `weights_`, `outliers_` and `leverage_` of all rows, also of those of weight 0."""
+    """Return `weights_`, `outliers_` and `leverage_` of all rows, even those of weight 0."""
     if result.is_exact is None:
         outliers = np.abs(result.residual) > OUTLIER_END * result.scale
     else:

@@ -25,20 +25,23 @@ from ._starts import Start, StartProblem, best_starts
 from ._units import TargetUnits
 
 _EPS = float(np.finfo(float).eps)
-# The starts use so many rows, or all rows if these are not many more.
+# The starts use a sample of this many rows, or all rows if there are at most ALL_ROWS_FACTOR
+# times as many.
 SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE, ALL_ROWS_FACTOR = 2_000, 20, 1.5
-# Rows that are added to the sample for each direction that it does not contain, and the length
-# outside the row space of the sample, relative to that inside, up to which it is rounding.
+# Rows that are added to the sample for each direction that it does not contain. The part of a
+# row outside the row space of the sample is rounding error if its length is at most
+# OUTSIDE_RTOL times that of the part inside.
 ROWS_PER_DIRECTION, OUTSIDE_RTOL = 10, 1e-8
-# Number of starts from which the S-estimate of the sample is refined, and its accuracy.
+# Number of starts from which the S-estimate of the sample is refined, and the accuracy of these
+# refinements.
 N_REFINED, REFINE_TOL, REFINE_MAX_ITER = 5, 1e-4, 30
-# The largest share of the iterations that the S-estimate may take.
+# The largest fraction of the iterations that the S-estimate may take.
 S_BUDGET = 0.75
 # In the whitening, a standardised row longer than this counts as if it had this length, and
 # then a row counts less if its leverage is more than this multiple of the median.
 WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
-# The largest deviation of y that is used, in units of its typical deviation, and the number of
-# rows that the latter is computed from.
+# The largest deviation of y that is used, in units of the typical deviation, and the number of
+# rows from which the typical deviation is computed.
 MAX_DEVIATION, LOCATION_PROBE_ROWS = 1e100, 10_000
 # Solutions of weighted least squares are corrected once for their rounding.
 LEAST_SQUARES_ROUNDS = 2
@@ -60,8 +63,8 @@ class MMSpec(NamedTuple):
 class MMResult(NamedTuple):
     """An MM-estimate in the units of the data, with vectors for the rows of the fit.
 
-    `weights` are ψ(r)/r, and `is_exact` tells the rows that are fitted exactly; it is None
-    unless the scale is zero. `rank` is the number k of coefficients that the rows determine.
+    `weights` are ψ(r)/r. `is_exact` marks the rows that are fitted exactly and is None unless
+    the scale is zero. `rank` is the number k of coefficients that the rows determine.
     """
 
     coef: FloatArray
@@ -263,7 +266,7 @@ class _Fit:
         intercept = None
         if not first:
             Z += transform[0]
-            # Rows of leverage are shortened, since their rounding errors are large.
+            # High-leverage rows are shortened, since their rounding errors are large.
             share = 1.0 / np.maximum(1.0, np.linalg.norm(Z, axis=1))
             intercept = np.linalg.lstsq(share[:, None] * Z, share)[0]
         estimator = self.estimator(float(self.sample_weight.sum()))
@@ -478,7 +481,7 @@ def _stored_rounding(engine: Engine) -> FloatArray:
 def _robust_whitening(
     features: FloatArray, weight: FloatArray, engine: Engine, spec: MMSpec
 ) -> Whitening:
-    """Return the whitening of the rows, in which rows of leverage count less."""
+    """Return the whitening of the rows, in which high-leverage rows count less."""
     p = features.shape[1]
     A = np.column_stack([np.ones(len(features)), features])
     if not spec.fit_intercept:

@@ -179,8 +179,7 @@ def _prediction(
 class _Rows(NamedTuple):
     """Vectors with a number for each row, in the units of the regressor's target.
 
-    `potential` is the leverage; for outliers, it is the one that they would have within the
-    threshold.
+    `potential` is the leverage that a row would have with a residual of zero.
     """
 
     fitted: FloatArray
@@ -287,7 +286,7 @@ class ObservationTable:
         Cook's distances, from the same Newton step.
 
     outlier : ndarray of bool of shape (n_samples,)
-        True for the rows beyond the threshold. Such a row is down-weighted and not necessarily
+        True for the rows beyond the threshold. Such a row is down-weighted but not necessarily
         wrong: with the default threshold, 18 % of the rows of clean data with normal errors are
         outliers in this sense. For an MMRegressor, the rows of its `outliers_`.
 

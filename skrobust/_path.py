@@ -90,8 +90,8 @@ def smooth_l1_path(
         Thresholds at which to compute the path, in any order, or their number. An integer
         requests a grid of geometrically spaced thresholds. It ranges from a tenth of the
         threshold of "auto" to about ten times that threshold and contains it; with
-        ``scale="concomitant"`` the excess over 1 is spaced in this way. If neither `betas` nor
-        `alphas` is given, the grid has 20 thresholds.
+        ``scale="concomitant"`` the excess over 1 is spaced geometrically. If neither `betas`
+        nor `alphas` is given, the grid has 20 thresholds.
 
     alphas : int or array-like of shape (n_points,), default=None
         Penalties at which to compute the path, in any order, or their number. It cannot be
@@ -108,7 +108,8 @@ def smooth_l1_path(
         grows, and the penalty becomes dominant.
 
     l1_ratio : float, default=0.0
-        Share of the L1 penalty, between 0 and 1, as in :class:`SmoothL1Regressor`.
+        Mixing parameter of the elastic-net penalty, between 0 and 1, as in
+        :class:`SmoothL1Regressor`.
 
     positive : bool, default=False
         Whether the coefficients must not be negative.

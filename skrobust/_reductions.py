@@ -25,7 +25,7 @@ MEDIAN_PROBE_ROWS = 2_000
 MEDIAN_WINDOW_RTOL = 0.02
 # Number of random values from which a location is estimated.
 LOCATION_PROBE_ROWS = 1_000
-# Number of rows from which the share of rows beyond a threshold is estimated.
+# Number of rows from which the fraction of rows beyond a threshold is estimated.
 SHARE_PROBE_ROWS = 2_000
 # Rows in a block, such that temporary arrays stay in the cache.
 BLOCK_ROWS = 2**14
@@ -90,7 +90,7 @@ def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple
 
 @singledispatch
 def share_outside(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
-    """Return the share of the weight of rows with |r| > end, and the standard error of it.
+    """Return the fraction of the weight in rows with |r| > end, and its standard error.
 
     In memory both are estimated from random rows, so that the others are not read.
     """

@@ -72,7 +72,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
           ``SmoothL1Loss`` and `delta` of its ``HuberLoss``. Otherwise it is in units of the
           estimated scale.
         - "auto" is the threshold with 95 % of the efficiency of least squares under normal
-          errors: 1.345 normalised MADs of the residuals, also if ``scale=None``, or 1.5960
+          errors: 1.345 normalised MADs of the residuals, even if ``scale=None``, or 1.5960
           concomitant scales.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
@@ -115,7 +115,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         ``scale="concomitant"``, ``beta=e`` and ``alpha=a / S``.
 
     l1_ratio : float, default=0.0
-        Share :math:`\rho` of the L1 penalty in the elastic-net penalty, between 0 and 1.
+        Mixing parameter :math:`\rho` of the elastic-net penalty, between 0 and 1.
         ``l1_ratio=0`` is the ridge penalty, ``l1_ratio=1`` the lasso penalty, and values
         between them combine both. With ``l1_ratio > 0`` coefficients can be exactly zero. The
         parameter has no effect if ``alpha=0``: ``l1_ratio=1`` with the default `alpha` does not
@@ -128,7 +128,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     penalty_weights : array-like of shape (n_features,) or None, default=None
         Factors :math:`q_j` of the penalties of the features; non-negative numbers or infinity.
         A feature of weight 0 is not penalised, and one of weight infinity has the coefficient
-        0, also if ``alpha=0``. None means that all weights are 1. The weights are used as
+        0, even if ``alpha=0``. None means that all weights are 1. The weights are used as
         given, whereas R's glmnet rescales its penalty factors to the sum `n_features`. A
         penalty is not invariant to the units of the features; ``penalty_weights=X.std(axis=0)``
         with ``l1_ratio=1`` has the same effect as standardising the features.
@@ -150,7 +150,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
         The solution does not depend on the schedule; `history_` records the stages. A schedule
         takes more passes over X than None, because the solvers lower a small threshold in steps
-        by themselves.
+        anyway.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
         Algorithm that minimises the objective. All solvers reach the same minimum.
@@ -178,8 +178,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         `tol`. The gradient is taken in coordinates in which the features are uncorrelated and
         have variance one, so that `tol` is dimensionless. With ``tol=0`` the solver stops when
         rounding errors prevent further progress. With an L1 penalty or a constraint the largest
-        violation of the optimality conditions, for features of variance one, takes the place of
-        the norm of the gradient, and `optimality_` must be at most `tol` as well.
+        violation of the optimality conditions, for features of variance one, replaces the norm
+        of the gradient, and `optimality_` must be at most `tol` as well.
 
     warm_start : bool, default=False
         If True, `fit` starts from the coefficients of the previous call if the numbers of
@@ -213,7 +213,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         its Gram matrix (see `rank_`), it is an estimate from the Newton decrement, and NaN if
         the fit did not converge. :func:`duality_gap` computes the bound for tall data as well.
         With an L1 penalty, and with ``positive=True`` and a penalty, it is the bound for all
-        data, also if the fit did not converge.
+        data, even if the fit did not converge.
 
     rank_ : int
         Numerical rank of the centred features, without the intercept. It is less than the
@@ -223,7 +223,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
     outliers_ : ndarray or dask Array of bool of shape (n_samples,) or (n_samples, n_targets)
         True for the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`. Such a row
-        is down-weighted and not necessarily wrong: with normal errors and the default threshold
+        is down-weighted but not necessarily wrong: with normal errors and the default threshold
         18 % of the rows of clean data are beyond the threshold. After a fit to Dask collections
         `outliers_` and `weights_` are lazy: they are computed from the collections that were
         passed to `fit`, and are not part of a pickle.
@@ -542,7 +542,7 @@ class _Callbacks:
     def watch(
         self, stages: Iterator[StageResult], results: list[list[StageResult]]
     ) -> list[StageResult]:
-        """Return the stages of a target as a list, which ends early if a callback says so.
+        """Return the stages of a target as a list, which ends early if a callback requests it.
 
         `results` contains the stages of the previous targets.
         """

@@ -104,8 +104,8 @@ def _columns_with_spread(
     centre = np.array([median(column, weight) for column in features.T])
     varying = np.flatnonzero(weight @ (features == centre) <= half)
     A = features[:, varying] - centre[varying]
-    # Rows of leverage, which must not hide that columns are independent, are shortened, and so
-    # is the constant, from which the columns must be independent as well.
+    # High-leverage rows are shortened, because they must not hide that columns are independent.
+    # The constant, from which the columns must be independent as well, is scaled likewise.
     constant = 1.0 / np.maximum(A.max(axis=1, initial=1.0), -A.min(axis=1, initial=-1.0))
     A *= constant[:, None]
     A -= np.outer(constant, constant @ A / (constant @ constant))

@@ -26,7 +26,8 @@ SAMPLE_MIN_PER_FEATURE, SAMPLE_MAX_PER_FEATURE = 50, 250
 # Number of rows for a first estimate of the means and standard deviations of the columns.
 MOMENT_PROBE_ROWS = 1_000
 # Size of a direction that the rounding of the stored features may produce, in machine epsilons
-# times the distance of the columns from zero. It is below one for the sum of several columns.
+# times the distance of the columns from zero. This size is below one for the sum of several
+# columns.
 STORED_ROUNDING = 2.0
 
 

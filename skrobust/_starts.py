@@ -1,17 +1,18 @@
 """Starts of an S-estimate, whose objective has several local minima.
 
-No single kind of start finds the lowest minimum of all data, so that several are tried:
+No single kind of start finds the lowest minimum for all data. Several kinds are therefore
+tried:
 
 - least squares and least absolute deviations (LAD) of all rows;
-- both of each half-set of the features (`_half_sets`), for clusters of leverage points;
+- both fits of each half-set of the rows (`_half_sets`), for clusters of leverage points;
 - least squares without the rows that are extreme in a principal sensitivity component (Peña and
   Yohai, "A fast procedure for outlier diagnostics in large regression problems", JASA 94,
   1999);
-- exact fits of k random rows, of which rows that depend linearly on earlier ones are skipped,
-  so that indicator features are no obstacle (Koller and Stahel, "Nonsingular subsampling for
-  regression S estimators with categorical predictors", Computational Statistics 32, 2017).
+- exact fits of k random rows; rows that depend linearly on earlier ones are skipped, so that
+  indicator features are no obstacle (Koller and Stahel, "Nonsingular subsampling for regression
+  S estimators with categorical predictors", Computational Statistics 32, 2017).
 
-Each candidate is improved by some steps of iteratively reweighted least squares, in which the
+Each candidate is improved by a few steps of iteratively reweighted least squares, in which the
 scale is updated once per step (Salibián-Barrera and Yohai, "A fast algorithm for S-regression
 estimates", JCGS 15, 2006). The candidates of a batch are processed together, by matrix
 products.
@@ -35,17 +36,17 @@ BATCH_ELEMENTS = 2**16
 PRODUCTS_MAX_ELEMENTS = 2**18
 # Reweighting steps of a random subset and of the other starts.
 SUBSET_STEPS, DETERMINISTIC_STEPS = 2, 10
-# Subsets in a group; every other group is drawn from the half-set of the features first.
+# Subsets in a group; every other group prefers rows of the first half-set.
 SUBSET_GROUP = 100
-# A row whose part that is orthogonal to the earlier rows is smaller than this depends on them.
+# A row depends on the earlier rows if its part orthogonal to them is smaller than this.
 MIN_INDEPENDENT_PART = 1e-8
 # Random rows among which independent ones are searched for, per coefficient.
 SUBSET_ROWS_PER_COEFFICIENT = 8
 # Steps of the approximate LAD fit, and the smallest residual in units of the median one.
 LAD_STEPS, LAD_MIN_RESIDUAL = 15, 1e-4
-# Rounds of the search by sensitivity components, and the number of coefficients above which it
-# is left out, because each round takes k³ operations. A round keeps the residuals up to this
-# many scales.
+# Rounds of the search by sensitivity components, and the number of coefficients above which the
+# search is left out, because each round takes k³ operations. A round keeps the rows with
+# residuals of at most SENSITIVITY_END scales.
 SENSITIVITY_ROUNDS, SENSITIVITY_MAX_COEFFICIENTS = 10, 201
 SENSITIVITY_END, SENSITIVITY_RTOL = 2.0, 1e-6
 MAX_LEVERAGE = 1.0 - 1e-8
@@ -55,7 +56,7 @@ HALF_SET_RIDGE = 1e-2
 STEP_RIDGE, SCALE_RTOL = 1e-12, 1e-6
 # Candidates whose coefficients differ by less than this fraction of their scale are the same.
 SAME_START_RTOL = 1e-2
-# Tolerance of sums of weights.
+# Relative tolerance of sums of weights.
 HALF_RTOL = 1e-12
 _SMALLEST = 1e-150
 
@@ -78,7 +79,7 @@ class StartProblem:
     intercept : ndarray of shape (k,) or None
         The e with Ze = 1.
     constant, target : float
-        Those of the `MScale`.
+        The constant and the target of the `MScale`.
     """
 
     def __init__(
@@ -361,7 +362,7 @@ def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> Flo
 
 
 def _weights_of(problem: StartProblem, subsets: NDArray[np.intp]) -> FloatArray:
-    """Return weights that are zero but for the rows of each subset."""
+    """Return weights that are zero except for the rows of each subset."""
     weights = np.zeros((len(subsets), problem.m))
     np.put_along_axis(weights, subsets, problem.weight[subsets], axis=1)
     return weights
@@ -392,7 +393,7 @@ def _subset_fits(
         for i in range(0, len(rows), size):
             part = rows[i : i + size]
             Z, y = problem.Z[part], problem.y[part]
-            # Rows of leverage would make the systems ill-conditioned.
+            # High-leverage rows would make the systems ill-conditioned.
             length = np.linalg.norm(Z, axis=2)
             yield _solved(Z / length[:, :, None], y / length)
 

@@ -1,7 +1,7 @@
 """Access to the regressor inside pipelines, searches and transformed targets.
 
 A display needs the innermost regressor of an estimator, the data as that regressor receives
-them, and a single target of several.
+them, and one of several targets.
 """
 
 from collections.abc import Sequence

@@ -115,7 +115,7 @@ def coefficient_table(
     covariance : str, default="auto"
         The kind of covariance:
 
-        - "auto": "HC3"; with `groups` "CR3".
+        - "auto": "HC3", or "CR3" if `groups` is given.
         - "HC0", "HC1", "HC2", "HC3": independent rows whose errors may have different
           variances.
         - "H1", "H2", "H3": Huber's covariances, as in statsmodels, for independent rows with

@@ -224,8 +224,8 @@ def d2_smooth_l1_score(
 ) -> float | Floats:
     r"""D², the fraction of the Smooth L1 loss explained; the best possible value is 1.
 
-    A model that always predicts the best constant scores 0, and a model that is worse than
-    that scores below 0. D² is the same for the Huber loss, because the factor β cancels.
+    A model that always predicts the best constant has a score of 0, and a worse model has a
+    negative score. D² is the same for the Huber loss, because the factor β cancels.
 
     Parameters
     ----------
@@ -364,8 +364,8 @@ def _deviations_from_best_constant(y: Floats, weights: Floats, beta: float) -> F
 
     The weights must be positive. The derivative of the total loss with respect to c,
     Σ s_i h'_β(c − y_i), is non-decreasing and linear between the breakpoints y_i ± β. Bisection
-    over the sorted breakpoints finds the two between which it changes sign, and linear
-    interpolation between these gives its root.
+    over the sorted breakpoints finds the two between which the derivative changes sign, and
+    linear interpolation between these gives its root.
     """
     # Centring first keeps the result accurate if the mean of y is large.
     y = y - np.median(y)

@@ -208,9 +208,9 @@ class CoefficientsDisplay:
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
             :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. Of results
-            of statsmodels, such as those of ``RLM``, their own intervals are drawn. The
-            parameters from `sample_weight` to `target` must then have their default values.
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. For results
+            of statsmodels, such as those of ``RLM``, their own intervals are drawn, and the
+            parameters from `sample_weight` to `target` must have their default values.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features of the fit.

@@ -225,7 +225,7 @@ class ConvergenceDisplay:
             legend(right, [self.tol_line_])
         self.bars_ = self._draw_passes(left)
         self.legend_ = legend(left, list(self.bars_.values()))
-        # A stage has the same height in both panels, also if a legend has extended one of them.
+        # A stage has the same height in both panels, even if a legend has extended one of them.
         top = min(panel.get_ylim()[1] for panel in self.ax_)
         for panel in self.ax_:
             panel.set_ylim(top=top)

@@ -62,7 +62,7 @@ class CVDisplay:
         Index of the selected candidate. By default the candidate with the best mean score.
 
     one_standard_error_index : int, default=None
-        Index of the candidate to mark as the choice by the rule of one standard error.
+        Index of the candidate to mark as the choice of the one-standard-error rule.
 
     auto_beta : float, default=None
         Threshold of "auto", which is marked with a vertical line.
@@ -95,10 +95,10 @@ class CVDisplay:
         Marker of the selected candidate.
 
     one_standard_error_ : matplotlib Line2D or None
-        Marker of the choice by the rule of one standard error.
+        Marker of the choice of the one-standard-error rule.
 
     legend_ : matplotlib Legend
-        Legend to the right of the axes.
+        Legend, within the axes if there is room.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -175,8 +175,8 @@ class CVDisplay:
             the key "mean_test_score". The standard errors require the scores of two splits or
             more, with the keys "split0_test_score" and so on. The selected candidate is that of
             the attribute `best_index_`, or the one with the best score if there is no such
-            attribute. For a SmoothL1RegressorCV the choice by the rule of one standard error
-            and the threshold of "auto" are marked; with ``scale=None`` the latter is only known
+            attribute. For a SmoothL1RegressorCV the choice of the one-standard-error rule and
+            the threshold of "auto" are marked; with ``scale=None`` that threshold is known only
             if `betas` is an integer.
 
         metric : str, default=None
@@ -401,7 +401,7 @@ def _candidate_label(prefix: str, beta: float | str, group: str) -> str:
 def _draw_mark(ax: Axes, beta: float, score: float, **style: Any) -> Line2D:
     """Draw a marker at a candidate.
 
-    It is at the right edge of the axes if the threshold is not a number.
+    The marker is at the right edge of the axes if the threshold is not a number.
     """
     if np.isnan(beta):
         x, transform = 0.97, ax.get_yaxis_transform()
@@ -415,7 +415,7 @@ def _best_groups(
 ) -> list[str]:
     """Return the groups to draw in order of appearance.
 
-    They are the group of the selected candidate and those with the best scores.
+    These are the group of the selected candidate and the groups with the best scores.
     """
     scores = np.where(np.isnan(scores), -np.inf, scores)
     best_scores = {
@@ -450,9 +450,9 @@ def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.floa
 
 
 def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]:
-    """Return the threshold of "auto", and the choice by the rule of one standard error.
+    """Return the threshold of "auto", and the choice of the one-standard-error rule.
 
-    Each is None if it is not known.
+    Either is None if it is not known.
     """
     if not isinstance(search, SmoothL1RegressorCV):
         return None, None

@@ -41,7 +41,7 @@ GREY = "0.5"
 TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
 # Minimum fraction of the markers that is reserved for rows beyond the threshold.
 MIN_BEYOND_FRACTION = 0.25
-# One of so many of these markers is placed on the rows with the largest residuals.
+# One in this many of these markers is placed on the rows with the largest residuals.
 MARKERS_PER_EXTREME_ROW = 100
 # Number of rows with labels.
 N_LABELLED = 5
@@ -145,9 +145,9 @@ def line_style(i: int) -> dict[str, Any]:
 def legend(ax: Axes, handles: Any = None) -> Legend:
     """Draw a legend of `handles`, or of all labelled artists, without hiding any data.
 
-    It is placed where the axes are empty. If they are empty nowhere, the vertical axis is
-    extended, so that there is room above the data. If the legend is too large for this, it is
-    placed to the right of the axes.
+    The legend is placed in an empty part of the axes. If there is none, the vertical axis is
+    extended to make room above the data. If the legend is too large for this, it is placed to
+    the right of the axes.
     """
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]
@@ -182,7 +182,7 @@ def apply_layout(ax: Axes) -> None:
 
 
 def _extend_upwards(ax: Axes, fraction: float) -> None:
-    """Extend the vertical axis, so that a fraction of its height is above the present end."""
+    """Extend the vertical axis, so that a fraction of its height is above the current end."""
     transform = ax.yaxis.get_transform()
     low, high = transform.transform(ax.get_ylim())
     end = high + (high - low) * fraction / (1 - fraction)
@@ -343,11 +343,11 @@ def thin(
 
     The rows in `required` are drawn in addition.
 
-    A quarter of the markers is reserved for rows beyond it, or a larger fraction if these are a
-    larger fraction of the rows: a few of them are then drawn completely, and many are drawn in
-    proportion. If not all of them can be drawn, one in a hundred of their markers shows the
-    rows with the largest residuals and the others are a random sample. The largest residuals
-    alone would suggest a gap just beyond the threshold.
+    A quarter of the markers is reserved for rows beyond the threshold, or a larger fraction if
+    these are a larger fraction of all rows. A small number of them is thus drawn completely,
+    and a large number in proportion. If not all of them can be drawn, one in a hundred of their
+    markers shows the rows with the largest residuals, and the others are a random sample. The
+    largest residuals alone would suggest a gap just beyond the threshold.
     """
     within, beyond = np.flatnonzero(~is_beyond), np.flatnonzero(is_beyond)
     beyond_fraction = max(MIN_BEYOND_FRACTION, len(beyond) / len(abs_residuals))

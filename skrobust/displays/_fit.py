@@ -118,8 +118,8 @@ class FitDisplay:
     quartiles of y, because distant outliers would otherwise make the curves indistinguishable.
     Rows beyond this range are shown as triangles at the edge and counted in the legend.
 
-    At most `max_markers` rows are drawn, a random sample with a fixed seed. At most half of the
-    markers are triangles.
+    At most `max_markers` rows are drawn, as a random sample with a fixed seed. At most half of
+    the markers are triangles.
 
     References
     ----------

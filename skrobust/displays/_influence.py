@@ -55,8 +55,8 @@ class InfluenceDisplay:
     Parameters
     ----------
     leverage : array-like of shape (n_samples,)
-        Leverages; for rows beyond the threshold, whose own leverage is 0, the one that they
-        would have within it.
+        Leverages. For a row beyond the threshold, whose leverage is 0, this is the leverage
+        that it would have within the threshold.
 
     residual : array-like of shape (n_samples,)
         Leave-one-out residuals divided by the scale.
@@ -113,12 +113,12 @@ class InfluenceDisplay:
 
     Notes
     -----
-    For a large threshold this is the display of R's ``plot(lm, which=5)``. The influence of a
+    For a large threshold the display is that of R's ``plot(lm, which=5)``. The influence of a
     row beyond the threshold β is bounded in y. A row of leverage h is beyond the threshold if
-    its leave-one-out residual exceeds β/(1 − h), so that the contours bend to the right along
-    this curve and end in vertical lines. With sample weights the contours are those of a row of
-    mean weight. Rows with leverage 1, which alone determine a coefficient, are not drawn; the
-    legend shows their number.
+    its leave-one-out residual exceeds β/(1 − h), so that the contours follow this curve to the
+    right and end in vertical lines. With sample weights the contours are those of a row of mean
+    weight. Rows with leverage 1, which alone determine a coefficient, are not drawn; the legend
+    shows their number.
 
     Examples
     --------

@@ -44,8 +44,8 @@ NOUNS = ["regular\nrows", "good\nleverage points", "vertical\noutliers", "bad\nl
 AXES = "axes fraction"
 # An axis is logarithmic beyond its cutoff if a value exceeds this many cutoffs.
 MAX_CUTOFFS_ON_LINEAR_AXIS = 10
-# The axes extend to at least this many cutoffs, and beyond the last row by this part of their
-# length, so that there is room for the names of regions.
+# The axes extend to at least this many cutoffs, and beyond the last row by this fraction of
+# their length, so that there is room for the names of regions.
 MIN_CUTOFFS, MARGIN = 1.5, 0.18
 # Minimum number of regular rows to draw, relative to `max_markers`.
 MIN_REGULAR_FRACTION = 0.25
@@ -57,8 +57,8 @@ class OutlierMapDisplay:
     The cutoffs divide the rows into four kinds [1]_. Rows with a large residual are outliers:
     vertical outliers if their features are usual, and bad leverage points if they are not. Good
     leverage points have unusual features and are close to the fit, which they make more
-    precise. Of normal data 2.5 % of the rows exceed the cutoff of distances, and 1 % that of
-    residuals, so that a few rows beyond the cutoffs are no sign of outliers.
+    precise. In normal data 2.5 % of the rows exceed the cutoff of distances, and 1 % that of
+    residuals, so that a few rows beyond the cutoffs do not indicate outliers.
 
     Parameters
     ----------
@@ -271,8 +271,8 @@ class OutlierMapDisplay:
 
         max_markers : int, default=2000
             Number of rows above which only a random sample of the regular rows is drawn, with a
-            fixed seed. All other rows are drawn, whatever their number, and at least a quarter
-            as many regular rows as `max_markers`.
+            fixed seed. All other rows are drawn, whatever their number. The sample has at least
+            a quarter of `max_markers` rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``scatter``, used for the rows within the cutoff
@@ -422,7 +422,7 @@ def _set_scale(
         min(values.min(), -MIN_CUTOFFS * cutoff),
         max(values.max(), MIN_CUTOFFS * cutoff),
     )
-    # The margin is a part of the length of the axis, whatever its scale.
+    # The margin is a fraction of the length of the axis, whatever its scale.
     low, high = axis.get_transform().transform([low, high])
     margin = MARGIN * (high - low)
     limits = axis.get_transform().inverted().transform([low - margin, high + margin])

@@ -391,7 +391,7 @@ def _check_betas(betas: ArrayLike) -> NDArray[np.float64]:
 def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
     """Return the parameters of a fitted regressor that the path shares.
 
-    The penalty and its L1 share are the attributes that the regressor has selected, if any.
+    The penalty and its `l1_ratio` are those that the regressor has selected, if any.
     """
     required = (*SHARED_PARAMETERS, "beta_", "scale_")
     if not all(hasattr(regressor, name) for name in required):

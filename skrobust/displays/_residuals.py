@@ -21,7 +21,7 @@ class ResidualsDisplay(TrendDisplay):
     For a well-specified model the residuals scatter around zero with the same spread for all
     fitted values, and most of them are within the band. A smooth curve that leaves zero
     suggests that the model lacks a term, and a funnel shape suggests heteroscedastic errors.
-    Rows beyond the band are down-weighted in the fit and not necessarily wrong: with normal
+    Rows beyond the band are down-weighted in the fit but not necessarily wrong: with normal
     errors and the default threshold 18 % of the rows of clean data are beyond the band.
 
     Parameters
@@ -78,11 +78,11 @@ class ResidualsDisplay(TrendDisplay):
 
     Notes
     -----
-    At most `max_markers` rows are drawn, a random sample with a fixed seed; the legend counts
-    all rows. A quarter of the markers is reserved for rows beyond the threshold, so that a
-    small number of these is drawn completely. If more than a quarter of the rows are beyond the
-    threshold, the rows within and beyond it are drawn in proportion. If not all rows beyond it
-    can be drawn, one in a hundred of their markers shows the rows with the largest absolute
+    At most `max_markers` rows are drawn, as a random sample with a fixed seed; the legend
+    counts all rows. A quarter of the markers is reserved for rows beyond the threshold, so that
+    a small number of them is drawn completely. If more than a quarter of the rows are beyond
+    the threshold, the rows within and beyond it are drawn in proportion. If not all rows beyond
+    it can be drawn, one in a hundred of their markers shows the rows with the largest absolute
     residuals, and the others are a random sample. The display uses markers instead of hexagonal
     bins, because a single distant row would put all other rows into one bin.
 

@@ -357,7 +357,7 @@ class RowsDisplay:
         return x, y
 
     def _on_axis(self, abs_residuals: Any) -> Any:
-        """Return what the axis of residuals shows of absolute residuals."""
+        """Return absolute residuals as the residual axis shows them."""
         return abs_residuals
 
     def _set_residual_axis(

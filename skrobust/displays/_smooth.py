@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 FRACTION, N_ITERATIONS = 2 / 3, 3
 # Maximum number of points of the curve; between them it is linear.
 N_CURVE_POINTS = 100
-# Residuals of at least so many median absolute residuals have the weight zero.
+# Residuals of at least this many median absolute residuals have weight zero.
 MAX_MEDIANS = 6
 
 
 def lowess(
     x: NDArray[np.floating], y: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return abscissae and ordinates of a curve through points, as Cleveland's lowess.
+    """Return abscissae and ordinates of a curve through points, by Cleveland's lowess.
 
     Each point of the curve is that of a straight line fitted to the nearest two thirds of the
     points, with tricube weights of their distances and bisquare weights of their residuals

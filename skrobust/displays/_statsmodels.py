@@ -56,7 +56,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def rejection_point(self) -> float | None:
-        """The residual from which on the bisquare weight is 0; None for Huber's weights."""
+        """The residual at which the bisquare weight becomes 0; None for Huber's weights."""
         if self.has_norm("TukeyBiweight"):
             return float(self.results.model.M.c * self.results.scale)
         norm = getattr(self.results.model, "M", None)

@@ -31,8 +31,8 @@ class WeightsDisplay(RowsDisplay):
     A fit with the Smooth L1 or Huber loss is a weighted least-squares fit with these weights.
     Rows within the threshold have weight 1; beyond it the weight decreases with the absolute
     residual. The rows with the smallest weights have labels. The weights of an
-    :class:`~skrobust.MMRegressor` are :math:`(1 - (r/c)^2)_+^2`: they decrease from the
-    residual 0 on, and are 0 beyond c.
+    :class:`~skrobust.MMRegressor` are :math:`(1 - (r/c)^2)_+^2`: they decrease from a residual
+    of 0, and are 0 beyond c.
 
     Parameters
     ----------
@@ -52,9 +52,8 @@ class WeightsDisplay(RowsDisplay):
         Name of the target in the labels.
 
     rejection_point : float, default=None
-        The residual c in units of y from which on the weight of an
-        :class:`~skrobust.MMRegressor` is 0. By default the weights are those of the Smooth L1
-        and Huber losses.
+        The residual c in units of y at which the weight of an :class:`~skrobust.MMRegressor`
+        becomes 0. By default the weights are those of the Smooth L1 and Huber losses.
 
     Attributes
     ----------
