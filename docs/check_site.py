@@ -1,8 +1,8 @@
 """Check the built site: python docs/check_site.py docs/_build/html
 
-Every link within it leads somewhere, nothing is fetched from elsewhere, every page has a
+Every link within the site has a target, nothing is fetched from other sites, every page has a
 description, the search finds what a reader may look for, and every public name has a page and
-an example. Needs no network.
+an example. The script needs no network.
 """
 
 import inspect
@@ -24,12 +24,12 @@ SEARCHES = {
     "breakdown": "user_guide/robust_mm",
     "standard error": "user_guide/limits",
 }
-# What a browser fetches without being asked.
+# The elements that a browser fetches automatically, and the attribute with the address.
 FETCHED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 
 
 class Page(HTMLParser):
-    """The links and anchors of a page, and what it fetches."""
+    """The links and anchors of a page, and the addresses that it fetches."""
 
     def __init__(self, text):
         super().__init__()
@@ -67,7 +67,7 @@ def faults_of_links(site, pages):
             if not target.is_file():
                 yield f"{path.relative_to(site)}: no file {address}"
             elif parts.fragment and target in pages:
-                # What is after :~: is a text that the browser looks for.
+                # The part after :~: is a text for which the browser searches.
                 fragment = unquote(parts.fragment).split(":~:")[0]
                 if fragment and fragment not in pages[target].anchors:
                     yield f"{path.relative_to(site)}: no anchor {address}"
@@ -106,7 +106,7 @@ def faults_of_index(site, pages):
 
 
 def public_names():
-    """Names and objects, those of the public modules included."""
+    """Return names and objects, including those of the public modules."""
     for name in skrobust.__all__:
         value = getattr(skrobust, name)
         if inspect.ismodule(value):

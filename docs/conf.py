@@ -1,4 +1,4 @@
-"""How the site is built: sphinx-build -W --keep-going -b html docs docs/_build/html
+"""Configuration of the site: sphinx-build -W --keep-going -b html docs docs/_build/html
 
 Nothing is fetched: other projects are linked by the patterns of their addresses, MathJax
 comes from a package, and the theme carries its fonts.
@@ -44,14 +44,14 @@ autodoc_typehints = "none"
 autosummary_generate = True
 autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
-# What would be a mistake: sections that are unknown or out of order, parameters that are
-# missing, unknown or out of order, a missing summary or return value.
+# These are errors: sections that are unknown or out of order, parameters that are missing,
+# unknown or out of order, and a missing summary or return value.
 numpydoc_validation_checks = {
     *("GL06", "GL07", "GL08", "SS01", "SS03"),
     *("PR01", "PR02", "PR03", "PR04", "RT01"),
 }
 # Tables are made by functions; their pages document attributes, not parameters.
-# Those of a named tuple's methods come from Python.
+# The docstrings of a named tuple's methods come from Python.
 numpydoc_validation_exclude = {
     r"skrobust\.inference\.(Coefficient|Observation)Table$",
     r"skrobust\.inference\.WaldTest\.(count|index)$",

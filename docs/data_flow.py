@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 TARGET = Path(__file__).parent / "_static" / "data_flow.png"
-# Column, row, title, what it is.
+# Column, row, title and description.
 BOXES = {
     "estimator": (0, 3, "SmoothL1Regressor.fit", "validation → FitSpec"),
     "choose": (0, 2, "choose", "→ Plan"),

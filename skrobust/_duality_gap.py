@@ -1,4 +1,4 @@
-"""duality_gap: an upper bound of the suboptimality of a fitted model."""
+"""duality_gap: an upper bound on the suboptimality of a fitted model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def duality_gap(
 ) -> float | NDArray[np.float64]:
     r"""Return the relative duality gap of a fitted model on its training data.
 
-    The gap is an upper bound of the relative suboptimality of the fitted coefficients,
+    The gap is an upper bound on the relative suboptimality of the fitted coefficients,
 
     .. math:: \frac{F - \min F}{F} \le \frac{F - D(u)}{F},
 

@@ -1,4 +1,4 @@
-"""SmoothL1Regressor: validate → FitSpec → fit → attributes."""
+"""SmoothL1Regressor, which validates data, creates a FitSpec, fits and sets attributes."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         Value of the objective at the solution, penalty included.
 
     optimality_ : float or ndarray of shape (n_targets,)
-        Upper bound of the relative suboptimality :math:`(F - \min F) / F` of `objective_`, the
+        Upper bound on the relative suboptimality :math:`(F - \min F) / F` of `objective_`, the
         relative duality gap. For tall data, which are sampled, and for X that is too wide for
         its Gram matrix (see `rank_`), it is an estimate from the Newton decrement, and NaN if
         the fit did not converge. :func:`duality_gap` computes the bound for tall data as well.

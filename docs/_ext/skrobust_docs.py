@@ -1,4 +1,4 @@
-"""Links, results of benchmarks, descriptions of pages, and the order of the gallery."""
+"""Sphinx extension that resolves links, inserts benchmark results and sorts the gallery."""
 
 import re
 import textwrap
@@ -10,7 +10,7 @@ from docutils import nodes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-# Where other projects keep the page of a name. An inventory would have to be fetched.
+# Addresses of the pages of names in other projects. An inventory would have to be fetched.
 PAGES = {
     "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
     "scipy": "https://docs.scipy.org/doc/scipy/reference/generated/{}.html",
@@ -20,7 +20,7 @@ PAGES = {
 }
 # Labels that docstrings inherited from scikit-learn refer to.
 LABELS = {"r2_score": "https://scikit-learn.org/stable/modules/model_evaluation.html#r2-score"}
-# The gallery in the order in which one would read it; what is not named comes last.
+# The examples in the order of the gallery; examples that are not listed come last.
 GALLERY = [
     "plot_co2",
     "plot_one_outlier",
@@ -47,7 +47,7 @@ _filters: list = []
 
 
 def link_elsewhere(app, env, node, content):
-    """A reference to the public page of a name in another project."""
+    """Return a reference to the public page of a name in another project."""
     target, domain = node.get("reftarget", ""), node.get("refdomain")
     page = PAGES.get(target.split(".")[0]) if domain == "py" else LABELS.get(target)
     if page is None:
@@ -70,10 +70,10 @@ def prepare(app, docname, source):
         if name.endswith(".png"):
             return f"![What {script} measured](/../benchmarks/results/{name})"
         text = path.read_text(encoding="utf-8")
-        # The page has a heading already, below which go those of the file.
+        # The page already has a heading, so that the headings of the file move down one level.
         text = re.sub(r"^# .*\n", "", text)
         text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
-        # The pictures stand beside the results.
+        # Links to pictures in the file are relative to the folder of the results.
         return re.sub(r"\]\((?!\w+:|#|/)", "](/../benchmarks/results/", text)
 
     source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.MULTILINE)
@@ -81,7 +81,7 @@ def prepare(app, docname, source):
 
 
 def describe(app, pagename, templatename, context, doctree):
-    """Give each page its first paragraph as the description that search engines show."""
+    """Use the first paragraph of each page as the description that search engines show."""
     if doctree is None:
         return
     for paragraph in doctree.findall(nodes.paragraph):
@@ -93,13 +93,13 @@ def describe(app, pagename, templatename, context, doctree):
 
 
 def place_in_gallery(filename):
-    """The key by which the examples are sorted."""
+    """Return the key by which the examples are sorted."""
     name = Path(filename).stem
     return (GALLERY.index(name) if name in GALLERY else len(GALLERY), name)
 
 
 def warnings_are_errors(gallery_conf, filename, when):
-    """An example that warns without meaning to is wrong; Sphinx itself may."""
+    """Turn warnings into errors while an example runs; Sphinx itself may issue warnings."""
     if when == "before":
         _filters[:] = warnings.filters
         warnings.filterwarnings("error")
