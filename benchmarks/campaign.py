@@ -3,7 +3,7 @@
 Each problem is drawn with its own seed. The problems vary in shape, units, heavy tails, ties,
 outliers, exactly fitted rows, the form of X, weights and all parameters, and have columns that
 are collinear, constant or far from zero. Every fit that is reported as converged is compared
-with certified bounds of the minimum (`judge`), its scale with the scale of its residuals, and
+with certified bounds on the minimum (`judge`), its scale with the scale of its residuals, and
 its number of passes with `max_iter`. No fit may raise an error or another warning. Paths and
 cross-validation are compared with single fits. Each violation is a flag; `--one 123` prints the
 flags of problem 123. The benchmark takes about 20 minutes on two idle cores.
@@ -49,7 +49,7 @@ class Problem(NamedTuple):
 
 
 class Flag(NamedTuple):
-    """The name of a violation, and its figures."""
+    """The name of a violation, and its details."""
 
     name: str
     detail: str

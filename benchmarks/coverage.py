@@ -1,10 +1,10 @@
-"""How often 95 % intervals contain the truth: python -m benchmarks.coverage
+"""Coverage of 95 % intervals in a simulation: python -m benchmarks.coverage
 
 The coverage is simulated for every kind of covariance of coefficient_table, for the default of
 RLM of statsmodels, for least squares, and for prediction intervals. The distributions of the
 errors meet the assumptions of some kinds and violate those of others. The benchmark fails
-unless the bars hold that the user guide relies on. It takes about half an hour with 1,000
-replications.
+unless the requirements on which the user guide relies are met. It takes about half an hour with
+1,000 replications.
 """
 
 import argparse
@@ -27,8 +27,9 @@ from . import COLOURS, RESULTS, described, machine, table, timed, write
 
 LEVEL, N_NEW, CHUNK = 0.95, 20, 10
 SHAPES = [(30, 3), (100, 3), (1000, 3), (30, 10), (100, 10), (1000, 10)]
-# Rows for each coefficient from which bar (a) is meant to hold. With fewer, the bootstrap is
-# slow, since many resamples have hardly more rows than coefficients, and is left out.
+# Minimum number of rows per coefficient for which requirement (a) applies. With fewer rows the
+# bootstrap is slow, since many resamples have hardly more rows than coefficients, and is
+# omitted.
 ENOUGH_ROWS = 7
 
 ROW_KINDS = {kind: {"covariance": kind} for kind in ["H1", "H2", "H3"]}
@@ -149,7 +150,8 @@ def simulate(cell, seeds, truths, n_bootstrap):
     found = {}
     kinds = [kind for kind in KINDS if kind != RLM or n <= 100]
     with threadpool_limits(1), warnings.catch_warnings():
-        # A scale taken as fixed and a coefficient without an error are part of the result.
+        # Warnings of a scale taken as fixed or a coefficient without standard error are
+        # expected.
         warnings.simplefilter("ignore")
         for seed in seeds:
             rng = np.random.default_rng([cell, seed])
@@ -169,7 +171,7 @@ def simulate(cell, seeds, truths, n_bootstrap):
 def outcome(ends, truth):
     """Return whether each interval covers the truth, and its half width.
 
-    An interval without ends does not cover.
+    An interval whose ends are NaN does not cover.
     """
     lower, upper = ends.T
     return np.array([(lower <= truth) & (truth <= upper), (upper - lower) / 2])
@@ -224,7 +226,7 @@ class Coverage(NamedTuple):
 
 
 def bars(found):
-    """Return the text of each bar, whether it holds, and the range of the values."""
+    """Return the text of each requirement, whether it is met, and the range of the values."""
     plain = [c for c in CELLS if c[0] != CLUSTERED and c[1] / (c[2] + 1) >= ENOUGH_ROWS]
     skewed = [c for c in CELLS if c[0] == LOGNORMAL and c[1] >= 100]
     clustered = [c for c in CELLS if c[0] == CLUSTERED]
@@ -278,11 +280,11 @@ def report(results, n_replications, n_bootstrap):
         f"`python -m benchmarks.coverage`, {n_replications} replications "
         f"({min(n_replications, n_bootstrap)} of the bootstrap, n ≤ 100, n/p ≥ {ENOUGH_ROWS}). "
         f"{described(machine())}\n",
-        "Features are normal but for the second, (χ²₂ − 2)/2. Intervals are t intervals but "
-        "for RLM, which uses the normal distribution, and the bootstrap, which uses "
+        "Features are normal except for the second, (χ²₂ − 2)/2. Intervals are t intervals "
+        "except for RLM, which uses the normal distribution, and the bootstrap, which uses "
         "percentiles. Fits are at the defaults; the scale of HC2 with Bell and McCaffrey's "
         "degrees of freedom, CR and the bootstrap is joint. In the clustered samples the "
-        "errors and x₁ are alike within 10 (n = 30) or 20 clusters.\n",
+        "errors and x₁ are correlated within 10 (n = 30) or 20 clusters.\n",
         "## Bars\n",
         table(
             ["", "holds", "from … to"],
@@ -304,7 +306,7 @@ def report(results, n_replications, n_bootstrap):
         text += [f"\n### {errors} errors\n", table(["", *shapes], rows)]
     text += [
         "\n## Prediction intervals\n",
-        "Per cent of new rows (median half width); in clustered samples of new clusters.\n",
+        "Per cent of new rows (median half width); in clustered samples from new clusters.\n",
         table(["", "", *shapes], prediction_rows(results)),
     ]
     return found, judged, "\n".join(text)

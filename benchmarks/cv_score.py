@@ -4,9 +4,9 @@ The outliers in the validation folds should not determine the threshold. Data se
 coefficients are contaminated, and each score selects one of 20 thresholds with 5 folds. The
 cost of a selection is the error of the selected fit to all rows divided by that of the best fit
 on the grid, which is unknown in practice. The default, which involves no selection, is
-included, and so is the rule of one standard error with the mean absolute error. Two further
-tables compare this rule with the best mean score: by the number of rows, and for the selection
-of an L1 penalty. The benchmark takes six minutes and writes cv_score.md and cv_score.png into
+included, and so is the one-standard-error rule with the mean absolute error. Two further tables
+compare this rule with the best mean score: by the number of rows, and for the selection of an
+L1 penalty. The benchmark takes six minutes and writes cv_score.md and cv_score.png into
 benchmarks/results/.
 """
 
@@ -65,8 +65,8 @@ def trimmed(size, scale):
     return np.sort(size, axis=0)[: -(len(size) // 4)].mean(axis=0)
 
 
-# Functions that are averaged over the folds, of the absolute residuals of the validation rows,
-# of shape (rows, thresholds), and of the scale of the default fit.
+# Functions of the absolute residuals of the validation rows, of shape (rows, thresholds), and
+# of the scale of the default fit. Their values are averaged over the folds.
 SCORES = {
     "mean square (r2)": lambda size, scale: (size**2).mean(axis=0),
     "mean absolute": lambda size, scale: size.mean(axis=0),
@@ -89,7 +89,7 @@ REPLICATIONS_PENALISED = 24
 
 
 def make(rng, n, p, law, contamination):
-    """Return X and y for true coefficients of zero; those of a fit are its errors."""
+    """Return X and y for true coefficients of zero, so that fitted coefficients are errors."""
     X, error = rng.normal(size=(n, p)), LAWS[law](rng, n)
     change, share = CONTAMINATIONS[contamination]
     if change:
@@ -124,7 +124,7 @@ def prices(rng, n, p, law, contamination):
 
 
 def within_one_standard_error(scores, betas):
-    """Return the index of the threshold that the rule of one standard error selects."""
+    """Return the index of the threshold that the one-standard-error rule selects."""
     mean = scores.mean(axis=0)
     results = {
         "param_beta": betas,
@@ -196,7 +196,7 @@ def with_error(log_ratios):
 
 
 def risk_table(found, share):
-    """Return a table of the risk of one standard error relative to the best mean score."""
+    """Return a table of the risk with one standard error over that with the best score."""
     shapes = repeated(share)
     best, rule = NAMES.index(ABSOLUTE), NAMES.index(ONE_SE)
     # A risk is the square of an error.
@@ -256,7 +256,7 @@ def report(found, penalties, share, facts):
             "the square of the error above, of the threshold "
             'with `refit="one_standard_error"` divided by that with `refit="best"`, both with '
             "the mean absolute error: geometric mean ± standard error over the replications. "
-            "Below 1, the rule of one standard error is better.",
+            "Below 1, the one-standard-error rule is better.",
             risk_table(found, share),
             f"The same for the selection of one of {N_ALPHAS} L1 penalties at β = {BETA}, with "
             f"{P_PENALISED} features of which {N_NONZERO} have coefficients of 1: ratio of the "

@@ -2,7 +2,7 @@
 
 The simulation decides the default of the parameter `scale` of MMRegressor. "trimmed" is the
 default if in every clean cell with at least five rows per column its efficiency is at most 0.01
-below that of "s", and if its error is nowhere more than 5 % larger. A cell counts against
+below that of "s", and if in no cell its error is more than 5 % larger. A cell counts against
 "trimmed" if it is beyond such a limit by more than two standard errors of the paired
 difference.
 
@@ -45,14 +45,14 @@ TRIMMED, S, SMOOTH_L1, LEAST_SQUARES, RANSAC = NAMES = [
     "RANSAC",
 ]
 SEED, N_SUBSAMPLES, CHUNK, ROUND, N_EXTENSIONS = 20_261, 100, 50, 100, 3
-# RANSAC takes longer than all others together, and runs in part of the replications.
+# RANSAC takes longer than all other estimators together, and runs in some replications only.
 N_RANSAC, N_CHECKED = 50, 3
 M_CONSTANT = constant_of_efficiency(0.95)
 IRLS_STEPS, IRLS_TOL = 500, 1e-9
 
 SHAPES = [(25, 5), (50, 3), (50, 10), (100, 10), (100, 20), (200, 3), (200, 20), (400, 20)]
 FEW_ROWS = [(40, 10), (60, 20)]
-# All combinations of a contamination and a share are simulated for this shape.
+# All combinations of a contamination and a fraction are simulated for this shape.
 COMPLETE = (50, 3)
 RULE_ROWS, EFFICIENCY_LIMIT, ERROR_LIMIT, WANTED_ACCURACY = 5, 0.01, 1.05, 0.005
 NORMAL, CAUCHY, T3_AND_FACTOR = "normal", "Cauchy", "t(3) columns and a factor"
@@ -77,14 +77,14 @@ def symmetric(X, y, rng, distance):
 
 
 def cluster(X, y, rng, slope):
-    """All rows at distance 10 in the first column, on a line with a slope."""
+    """Move all rows to distance 10 in the first column, on a line with a slope."""
     X[:] = 0.1 * rng.normal(size=X.shape)
     X[:, 0] += 10
     y[:] = slope * 10 + 0.1 * rng.normal(size=y.size)
 
 
 def spread(X, y, rng, slope):
-    """Rows that are ten times as far away in all columns, on a plane with equal slopes."""
+    """Move rows ten times as far away in all columns, on a plane with equal slopes."""
     X *= 10
     y += slope * X.sum(axis=1)
 
@@ -119,7 +119,7 @@ class Cell(NamedTuple):
 
     @property
     def n_counted(self):
-        """The number of coefficients that count; the intercept only has a bias if one-sided."""
+        """The number of coefficients in the error, with the intercept if one-sided."""
         return self.p + ("one-sided" in (self.contamination or ""))
 
     @property
@@ -138,7 +138,7 @@ def normal_features(rng, n, p):
 
 
 def t3_and_factor(rng, n, p):
-    """Columns of a t distribution, and two indicators of a factor of three unequal levels."""
+    """Return columns of a t distribution, and two indicators of a factor of three levels."""
     level = rng.choice(3, n, p=[0.6, 0.3, 0.1])
     return np.column_stack([rng.standard_t(3, (n, p - 2)), level == 1, level == 2])
 
@@ -146,10 +146,10 @@ def t3_and_factor(rng, n, p):
 def all_cells():
     """Return the cells of the simulation.
 
-    For all shapes but one a fraction of the combinations of contamination and share is
-    simulated, in which each contamination occurs once per shape, or every other one if there
-    are 20 columns. Many outliers that are far away are added: they inflate the S-scale and
-    have no weight with either scale, so that "s" is the more efficient of the two.
+    For all shapes but one, each contamination is simulated with one fraction of outliers, or
+    every other contamination if there are 20 columns. Cells with many distant outliers are
+    added: these outliers inflate the S-scale and have no weight with either scale, so that "s"
+    is the more efficient scale.
     """
     shapes = SHAPES + FEW_ROWS
     cells = [Cell(*shape, NORMAL, law) for shape, law in product(shapes, LAWS)]
@@ -194,7 +194,7 @@ def parameters(estimator):
 
 
 def ransac(X, y):
-    """Return the parameters, or NaN if RANSAC raises since it finds no consensus set."""
+    """Return the parameters, or NaN if RANSAC raises an error for lack of a consensus set."""
     try:
         fit = RANSACRegressor(random_state=0).fit(X, y)
     except ValueError:
@@ -203,7 +203,7 @@ def ransac(X, y):
 
 
 def estimates(X, y, seed):
-    """Return the parameters by name, and the distance of the own fit with "s" if checked."""
+    """Return the parameters by name, and the distance of "s" here from MMRegressor."""
     A = np.column_stack([X, np.ones(len(y))])
     trimmed = MMRegressor(n_subsamples=N_SUBSAMPLES).fit(X, y)
     s_estimate = np.r_[trimmed.s_coef_, trimmed.s_intercept_]
@@ -248,7 +248,7 @@ class Simulation:
         self.checks = np.empty((0, 2))
 
     def extend(self, cells, n_replications, pool):
-        """Add replications to some cells; the numbers do not depend on the processes."""
+        """Add replications to cells; the results do not depend on the number of processes."""
         tasks = []
         for cell in cells:
             start = len(self.errors[cell])
@@ -277,7 +277,7 @@ class Result(NamedTuple):
 
     @classmethod
     def of(cls, cell, errors):
-        """The standard errors are those of functions of means, to first order.
+        """Return the result; standard errors are those of functions of means, to first order.
 
         The error of least squares has no mean with Cauchy errors. Efficiencies are then
         relative to "s".
@@ -307,7 +307,7 @@ class Result(NamedTuple):
 
     @property
     def is_accurate(self):
-        """Whether the difference of the efficiency is, relative to an efficiency above one."""
+        """Whether the difference of the efficiencies is accurate, relative to any above one."""
         return 2 * self.difference_error < WANTED_ACCURACY * max(1, self.efficiencies[S])
 
 
@@ -346,7 +346,7 @@ def contaminated_table(results):
 
 
 def errors_table(results):
-    """Mean squared errors of all estimators for the shape with all combinations, at 30 %."""
+    """Return a table of mean squared errors with 30 % of outliers, for the complete shape."""
     rows = []
     for kind in CONTAMINATIONS:
         errors = results[Cell(*COMPLETE, NORMAL, NORMAL, kind, 0.3)].errors
@@ -405,7 +405,7 @@ def report(simulation, facts):
             clean_table(results, lambda r: f"{r.difference:+.3f} ± {r.difference_error:.3f}"),
             "## Efficiency of SmoothL1Regressor()",
             clean_table(results, lambda r: f"{r.efficiencies[SMOOTH_L1]:.2f}"),
-            f'## Error of MM "trimmed" over that of MM "s" by the share of outliers, {n} × {p}',
+            f'## Error of MM "trimmed" over that of MM "s" by fraction of outliers, {n} × {p}',
             contaminated_table(results),
             f"## Mean squared errors with 30 % of outliers, {n} × {p}",
             errors_table(results),
@@ -483,7 +483,7 @@ def picture_errors(contamination, share, seed):
 
 
 def draw(pool, path):
-    """Draw the median error against the share of outliers."""
+    """Draw the median error against the percentage of outliers."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.4), layout="constrained")
@@ -537,7 +537,7 @@ def main():
 
 
 def add_replications(simulation, n_replications, pool):
-    """Add up to three times as many to cells of the rule that are not accurate."""
+    """Add up to three times as many replications to inaccurate cells of the rule."""
     for _ in range(N_EXTENSIONS):
         inaccurate = [
             cell

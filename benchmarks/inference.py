@@ -1,8 +1,9 @@
-"""What standard errors cost in units of a default fit: python -m benchmarks.inference
+"""Cost of standard errors in units of a default fit: python -m benchmarks.inference
 
 Tables and fits are measured in turn. The bootstrap and its fits run in one thread and are
-measured in seconds of the processor, which other programs do not change. Writes inference.md
-into benchmarks/results/, and fails unless all bars hold. Takes three minutes.
+measured in processor time, on which other programs have no effect. The benchmark takes three
+minutes, writes inference.md into benchmarks/results/, and fails unless the costs are within
+their limits.
 """
 
 import sys
@@ -25,7 +26,7 @@ BOOTSTRAP = "bootstrap of 999"
 
 
 class Bar(NamedTuple):
-    """The most that a table may cost in units of a fit."""
+    """The maximum cost of a table, in units of a fit."""
 
     shape: tuple[int, int]
     name: str
@@ -48,7 +49,7 @@ BARS = [
 
 
 def tasks_of(shape):
-    """The fit and the tables of a shape, and the data."""
+    """Return the fit and the tables of a shape, and the data."""
     data = make(normal, *shape)
     fitted = SmoothL1Regressor().fit(data.X, data.y)
     groups = np.arange(shape[0]) % N_GROUPS
@@ -64,7 +65,7 @@ def tasks_of(shape):
 
 
 def processor_times(tasks):
-    """Seconds of the processor, a number of fits before each table."""
+    """Return the processor times in seconds; several fits precede each table."""
     times = {name: [] for name in tasks}
     with threadpool_limits(1):
         for name, task in tasks.items():
@@ -79,7 +80,7 @@ def processor_times(tasks):
 
 
 def memory_share(task, data):
-    """The peak of what a task allocates, over the bytes of X."""
+    """Return the peak memory that a task allocates, divided by that of X."""
     tracemalloc.start()
     try:
         task()
@@ -90,7 +91,7 @@ def memory_share(task, data):
 
 
 def measure(shape):
-    """{name: (median seconds, in units of the fit, memory over X)} of a shape."""
+    """Return {name: (median seconds, in units of the fit, memory over X)} of a shape."""
     say(f"{shape[0]:,} × {shape[1]} ... ")
     tasks, data = tasks_of(shape)
     if shape == RESAMPLED:
@@ -108,7 +109,7 @@ def measure(shape):
 
 
 def judged(bar, result):
-    """A row of the table, and whether the bar holds; memory counts where X is tall."""
+    """Return a row of the table, and whether the limit holds; memory counts if X is tall."""
     _, cost, memory = result
     tall = bar.shape == TALL and bar.name != "H1"
     holds = cost <= bar.most and (memory <= MEMORY_BAR or not tall)

@@ -28,8 +28,7 @@ EPS = float(np.finfo(float).eps)
 NORMAL_MAD = LONG("0.67448975019608174")
 # The largest relative excess of an objective that is accepted in addition to rounding.
 RTOL = 1e-10
-# The smallest part of a column, in units of its rounding, that counts as a direction of its
-# own.
+# The smallest part of a column, in units of its rounding, that counts as a separate direction.
 CLEAR = 64
 MAX_STEPS, MAX_SCALES = 80, 60
 
@@ -75,7 +74,7 @@ class Fit(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The documented objective at the fit, bounds of its minimum, and the effect of rounding.
+    """The documented objective at the fit, bounds on its minimum, and the effect of rounding.
 
     `slack` is the rounding error of the reported objective, `stored` the effect of the rounding
     of the coefficients.
@@ -165,7 +164,7 @@ class Neighbourhood:
         penalty = LONG(self.fit.alpha) * (self.w @ self.w)
         return slack, stored + self.data.eps * penalty
 
-    # Bounds of the minimum
+    # Bounds on the minimum
 
     def ridge(self, sigma):
         """Return the a of the Huber form."""
@@ -175,7 +174,7 @@ class Neighbourhood:
         return alpha if fit.epsilon is None else alpha * sigma
 
     def lower(self, u, sigma):
-        """Return a lower bound of the documented objective, for any u = ψ(residual)."""
+        """Return a lower bound on the documented objective, for any u = ψ(residual)."""
         data, fit, share = self.data, self.fit, self.data.share
         if not fit.alpha:
             Q = self.directions.Q
@@ -199,7 +198,7 @@ class Neighbourhood:
         return value
 
     def minimum(self, wanted):
-        """Return bounds of the minimum; stop when the lower bound reaches `wanted`."""
+        """Return bounds on the minimum; stop when the lower bound reaches `wanted`."""
         if self.fit.epsilon is None:
             return self._minimum_at(self.sigma, wanted)[:2]
         lower, upper = LONG(-np.inf), LONG(np.inf)
@@ -416,7 +415,7 @@ def solve(L, b):
 
 
 def scale_bounds(data, fit):
-    """Return bounds of the scale, given the rounding of the residuals, and a floor."""
+    """Return bounds on the scale, given the rounding of the residuals, and a floor."""
     near = Neighbourhood(data, fit)
     _, error = near.rounding_of_residuals()
     size, share = np.abs(near.r), data.share

@@ -1,13 +1,14 @@
-"""What an MM-estimate costs, beside lmrob and RLMDetSMM: python -m benchmarks.mm
+"""Cost of an MM-estimate, compared with lmrob and RLMDetSMM: python -m benchmarks.mm
 
 MMRegressor, lmrob of R's robustbase and RLMDetSMM of statsmodels fit the same data in turn,
-each with its defaults. The times are seconds of the processor, threads included, which other
-programs change little. The rows of lmrob are left out unless Rscript finds robustbase, and that
-of RLMDetSMM unless statsmodels has it. The first fit of a process and the memory are
+each with its defaults. The times are processor times, threads included, on which other programs
+have little effect. The rows of lmrob are omitted unless Rscript finds robustbase, and the row
+of RLMDetSMM is omitted unless statsmodels has it. The first fit of a process and the memory are
 compared with SmoothL1Regressor and with the size of X.
 
 The benchmark takes five minutes and writes mm.md into benchmarks/results/. It fails unless all
-bars hold. With --quick it takes one minute, leaves lmrob out for many rows and writes nothing.
+costs are within their limits. With --quick it takes one minute, omits lmrob for many rows and
+writes nothing.
 """
 
 import argparse
@@ -33,8 +34,8 @@ from .inference import memory_share
 SMALL, TALL, LARGEST = (50, 3), (100_000, 50), (500_000, 20)
 MM, LMROB, RLM, SMOOTH_L1 = "MMRegressor", "lmrob", "RLMDetSMM", "SmoothL1Regressor"
 ROUNDS, N_FITS, N_TALL_FITS, N_FIRST = 11, 20, 5, 5
-# It reads the name of a file, its numbers of rows and columns and the number of fits, and
-# answers with the seconds of the processor per fit.
+# The script reads the name of a file, its numbers of rows and columns and the number of fits,
+# and prints the processor time per fit in seconds.
 _R = """
 suppressMessages(library(robustbase))
 input <- file("stdin", "r")
@@ -60,7 +61,7 @@ class Data(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """The most that a quantity may be, and what is hoped for."""
+    """The upper limit of a quantity, and a stretch target."""
 
     what: str
     unit: str
@@ -129,7 +130,7 @@ def rlm_fit():
 
 
 def processor_seconds(fit, data, n_fits):
-    """Return the seconds of the processor of each fit."""
+    """Return the processor time of each fit in seconds."""
     start = time.process_time()
     for _ in range(n_fits):
         fit(data)

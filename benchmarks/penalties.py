@@ -1,9 +1,9 @@
-"""Sparse fits beside skglm and scikit-learn's Lasso: python -m benchmarks.penalties
+"""Sparse fits compared with skglm and scikit-learn's Lasso: python -m benchmarks.penalties
 
 The Huber loss at β = 1.345 is minimised with an L1 penalty. The features are correlated, few of
 them have an effect, and a tenth of the targets are wrong. All fits run in one thread, in turn;
 each solver has the loosest tolerance with which its relative duality gap is at most 1e-8. Lasso
-minimises another objective and has a penalty of its own, the same fraction of its largest. The
+minimises another objective and has its own penalty, the same fraction of its largest one. The
 benchmark takes about ten minutes and writes penalties.md into benchmarks/results/. skglm is
 omitted if it is not installed. `--quick` uses a tenth of the rows and features and writes
 nothing.
@@ -40,8 +40,8 @@ LARGEST_SECONDS = 120.0
 class Case(NamedTuple):
     """A shape, the number of features with an effect, and the fraction of the largest penalty.
 
-    For a path `n_alphas` penalties lead down to that fraction. `limits` are the most that our
-    time may be of that of each peer.
+    A path has `n_alphas` penalties that decrease to that fraction. `limits` are the upper
+    limits of our time divided by that of each peer.
     """
 
     n: int
@@ -88,7 +88,7 @@ class Problem:
         self.largest_lasso = float(np.abs((y - y.mean()) @ (X - self.mean)).max()) / n
 
     def relative_gap(self, coef, alpha):
-        """The relative duality gap of coefficients, at their best intercept."""
+        """Return the relative duality gap of coefficients, at their best intercept."""
         r = self.y - self.X @ coef
         r = r - exact_intercept(r)
         c = np.clip(r, -BETA, BETA)
@@ -99,7 +99,7 @@ class Problem:
 
 
 def exact_intercept(r):
-    """The intercept with Σ clip(r − b, ±β) = 0, by Newton's method from the median."""
+    """Return the intercept with Σ clip(r − b, ±β) = 0, by Newton's method."""
     b = float(np.median(r))
     for _ in range(100):
         total = np.clip(r - b, -BETA, BETA).sum()
@@ -121,7 +121,7 @@ def skglm(problem, alpha, tol):
 
 
 def skglm_tolerance(problem, alpha):
-    """The loosest tolerance with which the gap of skglm is small enough, or None."""
+    """Return the loosest tolerance with which the gap of skglm is small enough, or None."""
     for power in range(4, 12):
         tol = alpha * 10.0**-power
         start = time.perf_counter()
@@ -134,7 +134,7 @@ def skglm_tolerance(problem, alpha):
 
 
 def tasks_of(case, problem):
-    """The tasks that are measured, and the gap and the number of nonzeros of ours."""
+    """Return the tasks that are measured, and the gap and number of nonzeros of our fit."""
     alpha, lasso_alpha = problem.largest * case.fraction, problem.largest_lasso * case.fraction
     X, y, tasks = problem.X, problem.y, {}
     if case.n_alphas:
@@ -186,7 +186,7 @@ def main():
     header = ["case", "nonzeros", "gap", OURS, "skglm (ours / it)", "≤ 1"]
     header += ["Lasso (ours / it)", "≤ 1.5, wide path ≤ 1"]
     text = (
-        "# Sparse fits beside skglm and Lasso\n\n"
+        "# Sparse fits compared with skglm and Lasso\n\n"
         f"`python -m benchmarks.penalties`: {described(facts)}\n\n"
         "Medians of runs in one thread, in turn. The gap is that of our fit, the largest along "
         "a path, computed in the script. Lasso minimises another objective, at the same "

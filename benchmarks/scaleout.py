@@ -3,12 +3,13 @@
 The cluster is two processes of one thread on this machine, which hold the data. Its fits run in
 turn with fits of the same rows in memory, on two threads, and from a memory-mapped array in the
 page cache. The rounds over the blocks are counted, a worker is killed in the middle of a fit,
-and the memory of a fit of the map is measured in a process of its own. LinearRegression of
-dask-ml is left out unless it is installed.
+and the memory of a fit of the map is measured in a separate process. LinearRegression of
+dask-ml is omitted unless it is installed.
 
 The benchmark needs 5 GB of memory and 1 GB on the disk, and Linux. It writes scaleout.md into
-benchmarks/results/ and fails unless all bars hold. With --quick it uses a tenth of the rows
-and writes nothing. A map larger than the memory and a cold disk are not measured.
+benchmarks/results/ and fails unless all quantities are within their limits. With --quick it
+uses a tenth of the rows and writes nothing. A map larger than the memory and a cold disk are
+not measured.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from . import RESULTS, described, in_seconds, in_turn, machine, say, table, time
 
 N_ROWS, N_FEATURES, N_BLOCKS = 2_000_000, 50, 10
 N_WORKERS = 2
-# Blocks and rows of a block where a round takes no time but its overhead.
+# Numbers of blocks and rows per block with which a round takes only its overhead.
 SMALL_BLOCKS, SMALL_ROWS = (2, 64), 1_000
 MODES = {
     "default": {},
@@ -79,7 +80,7 @@ print(json.dumps([peak - before, peak]))
 
 
 class Bar(NamedTuple):
-    """The most that a quantity may be."""
+    """The upper limit of a quantity."""
 
     what: str
     most: float
@@ -91,7 +92,7 @@ MAP_OVER_MEMORY = Bar("map, time over memory", 1.5)
 ROUNDS = Bar("rounds", 16)
 BEYOND_PASSES = Bar("rounds beyond passes", 6)
 BEYOND_PASSES_HEAVY = Bar("rounds beyond passes", 10)
-MAP_MEMORY = Bar("memory of a fit of the map, share of X", 0.2)
+MAP_MEMORY = Bar("memory of a fit of the map, fraction of X", 0.2)
 
 
 class KillWorker:
@@ -238,7 +239,7 @@ def killed_worker(client, X, y):
 
 
 def peak_memory(folder):
-    """Return the peaks of anonymous memory: beyond the data, and in all."""
+    """Return the peaks of anonymous memory: beyond the data, and in total."""
     found = {}
     for kind in (MAP, MEMORY):
         command = [sys.executable, "-c", _PEAK, kind]

@@ -28,7 +28,7 @@ P = 20
 RATIOS, CONTAMINATIONS = [2, 10, 100, 1000], [0.0, 0.2, 0.4]
 BETAS = [10.0**-k for k in range(8)]
 NAMES = {"geometric": geometric, "linear": linear, "cosine": cosine}
-# Shares of the least-squares residuals inside the first threshold, and numbers of stages.
+# Fractions of the least-squares residuals inside the first threshold, and numbers of stages.
 STARTS, STAGES = [0.5, 0.9, 0.99, 1.0], [2, 3, 4, 5, 10]
 SMALL_BETA = 1e-6
 SIZES = [(1_000, 50), (5_000, 20), (20_000, 5), (20_000, 20), (20_000, 50)]
