@@ -1,12 +1,12 @@
 """A fit on a cluster that loses a worker: python examples/dask_cluster.py
 
-Ten million rows are made in blocks by the two workers of a cluster on this machine, and a model
-is fitted to them twice. In the second fit the process of a worker is killed after the first of
-three stages. Dask starts another worker and makes the lost blocks again, and the coefficients
-are the same, bit for bit.
+Ten million rows are generated in blocks by the two workers of a cluster on this machine, and a
+model is fitted to them twice. In the second fit the process of a worker is killed after the
+first of three stages. Dask starts another worker and generates the lost blocks again, and the
+coefficients are bit-for-bit identical.
 
-The script needs pip install ".[dask]", a few GB of memory and a few minutes; `--rows` makes it
-smaller. The callbacks of scikit-learn 1.9 show the progress and kill the worker.
+The script requires pip install ".[dask]", a few GB of memory and a few minutes; `--rows` sets a
+smaller number of rows. The callbacks of scikit-learn 1.9 show the progress and kill the worker.
 """
 
 import argparse
@@ -101,14 +101,14 @@ def main():
     parser.add_argument("--rows", type=int, default=10_000_000, help="number of rows")
     n = parser.parse_args().rows
     X, y = make_rows(n)
-    # The scheduler reports the loss of a worker and of what it had made.
+    # The scheduler reports the loss of a worker and of its results.
     options = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
         Client(cluster) as client,
     ):
         print(f"{n:,} rows in {X.numblocks[0]} blocks, {X.nbytes / 2**30:.2f} GiB")
-        # Both fits use the same blocks, which a fit alone would make and release again.
+        # Both fits use the same blocks, which each fit would otherwise generate and release.
         X, y = dask.persist(X, y)
 
         print("\nUndisturbed:")

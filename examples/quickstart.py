@@ -1,8 +1,8 @@
 """Robust regression on real data with wrong targets: python examples/quickstart.py
 
-Some training targets of scikit-learn's diabetes data, in their original units, are corrupted
-as happens in real records. Three regressors are compared on clean held-out rows. The script
-takes about 20 seconds; the figure needs matplotlib.
+Some training targets of scikit-learn's diabetes data, in their original units, are corrupted in
+ways that occur in real records. Three regressors are compared on clean held-out rows. The
+script takes about 20 seconds; the figure needs matplotlib.
 """
 
 import time
@@ -64,7 +64,7 @@ def pipeline(*steps):
 
 
 def candidates(beta):
-    """Return the pipelines to compare, with HuberRegressor also at its best."""
+    """Return the pipelines to compare, including HuberRegressor at its best."""
     return {
         LEAST_SQUARES: pipeline(LinearRegression()),
         "HuberRegressor, defaults": pipeline(HuberRegressor()),

@@ -33,8 +33,8 @@ model.fit(X, y)
 # %%
 # Residuals and robustness weights
 # --------------------------------
-# A residual beyond the threshold has the robustness weight β/\|r\|, a residual within it has
-# weight 1. If there are far outliers, the axis of the residuals is logarithmic outside the
+# A residual beyond the threshold has the robustness weight β/\|r\|, and a residual within it
+# has weight 1. If there are far outliers, the axis of the residuals is logarithmic outside the
 # band. The rows with the largest residuals have labels.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
@@ -78,10 +78,10 @@ plt.show()
 # %%
 # Coefficients and score along β
 # ------------------------------
-# The coefficients between the limits of median regression (left) and least squares (right),
-# and the cross-validated error of each threshold. Where the band reaches the grey line, the
-# difference from the best threshold may be due to chance; the ring marks the choice by the
-# :doc:`rule of one standard error </user_guide/choosing_beta>`.
+# The figures show the coefficients between the limits of median regression (left) and least
+# squares (right), and the cross-validated error of each threshold. Where the band reaches the
+# grey line, the difference from the best threshold may be due to chance. The ring marks the
+# choice of the :doc:`one-standard-error rule </user_guide/choosing_beta>`.
 
 search = SmoothL1RegressorCV().fit(X, y)
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
@@ -92,7 +92,7 @@ plt.show()
 # %%
 # Convergence
 # -----------
-# The passes over the data and the gradient norm of each stage of the fit.
+# The display shows the passes over the data and the gradient norm of each stage of the fit.
 
 ConvergenceDisplay.from_estimator(model)
 plt.show()

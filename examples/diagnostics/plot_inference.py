@@ -26,7 +26,7 @@ model = SmoothL1Regressor().fit(X, y)
 # The kinds of standard errors
 # ----------------------------
 # H1 is the default of ``RLM``, and the two are equal up to the tolerance of ``RLM``. HC3, the
-# default of this package, allows each error a variance of its own.
+# default of this package, allows each error to have its own variance.
 
 rlm = sm.RLM(y, sm.add_constant(X)).fit(tol=1e-10, maxiter=1000)
 print(f"{'RLM':11}{rlm.bse['income']:.5f}")
@@ -35,8 +35,8 @@ for kind in ["H1", "HC3", "bootstrap"]:
     print(f"{kind:11}{table.frame.loc['income', 'std_err']:.5f}")
 
 # %%
-# The standard error of the slope is three times that of H1, and the bootstrap, which assumes
-# nothing about the variances, agrees with HC3.
+# The standard error of the slope with HC3 is three times that with H1, and the bootstrap, which
+# assumes nothing about the variances, agrees with HC3.
 
 table = coefficient_table(model, X, y)
 print(table)
@@ -46,7 +46,7 @@ print(table)
 # --------------------------------------------
 # The narrow band is the interval of the mean, computed from H1 (dashed) and from HC3. The
 # outer lines are the prediction interval, which has the same width everywhere: it covers 95 %
-# of all households, but fewer than that of those with a high income.
+# of all households, but less than 95 % of those with a high income.
 
 income = X.sample(0).reindex(range(200))
 income["income"] = np.linspace(X["income"].min(), X["income"].max(), 200)

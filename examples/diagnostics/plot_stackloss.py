@@ -32,11 +32,11 @@ for name, value, other in zip(names, values, rlm_values, strict=True):
 # Robustness weights
 # ------------------
 # The fit equals a weighted least-squares fit in which a row within the threshold has weight 1
-# and a row beyond it the weight β/\|r\|. ``RLM`` has these as its attribute ``weights``. Days
-# 21, 4 and 3 have the smallest weights. Rousseeuw and Leroy ("Robust Regression and Outlier
-# Detection", 1987) also identify day 1 as an outlier, by means of estimators with a high
-# breakdown point. A day in ``outliers_`` is beyond the threshold and down-weighted; this
-# alone does not show that its record is wrong.
+# and a row beyond it the weight β/\|r\|. ``RLM`` has these weights as its attribute
+# ``weights``. Days 21, 4 and 3 have the smallest weights. Rousseeuw and Leroy ("Robust
+# Regression and Outlier Detection", 1987) also identify day 1 as an outlier, by means of
+# estimators with a high breakdown point. A day in ``outliers_`` is beyond the threshold and
+# down-weighted; this alone does not show that its record is wrong.
 
 residual = (y - model.predict(X)).to_numpy()
 weight = np.minimum(1, model.beta_ / np.abs(residual))

@@ -35,9 +35,9 @@ print(f"{passes} passes over X in {rounds} rounds over the blocks")
 
 # %%
 # ``predict`` returns a lazy array. ``dask.array.histogram`` counts the residuals of each block
-# and adds the counts, so that only these are in memory, and not the residuals. The threshold
-# ``beta_`` separates the rows with full weight from those whose influence is limited. Nearly
-# all wrong rows are among the latter.
+# and adds the counts, so that only the counts are in memory, and not the residuals. The
+# threshold ``beta_`` separates the rows with full weight from those whose influence is limited.
+# Nearly all wrong rows are beyond the threshold.
 
 residual = y - model.predict(X)
 counts, edges = da.histogram(residual, bins=120, range=(-3, 12))

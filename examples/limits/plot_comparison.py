@@ -86,12 +86,13 @@ for name, found in middle.items():
 #   errors. With a larger fraction of outliers on one side the scale estimate of the default
 #   is too large; :doc:`/user_guide/limits` shows at which fraction it breaks down.
 # - **Outliers in X:** ``MMRegressor``, ``TheilSenRegressor`` and ``RANSACRegressor`` have the
-#   smallest errors. The second becomes slow and less robust with many features, and the third
-#   becomes unreliable with many outliers. :doc:`/user_guide/robust_mm` explains when to use the
-#   first.
+#   smallest errors. ``TheilSenRegressor`` becomes slow and less robust with many features, and
+#   ``RANSACRegressor`` becomes unreliable with many outliers. :doc:`/user_guide/robust_mm`
+#   explains when to use ``MMRegressor``.
 # - **Other units:** the coefficients of ``HuberRegressor`` are wrong without a warning. So
 #   are those of ``LinearRegression``, which since scikit-learn 1.9 drops singular values
-#   below 1e-6 of the largest, and of ``RANSACRegressor``, which uses it for its fits.
+#   below 1e-6 of the largest, and those of ``RANSACRegressor``, which uses ``LinearRegression``
+#   for its fits.
 
 COLOURS = ["#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "k"]
 figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")

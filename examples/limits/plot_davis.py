@@ -89,11 +89,11 @@ for name, model in models.items():
 # The slope of least squares becomes negative. The three fits whose loss grows linearly
 # (``HuberRegressor``, ``QuantileRegressor`` and ``SmoothL1Regressor``) keep the sign but lose
 # 30 % to 50 % of the slope. The influence of a row on a fit is a product of two factors, one
-# of the residual and one of the features. The Huber loss bounds only the first. The height of
-# 57 cm is 19 standard deviations below the mean of the other heights, so that the row has a
-# large effect in spite of a small robustness weight. ``TheilSenRegressor`` loses 5 %. The
-# slope of ``MMRegressor`` hardly changes, because its bisquare loss gives the record the weight
-# zero.
+# of the residual and one of the features. The Huber loss bounds only the factor of the
+# residual. The height of 57 cm is 19 standard deviations below the mean of the other heights,
+# so that the row has a large effect in spite of a small robustness weight.
+# ``TheilSenRegressor`` loses 5 %. The slope of ``MMRegressor`` hardly changes, because its
+# bisquare loss gives the record the weight zero.
 
 robust = models["SmoothL1Regressor"]
 residual = weight - robust.predict(height[:, np.newaxis])
@@ -108,7 +108,7 @@ print(f"flagged in outliers_: {bool(robust.outliers_[swapped])}")
 # set the remedy is to correct the record.
 #
 # :class:`~skrobust.displays.DiagnosticsDisplay` shows the record in each of its panels. In the
-# fourth it is the only row beyond the contours of Cook's distance, at a leverage of 0.8.
+# fourth panel it is the only row beyond the contours of Cook's distance, at a leverage of 0.8.
 
 DiagnosticsDisplay.from_estimator(robust, height[:, np.newaxis], weight, target_name="weight")
 plt.show()

@@ -71,9 +71,9 @@ plt.show()
 # :class:`~skrobust.displays.OutlierMapDisplay` plots the residuals in units of the scale
 # against the robust distances of the rows from the centre of the features. The first cluster
 # consists of bad leverage points. The second cluster consists of good leverage points, which
-# reduce the variance of the slope. Of normal data, 1 % of the residuals and 2.5 % of the
-# distances exceed the cutoffs: two of the rows that follow the model are just beyond those of
-# the residuals.
+# reduce the variance of the slope. For normal data, 1 % of the residuals and 2.5 % of the
+# distances exceed the cutoffs: two of the rows that follow the model are just beyond the
+# cutoffs of the residuals.
 
 display = OutlierMapDisplay.from_estimator(models["MMRegressor"], X, y)
 display.ax_.set_title("Outlier map of MMRegressor")

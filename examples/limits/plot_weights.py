@@ -5,8 +5,8 @@ Sample weights and unequal variances
 A sample weight of 3 is equivalent to repeating the row three times. It does not describe the
 variance of a row. If the variance differs between rows, a single threshold is not suitable
 for all of them; dividing each row by its standard deviation makes the errors comparable. This
-example shows both with Engel's household data, in which the variance of the expenditure grows
-with the income.
+example shows both properties with Engel's household data, in which the variance of the
+expenditure grows with the income.
 """
 
 import matplotlib.pyplot as plt

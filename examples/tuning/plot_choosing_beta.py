@@ -35,7 +35,7 @@ slipped[np.random.default_rng(0).permutation(len(y_train))[: len(y_train) // 5]]
 
 
 def error(model):
-    """Mean absolute error on the clean rows."""
+    """Return the mean absolute error on the clean rows."""
     return np.abs(model.predict(X_test) - y_test).mean()
 
 
@@ -74,8 +74,8 @@ for title, target in (("Original data", y_train), ("20 % multiplied by ten", sli
 # %%
 # Score and error along β
 # -----------------------
-# The cross-validated score, and the error on the clean test rows, which is unknown in
-# practice. The minimum of each curve is subtracted.
+# The figures show the cross-validated score, and the error on the clean test rows, which is
+# unknown in practice. The minimum of each curve is subtracted.
 
 for title, target in (("Original data", y_train), ("20 % multiplied by ten", slipped)):
     figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")

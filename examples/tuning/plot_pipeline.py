@@ -61,7 +61,7 @@ for name, model in models.items():
     print(f"{name:28} mean |error| on clean rows: {error:.1f}")
 
 # %%
-# The HTML representation of the best estimator, as in a notebook. The question mark beside
+# A notebook shows the HTML representation of the best estimator. The question mark beside
 # ``SmoothL1Regressor`` links to its page in the API reference.
 
 search.best_estimator_

@@ -3,9 +3,9 @@ Non-negative coefficients: a mixture and its spectrum
 =====================================================
 
 The spectrum of a mixture is a sum of the spectra of its components, multiplied by their
-concentrations, which cannot be negative. A few channels contain spikes, as cosmic rays cause
-them in Raman spectra. This example estimates the concentrations by non-negative least squares
-and with ``positive=True``, which limits the influence of the spikes.
+concentrations, which cannot be negative. A few channels contain spikes, such as those that
+cosmic rays cause in Raman spectra. This example estimates the concentrations by non-negative
+least squares and with ``positive=True``, which limits the influence of the spikes.
 """
 
 import matplotlib.pyplot as plt
@@ -48,9 +48,9 @@ for name, model in models.items():
     print(f"{name:28}{model.coef_.round(2) + 0.0}")
 
 # %%
-# The spikes change the concentrations of least squares, and it reports a component that is not
-# in the mixture. Without the constraint the concentration of an absent component is slightly
-# negative; with it, coefficients at the bound are exactly zero.
+# The spikes change the concentrations of least squares, which also reports a component that is
+# not in the mixture. Without the constraint the concentration of an absent component is
+# slightly negative; with it, coefficients at the bound are exactly zero.
 
 colors = ["#D55E00", "#56B4E9", "#009E73"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")

@@ -30,8 +30,8 @@ path = smooth_l1_path(X, y, alphas=60, beta=1.345, loss="huber", l1_ratio=1.0)
 
 # %%
 # The wrong targets have so much influence on the lasso that features without an effect enter
-# together with the five others. The Huber loss limits their influence, and the five features
-# (in colour) enter first.
+# together with the five others. The Huber loss limits the influence of these targets, and the
+# five features (in colour) enter first.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
 panels = [
