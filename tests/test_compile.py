@@ -91,7 +91,7 @@ def test_one_thread_compiles_at_a_time_and_only_once():
     assert found == found[:4] * 4
 
 
-def test_what_compiles_may_compile_something_else():
+def test_a_function_that_compiles_may_compile_another_function():
     inner = compilation.compile_once(lambda key: [key])
     outer = compilation.compile_once(lambda key: [*inner(key), key])
     assert outer("C") == ["C", "C"]

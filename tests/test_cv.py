@@ -434,7 +434,7 @@ def test_the_threshold_closest_to_auto_within_one_standard_error(table, expected
 @pytest.mark.parametrize(
     ("scale", "betas"), [("mad", [0.1345, 13.45]), ("concomitant", [1.0596, 6.96])]
 )
-def test_of_two_thresholds_as_close_to_auto_the_better_score_decides(scale, betas):
+def test_the_score_decides_between_two_thresholds_equally_close_to_auto(scale, betas):
     noisy = [1.3, 0.2, 1.2]
     for better in betas:
         table = {beta: [1.3, 0.2, 1.1] for beta in betas} | {better: noisy}
@@ -734,7 +734,7 @@ def test_infinite_scores_are_allowed():
 
 
 @pytest.mark.filterwarnings("default")
-def test_fits_that_do_not_converge_are_told_in_one_warning():
+def test_fits_that_do_not_converge_are_reported_in_one_warning():
     with pytest.warns(ConvergenceWarning) as caught:
         SmoothL1RegressorCV([1e-3, 100.0], max_iter=1, cv=2).fit(X, Y)
     told = [w for w in caught if "fits of SmoothL1RegressorCV" in str(w.message)]
@@ -764,7 +764,7 @@ def test_data_in_which_there_is_little_to_choose(kind):
 
 
 @pytest.mark.slow
-def test_an_interrupted_refit_leaves_the_old_model_whole(monkeypatch):
+def test_an_interrupted_refit_leaves_the_old_model_unchanged(monkeypatch):
     frame = pd.DataFrame(X, columns=list("abcd"))
     model = SmoothL1RegressorCV(BETAS).fit(frame, Y)
     before = {name: pickle.dumps(value) for name, value in vars(model).items()}

@@ -399,7 +399,7 @@ def fitted():
 
 
 @pytest.mark.parametrize("name", ["X", "y", "weight"])
-def test_invalid_data_leave_the_old_model_whole_and_no_key(client, cluster, fitted, name):
+def test_invalid_data_leave_the_old_model_unchanged_and_no_key(client, cluster, fitted, name):
     X, y = numbers()
     data = {"X": X, "y": y, "weight": np.ones(N)}
     data[name][300] = np.nan

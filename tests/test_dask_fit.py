@@ -414,7 +414,7 @@ def test_a_constant_target_gives_the_fit_in_memory():
     check(X, np.full(N, 3.5), weight)
 
 
-def test_weights_that_are_all_equal_are_no_weights():
+def test_weights_that_are_all_equal_have_no_effect():
     X, y, _ = problem()
     data = arrays(X, y)
     model = SmoothL1Regressor().fit(*data, array(np.full(N, 0.3)))
@@ -450,7 +450,7 @@ def test_a_warm_start_is_used(mode):
 
 
 @needs_callbacks
-def test_callbacks_are_told_each_stage_once():
+def test_callbacks_receive_each_stage_once():
     class DataRecorder(Recorder):
         def on_fit_task_end(self, estimator, context, *, X=None, y=None, fitted_estimator=None):
             data.append((X, y))

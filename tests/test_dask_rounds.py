@@ -73,7 +73,7 @@ def test_result_is_returned_when_the_round_ends(guarded):
     assert cluster.now == 0.3
 
 
-def test_slow_round_is_no_fault_while_no_worker_leaves(guarded):
+def test_slow_round_is_not_an_error_as_long_as_no_worker_leaves(guarded):
     hours = 5 * 3600.0
     cluster, guard = guarded({0: "ab"}, ends=hours)
     assert guard.result(cluster.pending, guard.workers()) == "result"

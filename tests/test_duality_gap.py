@@ -65,7 +65,7 @@ def test_the_gap_of_any_coefficients_is_a_bound(mode):
         assert gap >= (value - least) / value - 1e-12
 
 
-def test_of_tall_data_optimality_is_an_estimate_and_the_gap_can_be_computed(monkeypatch):
+def test_optimality_of_tall_data_is_an_estimate_and_the_gap_can_be_computed(monkeypatch):
     monkeypatch.setattr(skrobust._solvers, "TALL_MIN_ELEMENTS", 0)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(5_000, 3))

@@ -458,7 +458,7 @@ def test_without_any_penalised_feature_alpha_has_no_effect(mode, l1_ratio):
 
 @pytest.mark.parametrize(("l1_ratio", "power"), [(1.0, 1), (0.0, 2)])
 @pytest.mark.parametrize("mode", [{"beta": 1.0}, {}, {"scale": "concomitant"}])
-def test_penalty_weights_make_up_for_other_units_of_the_features(mode, l1_ratio, power):
+def test_penalty_weights_compensate_for_other_units_of_the_features(mode, l1_ratio, power):
     unit = np.array([1.0, 1e-3, 50.0, 1e4, 0.2, 1.0])
     model = fit(mode, alpha=0.1, l1_ratio=l1_ratio)
     other = fit(mode, X * unit, alpha=0.1, l1_ratio=l1_ratio, penalty_weights=unit**power)

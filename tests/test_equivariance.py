@@ -239,7 +239,7 @@ def test_objective_is_the_same_where_the_minimiser_is_not_unique():
 
 @pytest.mark.parametrize("factor", [0.1, 1e-300, 3, 1e300])
 @pytest.mark.parametrize("mode", MODES)
-def test_equal_weights_are_no_weights(mode, factor):
+def test_equal_weights_have_no_effect(mode, factor):
     Fit(model(mode), X, Y, np.full(N, factor)).assert_same(base_fit(mode))
 
 
@@ -499,7 +499,7 @@ def test_order_of_the_rows_of_tall_data_does_not_matter(tall, tall_fit, mode):
 
 
 @pytest.mark.parametrize("factor", [0.1, 1e-300])
-def test_equal_weights_of_tall_data_are_no_weights(tall, tall_fit, factor):
+def test_equal_weights_of_tall_data_have_no_effect(tall, tall_fit, factor):
     weight = np.full(TALL_N, factor)
     Fit(model("auto"), *tall, weight).assert_same(tall_fit["auto"])
 

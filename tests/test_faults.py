@@ -131,7 +131,7 @@ print(np.isfinite(est.fit(X, y).coef_).all())
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="requires a memory limit and /proc")
-def test_a_fit_without_memory_raises_and_leaves_the_old_model_whole():
+def test_a_fit_without_memory_raises_and_leaves_the_old_model_unchanged():
     assert run(PREAMBLE + MEMORY).split() == ["MemoryError", "True", "0", "True", "True"]
 
 

@@ -144,13 +144,13 @@ def test_digits_are_those_of_the_table(name):
     assert found["SmoothL1Regressor"] >= found["HuberRegressor"]
 
 
-def test_wampler_is_as_nist_has_it():
+def test_wampler_agrees_with_the_data_of_nist():
     X, y, _ = table.PROBLEMS["Wampler5"]()
     assert X[3].tolist() == [3, 9, 27, 81, 243]
     assert y[[0, 1, 8, 20]].tolist() == [7590001, -20479994, 18417449, 10958421]
 
 
-def test_filip_is_as_nist_has_it():
+def test_filip_agrees_with_the_data_of_nist():
     X, y, certified = table.PROBLEMS["Filip"]()
     powers = np.array([[Fraction(x) ** j for j in range(1, 11)] for x in X[:, 0]])
     assert_allclose(table._exact(powers, y), certified, rtol=1e-13)

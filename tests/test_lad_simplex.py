@@ -80,7 +80,7 @@ def test_the_minimum_is_the_same_without_the_vertex(
 
 
 @pytest.mark.parametrize("error", [1e-3, 1.0, 1e6])
-def test_a_wrong_vertex_does_no_harm(monkeypatch, make_case, error):
+def test_a_wrong_vertex_does_not_change_the_result(monkeypatch, make_case, error):
     case = make_case(150, 7)
     expected = case.solve(1e-4).point.value
     rng = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def test_a_wrong_vertex_does_no_harm(monkeypatch, make_case, error):
     assert solution.point.value == pytest.approx(expected, rel=1e-12)
 
 
-def test_with_a_penalty_no_vertex_is_looked_for(monkeypatch, make_case):
+def test_with_a_penalty_no_vertex_is_searched_for(monkeypatch, make_case):
     def refuse(*arguments):
         raise AssertionError("a vertex was looked for")
 

@@ -122,7 +122,7 @@ def rounded(exact: Fraction) -> float:
 
 @pytest.mark.parametrize("beta", EXTREMES[1:])
 @pytest.mark.parametrize("residual", EXTREMES)
-def test_every_value_is_right_to_rounding_over_the_whole_range_of_floats(residual, beta):
+def test_every_value_is_accurate_to_rounding_over_the_whole_range_of_floats(residual, beta):
     # An overflow in r² or 1/β would give inf or NaN, and a warning, which is an error here.
     r, b = Fraction(residual), Fraction(beta)
     exact = r * r / (2 * b) if r < b else r - b / 2

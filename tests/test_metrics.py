@@ -126,7 +126,7 @@ def test_loss_beyond_the_range_of_floats_is_infinite_without_a_warning(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_row_of_weight_zero_is_as_if_absent_however_wild(metric):
+def test_row_of_weight_zero_is_ignored_whatever_its_values(metric):
     y, prediction, weights = targets()
     wild = metric(np.r_[y, 1e300], np.r_[prediction, -1e300], sample_weight=np.r_[weights, 0.0])
     assert wild == metric(y, prediction, sample_weight=weights)
@@ -300,7 +300,7 @@ def test_fewer_than_two_samples_give_nan_and_a_warning(multioutput):
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, np.inf])
-def test_hopeless_predictions_score_hugely_negative_without_a_warning(beta):
+def test_very_wrong_predictions_have_a_negative_score_without_a_warning(beta):
     assert D2_OF([1.0, 2.0, 4.0], [1e308, -1e308, 0.0], beta=beta) < -1e300
 
 

@@ -60,7 +60,7 @@ def test_half_of_the_weight_is_shared_by_the_neighbours(values, weight, expected
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [10**6, 10**6 + 1])
 @pytest.mark.parametrize("constant", [0.1, 1 / 3])
-def test_a_million_constant_weights_are_no_weights(n, constant):
+def test_a_million_constant_weights_have_no_effect(n, constant):
     # Sums of half a million weights have rounding errors of 2e-11, which must not break a tie.
     values = np.random.default_rng(0).normal(size=n)
     assert median(values, np.full(n, constant)) == np.median(values)
@@ -242,7 +242,7 @@ def test_the_length_is_inversely_proportional_to_the_direction(unit):
 @pytest.mark.parametrize("beta", [1e-6, 0.05, 1.0])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("probe_rows", [1, 7, 100])
-def test_the_minimum_does_not_depend_on_the_rows_looked_at_first(
+def test_the_minimum_does_not_depend_on_the_probed_rows(
     monkeypatch, beta, weighted, probe_rows
 ):
     for seed in range(20):

@@ -221,7 +221,7 @@ SPARK = [
 ]
 
 
-def test_java_random_is_java_s():
+def test_java_random_draws_the_numbers_of_java():
     # The first draws of new java.util.Random(42).
     assert JavaRandom(42).bits(32) - 2**32 == -1170105035
     assert JavaRandom(42).double() == 0.7275636800328681
@@ -231,7 +231,7 @@ def test_java_random_is_java_s():
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize(("setting", "figures", "suite_rtol"), SPARK)
-def test_spark_fits_are_met(spark_data, setting, figures, suite_rtol, ddof, loss):
+def test_spark_fits_are_reproduced(spark_data, setting, figures, suite_rtol, ddof, loss):
     # The figures in Spark's tests are results of HuberRegressor for columns standardised with
     # np.std (ddof 0). They are accurate to 6e-6, because HuberRegressor stopped early. Spark
     # standardises with the sample standard deviation (ddof 1), and its tests therefore allow

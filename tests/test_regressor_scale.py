@@ -85,7 +85,7 @@ def problem_with_several_fixed_points(seed):
 
 
 @pytest.mark.parametrize("seed", [41, 74, 429, 517, 701, 754, 786, 1431])
-def test_of_several_fixed_points_of_the_mad_the_one_below_least_squares_is_meant(seed):
+def test_the_fixed_point_of_the_mad_below_least_squares_is_found_if_there_are_several(seed):
     # R's rlm alternates between the scale of the residuals and the fit at that scale. A search
     # over 1,500 random problems found these seeds, for which the MAD has several fixed points.
     X, y = problem_with_several_fixed_points(seed)
@@ -103,7 +103,7 @@ def test_of_several_fixed_points_of_the_mad_the_one_below_least_squares_is_meant
     assert_allclose(staged.scale_, scale, rtol=1e-7)
 
 
-def test_of_two_fixed_points_of_the_mad_the_one_found_may_differ_from_that_of_rlm():
+def test_the_fixed_point_of_the_mad_may_differ_from_that_of_rlm():
     # R's rlm, which updates fit and scale in turn, ends at the scale 3.885.
     x = np.arange(9.0)[:, np.newaxis]
     y = np.array([-101.0, 0, 1, 0, 0, -102, -1, 2, -2])

@@ -145,6 +145,6 @@ def test_a_non_finite_value_in_tall_X_is_refused_without_a_warning(value):
             SmoothL1Regressor().fit(X, X[:, 0])
 
 
-def test_nan_is_refused_also_where_none_is_assumed():
+def test_nan_is_refused_even_if_finite_data_are_assumed():
     with config_context(assume_finite=True), pytest.raises(ValueError, match="X contains NaN"):
         SmoothL1Regressor().fit(np.where(np.arange(X.size).reshape(X.shape), X, np.nan), Y)

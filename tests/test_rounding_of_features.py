@@ -64,7 +64,7 @@ def data(dtype, collinear, n=500):
 @pytest.mark.parametrize("collinear", [False, True])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("kind", ["array", "csr", "tall"])
-def test_a_far_column_costs_the_other_columns_no_direction(
+def test_a_far_column_does_not_remove_directions_of_other_columns(
     monkeypatch, kind, dtype, collinear, weighted, alpha
 ):
     n = 4_000 if kind == "tall" else 500
@@ -190,7 +190,7 @@ def test_rows_of_an_exact_fit_on_shifted_features_are_no_outliers(mode, shift):
 
 @pytest.mark.parametrize("offset", [3e6, 1e7, 3e7])
 @pytest.mark.parametrize("n", [12, 60])
-def test_a_column_that_is_hardly_known_takes_nothing_away_from_the_others(offset, n):
+def test_a_column_known_to_few_digits_does_not_affect_the_other_columns(offset, n):
     # In float32 the rounding error of the last column is of the order of its deviation. If X
     # does not have full rank, a direction that includes this column is dropped. Coefficients
     # orthogonal to it had an objective up to 5 % above that of the other columns alone.

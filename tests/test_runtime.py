@@ -465,7 +465,7 @@ def test_an_interrupted_fit_leaves_no_attributes(interrupted):
 
 
 @pytest.mark.slow
-def test_an_interrupted_refit_leaves_the_old_model_whole(interrupted):
+def test_an_interrupted_refit_leaves_the_old_model_unchanged(interrupted):
     assert interrupted[5] == "[]"
 
 
@@ -475,7 +475,7 @@ def test_an_interrupted_fit_gives_back_blas_and_threads_and_the_next_one_works(i
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_refit_that_fails_leaves_the_old_model_whole(bad):
+def test_a_refit_that_fails_leaves_the_old_model_unchanged(bad):
     pd = pytest.importorskip("pandas")
     X, y = heavy_tailed(60, 3)
     frame = pd.DataFrame(X, columns=["a", "b", "c"])

@@ -39,7 +39,7 @@ def test_the_mad_of_normal_residuals_is_their_deviation():
     assert pytest.approx(norm.ppf(0.75)) == NORMAL_MAD
 
 
-def test_the_mad_is_centred_at_zero_and_blind_to_signs():
+def test_the_mad_is_centred_at_zero_and_does_not_depend_on_signs():
     residual = np.random.default_rng(0).normal(size=101)
     assert mad(np.abs(residual)) == mad(residual)
     assert mad(residual + 10.0) == pytest.approx(10.0 / NORMAL_MAD, rel=0.1)

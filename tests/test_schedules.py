@@ -57,7 +57,7 @@ def test_linear_has_a_constant_difference():
     assert_allclose(np.diff(linear(41.0, 9)), -5.0, rtol=1e-13)
 
 
-def test_cosine_is_the_linear_one_bent_to_a_wave():
+def test_cosine_follows_half_a_period_of_a_cosine():
     steps = np.arange(8)
     expected = 1 + (20 - 1) * np.cos(np.pi * steps / 14) ** 2  # by the half-angle formula
     assert_allclose(cosine(20.0, 8), expected, rtol=1e-14)

@@ -267,7 +267,7 @@ def test_every_solver_finds_the_minimum_on_blocks_of_rows(
     assert_allclose(blocks.point.theta, array.point.theta, rtol=0, atol=1e-7)
 
 
-def test_what_an_engine_does_not_implement_fails_loudly(blocks):
+def test_methods_that_an_engine_does_not_implement_raise_an_error(blocks):
     X, y = data()
     rows = BlockEngine(X, ThreadTeam()).row_vector(y)
     with pytest.raises(TypeError):

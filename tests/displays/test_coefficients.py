@@ -77,7 +77,7 @@ def test_an_interval_beside_its_coefficient_is_drawn_where_it_is():
     assert_allclose(intervals_of(display), np.column_stack([COEF + 1, COEF + 2])[1:])
 
 
-def test_of_many_coefficients_the_clearest_are_shown():
+def test_the_clearest_of_many_coefficients_are_shown():
     display = display_of().plot(max_features=2)
     # The intervals of c and b are ±20 % and ±33 % of their coefficients.
     assert rows_of(display) == ["b", "c"]

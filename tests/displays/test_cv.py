@@ -78,7 +78,7 @@ def test_other_parameters_make_curves(data):
     assert display.ax_.get_ylabel() == "R2"
 
 
-def test_of_many_curves_the_best_are_drawn():
+def test_the_best_of_many_curves_are_drawn():
     betas, groups = np.tile([1.0, 2.0], 9), np.repeat([f"alpha = {a}" for a in range(9)], 2)
     scores = np.repeat(np.arange(9.0), 2)
     display = CVDisplay(betas=betas, mean_scores=scores, groups=groups, best_index=0).plot()

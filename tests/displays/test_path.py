@@ -127,7 +127,7 @@ def test_the_legend_of_a_path_goes_down_as_its_lines_end():
     assert display.beta_line_ is None
 
 
-def test_of_many_features_the_largest_are_told_apart():
+def test_the_largest_of_many_features_have_distinct_styles():
     coefs = np.outer(np.arange(1.0, 41), [1, 2])
     display = PathDisplay(betas=[1, 2], coefs=coefs).plot(n_labelled=3)
     assert legend_of(display) == ["x39", "x38", "x37", "37 others"]
