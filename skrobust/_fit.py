@@ -663,7 +663,7 @@ def _composite_path(
     fit, since another start may lead to another fixed point.
     """
     theta: FloatArray | None = None
-    # The fits of the starts, at an infinite threshold, have a minimiser of their own.
+    # The fits of the starts, at an infinite threshold, have a separate minimiser.
     minimiser = copy(target.minimiser)
     for index in sorted(
         range(len(specs)), key=lambda i: (*_path_order(specs[i]), -specs[i].alpha)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-# What the message of a refusal advises, for each kind of function.
+# The advice in the error message, for each kind of function.
 ADVICE = {
     "search": "search with a sample of rows, or fit SmoothL1Regressor for each beta on the "
     "Dask collections",

@@ -116,7 +116,7 @@ class ClusterBlocks(DaskBlocks):
                 self.n_rounds += 1
                 vector.parts = self._round(call, parents, True)[1]
 
-    # What the workers hold
+    # Data on the workers
 
     def _load_blocks(self) -> None:
         client = self._client

@@ -26,7 +26,7 @@ from .block_data import (
 )
 from .vectors import Block, Expression, StoredVector, Task, run_task
 
-# What a task does ------------------------------------------------------------------------
+# Tasks -----------------------------------------------------------------------------------
 
 
 class Opaque:

@@ -189,7 +189,7 @@ def whiten_rows(
         basis = np.eye(sigma.size)
     else:
         # w = v/scale is a linear combination of rows x = z·scale, and v one of rows z·scale². A
-        # feature without a penalty is a direction of its own, unless it is constant.
+        # feature without a penalty is a separate direction, unless it is constant.
         penalised = penalty > 0
         free = np.flatnonzero(~penalised & (features != 0).any(axis=0))
         V = _row_space(features[:, penalised], tol)[1] if free.size else V[penalised]

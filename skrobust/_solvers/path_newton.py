@@ -26,7 +26,7 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status, add_passes
 from .scale_fixed_point import Minimiser
 
-# With more variables the matrices cost more than the passes that they save.
+# With more variables than this, the matrices cost more than the passes that they save.
 PATH_MAX_VARIABLES = 2_000
 # Exceeds every residual in the units of a target, and has a finite square.
 LEAST_SQUARES_THRESHOLD = 1e100
