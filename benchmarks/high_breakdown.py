@@ -307,7 +307,7 @@ class Result(NamedTuple):
 
     @property
     def is_accurate(self):
-        """Whether the difference of the efficiencies is accurate, relative to any above one."""
+        """Whether the error of the difference is small, relative to an efficiency above one."""
         return 2 * self.difference_error < WANTED_ACCURACY * max(1, self.efficiencies[S])
 
 

@@ -23,7 +23,8 @@ from .scale_fixed_point import MAX_CONTRACTION, Sensitivity
 
 # Number of moves in memory. The gradient step is at most MAX_GRADIENT_STEP, since curvatures
 # below a half are due to few rows. The moves determine the curvature only if the part of each
-# that is independent of the others exceeds MIN_INDEPENDENT_PART, relative to the largest part.
+# that is independent of earlier ones exceeds MIN_INDEPENDENT_PART, relative to the largest
+# part.
 MEMORY_MOVES = 8
 MAX_GRADIENT_STEP = 2.0
 MIN_INDEPENDENT_PART = 1e-8
