@@ -1,12 +1,13 @@
 """A fit on a cluster that loses a worker: python examples/dask_cluster.py
 
-Ten million rows are generated in blocks by the two workers of a cluster on this machine, and a
-model is fitted to them twice. In the second fit the process of a worker is killed after the
-first of three stages. Dask starts another worker and generates the lost blocks again, and the
-coefficients are bit-for-bit identical.
+The two workers of a cluster on this machine generate ten million rows in blocks, and a model is
+fitted to these rows twice. During the second fit the process of a worker is killed after the
+first of three stages. Dask starts another worker and generates the lost blocks again. The
+coefficients of both fits are bit-for-bit identical.
 
-The script requires pip install ".[dask]", a few GB of memory and a few minutes; `--rows` sets a
-smaller number of rows. The callbacks of scikit-learn 1.9 show the progress and kill the worker.
+The script requires pip install ".[dask]" and scikit-learn 1.9, whose callbacks show the
+progress and kill the worker. It needs a few GB of memory and a few minutes, or less with a
+smaller number of `--rows`.
 """
 
 import argparse
@@ -24,12 +25,12 @@ from sklearn.callback import ProgressBar
 from skrobust import SmoothL1Regressor
 
 N_FEATURES, N_BLOCKS = 10, 10
-# Thresholds of the stages, in units of the last one.
+# Thresholds of the stages, as multiples of the threshold of the last stage.
 SCHEDULE = [4, 2, 1]
 
 
 class PrintStages:
-    """Prints a line after each stage, if no progress bar can be drawn."""
+    """A callback that prints a line after each stage, if no progress bar can be drawn."""
 
     def setup(self, estimator, context):
         self._start = time.perf_counter()
@@ -47,7 +48,7 @@ class PrintStages:
 
 
 class KillWorker:
-    """Kills the process of a worker after the first stage of a fit."""
+    """A callback that kills the process of a worker after the first stage of a fit."""
 
     def __init__(self, client):
         self._process = next(iter(client.run(os.getpid).values()))
@@ -82,7 +83,7 @@ def progress():
     """Return a callback that shows the progress of a fit."""
     try:
         return ProgressBar()
-    except ImportError:  # it needs rich
+    except ImportError:  # the progress bar requires rich
         return PrintStages()
 
 
@@ -101,14 +102,14 @@ def main():
     parser.add_argument("--rows", type=int, default=10_000_000, help="number of rows")
     n = parser.parse_args().rows
     X, y = make_rows(n)
-    # The scheduler reports the loss of a worker and of its results.
+    # Without `silence_logs` the scheduler logs the loss of the worker and of its results.
     options = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
         Client(cluster) as client,
     ):
         print(f"{n:,} rows in {X.numblocks[0]} blocks, {X.nbytes / 2**30:.2f} GiB")
-        # Both fits use the same blocks, which each fit would otherwise generate and release.
+        # Without `persist` each of the two fits would generate the blocks again.
         X, y = dask.persist(X, y)
 
         print("\nUndisturbed:")

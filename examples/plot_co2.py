@@ -3,11 +3,11 @@ A trend from records with wrong digits
 ======================================
 
 The data are weekly concentrations of carbon dioxide at Mauna Loa from 1958 to 2001, in parts
-per million (ppm), as statsmodels includes them. In one of eight weeks since 1985 we change the
-leading digit of the record (355 becomes 255). Three regressors with default parameters are
-fitted to the concentration against the calendar year.
+per million (ppm), which are included in statsmodels. In one of eight weeks since 1985 we change
+the leading digit of the record (355 becomes 255). Three regressors with default parameters are
+fitted to the concentration as a function of the calendar year.
 
-The picture is also in the README: ``python examples/plot_co2.py docs/_static/co2.png``
+``python examples/plot_co2.py docs/_static/co2.png`` saves the figure for the README.
 """
 
 import sys
@@ -28,7 +28,7 @@ y = right.copy()
 y[wrong] -= 100
 
 # %%
-# The wrong records decrease the slope of least squares. ``HuberRegressor`` limits their
+# The wrong records decrease the slope of the least-squares fit. ``HuberRegressor`` limits their
 # influence, but its optimiser stops before it reaches the minimum and does not warn: it takes
 # steps in the units of the data, in which a year near 1980 and an intercept near −2300 are
 # badly scaled. ``SmoothL1Regressor`` standardises the features internally and finds nearly the

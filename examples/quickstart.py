@@ -1,8 +1,9 @@
 """Robust regression on real data with wrong targets: python examples/quickstart.py
 
-Some training targets of scikit-learn's diabetes data, in their original units, are corrupted in
-ways that occur in real records. Three regressors are compared on clean held-out rows. The
-script takes about 20 seconds; the figure needs matplotlib.
+Some training targets of scikit-learn's diabetes data, whose features have their original units,
+are corrupted by errors that also occur in real records. Three regressors are compared by their
+errors on clean held-out rows. The script takes about 20 seconds; the figure requires
+matplotlib.
 """
 
 import time
@@ -16,12 +17,12 @@ from sklearn.linear_model import HuberRegressor, LinearRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from threadpoolctl import threadpool_limits  # scikit-learn brings it
+from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
 
 from skrobust import SmoothL1Regressor
 
 SEX, BMI, BLOOD_PRESSURE = 1, 2, 3
-BETAS = [1, 3, 10, 30, 100, 300, 1000]  # in units of the target, whose range is 25 to 346
+BETAS = [1, 3, 10, 30, 100, 300, 1000]  # in units of the target, from 25 to 346
 LEAST_SQUARES = "LinearRegression"
 HUBER = "HuberRegressor, max_iter=10000"
 SMOOTH_L1 = "SmoothL1Regressor, best beta"
@@ -30,23 +31,24 @@ COLOURS = {LEAST_SQUARES: "#D55E00", HUBER: "#0072B2", SMOOTH_L1: "#009E73"}
 
 ACCURACY = """
    SmoothL1Regressor is as accurate as HuberRegressor with a scaler and enough iterations,
-   but needs neither. Both are far more accurate than least squares, because of the robust
-   loss, which they share. With other data, a search for beta or better features can improve
-   the accuracy further; here the default is as good as the best beta.
+   but requires neither. Both are much more accurate than least squares, because their loss
+   is robust. On other data, a search for beta or better features may improve the accuracy
+   further; here the default is as accurate as the best beta.
 """
 UNITS = """
-   Without a scaler HuberRegressor stops early here and does not warn. The unit makes no
-   difference to SmoothL1Regressor. LinearRegression ignores directions of X that are less
-   than 1e-6 of the largest, since scikit-learn 1.9.
+   Without a scaler HuberRegressor stops before it reaches the minimum and does not warn. The
+   results of SmoothL1Regressor do not depend on the unit. Since scikit-learn 1.9,
+   LinearRegression neglects singular values of X that are less than 1e-6 of the largest.
 """
 SCORES = """
    The validation folds contain wrong targets as well. With squared errors (r2, the default
-   score) they determine the choice of beta; the mean absolute error is a better score.
+   score) these targets determine the choice of beta. The mean absolute error is less
+   sensitive to them.
 """
 
 
 def corrupt(y, seed):
-    """Multiply 4 % of the targets by 10 (slipped digit) and divide 4 % by 100 (another unit).
+    """Multiply 4 % of the targets by 10 (decimal error) and divide 4 % by 100 (wrong unit).
 
     The fraction and the factors were chosen before any result was seen.
     """
@@ -64,7 +66,7 @@ def pipeline(*steps):
 
 
 def candidates(beta):
-    """Return the pipelines to compare, including HuberRegressor at its best."""
+    """Return the pipelines, one with a scaler and more iterations for HuberRegressor."""
     return {
         LEAST_SQUARES: pipeline(LinearRegression()),
         "HuberRegressor, defaults": pipeline(HuberRegressor()),
@@ -76,9 +78,9 @@ def candidates(beta):
 
 
 def fit(model, X, y):
-    """Fit and return the regressor's time (median of 5), iterations and convergence.
+    """Return the time (median of 5 fits), the iterations and the convergence of the regressor.
 
-    BLAS is limited to one thread, which is the fastest setting for all models with few rows.
+    BLAS is limited to one thread, which is the fastest setting for few rows.
     """
     features, regressor, times = model[:-1].fit_transform(X), model[-1], []
     with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
@@ -187,7 +189,7 @@ def main():
     beta = found.best_params_["smoothl1regressor__beta"]
     print(f"{time.perf_counter() - start:.1f} s, best beta: {beta}\n")
 
-    print("1. Fits to wrong targets. Error: mean |prediction - target| on the clean rows.\n")
+    print("1. Fits to corrupted targets. Error: mean |prediction - target| on clean rows.\n")
     models = candidates(beta)
     errors = compare(models, X_train, y_train, X_test, y_test)
     unharmed = pipeline(LinearRegression()).fit(X_train, right).predict(X_test) - y_test
@@ -199,7 +201,7 @@ def main():
     errors_unit = compare(candidates(beta), X_train * unit, y_train, X_test * unit, y_test)
     print(UNITS)
 
-    print("3. Which score should choose beta? 20 random splits, a few seconds ...\n")
+    print("3. Which score should select beta? 20 random splits, a few seconds ...\n")
     compare_scorings(X, y, n_splits=20)
     print(SCORES)
 

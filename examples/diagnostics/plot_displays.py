@@ -2,10 +2,10 @@
 Displays of a fitted model
 ==========================
 
-The displays of :mod:`skrobust.displays` follow the conventions of scikit-learn's: a call of
-``from_estimator`` draws the plot, and the artists are attributes of the returned object. This
-example shows each display on scikit-learn's diabetes data, in which the target of every
-eighth record is multiplied by ten.
+The displays of :mod:`skrobust.displays` follow the conventions of the displays of scikit-learn:
+a call of ``from_estimator`` draws the plot, and the artists are attributes of the returned
+object. This example shows displays of fits to scikit-learn's diabetes data, in which the target
+of every eighth record is multiplied by ten.
 """
 
 import matplotlib.pyplot as plt
@@ -33,9 +33,9 @@ model.fit(X, y)
 # %%
 # Residuals and robustness weights
 # --------------------------------
-# A residual beyond the threshold has the robustness weight β/\|r\|, and a residual within it
-# has weight 1. If there are far outliers, the axis of the residuals is logarithmic outside the
-# band. The rows with the largest residuals have labels.
+# A row whose residual r exceeds the threshold has the robustness weight β/\|r\|, and the other
+# rows have the weight 1. If some residuals are much larger than the others, the axis of the
+# residuals is logarithmic outside the band. The rows with the largest residuals are labelled.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
 ResidualsDisplay.from_estimator(model, X, y, ax=left)
@@ -47,8 +47,8 @@ plt.show()
 # %%
 # Four diagnostic plots
 # ---------------------
-# The same rows have labels in all panels: those with the largest residuals and those with the
-# largest Cook's distances.
+# The same rows are labelled in all four plots: the rows with the largest residuals and the rows
+# with the largest Cook's distances.
 
 DiagnosticsDisplay.from_estimator(model, X, y)
 plt.show()
@@ -68,9 +68,9 @@ plt.show()
 # %%
 # One of several features
 # -----------------------
-# With several features the curve is an average of the predictions over the other features. A
-# row is drawn at the curve plus its residual, so that a smooth curve through the rows shows the
-# form of the effect.
+# With several features the curve shows the predictions, averaged over the other features. Each
+# row is drawn at the value of the curve plus its residual, so that a smooth curve through the
+# rows shows the form of the effect.
 
 FitDisplay.from_estimator(model, X, y, feature="bmi", partial_residuals=True)
 plt.show()
@@ -78,10 +78,11 @@ plt.show()
 # %%
 # Coefficients and score along β
 # ------------------------------
-# The figures show the coefficients between the limits of median regression (left) and least
-# squares (right), and the cross-validated error of each threshold. Where the band reaches the
-# grey line, the difference from the best threshold may be due to chance. The ring marks the
-# choice of the :doc:`one-standard-error rule </user_guide/choosing_beta>`.
+# The first plot shows the coefficients as functions of β, from median regression (small β) to
+# least squares (large β). The second plot shows the cross-validated error of each threshold.
+# Where the band reaches the grey line, the difference from the best threshold may be due to
+# chance. The ring marks the threshold that the
+# :doc:`rule of one standard error </user_guide/choosing_beta>` selects.
 
 search = SmoothL1RegressorCV().fit(X, y)
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
@@ -92,7 +93,8 @@ plt.show()
 # %%
 # Convergence
 # -----------
-# The display shows the passes over the data and the gradient norm of each stage of the fit.
+# This display shows the number of passes over the data and the norm of the gradient in each
+# stage of the fit.
 
 ConvergenceDisplay.from_estimator(model)
 plt.show()

@@ -3,9 +3,9 @@ Standard errors where the variance of the errors grows
 ======================================================
 
 The households of Engel (1857) spend between 240 and 2,030 Belgian francs a year on food, and
-the spread around the line grows with their income. The standard errors of statsmodels'
-``RLM`` and of R's ``rlm`` assume that the distribution of the errors does not depend on the
-features. This example compares them with the default of
+the spread around the line grows with their income. The standard errors of statsmodels' ``RLM``
+and of R's ``rlm`` assume that the distribution of the errors does not depend on the features.
+This example compares these standard errors with the default of
 :func:`~skrobust.inference.coefficient_table`.
 """
 
@@ -25,8 +25,8 @@ model = SmoothL1Regressor().fit(X, y)
 # %%
 # The kinds of standard errors
 # ----------------------------
-# H1 is the default of ``RLM``, and the two are equal up to the tolerance of ``RLM``. HC3, the
-# default of this package, allows each error to have its own variance.
+# H1 is also the default of ``RLM``: both standard errors are equal up to the tolerance of
+# ``RLM``. HC3, the default of this package, allows a different variance for each error.
 
 rlm = sm.RLM(y, sm.add_constant(X)).fit(tol=1e-10, maxiter=1000)
 print(f"{'RLM':11}{rlm.bse['income']:.5f}")
@@ -35,8 +35,9 @@ for kind in ["H1", "HC3", "bootstrap"]:
     print(f"{kind:11}{table.frame.loc['income', 'std_err']:.5f}")
 
 # %%
-# The standard error of the slope with HC3 is three times that with H1, and the bootstrap, which
-# assumes nothing about the variances, agrees with HC3.
+# The HC3 standard error of the slope is three times that of H1. The bootstrap, which makes no
+# assumption about the variances, agrees with HC3. The following table contains HC3 standard
+# errors.
 
 table = coefficient_table(model, X, y)
 print(table)
@@ -44,9 +45,10 @@ print(table)
 # %%
 # Intervals of the mean and of a new household
 # --------------------------------------------
-# The narrow band is the interval of the mean, computed from H1 (dashed) and from HC3. The
-# outer lines are the prediction interval, which has the same width everywhere: it covers 95 %
-# of all households, but less than 95 % of those with a high income.
+# The narrow band is the interval of the mean computed from HC3, and the dashed lines are the
+# same interval computed from H1. The outer lines are the prediction interval, which has the
+# same width for all incomes: it covers 95 % of all households, but less than 95 % of the
+# households with a high income.
 
 income = X.sample(0).reindex(range(200))
 income["income"] = np.linspace(X["income"].min(), X["income"].max(), 200)
@@ -69,9 +71,9 @@ plt.show()
 # %%
 # Many coefficients
 # -----------------
-# A forest plot shows the coefficients of a larger model, here of scikit-learn's diabetes data,
-# each multiplied by the standard deviation of its feature. A marker is filled if the interval
-# excludes zero.
+# A forest plot shows the coefficients of a larger model, which is fitted to scikit-learn's
+# diabetes data. Each coefficient is multiplied by the standard deviation of its feature. A
+# marker is filled if the interval excludes zero.
 
 X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 table = coefficient_table(SmoothL1Regressor().fit(X, y), X, y)

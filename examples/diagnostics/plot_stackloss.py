@@ -2,11 +2,11 @@
 Robustness weights and agreement with R's rlm
 =============================================
 
-The default of :class:`~skrobust.SmoothL1Regressor` is that of R's ``rlm`` and of statsmodels'
-``RLM``: the Huber loss with a threshold of 1.345 normalised MADs of the residuals, where
-scale and fit are a joint fixed point. This example compares the two fits on Brownlee's
-stackloss data, 21 days of operation of a plant that oxidises ammonia to nitric acid, and
-plots the robustness weights.
+By default, :class:`~skrobust.SmoothL1Regressor` computes the same fit as R's ``rlm`` and
+statsmodels' ``RLM``: it minimises the Huber loss with a threshold of 1.345 normalised MADs of
+the residuals of this fit. This example compares ``SmoothL1Regressor`` with ``RLM`` on
+Brownlee's stackloss data, 21 days of operation of a plant that oxidises ammonia to nitric acid,
+and plots the robustness weights.
 """
 
 import matplotlib.pyplot as plt
@@ -31,12 +31,13 @@ for name, value, other in zip(names, values, rlm_values, strict=True):
 # %%
 # Robustness weights
 # ------------------
-# The fit equals a weighted least-squares fit in which a row within the threshold has weight 1
-# and a row beyond it the weight β/\|r\|. ``RLM`` has these weights as its attribute
-# ``weights``. Days 21, 4 and 3 have the smallest weights. Rousseeuw and Leroy ("Robust
-# Regression and Outlier Detection", 1987) also identify day 1 as an outlier, by means of
-# estimators with a high breakdown point. A day in ``outliers_`` is beyond the threshold and
-# down-weighted; this alone does not show that its record is wrong.
+# The fit equals a weighted least-squares fit in which a row has the weight 1 if its absolute
+# residual \|r\| is at most β, and otherwise the weight β/\|r\|. The attribute ``weights`` of
+# ``RLM`` contains the same weights. Days 21, 4 and 3 have the smallest weights. Rousseeuw and
+# Leroy ("Robust Regression and Outlier Detection", 1987) also identify day 1 as an outlier, by
+# means of estimators with a high breakdown point. The residual of a day that is marked in
+# ``outliers_`` exceeds the threshold, and the day is down-weighted; this alone does not show
+# that the record is wrong.
 
 residual = (y - model.predict(X)).to_numpy()
 weight = np.minimum(1, model.beta_ / np.abs(residual))

@@ -2,10 +2,10 @@
 The effect of a single outlier
 ==============================
 
-Engel's data set, included in statsmodels, holds the annual income and the expenditure on food
-of 235 Belgian households in 1857. The slope of a linear regression is the share of an
-additional franc that is spent on food. This example changes the expenditure of one household
-and shows how the slope responds.
+Engel's data set, which is included in statsmodels, contains the annual income and the
+expenditure on food of 235 Belgian households in 1857. The slope of a linear regression is the
+share of an additional franc that is spent on food. This example changes the expenditure of one
+household and shows how the slope responds.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ print(f"income {X[row, 0]:.0f}, food {y[row]:.0f} francs")
 
 # %%
 # The expenditure is multiplied by factors from 0.1 to 1000, and both models are fitted again
-# for each factor. The slope of least squares has no bound. The slope of
+# for each factor. The slope of least squares is not bounded. The slope of
 # :class:`~skrobust.SmoothL1Regressor` stays constant once the residual exceeds the threshold,
 # because the influence of the row is then constant.
 
@@ -39,7 +39,7 @@ for name, found in slopes.items():
     print(f"{name:18} slope from {min(found):.3f} to {max(found):.3f}")
 
 # %%
-# The two fits when the expenditure is recorded as ten times its value:
+# The first figure shows the two fits for an expenditure that is ten times the true value.
 
 STYLES = {"LinearRegression": ("#D55E00", "--"), "SmoothL1Regressor": ("#009E73", "-")}
 wrong = y.copy()
@@ -63,13 +63,13 @@ axes.legend(loc="lower right", frameon=False)
 plt.show()
 
 # %%
-# The slope as a function of the factor:
+# The second figure shows the slope as a function of the factor.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 for name, (colour, dashes) in STYLES.items():
     axes.semilogx(factors, slopes[name], color=colour, ls=dashes, lw=2, label=name)
 axes.axvline(1, color="0.6", lw=1)
 axes.text(1.15, 0.06, "true value", color="0.3")
-axes.set(xlabel="factor of the one expenditure", ylabel="slope", ylim=(0, 4))
+axes.set(xlabel="factor of the expenditure", ylabel="slope", ylim=(0, 4))
 axes.legend(loc="upper left", frameon=False)
 plt.show()

@@ -24,9 +24,9 @@ X, y = load_diabetes(return_X_y=True, scaled=False)
 BLOOD_PRESSURE = 3
 
 # %%
-# Both models minimise the same objective: the counterpart of ``epsilon=1.35`` is
-# ``beta=1.35`` with ``scale="concomitant"``. The reference is ``HuberRegressor`` after a
-# ``StandardScaler``. Its ``alpha`` is zero, because the effect of a penalty depends on units.
+# Both models minimise the same objective: the counterpart of ``epsilon=1.35`` is ``beta=1.35``
+# with ``scale="concomitant"``. The reference is ``HuberRegressor`` after a ``StandardScaler``.
+# Its ``alpha`` is zero, because the effect of a penalty depends on the units.
 
 scaled = make_pipeline(StandardScaler(), HuberRegressor(alpha=0, max_iter=10_000, tol=1e-9))
 reference = scaled.fit(X, y).predict(X)
@@ -53,9 +53,10 @@ for name in models:
     print(f"warnings in {warned[name]} of {len(powers)} cases")
 
 # %%
-# ``HuberRegressor`` is accurate for a narrow range of units only and does not warn outside
-# it. It should always follow a scaler. The difference of ``SmoothL1Regressor`` from the
-# reference is of the size of the reference's own distance from the minimiser.
+# ``HuberRegressor`` is accurate only for a narrow range of units and issues no warning for
+# other units. It should therefore always be used after a scaler. The predictions of
+# ``SmoothL1Regressor`` differ from the reference only by about the error of the reference
+# itself.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 for name, colour, style in [

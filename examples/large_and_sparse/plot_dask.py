@@ -2,11 +2,11 @@
 Residuals of rows in blocks
 ===========================
 
-:class:`~skrobust.SmoothL1Regressor` fits Dask collections, whose rows are loaded in blocks and
-need not fit into memory. This example fits half a million rows in ten blocks, on the threads of
-this machine, and plots the distribution of the residuals without collecting them. With a client
-of ``dask.distributed`` the same lines run on a cluster
-(:doc:`/user_guide/out_of_memory`).
+:class:`~skrobust.SmoothL1Regressor` can be fitted to Dask collections, which are loaded in
+blocks of rows and need not fit into memory. This example fits half a million rows in ten
+blocks, on the threads of this machine, and plots the distribution of the residuals without
+loading all residuals into memory. With a client of ``dask.distributed`` the same code runs on a
+cluster (:doc:`/user_guide/out_of_memory`).
 """
 
 import dask.array as da
@@ -18,7 +18,7 @@ from skrobust import SmoothL1Regressor
 # %%
 # A sensor measures a target with normal errors of standard deviation 0.5. In 8 % of the rows it
 # reports a value that is too high by about 6. The blocks are generated when they are needed.
-# Functions such as ``dask.array.from_npy_stack`` read them from files instead.
+# Functions such as ``dask.array.from_npy_stack`` read blocks from files instead.
 
 N_SAMPLES, N_FEATURES, CHUNK = 500_000, 8, 50_000
 rng = da.random.default_rng(0)
@@ -35,9 +35,9 @@ print(f"{passes} passes over X in {rounds} rounds over the blocks")
 
 # %%
 # ``predict`` returns a lazy array. ``dask.array.histogram`` counts the residuals of each block
-# and adds the counts, so that only the counts are in memory, and not the residuals. The
-# threshold ``beta_`` separates the rows with full weight from those whose influence is limited.
-# Nearly all wrong rows are beyond the threshold.
+# and adds the counts, so that only the counts are kept in memory. Rows with an absolute
+# residual of at most ``beta_``, the threshold, have the weight 1 in the fit. The influence of
+# the other rows, which include nearly all wrong rows, is limited.
 
 residual = y - model.predict(X)
 counts, edges = da.histogram(residual, bins=120, range=(-3, 12))

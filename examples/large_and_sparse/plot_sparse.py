@@ -2,10 +2,10 @@
 Sparse text counts
 ==================
 
-:class:`~skrobust.SmoothL1Regressor` accepts CSR matrices without converting them. This
-example simulates the counts of 2,000 words, whose frequencies follow Zipf's law, in 20,000
-documents. A score depends on some of the words, and a tenth of the scores is replaced by
-random numbers.
+:class:`~skrobust.SmoothL1Regressor` accepts CSR matrices without converting them. This example
+simulates the counts of 2,000 words, whose frequencies follow Zipf's law, in 20,000 documents.
+The score of a document depends on the counts of some of the words, and a tenth of the scores
+are replaced by random numbers.
 """
 
 import matplotlib.pyplot as plt
@@ -31,13 +31,13 @@ score = X @ coef + 0.2 * rng.normal(size=N_DOCUMENTS)
 y = score.copy()
 wrong = rng.random(N_DOCUMENTS) < 0.1
 y[wrong] = rng.uniform(-20, 20, wrong.sum())
-print(f"{X.shape[0]} × {X.shape[1]}, {X.nnz / np.prod(X.shape):.1%} of the entries")
+print(f"{X.shape[0]} × {X.shape[1]}, {X.nnz / np.prod(X.shape):.1%} nonzero entries")
 
 # %%
-# The penalties are comparable, because ``Ridge(alpha=a * n)`` is the limit of
-# ``SmoothL1Regressor(loss="huber", alpha=a)`` for a large threshold. Both models are fitted
-# to the first half of the documents and evaluated on the uncorrupted scores of the second
-# half.
+# The penalties of the two models are comparable, because ``Ridge(alpha=a * n)`` for n rows is
+# the limit of ``SmoothL1Regressor(loss="huber", alpha=a)`` for a large threshold. Both models
+# are fitted to the first half of the documents and evaluated on the uncorrupted scores of the
+# second half.
 
 half = N_DOCUMENTS // 2
 alphas = np.geomspace(1e-6, 1, 13)
@@ -56,8 +56,8 @@ for name, found in errors.items():
 
 # %%
 # ``Ridge`` needs a strong penalty to reduce the variance caused by the corrupted scores, and
-# this penalty also shrinks the coefficients of the relevant words. The robust fit needs a
-# much smaller one.
+# this penalty also shrinks the coefficients of the relevant words. The robust fit needs a much
+# weaker penalty.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 for name, colour, style in [

@@ -78,21 +78,22 @@ for name, found in middle.items():
     print(f"{name:18}" + "".join(f"{e:20.3f}" for e in found))
 
 # %%
-# - **Clean data:** the errors of the Huber fits are close to that of least squares. The error
-#   of median regression (``QuantileRegressor``) is somewhat larger, and that of
-#   ``RANSACRegressor``, which discards rows, much larger. The error of
+# - **Clean data:** the errors of ``HuberRegressor`` and ``SmoothL1Regressor`` are close to that
+#   of least squares. The error of median regression (``QuantileRegressor``) is somewhat larger,
+#   and that of ``RANSACRegressor``, which discards rows, is much larger. The error of
 #   ``MMRegressor`` is close to that of least squares.
 # - **Outliers in y,** all too high by 20: all estimators except least squares have small
-#   errors. With a larger fraction of outliers on one side the scale estimate of the default
-#   is too large; :doc:`/user_guide/limits` shows at which fraction it breaks down.
+#   errors. With a larger fraction of outliers on one side the scale that ``SmoothL1Regressor``
+#   estimates is too large; :doc:`/user_guide/limits` shows at which fraction the fit breaks
+#   down.
 # - **Outliers in X:** ``MMRegressor``, ``TheilSenRegressor`` and ``RANSACRegressor`` have the
-#   smallest errors. ``TheilSenRegressor`` becomes slow and less robust with many features, and
-#   ``RANSACRegressor`` becomes unreliable with many outliers. :doc:`/user_guide/robust_mm`
+#   smallest errors. With many features ``TheilSenRegressor`` becomes slow and less robust, and
+#   with many outliers ``RANSACRegressor`` becomes unreliable. :doc:`/user_guide/robust_mm`
 #   explains when to use ``MMRegressor``.
-# - **Other units:** the coefficients of ``HuberRegressor`` are wrong without a warning. So
-#   are those of ``LinearRegression``, which since scikit-learn 1.9 drops singular values
-#   below 1e-6 of the largest, and those of ``RANSACRegressor``, which uses ``LinearRegression``
-#   for its fits.
+# - **Other units:** the coefficients of ``HuberRegressor`` are wrong without a warning. The
+#   coefficients of ``LinearRegression`` and ``RANSACRegressor`` are wrong, too: since
+#   scikit-learn 1.9 ``LinearRegression`` neglects singular values below 1e-6 of the largest,
+#   and ``RANSACRegressor`` uses ``LinearRegression`` for its fits.
 
 COLOURS = ["#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "k"]
 figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")

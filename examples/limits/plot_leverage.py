@@ -2,11 +2,11 @@
 Leverage points: outliers in the features
 =========================================
 
-A Huber fit is robust to outliers in the target, because their residuals are large. A row with
-extreme features has high leverage: it attracts the fit, and its residual may be small. No
-convex loss of the residuals is robust to such rows; an MM-estimator is. In Engel's data this
-example multiplies, for the same seven of 235 households, first the expenditure on food and
-then the income by ten.
+A Huber fit is robust to outliers in the target, because it bounds the influence of large
+residuals. A row with extreme features has high leverage: it attracts the fit, and its residual
+may be small. No fit with a convex loss of the residuals is robust to such rows, but an
+MM-estimator is. In this example with Engel's data, first the expenditure on food and then the
+income of seven of 235 households are multiplied by ten.
 """
 
 import matplotlib.pyplot as plt
@@ -32,7 +32,7 @@ models = {
 }
 
 # %%
-# The slope on the original data and with each corruption:
+# The table shows the slopes for the original data and for each corruption.
 
 ends = np.array([[0.0], [20_000.0]])
 lines = {}

@@ -2,11 +2,11 @@
 MM-estimation: clusters of leverage points
 ==========================================
 
-Rows with extreme features have high leverage. If several of them form a cluster, a fit with a
-convex loss passes through the cluster, and their residuals are small.
-:class:`~skrobust.MMRegressor` resists such rows as long as they are less than half of the
-data. This example compares it with three other estimators and shows the outlier map of its
-fit.
+Rows with extreme features have high leverage. If several such rows form a cluster, the cluster
+attracts a fit with a convex loss, so that the residuals of its rows may be small.
+:class:`~skrobust.MMRegressor` resists such rows as long as they are less than half of the data.
+This example compares ``MMRegressor`` with three other estimators and shows the outlier map of
+its fit.
 """
 
 import matplotlib.pyplot as plt
@@ -72,8 +72,8 @@ plt.show()
 # against the robust distances of the rows from the centre of the features. The first cluster
 # consists of bad leverage points. The second cluster consists of good leverage points, which
 # reduce the variance of the slope. For normal data, 1 % of the residuals and 2.5 % of the
-# distances exceed the cutoffs: two of the rows that follow the model are just beyond the
-# cutoffs of the residuals.
+# distances exceed the cutoffs. In these data, two rows that follow the model have residuals
+# just beyond the cutoff.
 
 display = OutlierMapDisplay.from_estimator(models["MMRegressor"], X, y)
 display.ax_.set_title("Outlier map of MMRegressor")

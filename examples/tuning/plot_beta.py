@@ -2,10 +2,10 @@
 The effect of the threshold β
 =============================
 
-With a large threshold β every residual is penalised quadratically and the fit is least
-squares. With a small one every residual is penalised by its absolute value and the fit is the
-conditional median. This example follows the slope of Engel's household data between these
-limits.
+With a large threshold β every residual is penalised quadratically and the fit is least squares.
+With a small β every residual is penalised by its absolute value and the fit is the conditional
+median. This example shows how the slope of a fit to Engel's household data changes between
+these limits.
 """
 
 import matplotlib.pyplot as plt
@@ -37,8 +37,8 @@ print(f"median regression      {median:.4f}   β = {betas[-1]:.1f}: {slopes[-1]:
 print(f'beta="auto"            {auto.coef_[0]:.4f}   β = {auto.beta_:.1f}')
 
 # %%
-# The default has 95 % of the efficiency of least squares if the errors are normal. With
-# normal errors 18 % of the rows are beyond this threshold; in these data it is 20 %.
+# The default has 95 % of the efficiency of least squares if the errors are normal. With normal
+# errors 18 % of the residuals exceed the default threshold; in these data 20 % exceed it.
 
 figure, (top, bottom) = plt.subplots(
     2, 1, figsize=(6.4, 5), sharex=True, layout="constrained", height_ratios=[2, 1]

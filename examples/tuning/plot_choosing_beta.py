@@ -3,18 +3,18 @@ Choosing the threshold by cross-validation
 ==========================================
 
 The threshold β separates small residuals, which are penalised quadratically, from large ones,
-which are penalised linearly. This example compares three ways to choose it: the default,
-which is a multiple of the scale of the residuals; cross-validation by
+which are penalised linearly. This example compares three ways to choose β: the default, which
+is a multiple of the scale of the residuals; cross-validation by
 :class:`~skrobust.SmoothL1RegressorCV`; and scikit-learn's
-:class:`~sklearn.model_selection.GridSearchCV`. The data are scikit-learn's diabetes data,
-first unchanged and then with a decimal error in every fifth record. The example takes ten
-seconds.
+:class:`~sklearn.model_selection.GridSearchCV`. The data are scikit-learn's diabetes data, first
+unchanged and then with a wrong decimal point in a fifth of the training records. The example
+takes ten seconds.
 """
 
 # %%
 # The data
 # --------
-# The target ranges from 25 to 346. It is multiplied by ten in a fifth of the training rows,
+# The target, which ranges from 25 to 346, is multiplied by ten in a fifth of the training rows,
 # as if the decimal point had been misplaced. The test rows are not corrupted.
 
 import time
@@ -35,7 +35,7 @@ slipped[np.random.default_rng(0).permutation(len(y_train))[: len(y_train) // 5]]
 
 
 def error(model):
-    """Return the mean absolute error on the clean rows."""
+    """Return the mean absolute error of a model on the test rows, which are not corrupted."""
     return np.abs(model.predict(X_test) - y_test).mean()
 
 
@@ -46,7 +46,7 @@ def error(model):
 # score. The default of SmoothL1RegressorCV is the mean absolute error. The default of
 # GridSearchCV is R², which is dominated by the corrupted records.
 
-SmoothL1Regressor().fit(X_train, y_train)  # includes one-off compilation
+SmoothL1Regressor().fit(X_train, y_train)  # The first fit takes longer.
 betas = np.geomspace(5, 2000, 20)
 searches = {
     'SmoothL1Regressor(), "auto"': SmoothL1Regressor(),
@@ -74,7 +74,7 @@ for title, target in (("Original data", y_train), ("20 % multiplied by ten", sli
 # %%
 # Score and error along β
 # -----------------------
-# The figures show the cross-validated score, and the error on the clean test rows, which is
+# The figures show the cross-validated score and the error on the clean test rows, which is
 # unknown in practice. The minimum of each curve is subtracted.
 
 for title, target in (("Original data", y_train), ("20 % multiplied by ten", slipped)):
@@ -100,11 +100,10 @@ plt.show()
 # %%
 # With a penalty
 # --------------
-# The data term of the Smooth L1 loss decreases like 1/β, so that a penalty with the same α
-# dominates for large β, and a search over β would compare degrees of regularisation. With the
-# Huber loss the relative size of the penalty does not change: use ``loss="huber"`` when there
-# is a penalty. Standardise the features as well, because the effect of a penalty depends on
-# their units.
+# For large β the data term of the Smooth L1 loss decreases like 1/β, so that a penalty with the
+# same α dominates, and a search over β would compare degrees of regularisation. With the Huber
+# loss the relative size of the penalty remains: use ``loss="huber"`` with a penalty.
+# Standardise the features as well, because the effect of a penalty depends on their units.
 
 search = SmoothL1RegressorCV(10, alphas=np.logspace(0, 4, 9), loss="huber")
 model = make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), search)
@@ -114,6 +113,6 @@ print(f"\n65 features, beta={search.beta_:.1f}, alpha={search.alpha_:g}: {error(
 # %%
 # Recommendation
 # --------------
-# Start with the default. Use SmoothL1RegressorCV if more than a tenth of the rows may be
-# wrong, if the errors are on one side, or if a penalty has to be chosen as well. Use
+# Start with the default. Use SmoothL1RegressorCV if more than a tenth of the rows may be wrong,
+# in particular if their errors have the same sign, or if a penalty must be chosen as well. Use
 # GridSearchCV if β is one of several parameters of a pipeline, and pass a robust ``scoring``.

@@ -3,9 +3,9 @@ Searching over β in a pipeline with a transformed target
 ========================================================
 
 This example searches over β with :class:`~sklearn.model_selection.GridSearchCV` inside a
-pipeline. The target of scikit-learn's diabetes data is positive and skewed, and is modelled
-on a logarithmic scale. In 8 % of the training rows its decimal point is misplaced by one or
-two digits. The test rows are not corrupted.
+pipeline. The target of scikit-learn's diabetes data is positive and skewed, and is modelled on
+a logarithmic scale. In 8 % of the training rows the decimal point of the target is misplaced by
+one or two digits. The test rows are not corrupted.
 """
 
 import matplotlib.pyplot as plt
@@ -27,13 +27,13 @@ wrong = rng.permutation(len(y_train))[: round(0.08 * len(y_train))]
 y_train[wrong] *= rng.choice([0.01, 0.1, 10, 100], wrong.size)
 
 # %%
-# A small penalty regularises the 50 spline features. The search uses ``loss="huber"``,
-# because the data term of ``"smooth_l1"`` decreases with β, so that the penalty would
-# dominate for large β. The unit of β is that of the logarithm of the target: 0.7 corresponds
-# to a factor of two.
+# A small penalty regularises the 50 spline features. The search uses ``loss="huber"``, because
+# the data term of ``"smooth_l1"`` decreases as β grows, so that the penalty would dominate for
+# large β. The unit of β is that of the logarithm of the target: β = 0.7 corresponds to a factor
+# of two.
 #
 # The validation folds contain corrupted rows as well. The median absolute error is not
-# sensitive to them; the default score, R², is.
+# sensitive to these rows, in contrast to R², the default score.
 
 
 def pipeline(regressor):
@@ -61,8 +61,8 @@ for name, model in models.items():
     print(f"{name:28} mean |error| on clean rows: {error:.1f}")
 
 # %%
-# A notebook shows the HTML representation of the best estimator. The question mark beside
-# ``SmoothL1Regressor`` links to its page in the API reference.
+# In a notebook the best estimator is displayed in the following HTML representation. The
+# question mark beside ``SmoothL1Regressor`` links to its page in the API reference.
 
 search.best_estimator_
 

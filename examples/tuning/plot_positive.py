@@ -5,7 +5,8 @@ Non-negative coefficients: a mixture and its spectrum
 The spectrum of a mixture is a sum of the spectra of its components, multiplied by their
 concentrations, which cannot be negative. A few channels contain spikes, such as those that
 cosmic rays cause in Raman spectra. This example estimates the concentrations by non-negative
-least squares and with ``positive=True``, which limits the influence of the spikes.
+least squares and by ``SmoothL1Regressor(positive=True)``, which limits the influence of the
+spikes.
 """
 
 import matplotlib.pyplot as plt
@@ -34,8 +35,8 @@ spikes = rng.choice(400, size=20, replace=False)
 spectrum[spikes] += rng.uniform(1, 6, size=20)
 
 # %%
-# ``positive=True`` needs neither a penalty nor a threshold: the default threshold is estimated.
-# The intercept, which is the baseline of the spectrum, is not constrained.
+# With ``positive=True`` no penalty is required, and the default threshold is estimated. The
+# intercept, which is the baseline of the spectrum, is not constrained.
 
 models = {
     "least squares": LinearRegression(positive=True),
@@ -48,9 +49,10 @@ for name, model in models.items():
     print(f"{name:28}{model.coef_.round(2) + 0.0}")
 
 # %%
-# The spikes change the concentrations of least squares, which also reports a component that is
-# not in the mixture. Without the constraint the concentration of an absent component is
-# slightly negative; with it, coefficients at the bound are exactly zero.
+# The spikes change the concentrations that least squares estimates, and one component that is
+# not in the mixture has a positive concentration. Without the constraint ``SmoothL1Regressor``
+# estimates a slightly negative concentration of an absent component. With the constraint,
+# coefficients at the bound are exactly zero.
 
 colors = ["#D55E00", "#56B4E9", "#009E73"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")

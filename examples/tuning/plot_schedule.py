@@ -2,11 +2,11 @@
 Decreasing the threshold in stages
 ==================================
 
-With ``beta_schedule`` a fit is a sequence of stages. The first threshold exceeds nearly all
-residuals, so that the first stage is close to least squares. Each following stage has a
-smaller threshold and starts from the solution of the previous one, and the last stage has the
-requested threshold. The example uses Engel's household data with a tenth of the expenditures
-increased by 2000 francs and a threshold of 100 francs.
+With ``beta_schedule`` a fit consists of several stages. The first threshold exceeds nearly all
+residuals, so that the first stage is close to least squares. Each following stage has a smaller
+threshold and starts from the solution of the previous one, and the last stage has the requested
+threshold. The example uses Engel's household data, in which a tenth of the expenditures are
+increased by 2000 francs, and a threshold of 100 francs.
 """
 
 import matplotlib.pyplot as plt
@@ -38,7 +38,7 @@ print(f"with a schedule {model.coef_[0]:.9f}, without {direct.coef_[0]:.9f}")
 print(f"objectives      {model.objective_:.9f},        {direct.objective_:.9f}")
 
 # %%
-# The fit of each stage is that of ``SmoothL1Regressor(beta)`` with its threshold.
+# The fit of each stage equals ``SmoothL1Regressor(beta)`` with the threshold of the stage.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 axes.plot(X[:, 0], y, ".", color="0.75")
@@ -54,7 +54,7 @@ axes.legend(loc="upper right", frameon=False)
 plt.show()
 
 # %%
-# The number of passes over X in each stage:
+# The bars show the number of passes over X in each stage.
 
 stages = np.arange(1, len(history) + 1)
 figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")

@@ -3,9 +3,9 @@ The path of a sparse fit with wrong targets
 ===========================================
 
 With an L1 penalty the coefficients of most features are exactly zero, and the strength of the
-penalty determines how many are not. This example shows the coefficients along the penalty for
-data in which 5 of 40 features have an effect and 10 % of the targets are wrong, with the
-squared loss and with the Huber loss.
+penalty determines how many are nonzero. This example shows the coefficients as functions of the
+penalty, with the squared loss and with the Huber loss, for data in which 5 of 40 features have
+an effect and 10 % of the targets are wrong.
 """
 
 import matplotlib.pyplot as plt
@@ -30,8 +30,8 @@ path = smooth_l1_path(X, y, alphas=60, beta=1.345, loss="huber", l1_ratio=1.0)
 
 # %%
 # The wrong targets have so much influence on the lasso that features without an effect enter
-# together with the five others. The Huber loss limits the influence of these targets, and the
-# five features (in colour) enter first.
+# the model together with the five features that have an effect. The Huber loss limits the
+# influence of the wrong targets, so that the five features (in colour) enter first.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
 panels = [
@@ -49,7 +49,7 @@ for ax, (title, penalties, coefs) in zip(axes, panels, strict=True):
 axes[0].set_ylabel("coefficient (dotted: true value)")
 
 # %%
-# The number of features that are selected before the last of the five enters:
+# The output shows the number of selected features when the last of the five enters the model.
 
 for name, coefs in (("Lasso", lasso), ("Huber loss", path.coefs)):
     complete = np.flatnonzero((coefs[:5] != 0).all(axis=0))
