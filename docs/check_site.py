@@ -1,8 +1,8 @@
 """Check the built site: python docs/check_site.py docs/_build/html
 
-Every link within the site has a target, nothing is fetched from other sites, every page has a
-description, the search finds what a reader may look for, and every public name has a page and
-an example. The script needs no network.
+The script checks that the targets of all links within the site exist, that no page loads a file
+from another site, that every page has a description, that the search finds the pages for some
+common terms, and that every public name has a page and an example. It needs no network.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import skrobust
 
-# Words without endings, as in the index of the search, and a page that must be found.
+# Word stems, as in the search index, and the page that a search for them must find.
 SEARCHES = {
     "beta": "user_guide/choosing_beta",
     "outlier": "user_guide/glossary",
@@ -24,12 +24,12 @@ SEARCHES = {
     "breakdown": "user_guide/robust_mm",
     "standard error": "user_guide/limits",
 }
-# The elements that a browser fetches automatically, and the attribute with the address.
+# Elements whose files a browser loads automatically, and the attribute with the address.
 FETCHED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 
 
 class Page(HTMLParser):
-    """The links and anchors of a page, and the addresses that it fetches."""
+    """The links and anchors of a page, and the addresses of the files that it loads."""
 
     def __init__(self, text):
         super().__init__()
@@ -47,7 +47,7 @@ class Page(HTMLParser):
         relation = found.get("rel") or ""
         if address and relation not in {"next", "prev", "index", "search", "canonical"}:
             self.fetched.append(address)
-        # "a.png, b.png 2.00x"
+        # A srcset has the form "a.png, b.png 2.00x".
         for part in filter(None, (found.get("srcset") or "").split(",")):
             self.fetched.append(part.split()[0])
 
@@ -65,25 +65,25 @@ def faults_of_links(site, pages):
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if not target.is_file():
-                yield f"{path.relative_to(site)}: no file {address}"
+                yield f"{path.relative_to(site)}: link to a missing file, {address}"
             elif parts.fragment and target in pages:
-                # The part after :~: is a text for which the browser searches.
+                # The part after :~: is a text that the browser highlights, not an anchor.
                 fragment = unquote(parts.fragment).split(":~:")[0]
                 if fragment and fragment not in pages[target].anchors:
-                    yield f"{path.relative_to(site)}: no anchor {address}"
+                    yield f"{path.relative_to(site)}: link to a missing anchor, {address}"
 
 
 def faults_of_fetching(site, pages):
     for path, page in pages.items():
         yield from (
-            f"{path.relative_to(site)}: fetches {address}"
+            f"{path.relative_to(site)}: loads {address}"
             for address in page.fetched
             if is_remote(address)
         )
     for path in site.rglob("*.css"):
         text = path.read_text(encoding="utf-8")
         for address in re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", text):
-            yield f"{path.relative_to(site)}: fetches {address}"
+            yield f"{path.relative_to(site)}: loads {address}"
 
 
 def faults_of_index(site, pages):
@@ -106,7 +106,7 @@ def faults_of_index(site, pages):
 
 
 def public_names():
-    """Return names and objects, including those of the public modules."""
+    """Yield the public names of the package and of its public modules, with their objects."""
     for name in skrobust.__all__:
         value = getattr(skrobust, name)
         if inspect.ismodule(value):

@@ -1,7 +1,8 @@
 """Configuration of the site: sphinx-build -W --keep-going -b html docs docs/_build/html
 
-Nothing is fetched: other projects are linked by the patterns of their addresses, MathJax
-comes from a package, and the theme carries its fonts.
+Neither the build nor the site loads files from the network: links to other projects are made
+from the patterns of their addresses, MathJax comes from a Python package, and the theme
+contains its fonts.
 """
 
 import sys
@@ -34,24 +35,24 @@ exclude_patterns = ["_build", "auto_examples/*.py", "auto_examples/*.ipynb"]
 templates_path = ["_templates"]
 nitpicky = True
 
-# Pages in Markdown; GitHub shows them too.
+# Settings of MyST for the pages in Markdown, which can also be read on GitHub.
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
 
-# The reference. Types are in the numpydoc sections.
+# The API reference. Types are stated in the numpydoc sections and not taken from annotations.
 autodoc_typehints = "none"
 autosummary_generate = True
 autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
-# These are errors: sections that are unknown or out of order, parameters that are missing,
-# unknown or out of order, and a missing summary or return value.
+# The build fails for docstrings with the following faults: sections or parameters that are
+# unknown or out of order, missing parameters, a missing summary or a missing return value.
 numpydoc_validation_checks = {
     *("GL06", "GL07", "GL08", "SS01", "SS03"),
     *("PR01", "PR02", "PR03", "PR04", "RT01"),
 }
-# Tables are made by functions; their pages document attributes, not parameters.
-# The docstrings of a named tuple's methods come from Python.
+# Tables are created by functions, so that their docstrings list attributes instead of
+# parameters. The docstrings of the methods of a named tuple come from Python.
 numpydoc_validation_exclude = {
     r"skrobust\.inference\.(Coefficient|Observation)Table$",
     r"skrobust\.inference\.WaldTest\.(count|index)$",
@@ -66,7 +67,7 @@ sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["auto_examples"],
     "filename_pattern": r"/plot_",
-    # The other scripts are for a terminal.
+    # The other scripts are meant for a terminal and are not part of the gallery.
     "ignore_pattern": r"^(?!plot_)",
     "subsection_order": [
         *("../examples/getting_started", "../examples/tuning", "../examples/diagnostics"),
@@ -85,7 +86,7 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
-# Shown beside the favicon on each page.
+# The name of the site, which each page shows.
 html_title = f"skrobust {release}"
 html_theme_options = {
     "navigation_with_keys": False,
@@ -98,7 +99,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-# Pages without pages below them have no menu on the left.
+# A page without subpages has no menu on the left.
 html_sidebars = {
     name: []
     for name in (
@@ -116,5 +117,5 @@ html_css_files = ["site.css"]
 mathjax_path = "tex-svg.js"
 copybutton_exclude = ".linenos, .gp, .go"
 
-# In the site itself an estimator's HTML links to its page in the reference.
+# On the site, the HTML representation of an estimator links to its page in the reference.
 LinearRegressor._doc_link_template = "../../api/{estimator_module}.{estimator_name}.html"

@@ -1,4 +1,4 @@
-"""Draw how data flow through the package, for the design notes: python docs/data_flow.py"""
+"""Draw the figure of the data flow in the design notes: python docs/data_flow.py"""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 TARGET = Path(__file__).parent / "_static" / "data_flow.png"
-# Column, row, title and description.
+# Column, row, title and description of each box.
 BOXES = {
     "estimator": (0, 3, "SmoothL1Regressor.fit", "validation → FitSpec"),
     "choose": (0, 2, "choose", "→ Plan"),

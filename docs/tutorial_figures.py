@@ -14,7 +14,8 @@ from skrobust.displays import ResidualsDisplay
 
 DOCS = Path(__file__).parent
 AIRPORTS = {"JFK": "Kennedy", "LGA": "LaGuardia"}
-# Records that the page discusses, with the position of their label relative to the marker.
+# Labels of the records that the page discusses: text, offset from the marker in points, and
+# horizontal alignment.
 LABELS = {
     "2013-02-12 03:00": ("12 February, 03:00: 1,048 mph", (-8, -3), "right"),
     "2013-01-31 06:00": ("31 January, 06:00: storm", (-8, -3), "right"),
@@ -44,7 +45,7 @@ def draw_slopes(page):
 
 
 def draw_residuals(page):
-    """Draw residuals against fitted values, with the records that the page discusses."""
+    """Draw residuals against fitted values, and label the records that the page discusses."""
     figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
     ResidualsDisplay.from_estimator(page["model"], page["X"], page["y"], ax=axes, labelled=0)
     for time, (text, shift, ha) in LABELS.items():
@@ -56,7 +57,7 @@ def draw_residuals(page):
 
 
 def draw_beta(page):
-    """Draw the slopes against β, from nearly median regression to least squares."""
+    """Draw the slopes against β, from approximate median regression to least squares."""
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     betas = np.geomspace(0.1, 1e4, 101)
     models = [page["make_model"](SmoothL1Regressor(beta)) for beta in betas]

@@ -1,4 +1,6 @@
-"""Sphinx extension that resolves links, inserts benchmark results and sorts the gallery."""
+"""Sphinx extension: links to other projects, results of benchmarks, descriptions of pages, and
+the order of the gallery.
+"""
 
 import re
 import textwrap
@@ -10,7 +12,8 @@ from docutils import nodes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-# Addresses of the pages of names in other projects. An inventory would have to be fetched.
+# Addresses of the pages of names in the documentation of other projects. The inventories of
+# intersphinx are not used, because they would have to be downloaded.
 PAGES = {
     "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
     "scipy": "https://docs.scipy.org/doc/scipy/reference/generated/{}.html",
@@ -18,9 +21,10 @@ PAGES = {
     "pandas": "https://pandas.pydata.org/docs/reference/api/{}.html",
     "statsmodels": "https://www.statsmodels.org/stable/generated/{}.html",
 }
-# Labels that docstrings inherited from scikit-learn refer to.
+# Labels of scikit-learn's documentation to which inherited docstrings refer.
 LABELS = {"r2_score": "https://scikit-learn.org/stable/modules/model_evaluation.html#r2-score"}
-# The examples in the order of the gallery; examples that are not listed come last.
+# Order of the examples within each section of the gallery. Examples that are not listed here
+# come last.
 GALLERY = [
     "plot_co2",
     "plot_one_outlier",
@@ -47,7 +51,7 @@ _filters: list = []
 
 
 def link_elsewhere(app, env, node, content):
-    """Return a reference to the public page of a name in another project."""
+    """Return a reference to the page of a name in the documentation of another project."""
     target, domain = node.get("reftarget", ""), node.get("refdomain")
     page = PAGES.get(target.split(".")[0]) if domain == "py" else LABELS.get(target)
     if page is None:
@@ -66,14 +70,14 @@ def prepare(app, docname, source):
         path, script = RESULTS / name, f"python -m benchmarks.{Path(name).stem}"
         app.env.note_dependency(str(path), docname=docname)
         if not path.is_file():
-            return f"*(Not measured in this checkout: `{script}` writes `{name}`.)*"
+            return f"*(This checkout contains no results. `{script}` writes `{name}`.)*"
         if name.endswith(".png"):
-            return f"![What {script} measured](/../benchmarks/results/{name})"
+            return f"![Results of {script}](/../benchmarks/results/{name})"
         text = path.read_text(encoding="utf-8")
-        # The page already has a heading, so that the headings of the file move down one level.
+        # The headings of the file are placed below the heading of the page.
         text = re.sub(r"^# .*\n", "", text)
         text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
-        # Links to pictures in the file are relative to the folder of the results.
+        # The file refers to figures relative to the folder of the results.
         return re.sub(r"\]\((?!\w+:|#|/)", "](/../benchmarks/results/", text)
 
     source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.MULTILINE)
@@ -81,11 +85,11 @@ def prepare(app, docname, source):
 
 
 def describe(app, pagename, templatename, context, doctree):
-    """Use the first paragraph of each page as the description that search engines show."""
+    """Use the first paragraph of a page as its description, which search engines show."""
     if doctree is None:
         return
     for paragraph in doctree.findall(nodes.paragraph):
-        # Others belong to notes, lists and tables.
+        # Paragraphs in notes, lists and tables are not used.
         if paragraph.parent.tagname in {"section", "desc_content"}:
             text = escape(textwrap.shorten(paragraph.astext(), 160, placeholder=" …"))
             context["metatags"] += f'<meta name="description" content="{text}">\n'
@@ -99,7 +103,7 @@ def place_in_gallery(filename):
 
 
 def warnings_are_errors(gallery_conf, filename, when):
-    """Turn warnings into errors while an example runs; Sphinx itself may issue warnings."""
+    """Turn warnings into errors while an example runs, but not in Sphinx itself."""
     if when == "before":
         _filters[:] = warnings.filters
         warnings.filterwarnings("error")
