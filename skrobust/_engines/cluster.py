@@ -188,11 +188,12 @@ class ClusterBlocks(DaskBlocks):
             found = self._own(client.compute(self._tasks(call, stored, with_X)))
         else:
             found = self._own(self._submitted(call, stored, self._X if with_X else None))
-        kept = None
+        small, kept = client.map(operator.itemgetter(0), found, pure=False), None
         if call.value.keep:
+            # The vectors are extracted while the results are gathered.
             kept = self._own(client.map(operator.itemgetter(1), found, pure=False))
         results: list[Any] = [None] * len(self.sizes)
-        parts = self._results(client.map(operator.itemgetter(0), found, pure=False), present)
+        parts = self._results(small, present)
         for unit, part in zip(self._units, parts, strict=True):
             for number, result in zip(unit.value.numbers, part, strict=True):
                 results[number] = result
