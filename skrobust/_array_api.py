@@ -1,8 +1,8 @@
-"""scikit-learn's array API dispatch: arrays of other libraries are used as NumPy arrays.
+"""Support for scikit-learn's array API dispatch by conversion to and from NumPy arrays.
 
-The computation is that of NumPy arrays. Arrays in the memory of the CPU are not copied
-(DLPack), and arrays that are returned belong to the library of X. This takes effect under
-``sklearn.config_context(array_api_dispatch=True)`` with scikit-learn 1.9 or newer.
+Arrays of other libraries are converted to NumPy arrays, without a copy if they are in CPU
+memory (DLPack), and results are converted back to the library of X. The conversion takes effect
+under ``sklearn.config_context(array_api_dispatch=True)`` with scikit-learn 1.9 or newer.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ except ImportError:
     HAS_DISPATCH = False
 
     def check_same_namespace(X: Any, estimator: Any, *, attribute: str, method: str) -> None:
-        """Accept any X, since older versions of scikit-learn are not supported."""
+        """Accept any X, since there is no dispatch with older versions of scikit-learn."""
 
 
 __all__ = ["HAS_DISPATCH", "as_numpy", "check_same_namespace", "through_numpy"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-# Types of devices of the DLPack standard whose memory the CPU can read.
+# Device types of the DLPack standard whose memory the CPU can read.
 CPU_DEVICES = {1, 3}
 
 
 def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
-    """Return data as NumPy arrays, and a function that converts results.
+    """Return the values of `data` as NumPy arrays, and a function that converts results back.
 
-    `data` maps the names of parameters to arrays. The function converts an array or the
-    arrays in a dict to the library and the device of the first of the data, and leaves
-    everything else unchanged. Data that are not arrays of another library are returned
-    unchanged.
+    The keys of `data` are parameter names for error messages. Values that are not arrays of
+    another library are returned unchanged. The function converts a NumPy array, or the arrays
+    in a dict, to the library and the device of the first value of `data`, and returns any other
+    result unchanged.
     """
     values = list(data.values())
     if not (HAS_DISPATCH and get_config()["array_api_dispatch"]):
@@ -64,9 +64,10 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
 
 
 def through_numpy(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that converts the first parameters and the result of a function.
+    """Return a decorator that applies `as_numpy` to array parameters and the result.
 
-    `names` contains the names of the parameters that are arrays.
+    `names` are the names of the array parameters, which are the first parameters of the
+    function.
     """
 
     def decorator(function: Function) -> Function:
@@ -85,7 +86,7 @@ def through_numpy(*names: str) -> Callable[[Function], Function]:
 
 
 def _is_foreign(value: Any) -> bool:
-    """Tell whether a value is an array of a library other than NumPy."""
+    """Tell whether a value is an array of a library other than NumPy and SciPy."""
     is_array = hasattr(value, "__dlpack__") and hasattr(value, "shape")
     return is_array and not (isinstance(value, np.ndarray | np.generic) or issparse(value))
 
@@ -103,8 +104,7 @@ def _on_cpu(name: str, value: Any) -> Any:
     try:
         device, _ = value.__dlpack_device__()
     except (AttributeError, BufferError, ValueError):
-        # The library does not name the device; the conversion below fails if the CPU cannot
-        # read it.
+        # The library does not report the device. The conversion fails if it is not possible.
         device = 1
     if device not in CPU_DEVICES:
         raise ValueError(

@@ -13,7 +13,7 @@ from ._spec import FitSpec
 
 
 def documented_objective(result: StageResult, spec: FitSpec) -> tuple[float, float]:
-    """Return the documented objective of a result, and an estimate of its suboptimality."""
+    """Return the objective as documented for the estimator, and its estimated suboptimality."""
     value, factor = result.value, 1.0
     if isinstance(spec.scale, Concomitant):
         epsilon = spec.scale.factor
@@ -25,7 +25,7 @@ def documented_objective(result: StageResult, spec: FitSpec) -> tuple[float, flo
 
 
 def relative_suboptimality(result: StageResult, spec: FitSpec) -> float:
-    """Return the estimate of the suboptimality relative to the objective, at most 1."""
+    """Return the estimated suboptimality divided by the objective, at most 1."""
     value, above = documented_objective(result, spec)
     return min(above / value, 1.0) if value else 0.0
 
@@ -56,7 +56,8 @@ def fitted_attributes(
         name: value[0] if one_target else np.array(value) for name, value in values.items()
     }
     attributes["coef_"] = coef[0] if one_target else coef
-    # The rounds over blocks of rows in a stage are those since the previous stage ended.
+    # A fit to blocks of rows counts rounds cumulatively. A stage reports the rounds since the
+    # end of the previous stage.
     stages_done = [stage.n_rounds for stages in results for stage in stages]
     rounds = iter(np.diff([0, *stages_done]).tolist())
     attributes["history_"] = [

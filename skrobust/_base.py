@@ -66,9 +66,10 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predicted values, in units of y. Their dtype is float32 if X and the coefficients
-            are float32, and float64 otherwise. For a Dask collection they are lazy: a dask
-            Array with the blocks of rows of X, or for a DataFrame a Series with its index (for
-            several targets a DataFrame with the columns 0, 1, …).
+            are float32, and float64 otherwise. For a Dask collection the predictions are lazy.
+            If X is a dask Array, they are a dask Array with the same blocks of rows. If X is a
+            DataFrame, they are a Series with the same index, or for several targets a DataFrame
+            with the columns 0, 1, ….
 
         Raises
         ------
@@ -77,8 +78,8 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
         ValueError
             If X contains NaN or infinity, or if its features differ from those of `fit`. The
-            features of a Dask collection are checked at once, its values when the predictions
-            are computed.
+            features of a Dask collection are checked immediately, and its values when the
+            predictions are computed.
 
         TypeError
             If X is a Dask collection that is not numeric.
@@ -116,8 +117,8 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         score : float
-            R², as computed by :func:`~sklearn.metrics.r2_score`; for several targets their
-            average. For Dask collections it is computed from sums over the blocks of rows.
+            R², as computed by :func:`~sklearn.metrics.r2_score`, averaged over the targets. For
+            Dask collections it is computed from sums over the blocks of rows.
 
         Raises
         ------
@@ -126,7 +127,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
         ValueError
             If the data contain NaN or infinity, if their shapes do not match, or if the Dask
-            collections do not have the same rows in each block.
+            collections are not divided into the same blocks of rows.
 
         TypeError
             If only some of the data are Dask collections.

@@ -1,12 +1,13 @@
-"""The pairs bootstrap: fits to rows that are resampled together with their weights.
+"""The pairs bootstrap: the model is fitted again to rows of (X, y) drawn with replacement.
 
-Most replicates are a few Newton steps from the fit. These steps are taken for a batch of
-replicates at once, with each row of X given by its coordinates q in the row space. The weights
-of the batch form a matrix with one replicate in each row. The product of this matrix, with
-zeros for the rows beyond the threshold, and the matrix of the products q_i q_j gives the
-Hessians of all replicates. With an estimated scale the equation is u(θ, σ(θ)) = 0, where σ(θ)
-is the scale of the residuals, with the Jacobian A − a bᵀ/e of `_covariance`. A replicate that
-does not converge in this way is fitted on its own.
+Each fit of a resample is a replicate. Most replicates converge in a few Newton steps from the
+original fit. These steps are computed for a batch of replicates at once, with each row of X
+represented by its coordinates q in the row space. The row weights of the batch form a matrix
+with one replicate in each row. This matrix, with zeros for residuals beyond the threshold, is
+multiplied by the matrix of the products q_i q_j, which gives the Hessians of all replicates. If
+the scale is estimated, the equation to solve is u(θ, σ(θ)) = 0, where σ(θ) is the scale of the
+residuals; its Jacobian is A − a bᵀ/e in the notation of `_covariance`. A replicate that does
+not converge in this way is fitted individually.
 """
 
 from __future__ import annotations
@@ -28,42 +29,48 @@ from ._sampling import Problem, RowSampler
 from ._solvers import choose
 from ._spec import FitSpec
 
-# A replicate has converged where the whitened gradient, relative to the root mean square of ψ
-# at the fit, is below this. The distance from the minimiser is then about √n times this value,
-# in standard errors.
+# Tolerance for the norm of the whitened gradient of a replicate, relative to the root mean
+# square of ψ at the original fit. The distance of a converged replicate from the minimiser is
+# at most about √n times this value, in standard errors.
 TOL = 2e-8
-# Maximum numbers of steps of a replicate in a batch, and of iterations of a fit on its own.
+# Maximum number of Newton steps in a batch, and of iterations of an individual fit.
 NEWTON_MAX_STEPS, OWN_MAX_ITER = 20, 10_000
-# If the products of the columns have more elements, each replicate is fitted on its own.
+# Maximum number of elements of the matrix of the products q_i q_j. If it would have more, each
+# replicate is fitted individually.
 MAX_PRODUCTS = 2**21
-# Maximum numbers of elements of the weights of a batch, which should stay in the cache, and of
+# Maximum number of elements of the weights of a batch, which should stay in the cache, and of
 # the Hessians of a batch.
 BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
-# The squared pivot of the Hessian at the fit, in whitened coordinates, that proves full rank,
-# and that of the Gram matrix below which a replicate does not have full rank.
+# A replicate has full rank if all squared Cholesky pivots of its Hessian at the original fit,
+# in whitened coordinates and divided by the total weight, are above PROVEN_PIVOT. It does not
+# have full rank if one of those of its Gram matrix is at most MIN_PIVOT.
 PROVEN_PIVOT, MIN_PIVOT = 1e-6, 1e-10
-# If a step leaves more than this fraction of the gradient, the next one uses Huber's weights.
+# If a step reduces the norm of the gradient to no less than this fraction, the next step uses
+# Huber's weights.
 MAX_REMAINING_GRADIENT = 0.8
-# This multiple of the identity is added to a Hessian, which may become singular during the
-# iteration.
+# This multiple of the total weight is added to the diagonal of a Hessian, since the Hessian may
+# become singular during the iteration.
 HESSIAN_RIDGE = 1e-12
-# Several scales may solve the equation of the MAD. A scale within this factor of that of the
-# fit is accepted.
+# Several scales may equal the MAD of their residuals. A solution within this factor of the
+# scale of the original fit is accepted.
 NEAR_SCALE_FACTOR = 2.0
-# The median of |r| is searched for within a relative distance of its last value. In the first
-# step this distance is FIRST_REACH/√n, later the last relative change, but at least
-# MIN_REACH/n. If the median is not found there, the distance is multiplied by WIDER_REACH.
+# The median of |r| is searched for within a relative distance of its last value. The distance
+# is FIRST_REACH / √n in the first step. In later steps it is the last relative change of the
+# median, but at least MIN_REACH / n. If the median is not found within this distance, the
+# distance is multiplied by WIDER_REACH.
 FIRST_REACH, MIN_REACH, WIDER_REACH = 1.5, 12.0, 8.0
-# From this step on the slope of a MAD is that of the median |r|.
+# From this step on, counted from 0, the slope of a MAD is computed from the rows that give the
+# median of |r|.
 LOCAL_SLOPE_STEP = 1
 
 Draw = Callable[[int], FloatArray]
 
 
 class Replicates(NamedTuple):
-    """Standardised coefficients (b, v), one replicate in each row, in units of the target.
+    """Coefficients (b, v) of standardised features, one replicate in each row.
 
-    Rows are NaN where a replicate did not converge or does not have the rank of the fit.
+    The target is in the units of `TargetUnits`. The row of a replicate is NaN if the replicate
+    did not converge or has a lower rank than the original fit.
     """
 
     coef: FloatArray
@@ -80,8 +87,8 @@ def bootstrap_replicates(
 ) -> Replicates:
     """Return the coefficients of fits to rows, or clusters, drawn with replacement.
 
-    With `joint`, each replicate estimates the scale anew if the fit estimated it. Otherwise the
-    threshold of the fit is kept.
+    With `joint`, each replicate estimates the scale again if the original fit estimated it.
+    Otherwise all replicates use the threshold of the original fit.
     """
     draw = weight_sampler(fit, clusters, generator(random_state))
     estimator = fit.loss.estimator if joint else None
@@ -89,7 +96,7 @@ def bootstrap_replicates(
     batched = fit.engine.n * k * (k + 1) // 2 <= MAX_PRODUCTS
     size = max(1, min(BATCH_ELEMENTS // fit.engine.n, MAX_HESSIAN_ELEMENTS // max(k, 1) ** 2))
     coef = np.full((n_resamples, fit.coef.size), np.nan)
-    # A step that is too long may overflow. The replicate is then fitted on its own.
+    # A step that is too long may overflow. The replicate is then fitted individually.
     with single_threaded_blas(), np.errstate(all="ignore"):
         newton = _BatchNewton(fit, estimator) if batched else None
         fit_alone = _OwnFit(fit, estimator)
@@ -108,7 +115,7 @@ def bootstrap_replicates(
 
 
 def generator(random_state: object) -> np.random.Generator:
-    """Return a generator, seeded from NumPy's global state only if that is passed."""
+    """Return a generator. It uses NumPy's global random state only if that state is passed."""
     if random_state is None:
         return np.random.default_rng()
     words = check_random_state(random_state).randint(2**32, size=4, dtype=np.uint32)
@@ -162,7 +169,7 @@ class _OwnFit:
         )
 
     def __call__(self, weight: FloatArray) -> FloatArray:
-        """Return (b, v), NaN if the fit did not converge or does not have full rank."""
+        """Return (b, v); NaN if the fit did not converge or does not have full rank."""
         fit = self.fit
         sampler = RowSampler(fit.engine, weight, fit.fit_intercept, self.plan)
         (result,) = fit_stages(sampler, self.y, self.spec)
@@ -181,9 +188,9 @@ class _OwnFit:
 class _State(NamedTuple):
     """Replicates that have not converged, one in each row.
 
-    `theta` is the difference from the fit in coordinates of the row space, `slope` is −dσ/dθ,
-    `reach` is the relative distance from the scale within which that of the residuals is
-    searched for, and `gradient` is the norm of the gradient.
+    `theta` is the difference from the original fit in coordinates of the row space, `slope` is
+    −dσ/dθ, `reach` is the relative distance from the current scale within which the next scale
+    is searched for, and `gradient` is the norm of the gradient.
     """
 
     replicate: NDArray[np.intp]
@@ -200,7 +207,7 @@ class _State(NamedTuple):
 
 
 class _BatchNewton:
-    """Newton's method for many replicates at once, starting from the fit."""
+    """Newton's method for many replicates at once, starting from the original fit."""
 
     def __init__(self, fit: LinearisedFit, estimator: ScaleEstimator | None) -> None:
         self.fit, self.estimator = fit, estimator
@@ -209,7 +216,7 @@ class _BatchNewton:
         Q = np.concatenate([fit.engine.rows(part) @ M for part in fit.engine.blocks()])
         i, j = np.triu_indices(k)
         self.Q, self.products = Q, Q[:, i] * Q[:, j]
-        # Index of each entry of a symmetric matrix among those of its upper triangle.
+        # Index of each entry of a symmetric matrix in the vector of its upper triangle.
         self.full = np.empty((k, k), dtype=np.intp)
         self.full[i, j] = self.full[j, i] = np.arange(i.size)
         self.penalty = M.T @ (fit.penalty[:, None] * M)
@@ -221,13 +228,14 @@ class _BatchNewton:
         if estimator is not None:
             self.g, b, e = estimator.scores(fit.residual, fit.scale, fit.n)
             self.e = float(fit.times_weight(e).sum()) / fit.total
-            # The same slope is used for all replicates, since theirs differ little.
+            # All replicates start with the slope of the original fit, since the slopes of the
+            # replicates differ little from it.
             self.slope = (fit.times_weight(b) @ Q) / (self.e * fit.total)
 
     def minimise(self, weight: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
-        """Return (b, v) of each replicate, and the replicates that need their own fit.
+        """Return (b, v) of each replicate, and the replicates to be fitted individually.
 
-        Replicates without full rank are NaN and do not need one.
+        Replicates without full rank are NaN and are not fitted individually.
         """
         fit = self.fit
         coef = np.full((weight.shape[0], fit.coef.size), np.nan)
@@ -266,10 +274,10 @@ class _BatchNewton:
         return coef, np.flatnonzero(not_known)
 
     def _first_step(self, weight: FloatArray) -> tuple[_State, NDArray[np.bool_]]:
-        """Return the replicates of full rank after a step, and those that need their own fit.
+        """Return the replicates of proven full rank after the first step.
 
-        The sums of this step are linear in the weights, because its residuals are those of the
-        fit.
+        Also return a mask of the replicates to be fitted individually. The residuals of this
+        step are those of the original fit, so that its sums are linear in the weights.
         """
         fit, m = self.fit, weight.shape[0]
         inside = np.abs(fit.residual) <= fit.beta
@@ -304,10 +312,10 @@ class _BatchNewton:
     def _with_scale(
         self, now: _State, r: FloatArray, local: bool
     ) -> tuple[_State, FloatArray, NDArray[np.bool_] | bool]:
-        """Return the state with a new scale, the threshold, and where the scale has converged.
+        """Return the state with new scales, the thresholds, and a mask of converged scales.
 
         The concomitant scale is updated by one Newton step, and the MAD is computed exactly.
-        With `local` the slope of the MAD is that of the median |r|.
+        With `local` the slope of the MAD is computed from the rows that give the median of |r|.
         """
         if self.estimator is None:
             return now, np.full(now.total.size, self.fit.beta), True
@@ -327,17 +335,22 @@ class _BatchNewton:
         return now._replace(scale=scale, reach=reach), self.estimator.factor * scale, settled
 
     def _may_be_another_scale(self, now: _State) -> NDArray[np.bool_]:
-        """Tell where the scale may be a fixed point other than that of the estimator.
+        """Tell for which replicates the estimator may select another scale.
 
-        The MAD may have several fixed points if there are few rows, or if most rows are fitted
-        exactly. The estimator takes the first one below the scale of least squares.
+        The equation of the MAD may have several solutions if there are few rows, or if most
+        rows are fitted exactly. The estimator selects the first one below the scale of the
+        least-squares residuals.
         """
         factor = now.scale / self.fit.scale
         far = (factor < 1.0 / NEAR_SCALE_FACTOR) | (factor > NEAR_SCALE_FACTOR)
         return far & isinstance(self.estimator, Mad)
 
     def _penalty_weight(self, now: _State) -> FloatArray:
-        """Return S, times the relative change of the scale if the penalty depends on it."""
+        """Return the total weight S.
+
+        If the penalty depends on the scale, S is multiplied by the ratio of the scale to that
+        of the original fit.
+        """
         return now.total * (now.scale / self.fit.scale) if self.moves else now.total
 
     def _shrinkage(self, now: _State) -> FloatArray:
@@ -364,8 +377,8 @@ class _BatchNewton:
     ) -> tuple[FloatArray, FloatArray]:
         """Return the Newton steps of θ and of the scale.
 
-        `outside` is Σ s k sign(r) q over the rows beyond the threshold, and `gap` the scale of
-        the residuals minus that of the threshold.
+        `outside` is Σ s k sign(r) q over the rows beyond the threshold, and `gap` the Newton
+        step of the scale at fixed θ.
         """
         if outside is None:
             return _solve(H, u[:, :, None])[:, :, 0], np.zeros(len(u))
@@ -382,7 +395,7 @@ class _BatchNewton:
 
 
 def _solve(H: FloatArray, right: FloatArray) -> FloatArray:
-    """Return H⁻¹ right of each replicate, NaN where H is singular."""
+    """Return H⁻¹ right for each replicate; NaN where H is singular."""
     try:
         return np.asarray(np.linalg.solve(H, right), dtype=np.float64)
     except np.linalg.LinAlgError:
@@ -393,7 +406,7 @@ def _solve(H: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]:
-    """Tell for which matrices all squared pivots are above a bound."""
+    """Tell which matrices have only squared Cholesky pivots above `min_pivot`."""
     try:
         L = np.linalg.cholesky(H)
     except np.linalg.LinAlgError:
@@ -413,9 +426,10 @@ def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]
 def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.intp]]]:
     """Return the normalised weighted medians of |r|, and the two rows that give each median.
 
-    Only values near the last scale are sorted, and more of them if the median is not found
-    there. If the smaller values have half of the weight, up to the rounding of its sum, the
-    median is the mean of two values, as in `_reductions.median`.
+    Only values in a window around the last median are sorted. If the median is not in the
+    window, the window is widened. If the values up to some value have half of the total weight,
+    up to rounding errors of the sum, the median is the mean of this value and the next, as in
+    `_reductions.median`.
     """
     m, n = size.shape
     reach = now.reach[:, None]
@@ -454,7 +468,7 @@ def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.in
 
 
 def _concomitant_step(epsilon: float, size: FloatArray, now: _State) -> FloatArray:
-    """Return a Newton step to the concomitant scale of |r|, as in `Concomitant`."""
+    """Return the concomitant scale of |r| after one Newton step, as in `Concomitant`."""
     inner = now.weight * (size <= epsilon * now.scale[:, None])
     outside = now.total - inner.sum(axis=1)
     inner *= size

@@ -23,15 +23,16 @@ from ._lazy_data import require_in_memory
 if TYPE_CHECKING:
     import pandas
 
-# The text shows all coefficients if there are at most TEXT_MAX_ROWS, otherwise the first and
-# the last TEXT_END_ROWS.
+# The printed table shows all coefficients if there are at most TEXT_MAX_ROWS, and otherwise the
+# first and the last TEXT_END_ROWS.
 TEXT_MAX_ROWS, TEXT_END_ROWS = 40, 20
 # Number of rows of X that are standardised at once.
 PREDICT_BLOCK_ROWS = 4_096
-# A combination of coefficients has no standard error if its part outside the row space, or
-# along undetermined directions, is at least this fraction of its length.
+# A linear combination of the coefficients has no standard error if its component outside the
+# row space, or its component along undetermined directions, is at least this fraction of its
+# norm.
 ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
-# Relative rounding errors of a sum of weights and of a number of rows times a level.
+# Bound on the relative rounding errors of a sum of weights, and of n + 1 times a level.
 ROUNDING = 1e-12
 
 
@@ -44,7 +45,7 @@ class WaldTest(NamedTuple):
         F, the Wald statistic divided by the number of restrictions.
 
     p_value : float
-        Probability of a larger statistic under the hypothesis.
+        Probability of a larger statistic under the null hypothesis.
 
     df_num, df_denom : float
         Degrees of freedom of the F distribution; `df_denom` is inf for the normal distribution.
@@ -63,11 +64,13 @@ class WaldTest(NamedTuple):
 
 
 class Standardised(NamedTuple):
-    """The fit in standardised features, in which variances are free of cancellation.
+    """The fit in terms of standardised features, which avoids cancellation in variances.
 
-    `unit`² `V` is the covariance of (b, v), and `to_data` the matrix that converts these to the
-    coefficients of the table; predictions are `offset` + Z (b, v). `basis` spans the row space,
-    and `undetermined` its directions without a standard error; both are orthonormal.
+    (b, v) are the intercept and the coefficients of the standardised features Z, so that
+    predictions are `offset` + Z (b, v). Their covariance is `unit`² `V`, and the matrix
+    `to_data` converts (b, v) to the coefficients of the table. The columns of `basis` are an
+    orthonormal basis of the row space, and those of `undetermined` are an orthonormal basis of
+    the directions without a standard error.
     """
 
     centre: FloatArray
@@ -102,7 +105,7 @@ class Standardised(NamedTuple):
 class LeftOut(NamedTuple):
     """Leave-one-out residuals in increasing order, and the cumulative weights of their rows.
 
-    The weights are None if all are 1.
+    `cumulated_weight` is None if all weights are 1.
     """
 
     residual: FloatArray
@@ -118,13 +121,14 @@ class LeftOut(NamedTuple):
     def quantiles(self, n: int, level: float, symmetric: bool) -> tuple[float, float]:
         """Return the ends of an interval that contains a new residual with probability `level`.
 
-        The ends are quantiles of |r| with q = level, or of r and −r with q = (1 + level)/2. A
-        quantile is the smallest value at or below which the weight is at least q (n + 1)/n
-        times the total weight, for n observations; without weights it is the ⌈(n + 1) q⌉-th
-        smallest.
+        n is the number of observations. With `symmetric` the ends are ± a quantile of the
+        absolute residuals with the share `level`, and otherwise two quantiles of the residuals
+        with the share (1 + `level`)/2 on each side. A quantile is the smallest value up to
+        which the values have at least the fraction share · (n + 1)/n of the total weight, which
+        without weights is the ⌈(n + 1) · share⌉-th smallest value.
         """
         share = level if symmetric else (1.0 + level) / 2.0
-        # The probability and the sums of weights are rounded.
+        # The factor allows for rounding errors of the share and of sums of weights.
         wanted = (n + 1.0) * share * (1.0 - ROUNDING)
         if wanted > n:
             needed = int(np.ceil(share / (1.0 - share) * (1.0 - ROUNDING)))
@@ -147,7 +151,7 @@ class LeftOut(NamedTuple):
 
 
 def _quantile(values: FloatArray, weight: FloatArray, fraction: float) -> float:
-    """Return the first of increasing values up to which there is the fraction of the weight."""
+    """Return a weighted quantile of `values`, which are in increasing order."""
     cumulated = np.cumsum(weight)
     return float(values[np.searchsorted(cumulated, fraction * cumulated[-1])])
 
@@ -156,24 +160,24 @@ def _quantile(values: FloatArray, weight: FloatArray, fraction: float) -> float:
 class CoefficientTable:
     """Coefficients with standard errors, tests and intervals.
 
-    It is returned by :func:`coefficient_table`. It keeps none of the data except one vector
-    of n residuals. In the shapes below, p is the number of all coefficients, including the
-    intercept and coefficients without a standard error.
+    It is returned by :func:`coefficient_table`. It does not keep the data, except for the
+    leave-one-out residuals and their weights. In the shapes below, p is the number of all
+    coefficients, including the intercept and coefficients without a standard error.
 
     Attributes
     ----------
     names : list of str
-        "intercept" if there is one, then the features as the regressor sees them. If a feature
-        has this name, the intercept is called "(intercept)", with more parentheses if
-        necessary.
+        "intercept" if the model has one, followed by the names of the features on which the
+        regressor was fitted. If a feature is named "intercept", the intercept is named
+        "(intercept)", with more parentheses if necessary.
 
     coef, std_err, statistic, p_value : ndarray of shape (p,)
-        Coefficients, standard errors, their ratio and its two-sided p-value; NaN where a
-        coefficient is not determined by the data.
+        Coefficients, standard errors, their ratios and the two-sided p-values of the ratios;
+        NaN for coefficients that the data do not determine.
 
     covariance : ndarray of shape (p, p) or None
         Covariance matrix of the coefficients; None for the bootstrap. The unit of an entry is
-        that of y² divided by those of its two features.
+        the unit of y² divided by the units of the two features.
 
     df : float or ndarray of shape (p,)
         Degrees of freedom of the t distribution; inf for the normal distribution.
@@ -191,20 +195,21 @@ class CoefficientTable:
         Number of groups.
 
     rank : int or float
-        Rank of the features and the intercept, the p of the degrees of freedom n − p; with a
-        penalty, the effective degrees of freedom.
+        Rank of the features and the intercept, which is subtracted from n in the degrees of
+        freedom; with a penalty, the effective number of coefficients.
 
     feature_scale : ndarray of shape (p,)
         Weighted standard deviations of the features, 0 for the intercept.
 
     replicates : ndarray of shape (n_resamples, p) or None
-        Coefficients of the bootstrap's replicates.
+        Coefficients of the bootstrap replicates; None for other kinds.
 
     title, footer : str
-        The first and the last line of the text: what was fitted, and what the intervals assume.
+        The first and the last line of the printed table: a description of the fit, and the
+        assumptions of the intervals.
 
     penalized : bool
-        Whether the fit has a penalty, in which case there are no tests.
+        Whether the fit has a penalty. If so, tests are not available.
 
     Examples
     --------
@@ -236,8 +241,8 @@ class CoefficientTable:
     title: str
     footer: str
     penalized: bool = False
-    # All coefficients, including those that are NaN in `coef`: an estimable combination of them
-    # can be tested.
+    # All coefficients, including those that are NaN in `coef`, since an estimable combination
+    # of the latter can be tested.
     _fitted_coef: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
     _fit_intercept: bool = field(default=True, repr=False)
     _standardised: Standardised | None = field(default=None, repr=False)
@@ -250,7 +255,7 @@ class CoefficientTable:
 
     @property
     def statistic(self) -> FloatArray:
-        """Coefficients over their standard errors; NaN with a penalty."""
+        """Coefficients divided by their standard errors; NaN for a penalised fit."""
         if self.penalized:
             return np.full(self.coef.shape, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -259,7 +264,7 @@ class CoefficientTable:
 
     @property
     def p_value(self) -> FloatArray:
-        """Two-sided p-values of zero coefficients; NaN with a penalty."""
+        """Two-sided p-values of tests that a coefficient is zero; NaN for a penalised fit."""
         if self.replicates is not None and not self.penalized:
             kept = self._kept_replicates()
             below, above = (kept <= 0).sum(axis=0), (kept >= 0).sum(axis=0)
@@ -343,10 +348,11 @@ class CoefficientTable:
             Names of the coefficients that are compared with `values`.
 
         R : array-like of shape (q, p), default=None
-            Restrictions, of full row rank. Exactly one of `features` and `R` must be given.
+            Matrix of the restrictions, of full row rank. Exactly one of `features` and `R` must
+            be given.
 
         values : float or array-like of shape (q,), default=0.0
-            The values v under the hypothesis.
+            The values v of the null hypothesis Rθ = v.
 
         Returns
         -------
@@ -356,8 +362,8 @@ class CoefficientTable:
         Raises
         ------
         ValueError
-            If a parameter is invalid, the restrictions are not determined by the data, or the
-            table is that of a penalised fit or of the bootstrap.
+            If a parameter is invalid, if the data do not determine the tested combinations of
+            coefficients, if the fit is penalised, or if the kind of covariance is "bootstrap".
         """
         if self.penalized:
             raise ValueError(
@@ -450,7 +456,8 @@ class CoefficientTable:
         Returns
         -------
         prediction : ndarray of shape (m, 3)
-            Fit, lower and upper end, in the units of the regressor's target.
+            Prediction, lower end and upper end of the interval in each row, in the units of the
+            target of the regressor.
         """
         check_level(level)
         X = self._features("predict", X)
@@ -500,10 +507,11 @@ class CoefficientTable:
     ) -> FloatArray:
         r"""Return predictions with intervals for new observations.
 
-        The interval is the fit ± the ⌈(n + 1) · level⌉-th smallest absolute leave-one-out
-        residual (the jackknife). With weights of sum S it is the smallest one up to which the
-        weight is at least level · S(n + 1)/n. The interval allows for outliers as frequent as
-        those in the data. Its coverage holds on average over X, but not at each X.
+        The interval is the prediction ± the ⌈(n + 1) · level⌉-th smallest absolute
+        leave-one-out residual (the jackknife). With weights of sum S, this residual is the
+        smallest one such that the absolute residuals up to it have at least the weight
+        level · S(n + 1)/n. The interval allows for outliers that are as frequent as in the
+        training data. It has the given coverage on average over X, but not for each X.
 
         Parameters
         ----------
@@ -514,19 +522,21 @@ class CoefficientTable:
             Probability with which an interval covers a new observation.
 
         symmetric : bool, default=True
-            If False, the ends are the fit plus the k-th smallest and plus the k-th largest
-            leave-one-out residual, k = ⌊(n + 1)(1 − level)/2⌋. This is suitable for skewed
-            errors.
+            If False, the ends are the prediction plus the k-th smallest and plus the k-th
+            largest leave-one-out residual, where k = ⌊(n + 1)(1 − level)/2⌋. Such intervals are
+            suitable for skewed errors.
 
         Returns
         -------
         prediction : ndarray of shape (m, 3)
-            Fit, lower and upper end, in the units of the regressor's target.
+            Prediction, lower end and upper end of the interval in each row, in the units of the
+            target of the regressor.
 
         Raises
         ------
         ValueError
-            If the kind of covariance is not HC2, HC3 or CR3, or there are too few rows.
+            If the kind of covariance is not HC2, HC3 or CR3, or if the fit has too few rows for
+            this level.
         """
         check_level(level)
         if self._left_out is None:
@@ -540,7 +550,7 @@ class CoefficientTable:
         return interval
 
     def _features(self, method: str, X: Any) -> Any:
-        """Return the X of a method as the regressor sees it."""
+        """Return X after the transformers, validated for the regressor."""
         require_in_memory(f"CoefficientTable.{method}", "rows", X=X)
         for transformer in self._transformers:
             X = transformer.transform(X)
@@ -622,7 +632,7 @@ def _checked_values(values: Any, q: int) -> FloatArray:
 
 
 def intercept_name(features: Sequence[str]) -> str:
-    """Return "intercept", in as many parentheses as distinguish it from all features."""
+    """Return "intercept", in parentheses as long as a feature has the same name."""
     name = "intercept"
     while name in features:
         name = f"({name})"
@@ -636,10 +646,10 @@ def check_level(level: Any) -> None:
 
 
 def _decimals(std_err: float, coef: float) -> int | None:
-    """Return the decimal places for four significant digits of the standard error.
+    """Return the number of decimal places for four significant digits of the standard error.
 
-    Without a standard error they are those of the coefficient. None stands for scientific
-    notation.
+    Without a standard error, four significant digits of the coefficient are shown. None stands
+    for scientific notation.
     """
     size = next((x for x in (std_err, abs(coef)) if np.isfinite(x) and x > 0), 1.0)
     decimals = 3 - int(np.floor(np.log10(size)))

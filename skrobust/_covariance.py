@@ -1,9 +1,10 @@
 """Covariance matrices of the coefficients of a linearised fit.
 
-All sandwich covariances are V = Σ δδᵀ with influences δ = A⁻¹u. They differ in the scores u:
-those of rows, those of rows corrected for their leverage, or sums over clusters. HAC adds the
-products of the scores of a row and of the rows before it. With an estimated scale, the score g
-of the scale is stacked below u:
+All sandwich covariances are V = Σ δδᵀ with influences δ = A⁻¹u, where A and the scores u are
+those of `_linearised`. The kinds differ in the scores, which are those of single rows, are
+corrected for the leverage of the rows, or are sums over clusters. HAC adds products of the
+score of a row with the scores of the rows before it. If the scale is estimated, the score g of
+the scale is stacked below u:
 
     (δθ, δσ) = J⁻¹(u, g),   J = [[A, a], [bᵀ, e]]
 
@@ -33,16 +34,16 @@ HUBER_KINDS = ("H1", "H2", "H3")
 ROW_KINDS = ("HC0", "HC1", "HC2", "HC3")
 CLUSTER_KINDS = ("CR0", "CR1", "CR3")
 KINDS = (*HUBER_KINDS, *ROW_KINDS, *CLUSTER_KINDS, "HAC")
-# The power of 1/(1 − h) that multiplies a score.
+# The power of 1/(1 − h) by which the score of a row with leverage h is multiplied.
 LEVERAGE_POWER = {"HC2": 0.5, "HC3": 1.0}
-# The scale is taken as fixed if (e − bᵀa) / e is less than this.
+# The scale is regarded as fixed if (e − bᵀa) / e is less than this.
 MIN_SCALE_PIVOT = 0.1
 # Number of partial sums over clusters.
 CLUSTER_SUMS = 16
 
 
 class Clusters(NamedTuple):
-    """The cluster of each row as a number, the number of clusters, and their labels."""
+    """The number of the cluster of each row, the count of clusters, and their labels."""
 
     code: NDArray[np.intp]
     n: int
@@ -65,7 +66,7 @@ class Covariance(NamedTuple):
 
 
 class _ScaleScores(NamedTuple):
-    """g of one copy of each row, and a, b, e in whitened coordinates; `pivot` is e − bᵀa."""
+    """g of one copy of each row, a and b in whitened coordinates, and the pivot e − bᵀa."""
 
     g: RowVector
     a: FloatArray
@@ -74,7 +75,7 @@ class _ScaleScores(NamedTuple):
 
 
 def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
-    """Return the scale's part of the stacked equations; None if the scale is taken as fixed."""
+    """Return the scale's part of the stacked equations; None if the scale counts as fixed."""
     if fit.loss.estimator is None:
         return None
     a, equation = fit.scale_slope(), fit.scale_equation()
@@ -95,9 +96,9 @@ def covariance(
     clusters: Clusters | None = None,
     lags: int | None = None,
 ) -> Covariance:
-    """Return the covariance of a kind.
+    """Return the covariance matrix of the given kind.
 
-    With `joint`, it includes the uncertainty of the scale if that was estimated.
+    With `joint`, the matrix includes the uncertainty of an estimated scale.
     """
     if kind in HUBER_KINDS:
         V = fit.root @ _huber(fit, kind) @ fit.root.T
@@ -122,7 +123,7 @@ def covariance(
 
 
 def _influence_map(fit: LinearisedFit, scale: _ScaleScores | None) -> FloatArray:
-    """Return the matrix (u, g) ↦ δθ in whitened coordinates."""
+    """Return the matrix T that maps (u, g) to δθ, in whitened coordinates."""
     k = fit.n_variables
     if scale is None:
         return np.eye(k)
@@ -154,7 +155,7 @@ def _huber(fit: LinearisedFit, kind: str) -> FloatArray:
 
 
 def _squared_gram(fit: LinearisedFit, s: RowVector, G: FloatArray) -> FloatArray:
-    """Return Σ s² zzᵀ for importance weights, and G for frequencies and equal weights."""
+    """Return Σ s² zzᵀ for importance weights, and G = Σ s zzᵀ otherwise."""
     return G if fit.weight_of_copy is None else fit.gram(s**2)
 
 
@@ -201,7 +202,11 @@ def _stacked(moments: FloatArray, cross: FloatArray, square: float) -> FloatArra
 
 
 class _ClusterSums(NamedTuple):
-    """Σ (U, g)(U, g)ᵀ over some clusters, and the directions that a single one determines."""
+    """Σ (U, g)(U, g)ᵀ over some clusters, with U and g summed over the rows of a cluster.
+
+    `lost` contains the directions that are each determined by a single cluster, and `lost_rows`
+    the rows of these clusters.
+    """
 
     moments: FloatArray
     lost: list[FloatArray]
@@ -222,8 +227,7 @@ def _cluster_moments(
     chunks = _chunks_of_clusters(
         clusters, max(part.stop - part.start for part in fit.engine.blocks())
     )
-    # The number of partial sums is fixed, so that the result does not depend on the number of
-    # threads.
+    # With a fixed number of partial sums the result does not depend on the number of threads.
     every = [_ClusterSums(np.zeros((k + 1, k + 1)), [], []) for _ in range(CLUSTER_SUMS)]
 
     def compute(first: int, step: int) -> None:
@@ -251,7 +255,7 @@ def _cluster_moments(
 def _chunks_of_clusters(
     clusters: Clusters, size: int
 ) -> list[tuple[NDArray[np.intp], list[NDArray[np.intp]]]]:
-    """Return chunks of about `size` rows: the numbers of some clusters and the rows of each."""
+    """Return chunks of about `size` rows: the numbers of the clusters, and the rows of each."""
     order = np.argsort(clusters.code, kind="stable")
     ends = np.cumsum(np.bincount(clusters.code, minlength=clusters.n))
     rows = np.split(order, ends[:-1])
@@ -270,10 +274,10 @@ def _chunk_sums(
     g: FloatArray,
     left_out: RowVector | None,
 ) -> _ClusterSums:
-    """Return the sums over some clusters.
+    """Return the sums over the clusters of a chunk.
 
-    With the curvatures s d the scores are those of CR3, and the leave-one-out residuals are
-    written to `left_out`.
+    If the curvatures s d are given, the scores are those of CR3, and the leave-one-out
+    residuals are written to `left_out`.
     """
     every = np.concatenate(rows)
     starts = np.cumsum([0, *(part.size for part in rows)])
@@ -299,11 +303,11 @@ def _chunk_sums(
 def _without_cluster(
     fit: LinearisedFit, Z: FloatArray, curvature: FloatArray, U: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return (I − QᵀQ)⁻¹U for Q = √(s d) ZL, and the null space of I − QᵀQ, which is excluded.
+    """Return (I − QᵀQ)⁺U for Q = √(s d) ZL, and the null space of I − QᵀQ.
 
-    A − A_g is I − QᵀQ in whitened coordinates. If a cluster has fewer rows than coefficients,
-    the smaller matrix QQᵀ is used, since (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. Rows with a negative
-    d are subtracted in QᵀQ.
+    I − QᵀQ is the curvature without cluster g, A − A_g, in whitened coordinates. If a cluster
+    has fewer rows than there are coefficients, the smaller matrix QQᵀ is used, since
+    (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. The terms of rows with negative d are subtracted in QᵀQ.
     """
     is_negative = curvature < 0
     small = Z.shape[0] < fit.n_variables and not is_negative.any()
@@ -367,8 +371,9 @@ def _hac_moments(
 def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     """Return the degrees of freedom of each coefficient with HC2 (Bell and McCaffrey, 2002).
 
-    They are (Σ w(1 − h̃))² / (Σ w²(1 − 2h̃) + tr N²) for each row a of A⁻¹, with the leverages h̃
-    of least squares, w = (zᵀa)² / (1 − h̃) and N = Zᵀ diag(w) Z (ZᵀZ)⁻¹.
+    For the coefficient that corresponds to the row a of A⁻¹ they are
+    (Σ w(1 − h̃))² / (Σ w²(1 − 2h̃) + tr N²), where h̃ are the leverages of least squares,
+    w = (zᵀa)² / (1 − h̃) and N = Zᵀ diag(w) Z (ZᵀZ)⁻¹.
     """
     engine = fit.engine
     copies = fit.times_copies(np.ones(engine.n))

@@ -58,11 +58,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     r"""Smooth L1 or Huber regression with the threshold selected by cross-validation.
 
     A :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in
-    `alphas` and each fold of `cv`. The pair of threshold and penalty with the best mean score,
-    or the one that another rule selects, is then fitted to all rows. Each fit starts from the
-    solution at the next larger threshold and takes about one pass over X; it is as accurate as
-    a single fit. The training folds are weights of zero and one, so that X is not copied for
-    them.
+    `alphas` and each fold of `cv`. The model is then fitted to all rows with the pair of
+    threshold and penalty that has the best mean score, or that another rule selects. Each fit
+    starts from the solution at the next larger threshold and takes about one pass over X. The
+    fits are as accurate as independent fits. Training folds are represented by weights of zero
+    and one, so that X is not copied.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
 
@@ -76,29 +76,30 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         - An array-like contains the candidates in any order: numbers, in units of y or of the
           scale as for the parameter `beta` of :class:`SmoothL1Regressor`, and "auto".
         - An integer with ``scale=None`` or "mad" requests a grid of geometrically spaced
-          thresholds. It ranges from a tenth of the threshold of "auto" to about ten times that
-          threshold and contains it. With ``scale=None`` the threshold of "auto" is computed
-          from the residuals of a fit to all rows.
-        - An integer with ``scale="concomitant"`` requests a grid in which the excess of the
-          thresholds over 1 is spaced geometrically.
+          thresholds. The grid contains the threshold of "auto" and ranges from a tenth of this
+          threshold to about ten times this threshold. With ``scale=None`` the threshold of
+          "auto" is computed from the residuals of a fit to all rows.
+        - An integer with ``scale="concomitant"`` requests a grid in which beta − 1 instead of
+          beta is spaced in this way.
 
     alphas : int or array-like, default=(0.0,)
         Candidate values of the constant that multiplies the penalty, in any order, or their
         number. Use ``loss="huber"`` to search over penalties: with "smooth_l1" the loss
-        decreases as beta grows, and the penalty of the same alpha becomes dominant. An integer
-        requires ``l1_ratio > 0``. It requests a geometric grid for each pair of threshold and
-        `l1_ratio`, from the smallest penalty for which all penalised coefficients are zero down
-        to 0.001 of it (0.01 with more features than rows).
+        decreases as beta grows, so that the penalty with the same alpha becomes dominant. An
+        integer requires ``l1_ratio > 0`` and requests a geometric grid for each pair of
+        threshold and `l1_ratio`. The grid ranges from the smallest alpha for which all
+        penalised coefficients are zero down to 0.001 times this alpha (0.01 times if there are
+        more features than rows).
 
     l1_ratio : float or array-like, default=0.0
         Mixing parameter of the elastic-net penalty, between 0 and 1, as in
         :class:`SmoothL1Regressor`, or several candidates.
 
     positive : bool, default=False
-        Whether the coefficients must not be negative.
+        Whether the coefficients are constrained to be non-negative.
 
     penalty_weights : array-like of shape (n_features,), default=None
-        Factors of the penalty of each feature, as in :class:`SmoothL1Regressor`.
+        Factors that multiply the penalty of each feature, as in :class:`SmoothL1Regressor`.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
         Loss function, as in :class:`SmoothL1Regressor`.
@@ -124,15 +125,16 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     scoring : str, callable or None, default=None
         Score of the predictions for the validation folds: the name of a scorer of scikit-learn
         or a callable ``scorer(estimator, X, y)``; greater values are better. None means the
-        negated mean absolute error. Unlike with squared errors, the outliers in the validation
-        folds do not determine the selected threshold (:file:`benchmarks/cv_score.py`). If `fit`
-        is given sample weights, the scorer is given the weights of the validation rows.
+        negated mean absolute error. With this score, unlike with squared errors, outliers in
+        the validation folds do not determine the selected threshold
+        (:file:`benchmarks/cv_score.py`). If sample weights are passed to `fit`, those of the
+        validation rows are passed to the scorer.
 
     refit : {"best", "one_standard_error"} or callable, default="best"
-        Rule that selects the pair to fit to all rows.
+        Rule that selects the pair of threshold and penalty for the final fit to all rows.
 
-        - "best" selects the pair with the best mean score. On data with outliers the fit is
-          more accurate than with the following rule (:file:`benchmarks/cv_score.py`).
+        - "best" selects the pair with the best mean score. On data with outliers the final fit
+          is more accurate than with "one_standard_error" (:file:`benchmarks/cv_score.py`).
         - "one_standard_error" considers the pairs whose mean score is within one standard error
           of the best one and selects the one with the threshold closest to "auto" and, among
           these, the one with the strongest penalty (see Notes).
@@ -141,8 +143,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     n_jobs : int or None, default=None
         Number of folds to fit in parallel. None means 1 unless in a
-        ``joblib.parallel_backend`` context, and -1 means all processors. With 1, a pass over
-        large X uses several threads.
+        ``joblib.parallel_backend`` context, and -1 means all processors. With 1, each pass over
+        a large X uses several threads.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
         Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto"
@@ -164,10 +166,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Threshold of the final fit to all rows, in units of y.
 
     best_params_ : dict
-        Selected pair, with the keys "beta" and "alpha" and the values given in the grid.
+        Selected values of the grid, with the keys "beta" and "alpha", and "l1_ratio" if
+        `l1_ratio` is an array.
 
     best_index_ : int
-        Index of the pair that `refit` selects in `cv_results_`. With "best" it is the first of
+        Index in `cv_results_` of the pair that `refit` selects. With "best" it is the first of
         the pairs with the best mean score.
 
     best_score_ : float
@@ -177,10 +180,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     cv_results_ : dict of str to array
         Parameters and scores of the pairs, sorted by `alphas` and then by `betas`. The keys are
         "param_beta", "param_alpha", "params", "split0_test_score" and so on for each fold,
-        "mean_test_score", "std_test_score", "rank_test_score" and "se_test_difference". The
-        last one is the standard error of the difference between the best mean score and that of
-        the pair (see Notes); it is NaN if there is a single fold. The dict can be converted to
-        a ``pandas.DataFrame``.
+        "mean_test_score", "std_test_score", "rank_test_score" and "se_test_difference", and
+        "param_l1_ratio" if `l1_ratio` is an array. "se_test_difference" is the standard error
+        of the difference between the best mean score and the mean score of the pair (see
+        Notes), and NaN if there is a single fold. The dict can be converted to a
+        ``pandas.DataFrame``.
 
     n_splits_ : int
         Number of folds.
@@ -199,7 +203,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Number of iterations of the final fit, at least 1.
 
     objective_ : float or ndarray of shape (n_targets,)
-        Value of the objective at the solution of the final fit, penalty included.
+        Value of the objective at the solution of the final fit, including the penalty.
 
     optimality_ : float or ndarray of shape (n_targets,)
         Upper bound or estimate of the relative suboptimality of `objective_`, as in
@@ -240,11 +244,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     .. math:: s_k(c) = \operatorname{score}(w_k(c),\ \text{rows of fold } k)
 
-    where :math:`w_k(c)` is the fit to the rows outside fold k. The score, like the fit, should
-    be robust [1]_. The best candidate :math:`c^*` has the largest mean score
+    where :math:`w_k(c)` is the fit to the rows outside fold k. Not only the fit but also the
+    score should be robust [1]_. The best candidate :math:`c^*` has the largest mean score
     :math:`\bar s(c) = \frac{1}{K} \sum_k s_k(c)`.
 
-    **One standard error.** Folds with large errors are difficult for all candidates alike.
+    **One standard error.** A fold with large errors has low scores for all candidates.
     Candidates are therefore compared within each fold, by the differences
 
     .. math:: d_k(c) = s_k(c^*) - s_k(c), \qquad
@@ -262,10 +266,9 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     2. the largest `l1_ratio`, and then the largest `alpha`;
     3. the best mean score.
 
-    Penalties are thus compared at the same threshold only, because the effect of a penalty of
-    the same `alpha` depends on the threshold. Training sets overlap, so that the scores of
-    different folds are not independent; the standard error is a rule of thumb, not the basis of
-    a test.
+    Penalties are thus compared at the same threshold only, because the effect of a given
+    `alpha` depends on the threshold. The scores of different folds are not independent, because
+    the training sets overlap. The rule is therefore a rule of thumb and not a statistical test.
 
     References
     ----------
@@ -361,8 +364,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
             samples have the same weight. The weights are used in the fits and in the scores.
 
         **params : dict
-            Metadata for the splitter and the scorer, such as `groups`. They require
-            ``sklearn.set_config(enable_metadata_routing=True)``.
+            Metadata for the splitter and the scorer, such as `groups`. Passing metadata
+            requires ``sklearn.set_config(enable_metadata_routing=True)``.
 
         Returns
         -------
@@ -374,8 +377,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ValueError
             If a parameter is out of range, if there are more folds than rows, if a score is not
             a number, if ``refit="one_standard_error"`` and there is a single fold, or if the
-            data contain NaN or infinity. An exception that the scorer raises receives a note
-            with the fold and the pair.
+            data contain NaN or infinity. A note with the fold and the pair is added to any
+            exception that the scorer raises.
 
         TypeError
             If y is sparse, or if a callable `refit` does not return an integer.
@@ -429,7 +432,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         betas = check_grid("betas", betas, zero=False, word="auto")
         points = []
         for ratio in ratios:
-            # Candidates are sorted by penalty, and then by threshold.
+            # The candidates are ordered by penalty and then by threshold.
             columns = [[(beta, alpha) for alpha in grid_of(beta, ratio)] for beta in betas]
             points += [
                 {"beta": beta, "alpha": alpha, "l1_ratio": ratio}
@@ -691,7 +694,7 @@ def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[
 def paired_standard_errors(scores: NDArray[np.float64], best: int) -> NDArray[np.float64]:
     """Return the standard error of the mean difference between each candidate and the best.
 
-    The scores have shape (n_splits, n_candidates). The result is NaN if there is one split.
+    The scores have shape (n_splits, n_candidates). With a single split the result is NaN.
     """
     n_splits = len(scores)
     if n_splits == 1:
@@ -720,9 +723,9 @@ def one_standard_error_index(
         1.0 if isinstance(beta, str) else (beta - origin) / (auto_beta - origin)
         for beta in results["param_beta"]
     ]
-    # Thresholds at the same distance on both sides of "auto" differ by rounding errors.
+    # The distances of two thresholds that are symmetric about "auto" may differ by rounding.
     distance = np.abs(np.log(ratio)).round(9)
     l1_ratio = results.get("param_l1_ratio", np.zeros(len(mean)))
-    # The last key is the first criterion.
+    # The last key has the highest priority.
     order = np.lexsort((-mean, -results["param_alpha"], -l1_ratio, distance))
     return int(order[is_close[order]][0])

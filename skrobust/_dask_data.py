@@ -1,4 +1,4 @@
-"""The data of a fit as Dask collections; this module is loaded only for such data."""
+"""Training data that are Dask collections; the module is only imported for such data."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class DaskData:
         return ClusterBlocks(*data, client)
 
     def keep_weights(self, target: int, result: StageResult) -> None:
-        """Keep nothing, since the weights are lazy."""
+        """Do nothing, since the weights are computed lazily."""
 
     def row_attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        # The attributes outlive the fit, so that they are computed from the collections of the
-        # caller.
+        # The attributes may be computed long after the fit, and therefore from the collections
+        # of the caller.
         model = SimpleNamespace(**attributes)
         return {
             "weights_": robustness_weights(model, self._X, self.y),
@@ -62,7 +62,7 @@ class DaskData:
 
 
 def check_vector_shapes(y: Any, sample_weight: Any) -> None:
-    """Raise a ValueError if y or the weights do not have the shape of a vector or targets."""
+    """Raise a ValueError if y or the sample weights have an invalid shape."""
     if getattr(y, "ndim", 1) not in (1, 2) or (y.ndim == 2 and not y.shape[1] >= 1):
         raise ValueError(
             f"y must have shape (n_samples,) or (n_samples, n_targets), got {y.shape}. If the "
