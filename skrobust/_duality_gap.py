@@ -40,9 +40,9 @@ def duality_gap(
     the objective at the threshold `beta_`.
 
     The gap equals the attribute `optimality_` if the fit formed the Gram matrix of all rows.
-    For tall data, whose `optimality_` is an estimate, this function computes the bound. The gap
-    is of first order in the gradient and the suboptimality of second order, so that the gap may
-    be much larger than the suboptimality.
+    For tall data, for which `optimality_` is an estimate, this function computes the bound. The
+    gap is of first order in the gradient, and the suboptimality is of second order. The gap may
+    therefore be much larger than the suboptimality.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def duality_gap(
         If the estimator is not fitted.
 
     ValueError
-        If X is too wide for its Gram matrix (sparse with 200 features or more, or wider than
-        5,000), or if the data do not match those of the fit.
+        If X has too many features to form its Gram matrix (in general 5,000 or more, or 200 or
+        more if X is sparse), or if the data do not match those of the fit.
 
     References
     ----------
@@ -127,7 +127,7 @@ def duality_gap(
 
 
 def _spec_of(estimator: Any, k: int, n_features: int) -> FitSpec:
-    """Return the objective of target k at its threshold."""
+    """Return the specification of the objective of target k with the fitted threshold."""
     beta, scale = float(np.ravel(estimator.beta_)[k]), float(np.ravel(estimator.scale_)[k])
     joint = estimator.scale == "concomitant"
     model = SmoothL1Regressor(

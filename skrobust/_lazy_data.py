@@ -1,6 +1,6 @@
 """Data that are not in memory: Dask collections and LazyFrames of polars.
 
-Neither library is imported. Their objects only exist if the library has been imported already.
+Neither library is imported here: its objects can only exist if it has been imported already.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-# The advice in the error message, for each kind of function.
+# Advice in the error message of `require_in_memory`, for each kind of function.
 ADVICE = {
     "search": "search with a sample of rows, or fit SmoothL1Regressor for each beta on the "
     "Dask collections",
@@ -17,8 +17,8 @@ ADVICE = {
     "L1 or positive": "fit a sample of rows, such as X.sample(...).compute(), or fit "
     "SmoothL1Regressor with a ridge penalty on the Dask collections",
     "display": "pass a sample of rows, such as X.sample(...).compute()",
-    "inference": "infer from a sample of rows with a model that is fitted to it, or call "
-    "compute() on all data if they fit into memory",
+    "inference": "infer from a sample of rows with a model that is fitted to this sample, or "
+    "call compute() on all data if they fit into memory",
     "duality gap": "call compute() on all data of the fit if they fit into memory",
     "metric": "call compute() on both y_true and y_pred, or average the losses by blocks",
     "loss": "apply it to each block, by residual.map_blocks({caller}, beta=...), or by "

@@ -5,15 +5,16 @@ loss only through two functions of the residual, c = ψ(r) and d = ψ′(r):
 
     A = Σ s d zzᵀ + S α̃ D        u_i = s_i c_i z_i        h_i = s_i d_i z_iᵀA⁻¹z_i
 
-A is the curvature of the objective, u the scores, which sum to S α̃ Dθ at the fit, and h the
-leverages. A⁻¹u_i is the influence of row i on the coefficients. α̃ is the penalty of the Huber
-form, and D = diag(0, 1, …, 1).
+A is the curvature of the objective. The u_i are the scores, which sum to S α̃ Dθ at the fit, and
+the h_i the leverages. A⁻¹u_i is the influence of row i on the coefficients. α̃ is the factor of
+the ridge penalty in the objective with the Huber loss, and D = diag(0, 1, …, 1).
 
-d = 1[|r| < β] of the Huber loss counts the rows inside the threshold. If these are few, it is
-replaced by (β/w) 1[|r| < w], which estimates the same mean from the window w = max(β, h) of
-Hall and Sheather ("On the distribution of a studentized quantile", JRSS B 50, 1988); for β → 0
-this is the covariance of the median of Powell (1991). d of the bisquare is negative for large
-residuals, so that these rows have negative leverages and others may have leverages above 1.
+For the Huber loss d = 1[|r| < β]. If few residuals are within the threshold, d is replaced by
+(β/w) 1[|r| < w], which estimates the same mean from a window w, the larger of β and the
+bandwidth of Hall and Sheather ("On the distribution of a studentized quantile", JRSS B 50,
+1988). For β → 0 this gives the covariance of the median regression of Powell (1991). For the
+bisquare d is negative where the residual is large, so that rows with large residuals have
+negative leverages and other rows may have leverages above 1.
 """
 
 from __future__ import annotations
@@ -51,26 +52,27 @@ WINDOW_SHARE_FACTOR, WINDOW_MAX_SHARE = 0.971, 0.45
 MIN_CURVATURE = 1e-8
 # A coefficient is estimable if its direction is in the row space to this accuracy.
 ESTIMABLE_TOL = 1e-7
-# The gradient in whitened coordinates, relative to the root mean square of ψ, up to which data
-# can be those of the fit.
+# Data are accepted as those of the fit if the norm of the whitened gradient, relative to the
+# root mean square of ψ, is at most this.
 GRADIENT_TOL, FLOAT32_GRADIENT_TOL = 1e-5, 1e-4
-# A coefficient depends on a direction if its component along it exceeds this fraction of its
-# norm in the row space.
+# A coefficient depends on a direction if the component of the coefficient along the direction
+# exceeds this fraction of the norm of the coefficient in the row space.
 COMPONENT_RTOL = 1e-8
 
 
 # If 1 − h of a row, or the curvature that remains without a cluster, is less than this, some
 # direction is determined by that row or cluster alone.
 MIN_REMAINING = 1e-8
-# Larger leverages, which rows of negative curvature may cause, are reduced to this value.
+# Upper bound of the leverages, which rows of negative curvature could otherwise make larger.
 MAX_LEVERAGE = 0.99
 
 
 class FittedLoss(NamedTuple):
     """The objective of a fitted estimator for one target, in the units of y.
 
-    `estimator` is that of the scale, None if the threshold is a number. `penalty` is α̃ of the
-    Huber form, which is proportional to the scale if `penalty_moves_with_scale`.
+    `estimator` is the estimator of the scale, None if the threshold is fixed. `penalty` is α̃ in
+    the objective with the Huber loss; it is proportional to the scale if
+    `penalty_moves_with_scale`.
     """
 
     beta: float
@@ -106,25 +108,26 @@ class FittedLoss(NamedTuple):
 class LinearisedFit:
     """One target of a fitted regressor, linearised at its coefficients.
 
-    Rows of weight zero are left out beforehand. The features are standardised and y is in the
-    units of `TargetUnits`; `to_data` converts back to the units of the data. If the weights
-    ψ(r)/r of the rows are given as `robustness`, rows in which this weight is zero affect
-    neither the units nor the standardisation, except that of features that vary only in such
-    rows.
+    The data must not contain rows of weight zero. The features are standardised, and y is in
+    the units of `TargetUnits`; `to_data` converts coefficients to the units of the data. If the
+    weights ψ(r)/r of the rows are given as `robustness`, rows for which this weight is zero
+    affect neither the units nor the standardisation, except the standardisation of features
+    that vary only in such rows.
 
     Attributes
     ----------
     n, total : float
-        The number of observations (rows, or the sum of the frequencies), and S.
+        The number of observations (rows, or the sum of the frequencies), and the sum S of the
+        weights.
     residual, psi, psi_deriv : row vectors
-        r, c and d. `slope` is d of a residual of zero.
+        r, c and d. `slope` is d for a residual of zero.
     copies, weight_of_copy : row vector or None
-        Each row stands for `copies` equal rows, each of weight `weight_of_copy`. None means
+        Each row represents `copies` equal rows, each of weight `weight_of_copy`. None means
         that all entries are one.
     root : ndarray of shape (p + 1, k)
-        L with LLᵀ = A⁻¹, in the directions that have curvature.
+        L with LLᵀ = A⁻¹, restricted to the directions that have curvature.
     rank : float
-        The rank of Z; with a penalty tr(A⁻¹ Σ s d zzᵀ).
+        The rank of the matrix with the rows zᵀ; with a penalty tr(A⁻¹ Σ s d zzᵀ).
     to_data : ndarray of shape (p + 1, p + 1)
         The matrix of the map from (b, v) to (intercept, coefficients), except for the shift
         of y. The rows of constant features are zero.
@@ -220,7 +223,7 @@ class LinearisedFit:
     # At the fit --------------------------------------------------------------------------
 
     def _window(self) -> float:
-        """Return w = max(β, h), with the h of Hall and Sheather at the median."""
+        """Return the larger of β and the bandwidth of Hall and Sheather at the median."""
         share = min(WINDOW_MAX_SHARE, WINDOW_SHARE_FACTOR * self.n ** (-1.0 / 3.0))
         spread = mad(self.residual, self.weight) * float(ndtri(0.5 + share))
         return max(self.beta, spread)
@@ -253,8 +256,9 @@ class LinearisedFit:
             self.row_space = root
         else:
             if robustness is not None:
-                # Rows without weight count like rows of typical length, so that they do not
-                # determine what is rounding, but features that vary only there do vary.
+                # Each row has at least the weight that scales it to unit length. Outliers then
+                # do not determine which directions are rounding errors, and features that vary
+                # only in outliers are not regarded as constant.
                 least = 1.0 / engine.squared_norms(np.eye(varies.size))
                 rows = self.times_weight(np.maximum(robustness, least))
                 problem = problem._replace(weight=rows)
@@ -291,13 +295,13 @@ class LinearisedFit:
         return depends
 
     def relative_gradient(self) -> float:
-        """Return the norm of the whitened gradient over the root mean square of ψ."""
+        """Return the norm of the whitened gradient divided by the root mean square of ψ."""
         gradient = self._without_intercept(self._sums[:-2].copy()) - self.total * (
             self.penalty * self.coef
         )
         size = float(np.sqrt(self._sums[-1]))
-        # This converts the metric of A to that of the features, without the factor β/w of a
-        # window.
+        # A is approximately this curvature, which includes the factor β/w of a window, times
+        # the Gram matrix. The norm is converted to the metric of the Gram matrix.
         curvature = float(np.abs(self.times_weight(self.psi_deriv)).sum()) / self.total
         gradient *= np.sqrt(curvature)
         return float(np.linalg.norm(self.root.T @ gradient)) / size if size else 0.0
@@ -336,7 +340,7 @@ class LinearisedFit:
         return self.times_copy(self.engine.squared_norms(self.root))
 
     def remaining_curvature(self, q: RowVector) -> tuple[RowVector, NDArray[np.intp]]:
-        """Return 1 − h given the quadratic form, and rows that alone determine a direction."""
+        """Return 1 − h and the rows that alone determine a direction, given q = h/d."""
         remaining = 1.0 - self.psi_deriv * q
         if not self.loss.rho.is_convex:
             is_less = (remaining < 1.0 - MAX_LEVERAGE) & (np.abs(remaining) >= MIN_REMAINING)
@@ -344,8 +348,8 @@ class LinearisedFit:
         return remaining, np.flatnonzero(remaining < MIN_REMAINING)
 
     def scale_slope(self) -> FloatArray:
-        """Return a, minus the derivative of Σ u − S α̃ Dθ with respect to the scale."""
-        # ∂ψ/∂σ is (ψ − r ψ′)/σ, at the threshold and not at the window.
+        """Return a, the negative derivative of Σ u − S α̃ Dθ with respect to the scale."""
+        # ∂ψ/∂σ is (ψ − r ψ′)/σ, where ψ′ is that of the threshold and not of the window.
         change = self.residual * self.loss.rho.psi_deriv(self.residual, self.beta)
         np.subtract(self.psi, change, out=change)
         a: FloatArray = -self.sum_features(self.times_weight(change)) / self.scale
@@ -354,9 +358,9 @@ class LinearisedFit:
         return a
 
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
-        """Return the terms of the equation of the scale: g of an observation in each row, b, e.
+        """Return the terms of the equation of the scale: g for one copy of each row, b and e.
 
-        The result is None if there is no such equation, or if it does not determine the scale.
+        The result is None if the scale is not estimated or if its equation is nearly singular.
         """
         if self.loss.estimator is None:
             return None
@@ -369,7 +373,7 @@ class LinearisedFit:
 def _standardised(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, robustness: RowVector | None
 ) -> Problem:
-    """Return the problem with the features standardised, by robust moments if possible."""
+    """Return the problem with standardised features, by robust moments given `robustness`."""
     plan = choose(engine, "auto")._replace(whiten_by="root")
     if robustness is None:
         return standardised_problem(engine, weight, fit_intercept, plan)
@@ -378,7 +382,7 @@ def _standardised(
     assert problem.engine is not None
     centre, scale = problem.engine.centre, problem.engine.scale
     if np.isinf(scale).any():
-        # These features may vary in rows without weight.
+        # Features that are constant in the weighted rows may vary in rows of weight zero.
         every = standardised_problem(problem.engine, weight, fit_intercept, plan).engine
         assert every is not None
         scale = np.where(np.isinf(scale), every.scale, scale)
@@ -388,7 +392,7 @@ def _standardised(
 
 
 def _signed_gram(gram: Callable[[RowVector], FloatArray], weight: RowVector) -> FloatArray:
-    """Return Σ weight zzᵀ for weights of both signs, given the function for positive ones."""
+    """Return Σ weight zzᵀ for any weights, given a function for non-negative weights."""
     if not (weight < 0).any():
         return gram(weight)
     return gram(np.maximum(weight, 0.0)) - gram(np.maximum(-weight, 0.0))

@@ -1,18 +1,20 @@
 """A fitted MM-estimate with its data, linearised at the fit.
 
-The scale of an MM-estimate is computed from the residuals of the S-estimate. With the residuals
-r of the S-estimate, u = r/σ_S and its bisquare ρ_S, the influence of an observation on σ_S is
+The scale of an MM-estimate is computed from the residuals r of the S-estimate. With u = r/σ_S,
+the bisquare ρ_S of the S-estimate and its breakdown point ε, the influence of an observation on
+σ_S is
 
-    δσ_S = (ρ_S(u) − b(1 − k/S)) / e,        e = Σ s ρ_S′(u) u / σ_S
+    δσ_S = (ρ_S(u) − ε(1 − k/S)) / e,        e = Σ s ρ_S′(u) u / σ_S
 
-There is no term in the coefficients of the S-estimate, since these minimise σ_S (Croux, Dhaene
-and Hoorelbeke, "Robust standard errors for robust estimators", 2003). The trimmed scale solves
+This formula has no term in the coefficients of the S-estimate, since these minimise σ_S (Croux,
+Dhaene and Hoorelbeke, "Robust standard errors for robust estimators", 2003). The trimmed scale,
+with K and κ of `trimmed_scale`, solves
 
     Σ s g = 0,    g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/S,    δσ = (g − bᵀδθ_S) / e
 
-where b and e are the sums of −∂g/∂θ and −∂g/∂σ, and δθ_S is the influence on the coefficients
-of the S-estimate, which is that of an M-estimate with the scale σ_S. At a bound the trimmed
-scale is a multiple of σ_S.
+where b and e are now the sums of −∂g/∂θ and −∂g/∂σ, and δθ_S is the influence on the
+coefficients of the S-estimate, which is that of an M-estimate with the scale σ_S. A trimmed
+scale that is at one of its bounds is a multiple of σ_S.
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ from ._model.loss import BISQUARE
 from ._model.scale import MScale, trimmed_scores
 from ._reductions import RowVector
 
-# Tolerance of the equation of the S-scale, relative to sup ρ_S, on the data of the fit. It is
-# larger for float32, since the coefficients are rounded.
+# Tolerance with which the data of the fit must solve the equation of the S-scale, relative to
+# sup ρ_S. It is larger for float32, since the coefficients are rounded.
 S_SCALE_RTOL, FLOAT32_S_SCALE_RTOL = 1e-7, 1e-4
-# The trimmed scale is at a bound if its relative distance from the bound is at most this.
+# The trimmed scale is at a bound if its relative distance from the bound is less than this.
 BOUND_RTOL = 1e-9
-# The trimmed scale is taken as fixed if the density of the residuals at ±Kσ leaves less than
-# this fraction of e.
+# The trimmed scale is regarded as fixed if the density of the residuals at ±Kσ reduces e to
+# less than this fraction.
 MIN_TRIMMED_SHARE = 0.1
 
 
@@ -85,7 +87,7 @@ class LinearisedMM(LinearisedFit):
         estimator.target = share * self.n
 
     def s_scale_agrees(self) -> bool:
-        """Tell whether the scale of the S-estimate is that of its residuals on these data."""
+        """Tell whether the scale of the S-estimate solves its equation on these data."""
         assert self.loss.estimator is not None
         scale = self._s.scale / self.units.unit
         g, _, _ = self.loss.estimator.scores(self._s_residual(), scale, self.n)
@@ -134,7 +136,7 @@ class LinearisedMM(LinearisedFit):
         if not squares - density >= MIN_TRIMMED_SHARE * squares:
             return None
         direction = root @ (root.T @ self.sum_features(self.times_weight(slope)))
-        # g − bᵀδθ_S, where δθ_S is the influence on the coefficients of the S-estimate.
+        # g − bᵀδθ_S; the term of δθ_S that depends on δσ_S is included in `on_scale`.
         psi *= self.linear_predictor(direction)
         g -= psi
         on_scale *= float(direction @ a)

@@ -33,35 +33,35 @@ from ._model.scale import RESIDUAL_ROUNDING
 from ._robust_distance import RobustDistance
 from ._validation import check_data, drop_zero_weight, finite_weight
 
-# A normal residual is beyond this many scales with probability .01.
+# The absolute value of a normal residual exceeds this many scales with probability 0.01.
 OUTLIER_END = float(ndtri(0.995))
-# With fewer rows per coefficient than this, the fit is unreliable.
+# With fewer rows per coefficient than this, the fit is unreliable and `fit` issues a warning.
 RELIABLE_ROWS_PER_COEFFICIENT = 5
-# Elements of X whose distances are computed at a time.
+# Number of elements of X in a block of rows whose distances are computed together.
 BLOCK_ELEMENTS = 2**14
 
 
 class MMRegressor(LinearRegressor):
-    r"""Linear regression that resists outliers in y and in X: an MM-estimator.
+    r"""Linear regression that is robust to outliers in y and in X (MM-estimator).
 
-    Up to nearly half of the rows may be outliers of any kind, leverage points included, without
-    an unbounded effect on the fit. With normal errors the coefficients have asymptotically 95 %
-    of the efficiency of least squares. Repeated fits of the same data are equal, because the
-    random starts have a fixed seed by default.
+    Up to nearly half of the rows may be outliers of any kind, including leverage points,
+    without an unbounded effect on the fit. With normal errors the coefficients have
+    asymptotically 95 % of the efficiency of least squares. Repeated fits to the same data are
+    equal, because the seed of the random starts is fixed by default.
 
-    With residuals :math:`r_i`, sample weights :math:`s_i`, their sum S, the rank k of the rows
-    with their constant, and Tukey's bisquare
-    :math:`\rho_c(u) = 1 - (1 - \min(|u|/c, 1)^2)^3`:
+    Let :math:`r_i` be the residuals, :math:`s_i` the sample weights, S the sum of the weights,
+    k the rank of the features and the intercept, and
+    :math:`\rho_c(u) = 1 - (1 - \min(|u|/c, 1)^2)^3` Tukey's bisquare. The fit has two steps:
 
     1. The S-estimate minimises the scale :math:`\hat\sigma_S` that solves
        :math:`\sum_i s_i\,\rho_{c_S}(r_i/\hat\sigma_S) = b\,(S - k)`, where b is the breakdown
        point [1]_.
     2. The MM-estimate is the minimum of :math:`\sum_i s_i\,\rho_{c_M}(r_i/\hat\sigma)` that is
-       reached by descent from the S-estimate, for a fixed scale :math:`\hat\sigma` [2]_.
+       reached by descent from the S-estimate, with the scale :math:`\hat\sigma` fixed [2]_.
 
     The constants :math:`c_S` and :math:`c_M` follow from `breakdown` and `efficiency`. The
-    objective is not convex. The S-estimate is the best minimum that is reached from several
-    deterministic and random starts, which is not guaranteed to be the global minimum.
+    objective is not convex. The S-estimate is the best of the minima that are reached from
+    several deterministic and random starts. It is not guaranteed to be the global minimum.
 
     Read more in the :doc:`user guide </user_guide/robust_mm>`.
 
@@ -81,17 +81,17 @@ class MMRegressor(LinearRegressor):
 
         - "trimmed": the standard deviation of the residuals of the S-estimate that are not
           outliers, at most :math:`\hat\sigma_S` and at least
-          :math:`\hat\sigma_S\,c_S/c_M`, which preserves the breakdown point. In a simulation
-          its efficiency on clean data with at least ten rows per feature was at most 0.012
-          lower than that of "s", and its error with 20 to 40 % of outliers at 5 to 10 standard
-          deviations was as low as a third.
+          :math:`\hat\sigma_S\,c_S/c_M`. These bounds preserve the breakdown point. In a
+          simulation, the efficiency on clean data with at least ten rows per feature was at
+          most 0.012 lower than with "s". With 20 to 40 % of outliers at 5 to 10 standard
+          deviations, the error was as low as a third of the error with "s".
         - "s": the scale :math:`\hat\sigma_S` of the S-estimate, as in R's ``lmrob``. Outliers
-          make it too large, so that those of moderate size keep a positive weight.
+          increase this scale, so that outliers of moderate size keep a positive weight.
 
     n_subsamples : int, default=500
         Number of random subsets of rows from which the S-estimate starts, in addition to the
         deterministic starts. With 0 the fit does not depend on `random_state`, unless there are
-        so many rows that the starts use a sample of them (see Notes).
+        so many rows that the starts use a sample of the rows (see Notes).
 
     fit_intercept : bool, default=True
         Whether to fit an intercept. If False, the model has no intercept, and the data are
@@ -102,17 +102,17 @@ class MMRegressor(LinearRegressor):
         starts.
 
     tol : float, default=1e-8
-        Tolerance for the gradient in whitened coordinates, relative to the root mean square of
-        :math:`\psi`.
+        Tolerance of the stopping criterion: the norm of the gradient in whitened coordinates,
+        relative to the root mean square of :math:`\psi`.
 
     random_state : int, RandomState instance or None, default=0
-        Seed of the random subsets, and of the sample of rows if there are many. Pass None for
-        different subsets at each call.
+        Seed of the random subsets, and of the sample of rows if the starts use one. Pass None
+        for different subsets at each call.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
-        Coefficients of the MM-estimate, of the dtype of X.
+        Coefficients of the MM-estimate, in the dtype of X.
 
     intercept_ : float
         Intercept; 0.0 if ``fit_intercept=False``.
@@ -128,28 +128,30 @@ class MMRegressor(LinearRegressor):
         Intercept of the S-estimate.
 
     weights_ : ndarray of shape (n_samples,)
-        Weight :math:`(1 - (r_i/(c_M\hat\sigma))^2)_+^2` of each row, between 0 and 1. It does
-        not contain the sample weight. If the scale is zero, it is 1 for the rows that are
-        fitted exactly and 0 for the others.
+        Robustness weight :math:`(1 - (r_i/(c_M\hat\sigma))^2)_+^2` of each row, between 0 and
+        1. It does not include the sample weight. If the scale is zero, the weight is 1 for the
+        rows that are fitted exactly and 0 for the others.
 
     outliers_ : ndarray of shape (n_samples,)
         Boolean mask of the rows with :math:`|r_i| > 2.576\,\hat\sigma`, which holds for 1 % of
-        normal residuals. If the scale is zero, these are the rows that are not fitted exactly.
-        A row in the mask is not necessarily an error in the data.
+        normal residuals. If the scale is zero, the mask is True for the rows that are not
+        fitted exactly. An outlier in this sense is not necessarily an error in the data.
 
     leverage_ : ndarray of shape (n_samples,)
         Boolean mask of the rows whose robust distance exceeds the square root of the 97.5 %
-        quantile of :math:`\chi^2` (see `robust_distances`). It holds for about 2.5 % of normal
-        rows if there are many rows per feature, and for about a quarter of them with only 8
-        rows per feature. All elements are False if there are no robust distances.
+        quantile of :math:`\chi^2` (see `robust_distances`). The mask is True for about 2.5 % of
+        normally distributed rows if there are many rows per feature, and for about a quarter of
+        such rows with only 8 rows per feature. All elements are False if robust distances
+        cannot be computed.
 
     start_ : {"least_squares", "lad", "half_set", "sensitivity", "subset"}
-        The kind of start that led to the S-estimate: a fit of all rows, a fit of the half of
-        the rows whose features are closest together, a fit without the extreme rows of a
-        principal sensitivity component, or a random subset.
+        The kind of start that led to the S-estimate: a fit to all rows ("least_squares" or
+        "lad"), a fit to the half of the rows whose features are closest together ("half_set"),
+        a fit without the extreme rows of a principal sensitivity component ("sensitivity"), or
+        a fit to a random subset ("subset").
 
     n_iter_ : int
-        Number of iterations of the S-estimate and the M-estimate.
+        Total number of iterations of the S-estimate and the M-estimate.
 
     n_features_in_ : int
         Number of features seen during `fit`.
@@ -160,25 +162,27 @@ class MMRegressor(LinearRegressor):
 
     See Also
     --------
-    SmoothL1Regressor : Convex objective, with a penalty; for fewer than about 30 % of outliers
-        in y and no leverage points.
-    sklearn.linear_model.RANSACRegressor : Random subsets with a threshold for the residuals.
-    sklearn.linear_model.TheilSenRegressor : Medians of fits of random subsets.
+    SmoothL1Regressor : Regression with a convex objective and penalties, for data with less
+        than about 30 % of outliers in y and no leverage points.
+    sklearn.linear_model.RANSACRegressor : Fits to random subsets, with a threshold for the
+        residuals.
+    sklearn.linear_model.TheilSenRegressor : Median of fits to random subsets.
 
     Notes
     -----
-    An integer sample weight is equivalent to repeating the row. S is the number of rows that
-    the weights represent, so that multiplying all weights by a constant changes the fit.
-    If the sum of the weights is smaller than the number of rows of positive weight, the weights
-    are rescaled so that their sum equals that number.
+    An integer sample weight is equivalent to repeating the row. The sum S of the weights counts
+    as the number of rows, so that multiplying all weights by a constant changes the fit. If S
+    is smaller than the number of rows of positive weight, the weights are rescaled such that S
+    equals that number.
 
-    The starts use max(2000, 20 n_features) random rows if there are more than 1.5 times as
-    many. Otherwise all rows are used, and the result does not depend on their order. With more
-    than 200 features the starts by sensitivity components are left out.
+    The starts use a random sample of max(2000, 20 n_features) rows if the data have more than
+    1.5 times as many rows. Otherwise the starts use all rows, and the result does not depend on
+    the order of the rows. With more than 200 features the starts from sensitivity components
+    are omitted.
 
-    With few rows per coefficient the efficiency is smaller than its asymptotic value. The
-    estimate may follow a cluster of outliers that a small change of the coefficients fits; the
-    rows of the cluster are then not in `outliers_`.
+    With few rows per coefficient the efficiency is lower than the asymptotic efficiency. A
+    cluster of outliers that is fitted after a small change of the coefficients may attract the
+    estimate. The rows of such a cluster are then not in `outliers_`.
 
     If features are linearly dependent, the coefficients have no component in the null space of
     the features after these have been centred by their medians (with an intercept) and divided
@@ -350,7 +354,8 @@ class MMRegressor(LinearRegressor):
 
     def _warn(self, result: MMResult, rows: _FitRows, spec: MMSpec) -> None:
         S, k = rows.total, result.rank
-        # The frames in between are this method, _fit, _set_fitted, fit and its wrappers.
+        # The stack frames below the caller are `fit` with its wrappers, `_set_fitted`, `_fit`
+        # and this method.
         stacklevel = 5 + N_WRAPPERS
         if RELIABLE_ROWS_PER_COEFFICIENT * k > S:
             warnings.warn(
@@ -368,7 +373,7 @@ class MMRegressor(LinearRegressor):
             warnings.warn(
                 f"The fit is exact for a majority of the rows, and the other {n_off:g} of "
                 f"{S:g} rows are outliers with weight 0. The scale is 0. If this is not "
-                "intended, look for a target with many equal values.",
+                "intended, check whether many values of y are equal.",
                 UserWarning,
                 stacklevel=stacklevel,
             )
@@ -385,12 +390,12 @@ class MMRegressor(LinearRegressor):
         r"""Return the robust distances of rows from the centre of the features.
 
         The distance is :math:`\sqrt{(x - m)^T C^{-1} (x - m)}`. The centre m and the covariance
-        C are computed from the training rows with positive `weights_` (those of the sample if
+        C are computed from the training rows with positive `weights_` (those in the sample if
         the starts use one) in two steps [1]_: from the half of the rows whose covariance has
         the smallest determinant, and then from all rows within the 97.5 % quantile of
-        :math:`\chi^2`. In both steps C is scaled so that the median of the squared distances is
-        that of :math:`\chi^2`. Features of which more than half of the values are equal, such
-        as indicators, are left out, and so are features that depend linearly on others.
+        :math:`\chi^2`. In both steps C is scaled so that the median of the squared distances
+        equals the median of :math:`\chi^2`. Features of which more than half of the values are
+        equal, such as indicators, and features that depend linearly on others are left out.
 
         Parameters
         ----------
@@ -400,8 +405,9 @@ class MMRegressor(LinearRegressor):
         Returns
         -------
         distances : ndarray of shape (n_samples,)
-            Distances, of dtype float64. Those of normal rows have nearly the distribution of
-            :math:`\chi` with as many degrees of freedom as features are used.
+            Distances, of dtype float64. The distances of normally distributed rows have
+            approximately a :math:`\chi` distribution. Its number of degrees of freedom is the
+            number of features that are not left out.
 
         Raises
         ------
@@ -409,10 +415,10 @@ class MMRegressor(LinearRegressor):
             If the estimator is not fitted.
 
         ValueError
-            If the training data have no robust centre and covariance: if no feature is left, if
-            there are fewer than 2d + 2 different rows for the d features that are left, if
-            d > 500, if half of the rows lie on a hyperplane, or if there are not more rows than
-            coefficients.
+            If the robust centre and covariance could not be computed from the training data:
+            if all features are left out, if there are fewer than 2d + 2 different rows for the
+            d remaining features, if d > 500, if half of the rows lie on a hyperplane, or if
+            there are not more rows than coefficients.
 
         References
         ----------
@@ -432,7 +438,7 @@ class MMRegressor(LinearRegressor):
 
 
 class _FitRows(NamedTuple):
-    """The rows of the fit; `inverse` maps each row of positive weight to one of them."""
+    """The rows of the fit; `inverse` has the index in X of each data row of positive weight."""
 
     X: Any
     y: FloatArray
@@ -493,16 +499,17 @@ def _spec(model: MMRegressor) -> MMSpec:
 
 
 def _generator(random_state: Any) -> np.random.Generator:
-    """Return a separate generator, so that NumPy's global state is not used."""
+    """Return a new generator, so that NumPy's global random state is not used."""
     if isinstance(random_state, np.random.RandomState):
         random_state = random_state.randint(2**31)
     return np.random.default_rng(random_state)
 
 
 def _fit_rows(X: Any, y: FloatArray, weight: FloatArray | None) -> _FitRows:
-    """Return the rows, sorted and with equal rows merged if the starts use all of them.
+    """Return the rows of the fit, sorted and without duplicates if the starts use all rows.
 
-    Neither the order of the rows nor repeated rows then change the fit.
+    The weights of equal rows are summed. The fit then depends neither on the order of the rows
+    nor on whether equal rows are repeated or weighted.
     """
     n, p = X.shape
     if not uses_all_rows(n, p):
@@ -533,7 +540,7 @@ def _row_attributes(
     zero: NDArray[np.intp] | None,
     spec: MMSpec,
 ) -> dict[str, Any]:
-    """Return `weights_`, `outliers_` and `leverage_` of all rows, even those of weight 0."""
+    """Return `weights_`, `outliers_` and `leverage_` of all rows, also those of weight 0."""
     if result.is_exact is None:
         outliers = np.abs(result.residual) > OUTLIER_END * result.scale
     else:
@@ -591,7 +598,7 @@ class _Callbacks:
         return stop
 
     def after_s(self, coef: FloatArray, intercept: float) -> bool:
-        """Begin the second task unless a callback asks the fit to stop."""
+        """End the first task, begin the second, and tell whether a callback asks to stop."""
         stop = self._end_task(coef, intercept)
         self._begin("M-estimate")
         return stop

@@ -25,25 +25,27 @@ from ._starts import Start, StartProblem, best_starts
 from ._units import TargetUnits
 
 _EPS = float(np.finfo(float).eps)
-# The starts use a sample of this many rows, or all rows if there are at most ALL_ROWS_FACTOR
-# times as many.
+# The starts use a sample of max(SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE · p) rows, or all rows
+# if there are at most ALL_ROWS_FACTOR times as many.
 SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE, ALL_ROWS_FACTOR = 2_000, 20, 1.5
-# Rows that are added to the sample for each direction that it does not contain. The part of a
-# row outside the row space of the sample is rounding error if its length is at most
-# OUTSIDE_RTOL times that of the part inside.
+# Number of rows that are added to the sample for each direction outside its row space, and the
+# length of the part of a row outside this space, relative to the part inside, up to which it is
+# a rounding error.
 ROWS_PER_DIRECTION, OUTSIDE_RTOL = 10, 1e-8
-# Number of starts from which the S-estimate of the sample is refined, and the accuracy of these
-# refinements.
+# Number of starts from which the S-estimate of the sample is refined, and the tolerance and the
+# maximum number of iterations of the refinement.
 N_REFINED, REFINE_TOL, REFINE_MAX_ITER = 5, 1e-4, 30
-# The largest fraction of the iterations that the S-estimate may take.
+# Maximum number of iterations of the S-estimate, as a fraction of `max_iter`.
 S_BUDGET = 0.75
-# In the whitening, a standardised row longer than this counts as if it had this length, and
-# then a row counts less if its leverage is more than this multiple of the median.
+# For the whitening, rows with a standardised feature above WHITENING_MAX_LENGTH are shortened.
+# Rows with a leverage of more than WHITENING_MAX_LEVERAGE times the median leverage are then
+# shortened in several rounds.
 WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
-# The largest deviation of y that is used, in units of the typical deviation, and the number of
-# rows from which the typical deviation is computed.
+# Deviations of y from the median are clipped at this multiple of the typical deviation, which
+# is computed from about LOCATION_PROBE_ROWS rows.
 MAX_DEVIATION, LOCATION_PROBE_ROWS = 1e100, 10_000
-# Solutions of weighted least squares are corrected once for their rounding.
+# Number of times that least squares is solved: the second solution, which is fitted to the
+# residuals of the first, corrects the rounding errors of the first.
 LEAST_SQUARES_ROUNDS = 2
 
 
@@ -63,8 +65,8 @@ class MMSpec(NamedTuple):
 class MMResult(NamedTuple):
     """An MM-estimate in the units of the data, with vectors for the rows of the fit.
 
-    `weights` are ψ(r)/r. `is_exact` marks the rows that are fitted exactly and is None unless
-    the scale is zero. `rank` is the number k of coefficients that the rows determine.
+    `weights` are ψ(r)/r. `is_exact` is a mask of the rows that are fitted exactly, or None if
+    the scale is positive. `rank` is the number k of coefficients that the rows determine.
     """
 
     coef: FloatArray
@@ -106,8 +108,8 @@ def fit_mm(
 ) -> MMResult:
     """Return the MM-estimate.
 
-    `after_s` is called with the slopes and the intercept of the S-estimate, which is the result
-    if it returns True.
+    `after_s` is called with the slopes and the intercept of the S-estimate. If it returns True,
+    the S-estimate is the result.
     """
     if engine.n <= engine.p + 1:
         interpolation = _interpolation(engine, y, weight, spec)
@@ -161,7 +163,7 @@ def fit_mm(
 
 
 class _Fit:
-    """The data in units of the fit: standardised by medians, whitened, y in its units."""
+    """The data of a fit, with robustly standardised features, a whitening and units of y."""
 
     def __init__(
         self,
@@ -192,7 +194,7 @@ class _Fit:
         self.objective = self._objective(self.engine, self.y, weight)
 
     def _standardise(self, engine: Engine) -> None:
-        """Set the standardised rows of the sample, their whitening and the rank."""
+        """Set the standardised rows of the sample, their whitening and their rank."""
         raw = engine.rows(self.rows)[:, 1:]
         self.sample_weight = self._sample_weight(len(raw))
         fit_intercept = self.spec.fit_intercept
@@ -257,7 +259,7 @@ class _Fit:
         return MScale(self.spec.s_constant, target)
 
     def best_start(self, rng: np.random.Generator) -> Start:
-        """Return the candidate with the smallest M-scale on the sample, after a descent."""
+        """Return the refined start with the smallest M-scale on the sample."""
         if not self.rank:
             return Start(np.zeros(0), np.nan, "least_squares")
         transform = self.whitening.dense_transform()
@@ -299,7 +301,7 @@ class _Fit:
         return coef[1:], float(coef[0])
 
     def rounded_residual(self, theta: FloatArray, residual: RowVector) -> RowVector:
-        """Return the residuals of the coefficients rounded to the dtype of X."""
+        """Return the residuals for the coefficients after rounding to the dtype of X."""
         if self.engine.dtype == np.float64:
             return residual
         slopes, intercept = self.to_data(theta)
@@ -307,7 +309,7 @@ class _Fit:
         return self.objective.linear.evaluate(coef).residual
 
     def exact_result(self, theta: FloatArray, start: Start, n_iter: int) -> MMResult:
-        """Return the least-squares fit of the rows that are fitted exactly; the scale is 0."""
+        """Return the least-squares fit to the rows that are fitted exactly, with scale 0."""
         objective = self.objective
         residual = objective.evaluate(theta).residual
         for _ in range(LEAST_SQUARES_ROUNDS):
@@ -345,7 +347,7 @@ class _Fit:
     ) -> MMResult:
         unit = self.units.unit
         estimates = *self.to_data(theta), *self.to_data(s_theta)
-        # The target and the objective, which holds it, are released before the distances.
+        # To save memory, the target, to which the objective refers, is released first.
         self.units.release()
         del self.y, self.objective
         inside = gather(weights, self.rows) > 0
@@ -374,9 +376,9 @@ class _Fit:
 def _interpolation(
     engine: Engine, y: RowVector, weight: RowVector | None, spec: MMSpec
 ) -> MMResult | None:
-    """Return the interpolation of minimum norm; None if there are more rows than the rank.
+    """Return the interpolating fit of minimum norm; None if there are more rows than the rank.
 
-    The norm is that of the coefficients of features divided by their standard deviations.
+    The norm is that of the coefficients of the features divided by their standard deviations.
     """
     plan = choose(engine, "auto", loss=BISQUARE)._replace(whiten_by="root")
     problem = standardised_problem(engine, weight, spec.fit_intercept, plan)
@@ -419,7 +421,7 @@ def _interpolation(
 def _least_squares(
     objective: Whitened, theta: FloatArray, rows: NDArray[np.bool_]
 ) -> FloatArray:
-    """Return the least-squares fit of some rows, whatever the loss of the objective."""
+    """Return the least-squares fit to some rows; the loss of the objective is not used."""
     for _ in range(LEAST_SQUARES_ROUNDS):
         residual = objective.evaluate(theta).residual
         Z = objective.rows(np.flatnonzero(rows))
@@ -428,7 +430,7 @@ def _least_squares(
 
 
 def _centre_and_size(y: RowVector) -> tuple[float, float]:
-    """Return the median of y, and the median of the deviations from it that are not zero."""
+    """Return the median of y, and the median of the nonzero absolute deviations from it."""
     some = slice(None, None, max(1, y.size // LOCATION_PROBE_ROWS))
     probe = gather(y, some)
     centre = median(probe)
@@ -454,9 +456,10 @@ def _without_extremes(y: RowVector) -> RowVector:
 def _robust_standardisation(
     raw: FloatArray, weight: FloatArray, engine: Engine, fit_intercept: bool
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the median of each column and its MAD, or its spread where the MAD is zero.
+    """Return the median and the MAD of each column.
 
-    The scale is inf where a column is constant. Without an intercept the centre is zero.
+    Where the MAD is zero, it is replaced by the root mean square deviation from the median, and
+    by inf if the column is constant. Without an intercept the median is replaced by zero.
     """
     p, total = raw.shape[1], weight.sum()
     centre = np.zeros(p)
@@ -481,7 +484,7 @@ def _stored_rounding(engine: Engine) -> FloatArray:
 def _robust_whitening(
     features: FloatArray, weight: FloatArray, engine: Engine, spec: MMSpec
 ) -> Whitening:
-    """Return the whitening of the rows, in which high-leverage rows count less."""
+    """Return a whitening of the rows in which high-leverage rows have less weight."""
     p = features.shape[1]
     A = np.column_stack([np.ones(len(features)), features])
     if not spec.fit_intercept:

@@ -22,7 +22,7 @@ from ._unwrap import column, unwrap
 if TYPE_CHECKING:
     import pandas
 
-# The columns of the table, which are attributes of the result.
+# Names of the columns of the table, which are also attributes of ObservationTable.
 COLUMNS = (
     "fitted",
     "residual",
@@ -33,7 +33,7 @@ COLUMNS = (
     "cooks_distance",
     "outlier",
 )
-# Maximum number of rows in the text of a table.
+# Maximum number of rows of a printed table.
 TEXT_ROWS = 10
 
 
@@ -61,17 +61,18 @@ def observation_table(
     with the rank p, Huber's covariance :math:`V = v A^{-1} / m`, :math:`m = \sum_i s_i d_i /
     \sum_i s_i` and :math:`v = \sum_i s_i c_i^2 / (n - p)`. For a large threshold these are the
     values of least squares, which R's ``plot(lm)`` and statsmodels' ``OLSInfluence`` show. A
-    row beyond the threshold has leverage 0: its influence is bounded in y, but grows with
-    its distance in X. With the bisquare of an :class:`~skrobust.MMRegressor` such a row has no
-    influence at all, and rows with large residuals have negative leverages.
+    row whose residual is beyond the threshold has leverage 0. The influence of such a row is
+    bounded in y, but grows with the distance of the row from the others in X. With the bisquare
+    of an :class:`~skrobust.MMRegressor` a row beyond the threshold has no influence, and other
+    rows with large residuals have negative leverages.
 
     Parameters
     ----------
     estimator : fitted estimator
         A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
         :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
-        :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. All values are
-        then in the units of the transformed target.
+        :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. If the target is
+        transformed, all values are in the units of the transformed target.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Features of the fit.
@@ -116,10 +117,10 @@ def observation_table(
 
     Notes
     -----
-    A row that alone determines a coefficient, with h = 1, has an infinite leave-one-out
-    residual and an infinite Cook's distance. With few rows within a small threshold,
-    :math:`\psi'` is estimated from a wider window, as for standard errors. With the bisquare,
-    leverages above 0.99 count as 0.99 in the Newton step.
+    A row that alone determines a coefficient has h = 1, an infinite leave-one-out residual and
+    an infinite Cook's distance. If few residuals are within a small threshold, :math:`\psi'` is
+    estimated from a wider window, as in :func:`coefficient_table`. With the bisquare, leverages
+    above 0.99 are replaced by 0.99 in the Newton step.
 
     References
     ----------
@@ -179,7 +180,7 @@ def _prediction(
 class _Rows(NamedTuple):
     """Vectors with a number for each row, in the units of the regressor's target.
 
-    `potential` is the leverage that a row would have with a residual of zero.
+    `potential` is the leverage that a row would have if its residual were zero.
     """
 
     fitted: FloatArray
@@ -197,8 +198,7 @@ class _Rows(NamedTuple):
         h = fit.psi_deriv * q
         remaining, alone = fit.remaining_curvature(q)
         remaining[alone] = np.nan
-        # The potential of a row is the leverage that it would have with a residual of zero,
-        # where it would contribute more to A.
+        # With a residual of zero, d of the row would be `slope`, also in A.
         potential = fit.slope * q / (1.0 + (fit.slope - fit.psi_deriv) * q)
         change = q / remaining
         change *= fit.psi
@@ -219,7 +219,7 @@ class _Rows(NamedTuple):
 
 
 def cook_factor(fit: LinearisedFit) -> float:
-    """Return m/(p v), with which s c² q/(1 − h)² is Cook's distance; NaN if all c are 0."""
+    """Return m/(p v), the factor of s c² q/(1 − h)² in Cook's distance; NaN if all c are 0."""
     m: float = fit.times_weight(fit.psi_deriv).sum() / fit.total
     v: float = fit.times_weight(fit.psi**2).sum() / (fit.n - fit.rank)
     return m / (fit.rank * v) if fit.rank * v > 0 else np.nan
@@ -234,7 +234,7 @@ def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
         scale = fit.loss.scale
     weight = fit.loss.rho.weights(rows.residual, beta)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # The scale is zero if most residuals are.
+        # The scale is zero if most residuals are zero.
         standardized = rows.residual / scale
     mean_weight = fit.total / fit.n
     return ObservationTable(
@@ -276,8 +276,9 @@ class ObservationTable:
         Robustness weights ψ(r)/r in [0, 1].
 
     leverage : ndarray of shape (n_samples,)
-        Leverages h; 0 beyond the threshold. They are between 0 and 1 unless the fit is that of
-        an MMRegressor.
+        Leverages h. A row whose residual is beyond the threshold has leverage 0, unless a wider
+        window is used (see :func:`observation_table`). The leverages are between 0 and 1,
+        except for an MMRegressor.
 
     leave_one_out_residual : ndarray of shape (n_samples,)
         Residual of each row in a fit without it, approximated by one Newton step.
@@ -288,17 +289,17 @@ class ObservationTable:
     outlier : ndarray of bool of shape (n_samples,)
         True for the rows beyond the threshold. Such a row is down-weighted but not necessarily
         wrong: with the default threshold, 18 % of the rows of clean data with normal errors are
-        outliers in this sense. For an MMRegressor, the rows of its `outliers_`.
+        outliers in this sense. For an MMRegressor this is the mask `outliers_`.
 
     index : pandas.Index or range
         Labels of the rows.
 
     title : str
-        Description of the fit, the first line of the text.
+        Description of the fit, which is the first line of the printed table.
 
     beta, scale : float
-        The threshold, and the scale of the residuals: that of the fit or, with a fixed
-        threshold, their normalised MAD.
+        The threshold and the scale of the residuals. The scale is that of the fit or, with a
+        fixed threshold, the normalised MAD of the residuals.
 
     Examples
     --------
@@ -374,7 +375,7 @@ class ObservationTable:
         return f"The {shown} of {len(self):,} rows with the largest Cook's distance; see frame."
 
     def _cells(self) -> list[list[str]]:
-        """Return the header and the rows of the text, as strings."""
+        """Return the header and the rows of the printed table, as strings."""
         rows = np.argsort(-self.cooks_distance, kind="stable")[:TEXT_ROWS]
         columns = [["", *(str(self.index[row]) for row in rows)]]
         for name in COLUMNS[:-1]:
@@ -384,7 +385,7 @@ class ObservationTable:
 
 
 def _formatted(values: FloatArray) -> list[str]:
-    """Return numbers as text, with four significant digits for one of median size."""
+    """Format numbers with four significant digits for a number of median magnitude."""
     sizes = np.abs(values[np.isfinite(values) & (values != 0)])
     digits = int(np.floor(np.log10(np.median(sizes)))) if sizes.size else 0
     if not -4 <= digits <= 9:

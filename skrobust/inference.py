@@ -40,8 +40,8 @@ from ._lazy_data import require_in_memory
 from ._linearised import LinearisedFit
 from ._observation_table import ObservationTable, observation_table
 
-# Kinds that need the leverages of rows or clusters, and the number of features up to which
-# these are computed.
+# Kinds that need the leverages of rows or clusters, and the maximum number of features of a
+# sparse X for which these kinds are available.
 LEVERAGE_KINDS, LEVERAGE_MAX_FEATURES = ("HC2", "HC3", "CR3"), 5_000
 
 __all__ = [
@@ -92,9 +92,9 @@ def coefficient_table(
     .. math:: V = A^{-1} \sum_i \frac{s_i^2 ψ(r_i)^2}{(1 - h_i)^2} z_i z_i^\top A^{-1},
         \qquad A = \sum_i s_i ψ'(r_i) z_i z_i^\top + S \tilde α D
 
-    with z = (1, x), weights s of sum S and leverages h [1]_ [2]_. If the threshold is a
-    multiple of an estimated scale, the uncertainty of the scale is included. The user guide
-    describes the other kinds.
+    where z = (1, x), s are the weights with sum S, h the leverages and S α̃ D the curvature of a
+    ridge penalty [1]_ [2]_. If the threshold is a multiple of an estimated scale, the
+    uncertainty of the scale is included. The user guide describes the other kinds.
 
     Parameters
     ----------
@@ -122,7 +122,8 @@ def coefficient_table(
           errors whose distribution does not depend on the features.
         - "CR0", "CR1", "CR3": independent clusters given by `groups`.
         - "HAC": rows in time order, each correlated with the `lags` rows before it.
-        - "bootstrap": resampling of rows, or of whole groups; not for an MMRegressor.
+        - "bootstrap": resampling of rows, or of whole groups if `groups` is given. It is not
+          available for an MMRegressor.
 
     groups : array-like of shape (n_samples,), default=None
         Labels of the clusters.
@@ -133,14 +134,14 @@ def coefficient_table(
 
     scale : {"joint", "fixed"}, default="joint"
         Whether the uncertainty of an estimated scale is included. With a fixed threshold, and
-        for H1 to H3, the table is the same as with "fixed". The scale of an MMRegressor depends
-        on the S-estimate, whose uncertainty is included as well [4]_.
+        for H1 to H3, "joint" gives the same table as "fixed". The scale of an MMRegressor
+        depends on the S-estimate, whose uncertainty "joint" includes [4]_.
 
     df : {"auto", "normal", "bell-mccaffrey"} or float, default="auto"
         Degrees of freedom of the t distribution. "auto" uses n − p, or the number of clusters
         minus one if `groups` is given. "normal" uses the normal distribution.
-        "bell-mccaffrey" computes a number for each coefficient [3]_ and requires HC2 without
-        groups.
+        "bell-mccaffrey" computes degrees of freedom for each coefficient [3]_ and requires
+        ``covariance="HC2"`` without groups.
 
     target : int, default=None
         Index of the target; required if there are several targets.
@@ -167,24 +168,24 @@ def coefficient_table(
         If the estimator does not contain one of the regressors of this package.
 
     ValueError
-        If the data are not those of the fit, if there are too few rows, if the data do not
-        agree with the parameters, or if the estimated scale is only rounding error because at
-        least half of the rows are fitted exactly.
+        If the data are not those of the fit, if there are too few rows, if the parameters are
+        not compatible with each other or with the data, or if the estimated scale is only
+        rounding error because at least half of the rows are fitted exactly.
 
     Warns
     -----
     UserWarning
         If some coefficients have no standard error, if the coefficients are penalised, or if
-        the scale had to be taken as fixed.
+        the uncertainty of the scale is not included, because its equation is nearly singular.
 
     ConvergenceWarning
         If the fit stopped early.
 
     Notes
     -----
-    A threshold or a penalty that cross-validation chose, in
-    :class:`~skrobust.SmoothL1RegressorCV` or a search, is taken as given: standard errors do
-    not include the uncertainty of the choice.
+    A threshold or a penalty that was selected by cross-validation, in
+    :class:`~skrobust.SmoothL1RegressorCV` or a search, is regarded as given: standard errors do
+    not include the uncertainty of the selection.
 
     References
     ----------
@@ -302,7 +303,7 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
 
 
 def _is_missing(label: Any) -> bool:
-    """Tell whether a label is None, NaN or any other value that does not equal itself."""
+    """Tell whether a label is None or a value that does not equal itself, such as NaN."""
     differs = label is None or label != label
     return bool(differs) if isinstance(differs, bool | np.bool_) else True
 
@@ -311,8 +312,8 @@ def _check_kind(fit: LinearisedFit, kind: str) -> None:
     if kind == "bootstrap" and not fit.loss.rho.is_convex:
         raise ValueError(
             "covariance='bootstrap' is not available for MMRegressor: the objective of each "
-            "resample has several minima and would need the search for starts of a fit of its "
-            "own, and outliers may be the majority in a resample. Use 'HC3', or 'CR3' with "
+            "resample has several minima, so that each resample would need its own search for "
+            "starts, and outliers may be the majority in a resample. Use 'HC3', or 'CR3' with "
             "groups."
         )
     if kind != "bootstrap" and fit.scale_is_rounding():
@@ -323,8 +324,8 @@ def _check_kind(fit: LinearisedFit, kind: str) -> None:
     is_sparse = isinstance(fit.engine, SparseEngine)
     if is_sparse and kind in LEVERAGE_KINDS and fit.engine.p > LEVERAGE_MAX_FEATURES:
         raise ValueError(
-            f"covariance={kind!r} needs the leverages, which take too long with "
-            f"{fit.engine.p} features; use 'HC1'."
+            f"covariance={kind!r} needs the leverages, and computing them takes too long for a "
+            f"sparse X with {fit.engine.p} features; use 'HC1'."
         )
     if kind == "H2" and fit.weight_of_copy is not None:
         raise ValueError(
@@ -500,7 +501,7 @@ def _table(
 
 
 def _without_rows(regressor: Any) -> Any:
-    """Return a copy of a fitted regressor without attributes that have an entry per row."""
+    """Return a copy of a fitted regressor without large attributes, such as vectors of rows."""
     kept = copy.copy(regressor)
     for name in ("weights_", "outliers_", "leverage_", "history_", "cv_results_"):
         vars(kept).pop(name, None)

@@ -258,8 +258,8 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
 def as_float(name: str, value: SupportsFloat) -> float:
     """Return a real number as a float, or raise a ValueError if it exceeds float64.
 
-    Python integers and NumPy's long doubles may be larger than the largest float64. Infinity
-    itself is accepted.
+    Python integers and NumPy's long doubles may be larger than the largest float64. Infinity is
+    accepted.
     """
     try:
         number = float(value)

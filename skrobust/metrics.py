@@ -32,7 +32,7 @@ _COMMON_CONSTRAINTS = {
     "sample_weight": ["array-like", None],
     "multioutput": [StrOptions({"raw_values", "uniform_average"}), "array-like"],
 }
-# An infinite threshold is allowed: the losses are then their least-squares limits.
+# An infinite threshold is allowed; the metrics then have their limits for β → ∞.
 _THRESHOLD_CONSTRAINT = [Interval(Real, 0, None, closed="both")]
 
 
@@ -224,8 +224,8 @@ def d2_smooth_l1_score(
 ) -> float | Floats:
     r"""D², the fraction of the Smooth L1 loss explained; the best possible value is 1.
 
-    A model that always predicts the best constant has a score of 0, and a worse model has a
-    negative score. D² is the same for the Huber loss, because the factor β cancels.
+    A model that always predicts the best constant scores 0, and a worse model scores below 0.
+    D² is the same for the Huber loss, because the factor β cancels.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ def d2_smooth_l1_score(
 
     See Also
     --------
-    mean_smooth_l1_loss : The loss that the score compares.
+    mean_smooth_l1_loss : The loss on which the score is based.
     sklearn.metrics.d2_absolute_error_score : The limit of a small threshold.
     sklearn.metrics.r2_score : The limit of a large threshold.
 
@@ -282,7 +282,7 @@ def d2_smooth_l1_score(
                         {\min_c \sum_i s_i\, \ell_\beta(y_i - c)}
 
     which is the definition of [1]_ for this loss. The minimising constant c is the Huber
-    M-estimate of the location of y with a fixed threshold. Its accuracy is only limited by
+    M-estimate of the location of y with a fixed threshold. The accuracy of c is only limited by
     rounding, whatever the units of y.
 
     References
@@ -365,7 +365,7 @@ def _deviations_from_best_constant(y: Floats, weights: Floats, beta: float) -> F
     The weights must be positive. The derivative of the total loss with respect to c,
     Σ s_i h'_β(c − y_i), is non-decreasing and linear between the breakpoints y_i ± β. Bisection
     over the sorted breakpoints finds the two between which the derivative changes sign, and
-    linear interpolation between these gives its root.
+    linear interpolation between these two gives the root.
     """
     # Centring first keeps the result accurate if the mean of y is large.
     y = y - np.median(y)
