@@ -1,10 +1,10 @@
 """Displays of robust fits, with the conventions of scikit-learn's displays.
 
-A display stores the data of a figure. Its method ``plot(ax=None)`` draws them and returns the
-display, which then has the matplotlib artists as attributes. The class methods
-``from_estimator`` and ``from_predictions`` create a display and draw it. Legends are placed
-where they hide no data, within the axes if possible. matplotlib is only imported when a display
-is drawn.
+A display stores the data of a figure. Its method ``plot(ax=None)`` draws the data and returns
+the display, which then has the matplotlib artists as attributes. The class methods
+``from_estimator`` and ``from_predictions`` create a display and draw it. Legends are placed so
+that they do not hide data, and within the axes if possible. matplotlib is only imported when a
+display is drawn.
 """
 
 from ._coefficients import CoefficientsDisplay

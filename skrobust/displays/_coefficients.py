@@ -28,10 +28,10 @@ ROW_HEIGHT, AXIS_HEIGHT, MIN_HEIGHT = 0.28, 1.2, 2.4
 
 
 class CoefficientsDisplay:
-    """Coefficients with their confidence intervals, one row for each.
+    """Coefficients with their confidence intervals, one coefficient in each row.
 
     A marker shows the coefficient and a line the interval. The marker is filled if the interval
-    excludes the reference value, which is 0 by default, and hollow if not.
+    excludes the reference value, which is 0 by default, and hollow otherwise.
 
     Parameters
     ----------
@@ -39,19 +39,20 @@ class CoefficientsDisplay:
         Names of the coefficients.
 
     coef, lower, upper : array-like of shape (p,)
-        Coefficients and the ends of their intervals; NaN where there are none.
+        Coefficients, and lower and upper ends of their intervals; NaN for missing values.
 
     level : float, default=0.95
         Confidence level of the intervals.
 
     standardized : bool, default=False
-        Whether the coefficients are multiplied by the standard deviations of their features.
+        Whether `coef` has been multiplied by the standard deviations of the features, which is
+        stated in the axis label.
 
     target_name : str, default=None
-        Name of the target in the label.
+        Name of the target in the axis label.
 
     description : str, default=None
-        Kind of the intervals in the label, such as "HC3".
+        Kind of the intervals in the axis label, such as "HC3".
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class CoefficientsDisplay:
         Vertical line at the reference value.
 
     note_ : matplotlib Text
-        Title on the right, which says how many coefficients are shown if not all are.
+        Title on the right, which states the number of shown coefficients if some are not shown.
 
     legend_ : matplotlib Legend or None
         Legend; None without a reference value.
@@ -143,10 +144,10 @@ class CoefficientsDisplay:
             multiplied.
 
         target_name : str, default=None
-            Name of the target in the label.
+            Name of the target in the axis label.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -208,9 +209,10 @@ class CoefficientsDisplay:
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
             :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. For results
-            of statsmodels, such as those of ``RLM``, their own intervals are drawn, and the
-            parameters from `sample_weight` to `target` must have their default values.
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. Results of
+            statsmodels, such as those of ``RLM``, are also accepted. Their own confidence
+            intervals are then drawn, and the parameters from `sample_weight` to `target` must
+            have their default values.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features of the fit.
@@ -243,10 +245,10 @@ class CoefficientsDisplay:
             Whether coefficients are multiplied by the standard deviations of their features.
 
         target_name : str, default=None
-            Name of the target in the label; by default the name of y, if it has one.
+            Name of the target in the axis label; by default the name of y, if it has one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -283,8 +285,8 @@ class CoefficientsDisplay:
                 each is not None for each in (sample_weight, groups, target)
             ):
                 raise ValueError(
-                    "The intervals of results of statsmodels are those of their fit; choose "
-                    "the covariance there."
+                    "Results of statsmodels have their own confidence intervals; choose the "
+                    "covariance in the call of statsmodels' fit."
                 )
             return cls._of_results(estimator.results, level, standardize, target_name).plot(
                 ax=ax, **kwargs
@@ -322,7 +324,7 @@ class CoefficientsDisplay:
         factor = np.where(is_constant | (not standardize), 1.0, exog.std(axis=0))[order]
         names = [results.model.exog_names[j] for j in order if not is_constant[j]]
         intervals = np.asarray(results.conf_int(1 - level))[order]
-        # The results of RLM have the kind of covariance among their options.
+        # The results of RLM have the kind of covariance in `fit_options`.
         cov_type = getattr(results, "cov_type", None) or results.fit_options["cov"]
         return cls(
             names=[intercept_name(names)] * int(is_constant.sum()) + names,
@@ -350,11 +352,12 @@ class CoefficientsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         max_features : int, default=20
-            Maximum number of coefficients to show, the intercept included. These are the ones
-            with the largest absolute values in relation to the widths of their intervals.
+            Maximum number of coefficients to show, including the intercept. If there are more,
+            those with the largest absolute values relative to the widths of their intervals are
+            shown.
 
         intercept : bool, default=False
             Whether to show the intercept.
@@ -421,7 +424,7 @@ class CoefficientsDisplay:
         self.errorbar_ = ax.errorbar(
             coef, rows, xerr=reach, **(style | dict(errorbar_kwargs or {}))
         )
-        # A percentile interval need not contain the coefficient, as `xerr` presumes.
+        # `xerr` assumes that the interval contains the coefficient; a percentile one may not.
         ends = np.stack(
             [np.stack([lower, rows], axis=1), np.stack([upper, rows], axis=1)], axis=1
         )
@@ -502,7 +505,7 @@ def _selected(
     max_features: int,
     order: str,
 ) -> NDArray[np.intp]:
-    """Return the coefficients to show, from top to bottom; NaN come last."""
+    """Return the indices of the coefficients to show, from top to bottom, with NaN last."""
     size = np.abs(coef)
     if len(candidates) > max_features:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -78,9 +78,9 @@ class ConvergenceDisplay:
 
     Notes
     -----
-    The gradient norm is the quantity that `tol` limits and is dimensionless. A norm of exactly
-    0, which a logarithmic axis cannot show, is drawn at the machine epsilon of float64. The
-    title of the second panel is the reason why the last stage ended.
+    The gradient norm is dimensionless and is the quantity that the fit compares with `tol`. A
+    norm of exactly 0, which a logarithmic axis cannot show, is drawn at the machine epsilon of
+    float64. The title of the second panel states why the last stage ended.
 
     Examples
     --------
@@ -120,7 +120,7 @@ class ConvergenceDisplay:
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
-        ax : matplotlib Axes or array of shape (2,) of them, default=None
+        ax : matplotlib Axes or array of Axes of shape (2,), default=None
             Axes to draw on, as described in `plot`.
 
         **kwargs : dict
@@ -167,8 +167,8 @@ class ConvergenceDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or array of shape (2,) of them, default=None
-            Two axes to draw on, or a single one that is replaced by two axes in its position.
+        ax : matplotlib Axes or array of Axes of shape (2,), default=None
+            Two Axes to draw on, or a single one that is replaced by two in the same position.
             By default a new figure is created.
 
         line_kwargs : dict, default=None
@@ -225,7 +225,7 @@ class ConvergenceDisplay:
             legend(right, [self.tol_line_])
         self.bars_ = self._draw_passes(left)
         self.legend_ = legend(left, list(self.bars_.values()))
-        # A stage has the same height in both panels, even if a legend has extended one of them.
+        # Both panels have the same vertical limits, even if a legend has extended one of them.
         top = min(panel.get_ylim()[1] for panel in self.ax_)
         for panel in self.ax_:
             panel.set_ylim(top=top)

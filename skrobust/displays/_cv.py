@@ -30,18 +30,19 @@ if TYPE_CHECKING:
     from matplotlib.collections import PolyCollection
     from matplotlib.lines import Line2D
 
-# Number of curves that a reader can distinguish; those with the best scores are drawn.
+# Maximum number of curves, so that a reader can distinguish them.
 MAX_CURVES = 6
 
 
 class CVDisplay:
     """Mean cross-validation score against β, with its standard error and the selected β.
 
-    The band shows the standard error of the difference between the best mean score and that of
-    each candidate, from the differences within the folds. Where the band reaches the line of
-    the best mean score, the candidate is within one standard error of the best: the difference
-    may be due to chance. The standard deviation over the folds, in contrast, is mostly due to
-    folds that are difficult for all candidates alike.
+    The band shows the standard error of the difference between the best mean score and the mean
+    score of each candidate, computed from the differences within the folds. Where the band
+    reaches the line of the best mean score, the candidate is within one standard error of the
+    best one, and the difference between the two may be due to chance. The standard deviation of
+    the scores over the folds is not shown, because it mostly reflects that some folds are
+    difficult for all candidates.
 
     Parameters
     ----------
@@ -54,15 +55,15 @@ class CVDisplay:
         Mean score of each candidate over the folds, in the units of the scorer.
 
     standard_errors : array-like of shape (n_candidates,), default=None
-        Standard error of the difference between the best mean score and that of each candidate,
-        such as "se_test_difference" in the `cv_results_` of
+        Standard error of the difference between the best mean score and the mean score of each
+        candidate, such as "se_test_difference" in the `cv_results_` of
         :class:`~skrobust.SmoothL1RegressorCV`.
 
     best_index : int, default=None
         Index of the selected candidate. By default the candidate with the best mean score.
 
     one_standard_error_index : int, default=None
-        Index of the candidate to mark as the choice of the one-standard-error rule.
+        Index of the candidate that is marked as selected by the one-standard-error rule.
 
     auto_beta : float, default=None
         Threshold of "auto", which is marked with a vertical line.
@@ -86,7 +87,7 @@ class CVDisplay:
         Horizontal line at the best mean score, if there is a band.
 
     auto_lines_ : list of matplotlib Line2D
-        Mean scores of the candidates whose thresholds are not numbers.
+        Horizontal lines at the mean scores of the candidates whose thresholds are not numbers.
 
     auto_beta_line_ : matplotlib Line2D or None
         Vertical line at `auto_beta`.
@@ -95,7 +96,7 @@ class CVDisplay:
         Marker of the selected candidate.
 
     one_standard_error_ : matplotlib Line2D or None
-        Marker of the choice of the one-standard-error rule.
+        Marker of the candidate that the one-standard-error rule selects.
 
     legend_ : matplotlib Legend
         Legend, within the axes if there is room.
@@ -115,7 +116,7 @@ class CVDisplay:
     Notes
     -----
     If there are more than six groups, the six with the best scores are drawn. Candidates whose
-    score is NaN, because their fits failed, are gaps in the curves.
+    score is NaN because their fits failed appear as gaps in the curves.
 
     Examples
     --------
@@ -173,20 +174,21 @@ class CVDisplay:
             regressor or of a pipeline, or a pipeline that contains one of these. Other
             estimators are accepted if their `cv_results_` have a single parameter "beta" and
             the key "mean_test_score". The standard errors require the scores of two splits or
-            more, with the keys "split0_test_score" and so on. The selected candidate is that of
-            the attribute `best_index_`, or the one with the best score if there is no such
-            attribute. For a SmoothL1RegressorCV the choice of the one-standard-error rule and
-            the threshold of "auto" are marked; with ``scale=None`` that threshold is known only
-            if `betas` is an integer.
+            more, with the keys "split0_test_score" and so on. The selected candidate has the
+            index `best_index_` or, without this attribute, the best score. For a
+            SmoothL1RegressorCV, the candidate that the one-standard-error rule selects and the
+            threshold of "auto" are also marked. With ``scale=None`` the threshold of "auto" is
+            only known if `betas` is an integer.
 
         metric : str, default=None
-            Name of the score to show, if there are several; by default that of `refit`.
+            Name of the score to show if there are several; by default the score named by
+            `refit`.
 
         score_name : str, default=None
             Label of the vertical axis; by default the name of the scorer.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -255,7 +257,7 @@ class CVDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         negate_score : bool, default=False
             Whether to draw the negated scores. A score such as "neg_mean_absolute_error" is
@@ -325,7 +327,7 @@ class CVDisplay:
         return self
 
     def _draw_choices(self, candidates: _Candidates, scores: NDArray[np.float64]) -> None:
-        """Mark the threshold of "auto", the selected candidate and the one within its error."""
+        """Mark the threshold of "auto" and the candidates that the two rules select."""
         self.auto_beta_line_: Line2D | None = None
         if self.auto_beta is not None:
             auto_beta = check_positive(self.auto_beta, "auto_beta")
@@ -342,7 +344,7 @@ class CVDisplay:
         self.best_ = mark(candidates.best_index, "chosen: β", **star)
         self.one_standard_error_: Line2D | None = None
         if self.one_standard_error_index is not None:
-            # A ring, so that the star is visible if both are the same candidate.
+            # The marker is a ring, so that the star is visible if both candidates are the same.
             ring = {"marker": "o", "ms": 16, "mew": 1.5, "mfc": "none", "mec": GREY}
             prefix = "one std. error: β"
             self.one_standard_error_ = mark(self.one_standard_error_index, prefix, **ring)
@@ -415,7 +417,7 @@ def _best_groups(
 ) -> list[str]:
     """Return the groups to draw in order of appearance.
 
-    These are the group of the selected candidate and the groups with the best scores.
+    These groups are the group of the selected candidate and those with the best scores.
     """
     scores = np.where(np.isnan(scores), -np.inf, scores)
     best_scores = {
@@ -450,9 +452,9 @@ def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.floa
 
 
 def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]:
-    """Return the threshold of "auto", and the choice of the one-standard-error rule.
+    """Return the threshold of "auto", and the index that the one-standard-error rule selects.
 
-    Either is None if it is not known.
+    Either of the two is None if it is unknown.
     """
     if not isinstance(search, SmoothL1RegressorCV):
         return None, None
@@ -478,7 +480,7 @@ def _score_name(search: BaseEstimator, metric: str) -> str:
         scoring = "neg_mean_absolute_error"
     elif scoring is None and is_regressor(search):
         scoring = "r2"
-    # A scorer of make_scorer has the function and its sign; other callables have a name.
+    # A scorer from make_scorer stores its function and its sign. Other callables have a name.
     function = getattr(scoring, "_score_func", scoring)
     name = scoring if isinstance(scoring, str) else getattr(function, "__name__", "")
     if not name.isidentifier():  # a lambda expression
@@ -488,7 +490,7 @@ def _score_name(search: BaseEstimator, metric: str) -> str:
 
 
 def _negated_name(score_name: str) -> str:
-    """Return the name of the negated score; negating a negated error gives the error."""
+    """Return the name of the negated score, which for a negated error is that of the error."""
     error_name = score_name.removeprefix("Negative ")
     if error_name != score_name:
         return error_name.capitalize()

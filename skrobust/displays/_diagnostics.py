@@ -26,7 +26,7 @@ from ._weights import WeightsDisplay
 # The display of the fourth panel.
 FourthDisplay: TypeAlias = InfluenceDisplay | OutlierMapDisplay | WeightsDisplay
 
-# Number of rows with labels, for each of the two criteria.
+# Default number of rows with labels for each criterion: residual and Cook's distance.
 N_DIAGNOSTIC_LABELS = 3
 # Width and height of a new figure in inches.
 FIGURE_SIZE = (10, 8)
@@ -36,14 +36,15 @@ class DiagnosticsDisplay:
     """Four diagnostic plots of a fit in one figure.
 
     The panels show the residuals against the fitted values, the quantiles of the residuals
-    against those of the normal distribution, the sizes of the residuals against the fitted
-    values, and the influence of the rows on the fit. They correspond to R's ``plot(lm)``. The
-    fourth panel of an :class:`~skrobust.MMRegressor` is the outlier map, as in R's
-    ``plot(lmrob)``, and that of a regressor of another package shows the robustness weights.
+    against the quantiles of the normal distribution, the square roots of the absolute residuals
+    against the fitted values, and the influence of the rows on the fit. The panels correspond
+    to those of R's ``plot(lm)``. For an :class:`~skrobust.MMRegressor` the fourth panel is the
+    outlier map, as in R's ``plot(lmrob)``, and for a regressor of another package it shows the
+    robustness weights.
 
     The same rows have labels in all panels: those with the largest residuals and, in a Huber
     fit, those with the largest Cook's distances. A leverage point that attracts the fit, so
-    that its residual is small, can thus be found in all of them.
+    that its residual is small, is thus labelled in all panels.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class DiagnosticsDisplay:
     Attributes
     ----------
     residuals, quantiles, scale_location, influence : displays
-        The displays of the panels, whose attributes are their artists.
+        The displays of the panels, which have the matplotlib artists as attributes.
 
     labelled_ : ndarray
         Positions of the rows with labels.
@@ -142,16 +143,16 @@ class DiagnosticsDisplay:
             Sample weights of the fit, on which leverages and Cook's distances depend.
 
         beta : float, default=None
-            Threshold in units of y of the residuals that are marked, as in
+            Threshold in units of y beyond which residuals are marked, as in
             :class:`ResidualsDisplay`.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the labels; by default the name of y, if it has one.
+            Name of the target in the axis labels; by default the name of y, if it has one.
 
-        ax : matplotlib Axes or array of shape (2, 2) of them, default=None
+        ax : matplotlib Axes or array of Axes of shape (2, 2), default=None
             Axes to draw on, as described in `plot`.
 
         **kwargs : dict
@@ -210,16 +211,17 @@ class DiagnosticsDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or array of shape (2, 2) of them, default=None
-            Four axes to draw on, or a single one that is replaced by four axes in its position.
+        ax : matplotlib Axes or array of Axes of shape (2, 2), default=None
+            Four Axes to draw on, or a single one that is replaced by four in the same position.
             By default a new figure is created.
 
         labelled : int or array-like of int, default=3
-            Rows with labels: the number of rows with the largest residuals and of those with
-            the largest Cook's distances, or the positions of the rows.
+            Rows with labels. An integer k selects the k rows with the largest absolute
+            residuals and the k rows with the largest Cook's distances. An array contains the
+            positions of the rows.
 
         smooth : bool, default=True
-            Whether to draw robust smooth curves in the panels of the fitted values.
+            Whether to draw robust smooth curves in the two panels with fitted values.
 
         max_markers : int, default=2000
             Maximum number of rows to draw in each panel, besides those with labels.

@@ -41,18 +41,18 @@ GREY = "0.5"
 TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
 # Minimum fraction of the markers that is reserved for rows beyond the threshold.
 MIN_BEYOND_FRACTION = 0.25
-# One in this many of these markers is placed on the rows with the largest residuals.
+# One in this many of these markers is reserved for the rows with the largest residuals.
 MARKERS_PER_EXTREME_ROW = 100
-# Number of rows with labels.
+# Default number of rows with labels.
 N_LABELLED = 5
-# Places of a label: distances from its marker in points, to the side and up or down. The first
-# four are beside the marker, the others one or two lines further.
+# Candidate positions of a label: horizontal and vertical offsets from its marker in points. The
+# first four are next to the marker, and the others are one or two lines further away.
 LABEL_OFFSETS = [(dx, sign * dy) for dy in (3, 13, 23) for sign in (1, -1) for dx in (5, -5)]
-# Places of a legend within the axes.
+# Candidate positions of a legend within the axes.
 CORNERS = ("upper right", "upper left", "lower right", "lower left")
 EDGES = ("center right", "center left", "lower center", "upper center")
-# Maximum height of a legend for which room is made, relative to the height of the axes, and the
-# room above the data besides that for the legend, in points.
+# Maximum height of a legend for which the vertical axis is extended, relative to the height of
+# the axes, and additional space above the data in points.
 MAX_LEGEND_HEIGHT, LEGEND_MARGIN = 0.35, 18
 
 
@@ -81,7 +81,7 @@ def axes(ax: Axes | None, height: float = 4.8) -> Axes:
 def panel_axes(
     ax: PanelAxes | None, shape: tuple[int, int], figsize: tuple[float, float]
 ) -> NDArray[np.object_]:
-    """Return a grid of axes: new ones, those given, or new ones in place of a single one."""
+    """Return a grid of axes: new ones, those given, or new ones that replace a single one."""
     import matplotlib.pyplot as plt
 
     if isinstance(ax, (list, tuple, np.ndarray)):
@@ -117,7 +117,7 @@ def scatter(
     from matplotlib.collections import PathCollection
 
     normalized = normalize_kwargs(dict(kwargs or {}), PathCollection)
-    if "c" in normalized:  # a parameter of `scatter`, which is no alias of "color"
+    if "c" in normalized:  # a parameter of `scatter` that is not an alias of "color"
         defaults.pop("color")
     return ax.scatter(x, y, **(defaults | normalized))
 
@@ -133,7 +133,7 @@ def line(
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Return colour, marker and dashes of line i; 36 lines differ in markers or dashes."""
+    """Return colour, marker and dashes of line i; the first 36 differ in marker or dashes."""
     cycle = i // len(COLOURS)
     return {
         "color": COLOURS[i % len(COLOURS)],
@@ -145,9 +145,9 @@ def line_style(i: int) -> dict[str, Any]:
 def legend(ax: Axes, handles: Any = None) -> Legend:
     """Draw a legend of `handles`, or of all labelled artists, without hiding any data.
 
-    The legend is placed in an empty part of the axes. If there is none, the vertical axis is
-    extended to make room above the data. If the legend is too large for this, it is placed to
-    the right of the axes.
+    The legend is placed in an empty corner or edge of the axes. If there is none, the vertical
+    axis is extended so that there is space above the data. If the legend is too large for this,
+    it is placed to the right of the axes.
     """
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]
@@ -182,7 +182,7 @@ def apply_layout(ax: Axes) -> None:
 
 
 def _extend_upwards(ax: Axes, fraction: float) -> None:
-    """Extend the vertical axis, so that a fraction of its height is above the current end."""
+    """Extend the vertical axis so that a fraction of its new height is above the old limit."""
     transform = ax.yaxis.get_transform()
     low, high = transform.transform(ax.get_ylim())
     end = high + (high - low) * fraction / (1 - fraction)
@@ -227,8 +227,9 @@ def draw_rows(
 ) -> tuple[PathCollection, PathCollection]:
     """Draw markers of the rows within a threshold and crosses of those beyond it.
 
-    The first entry of each pair is for the rows within it, the second for the others. `drawn`
-    contains the rows, and `kwargs` the keyword arguments for `scatter`.
+    The first entry of each pair is for the rows within the threshold, the second for the rows
+    beyond it. `drawn` contains the positions of the rows to draw, and `kwargs` the keyword
+    arguments for `scatter`.
     """
     (within, beyond), area = drawn, marker_area(sum(map(len, drawn)))
     dots: dict[str, Any] = {"s": area, "alpha": 0.6, "linewidth": 0.5}
@@ -264,9 +265,10 @@ def labelled_rows(
 def label_rows(
     ax: Axes, points: NDArray[np.floating], names: Sequence[str]
 ) -> list[Annotation]:
-    """Label points, each at the place where its label hides least.
+    """Label points, with each label at the position with the fewest overlaps.
 
-    Other texts weigh more than markers, and the edges of the axes count as texts.
+    Overlaps with other texts and with the edges of the axes are avoided before those with
+    markers.
     """
     apply_layout(ax)
     labels: list[Annotation] = []
@@ -302,7 +304,7 @@ def label_rows(
 
 
 def marker_area(n_markers: int) -> float:
-    """Return the area of one marker in square points, which decreases with their number."""
+    """Return the area of a marker in square points, which decreases with `n_markers`."""
     area = TOTAL_MARKER_AREA / max(n_markers, 1)
     return float(np.clip(area, MIN_MARKER_AREA, MAX_MARKER_AREA))
 
@@ -326,7 +328,7 @@ def sample(rows: NDArray[np.intp], size: int) -> NDArray[np.intp]:
     """Return a random sample of `size` rows, or all rows if there are fewer.
 
     The seed is fixed, so that repeated calls return the same rows. The rows are not selected
-    with a regular stride, because it could coincide with a period of the data.
+    with a regular stride, because a stride could coincide with a period of the data.
     """
     if len(rows) <= size:
         return rows
@@ -339,15 +341,15 @@ def thin(
     max_markers: int,
     required: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Select at most `max_markers` rows within and beyond the threshold to draw.
+    """Return the rows within and beyond the threshold to draw, at most `max_markers`.
 
     The rows in `required` are drawn in addition.
 
     A quarter of the markers is reserved for rows beyond the threshold, or a larger fraction if
-    these are a larger fraction of all rows. A small number of them is thus drawn completely,
-    and a large number in proportion. If not all of them can be drawn, one in a hundred of their
-    markers shows the rows with the largest residuals, and the others are a random sample. The
-    largest residuals alone would suggest a gap just beyond the threshold.
+    these rows are a larger fraction of all rows. If not all rows beyond the threshold can be
+    drawn, one in a hundred of their markers shows a row with one of the largest residuals, and
+    the others show a random sample. Markers at the largest residuals alone would suggest a gap
+    just beyond the threshold.
     """
     within, beyond = np.flatnonzero(~is_beyond), np.flatnonzero(is_beyond)
     beyond_fraction = max(MIN_BEYOND_FRACTION, len(beyond) / len(abs_residuals))

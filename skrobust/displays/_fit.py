@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # Number of rows over whose other features a curve is averaged.
 N_AVERAGED_ROWS = 100
-# The axis of y extends this many interquartile ranges beyond the quartiles.
+# The vertical axis extends this many interquartile ranges beyond the quartiles of y.
 N_INTERQUARTILE_RANGES = 3
 # Number of grid points from one marker of a curve to the next.
 MARKER_SPACING = 15
@@ -48,10 +48,10 @@ MARKER_SPACING = 15
 class FitDisplay:
     """Fitted curves of one or more estimators over a scatter plot of one feature.
 
-    If there are other features, a curve is the average of the predictions over these (partial
-    dependence), as the title says. The distance of a row from the curve is then not its
-    residual, unless partial residuals are drawn instead of the targets (a
-    component-plus-residual plot [1]_).
+    If the estimators have several features, a curve is the average of the predictions over the
+    other features (partial dependence), as the title states. The distance of a row from the
+    curve is then not the residual of the row, unless partial residuals are drawn instead of the
+    targets (a component-plus-residual plot [1]_).
 
     Parameters
     ----------
@@ -71,11 +71,11 @@ class FitDisplay:
         Name of the feature in the labels.
 
     target_name : str, default=None
-        Name of the target in the labels.
+        Name of the target in the axis labels.
 
     n_averaged : int, default=1
-        Number of rows over whose other features the curves are averages; the title states it if
-        it is greater than 1.
+        Number of rows over whose other features the curves are averaged. A number greater than
+        1 is stated in the title.
 
     partial_residuals : bool, default=False
         Whether `y` contains partial residuals instead of targets.
@@ -89,14 +89,14 @@ class FitDisplay:
         Curves of the estimators, in the order of `curves`.
 
     beyond_ : list of matplotlib PathCollection
-        Triangles at the upper and at the lower edge for the rows beyond it. The list has no
-        entry for an edge without such rows.
+        Triangles at the upper and at the lower edge of the axes for the rows beyond that edge.
+        The list has no entry for an edge without such rows.
 
     smooth_ : matplotlib Line2D or None
         Smooth curve through partial residuals, if it was drawn.
 
     note_ : matplotlib Text
-        Title on the right, which says what the curves are averages of.
+        Title on the right, which states the number of rows over which the curves are averaged.
 
     legend_ : matplotlib Legend
         Legend, within the axes if there is room.
@@ -118,8 +118,8 @@ class FitDisplay:
     quartiles of y, because distant outliers would otherwise make the curves indistinguishable.
     Rows beyond this range are shown as triangles at the edge and counted in the legend.
 
-    At most `max_markers` rows are drawn, as a random sample with a fixed seed. At most half of
-    the markers are triangles.
+    If there are more than `max_markers` rows, a random sample with a fixed seed is drawn. At
+    most half of the markers are triangles.
 
     References
     ----------
@@ -197,16 +197,16 @@ class FitDisplay:
         feature : int or str, default=None
             Index of the feature to show, or its column name if X is a dataframe; required if
             there are several features. The predictions are then averaged over the other
-            features of 100 rows (partial dependence). The level of a curve can be compared with
-            the rows, but the distance of a row from a curve is not its residual.
+            features of 100 rows (partial dependence).
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
         partial_residuals : bool, default=False
-            Whether to draw each row at the curve plus its residual, instead of at its target,
-            and a robust smooth curve through these points. If it departs from the curve of the
-            estimator, the effect of the feature has another form. Only for one estimator.
+            Whether to draw each row at the value of the curve plus the residual of the row,
+            instead of at its target, and a robust smooth curve through these points. If the
+            smooth curve departs from the curve of the estimator, the effect of the feature has
+            a different form. This requires a single estimator.
 
         grid_resolution : int, default=100
             Number of points of each curve, at least 2.
@@ -215,7 +215,7 @@ class FitDisplay:
             Names in the labels; by default the column names of X and y, if there are any.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -312,11 +312,11 @@ class FitDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         clip : bool, default=True
             Whether the vertical axis is limited as described in the notes of the class, with
-            triangles for the rows beyond it. Otherwise it covers all rows.
+            triangles for the rows beyond it. Otherwise the axis covers all rows.
 
         max_markers : int, default=2000
             Maximum number of rows to draw.

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
-# Numbers of points of a contour on either side of zero, and of leverages at which it is
-# searched for.
+# Number of points of a contour on either side of zero, and number of leverages at which the
+# contour is searched for.
 N_CONTOUR_POINTS, N_LEVERAGE_STEPS = 600, 1000
 # Margin around the rows, as a fraction of their range.
 MARGIN = 0.08
@@ -55,8 +55,8 @@ class InfluenceDisplay:
     Parameters
     ----------
     leverage : array-like of shape (n_samples,)
-        Leverages. For a row beyond the threshold, whose leverage is 0, this is the leverage
-        that it would have within the threshold.
+        Leverages. For a row beyond the threshold, whose leverage in the fit is 0, this is the
+        leverage that the row would have with a residual of zero.
 
     residual : array-like of shape (n_samples,)
         Leave-one-out residuals divided by the scale.
@@ -72,16 +72,16 @@ class InfluenceDisplay:
 
     cook_factor : float
         The factor k such that a row of mean weight within the threshold has Cook's distance
-        k r² h, where r is its residual in this display and h its leverage.
+        k r² h, where r is the entry of `residual` and h the entry of `leverage`.
 
     psi_deriv : float, default=1.0
         The derivative of ψ within the threshold, less than 1 for a small threshold.
 
     names : sequence of shape (n_samples,), default=None
-        Labels of the rows; by default their numbers.
+        Labels of the rows; by default the row numbers.
 
     target_name : str, default=None
-        Name of the target in the label.
+        Name of the target in the axis label.
 
     Attributes
     ----------
@@ -174,10 +174,10 @@ class InfluenceDisplay:
             Result of :func:`~skrobust.inference.observation_table`.
 
         target_name : str, default=None
-            Name of the target in the label; by default that of the table, if it has one.
+            Name of the target in the axis label; by default the name in the table, if any.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -255,10 +255,10 @@ class InfluenceDisplay:
             Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the label; by default the name of y, if it has one.
+            Name of the target in the axis label; by default the name of y, if it has one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -306,7 +306,7 @@ class InfluenceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         levels : sequence of float, default=(0.5, 1.0)
             Cook's distances whose contours are drawn.
@@ -315,8 +315,8 @@ class InfluenceDisplay:
             Scale of the axis of residuals, as in :class:`ResidualsDisplay`.
 
         labelled : int or array-like of int, default=5
-            Rows with labels: the number of rows, those with the largest Cook's distances, or
-            the positions of the rows.
+            Rows with labels. An integer k selects the k rows with the largest Cook's distances.
+            An array contains the positions of the rows.
 
         legend : bool, default=True
             Whether to draw a legend.
@@ -435,9 +435,10 @@ class InfluenceDisplay:
     def _cooks_distances(
         self, leverage: NDArray[np.float64], residual: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the Cook's distances of rows of mean weight with leave-one-out residuals > 0.
+        """Return the Cook's distances of rows of mean weight.
 
-        These residuals are r + ψ(r) t, where t = h/(ψ′(1 − h)).
+        The leave-one-out residuals, which must be positive, are r + ψ(r) t with
+        t = h/(ψ′(1 − h)).
         """
         beta, slope = float(self.beta), float(self.psi_deriv)
         t = leverage / (slope * (1 - leverage))

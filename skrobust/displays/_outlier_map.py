@@ -37,28 +37,30 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.text import Text
 
-# The kinds of rows, numbered by 2 · (is an outlier) + (is a leverage point), and their plurals.
+# The kinds of rows, numbered by 2 · (is an outlier) + (is a leverage point), and the plurals of
+# their names.
 KINDS = np.array(["regular", "good leverage", "vertical outlier", "bad leverage"])
 NOUNS = ["regular\nrows", "good\nleverage points", "vertical\noutliers", "bad\nleverage points"]
 # Coordinates in which the lower left corner of the axes is (0, 0) and the upper right (1, 1).
 AXES = "axes fraction"
-# An axis is logarithmic beyond its cutoff if a value exceeds this many cutoffs.
+# An axis is logarithmic beyond its cutoff if a value exceeds this multiple of the cutoff.
 MAX_CUTOFFS_ON_LINEAR_AXIS = 10
-# The axes extend to at least this many cutoffs, and beyond the last row by this fraction of
-# their length, so that there is room for the names of regions.
+# An axis extends to at least MIN_CUTOFFS times the cutoff, and beyond the last row by MARGIN
+# times its length, so that there is space for the names of the regions.
 MIN_CUTOFFS, MARGIN = 1.5, 0.18
 # Minimum number of regular rows to draw, relative to `max_markers`.
 MIN_REGULAR_FRACTION = 0.25
 
 
 class OutlierMapDisplay:
-    r"""Standardised residuals against robust distances, with cutoffs: the outlier map.
+    r"""Outlier map: standardised residuals against robust distances, with cutoffs.
 
     The cutoffs divide the rows into four kinds [1]_. Rows with a large residual are outliers:
-    vertical outliers if their features are usual, and bad leverage points if they are not. Good
-    leverage points have unusual features and are close to the fit, which they make more
-    precise. In normal data 2.5 % of the rows exceed the cutoff of distances, and 1 % that of
-    residuals, so that a few rows beyond the cutoffs do not indicate outliers.
+    vertical outliers if their features are usual, and bad leverage points if their features are
+    unusual. Good leverage points have unusual features but small residuals, and increase the
+    precision of the fit. With normal data 2.5 % of the rows exceed the cutoff for distances and
+    1 % exceed the cutoff for residuals, so that a few rows beyond the cutoffs do not indicate
+    that the data contain outliers.
 
     Parameters
     ----------
@@ -75,10 +77,10 @@ class OutlierMapDisplay:
         Absolute standardised residual beyond which a row is an outlier.
 
     names : sequence of shape (n_samples,), default=None
-        Labels of the rows; by default their numbers.
+        Labels of the rows; by default the row numbers.
 
     target_name : str, default=None
-        Name of the target in the label.
+        Name of the target in the axis label.
 
     Attributes
     ----------
@@ -92,13 +94,14 @@ class OutlierMapDisplay:
         Markers of the vertical outliers and of the bad leverage points.
 
     residual_lines_ : list of matplotlib Line2D
-        Horizontal lines at the cutoffs of residuals.
+        Horizontal lines at the cutoffs for residuals.
 
     distance_line_ : matplotlib Line2D
-        Vertical line at the cutoff of distances.
+        Vertical line at the cutoff for distances.
 
     region_labels_ : list of matplotlib Text
-        Names and numbers of rows of the regions; those with outliers are above and below.
+        Names of the regions with their numbers of rows. For each kind of outlier there is one
+        region with positive and one with negative residuals.
 
     labels_ : list of matplotlib Annotation
         Labels of the rows with the largest absolute residuals.
@@ -176,28 +179,29 @@ class OutlierMapDisplay:
     ) -> Self:
         r"""Draw rows with the residuals and distances of a fitted estimator.
 
-        The cutoffs are :math:`\sqrt{\chi^2_{.975, d}}`, where d is the number of features of
-        the distances, and :math:`\Phi^{-1}(.995) = 2.576`.
+        The cutoff for distances is :math:`\sqrt{\chi^2_{0.975, d}}`, where d is the number of
+        features that the distances use. The cutoff for residuals is
+        :math:`\Phi^{-1}(0.995) = 2.576`.
 
         Parameters
         ----------
         estimator : fitted estimator
             A :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. The target
-            inside a TransformedTargetRegressor is shown in transformed units.
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. A
+            TransformedTargetRegressor is shown in the units of the transformed target.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, of the rows of the fit or of others. The index of a pandas DataFrame
+            Features of the training data or of other data. The index of a pandas DataFrame
             labels the rows.
 
         y : array-like of shape (n_samples,)
             Targets.
 
         target_name : str, default=None
-            Name of the target in the label; by default the name of y, if it has one.
+            Name of the target in the axis label; by default the name of y, if it has one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -260,23 +264,24 @@ class OutlierMapDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         labelled : int or array-like of int, default=5
-            Rows with labels: the number of rows, those with the largest absolute residuals, or
-            the positions of the rows.
+            Rows with labels. An integer k selects the k rows with the largest absolute
+            residuals. An array contains the positions of the rows.
 
         legend : bool, default=True
             Whether to draw a legend.
 
         max_markers : int, default=2000
-            Number of rows above which only a random sample of the regular rows is drawn, with a
-            fixed seed. All other rows are drawn, whatever their number. The sample has at least
-            a quarter of `max_markers` rows.
+            Maximum number of rows up to which all regular rows are drawn. If there are more
+            rows, a random sample of the regular rows is drawn, with a fixed seed and a size of
+            at least a quarter of `max_markers`. All other rows are drawn, whatever their
+            number.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``scatter``, used for the rows within the cutoff
-            of residuals and for the outliers.
+            for residuals and for the outliers.
 
         Returns
         -------
@@ -357,7 +362,7 @@ class OutlierMapDisplay:
     def _name_regions(
         self, kind: NDArray[np.intp], is_positive: NDArray[np.bool_], n_regular_drawn: int
     ) -> None:
-        """Write the name and the number of rows of each region into it."""
+        """Write the name of each region and its number of rows into the region."""
         ax, y_end = self.ax_, float(self.residual_cutoff)
         box = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1}
         above, below = (
@@ -389,12 +394,12 @@ class OutlierMapDisplay:
 
     @property
     def quadrants(self) -> NDArray[np.str_]:
-        # Without a docstring numpydoc shows the description in that of the class.
+        # Without a docstring here, numpydoc shows the description from that of the class.
         kinds: NDArray[np.str_] = KINDS[self._rows()[2]]
         return kinds
 
     def _rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-        """Return distances, residuals and numbers of kinds, after checking the parameters."""
+        """Validate the parameters; return distances, residuals and the numbers of the kinds."""
         distance, residual = (
             check_array(getattr(self, name), ensure_2d=False, dtype=np.float64, input_name=name)
             for name in ("robust_distances", "standardized_residuals")
@@ -422,7 +427,7 @@ def _set_scale(
         min(values.min(), -MIN_CUTOFFS * cutoff),
         max(values.max(), MIN_CUTOFFS * cutoff),
     )
-    # The margin is a fraction of the length of the axis, whatever its scale.
+    # The margin is a fraction of the drawn length of the axis, whatever its scale.
     low, high = axis.get_transform().transform([low, high])
     margin = MARGIN * (high - low)
     limits = axis.get_transform().inverted().transform([low - margin, high + margin])

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# Parameters of the estimator that the path shares, apart from the penalty.
+# Parameters of the estimator that the path shares, apart from `alpha` and `l1_ratio`.
 PENALTY_PARAMETERS = ("positive", "penalty_weights")
 SHARED_PARAMETERS = ("loss", "scale", *PENALTY_PARAMETERS, "fit_intercept", "max_iter", "tol")
-# Labels of the axis of thresholds, which state their units for each parameter `scale`.
+# Labels of the axis of thresholds, with the units for each value of the parameter `scale`.
 BETA_LABELS = {
     None: "β",
     "mad": "β, in normalised MADs of the residuals",
@@ -41,18 +41,18 @@ BETA_LABELS = {
 # Number of points of a curve from one marker to the next.
 MARKER_SPACING = 3
 ALPHA_LABEL = "α"
-# Ticks of the axis with the numbers of nonzero coefficients.
+# Maximum number of ticks of the axis with the numbers of nonzero coefficients.
 N_COUNTS = 7
 
 
 class PathDisplay:
     """Coefficients against the threshold β or the penalty α.
 
-    Along β the coefficients range from those of least absolute deviations for a small β to
-    those of least squares for a large β. A coefficient that is nearly constant does not depend
-    on how outliers are treated. A coefficient that varies with β indicates that the rows with
-    large residuals disagree with the other rows. With an L1 penalty the numbers of nonzero
-    coefficients are shown above the axes.
+    For a small β the coefficients are those of least absolute deviations, and for a large β
+    those of least squares. A coefficient that is nearly constant does not depend on how
+    outliers are treated. A coefficient that varies with β indicates that the rows with large
+    residuals disagree with the other rows. If some coefficients are zero, as with an L1
+    penalty, the numbers of nonzero coefficients are shown above the axes.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class PathDisplay:
         Thresholds or penalties in any order.
 
     coefs : array-like of shape (n_features, n_betas)
-        Coefficients at each threshold.
+        Coefficients at each threshold or penalty.
 
     feature_names : array-like of shape (n_features,), default=None
         Names of the features in the legend; by default x0, x1, ….
@@ -73,7 +73,8 @@ class PathDisplay:
         Threshold or penalty to mark with a vertical line.
 
     beta_name : str, default="β"
-        Label of the axis of thresholds or penalties. Its part before a comma is the symbol.
+        Label of the axis of thresholds or penalties. The part of the label before the first
+        comma is also the symbol of the marked value in the legend.
 
     Attributes
     ----------
@@ -161,14 +162,14 @@ class PathDisplay:
             Targets.
 
         betas : int or array-like of shape (n_betas,), default=30
-            Thresholds in the units of the parameter `beta` of the estimator, which are the
-            estimated scale or, with ``scale=None``, the units of y. An integer is the number of
-            thresholds, which are then chosen around that of ``beta="auto"`` as in
+            Thresholds in the units of the parameter `beta` of the estimator: multiples of the
+            estimated scale or, with ``scale=None``, units of y. An integer is the number of
+            thresholds, which are then chosen around the threshold of ``beta="auto"`` as in
             :func:`~skrobust.smooth_l1_path`.
 
         alphas : int or array-like of shape (n_alphas,), default=None
-            Penalties, or their number. If they are given, the path is along the penalty at the
-            threshold of the estimator, and `betas` has no effect. An integer requires an
+            Penalties, or their number. If given, the coefficients are drawn against the penalty
+            at the threshold of the estimator, and `betas` has no effect. An integer requires an
             estimator with ``l1_ratio > 0``.
 
         sample_weight : array-like of shape (n_samples,), default=None
@@ -187,7 +188,7 @@ class PathDisplay:
             X, after the transformers of a pipeline, if there are any.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -259,7 +260,7 @@ class PathDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         n_labelled : int, default=10
             Maximum number of features with individual styles and legend entries. These are the
@@ -391,7 +392,7 @@ def _check_betas(betas: ArrayLike) -> NDArray[np.float64]:
 def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
     """Return the parameters of a fitted regressor that the path shares.
 
-    The penalty and its `l1_ratio` are those that the regressor has selected, if any.
+    If the regressor has selected `alpha` and `l1_ratio`, the selected values are returned.
     """
     required = (*SHARED_PARAMETERS, "beta_", "scale_")
     if not all(hasattr(regressor, name) for name in required):

@@ -20,11 +20,11 @@ N_LINE_POINTS = 400
 
 
 class QQDisplay(RowsDisplay):
-    r"""Quantiles of the residuals against those of the normal distribution.
+    r"""Quantiles of the residuals against the quantiles of the normal distribution.
 
-    Normal errors scatter along the line. With heavy tails the points are steeper than the line
-    at both ends. With skewed errors they leave the line at one end, or form a curve. The
-    threshold shows which part of the tails is down-weighted.
+    With normal errors the points scatter along the line. With heavy tails the points rise more
+    steeply than the line at both ends. With skewed errors the points leave the line at one end,
+    or form a curve. The lines at the threshold show which part of the tails is down-weighted.
 
     Parameters
     ----------
@@ -38,10 +38,10 @@ class QQDisplay(RowsDisplay):
         Threshold in units of y.
 
     names : sequence of shape (n_samples,), default=None
-        Labels of the rows; by default their numbers.
+        Labels of the rows; by default the row numbers.
 
     target_name : str, default=None
-        Name of the target in the labels.
+        Name of the target in the axis labels.
 
     Attributes
     ----------

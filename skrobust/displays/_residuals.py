@@ -36,10 +36,10 @@ class ResidualsDisplay(TrendDisplay):
         Threshold in units of y. Rows whose absolute residual exceeds it are marked.
 
     names : sequence of shape (n_samples,), default=None
-        Labels of the rows; by default their numbers.
+        Labels of the rows; by default the row numbers.
 
     target_name : str, default=None
-        Name of the target in the labels.
+        Name of the target in the axis labels.
 
     Attributes
     ----------
@@ -78,13 +78,14 @@ class ResidualsDisplay(TrendDisplay):
 
     Notes
     -----
-    At most `max_markers` rows are drawn, as a random sample with a fixed seed; the legend
-    counts all rows. A quarter of the markers is reserved for rows beyond the threshold, so that
-    a small number of them is drawn completely. If more than a quarter of the rows are beyond
-    the threshold, the rows within and beyond it are drawn in proportion. If not all rows beyond
-    it can be drawn, one in a hundred of their markers shows the rows with the largest absolute
-    residuals, and the others are a random sample. The display uses markers instead of hexagonal
-    bins, because a single distant row would put all other rows into one bin.
+    If there are more than `max_markers` rows, a random sample with a fixed seed is drawn; the
+    legend counts all rows. A quarter of the markers is reserved for rows beyond the threshold,
+    so that all of these rows are drawn if there are few. If more than a quarter of the rows are
+    beyond the threshold, the rows within and beyond the threshold are drawn in proportion to
+    their numbers. If not all rows beyond the threshold can be drawn, one in a hundred of their
+    markers shows a row with one of the largest absolute residuals, and the others show a random
+    sample. The display uses markers instead of hexagonal bins, because a single distant row
+    would put all other rows into one bin.
 
     Examples
     --------

@@ -48,13 +48,16 @@ if TYPE_CHECKING:
 
 # Suffix of the label of the residual axis, for each scale of the axis.
 LABEL_SUFFIXES = {"linear": "", "symlog": " (logarithmic beyond ±β)"}
-# With residual_axis="auto" the axis is symlog if the largest residual exceeds this many β.
+# With residual_axis="auto" the axis is symlog if the largest residual exceeds this multiple of
+# the threshold.
 MAX_BETAS_ON_LINEAR_AXIS = 20
 # Maximum number of ticks at powers of 10 on either side of a symlog axis.
 MAX_POWER_TICKS = 5
-# Distance of the first of these ticks from that of the threshold in decades.
+# Distance in decades of the first of these ticks from the tick at the threshold: its minimum,
+# its increase with each decade of the axis, and its maximum.
 MIN_TICK_GAP, TICK_GAP_PER_DECADE, MAX_TICK_GAP = 0.1, 0.15, 0.6
-# The linear part of a symlog axis is as long as one decade for this many decades beyond it.
+# The linear part of a symlog axis is as long as the number of decades beyond it divided by this
+# number, but at least as long as one decade.
 MAX_DECADES_PER_LINEAR_DECADE = 4
 # Maximum number of rows from which a smooth curve is computed.
 N_SMOOTHED_ROWS = 2_000
@@ -63,8 +66,9 @@ N_SMOOTHED_ROWS = 2_000
 class RowsDisplay:
     """Base class of displays with one marker for each residual.
 
-    A subclass sets `_residual_axis`, the axis that shows the residuals, and implements
-    `_draw_background`, which draws everything but the markers and returns their coordinates.
+    A subclass sets `_residual_axis`, the axis that shows the residuals. It implements
+    `_draw_background`, which draws everything except the markers and returns the coordinates of
+    the markers.
     """
 
     ax_: Axes
@@ -115,11 +119,11 @@ class RowsDisplay:
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor`, a :class:`~skrobust.MMRegressor`, or a
             pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
-            contains one. The targets and residuals inside a TransformedTargetRegressor are
-            shown in transformed units, which are those of the threshold. Other accepted
-            regressors are :class:`~sklearn.linear_model.HuberRegressor`, the results of
-            statsmodels' ``RLM`` with the norm ``HuberT`` or ``TukeyBiweight`` and, if `beta` is
-            given, any regressor.
+            contains one. For a TransformedTargetRegressor the targets, the residuals and the
+            threshold are in the units of the transformed target. Also accepted are
+            :class:`~sklearn.linear_model.HuberRegressor`, the results of statsmodels' ``RLM``
+            with the norm ``HuberT`` or ``TukeyBiweight`` and, if `beta` is given, any
+            regressor.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features, or ``exog`` of a model of statsmodels. The index of a pandas DataFrame
@@ -138,10 +142,10 @@ class RowsDisplay:
             Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the labels; by default the name of y, if it has one.
+            Name of the target in the axis labels; by default the name of y, if it has one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -222,10 +226,10 @@ class RowsDisplay:
             Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the labels; by default the name of `y_true`, if it has one.
+            Name of the target in the axis labels; by default the name of `y_true`, if any.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         **kwargs : dict
             Additional keyword arguments, passed to `plot`.
@@ -274,16 +278,16 @@ class RowsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
-            Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond.
-            "auto" selects it if the largest absolute residual exceeds 20 β, because a linear
-            axis would then compress the other residuals.
+            Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond ±β.
+            "auto" selects "symlog" if the largest absolute residual exceeds 20 β, because a
+            linear axis would then compress the other residuals.
 
         labelled : int or array-like of int, default=5
-            Rows with labels: the number of rows, those with the largest absolute residuals, or
-            the positions of the rows in y.
+            Rows with labels. An integer k selects the k rows with the largest absolute
+            residuals. An array contains the positions of the rows in y.
 
         legend : bool, default=True
             Whether to draw a legend.
@@ -357,7 +361,7 @@ class RowsDisplay:
         return x, y
 
     def _on_axis(self, abs_residuals: Any) -> Any:
-        """Return absolute residuals as the residual axis shows them."""
+        """Convert absolute residuals to the quantity that the residual axis shows."""
         return abs_residuals
 
     def _set_residual_axis(
@@ -385,7 +389,7 @@ class RowsDisplay:
 
 
 class TrendDisplay(RowsDisplay):
-    """Base class of displays whose rows have no trend if the model is correct."""
+    """Base class of displays in which the rows show no trend if the model is correct."""
 
     def plot(
         self,
@@ -405,19 +409,19 @@ class TrendDisplay(RowsDisplay):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default those of a new figure.
+            Axes to draw on; by default the axes of a new figure.
 
         smooth : bool, default=True
             Whether to draw a robust smooth curve through the rows (lowess).
 
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
-            Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond.
-            "auto" selects it if the largest absolute residual exceeds 20 β, because a linear
-            axis would then compress the other residuals.
+            Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond ±β.
+            "auto" selects "symlog" if the largest absolute residual exceeds 20 β, because a
+            linear axis would then compress the other residuals.
 
         labelled : int or array-like of int, default=5
-            Rows with labels: the number of rows, those with the largest absolute residuals, or
-            the positions of the rows in y.
+            Rows with labels. An integer k selects the k rows with the largest absolute
+            residuals. An array contains the positions of the rows in y.
 
         legend : bool, default=True
             Whether to draw a legend.
@@ -488,8 +492,8 @@ def scale_of(regressor: MMRegressor) -> float:
     if not regressor.scale_ > 0:
         raise ValueError(
             "The scale of the MMRegressor is 0, because its fit is exact for a majority of the "
-            "rows, so that the residuals have no unit. ResidualsDisplay shows them if you pass "
-            "beta, a threshold in units of y."
+            "rows, and residuals cannot be divided by it. ResidualsDisplay shows the residuals "
+            "if you pass beta, a threshold in units of y."
         )
     return float(regressor.scale_)
 

@@ -32,10 +32,10 @@ class ScaleLocationDisplay(TrendDisplay):
         Threshold in units of y. Rows whose absolute residual exceeds it are marked.
 
     names : sequence of shape (n_samples,), default=None
-        Labels of the rows; by default their numbers.
+        Labels of the rows; by default the row numbers.
 
     target_name : str, default=None
-        Name of the target in the labels.
+        Name of the target in the axis labels.
 
     Attributes
     ----------

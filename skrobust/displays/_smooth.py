@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Fraction of the points in the neighbourhood of a point of the curve, and number of iterations
-# after the first in which points far from the curve are down-weighted, as in R's `lowess`.
+# Fraction of the points in the neighbourhood of a point of the curve, and number of additional
+# iterations in which points far from the curve are down-weighted, as in R's `lowess`.
 FRACTION, N_ITERATIONS = 2 / 3, 3
-# Maximum number of points of the curve; between them it is linear.
+# Maximum number of points of the curve, which is linear between these points.
 N_CURVE_POINTS = 100
-# Residuals of at least this many median absolute residuals have weight zero.
+# Absolute residuals of at least this multiple of their median have weight zero.
 MAX_MEDIANS = 6
 
 
 def lowess(
     x: NDArray[np.floating], y: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return abscissae and ordinates of a curve through points, by Cleveland's lowess.
+    """Return abscissae and ordinates of Cleveland's lowess curve through the points (x, y).
 
-    Each point of the curve is that of a straight line fitted to the nearest two thirds of the
-    points, with tricube weights of their distances and bisquare weights of their residuals
-    (W. S. Cleveland, "Robust locally weighted regression and smoothing scatterplots", Journal
-    of the American Statistical Association 74, 1979). The time is proportional to the number of
-    points times that of different abscissae, of which at most 100 are used.
+    Each point of the curve lies on a straight line that is fitted to the nearest two thirds of
+    the data, with tricube weights of the distances and bisquare weights of the residuals (W. S.
+    Cleveland, "Robust locally weighted regression and smoothing scatterplots", Journal of the
+    American Statistical Association 74, 1979). The curve is computed at the different values of
+    x, or at 100 of them if there are more.
     """
     grid = np.unique(x)
     if len(grid) > N_CURVE_POINTS:

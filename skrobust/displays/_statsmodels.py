@@ -28,7 +28,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return True
 
     def fit(self, X: Any, y: Any) -> StatsmodelsRegressor:
-        """Return the regressor, which is fitted already; scikit-learn requires the method."""
+        """Return the regressor unchanged; scikit-learn requires the method."""
         return self
 
     @property
@@ -56,7 +56,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def rejection_point(self) -> float | None:
-        """The residual at which the bisquare weight becomes 0; None for Huber's weights."""
+        """Absolute residual beyond which the bisquare weight is 0; None for Huber's weights."""
         if self.has_norm("TukeyBiweight"):
             return float(self.results.model.M.c * self.results.scale)
         norm = getattr(self.results.model, "M", None)

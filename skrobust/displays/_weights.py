@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Number of points of the weight curve on either side of the threshold.
 N_WEIGHT_CURVE_POINTS = 200
-# First point of the curve of bisquare weights, relative to the point where they become zero.
+# First positive residual of the curve of bisquare weights, relative to the rejection point.
 FIRST_BISQUARE_POINT = 0.01
 
 
@@ -31,8 +31,8 @@ class WeightsDisplay(RowsDisplay):
     A fit with the Smooth L1 or Huber loss is a weighted least-squares fit with these weights.
     Rows within the threshold have weight 1; beyond it the weight decreases with the absolute
     residual. The rows with the smallest weights have labels. The weights of an
-    :class:`~skrobust.MMRegressor` are :math:`(1 - (r/c)^2)_+^2`: they decrease from a residual
-    of 0, and are 0 beyond c.
+    :class:`~skrobust.MMRegressor` are :math:`(1 - (r/c)^2)_+^2`, which decrease from 1 at r = 0
+    to 0 at :math:`|r| = c` and beyond.
 
     Parameters
     ----------
@@ -46,14 +46,15 @@ class WeightsDisplay(RowsDisplay):
         Threshold in units of y.
 
     names : sequence of shape (n_samples,), default=None
-        Labels of the rows; by default their numbers.
+        Labels of the rows; by default the row numbers.
 
     target_name : str, default=None
-        Name of the target in the labels.
+        Name of the target in the axis labels.
 
     rejection_point : float, default=None
-        The residual c in units of y at which the weight of an :class:`~skrobust.MMRegressor`
-        becomes 0. By default the weights are those of the Smooth L1 and Huber losses.
+        The absolute residual c in units of y beyond which the weight of an
+        :class:`~skrobust.MMRegressor` is 0. By default the weights are those of the Smooth L1
+        and Huber losses.
 
     Attributes
     ----------
@@ -88,9 +89,10 @@ class WeightsDisplay(RowsDisplay):
 
     Notes
     -----
-    The weight of a row with residual r is :math:`\ell'(r)/r` up to a constant factor, with the
-    loss :math:`\ell` [1]_. It does not include `sample_weight`, which is a separate factor. At
-    most `max_markers` rows are drawn, selected as in :class:`ResidualsDisplay`.
+    The weight of a row with residual r is :math:`\ell'(r)/r` up to a constant factor, where
+    :math:`\ell` is the loss [1]_. The weight does not include `sample_weight`, which is a
+    separate factor. At most `max_markers` rows are drawn, selected as in
+    :class:`ResidualsDisplay`.
 
     References
     ----------

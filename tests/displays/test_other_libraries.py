@@ -98,5 +98,5 @@ def test_intervals_of_rlm_are_its_own(rlm):
     standardized = CoefficientsDisplay.from_estimator(results, X, y)
     deviations = [1.0, *X.drop(columns="const").std(ddof=0)]
     assert_allclose(standardized.coef, results.params * deviations)
-    with pytest.raises(ValueError, match="choose the covariance there"):
+    with pytest.raises(ValueError, match="choose the covariance in the call"):
         CoefficientsDisplay.from_estimator(results, X, y, covariance="HC3")
