@@ -96,7 +96,7 @@ def _is_numeric(value: Any) -> bool:
 
 
 def _on_cpu(name: str, value: Any) -> Any:
-    """Return an array as a NumPy array that shares its memory."""
+    """Return an array of another library as a NumPy array that shares the memory."""
     if not _is_foreign(value):
         return value
     if getattr(value, "requires_grad", False):
@@ -104,11 +104,12 @@ def _on_cpu(name: str, value: Any) -> Any:
     try:
         device, _ = value.__dlpack_device__()
     except (AttributeError, BufferError, ValueError):
-        # The library does not report the device. The conversion fails if it is not possible.
+        # The library does not report the device. If the CPU cannot read the memory, `move_to`
+        # raises an error.
         device = 1
     if device not in CPU_DEVICES:
         raise ValueError(
-            f"{name} is on the device {value.device}, and skrobust computes on the CPU. Move "
-            f"{name} to the CPU first, such as by {name}.cpu()."
+            f"{name} is on the device {value.device}, but skrobust computes on the CPU. Move "
+            f"{name} to the CPU first, for example with {name}.cpu()."
         )
     return move_to(value, xp=np, device="cpu")

@@ -26,7 +26,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @property
     def _doc_link_template(self) -> str:
-        # scikit-learn shows no link to the documentation if this is empty.
+        # scikit-learn shows no link to the documentation if the template is empty.
         site = _documentation_url()
         return f"{site}/api/{{estimator_module}}.{{estimator_name}}.html" if site else ""
 

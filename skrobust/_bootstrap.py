@@ -35,24 +35,25 @@ from ._spec import FitSpec
 TOL = 2e-8
 # Maximum number of Newton steps in a batch, and of iterations of an individual fit.
 NEWTON_MAX_STEPS, OWN_MAX_ITER = 20, 10_000
-# Maximum number of elements of the matrix of the products q_i q_j. If it would have more, each
-# replicate is fitted individually.
+# Maximum number of elements of the matrix of the products q_i q_j. If the matrix would be
+# larger, each replicate is fitted individually.
 MAX_PRODUCTS = 2**21
 # Maximum number of elements of the weights of a batch, which should stay in the cache, and of
 # the Hessians of a batch.
 BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
 # A replicate has full rank if all squared Cholesky pivots of its Hessian at the original fit,
 # in whitened coordinates and divided by the total weight, are above PROVEN_PIVOT. It does not
-# have full rank if one of those of its Gram matrix is at most MIN_PIVOT.
+# have full rank if a squared pivot of its Gram matrix, divided in the same way, is at most
+# MIN_PIVOT.
 PROVEN_PIVOT, MIN_PIVOT = 1e-6, 1e-10
-# If a step reduces the norm of the gradient to no less than this fraction, the next step uses
-# Huber's weights.
+# If the norm of the gradient after a step exceeds this fraction of the norm before it, the next
+# step uses Huber's weights.
 MAX_REMAINING_GRADIENT = 0.8
 # This multiple of the total weight is added to the diagonal of a Hessian, since the Hessian may
 # become singular during the iteration.
 HESSIAN_RIDGE = 1e-12
-# Several scales may equal the MAD of their residuals. A solution within this factor of the
-# scale of the original fit is accepted.
+# A replicate may have several scales σ for which σ is the MAD of the residuals at θ(σ). A scale
+# within this factor of the scale of the original fit is accepted.
 NEAR_SCALE_FACTOR = 2.0
 # The median of |r| is searched for within a relative distance of its last value. The distance
 # is FIRST_REACH / √n in the first step. In later steps it is the last relative change of the
@@ -335,11 +336,11 @@ class _BatchNewton:
         return now._replace(scale=scale, reach=reach), self.estimator.factor * scale, settled
 
     def _may_be_another_scale(self, now: _State) -> NDArray[np.bool_]:
-        """Tell for which replicates the estimator may select another scale.
+        """Tell for which replicates a fit may select a scale other than that of the state.
 
-        The equation of the MAD may have several solutions if there are few rows, or if most
-        rows are fitted exactly. The estimator selects the first one below the scale of the
-        least-squares residuals.
+        Several scales may equal the MAD of the residuals if there are few rows, or if most rows
+        are fitted exactly. A fit selects the first one below the scale of the least-squares
+        residuals.
         """
         factor = now.scale / self.fit.scale
         far = (factor < 1.0 / NEAR_SCALE_FACTOR) | (factor > NEAR_SCALE_FACTOR)
@@ -476,5 +477,5 @@ def _concomitant_step(epsilon: float, size: FloatArray, now: _State) -> FloatArr
     remaining = now.total - epsilon * (epsilon * outside)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale: FloatArray = np.sqrt(squares / remaining)
-    # Where too many rows are outside, the scale grows.
+    # Where too many rows are beyond the threshold, the scale is doubled.
     return np.where(remaining > 0, scale, 2.0 * now.scale)

@@ -43,7 +43,7 @@ CLUSTER_SUMS = 16
 
 
 class Clusters(NamedTuple):
-    """The number of the cluster of each row, the count of clusters, and their labels."""
+    """The index of the cluster of each row, the number of clusters, and their labels."""
 
     code: NDArray[np.intp]
     n: int

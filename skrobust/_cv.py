@@ -136,8 +136,9 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         - "best" selects the pair with the best mean score. On data with outliers the final fit
           is more accurate than with "one_standard_error" (:file:`benchmarks/cv_score.py`).
         - "one_standard_error" considers the pairs whose mean score is within one standard error
-          of the best one and selects the one with the threshold closest to "auto" and, among
-          these, the one with the strongest penalty (see Notes).
+          of the best mean score. Among these pairs, it selects the one whose threshold is
+          closest to that of "auto" and, if there are several, the one with the strongest
+          penalty (see Notes).
         - A callable receives `cv_results_` and returns the index of the selected pair, as for
           :class:`~sklearn.model_selection.GridSearchCV`.
 
@@ -160,7 +161,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     Attributes
     ----------
     alpha_, l1_ratio_ : float
-        Selected constant and mixing parameter of the penalty.
+        Selected constant that multiplies the penalty, and selected share of the L1 penalty.
 
     beta_ : float or ndarray of shape (n_targets,)
         Threshold of the final fit to all rows, in units of y.
@@ -268,7 +269,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     Penalties are thus compared at the same threshold only, because the effect of a given
     `alpha` depends on the threshold. The scores of different folds are not independent, because
-    the training sets overlap. The rule is therefore a rule of thumb and not a statistical test.
+    the training sets overlap. The selection is therefore a heuristic and not a statistical
+    test.
 
     References
     ----------

@@ -20,7 +20,7 @@ ADVICE = {
     "inference": "infer from a sample of rows with a model that is fitted to this sample, or "
     "call compute() on all data if they fit into memory",
     "duality gap": "call compute() on all data of the fit if they fit into memory",
-    "metric": "call compute() on both y_true and y_pred, or average the losses by blocks",
+    "metric": "call compute() on both y_true and y_pred, or average the losses of the blocks",
     "loss": "apply it to each block, by residual.map_blocks({caller}, beta=...), or by "
     "map_partitions for a Series",
     "rows": "apply it to each block of rows, by map_blocks or map_partitions",
@@ -61,8 +61,8 @@ def all_dask(caller: str, /, **data: Any) -> bool:
             f"{caller} needs all data as Dask collections or all data in memory, but "
             f"{others[0]} is a {kind.__module__}.{kind.__qualname__} and "
             f"{next(name for name in present if name not in others)} a Dask collection. If a "
-            f"previous step of a pipeline has gathered {others[0]}, use a transformer that "
-            "keeps Dask collections."
+            f"previous step of a pipeline has loaded {others[0]} into memory, use a "
+            "transformer that keeps Dask collections."
         )
     return bool(present) and not others
 
@@ -72,6 +72,6 @@ def _refuse_lazy_frames(caller: str, data: dict[str, Any]) -> None:
     for name, value in data.items():
         if isinstance(value, lazy_frame):
             raise TypeError(
-                f"{caller} takes data in memory, and {name} is a polars LazyFrame; call "
+                f"{caller} takes data in memory, but {name} is a polars LazyFrame; call "
                 "collect() first."
             )

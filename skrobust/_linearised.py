@@ -47,8 +47,8 @@ from ._units import TargetUnits
 # On either side of the median, the window contains the fraction WINDOW_SHARE_FACTOR · n^(−1/3)
 # of normal residuals, but at most WINDOW_MAX_SHARE.
 WINDOW_SHARE_FACTOR, WINDOW_MAX_SHARE = 0.971, 0.45
-# A direction with less curvature than this, relative to that of least squares, is
-# undetermined.
+# A direction is undetermined if its curvature, divided by that of least squares, is less than
+# this.
 MIN_CURVATURE = 1e-8
 # A coefficient is estimable if its direction is in the row space to this accuracy.
 ESTIMABLE_TOL = 1e-7
@@ -237,10 +237,10 @@ class LinearisedFit:
         return self.units.unit * back
 
     def _whiten(self, problem: Problem, robustness: RowVector | None) -> None:
-        """Set the root of A⁻¹, by Cholesky if the pivots prove that A has full rank.
+        """Set the root of A⁻¹, by Cholesky decomposition if its pivots prove full rank.
 
-        Otherwise the row space is computed from the singular values of the rows, and its
-        directions with curvature from the eigenvalues of A in it.
+        Otherwise the row space is computed from the singular values of the rows, and the
+        directions with curvature from the eigenvalues of A restricted to the row space.
         """
         engine = self.engine
         varies = np.concatenate([[self.fit_intercept], np.isfinite(engine.scale)])

@@ -438,7 +438,7 @@ class MMRegressor(LinearRegressor):
 
 
 class _FitRows(NamedTuple):
-    """The rows of the fit; `inverse` has the index in X of each data row of positive weight."""
+    """The rows of the fit; `inverse` maps data rows of positive weight to rows of the fit."""
 
     X: Any
     y: FloatArray

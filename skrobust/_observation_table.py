@@ -112,8 +112,9 @@ def observation_table(
 
     See Also
     --------
-    skrobust.displays.InfluenceDisplay : The leverages and residuals of this table.
-    skrobust.displays.QQDisplay : Quantiles of the residuals.
+    skrobust.displays.InfluenceDisplay : Display of the leverages and the leave-one-out
+        residuals of this table.
+    skrobust.displays.QQDisplay : Display of the quantiles of the residuals.
 
     Notes
     -----
@@ -198,7 +199,7 @@ class _Rows(NamedTuple):
         h = fit.psi_deriv * q
         remaining, alone = fit.remaining_curvature(q)
         remaining[alone] = np.nan
-        # With a residual of zero, d of the row would be `slope`, also in A.
+        # A residual of zero would change d of the row to `slope`, and A accordingly.
         potential = fit.slope * q / (1.0 + (fit.slope - fit.psi_deriv) * q)
         change = q / remaining
         change *= fit.psi
@@ -281,10 +282,10 @@ class ObservationTable:
         except for an MMRegressor.
 
     leave_one_out_residual : ndarray of shape (n_samples,)
-        Residual of each row in a fit without it, approximated by one Newton step.
+        Residual of each row in a fit without the row, approximated by one Newton step.
 
     cooks_distance : ndarray of shape (n_samples,)
-        Cook's distances, from the same Newton step.
+        Cook's distances, computed from the same Newton step.
 
     outlier : ndarray of bool of shape (n_samples,)
         True for the rows beyond the threshold. Such a row is down-weighted but not necessarily

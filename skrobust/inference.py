@@ -263,8 +263,8 @@ def _check_options(
         )
     if kind == "HAC" and frequency and sample_weight is not None:
         raise ValueError(
-            "covariance='HAC' needs rows in time order, which weights='frequency' does not "
-            "give. Repeat the rows instead."
+            "covariance='HAC' needs rows in time order, but with weights='frequency' a row "
+            "represents observations at several times. Repeat the rows instead."
         )
 
 
@@ -413,8 +413,8 @@ def _bootstrap_table(
     )
     if result.n_failed > 0.01 * n_resamples:
         warnings.warn(
-            f"{result.n_failed} of {n_resamples} resamples have no solution, since a column is "
-            "constant in them or the fit did not converge; they are left out.",
+            f"{result.n_failed} of {n_resamples} resamples are left out, because a column is "
+            "constant in the resample or the fit did not converge.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
@@ -425,8 +425,8 @@ def _bootstrap_table(
     kept = ~np.isnan(result.coef).any(axis=1)
     if not kept.any():
         raise ValueError(
-            f"none of the {n_resamples} resamples has a solution; increase n_resamples, or use "
-            "covariance='HC3'."
+            f"all {n_resamples} resamples failed, because a column is constant in the resample "
+            "or the fit did not converge; increase n_resamples, or use covariance='HC3'."
         )
     lower, upper = np.quantile(replicates[kept], [0.25, 0.75], axis=0)
     standardised = _standardised(
@@ -493,7 +493,7 @@ def _table(
         _fit_intercept=fit.fit_intercept,
         _standardised=standardised,
         _left_out=left_out,
-        # `fit` replaces the attributes of an estimator, so that copies keep those of this fit.
+        # The copies keep the attributes of this fit if the estimator is fitted again.
         _regressor=_without_rows(regressor),
         _transformers=tuple(copy.copy(step) for step in data.transformers),
         _target=data.target,
@@ -572,8 +572,8 @@ def _warn_of_lost(
     if undetermined.any():
         which = [names[j] for j in np.flatnonzero(undetermined)]
         warnings.warn(
-            "All rows that vary in some direction have residuals far beyond the threshold, "
-            f"so that {which} have no standard error.",
+            "All rows that determine some combination of the coefficients have residuals "
+            f"beyond the threshold, so that the coefficients {which} have no standard error.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
@@ -587,8 +587,8 @@ def _warn_of_lost(
             labels = clusters.labels
         shown = [str(labels[i]) for i in alone[:10]]
         warnings.warn(
-            f"{what} {shown} alone determine a direction, so that {which} have no standard "
-            "error.",
+            f"{what} {shown} alone determine a combination of the coefficients, so that the "
+            f"coefficients {which} have no standard error.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )

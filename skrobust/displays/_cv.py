@@ -35,7 +35,7 @@ MAX_CURVES = 6
 
 
 class CVDisplay:
-    """Mean cross-validation score against β, with its standard error and the selected β.
+    """Mean cross-validation score against β, with standard errors and the selected β.
 
     The band shows the standard error of the difference between the best mean score and the mean
     score of each candidate, computed from the differences within the folds. Where the band
@@ -99,7 +99,7 @@ class CVDisplay:
         Marker of the candidate that the one-standard-error rule selects.
 
     legend_ : matplotlib Legend
-        Legend, within the axes if there is room.
+        Legend, within the axes if there is space.
 
     ax_ : matplotlib Axes
         Axes of the display.

@@ -45,8 +45,8 @@ MIN_BEYOND_FRACTION = 0.25
 MARKERS_PER_EXTREME_ROW = 100
 # Default number of rows with labels.
 N_LABELLED = 5
-# Candidate positions of a label: horizontal and vertical offsets from its marker in points. The
-# first four are next to the marker, and the others are one or two lines further away.
+# Candidate positions of the label of a row: horizontal and vertical offsets from the marker in
+# points. The first four are next to the marker, the others one or two text lines further away.
 LABEL_OFFSETS = [(dx, sign * dy) for dy in (3, 13, 23) for sign in (1, -1) for dx in (5, -5)]
 # Candidate positions of a legend within the axes.
 CORNERS = ("upper right", "upper left", "lower right", "lower left")
@@ -267,8 +267,7 @@ def label_rows(
 ) -> list[Annotation]:
     """Label points, with each label at the position with the fewest overlaps.
 
-    Overlaps with other texts and with the edges of the axes are avoided before those with
-    markers.
+    Overlaps with other texts and with the edges of the axes count more than those with markers.
     """
     apply_layout(ax)
     labels: list[Annotation] = []

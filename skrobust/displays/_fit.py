@@ -68,7 +68,7 @@ class FitDisplay:
         Names of the estimators and their predictions on the grid, in units of y.
 
     feature_name : str, default=None
-        Name of the feature in the labels.
+        Name of the feature in the axis labels.
 
     target_name : str, default=None
         Name of the target in the axis labels.
@@ -99,7 +99,7 @@ class FitDisplay:
         Title on the right, which states the number of rows over which the curves are averaged.
 
     legend_ : matplotlib Legend
-        Legend, within the axes if there is room.
+        Legend, within the axes if there is space.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -212,7 +212,7 @@ class FitDisplay:
             Number of points of each curve, at least 2.
 
         feature_name, target_name : str, default=None
-            Names in the labels; by default the column names of X and y, if there are any.
+            Names in the axis labels; by default the column names of X and y, if there are any.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; by default the axes of a new figure.

@@ -75,7 +75,7 @@ class InfluenceDisplay:
         k r² h, where r is the entry of `residual` and h the entry of `leverage`.
 
     psi_deriv : float, default=1.0
-        The derivative of ψ within the threshold, less than 1 for a small threshold.
+        The derivative of ψ within the threshold, which is less than 1 for a small threshold.
 
     names : sequence of shape (n_samples,), default=None
         Labels of the rows; by default the row numbers.
@@ -115,10 +115,10 @@ class InfluenceDisplay:
     -----
     For a large threshold the display is that of R's ``plot(lm, which=5)``. The influence of a
     row beyond the threshold β is bounded in y. A row of leverage h is beyond the threshold if
-    its leave-one-out residual exceeds β/(1 − h), so that the contours follow this curve to the
-    right and end in vertical lines. With sample weights the contours are those of a row of mean
-    weight. Rows with leverage 1, which alone determine a coefficient, are not drawn; the legend
-    shows their number.
+    its leave-one-out residual exceeds β/(1 − h), so that the contours bend to the right along
+    the curve β/(1 − h) and end in vertical lines. With sample weights the contours are those of
+    a row of mean weight. Rows with leverage 1, which alone determine a coefficient, are not
+    drawn; the legend shows the number of such rows.
 
     Examples
     --------
