@@ -179,13 +179,13 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ``refit="best"``.
 
     cv_results_ : dict of str to array
-        Parameters and scores of the pairs, sorted by `alphas` and then by `betas`. The keys are
-        "param_beta", "param_alpha", "params", "split0_test_score" and so on for each fold,
-        "mean_test_score", "std_test_score", "rank_test_score" and "se_test_difference", and
-        "param_l1_ratio" if `l1_ratio` is an array. "se_test_difference" is the standard error
-        of the difference between the best mean score and the mean score of the pair (see
-        Notes), and NaN if there is a single fold. The dict can be converted to a
-        ``pandas.DataFrame``.
+        Parameters and scores of the candidates, ordered by `l1_ratio`, then by `alphas` and
+        then by `betas`, each in the given order. The keys are "param_beta", "param_alpha",
+        "param_l1_ratio" if `l1_ratio` is an array, "params", "split0_test_score" and so on for
+        each fold, "mean_test_score", "std_test_score", "rank_test_score" and
+        "se_test_difference". The last one is the standard error of the difference between the
+        best mean score and the mean score of the candidate (see Notes); it is NaN if there is a
+        single fold. The dict can be converted to a ``pandas.DataFrame``.
 
     n_splits_ : int
         Number of folds.

@@ -373,7 +373,10 @@ class LinearisedFit:
 def _standardised(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, robustness: RowVector | None
 ) -> Problem:
-    """Return the problem with standardised features, by robust moments given `robustness`."""
+    """Return the problem with standardised features.
+
+    If `robustness` is given, the moments are weighted by it.
+    """
     plan = choose(engine, "auto")._replace(whiten_by="root")
     if robustness is None:
         return standardised_problem(engine, weight, fit_intercept, plan)

@@ -274,10 +274,9 @@ class OutlierMapDisplay:
             Whether to draw a legend.
 
         max_markers : int, default=2000
-            Maximum number of rows up to which all regular rows are drawn. If there are more
-            rows, a random sample of the regular rows is drawn, with a fixed seed and a size of
-            at least a quarter of `max_markers`. All other rows are drawn, whatever their
-            number.
+            Number of rows up to which all rows are drawn. If there are more rows, a random
+            sample of the regular rows is drawn, with a fixed seed and a size of at least a
+            quarter of `max_markers`. All other rows are drawn, whatever their number.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``scatter``, used for the rows within the cutoff
