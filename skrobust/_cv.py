@@ -49,7 +49,7 @@ from ._regressor import SmoothL1Regressor
 from ._spec import fit_spec
 from ._validation import check_data, check_penalty_weights, excluded_features
 
-# Parameters that are passed on to the regressors of the grid.
+# Parameters that are passed to the regressors of all candidates.
 _PENALTY = ("positive", "penalty_weights")
 _SHARED = ("loss", "scale", *_PENALTY, "fit_intercept", "solver", "max_iter", "tol")
 
@@ -58,11 +58,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     r"""Smooth L1 or Huber regression with the threshold selected by cross-validation.
 
     A :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in
-    `alphas` and each fold of `cv`. The model is then fitted to all rows with the pair of
-    threshold and penalty that has the best mean score, or that another rule selects. Each fit
-    starts from the solution at the next larger threshold and takes about one pass over X. The
-    fits are as accurate as independent fits. Training folds are represented by weights of zero
-    and one, so that X is not copied.
+    `alphas` and each fold of `cv`. The pair of threshold and penalty with the best mean score,
+    or the pair that another rule selects, is then fitted to all rows. In each fold, a fit
+    starts from the solution for the previous candidate, takes about one pass over X, and
+    reaches the same tolerance as a fit of :class:`SmoothL1Regressor`. Rows outside the training
+    fold have weight zero, so that X is not copied.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
 
@@ -75,31 +75,31 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
         - An array-like contains the candidates in any order: numbers, in units of y or of the
           scale as for the parameter `beta` of :class:`SmoothL1Regressor`, and "auto".
-        - An integer with ``scale=None`` or "mad" requests a grid of geometrically spaced
-          thresholds. The grid contains the threshold of "auto" and ranges from a tenth of this
-          threshold to about ten times this threshold. With ``scale=None`` the threshold of
-          "auto" is computed from the residuals of a fit to all rows.
-        - An integer with ``scale="concomitant"`` requests a grid in which beta − 1 instead of
-          beta is spaced in this way.
+        - An integer with ``scale=None`` or "mad" is the number of thresholds in a geometrically
+          spaced grid. The grid contains the threshold of ``beta="auto"`` and ranges from a
+          tenth of it to about ten times it. With ``scale=None`` the threshold of "auto" is
+          computed from the residuals of a fit to all rows.
+        - An integer with ``scale="concomitant"`` is the number of thresholds in a grid in which
+          the excess of the thresholds over 1 is spaced in this way.
 
     alphas : int or array-like, default=(0.0,)
-        Candidate values of the constant that multiplies the penalty, in any order, or their
-        number. Use ``loss="huber"`` to search over penalties: with "smooth_l1" the loss
-        decreases as beta grows, so that the penalty with the same alpha becomes dominant. An
-        integer requires ``l1_ratio > 0`` and requests a geometric grid for each pair of
-        threshold and `l1_ratio`. The grid ranges from the smallest alpha for which all
-        penalised coefficients are zero down to 0.001 times this alpha (0.01 times if there are
-        more features than rows).
+        Candidate values of the constant `alpha` that multiplies the penalty, in any order, or
+        the number of candidates in a default grid. Use ``loss="huber"`` to search over
+        penalties: with "smooth_l1" the loss decreases as beta grows, whereas the penalty does
+        not, and the penalty becomes dominant. An integer requires ``l1_ratio > 0``. There is
+        then a geometric grid for each pair of threshold and `l1_ratio`, from the smallest
+        `alpha` for which all penalised coefficients are zero down to 0.001 of this value (0.01
+        of it with more features than rows).
 
     l1_ratio : float or array-like, default=0.0
-        Mixing parameter of the elastic-net penalty, between 0 and 1, as in
-        :class:`SmoothL1Regressor`, or several candidates.
+        Share of the L1 penalty in the elastic-net penalty, between 0 and 1, as in
+        :class:`SmoothL1Regressor`, or an array-like of candidates.
 
     positive : bool, default=False
-        Whether the coefficients are constrained to be non-negative.
+        Whether to constrain the coefficients to be non-negative.
 
     penalty_weights : array-like of shape (n_features,), default=None
-        Factors that multiply the penalty of each feature, as in :class:`SmoothL1Regressor`.
+        Factors of the penalties of the features, as in :class:`SmoothL1Regressor`.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
         Loss function, as in :class:`SmoothL1Regressor`.
@@ -125,32 +125,30 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     scoring : str, callable or None, default=None
         Score of the predictions for the validation folds: the name of a scorer of scikit-learn
         or a callable ``scorer(estimator, X, y)``; greater values are better. None means the
-        negated mean absolute error. With this score, unlike with squared errors, outliers in
-        the validation folds do not determine the selected threshold
-        (:file:`benchmarks/cv_score.py`). If sample weights are passed to `fit`, those of the
-        validation rows are passed to the scorer.
+        negated mean absolute error. With squared errors, outliers in the validation folds would
+        determine the selected threshold (:file:`benchmarks/cv_score.py`). If sample weights are
+        passed to `fit`, the weights of the validation rows are passed to the scorer.
 
     refit : {"best", "one_standard_error"} or callable, default="best"
-        Rule that selects the pair of threshold and penalty for the final fit to all rows.
+        Rule that selects the pair of threshold and penalty for the fit to all rows.
 
-        - "best" selects the pair with the best mean score. On data with outliers the final fit
-          is more accurate than with "one_standard_error" (:file:`benchmarks/cv_score.py`).
+        - "best" selects the pair with the best mean score. On data with outliers this rule
+          gives more accurate fits than the following one (:file:`benchmarks/cv_score.py`).
         - "one_standard_error" considers the pairs whose mean score is within one standard error
-          of the best mean score. Among these pairs, it selects the one whose threshold is
-          closest to that of "auto" and, if there are several, the one with the strongest
-          penalty (see Notes).
+          of the best mean score. Among these pairs it selects the one whose threshold is
+          closest to that of "auto" and, for this threshold, the strongest penalty (see Notes).
         - A callable receives `cv_results_` and returns the index of the selected pair, as for
           :class:`~sklearn.model_selection.GridSearchCV`.
 
     n_jobs : int or None, default=None
         Number of folds to fit in parallel. None means 1 unless in a
-        ``joblib.parallel_backend`` context, and -1 means all processors. With 1, each pass over
-        a large X uses several threads.
+        ``joblib.parallel_backend`` context, and -1 means all processors. If the folds are
+        fitted one after the other, each pass over large X uses several threads.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto"
-        the fits at neighbouring thresholds share sums over the rows. With "lbfgs" and "newton"
-        each fit starts from the previous solution.
+        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto" a
+        fit reuses sums over the rows that were computed at the previous threshold. With "lbfgs"
+        and "newton" a fit uses only the previous solution, as its starting point.
 
     max_iter : int, default=1000
         Maximum number of iterations of each fit.
@@ -161,31 +159,31 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     Attributes
     ----------
     alpha_, l1_ratio_ : float
-        Selected constant that multiplies the penalty, and selected share of the L1 penalty.
+        Selected `alpha` and `l1_ratio`.
 
     beta_ : float or ndarray of shape (n_targets,)
         Threshold of the final fit to all rows, in units of y.
 
     best_params_ : dict
-        Selected values of the grid, with the keys "beta" and "alpha", and "l1_ratio" if
-        `l1_ratio` is an array.
+        Values of the selected pair in the grid, with the keys "beta" and "alpha", and
+        "l1_ratio" if `l1_ratio` is an array-like.
 
     best_index_ : int
-        Index in `cv_results_` of the pair that `refit` selects. With "best" it is the first of
-        the pairs with the best mean score.
+        Index of the selected pair in `cv_results_`. If several pairs have the best mean score,
+        ``refit="best"`` selects the first of them.
 
     best_score_ : float
         Mean score of the selected pair over the folds. It is the best mean score only with
         ``refit="best"``.
 
     cv_results_ : dict of str to array
-        Parameters and scores of the candidates, ordered by `l1_ratio`, then by `alphas` and
-        then by `betas`, each in the given order. The keys are "param_beta", "param_alpha",
-        "param_l1_ratio" if `l1_ratio` is an array, "params", "split0_test_score" and so on for
-        each fold, "mean_test_score", "std_test_score", "rank_test_score" and
-        "se_test_difference". The last one is the standard error of the difference between the
-        best mean score and the mean score of the candidate (see Notes); it is NaN if there is a
-        single fold. The dict can be converted to a ``pandas.DataFrame``.
+        Parameters and scores of the pairs, which are in the order of `alphas` and, for each
+        penalty, of `betas`. The keys are "param_beta", "param_alpha", "param_l1_ratio" (if
+        `l1_ratio` is an array-like), "params", "split0_test_score" and so on for each fold,
+        "mean_test_score", "std_test_score", "rank_test_score" and "se_test_difference" (the
+        standard error of the difference between the best mean score and the mean score of the
+        pair, see Notes; NaN if there is a single fold). The dict can be converted to a
+        ``pandas.DataFrame``.
 
     n_splits_ : int
         Number of folds.
@@ -215,12 +213,12 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     outliers_ : ndarray of bool of shape (n_samples,) or (n_samples, n_targets)
         True for the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`. Such a row
-        is down-weighted but not necessarily wrong: with normal errors and the default threshold
-        18 % of the rows of clean data are beyond the threshold.
+        is down-weighted but not necessarily wrong: with normal errors and the threshold of
+        "auto", 18 % of the rows of data without outliers are beyond the threshold.
 
     weights_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
         Robustness weights of the rows in the final fit, in [0, 1] and float64. They are 1 for
-        the rows that are not in `outliers_`.
+        the rows where `outliers_` is False.
 
     history_ : list of dict
         Stages of the final fit, as in :class:`SmoothL1Regressor`.
@@ -234,7 +232,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     See Also
     --------
-    SmoothL1Regressor : Regression with one threshold, which is estimated by default.
+    SmoothL1Regressor : Regression with a single threshold, estimated from the data by default.
     smooth_l1_path : Coefficients at a sequence of thresholds or penalties.
     sklearn.model_selection.GridSearchCV : Search over the parameters of any estimator.
 
@@ -249,7 +247,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     score should be robust [1]_. The best candidate :math:`c^*` has the largest mean score
     :math:`\bar s(c) = \frac{1}{K} \sum_k s_k(c)`.
 
-    **One standard error.** A fold with large errors has low scores for all candidates.
+    **One standard error.** A fold with large errors lowers the scores of all candidates.
     Candidates are therefore compared within each fold, by the differences
 
     .. math:: d_k(c) = s_k(c^*) - s_k(c), \qquad
@@ -257,20 +255,19 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
               \sum_{k=1}^{K} \big(d_k(c) - \bar d(c)\big)^2 \Big)^{1/2}
 
     where :math:`\bar d(c) \ge 0` is the mean difference. Breiman et al. [2]_ use the standard
-    error of :math:`\bar s(c^*)` instead, which includes the differences between the folds.
-    The candidates with :math:`\bar d(c) \le \operatorname{SE}(c)` are within one standard error
-    of the best one, and ``refit="one_standard_error"`` selects among them, in this order:
+    error of :math:`\bar s(c^*)` instead, which includes the variation between the folds. The
+    candidates with :math:`\bar d(c) \le \operatorname{SE}(c)` are within one standard error of
+    the best candidate. Among them, ``refit="one_standard_error"`` selects by the following
+    criteria, in this order:
 
     1. the threshold closest to that of "auto" on a logarithmic scale (of the excess over 1 with
-       ``scale="concomitant"``), which is "auto" itself if it is in the grid and within one
-       standard error;
+       ``scale="concomitant"``); "auto" itself is selected if it is among these candidates;
     2. the largest `l1_ratio`, and then the largest `alpha`;
     3. the best mean score.
 
-    Penalties are thus compared at the same threshold only, because the effect of a given
-    `alpha` depends on the threshold. The scores of different folds are not independent, because
-    the training sets overlap. The selection is therefore a heuristic and not a statistical
-    test.
+    Penalties are thus only compared at the same threshold, because the effect of `alpha`
+    depends on the threshold. The training sets overlap, so that the scores of different folds
+    are not independent. The standard error is therefore a rule of thumb, not a test.
 
     References
     ----------
@@ -293,7 +290,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     >>> model.coef_.round(1)
     array([2.9, 2. ])
 
-    On data without outliers the scores hardly depend on the threshold:
+    On data without outliers the scores hardly depend on the threshold, and the rule
+    "one_standard_error" selects "auto":
 
     >>> y = X @ [3.0, 2.0] + rng.normal(size=200)
     >>> model.set_params(refit="best").fit(X, y).best_params_["beta"]
@@ -379,8 +377,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ValueError
             If a parameter is out of range, if there are more folds than rows, if a score is not
             a number, if ``refit="one_standard_error"`` and there is a single fold, or if the
-            data contain NaN or infinity. A note with the fold and the pair is added to any
-            exception that the scorer raises.
+            data contain NaN or infinity. If the scorer raises an exception, a note with the
+            fold and the parameters is added to the exception.
 
         TypeError
             If y is sparse, or if a callable `refit` does not return an integer.
@@ -401,8 +399,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ratios = _check_ratios(self.l1_ratio)
         is_grid = isinstance(self.alphas, Integral)
         alphas = [] if is_grid else check_grid("alphas", self.alphas)
-        # Validation sets the feature names. It does so on a copy, because `self` must not
-        # change before the fit is complete.
+        # The validation sets attributes such as the feature names. It sets them on a copy,
+        # because `self` must not change before the fit is complete.
         checked = copy(self)
         X_used, y_used, weight = check_data(
             partial(validate_data, checked), X, y, sample_weight
@@ -434,7 +432,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         betas = check_grid("betas", betas, zero=False, word="auto")
         points = []
         for ratio in ratios:
-            # The candidates are ordered by penalty and then by threshold.
+            # Points are ordered by penalties, and for each penalty by thresholds.
             columns = [[(beta, alpha) for alpha in grid_of(beta, ratio)] for beta in betas]
             points += [
                 {"beta": beta, "alpha": alpha, "l1_ratio": ratio}
@@ -475,7 +473,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         model = models[best]
         refit = context.subcontext(task_name="refit", task_id=len(folds))
         with refit.propagate_callback_context(model), warnings.catch_warnings():
-            # A single warning for all fits is issued below.
+            # A single warning for this fit and those of the folds is issued below.
             warnings.simplefilter("ignore", ConvergenceWarning)
             refit.call_on_fit_task_begin(**data)
             model.fit(X_used, y_used, sample_weight)
@@ -523,7 +521,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         return router
 
     def _scorer(self) -> Callable[..., float]:
-        # Imported here, because sklearn.metrics would slow down the import of the package.
+        # Imported here, because importing sklearn.metrics would slow down the import of
+        # skrobust.
         from sklearn.metrics import check_scoring
 
         if self.scoring is None:
@@ -532,7 +531,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         return scorer
 
     def _routed(self, sample_weight: Any, params: dict[str, Any]) -> Bunch:
-        """Return the metadata of the splitter and of the scorer."""
+        """Return the metadata to pass to the splitter and to the scorer."""
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
         if not _routing_enabled() or not (weight or params):
             return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=weight))
@@ -558,7 +557,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         return int(index)
 
     def _folds(self, X: Any, y: Any, n: int, params: dict[str, Any]) -> list[Any]:
-        """Return the training rows and the validation rows of each fold."""
+        """Return the indices of the training rows and of the validation rows of each fold."""
         from sklearn.model_selection import check_cv
 
         cv = check_cv(self.cv)
@@ -576,7 +575,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 def _negative_mean_absolute_error(
     model: Any, X: Any, y: NDArray[Any], sample_weight: NDArray[Any] | None = None
 ) -> float:
-    """Return the score "neg_mean_absolute_error" of data that have been validated."""
+    """Return the score "neg_mean_absolute_error" without validating the data again."""
     errors = np.abs(y - linear_prediction(X, model.coef_, model.intercept_))
     if errors.ndim == 2:
         errors = errors.mean(axis=1)
@@ -588,7 +587,7 @@ def _is_list(l1_ratio: Any) -> bool:
 
 
 def _check_ratios(l1_ratio: Any) -> list[float]:
-    """Return the values of l1_ratio as a list."""
+    """Validate l1_ratio, and return its values as a list."""
     ratios = list(l1_ratio) if _is_list(l1_ratio) else [l1_ratio]
     if not ratios:
         raise ValueError("l1_ratio must contain at least one value, got none.")
@@ -614,7 +613,7 @@ def _fold(
     train, test = fold
     # Rows that are not in the training fold have weight zero, so that X is not copied.
     inside = np.zeros(X.shape[0])
-    # A splitter may list a row more than once.
+    # The index of a row is repeated in `train` if the splitter samples with replacement.
     train_rows = np.arange(X.shape[0])[train]
     np.add.at(inside, train_rows, 1.0 if weight is None else weight[train_rows])
     X_test, y_test = X[test], y[test]
@@ -674,12 +673,12 @@ def _score(
 
 
 def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[str, Any]:
-    """Return `cv_results_`, given the scores of shape (n_splits, n_points)."""
+    """Return `cv_results_`, given the points of the grid and scores (n_splits, n_points)."""
     with np.errstate(invalid="ignore", over="ignore"):
         # A score or its square may be infinite.
         mean, std = scores.mean(axis=0), scores.std(axis=0)
     columns = {f"param_{name}": [point[name] for point in points] for name in points[0]}
-    # The dtype object prevents a conversion of the numbers to strings if "auto" is present.
+    # The dtype object prevents the conversion of the numbers to strings if "auto" is present.
     words = any(isinstance(beta, str) for beta in columns["param_beta"])
     return {
         "param_beta": np.array(columns["param_beta"], dtype=object if words else float),
@@ -694,9 +693,9 @@ def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[
 
 
 def paired_standard_errors(scores: NDArray[np.float64], best: int) -> NDArray[np.float64]:
-    """Return the standard error of the mean difference between each candidate and the best.
+    """Return the standard error of the mean score difference of each candidate to the best.
 
-    The scores have shape (n_splits, n_candidates). With a single split the result is NaN.
+    The scores have shape (n_splits, n_candidates). The result is NaN for a single split.
     """
     n_splits = len(scores)
     if n_splits == 1:
@@ -725,7 +724,7 @@ def one_standard_error_index(
         1.0 if isinstance(beta, str) else (beta - origin) / (auto_beta - origin)
         for beta in results["param_beta"]
     ]
-    # The distances of two thresholds that are symmetric about "auto" may differ by rounding.
+    # Equal distances on the two sides of "auto" differ by rounding errors.
     distance = np.abs(np.log(ratio)).round(9)
     l1_ratio = results.get("param_l1_ratio", np.zeros(len(mean)))
     # The last key has the highest priority.

@@ -1,4 +1,4 @@
-"""Grids of thresholds and penalties: checked, chosen from the data, fitted point by point."""
+"""Validation of grids of thresholds and penalties, default grids, and fits along a grid."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from ._validation import check_penalty_weights
 
 FloatArray = NDArray[np.float64]
 
-# A default grid extends from a tenth of the threshold of "auto", where the fit is nearly one of
-# least absolute deviations, to about ten times that threshold, where only gross outliers
-# distinguish it from least squares.
+# A default grid extends from the threshold of "auto" divided by this factor, where the fit is
+# close to least absolute deviations, to about the threshold multiplied by the factor, where the
+# fit is close to least squares unless there are gross outliers.
 GRID_SPAN = 10.0
-# The smallest penalty of a default grid relative to the largest, in general and with more
-# features than rows. The null model, which determines the largest, is fitted with
-# NULL_MODEL_TOL. The margin prevents the tolerance of the fit at the largest from making a
-# coefficient nonzero.
+# Smallest penalty of a default grid, as a fraction of the largest penalty; the second fraction
+# applies if there are more features than rows.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
+# The largest penalty is computed from the null model, which is fitted with this tolerance. It
+# is raised by a relative margin, so that no coefficient is nonzero because of the tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MARGIN = 1e-12, 1e-10
-# Residuals below this fraction of y are rounding errors of an exact fit, which contain no
-# information about a threshold.
+# A scale of the residuals below this fraction of the mean absolute deviation of y is due to the
+# rounding errors of an exact fit and does not determine a threshold.
 EXACT_FIT_RTOL = 1e-11
 
 
@@ -65,10 +65,11 @@ def check_grid(
 def default_betas(
     n: int, model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None
 ) -> FloatArray:
-    """Return n geometrically spaced thresholds, with that of "auto" at index n // 2.
+    """Return n geometrically spaced thresholds, with the threshold of "auto" at index n // 2.
 
-    They are in the units of `model.scale`. With scale=None they are in units of y and derived
-    from the residuals of a fit of the model, averaged over the targets.
+    The thresholds are in units of the scale that `model.scale` names. With scale=None they are
+    in units of y, and the threshold of "auto" is computed from the residuals of the fitted
+    model, as the geometric mean over the targets.
     """
     steps: FloatArray = GRID_SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
     if model.scale == "concomitant":
@@ -76,7 +77,7 @@ def default_betas(
     if model.scale == "mad":
         return AUTO_MAD * steps
     with warnings.catch_warnings():
-        # An approximate scale suffices, and the caller has not requested this fit.
+        # An approximate scale suffices, and the user has not requested this fit.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted_scales = np.ravel(clone(model).fit(X, y, weight).scale_)
     targets = y.reshape(y.shape[0], -1).T.astype(np.float64)
@@ -86,7 +87,7 @@ def default_betas(
 
 
 def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> float:
-    """Return the scale of the residuals, or the scale of y if the fit is exact."""
+    """Return the scale of the residuals, or a scale of y if the fit is exact."""
     deviation = y - median(y, weight)
     mean = float(np.average(np.abs(deviation), weights=weight))
     scales = (scale, mad(deviation, weight), mean)
@@ -96,7 +97,10 @@ def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> 
 def alpha_grid(
     m: int, model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None
 ) -> list[float]:
-    """Return m decreasing penalties, from the smallest that gives the null model."""
+    """Return a decreasing geometric grid of m penalties.
+
+    At the first one, the smallest penalty with this property, all penalised coefficients are 0.
+    """
     _check_alpha_grid(model, X.shape[1])
     largest = (1.0 + NULL_MODEL_MARGIN) * alpha_max(model, X, y, weight)
     if largest <= np.finfo(float).resolution:
@@ -123,8 +127,9 @@ def _check_alpha_grid(model: Any, n_features: int) -> None:
 def alpha_max(model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None) -> float:
     """Return the smallest α for which all penalised coefficients are zero.
 
-    With c = clip(r, ±β) of the null model, in which only the features without a penalty and
-    the intercept are fitted, it is max_j |Σ s c x_j| / (S ρ q_j), in the units of the loss.
+    This penalty is max_j |Σ s c x_j| / (S ρ q_j) for the Huber loss, where c = clip(r, ±β). The
+    residuals r are those of the null model, which contains only the intercept and the features
+    without a penalty.
     """
     q = check_penalty_weights(model.penalty_weights, X.shape[1])
     q = np.ones(X.shape[1]) if q is None else q
@@ -163,10 +168,10 @@ def fit_grid(
     solver: str,
     excluded: NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[int, list[StageResult]]]:
-    """Minimise for each spec; yield its index and a StageResult for each target.
+    """Fit each spec; yield the index of the spec and a StageResult for each target.
 
-    Rows of weight zero are ignored. X is only copied if these are more than half of the rows.
-    `excluded` is a mask of the features that are left out.
+    Rows of weight zero are ignored. X is only copied if more than half of the rows have weight
+    zero. `excluded` is a mask of the features that are left out.
     """
     if weight is not None and np.count_nonzero(weight) < weight.size / 2:
         X, y, weight = _drop_zero_weight(X, y, weight)
@@ -215,7 +220,7 @@ def fit_grid(
 def _drop_zero_weight(
     X: Any, y: NDArray[Any], weight: FloatArray
 ) -> tuple[Any, NDArray[Any], FloatArray | None]:
-    """Return the rows of positive weight, with None for the weights if they are equal."""
+    """Return X, y and weights of the rows of positive weight; None if the weights are equal."""
     rows = np.flatnonzero(weight)
     weight = weight[rows]
     return X[rows], y[rows], None if np.ptp(weight) == 0 else weight
@@ -239,7 +244,7 @@ class Convergence(NamedTuple):
 
     @classmethod
     def of_model(cls, model: Any) -> list[Convergence]:
-        """Return the convergence of each target of a fitted model without a schedule."""
+        """Return the convergence of each target of a model fitted without a schedule."""
         is_composite = fit_spec(model).is_composite
         return [
             cls(

@@ -1,12 +1,12 @@
-"""Half-sets of rows whose features are as close together as possible.
+"""Half-sets: halves of the rows whose features have a covariance of small determinant.
 
-A concentration step takes the half of the rows that is nearest to a centre, in the metric of a
-covariance, and then the mean and covariance of these rows. The determinant of the covariance
-never increases (Rousseeuw and Van Driessen, "A fast algorithm for the minimum covariance
-determinant estimator", Technometrics 41, 1999). The two starts are deterministic, like those of
-Hubert, Rousseeuw and Verdonck ("A deterministic algorithm for robust location and scatter",
-JCGS 21, 2012): the distances from the spatial median, and the same in the metric of the spatial
-sign covariance.
+A concentration step computes the mean and covariance of the current half-set, and replaces the
+half-set by the half of the rows with the smallest Mahalanobis distances. The determinant of the
+covariance never increases (Rousseeuw and Van Driessen, "A fast algorithm for the minimum
+covariance determinant estimator", Technometrics 41, 1999). The two initial half-sets are
+deterministic, as in Hubert, Rousseeuw and Verdonck ("A deterministic algorithm for robust
+location and scatter", JCGS 21, 2012). They contain the rows nearest to the spatial median, in
+Euclidean distances and in Mahalanobis distances based on the spatial sign covariance.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from ._engines.base import FloatArray
 
 SPATIAL_MEDIAN_STEPS = 10
 MAX_CONCENTRATION_STEPS = 30
-# A step ends the concentration if it lowers the logarithm of the determinant by less than this.
+# The concentration steps end if one lowers the logarithm of the determinant by less than this.
 LOG_DETERMINANT_ATOL = 1e-9
-# The smallest variance of the spatial sign covariance, relative to the largest.
+# Lower bound of the variances along the axes of the spatial sign covariance, as a fraction of
+# the largest of them.
 MIN_RELATIVE_VARIANCE = 1e-2
 
 
 class Ellipsoid(NamedTuple):
-    """A centre, the lower Cholesky factor of a covariance, and its log determinant."""
+    """A centre, the lower Cholesky factor of a covariance C, and log det C."""
 
     centre: FloatArray
     root: FloatArray
     log_determinant: float
 
     def squared_distances(self, features: FloatArray) -> FloatArray:
-        """Return (x − m)ᵀC⁻¹(x − m) of each row."""
+        """Return (x − m)ᵀC⁻¹(x − m) for each row x, where m is the centre."""
         deviation = (features - self.centre).T
         white = solve_triangular(
             self.root, deviation, lower=True, overwrite_b=True, check_finite=False
@@ -45,9 +46,10 @@ class Ellipsoid(NamedTuple):
 
 
 def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipsoid | None:
-    """Return mean and covariance of the rows; None if the covariance is singular.
+    """Return the ellipsoid of the weighted mean and covariance of the rows.
 
-    The diagonal of the covariance is raised by `ridge` times its mean.
+    `ridge` times the mean of the variances is added to each variance. The result is None if the
+    covariance is singular.
     """
     total = weight.sum()
     centre = weight @ features / total
@@ -68,10 +70,10 @@ def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipso
 
 
 def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[NDArray[np.intp]]:
-    """Return the rows of the half-sets from both starts, the one of smaller determinant first.
+    """Return the rows of the half-set from each start, sorted by increasing determinant.
 
-    The features should have comparable units. With a ridge the half-sets also exist where half
-    of the rows lie on a hyperplane; without one these are left out.
+    The features should have comparable units. A half-set whose rows lie on a hyperplane is left
+    out unless `ridge` is positive.
     """
     found = []
     for distance in _initial_distances(features, weight):
@@ -82,7 +84,7 @@ def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[ND
 
 
 def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
-    """Return the nearest rows with half of the weight."""
+    """Return the rows with the smallest distances that have half of the weight."""
     order = np.argsort(distance, kind="stable")
     cumulated = np.cumsum(weight[order])
     n = int(np.searchsorted(cumulated, 0.5 * cumulated[-1])) + 1
@@ -92,7 +94,10 @@ def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
 def _concentrated(
     features: FloatArray, weight: FloatArray, rows: NDArray[np.intp], ridge: float
 ) -> tuple[float, NDArray[np.intp]] | None:
-    """Return the log determinant and the rows where concentration steps end."""
+    """Return the log determinant and the rows of the half-set after concentration steps.
+
+    The result is None if the covariance of a half-set is singular.
+    """
     lowest: tuple[float, NDArray[np.intp]] | None = None
     for _ in range(MAX_CONCENTRATION_STEPS):
         shape = ellipsoid(features[rows], weight[rows], ridge)
@@ -106,7 +111,12 @@ def _concentrated(
 
 
 def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatArray]:
-    """Return distances from the spatial median, and in the spatial sign covariance."""
+    """Return the distances of the rows from the spatial median in two metrics.
+
+    The first are Euclidean distances. The second are squared Mahalanobis distances, with the
+    axes of the spatial sign covariance and robust variances along these axes. They are left out
+    if all of these variances are zero.
+    """
     centre = np.median(features, axis=0)
     for _ in range(SPATIAL_MEDIAN_STEPS):
         share = weight / _nonzero(_lengths(features - centre))
@@ -131,5 +141,5 @@ def _lengths(rows: FloatArray) -> FloatArray:
 
 
 def _nonzero(size: FloatArray) -> FloatArray:
-    """Return sizes that a division accepts: zero becomes a small number."""
+    """Return the sizes with zeros replaced by a small number, for use as divisors."""
     return np.maximum(size, 1e-12 * size.max(initial=0.0) or 1.0)

@@ -33,7 +33,7 @@ _SHARED = ("beta", "loss", "scale", *_PENALTY, "fit_intercept", "solver", "max_i
 
 
 class Path(NamedTuple):
-    """Result of `smooth_l1_path`; a tuple, as for the path functions of scikit-learn."""
+    """Result of `smooth_l1_path`, a tuple as in the path functions of scikit-learn."""
 
     grid: np.ndarray
     coefs: np.ndarray
@@ -74,9 +74,9 @@ def smooth_l1_path(
     """Compute the coefficients at a sequence of thresholds or penalties.
 
     The objective is that of :class:`SmoothL1Regressor`. Each fit starts from the previous
-    solution, takes about one pass over X if X is tall, and is as accurate as a single fit. If X
-    is very wide (sparse with 200 columns or more, or dense of rank above 2,000), the points are
-    fitted one by one, which takes more passes.
+    solution, takes about one pass over X if X is tall, and reaches the same tolerance as a fit
+    of :class:`SmoothL1Regressor`. If X is very wide (sparse with 200 columns or more, or dense
+    of rank above 2,000), each point is fitted by itself, which takes more passes.
 
     Parameters
     ----------
@@ -87,35 +87,36 @@ def smooth_l1_path(
         Target values. The path of each target is computed independently.
 
     betas : int or array-like of shape (n_points,), default=None
-        Thresholds at which to compute the path, in any order, or their number. An integer
-        requests a grid of geometrically spaced thresholds. It ranges from a tenth of the
-        threshold of "auto" to about ten times that threshold and contains it; with
-        ``scale="concomitant"`` the excess over 1 is spaced geometrically. If neither `betas`
-        nor `alphas` is given, the grid has 20 thresholds.
+        Thresholds at which to compute the path, in any order, or the number of thresholds in a
+        default grid. The default grid contains the threshold of ``beta="auto"`` and is
+        geometrically spaced from a tenth of it to about ten times it. With
+        ``scale="concomitant"`` the excess of the thresholds over 1 is spaced in this way. If
+        neither `betas` nor `alphas` is given, the grid has 20 thresholds.
 
     alphas : int or array-like of shape (n_points,), default=None
-        Penalties at which to compute the path, in any order, or their number. It cannot be
-        combined with `betas`. An integer requires ``l1_ratio > 0`` and requests a geometric
-        grid from the smallest penalty for which all penalised coefficients are zero down to
-        0.001 of it (0.01 with more features than rows).
+        Values of `alpha` at which to compute the path, in any order, or the number of values in
+        a default grid. `alphas` and `betas` cannot be combined. The default grid requires
+        ``l1_ratio > 0``. It is geometrically spaced from the smallest `alpha` for which all
+        penalised coefficients are zero down to 0.001 of this value (0.01 of it with more
+        features than rows).
 
     beta : float or "auto", default="auto"
         Threshold of a path over `alphas`.
 
     alpha : float, default=0.0
-        Constant that multiplies the penalty of a path over `betas`; a non-negative number.
-        Use ``loss="huber"`` if it is positive: with "smooth_l1" the loss decreases as beta
+        Constant that multiplies the penalty of a path over `betas`; a non-negative number. Use
+        ``loss="huber"`` if `alpha` is positive: with "smooth_l1" the loss decreases as beta
         grows, and the penalty becomes dominant.
 
     l1_ratio : float, default=0.0
-        Mixing parameter of the elastic-net penalty, between 0 and 1, as in
+        Share of the L1 penalty in the elastic-net penalty, between 0 and 1, as in
         :class:`SmoothL1Regressor`.
 
     positive : bool, default=False
-        Whether the coefficients must not be negative.
+        Whether to constrain the coefficients to be non-negative.
 
     penalty_weights : array-like of shape (n_features,), default=None
-        Factors of the penalty of each feature, as in :class:`SmoothL1Regressor`.
+        Factors of the penalties of the features, as in :class:`SmoothL1Regressor`.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
         Loss function, as in :class:`SmoothL1Regressor`.
@@ -133,9 +134,9 @@ def smooth_l1_path(
         have the same weight.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto"
-        the fits at neighbouring points share sums over the rows. With "lbfgs" and "newton" each
-        fit starts from the previous solution.
+        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto" a
+        fit reuses sums over the rows that were computed at the previous point. With "lbfgs" and
+        "newton" a fit uses only the previous solution, as its starting point.
 
     max_iter : int, default=1000
         Maximum number of iterations of each fit.
@@ -158,14 +159,15 @@ def smooth_l1_path(
         Minimum of the objective at each point, penalty included.
 
     n_iters : ndarray of shape (n_points,) or (n_targets, n_points)
-        Number of iterations of each fit. The result is a named tuple of these five arrays.
+        Number of iterations of each fit. `smooth_l1_path` returns a named tuple of these five
+        arrays.
 
     Raises
     ------
     ValueError
-        If both `betas` and `alphas` are given; if one of their values is out of range, such as
-        ``beta <= 1`` with ``scale="concomitant"``; if the data contain NaN or infinity; or if a
-        weight is negative or all weights are zero.
+        If both `betas` and `alphas` are given; if a threshold or a penalty is out of range,
+        such as ``beta <= 1`` with ``scale="concomitant"``; if the data contain NaN or infinity;
+        or if a weight is negative or all weights are zero.
 
     TypeError
         If y is sparse.
@@ -184,7 +186,7 @@ def smooth_l1_path(
     -----
     The minimiser is a piecewise linear function of the threshold, with a breakpoint wherever
     the absolute residual of a row equals the threshold [1]_. The fit at each point of the grid
-    starts from the extrapolated minimiser.
+    starts from a linear extrapolation of the previous minimiser.
 
     References
     ----------
@@ -209,8 +211,8 @@ def smooth_l1_path(
     require_in_memory("smooth_l1_path", "search", X=X, y=y, sample_weight=sample_weight)
     if betas is not None and alphas is not None:
         raise ValueError(
-            "Only one of betas and alphas can be given, got both; pass the other parameter "
-            "as a single number, beta or alpha."
+            "Only one of betas and alphas can be given, got both; instead of the other one, "
+            "pass a single number as beta or alpha."
         )
     common = {"loss": loss, "scale": scale, "fit_intercept": fit_intercept}
     common |= {"solver": solver, "max_iter": max_iter, "tol": tol}

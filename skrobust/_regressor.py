@@ -1,4 +1,4 @@
-"""SmoothL1Regressor, which validates data, creates a FitSpec, fits and sets attributes."""
+"""SmoothL1Regressor: linear regression with the Smooth L1 or Huber loss."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from ._training_data import ArrayData, TrainingData
 from ._validation import check_penalty_weights, excluded_features
 from .schedules import N_STAGES
 
-# Attributes with a value for each row, which are lazy after a fit to Dask collections, and how
-# they are computed from the data.
+# Attributes with a value for each row, which are lazy after a fit to Dask collections, and the
+# expressions that compute them from the data.
 _LAZY_FORMULAS = {
     "outliers_": "abs(y - model.predict(X)) > model.beta_",
     "weights_": "numpy.minimum(1, model.beta_ / abs(y - model.predict(X)))",
@@ -50,9 +50,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
               P(w) = \alpha \sum_j q_j \Bigl[\rho\, |w_j| + \frac{1 - \rho}{2}\, w_j^2\Bigr]
 
     with :math:`\rho` = `l1_ratio` and :math:`q` = `penalty_weights`, subject to
-    :math:`w \ge 0` if `positive` is True. The default is no penalty, and with ``alpha > 0`` the
-    default is the ridge penalty :math:`\frac{\alpha}{2} \lVert w \rVert^2`. :math:`\ell` is one
-    of the two losses
+    :math:`w \ge 0` if `positive` is True. By default there is no penalty; ``alpha > 0`` alone
+    adds the ridge penalty :math:`\frac{\alpha}{2} \lVert w \rVert^2`. The loss :math:`\ell` is
+    one of
 
     .. math::
 
@@ -71,22 +71,22 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         - A number is in units of y if ``scale=None``, like the parameter `beta` of PyTorch's
           ``SmoothL1Loss`` and `delta` of its ``HuberLoss``. Otherwise it is in units of the
           estimated scale.
-        - "auto" is the threshold with 95 % of the efficiency of least squares under normal
-          errors: 1.345 normalised MADs of the residuals, even if ``scale=None``, or 1.5960
-          concomitant scales.
+        - "auto" is the threshold at which the fit has 95 % of the efficiency of least squares
+          under normal errors: 1.5960 concomitant scales if ``scale="concomitant"``, otherwise
+          1.345 normalised MADs of the residuals.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
         Loss function. The Huber loss is the Smooth L1 loss multiplied by beta, so that both
         give the same coefficients without a penalty. With ``alpha > 0`` they differ:
 
-        - "smooth_l1": as beta grows, the loss decreases like 1/beta, and the penalty of the
-          same `alpha` becomes dominant.
+        - "smooth_l1": as beta grows, the loss decreases like 1/beta, whereas the penalty does
+          not, and the penalty becomes dominant.
         - "huber": as beta grows, the fit tends to penalised least squares, that is to
           :class:`~sklearn.linear_model.Ridge` or :class:`~sklearn.linear_model.ElasticNet`. Use
           this loss to search over beta with a penalty. With a ridge penalty only this loss,
-          with ``scale=None`` or "mad", is equivariant when y and beta are scaled together. With
-          ``l1_ratio=1`` the fits that are equivariant are those of "smooth_l1" and those with
-          ``scale="concomitant"``.
+          with ``scale=None`` or "mad", is scale equivariant: if y, and a `beta` in units of y,
+          are multiplied by a constant, so are the coefficients. With ``l1_ratio=1`` this holds
+          for "smooth_l1", and for both losses with ``scale="concomitant"``.
 
     scale : {"mad", "concomitant"} or None, default=None
         Estimator of the scale of the residuals, which is the unit of `beta`.
@@ -94,10 +94,12 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         - None: the scale is not estimated, unless ``beta="auto"``, which uses the MAD.
         - "mad": the normalised MAD, that is the median of :math:`|r_i|` divided by
           :math:`\Phi^{-1}(3/4)`. Starting from least squares, the scale and the fit are updated
-          until they agree, as in R's ``MASS::rlm`` and in ``RLM`` of statsmodels.
-        - "concomitant": the objective is minimised over the scale :math:`\sigma` as well, as in
-          :class:`~sklearn.linear_model.HuberRegressor`, whose parameter `epsilon` corresponds
-          to `beta`. It requires ``beta > 1``. The objective for ``loss="huber"`` is
+          until the scale is the MAD of the residuals of the fit, as in R's ``MASS::rlm`` and in
+          ``RLM`` of statsmodels.
+        - "concomitant": the objective is minimised jointly over the coefficients and the scale
+          :math:`\sigma`, as in :class:`~sklearn.linear_model.HuberRegressor`, whose parameter
+          `epsilon` corresponds to `beta`. This scale requires ``beta > 1``. The objective for
+          ``loss="huber"`` is
 
           .. math:: \frac{1}{2S} \sum_i s_i \bigl[\sigma + H_\beta(r_i/\sigma)\,\sigma\bigr]
                     + P(w), \qquad
@@ -108,30 +110,31 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
     alpha : float, default=0.0
         Constant that multiplies the penalty on the coefficients; a non-negative number. The
-        intercept is not penalised, and ``alpha=0`` means no penalty. With ``loss="huber"`` the
-        fit tends to ``Ridge(alpha=alpha * S)`` or, with ``l1_ratio > 0``, to
-        ``ElasticNet(alpha=alpha, l1_ratio=l1_ratio)`` as beta grows. The objective of
+        intercept is not penalised, and ``alpha=0`` means no penalty. As beta grows, the fit
+        with ``loss="huber"`` tends to ``Ridge(alpha=alpha * S)``, where S is the sum of the
+        sample weights, or, with ``l1_ratio > 0``, to
+        ``ElasticNet(alpha=alpha, l1_ratio=l1_ratio)``. The objective of
         ``HuberRegressor(epsilon=e, alpha=a)`` is obtained with ``loss="huber"``,
         ``scale="concomitant"``, ``beta=e`` and ``alpha=a / S``.
 
     l1_ratio : float, default=0.0
-        Mixing parameter :math:`\rho` of the elastic-net penalty, between 0 and 1.
-        ``l1_ratio=0`` is the ridge penalty, ``l1_ratio=1`` the lasso penalty, and values
-        between them combine both. With ``l1_ratio > 0`` coefficients can be exactly zero. The
-        parameter has no effect if ``alpha=0``: ``l1_ratio=1`` with the default `alpha` does not
-        give a sparse model.
+        Share :math:`\rho` of the L1 penalty in the elastic-net penalty, between 0 and 1.
+        ``l1_ratio=0`` is the ridge penalty, ``l1_ratio=1`` is the lasso penalty, and values
+        between 0 and 1 combine both. With ``l1_ratio > 0`` coefficients can be exactly zero.
+        The parameter has no effect if ``alpha=0``: ``l1_ratio=1`` with the default `alpha` does
+        not give a sparse model.
 
     positive : bool, default=False
-        Whether to constrain the coefficients to be non-negative. The constraint applies without
-        a penalty as well. The intercept is not constrained.
+        Whether to constrain the coefficients to be non-negative. The constraint also applies if
+        ``alpha=0``. The intercept is not constrained.
 
     penalty_weights : array-like of shape (n_features,) or None, default=None
         Factors :math:`q_j` of the penalties of the features; non-negative numbers or infinity.
-        A feature of weight 0 is not penalised, and one of weight infinity has the coefficient
-        0, even if ``alpha=0``. None means that all weights are 1. The weights are used as
-        given, whereas R's glmnet rescales its penalty factors to the sum `n_features`. A
-        penalty is not invariant to the units of the features; ``penalty_weights=X.std(axis=0)``
-        with ``l1_ratio=1`` has the same effect as standardising the features.
+        A feature with weight 0 is not penalised, and a feature with infinite weight has the
+        coefficient 0, even if ``alpha=0``. None means that all weights are 1. The weights are
+        used as given, whereas R's glmnet rescales its penalty factors to the sum `n_features`.
+        A penalty is not invariant to the units of the features; with ``l1_ratio=1``,
+        ``penalty_weights=X.std(axis=0)`` has the same effect as standardising the features.
 
     fit_intercept : bool, default=True
         Whether to fit an intercept. If False, the model has no intercept, and the data are
@@ -145,27 +148,26 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         - array-like: strictly decreasing multipliers that end in 1, such as
           ``[50, 10, 2, 1]``.
         - "geometric", "linear" or "cosine": the schedule of this name in
-          :mod:`skrobust.schedules`. It starts at a threshold that exceeds nearly all absolute
-          residuals.
+          :mod:`skrobust.schedules`. The first threshold exceeds nearly all absolute residuals.
 
-        The solution does not depend on the schedule; `history_` records the stages. A schedule
-        takes more passes over X than None, because the solvers lower a small threshold in steps
-        anyway.
+        The solution does not depend on the schedule; `history_` records the stages. A fit with
+        a schedule takes more passes over X than a fit without one, because the solvers lower
+        the threshold in steps by themselves if it is small.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        Algorithm that minimises the objective. All solvers reach the same minimum.
-        Standardisation, starting point and estimation of the scale do not depend on the solver.
+        Algorithm that minimises the objective. All solvers reach the same minimum, and the
+        standardisation, the starting point and the estimator of the scale are the same for all.
 
-        - "auto": selects the fastest algorithm for the data. Anderson's acceleration of
-          coefficients and scale is used for tall dense X (at least 400 rows per feature and two
-          million elements) and for sparse X with at least 200 features and more rows than
-          features. Newton's method is used for other X, preceded by L-BFGS if X has more than
-          20,000 elements.
+        - "auto": the fastest algorithm for the data. Anderson acceleration of the coefficients
+          and the scale is used for tall dense X (at least 400 rows per feature and two million
+          elements) and for sparse X with at least 200 features and more rows than features.
+          Newton's method is used for other X, preceded by L-BFGS if X has more than 20,000
+          elements.
         - "lbfgs": SciPy's L-BFGS until rounding errors of the objective stop its line search,
           followed by Newton's method until `tol` is reached. It is slow if beta is far below
           the scale of the residuals.
         - "newton": the semismooth Newton method with an exact line search. If few residuals are
-          below the threshold, the threshold is lowered in steps.
+          below `beta_`, the method starts at a larger threshold and lowers it in steps.
 
         `history_` shows which algorithms were used.
 
@@ -177,14 +179,14 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         divided by the root mean square of the residuals clipped at the threshold, is at most
         `tol`. The gradient is taken in coordinates in which the features are uncorrelated and
         have variance one, so that `tol` is dimensionless. With ``tol=0`` the solver stops when
-        rounding errors prevent further progress. With an L1 penalty or a constraint the largest
-        violation of the optimality conditions, for features of variance one, replaces the norm
-        of the gradient, and `optimality_` must be at most `tol` as well.
+        rounding errors prevent further progress. With an L1 penalty or a constraint, the norm
+        of the gradient is replaced by the largest violation of the optimality conditions for
+        features scaled to variance one, and `optimality_` must also be at most `tol`.
 
     warm_start : bool, default=False
         If True, `fit` starts from the coefficients of the previous call if the numbers of
         features and targets are unchanged. If False, the previous coefficients are not used.
-        With an estimated scale the solution does not depend on the starting point.
+        An estimated scale does not depend on these coefficients.
 
     Attributes
     ----------
@@ -208,39 +210,42 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         Value of the objective at the solution, penalty included.
 
     optimality_ : float or ndarray of shape (n_targets,)
-        Upper bound on the relative suboptimality :math:`(F - \min F) / F` of `objective_`, the
-        relative duality gap. For tall data, which are sampled, and for X that is too wide for
-        its Gram matrix (see `rank_`), it is an estimate from the Newton decrement, and NaN if
-        the fit did not converge. :func:`duality_gap` computes the bound for tall data as well.
-        With an L1 penalty, and with ``positive=True`` and a penalty, it is the bound for all
-        data, even if the fit did not converge.
+        Relative duality gap, an upper bound of the relative suboptimality
+        :math:`(F - \min F) / F` of `objective_`. For tall data, of which a sample of rows is
+        used, and for X whose Gram matrix is not computed (see `rank_`), the attribute is
+        instead an estimate from the Newton decrement, or NaN if the fit did not converge;
+        :func:`duality_gap` computes the upper bound for tall data. With an L1 penalty, and with
+        ``positive=True`` and a penalty, the attribute is the upper bound for all data, even if
+        the fit did not converge.
 
     rank_ : int
         Numerical rank of the centred features, without the intercept. It is less than the
         number of features if features are constant or linearly dependent up to the rounding of
-        X, or if there are more features than rows. For X that is too wide for its Gram matrix
-        (sparse with 200 features or more, or dense with more than 5,000) it is an upper bound.
+        X, or if there are more features than rows. If X has so many features that its Gram
+        matrix is not computed (sparse X with at least 200 or dense X with more than 5,000
+        features), `rank_` is an upper bound.
 
     outliers_ : ndarray or dask Array of bool of shape (n_samples,) or (n_samples, n_targets)
         True for the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`. Such a row
-        is down-weighted but not necessarily wrong: with normal errors and the default threshold
-        18 % of the rows of clean data are beyond the threshold. After a fit to Dask collections
-        `outliers_` and `weights_` are lazy: they are computed from the collections that were
-        passed to `fit`, and are not part of a pickle.
+        is down-weighted but not necessarily wrong: with normal errors and the default
+        threshold, 18 % of the rows of data without outliers are beyond the threshold. After a
+        fit to Dask collections `outliers_` and `weights_` are lazy: they are computed from the
+        collections that were passed to `fit`, and are not part of a pickle.
 
     weights_ : ndarray or dask Array of shape (n_samples,) or (n_samples, n_targets)
         Robustness weights :math:`\min(1, \beta/|r_i|)` of the rows, in [0, 1] and float64. The
         fit is a weighted least-squares fit with these weights multiplied by `sample_weight`.
-        They are below 1 exactly for the rows in `outliers_`. They are called ``weights`` in
-        statsmodels' ``RLM`` and ``w`` in R's ``rlm``.
+        They are below 1 exactly for the rows where `outliers_` is True. They are called
+        ``weights`` in statsmodels' ``RLM`` and ``w`` in R's ``rlm``.
 
     history_ : list of dict
         One dict for each stage of each target, with the keys "target", "beta", "scale",
         "n_iter", "n_eval" (number of passes over X for gradients and products with the
         Hessian), "objective", "gradient_norm" (the quantity that `tol` limits), "message" (the
-        reason why the stage ended) and "algorithms" (number of passes of each algorithm, with
-        the sum "n_eval"). After a fit to Dask collections there is also "n_rounds", the number
-        of times that the fit waited for results of all blocks of rows.
+        reason why the stage ended), "algorithms" (number of passes of each algorithm, with the
+        sum "n_eval") and "n_active" (number of nonzero coefficients). After a fit to Dask
+        collections there is also "n_rounds", the number of times that the stage waited for
+        results of all blocks of rows.
 
     n_features_in_ : int
         Number of features seen during `fit`.
@@ -252,31 +257,32 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     See Also
     --------
     SmoothL1RegressorCV : Selection of the threshold and the penalty by cross-validation.
-    MMRegressor : For outliers in X, and for more than about 30 % of outliers.
-    sklearn.linear_model.HuberRegressor : Concomitant objective; the features should be scaled.
-    sklearn.linear_model.QuantileRegressor : Median regression, the limit of a small threshold.
-    sklearn.linear_model.Ridge : Least squares with a penalty, the limit of a large threshold.
-    sklearn.linear_model.ElasticNet : Sparse least squares, the limit of a large threshold.
+    MMRegressor : Regression for data with outliers in X or more than about 30 % of outliers.
+    sklearn.linear_model.HuberRegressor : Concomitant objective; requires scaled features.
+    sklearn.linear_model.QuantileRegressor : Median regression, the limit for a small threshold.
+    sklearn.linear_model.Ridge : Limit of the Huber loss with a ridge penalty for large beta.
+    sklearn.linear_model.ElasticNet : Limit of the Huber loss with an L1 penalty for large beta.
 
     Notes
     -----
     The effect of a penalty, and the features that an L1 penalty selects, depend on the units of
-    the features. Standardise them in a pipeline if ``alpha > 0``. An L1 penalty does not bound
-    the influence of leverage points. With more features than rows use ``scale="concomitant"``
-    or a fixed threshold: the MAD grows as coefficients are shrunk, and tends to zero as the fit
-    approaches interpolation. The minimiser may not be unique if ``l1_ratio=1`` and columns are
-    duplicated, or if ``positive=True`` without a penalty and columns are linearly dependent.
-    The value of the objective is then unique.
+    the features. Standardise the features in a pipeline if ``alpha > 0``. An L1 penalty does
+    not bound the influence of leverage points. With more features than rows use
+    ``scale="concomitant"`` or a fixed threshold: the MAD grows as coefficients are shrunk, and
+    tends to zero as the fit approaches interpolation. The minimiser may not be unique if
+    ``l1_ratio=1`` and columns are duplicated, or if ``positive=True`` without a penalty and
+    columns are linearly dependent. Only the value of the objective is unique in these cases.
 
     The influence of outliers in y is bounded. The influence of leverage points, that is of rows
     whose features are far from those of the other rows, is not bounded;
     :class:`MMRegressor` resists them.
 
     If features are linearly dependent and there is neither a penalty nor a constraint, the
-    minimiser is not unique. The coefficients then have no component in the null space of the
-    features after these have been divided by their weighted standard deviation (by their root
-    mean square without an intercept). A feature that is so far from zero that fewer than six
-    digits of its deviations are stored receives smaller coefficients.
+    minimiser is not unique. Among the minimisers, the one is selected whose coefficients for
+    standardised features have no component in the null space of these features. Features are
+    standardised by their weighted standard deviation (by their root mean square without an
+    intercept). A feature whose mean is so large that fewer than six digits of its deviations
+    from the mean are stored receives a smaller coefficient.
 
     References
     ----------
@@ -372,9 +378,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
                 (n_samples, n_features)
             Training data. Data of dtype float64 or float32 are not converted, and they are
-            only copied if rows have weight zero. Dask collections are fitted in blocks of rows
-            by the current client of Dask, or else by its configured scheduler, and are not
-            gathered; see :doc:`/user_guide/out_of_memory`.
+            only copied if rows have weight zero. Dask collections are processed in blocks of
+            rows by the current Dask client, or by the configured scheduler if there is no
+            client, and are not gathered; see :doc:`/user_guide/out_of_memory`.
 
         y : {array-like, dask Array, Series or DataFrame} of shape (n_samples,) or \
                 (n_samples, n_targets)
@@ -415,7 +421,10 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         return self._set_fitted(partial(self._fit, spec=spec), X, y, sample_weight)
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: FitSpec) -> dict[str, Any]:
-        """Return the fitted attributes that the validation does not set; warn if necessary."""
+        """Fit all targets, and return the fitted attributes that the validation does not set.
+
+        A ConvergenceWarning is issued if the fit of a target does not converge.
+        """
         if spec.is_composite:
             caller = "SmoothL1Regressor.fit with l1_ratio > 0 or positive=True"
             require_in_memory(caller, "L1 or positive", X=X_raw, y=y_raw)
@@ -434,7 +443,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
     def _training_data(self, X: Any, y: Any, sample_weight: Any) -> TrainingData:
         if all_dask("SmoothL1Regressor.fit", X=X, y=y, sample_weight=sample_weight):
-            # Dask is optional.
+            # Imported here, because Dask is an optional dependency.
             from ._dask_data import DaskData
 
             return DaskData(self, X, y, sample_weight)
@@ -447,7 +456,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         excluded: NDArray[np.bool_] | None,
         callbacks: _Callbacks,
     ) -> tuple[list[list[StageResult]], int]:
-        """Return the results of the stages of each target, and the rank."""
+        """Return the results of the stages of each target, and the rank of the features."""
         n_targets = data.y.shape[1] if data.y.ndim == 2 else 1
         warm = self._warm_start_coefficients(data.n_features, n_targets)
         staged = spec.schedule is not None or warm[0] is not None
@@ -481,7 +490,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         return list(np.column_stack([intercept, coef]).astype(np.float64))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without lazy attributes, so that Dask is not needed to load it."""
+        """Return the state without lazy attributes; loading it does not require Dask."""
         state: dict[str, Any] = dict(super().__getstate__())
         for name in _LAZY_FORMULAS:
             if is_dask(state.get(name)):
@@ -514,7 +523,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             f"Increase max_iter (currently {spec.max_iter}) or tol, use a larger beta, or "
             "add a penalty (alpha > 0).",
             ConvergenceWarning,
-            # The frames in between are this method, _fit, _set_fitted, fit and its wrappers.
+            # The warning is attributed to the caller of fit, above the frames of this method,
+            # _fit, _set_fitted, fit and its wrappers.
             stacklevel=5 + N_WRAPPERS,
         )
 
@@ -542,9 +552,10 @@ class _Callbacks:
     def watch(
         self, stages: Iterator[StageResult], results: list[list[StageResult]]
     ) -> list[StageResult]:
-        """Return the stages of a target as a list, which ends early if a callback requests it.
+        """Return the results of the stages of a target.
 
-        `results` contains the stages of the previous targets.
+        A callback can end the fit before the last stage. `results` contains the results of the
+        previous targets.
         """
         reached: list[StageResult] = []
         stop = False
@@ -568,7 +579,7 @@ class _Callbacks:
         )
 
     def _coefficients(self, results: list[list[StageResult]]) -> dict[str, Any]:
-        """Return the coefficients so far, with zeros for targets that are not fitted yet."""
+        """Return the current coefficients, which are 0 for targets that are not fitted yet."""
         coef = np.zeros((*self._shape, self._estimator.n_features_in_))
         intercept = np.zeros(self._shape)
         for j, stages in enumerate(results):

@@ -1,8 +1,9 @@
 """Robust distances of rows from the centre of the features.
 
-The centre and covariance are those of the half of the rows whose covariance has the smallest
-determinant (the minimum covariance determinant of Rousseeuw and Van Driessen, Technometrics 41,
-1999), and then of the rows within the 97.5 % quantile of their distances.
+First the mean and covariance are those of the half of the rows whose covariance has the
+smallest determinant (the minimum covariance determinant of Rousseeuw and Van Driessen,
+Technometrics 41, 1999). They are then computed again from all rows whose distance is within its
+97.5 % quantile under normality.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from ._engines.base import FloatArray
 from ._half_sets import Ellipsoid, ellipsoid, half_sets
 from ._reductions import median
 
-# A normal row exceeds the cutoff with the complementary probability.
+# Probability that the distance of a normally distributed row is below the cutoff.
 CUTOFF_PROBABILITY = 0.975
 MAX_FEATURES = 500
-# A column depends on earlier ones if its part that is orthogonal to them is shorter than this,
-# relative to the column.
+# A column is linearly dependent on earlier columns if its component orthogonal to them is at
+# most the larger of two fractions of its length: DEPENDENCE_RTOL, and DEPENDENCE_ROUNDING times
+# the relative rounding errors.
 DEPENDENCE_RTOL, DEPENDENCE_ROUNDING = 1e-8, 10.0
 
 
 class RobustDistance(NamedTuple):
-    """The distances √((x − m)ᵀC⁻¹(x − m)) of d columns; or the reason why there are none."""
+    """The distance √((x − m)ᵀC⁻¹(x − m)) in d columns, or the reason why it is not defined.
+
+    `shape` contains m and C; it is None if the distance is not defined.
+    """
 
     columns: NDArray[np.intp]
     shape: Ellipsoid | None
@@ -38,7 +43,7 @@ class RobustDistance(NamedTuple):
         return chi_quantile(CUTOFF_PROBABILITY, self.columns.size)
 
     def of(self, features: FloatArray) -> FloatArray:
-        """Return the distance of each row, given its standardised values in the columns."""
+        """Return the distance of each row, given the standardised values of the columns."""
         assert self.shape is not None
         distances: FloatArray = np.sqrt(self.shape.squared_distances(features))
         return distances
@@ -52,9 +57,10 @@ def chi_quantile(probability: float, d: int) -> float:
 def robust_distance(
     features: FloatArray, weight: FloatArray, rounding: FloatArray
 ) -> RobustDistance:
-    """Return the distances that belong to weighted rows of standardised features.
+    """Return the robust distance whose centre and covariance are estimated from these rows.
 
-    `rounding` bounds the rounding errors of the values of each feature.
+    `features` are standardised. `rounding` bounds the rounding errors of the values of each
+    feature.
     """
     columns = _columns_with_spread(features, weight, rounding)
     used, d = features[:, columns], columns.size
@@ -64,12 +70,12 @@ def robust_distance(
         )
     if d > MAX_FEATURES:
         return RobustDistance(columns, None, f"there are more than {MAX_FEATURES} features")
-    # The first rows suffice in general.
+    # Usually the first rows contain enough distinct rows, so that the others are not sorted.
     n_distinct = 0
     for n in (8 * (d + 1), len(used)):
         n_distinct = n_distinct if n_distinct > 2 * d + 1 else len(np.unique(used[:n], axis=0))
     if n_distinct < 2 * d + 2:
-        reason = f"there are only {n_distinct} different rows for {d} features"
+        reason = f"there are only {n_distinct} distinct rows for {d} features"
         return RobustDistance(columns, None, reason)
     halves = half_sets(used, weight, ridge=0.0)
     if not halves:
@@ -86,7 +92,11 @@ def robust_distance(
 def _shape(
     features: FloatArray, weight: FloatArray, rows: NDArray[np.intp], d: int
 ) -> Ellipsoid | None:
-    """Return the ellipsoid of some rows, scaled to the median distance of all rows."""
+    """Return the ellipsoid of the given rows, scaled so that it is consistent under normality.
+
+    The median of the squared distances of all rows is then the median of χ² with d degrees of
+    freedom.
+    """
     shape = ellipsoid(features[rows], weight[rows], ridge=0.0)
     if shape is None:
         return None
@@ -99,13 +109,14 @@ def _shape(
 def _columns_with_spread(
     features: FloatArray, weight: FloatArray, rounding: FloatArray
 ) -> NDArray[np.intp]:
-    """Return independent columns of which at most half of the values are equal."""
+    """Return linearly independent columns in which at most half of the values are equal."""
     half = 0.5 * weight.sum()
     centre = np.array([median(column, weight) for column in features.T])
     varying = np.flatnonzero(weight @ (features == centre) <= half)
     A = features[:, varying] - centre[varying]
-    # High-leverage rows are shortened, because they must not hide that columns are independent.
-    # The constant, from which the columns must be independent as well, is scaled likewise.
+    # Each row, with a constant column, is divided by its largest absolute value, because a row
+    # of high leverage could otherwise make independent columns appear dependent. The columns
+    # must also be independent of the constant column, which is projected out.
     constant = 1.0 / np.maximum(A.max(axis=1, initial=1.0), -A.min(axis=1, initial=-1.0))
     A *= constant[:, None]
     A -= np.outer(constant, constant @ A / (constant @ constant))
@@ -114,7 +125,7 @@ def _columns_with_spread(
 
 
 def _independent_columns(A: FloatArray, rtol: float) -> list[int]:
-    """Return the columns that do not depend linearly on earlier ones, by Gram–Schmidt."""
+    """Return the columns that are linearly independent of earlier ones, by Gram–Schmidt."""
     kept: list[int] = []
     Q = np.empty((A.shape[0], A.shape[1]))
     for j, column in enumerate(A.T):
