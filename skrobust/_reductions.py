@@ -1,10 +1,11 @@
-"""Operations of solvers and scale estimators on row vectors, with one number per row of X.
+"""Operations on row vectors, which have one number per row of X, for solvers and scales.
 
-A row vector belongs to the engine that holds X. In memory it is a plain float64 ndarray. The
-solvers use it through NumPy's elementwise functions and plain reductions (abs, + − × ÷,
-comparisons, & | ~, clip, astype, zeros_like, empty_like, count_nonzero, any, all, sum, min,
-max, mean, @, average), which another kind of row vector implements by NumPy's protocols, and
-through the functions of this module, for which it registers its class.
+Each engine has its own class of row vectors. For an engine in memory they are plain float64
+ndarrays. The solvers apply two kinds of operations to row vectors: NumPy's elementwise
+functions and reductions (abs, + − × ÷, comparisons, & | ~, clip, astype, zeros_like,
+empty_like, count_nonzero, any, all, sum, min, max, mean, @, average), and the functions of this
+module. Another class of row vectors implements NumPy's protocols for the former operations and
+registers an implementation of each function of this module.
 """
 
 from bisect import bisect_left
@@ -19,24 +20,27 @@ from numpy.typing import NDArray
 RowVector: TypeAlias = Any
 FloatArray: TypeAlias = NDArray[np.float64]
 
-# Number of values that locate the median approximately if there are at least twenty times as
-# many, and the relative half-width of the window around an approximate median.
+# If there are at least twenty times as many values as this, an approximate median is computed
+# from this number of values first.
 MEDIAN_PROBE_ROWS = 2_000
+# Half-width of the window around an approximate median that the caller knows, as a fraction of
+# the approximation.
 MEDIAN_WINDOW_RTOL = 0.02
 # Number of random values from which a location is estimated.
 LOCATION_PROBE_ROWS = 1_000
-# Number of rows from which the fraction of rows beyond a threshold is estimated.
+# Number of random rows from which the share of rows beyond a threshold is estimated.
 SHARE_PROBE_ROWS = 2_000
-# Rows in a block, such that temporary arrays stay in the cache.
+# Rows in a block, small enough that the temporary arrays of a block stay in the cache.
 BLOCK_ROWS = 2**14
-# Approximate number of rows that locate the minimum along a line before all rows are used.
+# Approximate number of rows whose breakpoints bracket the minimum along a line before the
+# breakpoints of all rows are used.
 LINE_SEARCH_PROBE_ROWS = 5_000
-# The longest step of a line search, in lengths of the direction.
+# The longest step of a line search, as a multiple of the search direction.
 MAX_STEP_LENGTH = 1e12
 
 
 class RowLoss(Protocol):
-    """The part of a loss that is evaluated on row vectors here."""
+    """The part of the interface of a loss that this module uses."""
 
     def rho_and_psi(self, r: RowVector, threshold: float) -> tuple[RowVector, RowVector]: ...
 
@@ -50,23 +54,23 @@ def median(
 ) -> float:
     """Return the weighted median of the values, or of their absolute values.
 
-    An integer weight is equivalent to repeating the value. If the smaller values have exactly
-    half of the weight, up to the rounding of the sum, the result is the mean of the two middle
-    values, as in ``np.median``. `near` is an approximation of the median, which saves time and
-    does not change the result.
+    An integer weight is equivalent to repeating the value. If the values up to one of them have
+    exactly half of the weight, up to the rounding of the sum, the result is the mean of that
+    value and the next one, as in ``np.median``. `near` is an approximation of the median, which
+    saves time and does not change the result.
     """
     raise _not_implemented("median", rows)
 
 
 @singledispatch
 def location(rows: RowVector) -> float:
-    """Return the median, or that of some values if there are many; it need not be accurate."""
+    """Return the median of the values, or an approximation of it if there are many values."""
     raise _not_implemented("location", rows)
 
 
 @singledispatch
 def kth(rows: RowVector, k: int) -> float:
-    """Return the value that is at index k once the values are sorted."""
+    """Return the value at index k of the sorted values."""
     raise _not_implemented("kth", rows)
 
 
@@ -90,9 +94,10 @@ def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple
 
 @singledispatch
 def share_outside(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
-    """Return the fraction of the weight in rows with |r| > end, and its standard error.
+    """Return the share of the total weight that rows with |r| > end have, and its error.
 
-    In memory both are estimated from random rows, so that the others are not read.
+    In memory, the share and its standard error are estimated from random rows, so that the
+    other rows are not read.
     """
     raise _not_implemented("share_outside", rows)
 
@@ -101,7 +106,7 @@ def share_outside(rows: RowVector, weight: RowVector | None, end: float) -> tupl
 def rho_sums(
     rows: RowVector, weight: RowVector | None, loss: RowLoss, threshold: float
 ) -> tuple[float, float]:
-    """Return Σ s ρ(r) and Σ s ψ(r) r of a loss at a threshold."""
+    """Return Σ s ρ(r) and Σ s ψ(r) r, where ρ is the loss at the threshold and ψ = ρ′."""
     raise _not_implemented("rho_sums", rows)
 
 
@@ -114,11 +119,11 @@ def line_minimum(
     total: float,
     penalty_slope: tuple[float, float],
 ) -> float:
-    """Return the length t ≥ 0 that minimises the mean Huber loss along a direction.
+    """Return the step length t ≥ 0 that minimises the penalised mean Huber loss along a line.
 
-    The slope at t is Σ s change·clip(r + t·change, ±β) / S + a + b·t, where (a, b) is the
-    slope of a quadratic penalty. It is piecewise linear in t between the lengths at which a
-    residual reaches the threshold.
+    The derivative with respect to t is Σ s change·clip(r + t·change, ±β) / S + a + b·t, where
+    a + b·t is the derivative of a quadratic penalty. The derivative is piecewise linear in t,
+    with breakpoints where the absolute residual of a row equals the threshold.
     """
     raise _not_implemented("line_minimum", residual)
 
@@ -154,7 +159,7 @@ def _median(
     half, slack = 0.5 * total, np.finfo(float).eps * n * total
     below, values, cumulated = _sorted_window(rows, weight, window, absolute)
     if not values.size or not below < half - slack <= half + slack < cumulated[-1]:
-        # The median is outside the window, or rounding errors leave this undecided.
+        # The median is outside the window, or may be because of rounding errors.
         if near is not None:
             return _median(rows, weight, None, absolute)
         _, values, cumulated = _sorted_window(rows, weight, (-np.inf, np.inf), absolute)
@@ -168,7 +173,10 @@ def _median(
 def _median_window(
     rows: FloatArray, weight: FloatArray | None, near: float | None, absolute: bool
 ) -> tuple[float, float]:
-    """Return two values that very probably enclose the median, so that few must be sorted."""
+    """Return two values between which the median very probably lies.
+
+    Only the values between them are then sorted.
+    """
     if rows.size < 20 * MEDIAN_PROBE_ROWS:
         return -np.inf, np.inf
     if near is not None:
@@ -182,7 +190,7 @@ def _median_window(
 
 
 def _middle(values: FloatArray, n: int, below: int = 0) -> float:
-    """Return the median of n values, of which `below` are less than the given ones."""
+    """Return the median of n values, of which `below` are less than all given `values`."""
     # A partition at one index is much faster than at both middle indices.
     k = n // 2 - below
     part = np.partition(values, k)
@@ -192,7 +200,7 @@ def _middle(values: FloatArray, n: int, below: int = 0) -> float:
 def _sorted_window(
     rows: FloatArray, weight: FloatArray, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, its sorted values and their cumulated weights."""
+    """Return the weight below a window, the sorted values in it and their cumulated weights."""
     below, values, weights = _inside(rows, weight, window, absolute)
     order = np.argsort(values)
     return below, values[order], below + np.cumsum(weights[order])
@@ -201,7 +209,11 @@ def _sorted_window(
 def _inside(
     rows: FloatArray, weight: FloatArray | None, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, its values and, unless unweighted, their weights."""
+    """Return the weight below a window, the values in it and their weights.
+
+    Without weights, the number of values is returned in place of the weight, and the array of
+    weights is empty.
+    """
     low, high = window
     below_window, values, weights = 0.0, [], []
     for part in blocks(rows.size):
@@ -218,7 +230,7 @@ def _inside(
 
 
 def blocks(n: int) -> Iterator[slice]:
-    """Yield slices of rows whose temporary arrays stay in the cache."""
+    """Yield slices of BLOCK_ROWS rows."""
     return (slice(i, i + BLOCK_ROWS) for i in range(0, n, BLOCK_ROWS))
 
 
@@ -243,7 +255,7 @@ def _gather(rows: NDArray[Any], index: slice | NDArray[Any]) -> NDArray[Any]:
 def _smallest(rows: FloatArray, m: int) -> NDArray[np.intp]:
     if m >= rows.size:
         return np.arange(rows.size)
-    # The copy releases the memory of the indices of all rows.
+    # The copy allows the indices of all rows to be freed.
     return np.argpartition(rows, m)[:m].copy()
 
 
@@ -269,13 +281,13 @@ def _clipped_sums(
 def _share_outside(
     rows: FloatArray, weight: FloatArray | None, end: float
 ) -> tuple[float, float]:
-    # Random rows, since data may be periodic.
+    # The rows are random, because evenly spaced rows of periodic data are not representative.
     some = np.random.default_rng(0).integers(rows.size, size=SHARE_PROBE_ROWS)
     s = np.ones(SHARE_PROBE_ROWS) if weight is None else weight[some]
     s = s / s.sum()
     outside = float(s @ (np.abs(rows[some]) > end))
-    # A mean of this number of rows of equal weight is as precise as the weighted mean (Kish,
-    # 1965).
+    # Effective sample size: the mean of this number of rows of equal weight is as precise as
+    # the weighted mean (Kish, 1965).
     n_equal = 1.0 / float(s @ s)
     error = float(np.sqrt((outside * (1.0 - outside) + 1.0 / n_equal) / n_equal))
     return outside, error
@@ -318,7 +330,7 @@ def _line_minimum(
         return float(out @ weighted_change) / total + constant + t * rate
 
     def breakpoints(low: float, high: float, stride: int) -> FloatArray:
-        """Return the sorted lengths at which rows 0, stride, … reach the threshold."""
+        """Return the sorted lengths at which |r| of the rows 0, stride, 2 stride, … is β."""
         lengths = []
         for end in (-threshold, threshold):
             t = np.subtract(end, residual[::stride], out=out[::stride])
@@ -328,8 +340,8 @@ def _line_minimum(
         return np.sort(np.concatenate(lengths))
 
     low, high = 0.0, 1.0 if slope(1.0) >= 0 else MAX_STEP_LENGTH
-    # The breakpoints of some rows that enclose the minimum leave few breakpoints of the other
-    # rows to search.
+    # The two breakpoints of some rows that bracket the minimum have few breakpoints of the
+    # other rows between them, and only these must be sorted.
     stride = change.size // LINE_SEARCH_PROBE_ROWS
     for step in (stride, 1) if stride else (1,):
         lengths = breakpoints(low, high, step)

@@ -19,23 +19,24 @@ from ._reductions import RowVector, gather
 from ._solvers import Plan, Rows
 
 _EPS = float(np.finfo(float).eps)
-# A sample has n / MIN_ROWS_PER_SAMPLED_ROW rows, within a minimum and a maximum number of rows
-# per feature.
+# A sample has n / MIN_ROWS_PER_SAMPLED_ROW rows, but at least SAMPLE_MIN_PER_FEATURE and at
+# most SAMPLE_MAX_PER_FEATURE rows per feature.
 MIN_ROWS_PER_SAMPLED_ROW = 18
 SAMPLE_MIN_PER_FEATURE, SAMPLE_MAX_PER_FEATURE = 50, 250
-# Number of rows for a first estimate of the means and standard deviations of the columns.
+# Number of rows for an initial estimate of the means and standard deviations of the columns.
 MOMENT_PROBE_ROWS = 1_000
-# Size of a direction that the rounding of the stored features may produce, in machine epsilons
-# times the distance of the columns from zero. This size is below one for the sum of several
-# columns.
+# Bound of the rounding errors of a stored column, in machine epsilons times the absolute mean
+# of the column. In this unit the rounding error of a sum of several columns is below 1.
 STORED_ROUNDING = 2.0
 
 
 class Problem(NamedTuple):
-    """The engine and weights that all targets share; `gram` is the weighted mean of ZᵀZ.
+    """The engine and weights that all targets share.
 
-    `sample` is the same problem for a subset of the rows, whose indices are its `rows`. Its
-    engine is created when the fit of a target starts and is not stored.
+    `gram` is the weighted mean of zzᵀ over the rows z of the engine, which begin with a 1.
+    `sample` is the problem restricted to a subset of the rows, and `rows` of that problem
+    contains the indices of the subset. The engine of the sample is created when the fit of a
+    target starts and is not stored.
     """
 
     engine: Engine | None
@@ -48,12 +49,13 @@ class Problem(NamedTuple):
 
 
 class RowSampler:
-    """The current problem, which `next_level` replaces by one that uses more of the data.
+    """Holds the current problem, which `next_level` replaces by one that uses more data.
 
-    For tall X the first problem has a uniform sample of the rows, which may miss rare levels
-    and high-leverage rows. The second has a sample by row norms, which are computed in two
-    passes. The last has the Gram matrix of all rows and no sample; for other X it is the only
-    problem.
+    For tall X there are three problems. The first has a uniform sample of the rows, which may
+    miss rare levels of a categorical feature and high-leverage rows. The second has a sample
+    with probabilities that increase with the norms of the rows, which takes two passes. The
+    last has the Gram matrix of all rows and no sample. For other X the last problem is the only
+    one.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class RowSampler:
         self.problem, self._sample, self.is_uniform = next(self._levels)
 
     def sample(self) -> Problem:
-        """Return the sample with its engine, which is not stored for another target."""
+        """Return the sample of the current problem, with an engine."""
         sample, self._sample = self._sample, None
         if sample is None:
             whole, sample = self.problem.engine, self.problem.sample
@@ -120,7 +122,7 @@ def _sample_size(n: int, p: int) -> int:
 
 
 def uniform_sample(problem: Problem) -> Problem:
-    """Return the problem of a uniform sample of the rows of positive weight."""
+    """Return the problem restricted to a uniform sample of the rows of positive weight."""
     engine, weight = problem.engine, problem.weight
     assert engine is not None
     rows = np.arange(engine.n) if weight is None else np.flatnonzero(weight)
@@ -133,14 +135,17 @@ def uniform_sample(problem: Problem) -> Problem:
 def whole_problem(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Problem:
-    """Return the problem of all rows: their standardisation and Gram matrix."""
+    """Return the problem of all rows, with their standardisation and Gram matrix."""
     return _with_gram(standardised_problem(engine, weight, fit_intercept, plan))
 
 
 def standardised_problem(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Problem:
-    """Return the problem standardised by the moments of all rows; check that X is finite."""
+    """Return the problem with features standardised by their moments over all rows.
+
+    A ValueError is raised if X contains NaN or infinity.
+    """
     probe: slice | NDArray[np.intp] = slice(None)
     if engine.n > MOMENT_PROBE_ROWS:
         probe = np.sort(np.random.default_rng(0).integers(engine.n, size=MOMENT_PROBE_ROWS))
@@ -159,10 +164,10 @@ def standardised_problem(
 def _centre_and_scale(
     mean: FloatArray, std: FloatArray, fit_intercept: bool
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the centre and scale of each feature; the scale is inf where it is constant."""
+    """Return the centre and scale of each feature; constant features have the scale inf."""
     if not fit_intercept:
         mean, std = np.zeros_like(mean), np.hypot(mean, std)
-    # The reciprocal of a smaller deviation overflows.
+    # The reciprocal of a standard deviation below `tiny` may overflow.
     constant = (std <= 8 * _EPS * np.abs(mean)) | (std < np.finfo(float).tiny)
     return mean, np.where(constant, np.inf, std)
 
@@ -180,7 +185,7 @@ def _with_sample(
 
 
 def _with_gram(problem: Problem) -> Problem:
-    """Return the problem with its Gram matrix if that is used for whitening."""
+    """Return the problem, with the Gram matrix if the whitening uses it."""
     engine, weight = problem.engine, problem.weight
     assert engine is not None
     if problem.whiten_by != "gram":
@@ -190,9 +195,11 @@ def _with_gram(problem: Problem) -> Problem:
 
 
 def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
-    """Return the whitening, by Cholesky if that is accurate, otherwise by singular values.
+    """Return the whitening of the standardised features.
 
-    `penalty` is the diagonal of the penalty's Hessian for the features, of shape (p,).
+    The whitening is computed from a Cholesky factor of the Gram matrix if this is accurate,
+    otherwise from a singular value decomposition, or it only scales the features if the problem
+    requires this. `penalty` is the diagonal of the Hessian of the penalty, of shape (p,).
     """
     engine, fit_intercept = problem.engine, problem.fit_intercept
     assert engine is not None
@@ -212,8 +219,9 @@ def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
 def feature_rank(problem: Problem) -> int:
     """Return the numerical rank of the standardised features.
 
-    X that is only scaled is not decomposed. The result is then an upper bound: the number of
-    features that vary, or the number of rows less the intercept if that is smaller.
+    If the whitening only scales the features, the result is an upper bound: the number of
+    features that are not constant, or the number of rows (minus 1 with an intercept) if that is
+    smaller.
     """
     known = problem if problem.sample is None else problem.sample
     assert problem.engine is not None

@@ -1,4 +1,4 @@
-"""FitSpec: the objective and the accuracy that the parameters of an estimator specify."""
+"""FitSpec: the objective and the tolerance that the parameters of an estimator specify."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Schedule = Callable[[float], NDArray[np.float64]] | Sequence[float] | NDArray[np
 
 
 class FitSpec(NamedTuple):
-    """The objective that a fit minimises, and the accuracy of the fit.
+    """The objective that a fit minimises, its tolerance and the maximum number of iterations.
 
-    The threshold is the number `beta`, in units of y, or it is estimated by `scale`, and `beta`
-    is NaN. The penalty α/2 ‖w‖² is added to the Huber loss divided by β if
-    `alpha_per_threshold`, and to the Huber loss otherwise. `loss` is the loss of the reported
-    objective.
+    The threshold is `beta`, in units of y, if `scale` is None. Otherwise the threshold is a
+    multiple of the estimated scale, and `beta` is NaN. The penalty is added to the Huber loss
+    divided by β if `alpha_per_threshold` is True, and to the Huber loss otherwise. `loss` names
+    the loss of the reported objective.
     """
 
     beta: float
@@ -43,7 +43,10 @@ class FitSpec(NamedTuple):
         return self.positive or (self.alpha > 0 and self.l1_ratio > 0)
 
     def with_penalty_weights(self, weights: FloatArray | None) -> FitSpec:
-        """Return the spec with validated weights; features of infinite weight are excluded."""
+        """Return the spec with validated penalty weights.
+
+        Infinite weights are replaced by zero, because their features are excluded elsewhere.
+        """
         if weights is None:
             return self
         finite = np.where(np.isfinite(weights), weights, 0.0)
@@ -51,14 +54,14 @@ class FitSpec(NamedTuple):
 
 
 def fit_spec(model: Any) -> FitSpec:
-    """Return the FitSpec of an estimator, after checking combinations of its parameters."""
+    """Validate combinations of the parameters of an estimator, and return its FitSpec."""
     beta = model.beta
     if beta != "auto":
         as_float("beta", beta)
         if beta == 0:
             raise ValueError(
                 f"beta must be positive, got {beta!r}. For least absolute deviations use a "
-                "beta far below the residuals, such as beta=1e-6 with scale='mad'."
+                "beta far below the absolute residuals, such as beta=1e-6 with scale='mad'."
             )
     alpha, tol = as_float("alpha", model.alpha), as_float("tol", model.tol)
     per_threshold = model.loss == "smooth_l1"
@@ -71,8 +74,8 @@ def fit_spec(model: Any) -> FitSpec:
             )
         scale = Concomitant(AUTO_CONCOMITANT if beta == "auto" else float(beta))
         if not per_threshold:
-            # With loss="huber" this objective is ε times that with loss="smooth_l1", at
-            # β = εσ.
+            # With the concomitant scale, the objective for loss="huber" is ε times the
+            # objective for loss="smooth_l1" at β = εσ and with the penalty α/ε.
             alpha, per_threshold = alpha / scale.factor, True
     elif model.scale == "mad" or beta == "auto":
         scale = Mad(AUTO_MAD if beta == "auto" else float(beta))

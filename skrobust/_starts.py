@@ -1,21 +1,21 @@
-"""Starts of an S-estimate, whose objective has several local minima.
+"""Starting points of an S-estimate, whose objective has several local minima.
 
-No single kind of start finds the lowest minimum for all data. Several kinds are therefore
-tried:
+No single kind of start leads to the lowest minimum for all data. Several kinds are tried:
 
-- least squares and least absolute deviations (LAD) of all rows;
-- both fits of each half-set of the rows (`_half_sets`), for clusters of leverage points;
+- least squares and least absolute deviations (LAD) on all rows;
+- least squares and LAD on each half-set of the rows (`_half_sets`), in case of clusters of
+  leverage points;
 - least squares without the rows that are extreme in a principal sensitivity component (Peña and
   Yohai, "A fast procedure for outlier diagnostics in large regression problems", JASA 94,
   1999);
-- exact fits of k random rows; rows that depend linearly on earlier ones are skipped, so that
-  indicator features are no obstacle (Koller and Stahel, "Nonsingular subsampling for regression
-  S estimators with categorical predictors", Computational Statistics 32, 2017).
+- exact fits of k random rows. A row that depends linearly on rows drawn before it is skipped,
+  so that indicator features do not lead to singular systems (Koller and Stahel, "Nonsingular
+  subsampling for regression S estimators with categorical predictors", Computational Statistics
+  32, 2017).
 
 Each candidate is improved by a few steps of iteratively reweighted least squares, in which the
 scale is updated once per step (Salibián-Barrera and Yohai, "A fast algorithm for S-regression
-estimates", JCGS 15, 2006). The candidates of a batch are processed together, by matrix
-products.
+estimates", JCGS 15, 2006). The candidates of a batch are processed together by matrix products.
 """
 
 from __future__ import annotations
@@ -31,38 +31,44 @@ from ._engines.base import FloatArray
 from ._half_sets import half_sets
 from ._model.scale import NORMAL_MAD, m_scale_root
 
-# Elements of the matrix of residuals of a batch, and of the table of products of features.
+# Number of elements of the matrix of residuals of a batch, and maximum number of elements of
+# the table of products of features.
 BATCH_ELEMENTS = 2**16
 PRODUCTS_MAX_ELEMENTS = 2**18
-# Reweighting steps of a random subset and of the other starts.
+# Number of reweighting steps for the fit of a random subset and for the other starts.
 SUBSET_STEPS, DETERMINISTIC_STEPS = 2, 10
-# Subsets in a group; every other group prefers rows of the first half-set.
+# Number of subsets in a group. In every other group the rows of a half-set are drawn before the
+# other rows.
 SUBSET_GROUP = 100
-# A row depends on the earlier rows if its part orthogonal to them is smaller than this.
+# A row depends linearly on earlier rows if its component orthogonal to them is at most this
+# fraction of its length.
 MIN_INDEPENDENT_PART = 1e-8
-# Random rows among which independent ones are searched for, per coefficient.
+# Number of random rows per coefficient among which independent rows are searched for first.
 SUBSET_ROWS_PER_COEFFICIENT = 8
-# Steps of the approximate LAD fit, and the smallest residual in units of the median one.
+# Number of reweighting steps of the approximate LAD fit, and the lower bound of the absolute
+# residuals in its weights, as a fraction of their median.
 LAD_STEPS, LAD_MIN_RESIDUAL = 15, 1e-4
-# Rounds of the search by sensitivity components, and the number of coefficients above which the
-# search is left out, because each round takes k³ operations. A round keeps the rows with
-# residuals of at most SENSITIVITY_END scales.
+# Maximum number of rounds of the search by sensitivity components, and the number of
+# coefficients above which this search is left out, because each round takes k³ operations.
 SENSITIVITY_ROUNDS, SENSITIVITY_MAX_COEFFICIENTS = 10, 201
+# A round continues with the rows whose absolute residual is at most SENSITIVITY_END scales. The
+# search ends if a round lowers the scale by less than the fraction SENSITIVITY_RTOL.
 SENSITIVITY_END, SENSITIVITY_RTOL = 2.0, 1e-6
 MAX_LEVERAGE = 1.0 - 1e-8
-# The covariance of a half-set is raised by this fraction of its mean variance.
+# This fraction of the mean variance is added to the variances of a half-set.
 HALF_SET_RIDGE = 1e-2
-# Relative ridge that keeps the equations of a step solvable, and the accuracy of the scales.
+# Relative ridge that makes the systems of a step nonsingular, and the tolerance of the scales.
 STEP_RIDGE, SCALE_RTOL = 1e-12, 1e-6
-# Candidates whose coefficients differ by less than this fraction of their scale are the same.
+# Two candidates are considered equal if the norm of the difference of their coefficients is at
+# most this fraction of the scale.
 SAME_START_RTOL = 1e-2
-# Relative tolerance of sums of weights.
+# Relative tolerance for rounding errors of a sum of weights.
 HALF_RTOL = 1e-12
 _SMALLEST = 1e-150
 
 
 class Start(NamedTuple):
-    """A candidate: its coefficients, its M-scale and the kind of start."""
+    """A starting point: its coefficients, the M-scale of its residuals and its kind."""
 
     theta: FloatArray
     scale: float
@@ -77,9 +83,9 @@ class StartProblem:
     Z : ndarray of shape (m, k)
     y, weight : ndarrays of shape (m,)
     intercept : ndarray of shape (k,) or None
-        The e with Ze = 1.
+        The vector e with Ze = 1, or None if there is no intercept.
     constant, target : float
-        The constant and the target of the `MScale`.
+        Parameters of the `MScale`.
     """
 
     def __init__(
@@ -105,7 +111,7 @@ class StartProblem:
         return np.subtract(self.y, R, out=R)
 
     def weighted_steps(self, weights: FloatArray, residuals: FloatArray) -> FloatArray:
-        """Return the steps of weighted least squares of each candidate."""
+        """Return the steps from the candidates to their weighted least-squares fits."""
         gradient = (weights * residuals) @ self.Z
         if self._products is not None:
             G = (weights @ self._products).reshape(-1, self.k, self.k)
@@ -119,19 +125,22 @@ class StartProblem:
         return _solved(G, gradient)
 
     def weighted_fits(self, weights: FloatArray) -> FloatArray:
-        """Return the weighted least-squares fits, one for each row of weights."""
+        """Return the weighted least-squares fit for each row of `weights`."""
         zero = np.zeros((len(weights), self.k))
         return self.weighted_steps(weights, self.residuals(zero))
 
     def squared_ratios(self, residuals: FloatArray, scales: FloatArray) -> FloatArray:
-        """Return min((r/(c s))², 1)."""
+        """Return min((r/(c s))², 1), where s is the scale of the candidate."""
         with np.errstate(over="ignore"):
             z = residuals / (self.constant * np.maximum(scales, _SMALLEST))[:, None]
             z *= z
         return np.minimum(z, 1.0, out=z)
 
     def m_scales(self, residuals: FloatArray, near: FloatArray) -> FloatArray:
-        """Return the M-scale of each row of residuals; 0 if too few are not zero."""
+        """Return the M-scale of each row of residuals; it is 0 if too few are nonzero.
+
+        `near` are approximate scales.
+        """
 
         def sums(s: FloatArray) -> tuple[FloatArray, FloatArray]:
             z2 = self.squared_ratios(residuals, s)
@@ -148,9 +157,10 @@ class StartProblem:
     def improved(
         self, thetas: FloatArray, n_steps: int, *, centred: bool
     ) -> tuple[FloatArray, FloatArray]:
-        """Return candidates after reweighting steps, and their M-scales.
+        """Return the candidates after reweighting steps, and their M-scales.
 
-        `centred` moves the intercept to the middle of the shortest half of the residuals first.
+        If `centred` is True, the intercept of each candidate is first shifted by the midpoint
+        of the shortest half of its residuals.
         """
         size = max(1, BATCH_ELEMENTS // self.m)
         parts = [
@@ -180,7 +190,7 @@ class StartProblem:
         return thetas, self.m_scales(residuals, self.median_scales(residuals))
 
     def median_scales(self, residuals: FloatArray) -> FloatArray:
-        """Return the weighted normalised median of the absolute residuals of each candidate."""
+        """Return the normalised weighted median of the absolute residuals of each candidate."""
         size = np.abs(residuals)
         if self.equal_weights:
             middle = self.m // 2
@@ -193,7 +203,10 @@ class StartProblem:
         return median / NORMAL_MAD
 
     def _middle_of_shortest_half(self, residuals: FloatArray) -> FloatArray:
-        """Return the middle of the shortest interval with half of the weight."""
+        """Return, for each candidate, the midpoint of the shortest half of its residuals.
+
+        The shortest half is the shortest interval that contains half of the weight.
+        """
         rows = np.arange(len(residuals))
         if self.equal_weights:
             h = min(self.m, (self.m + self.k + 1) // 2)
@@ -218,7 +231,7 @@ class StartProblem:
 def best_starts(
     problem: StartProblem, n_subsamples: int, n_kept: int, rng: np.random.Generator
 ) -> list[Start]:
-    """Return the different candidates with the smallest scales, the best first."""
+    """Return up to `n_kept` distinct candidates with the smallest scales, sorted by scale."""
     halves = _feature_half_sets(problem)
     groups = [_deterministic_starts(problem, halves)]
     if n_subsamples:
@@ -243,9 +256,9 @@ def _differ(theta: FloatArray, other: Start, scale: float) -> bool:
 
 
 def _solved(matrices: FloatArray, right_sides: FloatArray) -> FloatArray:
-    """Return the solutions of linear systems, one for each matrix.
+    """Return the solution of the linear system of each matrix and right-hand side.
 
-    Singular systems have the solution of minimum norm.
+    If one of the systems is singular, the solutions of minimum norm are returned.
     """
     columns = right_sides[:, :, None]
     try:
@@ -261,7 +274,7 @@ def _solved(matrices: FloatArray, right_sides: FloatArray) -> FloatArray:
 def _feature_half_sets(problem: StartProblem) -> list[NDArray[np.intp]]:
     features = problem.Z
     if problem.intercept is not None:
-        # Coordinates of the features without the constant.
+        # The projection removes the coordinate of the constant column.
         mean = problem.weight @ problem.Z
         features = problem.Z @ np.linalg.svd(mean[None])[2][1:].T
     if not features.shape[1]:
@@ -272,7 +285,7 @@ def _feature_half_sets(problem: StartProblem) -> list[NDArray[np.intp]]:
 def _deterministic_starts(
     problem: StartProblem, halves: list[NDArray[np.intp]]
 ) -> tuple[FloatArray, FloatArray, list[str]]:
-    """Return all candidates but the random ones, improved, with their scales and kinds."""
+    """Return the improved candidates other than those of random subsets, scales and kinds."""
     subsets = [np.arange(problem.m), *halves]
     weights = np.concatenate([_weights_of(problem, rows[None]) for rows in subsets])
     least_squares = problem.weighted_fits(weights)
@@ -290,7 +303,7 @@ def _deterministic_starts(
 
 
 def _lad_fits(problem: StartProblem, weights: FloatArray, thetas: FloatArray) -> FloatArray:
-    """Return approximate weighted LAD fits, by reweighted least squares."""
+    """Return approximate weighted LAD fits, computed by reweighted least squares."""
     for _ in range(LAD_STEPS):
         residuals = problem.residuals(thetas)
         size = np.abs(residuals)
@@ -301,11 +314,12 @@ def _lad_fits(problem: StartProblem, weights: FloatArray, thetas: FloatArray) ->
 
 
 def _sensitivity_fits(problem: StartProblem) -> FloatArray:
-    """Return the best fit of each round of the search by sensitivity components.
+    """Return the best fit so far after each round of the search by sensitivity components.
 
-    A component is a direction in which the changes of the fitted values vary most if single
-    rows are left out. Each round fits without the rows that are extreme in a component, and
-    continues with the rows near its best fit.
+    A sensitivity component is a principal component of the changes of the fitted values that
+    are caused by leaving out single rows. Each round fits the model without the rows that are
+    extreme in a component. The next round uses only the rows with small residuals from the best
+    fit so far.
     """
     rows, scale = np.arange(problem.m), np.inf
     found: list[FloatArray] = []
@@ -331,10 +345,11 @@ def _sensitivity_fits(problem: StartProblem) -> FloatArray:
 
 
 def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> FloatArray | None:
-    """Return the fit of the rows, and those without the extreme rows of each component.
+    """Return a fit to the rows, and fits without the rows that are extreme in a component.
 
-    Three fits leave out the lower half, the upper half, and the half that is largest in
-    absolute value. The result is None if the rows do not determine the coefficients.
+    For each component there are three fits, without the lower half of the rows, without the
+    upper half, and without the half with the largest absolute values. The result is None if the
+    rows do not determine the coefficients.
     """
     y, root_weight = problem.y[rows], np.sqrt(problem.weight[rows])
     A = problem.Z[rows]
@@ -342,7 +357,7 @@ def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> Flo
     root, info = lapack.dpotrf(A.T @ A, lower=1, clean=1)
     if info:
         return None
-    # The rows of Q are weighted, and its columns are orthonormal.
+    # The columns of Q, an orthonormal basis, span the columns of the weighted features A.
     Q = solve_triangular(root, A.T, lower=True, overwrite_b=True, check_finite=False).T
     del A
     residual = root_weight * y - Q @ (Q.T @ (root_weight * y))
@@ -362,7 +377,7 @@ def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> Flo
 
 
 def _weights_of(problem: StartProblem, subsets: NDArray[np.intp]) -> FloatArray:
-    """Return weights that are zero except for the rows of each subset."""
+    """Return a row of weights for each subset, which are zero outside the subset."""
     weights = np.zeros((len(subsets), problem.m))
     np.put_along_axis(weights, subsets, problem.weight[subsets], axis=1)
     return weights
@@ -383,25 +398,26 @@ def _subset_fits(
         outside[halves[0]] = False
     for group, first in enumerate(range(0, n_subsamples, SUBSET_GROUP)):
         n = min(SUBSET_GROUP, n_subsamples - first)
-        # Rows in the order of these times are drawn with probabilities given by the weights.
+        # Taking rows in the order of these times is equivalent to drawing them without
+        # replacement with probabilities proportional to their weights.
         times = rng.exponential(size=(n, problem.m)) / problem.weight
         if halves and group % 2:
             times[:, outside] += times.max()
         rows = independent_rows(problem.Z, times)
-        # Each row has been found to be independent of the others.
+        # The rows of a subset are linearly independent, so that the systems are nonsingular.
         size = max(1, BATCH_ELEMENTS // problem.k**2)
         for i in range(0, len(rows), size):
             part = rows[i : i + size]
             Z, y = problem.Z[part], problem.y[part]
-            # High-leverage rows would make the systems ill-conditioned.
+            # Rows of very different lengths would make the systems ill-conditioned.
             length = np.linalg.norm(Z, axis=2)
             yield _solved(Z / length[:, :, None], y / length)
 
 
 def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
-    """Return the first k independent rows in the order of the times, for each subset.
+    """Return, for each row of `times`, the first k linearly independent rows in their order.
 
-    Subsets without k independent rows are left out.
+    If there are not k linearly independent rows, the subset is left out.
     """
     m, k = Z.shape
     found = np.full((len(times), k), -1)
@@ -419,7 +435,7 @@ def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
 
 
 def _first_rows(times: FloatArray, length: int) -> NDArray[np.intp]:
-    """Return the rows of the smallest times in their order."""
+    """Return the indices of the `length` smallest times, sorted by time."""
     if length < times.shape[1]:
         part = np.argpartition(times, length - 1, axis=1)[:, :length]
         return np.take_along_axis(
@@ -429,7 +445,10 @@ def _first_rows(times: FloatArray, length: int) -> NDArray[np.intp]:
 
 
 def _pivot_rows(Z: FloatArray, order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the rows that are independent of the earlier ones, −1 where there are too few."""
+    """Return the first k rows that are linearly independent of the rows before them.
+
+    The result is −1 for a subset with fewer than k such rows.
+    """
     k = Z.shape[1]
     A = Z[order]
     least = MIN_INDEPENDENT_PART * np.linalg.norm(A, axis=2)

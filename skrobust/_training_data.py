@@ -1,4 +1,4 @@
-"""The data of a fit in memory: X, y and weights, validated, as an engine and row vectors."""
+"""The training data of a fit: validated X, y and weights, as an engine and row vectors."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ._validation import WeightedRows, check_data, drop_zero_weight
 
 
 class OpenData(NamedTuple):
-    """The engine of X, and row vectors of the rows of positive weight.
+    """The engine of X, the weights and the targets, for the rows of positive weight.
 
-    `weight` is None if all weights are equal. `targets` yields a vector for each target.
+    `weight` is None if all weights are equal. `targets` yields a row vector for each target.
     """
 
     engine: Engine
@@ -32,7 +32,7 @@ class OpenData(NamedTuple):
 
 
 class TrainingData(Protocol):
-    """X, y and weights of a fit, in memory or elsewhere."""
+    """X, y and weights of a fit, in memory or as Dask collections."""
 
     n_features: int
     dtype: np.dtype[Any]
@@ -49,11 +49,11 @@ class TrainingData(Protocol):
 
 
 class ArrayData:
-    """X as an array or CSR matrix, y and weights as arrays."""
+    """Data in memory: X as an array or CSR matrix, y and weights as arrays."""
 
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
-        # NaN and infinity in X are not searched for here, because they make the sums of the
-        # first pass of the fit NaN.
+        # X is not checked for NaN and infinity here. The first pass of the fit detects them,
+        # because its sums are then not finite.
         check = partial(validate_data, estimator)
         with np.errstate(invalid="ignore"):
             self._X, self.y, self._weight = check_data(
@@ -61,7 +61,7 @@ class ArrayData:
             )
         self.n_features, self.dtype = self._X.shape[1], self._X.dtype
         self._name = type(estimator).__name__
-        # The targets as columns, of a dtype that the kernels accept.
+        # The targets are converted if the kernels do not accept their dtype.
         columns = self.y if self.y.dtype.kind in "fiu" else self.y.astype(np.float64)
         self._columns: NDArray[Any] = columns.reshape(columns.shape[0], -1).T
 
@@ -92,7 +92,7 @@ class ArrayData:
 def _all_weights(
     result: StageResult, X: Any, y: NDArray[Any], rows: WeightedRows
 ) -> FloatArray:
-    """Return the weights ψ(r)/r of all rows, given those where the sample weight is > 0."""
+    """Return the weights ψ(r)/r of all rows, given the result for rows of positive weight."""
     weights_used: FloatArray = gather(result.weights, slice(None))
     if rows.positive is None:
         return weights_used

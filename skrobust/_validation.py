@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 def check_data(
     check: Callable[..., tuple[Any, Any]], X: Any, y: Any, sample_weight: Any, **options: Any
 ) -> tuple[Any, NDArray[Any], FloatArray | None]:
-    """Return X, y and weights, validated by a function of scikit-learn."""
+    """Validate X, y and weights with `check`, a function of scikit-learn, and return them."""
     if sparse.issparse(y):
         raise TypeError(
             "y must be dense, got a sparse matrix; pass a dense array, such as y.toarray()."
@@ -30,10 +30,10 @@ def check_data(
 
 
 def check_y_is_finite(y: NDArray[Any]) -> None:
-    """Raise a ValueError if y contains NaN or infinity in float64.
+    """Raise a ValueError if y, converted to float64, contains NaN or infinity.
 
-    scikit-learn does not check this if its option `assume_finite` is set, and it accepts values
-    in extended precision that exceed float64.
+    scikit-learn does not check y if its option `assume_finite` is set, and it accepts values in
+    extended precision that are too large for float64.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(np.abs(y).max())
@@ -42,14 +42,14 @@ def check_y_is_finite(y: NDArray[Any]) -> None:
 
 
 def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
-    """Return the weights divided by their maximum, or None if there are none."""
+    """Return the validated weights divided by their maximum, or None if there are none."""
     weight = finite_weight(sample_weight, X)
     # The division is not in place, because the array may belong to the caller.
     return None if weight is None else weight / weight.max()
 
 
 def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
-    """Return finite weights that are not negative and not all zero, or None."""
+    """Return the weights, or None; check that they are finite, not negative, not all zero."""
     if sample_weight is None:
         return None
     weight: FloatArray = _check_sample_weight(
@@ -57,7 +57,7 @@ def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
     )
     largest = weight.max()
     if not np.isfinite(largest):
-        # scikit-learn does not check a scalar weight.
+        # scikit-learn does not check whether a scalar weight is finite.
         raise ValueError("sample_weight contains NaN or infinity.")
     if not largest > 0:
         raise ValueError("sample_weight must contain a positive value, got only zeros.")
@@ -65,10 +65,10 @@ def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
 
 
 class WeightedRows(NamedTuple):
-    """X and the weights of the rows of positive weight, and the indices of all rows.
+    """X and weights of the rows of positive weight, and which rows these are.
 
-    `weight` is None if all weights are equal. `positive` and `zero`, the indices of the rows of
-    positive weight and of weight zero, are None if all weights are positive.
+    `weight` is None if all positive weights are equal. `positive` and `zero` are the indices of
+    the rows of positive weight and of weight zero, or None if all weights are positive.
     """
 
     X: Any
@@ -78,7 +78,7 @@ class WeightedRows(NamedTuple):
 
 
 def drop_zero_weight(X: Any, weight: FloatArray | None, estimator_name: str) -> WeightedRows:
-    """Return the rows of positive weight, after checking that the other rows are finite."""
+    """Return the rows of positive weight; raise a ValueError if another row is not finite."""
     if weight is None or weight.all():
         equal = weight is None or np.ptp(weight) == 0
         return WeightedRows(X, None if equal else weight, None, None)
@@ -89,7 +89,7 @@ def drop_zero_weight(X: Any, weight: FloatArray | None, estimator_name: str) -> 
 
 
 def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray | None:
-    """Return the weights of the features in the penalty, or None if there are none."""
+    """Validate the penalty weights of the features; return them as float64, or None."""
     if penalty_weights is None:
         return None
     try:
@@ -102,7 +102,8 @@ def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray |
         raise ValueError(f"penalty_weights must be one-dimensional, got shape {weights.shape}.")
     if weights.size != n_features:
         raise ValueError(
-            f"penalty_weights has {weights.size} values, X has {n_features} features"
+            f"penalty_weights must have one value per feature, got {weights.size} values for "
+            f"{n_features} features."
         )
     bad = np.flatnonzero(~(weights >= 0))
     if bad.size:

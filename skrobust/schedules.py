@@ -20,9 +20,9 @@ __all__ = ["check_schedule", "cosine", "geometric", "linear"]
 # A function of `start` and `n_stages` that returns the multipliers.
 Schedule: TypeAlias = Callable[..., NDArray[np.float64]]
 
-# Default number of stages. Additional stages cost passes over X without saving any
-# (`benchmarks/schedules.py`), so that the default is the smallest number for which the three
-# schedules differ: with three stages, linear and cosine are the same.
+# Default number of stages. Each additional stage increases the number of passes over X
+# (`benchmarks/schedules.py`). The default is therefore the smallest number for which the three
+# schedules differ; with three stages, linear and cosine schedules are equal.
 N_STAGES = 4
 
 
@@ -146,7 +146,7 @@ def cosine(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
         m_k = 1 + \frac{\text{start} - 1}{2}
               \left(1 + \cos\frac{\pi k}{n - 1}\right), \qquad k = 0, \dots, n - 1
 
-    This is the cosine annealing of [1]_ without restarts.
+    The schedule is the cosine annealing of [1]_ without restarts.
 
     References
     ----------
@@ -175,7 +175,7 @@ _SCHEDULES_BY_NAME: dict[str, Schedule] = {
 def check_schedule(
     beta_schedule: str | ArrayLike | None,
 ) -> Schedule | NDArray[np.float64] | None:
-    """Validate the parameter `beta_schedule` of an estimator and resolve its name.
+    """Validate the parameter `beta_schedule`, and replace the name of a schedule by a function.
 
     Parameters
     ----------
@@ -192,8 +192,7 @@ def check_schedule(
     Raises
     ------
     ValueError
-        If `beta_schedule` is not a valid schedule. The message contains its value and the
-        reason.
+        If `beta_schedule` is not a valid schedule.
 
     See Also
     --------
@@ -230,7 +229,7 @@ def check_schedule(
 
 
 def _schedule_violation(multipliers: NDArray[Any]) -> str:
-    """Return the condition that `multipliers` violates as a predicate, or ""."""
+    """Return what makes the multipliers invalid, as a predicate, or "" if they are valid."""
     if multipliers.ndim != 1 or multipliers.dtype.kind not in "fiu":
         return "is not a one-dimensional sequence of numbers"
     if len(multipliers) == 0:
@@ -256,5 +255,5 @@ def _stage_fractions(start: float, n_stages: int) -> NDArray[np.float64]:
 
 
 def _without_duplicates(multipliers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Merge multipliers that rounding made equal, which happens if `start` is just above 1."""
+    """Merge multipliers that are equal after rounding."""
     return np.unique(multipliers)[::-1].copy()
