@@ -1,4 +1,7 @@
-"""Benchmarks and simulations for the numbers in the documentation: python -m benchmarks.NAME"""
+"""Benchmarks and simulations for the numbers in the documentation.
+
+`python -m benchmarks.NAME` runs one of them.
+"""
 
 import datetime
 import os
@@ -24,10 +27,10 @@ def timed(function, *args):
 
 
 def _rested(task):
-    """Return the run time of a task, which starts when this process has no other busy threads.
+    """Run a task once this process has no other busy threads, and return its run time.
 
     BLAS threads spin for a tenth of a second after their work and would slow down the task.
-    This function waits in a busy loop, because the processor would reduce its frequency during
+    This function waits in a busy loop, because the processor might reduce its frequency during
     a sleep.
     """
     busy = True
@@ -45,16 +48,16 @@ def say(text):
 
 
 def in_turn(tasks, seconds, least=5, most=51, long=5.0):
-    """Return the run times of each task.
+    """Run several tasks in turn, and return the run times of each of them.
 
-    The tasks are run in turn, so that a short load of the machine affects all of them. A task
-    is run as often as fits into `seconds`, between `least` and `most` times, or once if it
-    takes longer than `long` seconds.
+    The runs of the tasks alternate, so that a temporary load of the machine affects all tasks.
+    A task is run as often as fits into `seconds`, but at least `least` and at most `most`
+    times. A task that takes longer than `long` seconds is run once.
     """
     times = {name: [_rested(task)] for name, task in tasks.items()}
     for name, task in tasks.items():
         if times[name][0] < long and least > 1:
-            times[name].append(_rested(task))  # the first run may have been slow
+            times[name].append(_rested(task))  # the first run may be slower than the others
     more = {
         name: min(most, max(least, int(seconds / min(found)))) - len(found)
         for name, found in times.items()
@@ -69,19 +72,19 @@ def in_turn(tasks, seconds, least=5, most=51, long=5.0):
 
 
 class Progress:
-    """A progress bar on standard error in a terminal; elsewhere a line for each step."""
+    """A progress bar on standard error; if that is not a terminal, a line for each step."""
 
     def __init__(self, total):
         self._total, self._done, self._start = total, -1, time.perf_counter()
         self._text = ""
 
     def __call__(self, text):
-        """Start a step."""
+        """Show that a step starts."""
         self._done, self._text = self._done + 1, text
         self._draw(text, "\n")
 
     def detail(self, text):
-        """Show what is done within the step."""
+        """Show the current part of the step, in a terminal only."""
         if sys.stderr.isatty():
             self._draw(f"{self._text}: {text}", "")
 
@@ -100,10 +103,7 @@ class Progress:
 
 
 def machine():
-    """Return the date, the processor, the load, and the versions of Python and the libraries.
-
-    They are reported with the results of a benchmark.
-    """
+    """Return facts to report with results: date, processor, load, and versions of software."""
     return {
         "date": datetime.date.today().isoformat(),
         "processor": _processor(),
@@ -143,7 +143,7 @@ def write(directory, name, text):
 
 
 def in_seconds(seconds):
-    """Return a duration with three digits, in milliseconds or seconds."""
+    """Return a duration as text with three significant digits, in milliseconds or seconds."""
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     return f"{seconds:.3g} s"

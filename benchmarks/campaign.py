@@ -1,12 +1,13 @@
 """Random fits, checked by an independent judge: python -m benchmarks.campaign
 
-Each problem is drawn with its own seed. The problems vary in shape, units, heavy tails, ties,
-outliers, exactly fitted rows, the form of X, weights and all parameters, and have columns that
-are collinear, constant or far from zero. Every fit that is reported as converged is compared
-with certified bounds on the minimum (`judge`), its scale with the scale of its residuals, and
-its number of passes with `max_iter`. No fit may raise an error or another warning. Paths and
-cross-validation are compared with single fits. Each violation is a flag; `--one 123` prints the
-flags of problem 123. The benchmark takes about 20 minutes on two idle cores.
+Each problem is drawn with its own seed. The problems differ in shape, units, tails of the
+errors, ties, outliers, rows that can be fitted exactly, storage of X, weights and all
+parameters. Some have columns that are collinear, constant or far from zero. Every fit that is
+reported as converged is checked: its objective is compared with certified bounds of the minimum
+(`judge`), its scale with the scale of its residuals, and its number of passes with a multiple
+of `max_iter`. No fit may raise an exception or issue a warning other than ConvergenceWarning.
+Paths and cross-validation are compared with single fits. Each violation is a flag; `--one 123`
+prints the flags of problem 123. The benchmark takes about 20 minutes on two idle cores.
 """
 
 import argparse
@@ -32,13 +33,18 @@ ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
 CONVERGED = {"gradient within tol", "gradient within rounding", "objective within rounding"}
 # Relative tolerances for the comparison of a scale and of a score.
 SCALE_RTOL, SCORE_RTOL = 1e-6, 1e-6
-# Maximum number of passes over X per iteration, and for the start and the optimality of a
-# stage: least squares may take a hundred iterations of L-BFGS.
+# A fit may take PASSES_PER_ITERATION passes over X per iteration, and OTHER_PASSES in each
+# stage for the starting point, for which least squares may take a hundred iterations of L-BFGS,
+# and for the bound of the suboptimality.
 PASSES_PER_ITERATION, OTHER_PASSES = 4, 250
 
 
 class Problem(NamedTuple):
-    """Data, parameters and kinds of a problem; `call` tells how it is fitted."""
+    """Data and parameters of a problem.
+
+    `call`, a key of `_CALLS`, determines how the problem is fitted. `kinds` describe the
+    problem in the table of results.
+    """
 
     X: np.ndarray
     y: np.ndarray
@@ -49,7 +55,7 @@ class Problem(NamedTuple):
 
 
 class Flag(NamedTuple):
-    """The name of a violation, and its details."""
+    """A violation: its name, and the numbers that show it."""
 
     name: str
     detail: str
@@ -59,7 +65,7 @@ class Flag(NamedTuple):
 
 
 def draw(seed, number):
-    """Return a problem of a campaign."""
+    """Return the problem with this number of the campaign with this seed."""
     rng = np.random.default_rng([seed, number])
     shape, n, p = _shape(rng)
     form = _choice(rng, C=4, F=2, strided=1, float32=2, CSR=2, CSR_full=1)
@@ -108,7 +114,7 @@ def _shape(rng):
 
 
 def _features(rng, n, p, form):
-    """Return the features in float64, rounded to the dtype of X, and their traits."""
+    """Return features in float64, whose values the dtype of X can store, and their traits."""
     kind = _choice(rng, normal=4, integers=2, heavy=2, levels=1)
     X = {
         "normal": lambda: rng.normal(size=(n, p)) + rng.integers(2) * rng.normal(size=(n, 1)),
@@ -155,7 +161,7 @@ def _formed(X, form):
 
 
 def _target(rng, X):
-    """Return a target, which is a linear function of X plus errors, and the kind of errors."""
+    """Return a target, a linear function of X plus errors, and the kind of the errors."""
     n, p = X.shape
     spread = X.std(axis=0)
     w = rng.integers(-3, 4, size=p) / np.where(spread > 0, spread, 1.0)
@@ -232,7 +238,7 @@ def _parameters(rng, X, y, call):
 
 
 def flags_of(problem):
-    """Return whether all fits converged, and the flags."""
+    """Fit a problem; return whether all fits converged, and the flags."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -248,7 +254,10 @@ def flags_of(problem):
 
 
 def _call_single(problem):
-    """Fit, and return a function that checks the fit; its argument tells whether it warned."""
+    """Fit the problem; return a function that checks the fit.
+
+    The argument of the function is whether the fit issued a ConvergenceWarning.
+    """
     est = SmoothL1Regressor(**problem.params)
     est.fit(problem.X, problem.y, problem.weight)
     return partial(_estimator_flags, problem, est)
@@ -325,7 +334,7 @@ def _objective_flags(problem, y, fit, converged, est=None, k=0, rtol=RTOL):
 
 
 def _call_path(problem):
-    """Compute a path over thresholds or penalties; compare each point with a single fit."""
+    """Compute a path; return a function that compares each point with a single fit."""
     params = dict(problem.params)
     rng = np.random.default_rng(problem.y.size)
     factors = np.sort(10.0 ** rng.uniform(-2, 1, size=4))
@@ -364,28 +373,29 @@ def _call_path(problem):
 
 
 def _point_flags(problem, point, where):
-    """Return the flags of a point of a path, given the threshold and scale of a single fit.
+    """Return the flags of a point of a path; its threshold and scale are from a single fit.
 
-    If the minimiser is not unique, there may be several fixed points of the MAD.
+    A point with another scale is not flagged if the minimiser is not unique, because the MAD
+    may then have several fixed points.
     """
     params, rtol = problem.params, RTOL
     if params["scale"] == "mad" or params["beta"] == "auto":
         data = Data.of(problem.X, problem.y, problem.weight, params["fit_intercept"])
         low, high, floor = scale_bounds(data, point)
         if high - low + floor > SCALE_RTOL * point.scale:
-            return []  # Rounding leaves the scale and the objective undetermined.
+            return []  # Because of rounding errors, scale and objective are not determined.
         if not low * (1 - SCALE_RTOL) - floor <= point.scale <= high * (1 + SCALE_RTOL) + floor:
             if is_unique(data, point):
                 return [Flag("path, scale", f"{where}: {low} … {high} for {point.scale}")]
             return []
-        # The scale of the point equals that of the single fit up to its accuracy.
+        # The scale of the single fit approximates that of the point with this accuracy only.
         rtol = SCALE_RTOL
     found = _objective_flags(problem, problem.y, point, converged=True, rtol=rtol)
     return [Flag(f"path, {flag.name}", f"{where}: {flag.detail}") for flag in found]
 
 
 def _call_cv(problem):
-    """Search by cross-validation; compare its scores and its refit with single fits."""
+    """Fit SmoothL1RegressorCV; return a function that compares it with single fits."""
     params = dict(problem.params)
     alpha, beta = params.pop("alpha"), params.pop("beta")
     one = 1.0 if params["scale"] == "concomitant" else 0.0
@@ -444,7 +454,7 @@ _CALLS = {
 
 
 def verdict(number, seed):
-    """Return number and kinds of a problem, whether its fits converged, and its flags."""
+    """Return the number and kinds of a problem, whether its fits converged, and its flags."""
     problem = draw(seed, number)
     converged, flags = flags_of(problem)
     return number, problem.kinds, converged, flags
@@ -461,7 +471,7 @@ def run(n, seed, jobs):
 
 
 def summary(verdicts):
-    """Return the tables of kinds and of flagged problems."""
+    """Return a table of the counts for each kind of problem, and tables of the flags."""
     problems, unconverged, flagged = Counter(), Counter(), Counter()
     for _, kinds, converged, flags in verdicts:
         for kind in ("all", *kinds):
@@ -484,7 +494,7 @@ def summary(verdicts):
 
 
 def main():
-    """Run a campaign and write results/campaign.md, or print one problem."""
+    """Run a campaign and write results/campaign.md, or print the flags of one problem."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)

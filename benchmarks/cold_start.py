@@ -1,12 +1,12 @@
 """Time of the first import and the first fit of a process: python -m benchmarks.cold_start
 
-The benchmark also measures the time from an interrupt to the end of a fit. The test suite
-limits none of these times: it tests what is imported and compiled, and that no pass over the
-data follows an interrupt.
+The benchmark also measures the time from an interrupt to the end of a fit. The test suite does
+not measure these times. It tests which modules are imported, which functions are compiled, and
+that no pass over the data follows an interrupt.
 
-All times are medians of five runs in fresh processes without a cache. The benchmark takes three
-minutes and writes cold_start.md into benchmarks/results/. With `--runs 1` it takes one minute
-and writes nothing.
+All times are medians of five runs in fresh processes without a cache of compiled functions. The
+benchmark takes three minutes and writes cold_start.md into benchmarks/results/. With `--runs 1`
+it takes one minute and writes nothing.
 """
 
 import argparse
@@ -18,7 +18,8 @@ import numpy as np
 
 from . import RESULTS, Progress, described, machine, table, write
 
-# These scripts run in a fresh process; each sets `found`, which is printed.
+# Parts of the scripts that run in fresh processes. A script assigns its results to `found`,
+# which _PRINT prints.
 _PREPARE = """
 import json, sys, time
 import numpy as np
@@ -73,7 +74,7 @@ compiled = sum(e.is_start for _, e in recorder.buffer)
 again = min(clock(lambda: SmoothL1Regressor().fit(Z, y)) for _ in range(3))
 found = dict(extra=first - again, compiled=compiled)
 """
-# A fit of 500 stages that does not end by its tolerance, and is interrupted at several times.
+# A fit of 500 stages that never reaches its tolerance of 0 is interrupted at several times.
 _INTERRUPT = """
 import os, signal, threading
 from skrobust import SmoothL1Regressor
@@ -101,13 +102,15 @@ SHAPES = {"200 × 5": (200, 5), "100,000 × 20": (100_000, 20)}
 KINDS = ["C", "F", "strided", "float32", "CSR", "CSR, int64"]
 DEFAULT = "SmoothL1Regressor()"
 WITH_C = ["SmoothL1Regressor(1.345)", "HuberRegressor()"]
-# About 60 numbers per row, and the default penalty of HuberRegressor.
+# Sparse data with about 60 nonzeros per row, and the penalty that HuberRegressor has with
+# alpha=1.
 SPARSE_WIDE = "2,000 × 4,000", (2_000, 4_000)
 WITH_SPARSE_WIDE = [
     'SmoothL1Regressor(loss="huber", alpha=1 / 2000)',
     "HuberRegressor(alpha=1.0)",
 ]
-# Target and stretch target, in seconds, for the first fit with default parameters and C order.
+# Target and stretch target, in seconds, of the first fit with default parameters to an array in
+# C order.
 TARGETS = {"200 × 5": (0.2, 0.05), "100,000 × 20": (2.0, 1.0)}
 INTERRUPTED_SHAPE = (60_000, 40)
 SECOND_KINDS = [*KINDS[1:], "read-only", "rows of C", "rows of F"]
@@ -134,14 +137,14 @@ def first_fit(shape, kind, estimator=DEFAULT, n_runs=5):
 
 
 def first_fits(n_runs=5):
-    """Return the time of the first fit for each shape, compilation included."""
+    """Return the time of the first fit for each shape, including compilation."""
     return {
         name: first_fit(shape, "C", n_runs=n_runs)["first"] for name, shape in SHAPES.items()
     }
 
 
 def first_fit_cases():
-    """Yield name and shape of the data, kind of input and estimator of each row."""
+    """Yield name and shape of the data, kind of input and estimator of each table row."""
     for name, shape in SHAPES.items():
         yield from ((name, shape, kind, DEFAULT) for kind in KINDS)
         yield from ((name, shape, "C", estimator) for estimator in WITH_C)
@@ -149,7 +152,7 @@ def first_fit_cases():
 
 
 def targets_table(seconds):
-    """Compare the first fits with default parameters and C order with their targets."""
+    """Return a table of the times of the first fits and their targets."""
     rows = []
     for name, (target, stretch) in TARGETS.items():
         met = "met" if seconds[name] <= target else "MISSED"
@@ -158,7 +161,10 @@ def targets_table(seconds):
 
 
 def second_kind(shape, kind, n_runs):
-    """Return the time that another kind of input adds, and the number of compilations."""
+    """Return the additional time and the compilations of a first fit to another kind of input.
+
+    The fit follows a fit to an array in C order in the same process.
+    """
     return in_fresh_processes(prepared(shape, kind) + _SECOND.format(kind=kind), n_runs)
 
 
@@ -198,10 +204,12 @@ def main():
         [
             "# Cold start",
             "`python -m benchmarks.cold_start`: " + described(facts),
-            f"All times are medians of {n_runs} runs in fresh processes without a cache. "
-            "Further targets: the import takes at most 0.1 s longer than that of "
-            "`sklearn.linear_model`, a second kind of input takes at most 0.7 s longer, a "
-            "read-only array needs no compilation, and an interrupted fit ends within 1 s.",
+            f"All times are medians of {n_runs} runs in fresh processes without a cache of "
+            "compiled functions. The table shows the targets of the first fit. Further targets "
+            "are that the import after `sklearn.linear_model` takes at most 0.1 s, that the "
+            "first fit to a second kind of input takes at most 0.7 s longer than further fits, "
+            "that a read-only array requires no compilation, and that an interrupted fit ends "
+            "within 1 s.",
             targets_table(seconds),
             "## Import",
             table(
@@ -213,10 +221,13 @@ def main():
             ),
             "## First fit, including compilation and the import of Numba",
             table(["", "estimator", "first fit", "second fit", "imports Numba"], first),
-            "## A second kind of input after a first fit of C order and float64",
+            "## First fit to a second kind of input, after a fit to a float64 array in C order",
             table(["", "additional time", "compiled functions"], second),
-            "## An interrupted fit whose kernels are compiled",
-            table(["", "ends after"], [["60,000 × 40, C", f"{interrupt:.3f} s"]]),
+            "## Interrupt of a fit whose kernels are compiled",
+            table(
+                ["", "time from interrupt to end"],
+                [["60,000 × 40, C", f"{interrupt:.3f} s"]],
+            ),
         ]
     )
     print(text)

@@ -1,10 +1,10 @@
-"""Coverage of 95 % intervals in a simulation: python -m benchmarks.coverage
+"""Coverage probabilities of 95 % intervals: python -m benchmarks.coverage
 
-The coverage is simulated for every kind of covariance of coefficient_table, for the default of
-RLM of statsmodels, for least squares, and for prediction intervals. The distributions of the
-errors meet the assumptions of some kinds and violate those of others. The benchmark fails
-unless the requirements on which the user guide relies are met. It takes about half an hour with
-1,000 replications.
+The coverage is simulated for every kind of covariance of coefficient_table, for the default
+intervals of RLM of statsmodels, for least squares, and for prediction intervals. The
+distributions of the errors meet the assumptions of some kinds of covariance and violate those
+of others. The exit status is nonzero if a limit is not met that the user guide relies on. The
+benchmark takes about half an hour with 1,000 replications.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from . import COLOURS, RESULTS, described, machine, table, timed, write
 
 LEVEL, N_NEW, CHUNK = 0.95, 20, 10
 SHAPES = [(30, 3), (100, 3), (1000, 3), (30, 10), (100, 10), (1000, 10)]
-# Minimum number of rows per coefficient for which requirement (a) applies. With fewer rows the
-# bootstrap is slow, since many resamples have hardly more rows than coefficients, and is
-# omitted.
+# Number of rows per coefficient from which limit (a) should be met. With fewer rows the
+# bootstrap is left out, because it is slow: many resamples have hardly more distinct rows than
+# coefficients.
 ENOUGH_ROWS = 7
 
 ROW_KINDS = {kind: {"covariance": kind} for kind in ["H1", "H2", "H3"]}
@@ -39,7 +39,7 @@ for scale in ["fixed", "joint"]:
 ROW_KINDS["HC2 Bell–McCaffrey"] = {"covariance": "HC2", "df": "bell-mccaffrey"}
 CLUSTER_KINDS = {kind: {"covariance": kind} for kind in ["CR0", "CR1", "CR3"]}
 RLM, BOOTSTRAP, LEAST_SQUARES = "statsmodels RLM", "bootstrap", "least squares HC3"
-DEFAULTS = ["HC3 joint", "CR3"]  # without groups and with them
+DEFAULTS = ["HC3 joint", "CR3"]  # without groups, with groups
 KINDS = [RLM, *ROW_KINDS, *CLUSTER_KINDS, BOOTSTRAP, LEAST_SQUARES]
 PREDICTION, SIMPLE_PREDICTION = "jackknife", "fit ± t √(MAD² + se²)"
 
@@ -51,7 +51,7 @@ class Sample(NamedTuple):
 
 
 def independent(draw):
-    """Return a function that draws samples of independent rows with the errors draw(rng, X)."""
+    """Return a function that draws samples of independent rows with errors draw(rng, X)."""
 
     def sample(rng, n, p):
         X = features(rng, n, p)
@@ -74,7 +74,8 @@ def contaminated(rng, X):
 def in_clusters(rng, n, p):
     """Return a sample whose rows form clusters.
 
-    Half of the variance of the errors, and nearly all of that of x₁, is between clusters.
+    Half of the variance of the errors, and nearly all of the variance of x₁, is between
+    clusters.
     """
     n_groups = 10 if n < 100 else 20
     groups = np.arange(n) % n_groups
@@ -103,7 +104,8 @@ CELLS = [(errors, n, p) for errors in ERRORS for n, p in SHAPES]
 def true_intercepts():
     """Return the true intercepts of the Huber fit and of least squares for lognormal errors.
 
-    All true slopes are zero, without loss of generality, since the estimators are equivariant.
+    All true slopes are zero, without loss of generality, because the estimators are
+    equivariant.
     """
     lognormal = np.exp(norm.ppf((np.arange(1_000_000) + 0.5) / 1_000_000))
     fit = SmoothL1Regressor().fit(np.zeros((lognormal.size, 1)), lognormal)
@@ -111,7 +113,10 @@ def true_intercepts():
 
 
 def intervals(sample, kinds, bootstrap):
-    """Return the fit, the intervals by kind, and the table for the prediction intervals."""
+    """Return the fitted model, the intervals by kind, and the table of the default kind.
+
+    The table is used for prediction intervals.
+    """
     X, y, groups = sample
     fit = SmoothL1Regressor().fit(X, y)
     tables = {kind: coefficient_table(fit, X, y, **ROW_KINDS[kind]) for kind in ROW_KINDS}
@@ -131,7 +136,10 @@ def intervals(sample, kinds, bootstrap):
 
 
 def prediction_intervals(fit, default, X):
-    """Return the intervals of the table, and those from the scale and the error of the mean."""
+    """Return prediction intervals of the table, and those of a simple formula.
+
+    The formula combines the scale and the standard error of the fitted value.
+    """
     fitted, lower, upper = default.predict(X, LEVEL).T
     mean_error = (upper - lower) / 2 / t.ppf((1 + LEVEL) / 2, default.df)
     reach = t.ppf((1 + LEVEL) / 2, default.df) * np.hypot(fit.scale_, mean_error)
@@ -142,16 +150,15 @@ def prediction_intervals(fit, default, X):
 
 
 def simulate(cell, seeds, truths, n_bootstrap):
-    """Return the outcomes of replications by kind.
+    """Return a dict of the outcomes of all replications by kind.
 
-    The arrays of outcomes have the shape (replications, 2, coefficients or new rows).
+    An array of outcomes has the shape (replications, 2, coefficients or new rows).
     """
     errors, n, p = CELLS[cell]
     found = {}
     kinds = [kind for kind in KINDS if kind != RLM or n <= 100]
     with threadpool_limits(1), warnings.catch_warnings():
-        # Warnings of a scale taken as fixed or a coefficient without standard error are
-        # expected.
+        # Warnings about the scale or about standard errors that are not available are expected.
         warnings.simplefilter("ignore")
         for seed in seeds:
             rng = np.random.default_rng([cell, seed])
@@ -204,7 +211,7 @@ def simulate_all(n_replications, n_bootstrap):
 
 
 class Coverage(NamedTuple):
-    """Percentages of intervals that cover, and the median half width over the slopes."""
+    """Percentages of intervals that cover the truth, and the median half width for slopes."""
 
     slopes: float
     x1: float
@@ -226,7 +233,7 @@ class Coverage(NamedTuple):
 
 
 def bars(found):
-    """Return the text of each requirement, whether it is met, and the range of the values."""
+    """Return the text of each limit, whether it is met, and the range of the values."""
     plain = [c for c in CELLS if c[0] != CLUSTERED and c[1] / (c[2] + 1) >= ENOUGH_ROWS]
     skewed = [c for c in CELLS if c[0] == LOGNORMAL and c[1] >= 100]
     clustered = [c for c in CELLS if c[0] == CLUSTERED]
@@ -248,7 +255,7 @@ def bar(text, values, lowest, highest=100.0):
 
 
 def summary(found):
-    """Return a table of the range of the coverage of each kind over cells with enough rows."""
+    """Return a table of the range of the coverage of each kind, over cells with enough rows."""
     rows = []
     for kind in KINDS:
         row = [kind]
@@ -280,22 +287,23 @@ def report(results, n_replications, n_bootstrap):
         f"`python -m benchmarks.coverage`, {n_replications} replications "
         f"({min(n_replications, n_bootstrap)} of the bootstrap, n ≤ 100, n/p ≥ {ENOUGH_ROWS}). "
         f"{described(machine())}\n",
-        "Features are normal except for the second, (χ²₂ − 2)/2. Intervals are t intervals "
-        "except for RLM, which uses the normal distribution, and the bootstrap, which uses "
-        "percentiles. Fits are at the defaults; the scale of HC2 with Bell and McCaffrey's "
-        "degrees of freedom, CR and the bootstrap is joint. In the clustered samples the "
-        "errors and x₁ are correlated within 10 (n = 30) or 20 clusters.\n",
-        "## Bars\n",
+        "The features are normal, except for the second one, which is (χ²₂ − 2)/2. The "
+        "intervals are t intervals, except for RLM, which uses the normal distribution, and "
+        "for the bootstrap, which uses percentiles. The models have default parameters. HC2 "
+        "with Bell and McCaffrey's degrees of freedom, CR and the bootstrap have the joint "
+        "scale. In the clustered samples the errors and x₁ are correlated within 10 (n = 30) "
+        "or 20 clusters.\n",
+        "## Limits of the coverage\n",
         table(
             ["", "holds", "from … to"],
             [[what, "yes" if holds else "**no**", ends] for what, holds, ends in judged],
         ),
         f"\n## Range over the samples with n/p ≥ {ENOUGH_ROWS}\n",
-        "Per cent, lowest to highest over errors and shapes.\n",
+        "Lowest and highest coverage in per cent over the distributions and shapes.\n",
         summary(found),
         "\n## All samples\n",
-        "Mean over the slopes, x₁ and intercept in per cent (median half width of slopes); "
-        "columns are n × slopes.",
+        "Coverage in per cent, as the mean over the slopes, of x₁ and of the intercept (median "
+        "half width for the slopes). The columns are n × slopes.",
     ]
     for errors in ERRORS:
         rows = [
@@ -306,7 +314,8 @@ def report(results, n_replications, n_bootstrap):
         text += [f"\n### {errors} errors\n", table(["", *shapes], rows)]
     text += [
         "\n## Prediction intervals\n",
-        "Per cent of new rows (median half width); in clustered samples from new clusters.\n",
+        "Percentage of new rows that are covered (median half width). In clustered samples the "
+        "new rows belong to new clusters.\n",
         table(["", "", *shapes], prediction_rows(results)),
     ]
     return found, judged, "\n".join(text)
@@ -323,7 +332,10 @@ def prediction_rows(results):
 
 
 def draw(found, path):
-    """Draw the coverage of x₁, on which the variance or the cluster depends."""
+    """Draw the coverage of the coefficient of x₁.
+
+    The variance of the errors depends on x₁, or x₁ depends on the cluster, in some samples.
+    """
     figure, axes = plt.subplots(1, len(ERRORS), figsize=(14, 5), sharex=True, sharey=True)
     ns = sorted({n for n, _ in SHAPES})
     for ax, errors in zip(axes, ERRORS, strict=True):
@@ -343,7 +355,7 @@ def draw(found, path):
     axes[0].set_yticks(range(len(KINDS)), KINDS)
     axes[0].invert_yaxis()
     axes[0].set_xlim(39, 101)
-    figure.supxlabel("Intervals of 95 % that contain the coefficient of x₁ [%]", fontsize=10)
+    figure.supxlabel("95 % intervals that contain the coefficient of x₁ [%]", fontsize=10)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", ncols=6)
     figure.tight_layout(rect=(0, 0, 1, 0.93))
     figure.savefig(path, dpi=150)
@@ -352,7 +364,7 @@ def draw(found, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=1000)
-    parser.add_argument("--bootstraps", type=int, default=200, help="at most replications")
+    parser.add_argument("--bootstraps", type=int, default=200, help="at most --replications")
     options = parser.parse_args()
     counts = options.replications, options.bootstraps
     results, seconds = timed(simulate_all, *counts)

@@ -2,9 +2,9 @@
 
 SmoothL1RegressorCV with 20 thresholds and 5 folds is compared with GridSearchCV of
 SmoothL1Regressor on the same grid, with GridSearchCV of HuberRegressor over 20 values of
-epsilon, and with 20 fits of SmoothL1Regressor without cross-validation. All run in turn in one
-process. The benchmark takes two minutes, most of them for HuberRegressor, and writes cv.md into
-benchmarks/results/. It should be run on an idle machine.
+epsilon, and with 20 fits of SmoothL1Regressor without cross-validation. All of them run in turn
+in one process. The benchmark takes two minutes, most of which HuberRegressor needs, and writes
+cv.md into benchmarks/results/. It should be run on an idle machine.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from . import RESULTS, Progress, described, in_seconds, in_turn, machine, table,
 from .tall import make_data
 
 SHAPES = {"50,000 × 30": (50_000, 30), "500 × 10": (500, 10)}
-# The errors have variance 1, and a tenth of them are 10 times as large.
+# In the data of `tall`, the errors have variance 1, and a tenth of them are multiplied by 10.
 BETAS = 1.345 * np.geomspace(0.1, 10, 20)
 EPSILONS = np.geomspace(1.05, 5, 20)
 SCORING = "neg_mean_absolute_error"
@@ -58,7 +58,10 @@ def difference(X, y):
 
 
 def section(title, times, apart):
-    """Return the times for one shape, and the ratios of ours to the others."""
+    """Return the section of the report on one shape of X.
+
+    It has the times, and the times of SmoothL1RegressorCV divided by those of the others.
+    """
     rows = []
     for name, runs in times.items():
         ours = MADS if name == GRID_MADS else OURS
@@ -74,12 +77,15 @@ def section(title, times, apart):
             ]
         )
     header = ["", "median", "fastest", "runs", "CV / this, medians", "CV / this, fastest"]
-    note = f"Relative difference of the mean scores from those of GridSearchCV: {apart:.0e}."
+    note = (
+        "The largest relative difference of the mean scores from those of GridSearchCV is "
+        f"{apart:.0e}."
+    )
     return f"## {title}\n\n{table(header, rows)}\n\n{note}"
 
 
 def targets_table(times):
-    """Compare the ratios of the medians and of the fastest runs with their targets."""
+    """Return a table of the ratios of the medians and of the fastest runs with their limits."""
     rows = []
     for name, (target, stretch) in TARGETS.items():
         ratios = [f(times[OURS]) / f(times[name]) for f in (np.median, min)]
@@ -103,7 +109,7 @@ def main():
     for title, shape in SHAPES.items():
         progress(title)
         X, y = make_data(*shape)
-        apart = difference(X, y)  # compiles as well
+        apart = difference(X, y)  # also compiles the kernels
         todo = tasks(X, y)
         if arguments.quick:
             del todo[HUBER]
@@ -113,8 +119,8 @@ def main():
     heading = "# Selection of β by cross-validation\n\n`python -m benchmarks.cv`: "
     intro = [
         heading + described(facts),
-        f"{len(BETAS)} thresholds or values of epsilon, 5 folds, scored by the mean absolute "
-        "error, and a final fit to all rows: 101 fits.",
+        f"Each selection compares {len(BETAS)} thresholds or values of epsilon in 5 folds by "
+        "the mean absolute error and ends with a fit to all rows, which makes 101 fits.",
     ]
     if not arguments.quick:
         intro += ["## Targets, 50,000 × 30", targets_table(found["50,000 × 30"])]

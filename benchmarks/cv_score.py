@@ -2,12 +2,12 @@
 
 The outliers in the validation folds should not determine the threshold. Data sets with known
 coefficients are contaminated, and each score selects one of 20 thresholds with 5 folds. The
-cost of a selection is the error of the selected fit to all rows divided by that of the best fit
-on the grid, which is unknown in practice. The default, which involves no selection, is
-included, and so is the one-standard-error rule with the mean absolute error. Two further tables
-compare this rule with the best mean score: by the number of rows, and for the selection of an
-L1 penalty. The benchmark takes six minutes and writes cv_score.md and cv_score.png into
-benchmarks/results/.
+cost of a selection is the error of the coefficients for the selected threshold divided by the
+smallest error on the grid, which is unknown in practice. The threshold `beta="auto"`, which
+involves no selection, and the rule of one standard error with the mean absolute error are
+included. Two further tables compare this rule with the selection of the best mean score: by the
+number of rows, and for the selection of an L1 penalty. The benchmark takes six minutes and
+writes cv_score.md and cv_score.png into benchmarks/results/.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from skrobust.losses import smooth_l1
 
 from . import COLOURS, RESULTS, Progress, described, machine, table, write
 
-# Rows, columns: replications.
+# Number of replications for each number of rows and columns.
 SHAPES = {(50, 5): 16, (100, 10): 16, (200, 5): 16, (500, 10): 12, (2000, 5): 6}
 N_BETAS, N_FOLDS = 20, 5
 LAWS = {
@@ -42,7 +42,7 @@ def far_above(X, error, rows, rng):
 
 
 def above_on_one_side(X, error, rows, rng):
-    """Add 10 mostly in rows with a large first feature, which changes the slope as well."""
+    """Add 10 to errors, mostly in rows with a large first feature, which biases its slope."""
     order = np.argsort(X[:, 0] + rng.normal(size=len(X)))
     error[order[len(X) - rows.size :]] += 10
 
@@ -61,12 +61,13 @@ CONTAMINATIONS = {
 
 
 def trimmed(size, scale):
-    """Return the mean of all but the largest quarter."""
+    """Return the mean of all values except the largest quarter."""
     return np.sort(size, axis=0)[: -(len(size) // 4)].mean(axis=0)
 
 
-# Functions of the absolute residuals of the validation rows, of shape (rows, thresholds), and
-# of the scale of the default fit. Their values are averaged over the folds.
+# The scores are negated means of these functions over the folds. The arguments are the absolute
+# residuals of the validation rows, of shape (rows, thresholds), and the scale of the default
+# fit.
 SCORES = {
     "mean square (r2)": lambda size, scale: (size**2).mean(axis=0),
     "mean absolute": lambda size, scale: size.mean(axis=0),
@@ -78,7 +79,8 @@ ABSOLUTE, ONE_SE = "mean absolute", "mean absolute, one standard error"
 AUTO = 'no selection: beta="auto"'
 NAMES = [*SCORES, ONE_SE, AUTO]
 
-# The selection of an L1 penalty: rows, columns, nonzero coefficients, thresholds, penalties.
+# For the selection of an L1 penalty: numbers of rows, number of columns, number of nonzero
+# coefficients, threshold, and number of penalties.
 N_PENALISED, P_PENALISED, N_NONZERO, BETA, N_ALPHAS = (100, 300), 30, 5, 1.345, 20
 DATA_PENALISED = {
     "normal": ("normal", "none"),
@@ -89,7 +91,7 @@ REPLICATIONS_PENALISED = 24
 
 
 def make(rng, n, p, law, contamination):
-    """Return X and y for true coefficients of zero, so that fitted coefficients are errors."""
+    """Return X and y; the true coefficients are zero, so that estimates equal their errors."""
     X, error = rng.normal(size=(n, p)), LAWS[law](rng, n)
     change, share = CONTAMINATIONS[contamination]
     if change:
@@ -98,7 +100,7 @@ def make(rng, n, p, law, contamination):
 
 
 def prices(rng, n, p, law, contamination):
-    """Return the error that each score leads to, divided by the smallest on the grid."""
+    """Return the error of the fit that each score selects, divided by the smallest error."""
     X, y = make(rng, n, p, law, contamination)
     auto = SmoothL1Regressor().fit(X, y)
     fold = rng.permutation(np.arange(n) % N_FOLDS)
@@ -136,14 +138,15 @@ def within_one_standard_error(scores, betas):
 
 
 def repeated(share):
-    """Return the shape of each replication."""
+    """Return the shape of the data for each replication."""
     return [shape for shape, n in SHAPES.items() for _ in range(max(1, round(share * n)))]
 
 
 def simulate(share, progress):
-    """Return the logarithms of costs (laws, replications, names) for each contamination.
+    """Return an array of logarithms of costs for each contamination.
 
-    The seeds of the replications of each shape are 0, 1, ….
+    An array has the shape (laws, replications, names). The seeds of the replications of each
+    shape are 0, 1, ….
     """
     shapes = repeated(share)
     seeds = [shapes[:i].count(shape) for i, shape in enumerate(shapes)]
@@ -161,7 +164,7 @@ def simulate(share, progress):
 
 
 def penalised(n, law, contamination, seed):
-    """Return the excess risk and the number of nonzero coefficients with both rules."""
+    """Return the excess risk and the number of nonzero coefficients for each of two rules."""
     X, error = make(np.random.default_rng(seed), n, P_PENALISED, law, contamination)
     truth = np.where(np.arange(P_PENALISED) < N_NONZERO, 1.0, 0.0)
     search = SmoothL1RegressorCV([BETA], alphas=N_ALPHAS, l1_ratio=1.0, loss="huber")
@@ -174,7 +177,10 @@ def penalised(n, law, contamination, seed):
 
 
 def simulate_penalties(share, progress):
-    """Return arrays (replications, rules, 2) of `penalised` for each law and number of rows."""
+    """Return the results of `penalised` for each kind of data and number of rows.
+
+    The arrays have the shape (replications, rules, 2).
+    """
     found = {}
     for name, (law, contamination) in DATA_PENALISED.items():
         progress(f"L1 penalty, {name}")
@@ -188,7 +194,8 @@ def simulate_penalties(share, progress):
 def with_error(log_ratios):
     """Return a geometric mean and its standard error over the last axis as text.
 
-    The other axes are averaged first, because their data sets have the same features.
+    The logarithms are averaged over the other axes first, because the data sets along these
+    axes have the same features and are not independent.
     """
     log_ratios = log_ratios.reshape(-1, log_ratios.shape[-1]).mean(axis=0)
     mean = np.exp(log_ratios.mean())
@@ -196,10 +203,10 @@ def with_error(log_ratios):
 
 
 def risk_table(found, share):
-    """Return a table of the risk with one standard error over that with the best score."""
+    """Return a table of the risk with the rule of one standard error relative to the best."""
     shapes = repeated(share)
     best, rule = NAMES.index(ABSOLUTE), NAMES.index(ONE_SE)
-    # A risk is the square of an error.
+    # The excess risk is the square of the error, hence the factor of 2.
     ratios = {
         name: 2 * (values[..., rule] - values[..., best]) for name, values in found.items()
     }
@@ -245,22 +252,22 @@ def report(found, penalties, share, facts):
         [
             "# Comparison of scores for the selection of β",
             "`python -m benchmarks.cv_score`: " + described(facts),
-            "Error of the coefficients (and of the intercept, except for the exponential "
-            "distribution) of the fit with the selected threshold, divided by the smallest "
-            "error on the grid; the best possible value is 1. The worst combination is that of "
-            "a contamination and a distribution. Geometric means over the distributions "
-            f"{', '.join(LAWS)}, the sizes {shapes} and replications, with {N_FOLDS} folds and "
-            f"{N_BETAS} thresholds.",
+            "The values are the error of the coefficients (and of the intercept, except for "
+            "the exponential distribution) of the fit with the selected threshold, divided by "
+            "the smallest error on the grid; the best possible value is 1. They are geometric "
+            f"means over the distributions {', '.join(LAWS)}, the shapes {shapes} and the "
+            f"replications, with {N_FOLDS} folds and {N_BETAS} thresholds. The worst "
+            "combination is the largest geometric mean for a contamination and a distribution.",
             table(["contamination", *NAMES], rows),
-            "**One standard error or the best mean score.** Excess prediction risk, which is "
-            "the square of the error above, of the threshold "
-            'with `refit="one_standard_error"` divided by that with `refit="best"`, both with '
-            "the mean absolute error: geometric mean ± standard error over the replications. "
-            "Below 1, the one-standard-error rule is better.",
+            "**One standard error or the best mean score.** The excess prediction risk is the "
+            "square of the error above. The following table shows the risk with "
+            '`refit="one_standard_error"` divided by the risk with `refit="best"`, both with '
+            "the mean absolute error, as geometric mean ± standard error over the "
+            "replications. If the ratio is below 1, the rule of one standard error is better.",
             risk_table(found, share),
-            f"The same for the selection of one of {N_ALPHAS} L1 penalties at β = {BETA}, with "
-            f"{P_PENALISED} features of which {N_NONZERO} have coefficients of 1: ratio of the "
-            "risks, and mean numbers of nonzero coefficients.",
+            "The next table shows the ratio of the risks and the mean numbers of nonzero "
+            f"coefficients for the selection of one of {N_ALPHAS} L1 penalties at β = {BETA}, "
+            f"with {P_PENALISED} features of which {N_NONZERO} have coefficients of 1.",
             penalty_table(penalties),
         ]
     )

@@ -1,10 +1,11 @@
 """Correct digits on ill-conditioned least-squares problems: python -m benchmarks.digits
 
-The problems are the data sets of NIST for linear regression with their certified coefficients
-(Longley from statsmodels, Filip from filip.csv, the others by their formulas;
-https://www.itl.nist.gov/div898/strd), and polynomials, Hilbert matrices and timestamps, whose
-coefficients are known or computed in exact arithmetic. SmoothL1Regressor has a threshold above
-all residuals, and HuberRegressor a large epsilon. Digits are −log10 of the largest relative
+The problems are the data sets of NIST for linear regression with certified coefficients
+(https://www.itl.nist.gov/div898/strd), and problems with polynomials, a Hilbert matrix and
+timestamps, whose coefficients are computed in exact arithmetic. Of NIST's data sets, Longley is
+from statsmodels, Filip is in filip.csv, and the others are computed from their formulas.
+SmoothL1Regressor has a threshold above all residuals, and HuberRegressor has a large epsilon,
+so that both minimise the sum of squares. The number of digits is −log10 of the largest relative
 error of a coefficient. The benchmark takes a second.
 """
 
@@ -18,7 +19,8 @@ from sklearn.linear_model import HuberRegressor, LinearRegression
 
 from skrobust import SmoothL1Regressor
 
-# The deviations of Wampler3, 4 and 5, which are orthogonal to polynomials of degree 5.
+# Deviations of y from the polynomial in Wampler3, 4 and 5, up to a factor. They are orthogonal
+# to all polynomials of degree at most 5.
 _DEVIATIONS = np.array([759, -2048, 2048, -2048, 2523, -2048, 2048, -2048, 1838, -2048, 2048])
 _DEVIATIONS = np.concatenate([_DEVIATIONS, _DEVIATIONS[-2::-1]])
 
@@ -80,8 +82,8 @@ def _no_intercept(x, y):
     return X, y, _exact(X, y, intercept=False)
 
 
-# Functions that return X, y and the coefficients, which start with the intercept if there is
-# one.
+# Functions that return X, y and the true least-squares coefficients. The first coefficient is
+# the intercept if there is one.
 PROBLEMS = {
     "Longley": _longley,
     "Filip": _filip,
@@ -107,7 +109,7 @@ ESTIMATORS = {
 
 
 def digits(estimator, X, y, certified):
-    """Return −log10 of the largest relative error, from 0 to 16; 0 if the fit fails."""
+    """Return −log10 of the largest relative error, limited to 0 … 16, or 0 if a fit fails."""
     estimator.set_params(fit_intercept=len(certified) > X.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,9 +1,10 @@
 """Efficiency under normal errors: python -m benchmarks.efficiency
 
-The efficiency of an estimator is the variance of least squares divided by its own variance. For
-normal errors least squares is optimal. The efficiency is simulated for HuberRegressor with its
-default epsilon and for SmoothL1Regressor with its defaults, for many and for few rows per
-column, and compared with the asymptotic theory. The benchmark takes about half a minute.
+The efficiency of an estimator is the variance of least squares divided by the variance of the
+estimator. For normal errors least squares is optimal. The efficiency is simulated for
+HuberRegressor with its default epsilon, and for SmoothL1Regressor with its default threshold
+and either scale, for many and for few rows per column. It is compared with the asymptotic
+theory. The benchmark takes about half a minute.
 """
 
 import argparse
@@ -39,9 +40,10 @@ def asymptotic_efficiency(c):
 
 
 def concomitant_scale(epsilon):
-    """Return the σ̂ / σ at which the derivative of the concomitant objective is zero.
+    """Return the limit of σ̂ / σ, where σ̂ is the concomitant scale and σ that of the errors.
 
-    The condition is E min(r² / σ̂², ε²) = 1, so that σ̂ is below σ for every finite ε.
+    The derivative of the objective is zero if E min(r² / σ̂², ε²) = 1, so that σ̂ < σ for every
+    finite ε.
     """
     return brentq(lambda s: mean_clipped_square(epsilon * s) / s**2 - 1, 0.01, 1)
 
@@ -61,13 +63,16 @@ def print_row(name, scale, threshold, efficiency, error=None):
 
 
 def simulate(n, p, n_replications, seed=0):
-    """Return squared errors of least squares and of each estimator, its scale and threshold."""
+    """Return the squared errors of least squares and the results of each estimator.
+
+    The results are the squared error, the scale and the threshold of each replication.
+    """
     rng = np.random.default_rng(seed)
     least_squares = np.empty(n_replications)
     results = {name: np.empty((n_replications, 3)) for name in ESTIMATORS}
     for i in range(n_replications):
-        # The estimators are equivariant. With coefficients of zero the estimates are the
-        # errors.
+        # The true coefficients are zero, without loss of generality, because the estimators are
+        # equivariant. The estimates then equal their errors.
         X, y = rng.normal(size=(n, p)), rng.normal(size=n)
         centred = X - X.mean(axis=0)
         least_squares[i] = np.sum(np.linalg.lstsq(centred, y, rcond=None)[0] ** 2)
@@ -86,7 +91,7 @@ def print_simulation(n, p, n_replications):
     for name, result in results.items():
         squared_error, scale, threshold = result.T
         efficiency = least_squares.mean() / squared_error.mean()
-        # The standard error of a ratio of means, to first order.
+        # This is the standard error of a ratio of means to first order.
         spread = np.std(least_squares - efficiency * squared_error)
         error = spread / squared_error.mean() / np.sqrt(n_replications)
         print_row(name, scale.mean(), threshold.mean(), efficiency, error)

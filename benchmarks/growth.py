@@ -1,10 +1,10 @@
-"""Time of a fit against the numbers of rows and features: python -m benchmarks.growth
+"""Time of a fit as a function of the shape of X: python -m benchmarks.growth
 
 SmoothL1Regressor with a fixed threshold and with its defaults is compared with other
-estimators, which run in turn. An estimator is omitted at sizes where it would take more than 20
-s. The exponent is the slope of log(time) against log(size) over the three largest sizes. The
-benchmark takes five minutes and 2 GB, and writes growth.md and growth.png into
-benchmarks/results/.
+estimators. The fits of all estimators run in turn. An estimator is omitted at sizes at which a
+fit would take more than 20 s. The exponent is the slope of log(time) against log(size) over the
+three largest sizes. The benchmark takes five minutes and 2 GB of memory, and writes growth.md
+and growth.png into benchmarks/results/.
 """
 
 import argparse
@@ -26,7 +26,7 @@ AXES = {
 
 
 def times_by_size(shapes, axis, progress):
-    """Return the sizes and the fastest time at each size for each estimator."""
+    """Return, for each estimator, the sizes at which it ran and its fastest time at each."""
     found = {name: ([], []) for name in NAMES}
     for shape in shapes:
         progress(f"{shape[0]:,} × {shape[1]:,}")
@@ -37,7 +37,7 @@ def times_by_size(shapes, axis, progress):
             if expected(*found[name], shape[axis]) < TOO_LONG
         }
         for name in [FIXED, AUTO]:
-            tasks[name]()  # compiles
+            tasks[name]()  # compiles the kernels, which is not measured
         for name, times in in_turn(tasks, SECONDS).items():
             found[name][0].append(shape[axis])
             found[name][1].append(min(times))
@@ -49,7 +49,10 @@ def exponent(sizes, times):
 
 
 def expected(sizes, times, size):
-    """Return the time extrapolated to the next size, with an exponent of at least 1."""
+    """Return the time at the next size, extrapolated with an exponent of at least 1.
+
+    The result is 0 if there are fewer than three times.
+    """
     if len(sizes) < 3:
         return 0.0
     return times[-1] * (size / sizes[-1]) ** max(1.0, exponent(sizes, times))
@@ -70,7 +73,7 @@ def shown(sizes_and_times, size):
 
 
 def draw(results, path):
-    """Draw the time against the size on logarithmic axes, with the exponents in the legend."""
+    """Draw the time against the size on logarithmic axes; the legend has the exponents."""
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(
@@ -102,9 +105,9 @@ def main():
         [
             "# Growth of the time of a fit",
             "`python -m benchmarks.growth`: " + described(facts),
-            "Fastest time of a fit; the estimators run in turn. A dash marks fits that would "
-            f"take more than {TOO_LONG:.0f} s. The exponent is the slope of log(time) against "
-            "log(size) over the three largest sizes.",
+            "The times are the fastest of several fits; the estimators run in turn. A dash "
+            f"stands for fits that would take more than {TOO_LONG:.0f} s. The exponent is the "
+            "slope of log(time) against log(size) over the three largest sizes.",
             *tables,
         ]
     )

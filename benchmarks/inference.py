@@ -1,9 +1,9 @@
-"""Cost of standard errors in units of a default fit: python -m benchmarks.inference
+"""Time of a table of standard errors, relative to that of a fit: python -m benchmarks.inference
 
-Tables and fits are measured in turn. The bootstrap and its fits run in one thread and are
-measured in processor time, on which other programs have no effect. The benchmark takes three
-minutes, writes inference.md into benchmarks/results/, and fails unless the costs are within
-their limits.
+Calls of coefficient_table and fits with default parameters are measured in turn. The bootstrap
+and the fits that it is compared with run in one thread, and their CPU time is measured, on
+which other programs have little effect. The benchmark takes three minutes and writes
+inference.md into benchmarks/results/. The exit status is nonzero unless all limits are met.
 """
 
 import sys
@@ -26,7 +26,7 @@ BOOTSTRAP = "bootstrap of 999"
 
 
 class Bar(NamedTuple):
-    """The maximum cost of a table, in units of a fit."""
+    """An upper limit of the time of a table, relative to the time of a fit."""
 
     shape: tuple[int, int]
     name: str
@@ -49,7 +49,7 @@ BARS = [
 
 
 def tasks_of(shape):
-    """Return the fit and the tables of a shape, and the data."""
+    """Return functions that fit a model and compute the tables for a shape, and the data."""
     data = make(normal, *shape)
     fitted = SmoothL1Regressor().fit(data.X, data.y)
     groups = np.arange(shape[0]) % N_GROUPS
@@ -65,7 +65,7 @@ def tasks_of(shape):
 
 
 def processor_times(tasks):
-    """Return the processor times in seconds; several fits precede each table."""
+    """Return the CPU times of fits and of tables; several fits precede each table."""
     times = {name: [] for name in tasks}
     with threadpool_limits(1):
         for name, task in tasks.items():
@@ -80,7 +80,7 @@ def processor_times(tasks):
 
 
 def memory_share(task, data):
-    """Return the peak memory that a task allocates, divided by that of X."""
+    """Return the peak of the memory that a task allocates, divided by the size of X."""
     tracemalloc.start()
     try:
         task()
@@ -91,7 +91,10 @@ def memory_share(task, data):
 
 
 def measure(shape):
-    """Return {name: (median seconds, in units of the fit, memory over X)} of a shape."""
+    """Return, for each task of a shape, its median time, time ratio and memory ratio.
+
+    The time is in seconds. The ratios are to the time of a fit and to the size of X.
+    """
     say(f"{shape[0]:,} × {shape[1]} ... ")
     tasks, data = tasks_of(shape)
     if shape == RESAMPLED:
@@ -109,7 +112,10 @@ def measure(shape):
 
 
 def judged(bar, result):
-    """Return a row of the table, and whether the limit holds; memory counts if X is tall."""
+    """Return a row of the report, and whether the limit is met.
+
+    The memory is limited for tall X only, except for H1.
+    """
     _, cost, memory = result
     tall = bar.shape == TALL and bar.name != "H1"
     holds = cost <= bar.most and (memory <= MEMORY_BAR or not tall)
@@ -128,16 +134,17 @@ def main():
         rows.append(row)
         held.append(holds)
     fits = [
-        f"{shape[0]:,} × {shape[1]} {in_seconds(result['fit'][0])}"
+        f"{in_seconds(result['fit'][0])} at {shape[0]:,} × {shape[1]}"
         for shape, result in results.items()
     ]
     text = [
         "# Cost of standard errors\n",
         f"`python -m benchmarks.inference`: {described(machine())}\n",
-        "Medians in units of one default fit of the same data, in turn in one process. "
-        f"{', '.join(fits)} for a fit. CR has {N_GROUPS:,} clusters. The bootstrap is in "
-        "seconds of the processor. Memory is the peak of what is allocated, over the bytes of "
-        f"X, at most {100 * MEMORY_BAR:.0f} % for HC and CR.\n",
+        "The times are medians of runs in turn in one process, in units of the time of a fit "
+        f"with default parameters to the same data. A fit takes {', '.join(fits)}. CR has "
+        f"{N_GROUPS:,} clusters. For the bootstrap, CPU times are compared. The memory is the "
+        "peak of the allocated memory divided by the size of X; its limit is "
+        f"{100 * MEMORY_BAR:.0f} % for HC and CR.\n",
         table(["", "", "time", "fits", "at most", "memory", "holds"], rows),
     ]
     write(RESULTS, "inference.md", "\n".join(text))

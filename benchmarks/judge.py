@@ -1,22 +1,25 @@
-"""A check of fits, in extended precision and independent of the formulas of the package.
+"""A check of fits in extended precision, independent of the formulas of the package.
 
-With weights π_i = s_i / S and the loss in Huber form, a fit with residuals r and coefficients w
-is compared with the minimum over a change d of the coefficients of
+A fit has residuals r and coefficients w. With weights π_i = s_i / S and the objective in Huber
+form, that is with the Huber loss and the factor a of the penalty that corresponds to this loss,
+a change d of the coefficients gives the objective
 
     F(d) = Σ π_i h_β(r_i − x_iᵀd) + (a/2) ‖w + d‖².
 
-Any u with |u_i| ≤ β, with Σ π_i u_i = 0 if there is an intercept, and, for a = 0, with
-Σ π_i u_i x_i = 0 bounds it from below (Boyd and Vandenberghe, 2004, section 5.5):
+The value F(0) of the fit is compared with a lower bound of F. Each u gives a lower bound if
+|u_i| ≤ β, if Σ π_i u_i = 0 (with an intercept), and if Σ π_i u_i x_i = 0 (for a = 0):
 
-    F(d) ≥ Σ π_i (u_i r_i − u_i²/2) − ‖v − a w‖²/(2a) + a ‖w‖²/2,   v = Σ π_i u_i x_i.
+    F(d) ≥ Σ π_i (u_i r_i − u_i²/2) − ‖v − a w‖²/(2a) + a ‖w‖²/2,   v = Σ π_i u_i x_i
 
-For the concomitant scale u = σv with |v_i| ≤ ε and Σ π_i v_i² ≤ 1, and −u²/2 is absent. The
-first u is the clipped residual of the fit, made feasible. If its bound is not close enough, a
-primal-dual interior-point method gives u and d, so that each fit is certified or refuted by a
-better point. All quantities are relative to the fit, which avoids cancellation.
+(Boyd and Vandenberghe, 2004, section 5.5). For the concomitant scale, u is σ times a vector
+whose elements are at most ε in absolute value and have a weighted mean square of at most 1, and
+the term −u_i²/2 is absent. The first u is the vector of clipped residuals of the fit, changed
+such that these conditions hold. If its bound is not close enough to F(0), a primal-dual
+interior-point method computes better u and d, which either certify the fit or give a lower
+objective. All quantities are changes relative to the fit, which avoids cancellation.
 
-Without a penalty d is limited to directions in which the features exceed the rounding of their
-stored values more than 64 times.
+Without a penalty, d is restricted to directions in which the features are more than 64 times as
+large as the rounding errors of their stored values.
 """
 
 from typing import NamedTuple
@@ -26,15 +29,16 @@ import numpy as np
 LONG = np.longdouble
 EPS = float(np.finfo(float).eps)
 NORMAL_MAD = LONG("0.67448975019608174")
-# The largest relative excess of an objective that is accepted in addition to rounding.
+# The largest relative excess over the minimum that is accepted in addition to rounding errors.
 RTOL = 1e-10
-# The smallest part of a column, in units of its rounding, that counts as a separate direction.
+# A column is a direction of its own if its component orthogonal to earlier directions exceeds
+# the rounding errors of this component by this factor.
 CLEAR = 64
 MAX_STEPS, MAX_SCALES = 80, 60
 
 
 class Data(NamedTuple):
-    """Rows of positive weight, in extended precision; `eps` is that of the dtype of X."""
+    """Rows of positive weight in extended precision; `eps` is the epsilon of the dtype of X."""
 
     X: np.ndarray
     y: np.ndarray
@@ -44,7 +48,7 @@ class Data(NamedTuple):
 
     @classmethod
     def of(cls, X, y, weight, fit_intercept):
-        """Return the data of an X that is an array or a sparse matrix of float32 or float64."""
+        """Return the data; X is an array or a sparse matrix of float32 or float64."""
         eps = float(np.finfo(X.dtype).eps)
         X = np.asarray(X.toarray() if hasattr(X, "toarray") else X, LONG)
         s = np.ones(len(y)) if weight is None else np.asarray(weight, float)
@@ -67,17 +71,17 @@ class Fit(NamedTuple):
 
     @property
     def factor(self):
-        """The documented objective divided by that in Huber form."""
+        """The documented objective divided by the objective in Huber form."""
         if self.loss == "smooth_l1":
             return 1 / LONG(self.beta)
         return LONG(1) if self.epsilon is None else 1 / LONG(self.scale)
 
 
 class Verdict(NamedTuple):
-    """The documented objective at the fit, bounds on its minimum, and the effect of rounding.
+    """The documented objective at the fit, bounds of its minimum, and effects of rounding.
 
-    `slack` is the rounding error of the reported objective, `stored` the effect of the rounding
-    of the coefficients.
+    `slack` bounds the rounding error of the reported objective, and `stored` the effect of the
+    rounding of the stored coefficients on the objective.
     """
 
     value: float
@@ -103,7 +107,7 @@ def judge(data, fit, rtol=RTOL):
 
 
 def is_unique(data, fit):
-    """Tell whether the rows inside the threshold determine the minimiser."""
+    """Tell whether the rows with residuals below the threshold determine the minimiser."""
     near = Neighbourhood(data, fit)
     inside = np.abs(near.r) < near.beta * (1 - LONG(1e-6))
     if fit.alpha:
@@ -135,11 +139,12 @@ class Neighbourhood:
         return (value if fit.loss == "huber" else value / LONG(fit.epsilon)) + penalty
 
     def rounding_of_residuals(self):
-        """Return the rounding of the residuals, without and with that of the coefficients.
+        """Return bounds of the rounding errors of the residuals.
 
-        The rounding errors of a sum of p terms are about √p times that of one (Higham and Mary,
-        "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41,
-        2019).
+        The first bound is for exact coefficients, the second includes the rounding of the
+        stored coefficients. The rounding error of a sum of p terms is about √p times that of a
+        single term (Higham and Mary, "A new approach to probabilistic rounding error analysis",
+        SIAM J. Sci. Comput. 41, 2019).
         """
         data, w = self.data, np.abs(self.w)
         terms = max(2.0, np.sqrt(w.size))
@@ -167,14 +172,17 @@ class Neighbourhood:
     # Bounds on the minimum
 
     def ridge(self, sigma):
-        """Return the a of the Huber form."""
+        """Return the factor a of the penalty in Huber form."""
         alpha, fit = LONG(self.fit.alpha), self.fit
         if fit.loss == "smooth_l1":
             return alpha * (self.beta if fit.epsilon is None else fit.epsilon * sigma)
         return alpha if fit.epsilon is None else alpha * sigma
 
     def lower(self, u, sigma):
-        """Return a lower bound on the documented objective, for any u = ψ(residual)."""
+        """Return the lower bound of the documented objective that u gives.
+
+        u is changed first such that it satisfies the conditions.
+        """
         data, fit, share = self.data, self.fit, self.data.share
         if not fit.alpha:
             Q = self.directions.Q
@@ -212,7 +220,7 @@ class Neighbourhood:
             upper = min(upper, found_upper)
             if lower >= wanted or upper - lower <= 1e-12 * upper:
                 break
-            # The derivative of the minimum over w in σ has the sign of 1 − Σ π u²/σ².
+            # Let m(σ) be the minimum over w. Its derivative has the sign of 1 − Σ π u²/σ².
             size = np.sqrt(self.data.share @ (u * u))
             low, high = (low, sigma) if size < sigma else (sigma, high)
             sigma = size * (size / sigma)
@@ -223,7 +231,10 @@ class Neighbourhood:
         return lower, upper
 
     def _minimum_at(self, sigma, wanted):
-        """Return bounds by the interior-point method at a fixed threshold, with u, r and w."""
+        """Return bounds of the minimum at a fixed scale, and the best u, r and w.
+
+        They are computed by the interior-point method.
+        """
         fit, share = self.fit, self.data.share
         beta = self.beta if fit.epsilon is None else fit.epsilon * sigma
         a = self.ridge(sigma)
@@ -232,7 +243,7 @@ class Neighbourhood:
         lower, upper, best_u, best = LONG(-np.inf), LONG(np.inf), None, None
         for u, d in InteriorPoint(self.r, Q, share, B, c, beta).points():
             r = self.r - Q @ d
-            # Without a penalty w is not needed.
+            # Without a penalty the objective does not depend on w.
             w = self.w + (B @ d) / np.sqrt(a) if a else LONG(0) * self.w
             bound, value = self.lower(u, sigma), self.documented(r, w, sigma)
             if best_u is None or bound >= lower:
@@ -256,7 +267,10 @@ class Directions:
 
     @property
     def Q(self):
-        """Rows in the directions that clearly exceed rounding, the intercept included."""
+        """The rows in orthonormal coordinates, for directions that clearly exceed rounding.
+
+        The intercept is one of the directions.
+        """
         if self._found is None:
             self._found = self._certain()
         return self._found
@@ -266,13 +280,18 @@ class Directions:
         return self.Q.shape[1] - int(self._data.fit_intercept)
 
     def _certain(self):
-        """Orthogonalise by the method of Gram and Schmidt, the clearest column first."""
+        """Orthogonalise the columns by the Gram–Schmidt method.
+
+        The next column is always the one that exceeds its rounding errors by the largest
+        factor.
+        """
         data, root = self._data, self._root[:, None]
         A = root * self._Z
         size = np.where(self._size > 0, self._size, 1)
         stored = data.eps * (root * np.abs(data.X) / size)
         basis = [self._root] if data.fit_intercept else []
-        # Column j of `made` has the coefficients of column j of `rest` in the columns of A.
+        # Column j of `rest` is the linear combination of the columns of A whose coefficients
+        # are in column j of `made`.
         rest, made = A.copy(), np.eye(A.shape[1], dtype=LONG)
         left = list(np.flatnonzero(self._size > 0))
         while left:
@@ -297,7 +316,10 @@ class Directions:
         return np.column_stack(basis) / root
 
     def with_ridge(self, a):
-        """Return orthonormal directions of the features and of √a times the coefficients."""
+        """Return an orthonormal basis of the features, extended by √a times the coefficients.
+
+        The result is its parts for the rows and for the coefficients.
+        """
         data, p = self._data, self._Z.shape[1]
         Z = data.X - _centre(data, data.X)
         stack = np.vstack([self._root[:, None] * Z, np.sqrt(a) * np.eye(p, dtype=LONG)])
@@ -316,10 +338,11 @@ class Directions:
 
 
 class InteriorPoint:
-    """Mehrotra's method for min Σ π h_β(r − Qd) + ‖c + Bd‖²/2.
+    """Mehrotra's method for the minimum of Σ π h_β(r − Qd) + ‖c + Bd‖²/2.
 
-    r − Qd = u + p⁺ − p⁻ with p⁺ (β − u) = μ = p⁻ (β + u), and μ → 0. A step takes one
-    factorisation and two right-hand sides.
+    The iterates tend to r − Qd = u + p⁺ − p⁻ with p⁺ (β − u) = μ = p⁻ (β + u), where μ → 0. In
+    the code p⁺ is `above` and p⁻ is `below`. A step takes one factorisation and solves for two
+    right-hand sides.
     """
 
     def __init__(self, r, Q, share, B, c, beta):
@@ -329,8 +352,7 @@ class InteriorPoint:
         self.d, self.u = np.zeros(Q.shape[1], LONG), np.zeros_like(r)
         start = max(share @ np.abs(self.r), beta / 100, LONG(1e-30))
         self.above, self.below = (np.maximum(sign * self.r, 0) + start for sign in (1, -1))
-        # β − u and β + u are separate variables, because computing the differences is
-        # inaccurate.
+        # β − u and β + u are variables of their own, because subtraction would lose digits.
         self.high, self.low = np.full_like(r, beta), np.full_like(r, beta)
 
     def points(self):
@@ -374,7 +396,7 @@ class InteriorPoint:
         return dd, du, da, db
 
     def _longest(self, du, da, db):
-        """Return the longest step, at most one, at which no variable is negative."""
+        """Return the longest step, at most 1, after which no variable is negative."""
         t = LONG(1)
         for value, change in (
             (self.above, da),
@@ -388,7 +410,7 @@ class InteriorPoint:
 
 
 def cholesky(H):
-    """Return the lower factor; a pivot that is within rounding is replaced by infinity."""
+    """Return the lower Cholesky factor; a pivot within rounding errors of 0 becomes huge."""
     L, k = H.copy(), len(H)
     for j in range(k):
         if L[j, j] > 1e-18 * H[j, j]:
@@ -415,7 +437,11 @@ def solve(L, b):
 
 
 def scale_bounds(data, fit):
-    """Return bounds on the scale, given the rounding of the residuals, and a floor."""
+    """Return lower and upper bounds of the scale of the residuals, and a floor.
+
+    The bounds allow for the rounding errors of the residuals. A scale below the floor cannot be
+    distinguished from zero.
+    """
     near = Neighbourhood(data, fit)
     _, error = near.rounding_of_residuals()
     size, share = np.abs(near.r), data.share
@@ -429,7 +455,7 @@ def scale_bounds(data, fit):
 
 
 def weighted_median(values, share):
-    """Return the weighted median, as the median of repeated rows."""
+    """Return the weighted median, equal to the median of rows repeated by their weights."""
     order = np.argsort(values)
     total = np.cumsum(share[order])
     lower = np.searchsorted(total, LONG("0.5") - 1e-12)
@@ -443,7 +469,7 @@ def proposal_2(size, share, epsilon):
     size, share = size[order], share[order]
     outside = np.append(LONG(0), np.cumsum(share))[:-1]
     inside = np.cumsum((share * size * size)[::-1])[::-1]
-    # With the k largest outside: σ² = Σ_inside π r² / (1 − ε² Σ_outside π).
+    # If the k largest |r| exceed εσ, then σ² = Σ_inside π r² / (1 − ε² Σ_outside π).
     denominator = 1 - LONG(epsilon) ** 2 * outside
     for k in np.flatnonzero(denominator > 0):
         sigma = np.sqrt(inside[k] / denominator[k])

@@ -1,8 +1,10 @@
-"""Comparison of the three solvers for shapes and thresholds: python -m benchmarks.solvers
+"""Comparison of the three solvers: python -m benchmarks.solvers
 
-Each cell has the median time of runs in turn, relative to solver="auto", and the passes over X
-of each algorithm. All three solvers reach the same objective; the last column has the largest
-relative difference. The benchmark takes about three minutes.
+The solvers run in turn, for several shapes of X and several thresholds. The table has the
+median time of each solver relative to solver="auto", and the number of passes over X of each
+algorithm. All three solvers reach the same objective; the last column has the largest relative
+difference of the objectives. The benchmark takes about three minutes and writes solvers.md into
+benchmarks/results/.
 """
 
 import argparse
@@ -25,7 +27,7 @@ MODES = {
 
 
 def data(n, p):
-    """Return correlated features and heavy-tailed errors, a tenth of them shifted by 10."""
+    """Return correlated features, and y with heavy-tailed errors and 10 % outliers."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, p)) + 0.5 * rng.normal(size=(n, 1))
     y = X.sum(axis=1) + rng.standard_t(3, size=n)
@@ -34,7 +36,7 @@ def data(n, p):
 
 
 def row(n, p, name, parameters, seconds):
-    """Return a row of the table: relative times, passes, and the difference of the minima."""
+    """Return a row of the table: times, passes, and the difference of the objectives."""
     X, y = data(n, p)
     models = {solver: SmoothL1Regressor(**parameters, solver=solver) for solver in SOLVERS}
     with warnings.catch_warnings():
@@ -66,9 +68,9 @@ def main():
             say(".")
     header = ["shape", "threshold", "time", "auto: passes", "lbfgs", "newton", "objectives"]
     intro = (
-        'Time of solver="auto", the time of the others relative to it, and the passes over X '
-        "of each algorithm. The last column has the largest relative difference of the three "
-        "objectives."
+        'The table has the time of solver="auto", the times of the other solvers relative to '
+        "this time, and the number of passes over X of each algorithm. The last column has the "
+        "largest relative difference of the three objectives."
     )
     title = "# The three solvers\n\n`python -m benchmarks.solvers`: "
     text = "\n\n".join([title + described(facts), intro, table(header, rows)])
