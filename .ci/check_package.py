@@ -1,7 +1,8 @@
 """Check the distributions: python .ci/check_package.py DIST WHEEL_FROM_CHECKOUT
 
-The source distribution has the files of the repository and no others. The wheel that was built
-from it is the one that is built from the checkout, and has the package and the licence only.
+The source distribution must contain the files of the repository and no others. The wheel built
+from the source distribution must equal the wheel built from the checkout, and must contain
+nothing but the package, its metadata and the licence.
 """
 
 import subprocess
@@ -18,21 +19,21 @@ def only(folder, pattern):
 
 
 def tracked_files():
-    """Return the files of the repository, those that are not committed yet included."""
+    """Return the files of the repository, including those that are not committed yet."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     return {name for name in names.split("\0") if name and Path(name).is_file()}
 
 
 def contents(wheel):
-    """Return the content of each file of a wheel by its name."""
+    """Return the contents of the files of a wheel, by name."""
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 def faults(dist, from_checkout):
     with tarfile.open(only(dist, "*.tar.gz")) as archive:
-        # The first part of each name is that of the distribution.
+        # The first part of each path is the name of the distribution.
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     expected = tracked_files()
     yield from (f"the sdist lacks {name}" for name in sorted(expected - in_sdist))

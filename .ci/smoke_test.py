@@ -1,4 +1,4 @@
-"""Fit small and large data with the installed wheel; run outside of the checkout."""
+"""Fit small and large data with the installed wheel; to be run outside the checkout."""
 
 import sys
 from importlib import metadata
@@ -15,7 +15,7 @@ assert metadata.version("skrobust") == skrobust.__version__
 
 rng = np.random.default_rng(0)
 coef = np.array([1.0, -2.0, 3.0])
-# The first is fitted in NumPy, the second by compiled loops.
+# The small data are fitted with NumPy, the large data with compiled kernels.
 for n_samples in [200, 20_000]:
     X = rng.normal(size=(n_samples, 3))
     y = X @ coef + rng.normal(size=n_samples)

@@ -1,21 +1,22 @@
 """MM-estimates of clean and contaminated data: python -m benchmarks.high_breakdown
 
-The simulation decides the default of the parameter `scale` of MMRegressor. "trimmed" is the
-default if in every clean cell with at least five rows per column its efficiency is at most 0.01
-below that of "s", and if in no cell its error is more than 5 % larger. A cell counts against
-"trimmed" if it is beyond such a limit by more than two standard errors of the paired
-difference.
+The default of the parameter `scale` of MMRegressor is based on this simulation. A cell of the
+simulation is a shape of X, a distribution of the data and a contamination. There are two
+requirements of "trimmed": in clean cells with at least five rows per column, the efficiency is
+at most 0.01 below the efficiency of "s", and in all cells the error is at most 5 % larger than
+the error of "s". A cell counts against "trimmed" if a requirement is violated by more than two
+standard errors of the paired difference.
 
-All estimators see the same data. Both MM-estimates descend from the S-estimate of the same fit
-of MMRegressor. The one with "s" is computed here by reweighted least squares, which saves the
-second search for the S-estimate; for the first replications of each cell it is compared with
-MMRegressor(scale="s"). The S-estimate starts from 100 random subsets, not from 500, to save
-half of the time.
+All estimators are fitted to the same data. Both MM-estimates start from the S-estimate of the
+same fit of MMRegressor. The MM-estimate with "s" is computed here by reweighted least squares,
+which saves a second search for the S-estimate; in the first replications of each cell it is
+compared with MMRegressor(scale="s"). The S-estimate starts from 100 random subsets instead of
+500, which saves half of the time.
 
 The benchmark writes high_breakdown.md, high_breakdown_cells.md and high_breakdown.json into
-benchmarks/results/ after each hundred replications, and then the picture
+benchmarks/results/ after each hundred replications, and finally the picture
 docs/_static/high_breakdown.png. It takes forty minutes on two cores. With --quick it takes two
-minutes and writes nothing, and with --picture it only draws the picture, in a minute.
+minutes and writes nothing. With --picture it only draws the picture, which takes a minute.
 """
 
 import argparse
@@ -45,7 +46,8 @@ TRIMMED, S, SMOOTH_L1, LEAST_SQUARES, RANSAC = NAMES = [
     "RANSAC",
 ]
 SEED, N_SUBSAMPLES, CHUNK, ROUND, N_EXTENSIONS = 20_261, 100, 50, 100, 3
-# RANSAC takes longer than all other estimators together, and runs in some replications only.
+# RANSAC takes longer than all other estimators together. It runs in the first N_RANSAC
+# replications only, and the fits with "s" are checked in the first N_CHECKED.
 N_RANSAC, N_CHECKED = 50, 3
 M_CONSTANT = constant_of_efficiency(0.95)
 IRLS_STEPS, IRLS_TOL = 500, 1e-9
@@ -77,14 +79,14 @@ def symmetric(X, y, rng, distance):
 
 
 def cluster(X, y, rng, slope):
-    """Move all rows to distance 10 in the first column, on a line with a slope."""
+    """Move all rows to a cluster at 10 in the first column, on a line with the given slope."""
     X[:] = 0.1 * rng.normal(size=X.shape)
     X[:, 0] += 10
     y[:] = slope * 10 + 0.1 * rng.normal(size=y.size)
 
 
 def spread(X, y, rng, slope):
-    """Move rows ten times as far away in all columns, on a plane with equal slopes."""
+    """Multiply all features by ten, and change y such that all slopes are increased equally."""
     X *= 10
     y += slope * X.sum(axis=1)
 
@@ -98,7 +100,7 @@ CONTAMINATIONS = {
 
 
 class Cell(NamedTuple):
-    """A distribution of data. Errors of contaminated data are normal."""
+    """A shape and a distribution of data. With a contamination, the errors are normal."""
 
     n: int
     p: int
@@ -119,7 +121,11 @@ class Cell(NamedTuple):
 
     @property
     def n_counted(self):
-        """The number of coefficients in the error, with the intercept if one-sided."""
+        """The number of parameters whose errors are added.
+
+        The intercept is included if the contamination is one-sided, because it is only biased
+        then.
+        """
         return self.p + ("one-sided" in (self.contamination or ""))
 
     @property
@@ -138,7 +144,7 @@ def normal_features(rng, n, p):
 
 
 def t3_and_factor(rng, n, p):
-    """Return columns of a t distribution, and two indicators of a factor of three levels."""
+    """Return t(3) columns and two indicators of a factor with levels of unequal frequency."""
     level = rng.choice(3, n, p=[0.6, 0.3, 0.1])
     return np.column_stack([rng.standard_t(3, (n, p - 2)), level == 1, level == 2])
 
@@ -146,10 +152,11 @@ def t3_and_factor(rng, n, p):
 def all_cells():
     """Return the cells of the simulation.
 
-    For all shapes but one, each contamination is simulated with one fraction of outliers, or
-    every other contamination if there are 20 columns. Cells with many distant outliers are
-    added: these outliers inflate the S-scale and have no weight with either scale, so that "s"
-    is the more efficient scale.
+    All combinations of contamination and share are simulated for the shape COMPLETE. For the
+    other shapes, each contamination is simulated with one share, or every other contamination
+    if there are 20 columns. Cells with many far outliers are added for shapes with fewer
+    columns. These outliers inflate the S-scale and have weight zero with either scale, so that
+    "s" is more efficient than "trimmed".
     """
     shapes = SHAPES + FEW_ROWS
     cells = [Cell(*shape, NORMAL, law) for shape, law in product(shapes, LAWS)]
@@ -173,7 +180,10 @@ def all_cells():
 
 
 def m_estimate(A, y, theta, scale):
-    """Return the M-estimate with the bisquare that is reached from theta; A contains ones."""
+    """Return the M-estimate with the bisquare loss that is reached from theta.
+
+    A contains the features and a column of ones.
+    """
     end = M_CONSTANT * scale
     for _ in range(IRLS_STEPS):
         residual = y - A @ theta
@@ -194,7 +204,7 @@ def parameters(estimator):
 
 
 def ransac(X, y):
-    """Return the parameters, or NaN if RANSAC raises an error for lack of a consensus set."""
+    """Return the parameters, or NaN if RANSAC raises an error because of no consensus set."""
     try:
         fit = RANSACRegressor(random_state=0).fit(X, y)
     except ValueError:
@@ -203,7 +213,11 @@ def ransac(X, y):
 
 
 def estimates(X, y, seed):
-    """Return the parameters by name, and the distance of "s" here from MMRegressor."""
+    """Return the parameters of each estimator, and a check of the fit with "s".
+
+    The check consists of the distance of the fitted values from those of MMRegressor and the
+    ratio of the S-scales, which are NaN if the replication is not checked.
+    """
     A = np.column_stack([X, np.ones(len(y))])
     trimmed = MMRegressor(n_subsamples=N_SUBSAMPLES).fit(X, y)
     s_estimate = np.r_[trimmed.s_coef_, trimmed.s_intercept_]
@@ -226,10 +240,10 @@ def estimates(X, y, seed):
 
 
 def simulate(index, cell, seeds):
-    """Return squared errors of shape (replications, estimators), and the comparisons."""
+    """Return the squared errors, of shape (replications, estimators), and the checks."""
     errors, checks = [], []
     with threadpool_limits(1), warnings.catch_warnings():
-        # Few rows per column are part of the simulation.
+        # MMRegressor warns if there are few rows per column.
         warnings.simplefilter("ignore", UserWarning)
         for seed in seeds:
             X, y = cell.draw(np.random.default_rng([SEED, index, seed]))
@@ -240,7 +254,7 @@ def simulate(index, cell, seeds):
 
 
 class Simulation:
-    """Squared errors of all replications so far, by cell."""
+    """The squared errors of all replications that have been simulated, for each cell."""
 
     def __init__(self, cells):
         self.cells = cells
@@ -248,7 +262,10 @@ class Simulation:
         self.checks = np.empty((0, 2))
 
     def extend(self, cells, n_replications, pool):
-        """Add replications to cells; the results do not depend on the number of processes."""
+        """Add replications to some cells.
+
+        The results do not depend on the number of processes.
+        """
         tasks = []
         for cell in cells:
             start = len(self.errors[cell])
@@ -265,7 +282,10 @@ class Simulation:
 
 
 class Result(NamedTuple):
-    """Mean errors, and the paired comparison of "trimmed" and "s" with standard errors."""
+    """Mean squared errors, and the paired comparison of "trimmed" and "s".
+
+    `ratio` and `difference` are the ratio of the errors and the difference of the efficiencies.
+    """
 
     n_replications: int
     errors: dict
@@ -277,10 +297,11 @@ class Result(NamedTuple):
 
     @classmethod
     def of(cls, cell, errors):
-        """Return the result; standard errors are those of functions of means, to first order.
+        """Return the result of a cell, given the errors of shape (replications, estimators).
 
-        The error of least squares has no mean with Cauchy errors. Efficiencies are then
-        relative to "s".
+        The standard errors are those of functions of means to first order. With Cauchy errors
+        the squared error of least squares has no expectation, and the efficiencies are relative
+        to "s" instead.
         """
         n = len(errors)
         trimmed, s, _, base, _ = errors.T
@@ -307,7 +328,10 @@ class Result(NamedTuple):
 
     @property
     def is_accurate(self):
-        """Whether the error of the difference is small, relative to an efficiency above one."""
+        """Whether the standard error of the difference of the efficiencies is small enough.
+
+        If the efficiency exceeds 1, the standard error is divided by the efficiency.
+        """
         return 2 * self.difference_error < WANTED_ACCURACY * max(1, self.efficiencies[S])
 
 
@@ -319,7 +343,7 @@ def counts_against(cell, result):
 
 
 def is_near(cell, result):
-    """Tell whether a cell is beyond a limit, but not significantly."""
+    """Tell whether a cell violates a requirement, but by less than two standard errors."""
     beyond = result.ratio > ERROR_LIMIT
     beyond |= cell.decides and result.difference < -EFFICIENCY_LIMIT
     return bool(beyond and not counts_against(cell, result))
@@ -346,7 +370,7 @@ def contaminated_table(results):
 
 
 def errors_table(results):
-    """Return a table of mean squared errors with 30 % of outliers, for the complete shape."""
+    """Return a table of mean squared errors for the shape COMPLETE with 30 % of outliers."""
     rows = []
     for kind in CONTAMINATIONS:
         errors = results[Cell(*COMPLETE, NORMAL, NORMAL, kind, 0.3)].errors
@@ -355,25 +379,25 @@ def errors_table(results):
 
 
 def outcome(results):
-    """Return the outcome of the rule as sentences."""
+    """Return sentences on the cells that violate a requirement."""
     against = [shown(*item) for item in results.items() if counts_against(*item)]
     near = [shown(*item) for item in results.items() if is_near(*item)]
     if against:
         text = f'{len(against)} cells count against "trimmed": {"; ".join(against)}.'
     else:
-        text = 'No cell counts against "trimmed", so that it is the default.'
+        text = 'No cell counts against "trimmed".'
     if near:
-        text += f" Beyond a limit by less than two standard errors: {'; '.join(near)}."
+        text += f" Not met by less than two standard errors: {'; '.join(near)}."
     return text
 
 
 def shown(cell, result):
-    """Return a cell with its comparison; contaminated cells have no limit of efficiency."""
+    """Return a cell and its comparison as text, with the efficiency for clean cells only."""
     ratio = f"ratio of the errors {result.ratio:.3f} ± {result.ratio_error:.3f}"
     if cell.contamination:
         return f"{cell} ({ratio})"
     efficiency = (
-        f"efficiency {result.efficiencies[TRIMMED]:.3f}, that is {result.difference:+.3f}"
+        f"efficiency {result.efficiencies[TRIMMED]:.3f}, difference {result.difference:+.3f}"
     )
     return f"{cell} ({efficiency} ± {result.difference_error:.3f}; {ratio})"
 
@@ -392,31 +416,34 @@ def report(simulation, facts):
             f"`python -m benchmarks.high_breakdown`, {len(results)} cells of "
             f"{min(counts)} to {max(counts)} replications: {described(facts)}",
             f"## Which scale is the default\n\n{outcome(results)} In the {len(decided)} clean "
-            f"cells with at least {RULE_ROWS} rows per column the difference of the efficiency "
-            f"is {min(r.difference for r in decided):+.3f} to "
+            f"cells with at least {RULE_ROWS} rows per column, the difference of the "
+            'efficiencies of "trimmed" and "s" is between '
+            f"{min(r.difference for r in decided):+.3f} and "
             f"{max(r.difference for r in decided):+.3f}. In the {len(contaminated)} "
-            f"contaminated cells the ratio of the errors is {min(gains):.2g} to "
-            f"{max(gains):.3f}, with a geometric mean of {np.exp(np.log(gains).mean()):.2f}.",
-            '## Efficiency of MM "trimmed"\n\nMean squared error of the coefficients of least '
-            'squares divided by that of the estimator; of MM "s" divided by that of the '
-            "estimator if the errors are Cauchy.",
+            'contaminated cells, the ratio of the errors of "trimmed" and "s" is between '
+            f"{min(gains):.2g} and {max(gains):.3f}, with a geometric mean of "
+            f"{np.exp(np.log(gains).mean()):.2f}.",
+            '## Efficiency of MM "trimmed"\n\nThe efficiency is the mean squared error of the '
+            "coefficients of least squares divided by that of the estimator. With Cauchy "
+            'errors, MM "s" takes the place of least squares.',
             clean_table(results, lambda r: f"{r.efficiencies[TRIMMED]:.2f}"),
             '## Efficiency of MM "trimmed" minus that of MM "s"',
             clean_table(results, lambda r: f"{r.difference:+.3f} ± {r.difference_error:.3f}"),
             "## Efficiency of SmoothL1Regressor()",
             clean_table(results, lambda r: f"{r.efficiencies[SMOOTH_L1]:.2f}"),
-            f'## Error of MM "trimmed" over that of MM "s" by fraction of outliers, {n} × {p}',
+            f'## Error of MM "trimmed" / error of MM "s" by the share of outliers, {n} × {p}',
             contaminated_table(results),
             f"## Mean squared errors with 30 % of outliers, {n} × {p}",
             errors_table(results),
-            "± is one standard error of the paired comparison. All cells are in "
-            "`benchmarks/results/high_breakdown_cells.md`. RANSAC has "
+            "The numbers after ± are standard errors of the paired comparison. All cells are "
+            "in `benchmarks/results/high_breakdown_cells.md`. RANSAC has "
             f"{N_RANSAC} replications. The S-estimate starts from {N_SUBSAMPLES} random "
-            f"subsets; with 500 its scale was smaller by more than 1e-6 in "
-            f"{np.sum(scale_ratios > 1 + 1e-6)} of {len(scale_ratios)} fits, and larger in "
-            f'{np.sum(scale_ratios < 1 - 1e-6)}. Fitted values of MMRegressor(scale="s") '
-            "from the same S-estimate differed from those used here by at most "
-            f"{np.nanmax(distances):.0e} scales.",
+            "subsets. In a comparison with 500 subsets, the S-scale with 500 was smaller by "
+            f"more than a fraction of 1e-6 in {np.sum(scale_ratios > 1 + 1e-6)} of "
+            f"{len(scale_ratios)} fits, and larger in {np.sum(scale_ratios < 1 - 1e-6)}. "
+            'The fitted values of MMRegressor(scale="s") from the same S-estimate differed '
+            "from those used here by at most the scale times "
+            f"{np.nanmax(distances):.0e}.",
         ]
     )
 
@@ -469,7 +496,7 @@ PANELS = {
 
 
 def picture_errors(contamination, share, seed):
-    """Return the norm of the error of the parameters for each estimator."""
+    """Return, for each estimator, the norm of the error of its parameters."""
     n, p = PICTURE_SHAPE
     cell = Cell(n, p, NORMAL, NORMAL, contamination, share)
     X, y = cell.draw(np.random.default_rng([SEED, seed]))
@@ -483,7 +510,7 @@ def picture_errors(contamination, share, seed):
 
 
 def draw(pool, path):
-    """Draw the median error against the percentage of outliers."""
+    """Draw the median error of each estimator against the share of outliers."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.4), layout="constrained")
@@ -537,7 +564,10 @@ def main():
 
 
 def add_replications(simulation, n_replications, pool):
-    """Add up to three times as many replications to inaccurate cells of the rule."""
+    """Add replications to clean cells whose standard errors are too large.
+
+    Up to three times `n_replications` are added.
+    """
     for _ in range(N_EXTENSIONS):
         inaccurate = [
             cell

@@ -114,7 +114,7 @@ def measure(shape):
 def judged(bar, result):
     """Return a row of the report, and whether the limit is met.
 
-    The memory is limited for tall X only, except for H1.
+    The memory is only limited for HC and CR with the tall shape.
     """
     _, cost, memory = result
     tall = bar.shape == TALL and bar.name != "H1"

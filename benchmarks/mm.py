@@ -1,14 +1,14 @@
-"""Cost of an MM-estimate, compared with lmrob and RLMDetSMM: python -m benchmarks.mm
+"""Cost of an MM-estimate compared with lmrob and RLMDetSMM: python -m benchmarks.mm
 
 MMRegressor, lmrob of R's robustbase and RLMDetSMM of statsmodels fit the same data in turn,
-each with its defaults. The times are processor times, threads included, on which other programs
-have little effect. The rows of lmrob are omitted unless Rscript finds robustbase, and the row
-of RLMDetSMM is omitted unless statsmodels has it. The first fit of a process and the memory are
-compared with SmoothL1Regressor and with the size of X.
+each with its defaults. CPU times of all threads are compared, on which other programs have
+little effect. lmrob is left out if Rscript does not find robustbase, and RLMDetSMM is left out
+if the installed statsmodels does not have it. The time of the first fit in a process is
+compared with that of SmoothL1Regressor, and the memory with the size of X.
 
-The benchmark takes five minutes and writes mm.md into benchmarks/results/. It fails unless all
-costs are within their limits. With --quick it takes one minute, omits lmrob for many rows and
-writes nothing.
+The benchmark takes five minutes and writes mm.md into benchmarks/results/. The exit status is
+nonzero unless all limits are met. With --quick it takes one minute, leaves out lmrob for many
+rows and writes nothing.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from .inference import memory_share
 SMALL, TALL, LARGEST = (50, 3), (100_000, 50), (500_000, 20)
 MM, LMROB, RLM, SMOOTH_L1 = "MMRegressor", "lmrob", "RLMDetSMM", "SmoothL1Regressor"
 ROUNDS, N_FITS, N_TALL_FITS, N_FIRST = 11, 20, 5, 5
-# The script reads the name of a file, its numbers of rows and columns and the number of fits,
-# and prints the processor time per fit in seconds.
+# Each line of the input has the name of a file, the numbers of its rows and columns, and a
+# number of fits. The script prints the CPU time per fit in seconds.
 _R = """
 suppressMessages(library(robustbase))
 input <- file("stdin", "r")
@@ -61,7 +61,7 @@ class Data(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """The upper limit of a quantity, and a stretch target."""
+    """An upper limit of a quantity, and a stretch target."""
 
     what: str
     unit: str
@@ -77,7 +77,7 @@ MEMORY = Bar("memory beyond X", " % of X", 10, 2)
 
 
 def with_cluster(shape, seed=0):
-    """Return data of which a tenth are a cluster of leverage points."""
+    """Return data in which a tenth of the rows are a cluster of leverage points."""
     rng = np.random.default_rng(seed)
     n, p = shape
     X = rng.normal(size=shape)
@@ -90,7 +90,7 @@ def with_cluster(shape, seed=0):
 
 
 class Lmrob:
-    """A process of R that fits data."""
+    """An R process that fits data by lmrob."""
 
     def __init__(self, process, folder):
         self._process, self._folder = process, Path(folder)
@@ -109,7 +109,7 @@ class Lmrob:
 
 
 def start_lmrob(stack):
-    """Return a process with robustbase, which ends with the stack, or None."""
+    """Return an R process that ends when the stack is closed, or None without robustbase."""
     rscript = shutil.which("Rscript")
     test = [rscript, "-e", "library(robustbase)"]
     if rscript is None or subprocess.run(test, capture_output=True, check=False).returncode:
@@ -121,7 +121,7 @@ def start_lmrob(stack):
 
 
 def rlm_fit():
-    """Return a function that fits RLMDetSMM, or None."""
+    """Return a function that fits RLMDetSMM, or None if it is not available."""
     try:
         from statsmodels.robust import RLMDetSMM
     except ImportError:
@@ -130,7 +130,7 @@ def rlm_fit():
 
 
 def processor_seconds(fit, data, n_fits):
-    """Return the processor time of each fit in seconds."""
+    """Return the mean CPU time of a fit in seconds."""
     start = time.process_time()
     for _ in range(n_fits):
         fit(data)
@@ -142,7 +142,7 @@ def mm_fit(data):
 
 
 def small_times(lmrob, rlm):
-    """Return the times of each program, in turn, for data sets of the small shape."""
+    """Return the times of each program, run in turn, for data sets of the small shape."""
     times = {MM: [], LMROB: [], RLM: []}
     mm_fit(with_cluster(SMALL))
     for seed in range(ROUNDS):
@@ -164,7 +164,7 @@ def tall_times(lmrob):
 
 
 def first_fits(n_runs):
-    """Return the seconds of the first fits of processes, in turn, by shape and estimator."""
+    """Return the median time of the first fit in a process, by shape and estimator."""
     found = {}
     for name, shape in SHAPES.items():
         for _ in range(n_runs):
@@ -183,7 +183,7 @@ def memory(shape):
 
 
 def wall_times():
-    """Return the elapsed times of two estimators of the package for the tall shape."""
+    """Return elapsed times of MMRegressor and SmoothL1Regressor for the tall shape."""
     data = with_cluster(TALL)
     return in_turn(
         {
@@ -199,13 +199,13 @@ def ratio(times, name):
 
 
 def times_text(times):
-    """Return the medians of the programs that ran."""
+    """Return the medians of the programs that ran, as text."""
     ran = {name: found for name, found in times.items() if found}
     return ", ".join(f"{name} {in_seconds(np.median(t))}" for name, t in ran.items())
 
 
 def measure(lmrob, rlm, quick):
-    """Return the measured bars with their values, and the sentences on what was measured."""
+    """Return the limits with the measured values, and sentences on the measurements."""
     say("50 × 3 ... ")
     with threadpool_limits(1):
         small = small_times(lmrob, rlm)
@@ -226,9 +226,9 @@ def measure(lmrob, rlm, quick):
         bar = FIRST_FIT._replace(what=f"{FIRST_FIT.what}, {name}")
         measured.append((bar, first[name, MM] - first[name, SMOOTH_L1]))
     sentences = [
-        f"50 × 3: {times_text(small)} of the processor.",
-        f"100,000 × 50: {times_text(tall)} of the processor; {times_text(wall)} elapsed.",
-        "First fits: "
+        f"CPU times at 50 × 3: {times_text(small)}.",
+        f"CPU times at 100,000 × 50: {times_text(tall)}; elapsed times: {times_text(wall)}.",
+        "First fits in a process: "
         + "; ".join(f"{name}, {est} {in_seconds(s)}" for (name, est), s in first.items())
         + ".",
     ]
@@ -236,7 +236,9 @@ def measure(lmrob, rlm, quick):
         size, of_smooth_l1 = memory(shape)
         name = f"{shape[0]:,} × {shape[1]}"
         measured.append((MEMORY._replace(what=f"{MEMORY.what}, {name}"), size))
-        sentences.append(f"SmoothL1Regressor needs {of_smooth_l1:.1f} % of X at {name}.")
+        sentences.append(
+            f"The memory of SmoothL1Regressor is {of_smooth_l1:.1f} % of X at {name}."
+        )
     return measured, sentences
 
 
@@ -252,7 +254,7 @@ def main():
     quick = parser.parse_args().quick
     facts = machine()
     with ExitStack() as stack, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # RLMDetSMM divides by zero
+        warnings.simplefilter("ignore")  # RLMDetSMM issues warnings of division by zero
         lmrob, rlm = start_lmrob(stack), rlm_fit()
         measured, sentences = measure(lmrob, rlm, quick)
         version = f"robustbase {lmrob.version}" if lmrob else "no robustbase"
@@ -260,9 +262,9 @@ def main():
         [
             "# Cost of an MM-estimate",
             f"`python -m benchmarks.mm`: {described(facts)[:-1]}, {version}.",
-            f"Medians; the programs run in turn. {' '.join(sentences)}",
+            f"The times are medians; the programs run in turn. {' '.join(sentences)}",
             table(
-                ["", "measured", "at most", "hoped", "holds"],
+                ["", "measured", "at most", "stretch target", "holds"],
                 [row(bar, value) for bar, value in measured],
             ),
         ]

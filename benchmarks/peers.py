@@ -1,15 +1,16 @@
 """Time, accuracy, passes and memory compared with other libraries: python -m benchmarks.peers
 
 The estimators of a scenario run in turn in one process, and times are medians of several runs.
-Since times are only comparable for correct solutions, each row states the relative excess of
-the objective over the lowest value that any estimator with this objective reached, after one
-more Newton step in NumPy. A fit that exceeds the time limit of its scenario is stopped and
-reported as such. The report begins with the performance targets and the measured values.
+Times are only comparable for correct solutions. Each row therefore has the relative excess of
+the objective over the lowest value that any estimator with the same objective reached, with or
+without one more Newton step in NumPy. A fit that exceeds the time limit of its scenario is
+stopped and reported as such. The report begins with the performance targets and the measured
+values.
 
-The benchmark takes a quarter of an hour and 5 GB, and writes peers.md, peers.json and peers.png
-into benchmarks/results/. `--quick` uses a tenth of the rows; with `--quick` or `--only` nothing
-is written unless `--output` is given. The benchmark should be run on an idle machine. skglm,
-pinball-qr and statsmodels are omitted if they are not installed.
+The benchmark takes a quarter of an hour and 5 GB of memory, and writes peers.md, peers.json and
+peers.png into benchmarks/results/. `--quick` uses a tenth of the rows. With `--quick` or
+`--only` nothing is written unless `--output` is given. The benchmark should be run on an idle
+machine. skglm, pinball-qr and statsmodels are omitted if they are not installed.
 """
 
 import argparse
@@ -30,7 +31,8 @@ from . import RESULTS, Progress, cold_start, in_turn, machine, write
 from .peers_report import FAILED, draw, judged, report, scenario_table
 from .scenarios import BETA, COMPILED, EPSILON, HUBER, KINDS, MISSING, SCENARIOS, UNSEEN
 
-# Approximate total time for each estimator of a scenario; --quick uses a tenth of it.
+# Approximate total time in seconds of the fits of each estimator in a scenario; --quick uses a
+# tenth of it.
 SECONDS = 2.0
 # A fit is exact if its objective is below this fraction of the mean absolute deviation of y.
 EXACT = 1e-6
@@ -77,7 +79,7 @@ def run(scenario, share, seconds, detail):
         row |= {"times": found, "stopped": stopped, "excess": above.get(entry.label)}
         row |= {"passes": passes(fitted), "iterations": iterations(fitted)}
         row |= products[id(entry.data)]
-        # If a fit was stopped at the limit, its time is at least the limit.
+        # A fit that was stopped at the limit is reported with the limit as its time.
         end = scenario.limit if stopped != FAILED else None
         row |= {"median": float(np.median(found)) if found else end}
         row |= {"fastest": min(found) if found else end}
@@ -85,7 +87,7 @@ def run(scenario, share, seconds, detail):
 
 
 def first_fits(entry, limit):
-    """Return the outcome of a first fit, and the memory of a fit after compilation."""
+    """Return the outcome of a first fit, and the memory of a fit without compilation."""
     outcome, memory = Outcome(None), None
     if entry.kind.startswith(COMPILED):
         outcome = fit(entry, limit)
@@ -105,7 +107,7 @@ def fit(entry, limit):
     except OutOfTime:
         return Outcome(None, f"> {limit:g} s")
     except ValueError:
-        # HuberRegressor raises a ValueError if its line search finds no lower point.
+        # HuberRegressor raises a ValueError if its line search finds no decrease.
         if entry.kind != HUBER:
             raise
         return Outcome(None, FAILED)
@@ -113,7 +115,7 @@ def fit(entry, limit):
 
 @contextmanager
 def limited(seconds):
-    """Raise OutOfTime after `seconds`, when a compiled function that is running returns."""
+    """Raise OutOfTime after `seconds`, or later if a compiled function has to return first."""
 
     def stop(*_):
         raise OutOfTime
@@ -159,7 +161,7 @@ def product_times(data):
 
 
 def passes(estimator):
-    """Return the mean number of passes of the solver over X per target."""
+    """Return the number of passes of the solver over X, as the mean over the targets."""
     history = getattr(estimator, "history_", None)
     if history is None:
         return None
@@ -172,7 +174,8 @@ def iterations(estimator):
     return None if found is None else int(np.max(found))
 
 
-# The threshold as a function of the estimated scale and of the threshold of SmoothL1().
+# For each objective, the threshold as a function of the estimated scale and of the threshold of
+# SmoothL1().
 THRESHOLDS = {
     "huber": lambda scale, auto: BETA,
     "mad": lambda scale, auto: auto,
@@ -189,7 +192,8 @@ def excesses(todo, fitted):
         first = next(e for e in todo if KINDS[e.kind].goal == goal and e.data is data)
         if goal is None or data.y.ndim > 1:
             continue
-        # Without our fit the minimum is not known.
+        # The first estimator with the objective is of this package. Without its fit the minimum
+        # is not known.
         if fitted[entry.label] is None or fitted[first.label] is None:
             continue
         key = goal, id(data)
@@ -199,7 +203,7 @@ def excesses(todo, fitted):
         further = newton_step(data, coef, threshold, goal)
         reached = [values[entry.label][1], objective(data, further, threshold, goal)]
         best[key] = min(best.get(key, np.inf), *reached)
-        # In an exact fit the objective is too small to be a reference.
+        # The objective of an exact fit is too small to divide by.
         null = np.mean(np.abs(data.y - np.median(data.y)))
         least[key] = max(best[key], EXACT * float(null))
     return {
@@ -208,7 +212,7 @@ def excesses(todo, fitted):
 
 
 def objective(data, coef, threshold, goal):
-    """Return mean smooth L1 loss plus penalty, plus σ / (2ε) for the concomitant objective."""
+    """Return the mean smooth L1 loss plus penalty; the concomitant objective adds σ / (2ε)."""
     residual = residuals(data, coef)
     size = np.abs(residual)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -221,8 +225,9 @@ def objective(data, coef, threshold, goal):
 def penalty(data, threshold, goal):
     """Return the factor of ‖w‖²/2 that is added to the mean smooth L1 loss.
 
-    The mean smooth L1 loss is the Huber loss divided by the threshold, or the concomitant
-    objective divided by ε.
+    The penalty of HuberRegressor is divided by the number of rows, and by the factor by which
+    the objective in this module is smaller: the threshold for the Huber loss, and ε for the
+    concomitant objective.
     """
     if data.alpha == 0:
         return 0.0
@@ -230,7 +235,7 @@ def penalty(data, threshold, goal):
 
 
 def coefficients(estimator):
-    """Return (b, w), and the scale if there is one."""
+    """Return the array (b, w), and the estimated scale if there is one."""
     if hasattr(estimator, "steps"):
         scaler, last = estimator[0], estimator[-1]
         return np.r_[last.intercept_, last.coef_ / scaler.scale_], None
@@ -239,7 +244,7 @@ def coefficients(estimator):
 
 
 def features(data):
-    """Return X as a float64 array or a sparse matrix."""
+    """Return X as a float64 array, or unchanged if it is sparse."""
     return data.X if sparse.issparse(data.X) else np.asarray(data.X, dtype=float)
 
 
@@ -248,7 +253,10 @@ def residuals(data, coef):
 
 
 def newton_step(data, coef, threshold, goal):
-    """Return (b, w) after a Newton step, or unchanged if too few rows are inside."""
+    """Return (b, w) after a Newton step, or unchanged if the Hessian is singular.
+
+    The Hessian is singular if the residuals of too few rows are below the threshold.
+    """
     X, r = features(data), residuals(data, coef)
     weight = np.ones(r.size) if data.weight is None else data.weight
     inside = np.abs(r) <= threshold
@@ -272,7 +280,10 @@ def newton_step(data, coef, threshold, goal):
 
 
 def sparse_step(Z, ridge, force):
-    """Return the Newton step by conjugate gradients; zero in columns without rows inside."""
+    """Return the Newton step, computed by conjugate gradients.
+
+    The step is zero in columns that are zero in all rows of Z.
+    """
     diagonal = Z.power(2).sum(axis=0) + ridge
     unit = np.divide(1.0, np.sqrt(diagonal), out=np.zeros(ridge.size), where=diagonal > 0)
 
@@ -288,7 +299,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
     parser.add_argument(
-        "--only", metavar="NAME", default="", help="name or part of it: " + "; ".join(SCENARIOS)
+        "--only", metavar="NAME", default="", help="part of a name: " + "; ".join(SCENARIOS)
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write results")
     parser.add_argument(
@@ -312,7 +323,7 @@ def main():
 
 
 def measure(quick, only, whole):
-    """Return all measurements of the report, as plain data."""
+    """Return all measurements of the report, as data that JSON can represent."""
     for name in (name for name, missing in MISSING.items() if missing):
         print(f"{name} is not installed and is omitted")
     facts = machine()

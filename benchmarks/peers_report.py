@@ -1,4 +1,4 @@
-"""The performance targets, tables and pictures of benchmarks.peers."""
+"""The performance targets, the tables and the picture of benchmarks.peers."""
 
 import math
 from typing import NamedTuple
@@ -35,15 +35,19 @@ SMALL = 1_000
 FAILED = "failed"
 # The verdict on a target that is not met.
 MISSED = "MISSED"
-# The memory that a wide sparse fit may use in addition to three times X: vectors of n + p
-# numbers, and a square matrix of order min(n, p) if this is at most GRAM.
+# Memory that a fit to wide sparse X may use in addition to three times the size of X: this
+# number of vectors of n + p numbers, and a square matrix of order min(n, p) if the order is at
+# most GRAM.
 VECTORS, GRAM = 30, 2_000
 
 
 class Target(NamedTuple):
-    """An upper limit of a quantity: its largest ratio (or difference) over pairs of rows.
+    """An upper limit of a quantity, and a stretch target.
 
-    A row is given as (scenario, label). A pair of a single row stands for the quantity itself.
+    For each pair of rows, the quantity of the first row is divided by that of the second, or
+    their difference is taken if the quantity is "excess". The largest value over the pairs is
+    compared with the limit. A row is given as (scenario, label). If a pair has a single row,
+    the quantity of this row is compared.
     """
 
     what: str
@@ -131,7 +135,7 @@ TARGETS = [
         [(row,) for row in _TALL], "memory"),
 ]
 # fmt: on
-# The unit of time for each quantity.
+# The unit in which the time of a row is expressed, for each quantity that is a time.
 UNITS = {
     "time": lambda row: 1.0,
     "products": lambda row: row["X @ w"],
@@ -140,7 +144,10 @@ UNITS = {
 
 
 def measured(target, results):
-    """Return the worst value over the pairs, for the medians and the fastest runs, or None."""
+    """Return the largest value over the pairs, for the medians and for the fastest runs.
+
+    A value is None if a row is missing or the quantity is not a time.
+    """
     found = {(name, row["label"]): row for name, rows in results.items() for row in rows}
     pairs = [[found.get(row) for row in pair] for pair in target.pairs]
     if not all(map(all, pairs)):
@@ -155,7 +162,10 @@ def measured(target, results):
 
 
 def compare(quantity, time, row, other=None):
-    """Return a quantity of a row, relative to that of another row if there is one, or None."""
+    """Return a quantity of a row, relative to the other row if there is one.
+
+    The result is infinite if the fit was stopped, and None if the other row has no value.
+    """
     if row["stopped"]:
         return math.inf
     value = amount(row, quantity, time)
@@ -181,10 +191,10 @@ def amount(row, quantity, time):
 
 
 def judged(results, first_fit):
-    """Return a dict for each target of a scenario that was run.
+    """Return a dict for each target whose scenario was run.
 
-    The JSON file has them under "bars", with "bar" for the target and "hope" for the stretch
-    target.
+    The dicts are the item "bars" of the JSON file. In a dict, "bar" is the target and "hope" is
+    the stretch target.
     """
     found = [
         {"what": target.what, "bar": target.target, "hope": target.stretch}
@@ -203,7 +213,7 @@ def judged(results, first_fit):
 
 
 def verdict(found):
-    """Tell whether a target is met by both the medians and the fastest runs."""
+    """Return whether both the medians and the fastest runs meet a target, as text."""
     if found["measured"] is None:
         return "not measured"
     worst = max(found["measured"], found["fastest"] or 0.0)
@@ -235,7 +245,7 @@ def targets_table(targets):
 
 
 def scenario_table(rows):
-    """Return the table of a scenario, with times relative to the first row and to X @ w."""
+    """Return the table of a scenario, with times relative to the first row and the product."""
     header = ["", "median", "fastest", "runs", "ratio", "/ X @ w", "excess", "passes"]
     base = None if rows[0]["stopped"] else rows[0]["median"]
     return table([*header, "memory", "/ X"], [scenario_cells(row, base) for row in rows])
@@ -259,36 +269,40 @@ def scenario_cells(row, base):
     ]
 
 
-NOTES = f"""Times are those of one `fit`. All fits run in one process, the rows of a table in
-turn. "Ratio" is the time divided by that of the first row. "/ X @ w" is the time divided by
-that of one such product with the same X, which is a lower limit on any machine. "> 15 s" stands
-for a fit that was stopped after this time; its memory is the peak until then.
+NOTES = f"""Times are those of one `fit`. All fits run in one process, and the rows of a table
+run in turn. "Ratio" is the time divided by the time of the first row. "/ X @ w" is the time
+divided by the time of the product X @ w on the same machine. "> 15 s" stands for a fit that was
+stopped after this time; its memory is the peak until then.
 
 "Excess" is the relative excess of the objective over the lowest value that any row with the
-same objective reached, or that one more Newton step from there reached. 0e+00 is the minimum;
-above {WRONG:.0e} the solution is not the minimiser. If an objective is below 1e-6 of the mean
-absolute deviation of y, because all rows can be fitted exactly, the excess is relative to that
-value.
+same objective reached, with or without one more Newton step. At the minimum it is 0e+00. If it
+is above {WRONG:.0e}, the solution is not the minimiser. If an objective is below 1e-6 of the
+mean absolute deviation of y, because all rows can be fitted exactly, the excess is relative to
+1e-6 of this deviation.
 
 {FIXED}, {SKGLM} (its Huber datafit, coordinate descent without a penalty) and {SGD} minimise
-the Huber loss at β = {BETA}. {AUTO} and {RLM_} of statsmodels have the threshold at 1.345 MADs
-of the residuals. {CONCOMITANT} and {HUBER}(alpha=0, max_iter=1000) minimise the concomitant
-objective with ε = {EPSILON}. If a title contains α, it is that of {HUBER}, which then has its
-default of 100 iterations; our alpha is α / n with loss="huber". {SGD} is fitted to scaled
-columns. Ridge and LinearRegression are least-squares fits, whose times serve as a reference.
+the Huber loss at β = {BETA}. {AUTO} and {RLM_} of statsmodels have a threshold of 1.345 MADs of
+the residuals. {CONCOMITANT} and {HUBER}(alpha=0, max_iter=1000) minimise the concomitant
+objective with ε = {EPSILON}. The α in a title is the penalty of {HUBER}, which then has its
+default limit of 100 iterations; SmoothL1Regressor has the same objective with alpha = α / n and
+loss="huber". {SGD} is fitted to scaled columns. Ridge and LinearRegression are least-squares
+fits, whose times serve as a reference.
 
-Passes are those of the solver over all rows of X. They do not include the column moments, which
-take one or two passes if a uniform sample of rows is not sufficient, and Gram matrices of all
-rows. Memory is the peak in addition to the input, measured by tracemalloc in a separate run; "/
-X" is the memory divided by the bytes of X. tracemalloc does not measure the memory of HiGHS and
-BLAS. A wide sparse fit may use three times the bytes of X, {VECTORS} vectors of n + p numbers
-and, if min(n, p) is at most {GRAM:,}, a square matrix of this order.
+"Passes" is the number of passes of the solver over all rows of X. It does not include the
+passes for the column moments (one or two, if a uniform sample of rows is not sufficient) and
+for Gram matrices of all rows. "Memory" is the peak in addition to the input, measured by
+tracemalloc in a separate run; "/ X" is the memory divided by the size of X. tracemalloc does
+not measure the memory of HiGHS and BLAS. The allowed memory of a fit to wide sparse X is three
+times the size of X, {VECTORS} vectors of n + p numbers and, if min(n, p) is at most {GRAM:,}, a
+square matrix of this order.
 
-A target is met if both the medians and the fastest runs meet it."""
+In the table of targets, "a over b" is the time of a divided by the time of b, and "a in X @ w"
+is the time of a divided by the time of the product. A target is met if both the medians and the
+fastest runs meet it."""
 
 
 def report(record):
-    """Return the Markdown file, given the contents of the JSON file."""
+    """Return the text of the Markdown file, given the contents of the JSON file."""
     where = "`python -m benchmarks.peers`: " + described(record["machine"])
     parts = ["# Comparison with peers", where + record["rows"]]
     parts += ["## Targets", targets_table(record["bars"]), "## Scenarios", NOTES]
@@ -316,7 +330,7 @@ STYLES = {
 
 
 def draw(record, path):
-    """Draw the times of all estimators for each scenario, and the targets."""
+    """Draw the times of the estimators in each scenario and, below them, the targets."""
     import matplotlib.pyplot as plt
 
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(11, 22), layout="constrained")
@@ -332,7 +346,7 @@ def draw(record, path):
 
 
 def draw_times(axes, record):
-    """Draw a line for each scenario with another estimator of the same objective."""
+    """Draw a row of markers for each scenario with HuberRegressor or QuantileRegressor."""
     compared = {
         record["titles"][name]: rows
         for name, rows in record["scenarios"].items()
@@ -360,7 +374,7 @@ def draw_times(axes, record):
 def draw_targets(axes, targets):
     """Draw measured values and stretch targets, divided by the targets.
 
-    The measured value is the larger of those for the medians and for the fastest runs.
+    The measured value is the larger of the two values for the medians and the fastest runs.
     """
     for line, found in enumerate(targets):
         if found["measured"] is None:

@@ -1,12 +1,12 @@
 """Sparse fits compared with skglm and scikit-learn's Lasso: python -m benchmarks.penalties
 
 The Huber loss at β = 1.345 is minimised with an L1 penalty. The features are correlated, few of
-them have an effect, and a tenth of the targets are wrong. All fits run in one thread, in turn;
-each solver has the loosest tolerance with which its relative duality gap is at most 1e-8. Lasso
-minimises another objective and has its own penalty, the same fraction of its largest one. The
-benchmark takes about ten minutes and writes penalties.md into benchmarks/results/. skglm is
-omitted if it is not installed. `--quick` uses a tenth of the rows and features and writes
-nothing.
+them have an effect, and a tenth of the rows are outliers in y. All fits run in turn in one
+thread. SmoothL1Regressor has `tol=1e-8`, and skglm has the largest tolerance with which the
+relative duality gap is at most 1e-8. Lasso minimises squared errors; its penalty is the same
+fraction of the smallest penalty for which its coefficients are zero. The benchmark takes about
+ten minutes and writes penalties.md into benchmarks/results/. skglm is omitted if it is not
+installed. `--quick` uses a tenth of the rows and features and writes nothing.
 """
 
 import argparse
@@ -38,10 +38,12 @@ LARGEST_SECONDS = 120.0
 
 
 class Case(NamedTuple):
-    """A shape, the number of features with an effect, and the fraction of the largest penalty.
+    """A shape, the number of features with an effect, and a penalty.
 
-    A path has `n_alphas` penalties that decrease to that fraction. `limits` are the upper
-    limits of our time divided by that of each peer.
+    The penalty is `fraction` times the largest penalty, the smallest one for which all
+    coefficients are zero. If `n_alphas` is positive, a path of this number of penalties from
+    the largest one to the given one is computed. `limits` are upper limits of the time of
+    SmoothL1Regressor divided by that of another estimator.
     """
 
     n: int
@@ -67,7 +69,7 @@ CASES = [
 
 
 class Problem:
-    """Data of a case, with the largest penalties of both losses."""
+    """The data of a case, and the largest penalties for Huber's loss and squared errors."""
 
     def __init__(self, case, share):
         n, p = int(case.n * share), max(case.n_true * 3, int(case.p * share))
@@ -88,7 +90,7 @@ class Problem:
         self.largest_lasso = float(np.abs((y - y.mean()) @ (X - self.mean)).max()) / n
 
     def relative_gap(self, coef, alpha):
-        """Return the relative duality gap of coefficients, at their best intercept."""
+        """Return the relative duality gap of coefficients, with the optimal intercept."""
         r = self.y - self.X @ coef
         r = r - exact_intercept(r)
         c = np.clip(r, -BETA, BETA)
@@ -99,7 +101,7 @@ class Problem:
 
 
 def exact_intercept(r):
-    """Return the intercept with Σ clip(r − b, ±β) = 0, by Newton's method."""
+    """Return the b with Σ clip(r − b, ±β) = 0, by Newton's method starting at the median."""
     b = float(np.median(r))
     for _ in range(100):
         total = np.clip(r - b, -BETA, BETA).sum()
@@ -121,7 +123,7 @@ def skglm(problem, alpha, tol):
 
 
 def skglm_tolerance(problem, alpha):
-    """Return the loosest tolerance with which the gap of skglm is small enough, or None."""
+    """Return the largest tolerance with which the gap of skglm is small enough, or None."""
     for power in range(4, 12):
         tol = alpha * 10.0**-power
         start = time.perf_counter()
@@ -134,7 +136,7 @@ def skglm_tolerance(problem, alpha):
 
 
 def tasks_of(case, problem):
-    """Return the tasks that are measured, and the gap and number of nonzeros of our fit."""
+    """Return the tasks, and the gap and number of nonzero coefficients of SmoothL1Regressor."""
     alpha, lasso_alpha = problem.largest * case.fraction, problem.largest_lasso * case.fraction
     X, y, tasks = problem.X, problem.y, {}
     if case.n_alphas:
@@ -183,14 +185,16 @@ def main():
                 cells += [f"{in_seconds(median[name])} ({ratio:.2f})", held]
             rows.append(cells)
             print(*cells[1:])
-    header = ["case", "nonzeros", "gap", OURS, "skglm (ours / it)", "≤ 1"]
-    header += ["Lasso (ours / it)", "≤ 1.5, wide path ≤ 1"]
+    header = ["case", "nonzeros", "gap", OURS, "skglm (ratio)", "≤ 1"]
+    header += ["Lasso (ratio)", "≤ 1.5, wide path ≤ 1"]
     text = (
         "# Sparse fits compared with skglm and Lasso\n\n"
         f"`python -m benchmarks.penalties`: {described(facts)}\n\n"
-        "Medians of runs in one thread, in turn. The gap is that of our fit, the largest along "
-        "a path, computed in the script. Lasso minimises another objective, at the same "
-        "fraction of its own largest penalty.\n\n" + table(header, rows)
+        "The times are medians; the fits run in turn in one thread. The gap is the relative "
+        "duality gap of SmoothL1Regressor, or the largest one along a path, computed "
+        "independently of the package. Lasso minimises squared errors, with the same fraction "
+        "of its own largest penalty. The ratios in parentheses are the time of "
+        "SmoothL1Regressor divided by that of the other estimator.\n\n" + table(header, rows)
     )
     print(text)
     if not arguments.quick:

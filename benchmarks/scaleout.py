@@ -1,15 +1,16 @@
-"""Fits on a cluster and of a memory-mapped array: python -m benchmarks.scaleout
+"""Fits on a Dask cluster and to a memory-mapped array: python -m benchmarks.scaleout
 
-The cluster is two processes of one thread on this machine, which hold the data. Its fits run in
-turn with fits of the same rows in memory, on two threads, and from a memory-mapped array in the
-page cache. The rounds over the blocks are counted, a worker is killed in the middle of a fit,
-and the memory of a fit of the map is measured in a separate process. LinearRegression of
-dask-ml is omitted unless it is installed.
+The cluster consists of two workers on this machine, which have one thread each and hold the
+data. The fits on the cluster run in turn with two kinds of fits to the same rows on two
+threads: to arrays in memory, and to a memory-mapped array in the page cache. The benchmark also
+counts the rounds over the blocks, kills a worker in the middle of a fit, and measures the
+memory of a fit to the memory-mapped array in a separate process. LinearRegression of dask-ml is
+left out if dask-ml is not installed.
 
-The benchmark needs 5 GB of memory and 1 GB on the disk, and Linux. It writes scaleout.md into
-benchmarks/results/ and fails unless all quantities are within their limits. With --quick it
-uses a tenth of the rows and writes nothing. A map larger than the memory and a cold disk are
-not measured.
+The benchmark requires Linux, 5 GB of memory and 1 GB on the disk. It writes scaleout.md into
+benchmarks/results/. The exit status is nonzero unless all limits are met. With --quick it uses
+a tenth of the rows and writes nothing. It measures neither an array larger than the memory nor
+reading from a disk whose data are not cached.
 """
 
 import argparse
@@ -37,7 +38,8 @@ from . import RESULTS, described, in_seconds, in_turn, machine, say, table, time
 
 N_ROWS, N_FEATURES, N_BLOCKS = 2_000_000, 50, 10
 N_WORKERS = 2
-# Numbers of blocks and rows per block with which a round takes only its overhead.
+# Numbers of blocks, and number of rows of a block, for which the time of a round is overhead
+# almost entirely.
 SMALL_BLOCKS, SMALL_ROWS = (2, 64), 1_000
 MODES = {
     "default": {},
@@ -59,7 +61,7 @@ def anonymous():
     return 1024 * int(line.split()[1])
 
 X, y = (np.load(name, mmap_mode="r") for name in ("X.npy", "y.npy"))
-SmoothL1Regressor().fit(X[:20_000], y[:20_000])  # compiles
+SmoothL1Regressor().fit(X[:20_000], y[:20_000])  # compiles the kernels
 y = np.array(y)
 if sys.argv[1] == "memory":
     X = np.array(X)
@@ -80,7 +82,7 @@ print(json.dumps([peak - before, peak]))
 
 
 class Bar(NamedTuple):
-    """The upper limit of a quantity."""
+    """An upper limit of a quantity."""
 
     what: str
     most: float
@@ -96,7 +98,7 @@ MAP_MEMORY = Bar("memory of a fit of the map, fraction of X", 0.2)
 
 
 class KillWorker:
-    """A callback that kills the process of a worker after the first stage of a fit."""
+    """A callback that kills a worker after the first stage of a fit."""
 
     def __init__(self, client):
         self._process = next(iter(client.run(os.getpid).values()))
@@ -117,7 +119,7 @@ class KillWorker:
 
 
 def write_rows(folder, n):
-    """Write X and y, a twentieth of which are outliers, in slices."""
+    """Write X and y to files, slice by slice; a twentieth of the values of y are outliers."""
     rng = np.random.default_rng(0)
     options = {"mode": "w+", "dtype": np.float64}
     X = np.lib.format.open_memmap(folder / "X.npy", shape=(n, N_FEATURES), **options)
@@ -140,7 +142,7 @@ def read_rows(path, rows):
 
 
 def file_blocks(path, n):
-    """Return a file as a lazy array, whose blocks the workers read."""
+    """Return a file as a Dask Array whose blocks are read by the workers."""
     width = np.load(path, mmap_mode="r").shape[1:]
     read = dask.delayed(read_rows, pure=True)
     blocks = [
@@ -157,7 +159,7 @@ def persisted(*arrays):
 
 
 def dask_ml_fit():
-    """Return a function that fits least squares with dask-ml, or None."""
+    """Return a function that fits least squares with dask-ml, or None without dask-ml."""
     try:
         from dask_ml.linear_model import LinearRegression
     except ImportError:
@@ -178,7 +180,7 @@ def passes_of(model):
 
 
 def times_in_turn(folder, X, y, seconds):
-    """Return the median times of the default fit of the same rows, in each way."""
+    """Return the median times of fits to the same rows in memory, in a file and on workers."""
     mapped = np.load(folder / "X.npy", mmap_mode="r")
     array, target = np.array(mapped), np.load(folder / "y.npy")
     least_squares = dask_ml_fit()
@@ -188,7 +190,7 @@ def times_in_turn(folder, X, y, seconds):
         CLUSTER: lambda: fit(X, y),
     }
     for task in tasks.values():
-        task()  # compiles, in each process
+        task()  # compiles the kernels in each process
     if least_squares:
         tasks[DASK_ML] = lambda: least_squares(X, y)
     found = in_turn(tasks, seconds, long=60)
@@ -196,7 +198,7 @@ def times_in_turn(folder, X, y, seconds):
 
 
 def random_blocks(n, p, n_blocks, heavy=False):
-    """Return X and y in random blocks."""
+    """Return random X and y as Dask Arrays with this number of blocks."""
     rng = da.random.default_rng(0)
     chunk = -(-n // n_blocks)
     size, chunks = (n, p), (chunk, p)
@@ -220,7 +222,7 @@ def round_times():
 
 
 def counted_rounds(n):
-    """Return the models of fits whose rounds are counted."""
+    """Return the fitted models whose rounds are counted, by name."""
     X, y = persisted(*random_blocks(n, 20, 8))
     models = {name: fit(X, y, **options) for name, options in MODES.items()}
     X, y = persisted(*random_blocks(n, 20, 8, heavy=True))
@@ -229,7 +231,7 @@ def counted_rounds(n):
 
 
 def killed_worker(client, X, y):
-    """Return the seconds of a fit without and with a lost worker, and whether bits agree."""
+    """Return the times of fits without and with a lost worker, and whether they agree."""
     model = SmoothL1Regressor(beta_schedule=SCHEDULE)
     _, without = timed(model.fit, X, y)
     coef = model.coef_
@@ -239,7 +241,7 @@ def killed_worker(client, X, y):
 
 
 def peak_memory(folder):
-    """Return the peaks of anonymous memory: beyond the data, and in total."""
+    """Return the peaks of the anonymous memory in a fit: beyond the data, and in total."""
     found = {}
     for kind in (MAP, MEMORY):
         command = [sys.executable, "-c", _PEAK, kind]
@@ -253,7 +255,7 @@ def peak_memory(folder):
 
 @contextmanager
 def cluster():
-    """Start workers, and end them."""
+    """Start a cluster, and return its client; the cluster is closed at the end."""
     options = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
     with (
         LocalCluster(N_WORKERS, threads_per_worker=1, memory_limit=None, **options) as workers,
@@ -263,7 +265,7 @@ def cluster():
 
 
 def measure(folder, n, n_counted, seconds):
-    """Return the measured bars with their values, and sentences on what was measured."""
+    """Return the limits with the measured values, sentences, and whether results are equal."""
     shape = f"{n:,} × {N_FEATURES}"
     say(f"{shape} ... ")
     write_rows(folder, n)
@@ -295,16 +297,17 @@ def measure(folder, n, n_counted, seconds):
     medians = "; ".join(f"{name} {in_seconds(t)}" for name, t in times.items())
     rounds = "; ".join(f"{k} blocks {in_seconds(s)}" for k, s in of_round.items())
     sentences = [
-        f"{shape}, default fits: {medians}. Memory and map are fits on two threads. The "
-        f"cluster is {N_WORKERS} processes of one thread, which hold {N_BLOCKS} blocks.",
-        f"The anonymous memory of the process has its peak at {memory[MAP][1] / 2**20:.0f} MiB "
-        f"in a fit of the map and at {memory[MEMORY][1] / 2**20:.0f} MiB in memory; X has "
-        f"{size / 2**20:.0f} MiB.",
-        f"A fit with the thresholds {SCHEDULE} in units of the last one takes "
-        f"{in_seconds(without)}, and {in_seconds(with_loss)} if one of the two workers is "
-        f"killed after the first stage. The bits are {'the same' if same else 'DIFFERENT'}.",
-        f"A round of a fit whose blocks have {SMALL_ROWS:,} rows takes: {rounds}.",
-        f"Rounds are those of fits of {n_counted:,} × 20 in 8 blocks.",
+        f"Fits with default parameters to {shape}: {medians}. The fits in memory and from the "
+        f"map, a memory-mapped array, have two threads. The cluster has {N_WORKERS} workers "
+        f"with one thread each, which hold {N_BLOCKS} blocks.",
+        f"The peak of the anonymous memory is {memory[MAP][1] / 2**20:.0f} MiB in a fit to the "
+        f"memory-mapped array and {memory[MEMORY][1] / 2**20:.0f} MiB in a fit to arrays in "
+        f"memory; the size of X is {size / 2**20:.0f} MiB.",
+        f"A fit with the schedule {SCHEDULE} takes {in_seconds(without)}, and "
+        f"{in_seconds(with_loss)} if one of the two workers is killed after the first stage. "
+        f"The coefficients are {'identical' if same else 'DIFFERENT'}.",
+        f"A round over blocks of {SMALL_ROWS:,} rows takes: {rounds}.",
+        f"The rounds in the table are those of fits to {n_counted:,} × 20 in 8 blocks.",
     ]
     return measured, sentences, same
 
@@ -333,7 +336,7 @@ def main():
         [
             "# Larger than memory, and on a cluster",
             f"`python -m benchmarks.scaleout`: {described(facts)[:-1]}, {versions()}.",
-            f"Medians; the fits run in turn. {' '.join(sentences)}",
+            f"The times are medians; the fits run in turn. {' '.join(sentences)}",
             table(["", "measured", "at most", "holds"], [row(*found) for found in measured]),
         ]
     )

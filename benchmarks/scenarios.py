@@ -35,12 +35,12 @@ try:
 except ImportError:
     GeneralizedLinearEstimator = None
 
-# The errors have variance 1, and a tenth of them are 10 times as large.
+# In all scenarios the errors have variance 1, and a tenth of them are multiplied by 10.
 BETA, EPSILON, SMALL_BETA = 1.345, 1.35, 1e-6
 
 
 class RLM(BaseEstimator):
-    """RLM of statsmodels with its default norm and scale."""
+    """RLM of statsmodels with its default norm and scale, as an estimator of scikit-learn."""
 
     def fit(self, X, y):
         model = sm.RLM(y, sm.add_constant(X, has_constant="add"), M=sm.robust.norms.HuberT())
@@ -64,7 +64,7 @@ def _skglm():
 
 
 def _ours(data, *args, **kwargs):
-    """Return our estimator with the penalty of HuberRegressor for the alpha of the data."""
+    """Return a SmoothL1Regressor with the penalty that HuberRegressor has for `data.alpha`."""
     if data.alpha:
         kwargs |= {"loss": "huber", "alpha": data.alpha / data.y.size}
     return SmoothL1Regressor(*args, **kwargs)
@@ -77,7 +77,10 @@ def _huber(data):
 
 
 class Kind(NamedTuple):
-    """A function that makes an estimator for data, and its objective; None is least squares."""
+    """A function that returns an estimator for data, and the name of its objective.
+
+    The name is None for least squares.
+    """
 
     make: Callable
     goal: str | None
@@ -112,8 +115,8 @@ MISSING = {
     SKGLM: GeneralizedLinearEstimator is None,
     PINBALL: InteriorPoint is None,
 }
-# Estimators that are compiled at their first fit, which is not measured, and estimators whose
-# memory tracemalloc does not measure.
+# Prefixes of the estimators that are compiled in their first fit, which is not measured, and
+# estimators whose memory tracemalloc does not measure.
 COMPILED, UNSEEN = (OURS, SKGLM), (QUANTILE, PINBALL)
 ALL = [FIXED, SKGLM, SGD, AUTO, RLM_, CONCOMITANT, HUBER, RIDGE, LINEAR]
 FAST = [name for name in ALL if name != RLM_]
@@ -121,9 +124,9 @@ SPARSE_WIDE = [CONCOMITANT, HUBER, FIXED, AUTO, RIDGE_CG]
 
 
 class Data(NamedTuple):
-    """A regression problem, with features and weights in the form that is passed to `fit`.
+    """A regression problem, with the data that are passed to `fit`.
 
-    The penalty alpha ‖w‖² is added to the sum of the losses, as in HuberRegressor.
+    `alpha` is the penalty of HuberRegressor, which adds alpha ‖w‖² to the sum of the losses.
     """
 
     X: Any
@@ -138,7 +141,7 @@ class Data(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A row of a scenario: an estimator with data or a variant of the data."""
+    """A row of a scenario: its label, a kind of estimator, and the data."""
 
     label: str
     kind: str
@@ -162,21 +165,21 @@ def unequal(rng, n, p):
 
 
 def correlated(rng, n, p):
-    """Return normal columns with a correlation of .99 between any two."""
+    """Return normal columns with pairwise correlations of 0.99."""
     X = normal(rng, n, p)
     X += 10 * rng.normal(size=(n, 1))
     return X
 
 
 def leverage(rng, n, p):
-    """Return normal columns with twenty rows that are multiplied by 1e4."""
+    """Return normal columns, with twenty rows multiplied by 1e4."""
     X = normal(rng, n, p)
     X[rng.choice(n, 20, replace=False)] *= 1e4
     return X
 
 
 def rare_levels(rng, n, p):
-    """Return columns half of which are indicators of levels, with 3 to n / 20 rows each."""
+    """Return columns half of which are indicators of levels that 3 to n / 20 rows have."""
     X = normal(rng, n, p)
     count = np.geomspace(3, n / 20, p // 2).astype(int)
     level = np.repeat(np.arange(p // 2), count)
@@ -202,7 +205,7 @@ COLUMNS = {
 
 
 def make(columns, n, p, n_targets=None, seed=0):
-    """Return data in which each column explains about the same part of y, in any units."""
+    """Return data in which each column explains about the same part of the variance of y."""
     rng = np.random.default_rng(seed)
     X = columns(rng, int(n), p)
     shape = (X.shape[0],) if n_targets is None else (X.shape[0], n_targets)
@@ -214,7 +217,7 @@ def make(columns, n, p, n_targets=None, seed=0):
 
 
 def make_sparse(n, p, density, stored="standard_normal", seed=0):
-    """Return data with a CSR matrix, whose entries a method of the generator draws."""
+    """Return data with a CSR matrix; `stored` is the method that draws its stored values."""
     rng = np.random.default_rng(seed)
     X = sparse.random_array(
         (n, p), density=density, format="csr", rng=rng, data_sampler=getattr(rng, stored)
@@ -245,7 +248,10 @@ def targets(data):
 
 
 class Scenario(NamedTuple):
-    """A title, a function that makes the rows, and the time limit of a fit in seconds."""
+    """A title, a function that returns the rows, and the time limit of a fit in seconds.
+
+    The argument of the function is the share of the samples to use.
+    """
 
     title: str
     rows: Callable
@@ -253,7 +259,7 @@ class Scenario(NamedTuple):
 
 
 def hard(columns):
-    """Return a scenario of all estimators with one kind of columns."""
+    """Return a scenario with all estimators for the given kind of columns."""
     return Scenario(
         f"20,000 × 50, {columns}",
         lambda share: entries(ALL, make(COLUMNS[columns], share * 20_000, 50)),
@@ -261,7 +267,11 @@ def hard(columns):
 
 
 def varied(variants, n, p, n_targets=None):
-    """Return the rows of two of our fits and ridge regression for each variant of the data."""
+    """Return a function that returns rows for each variant of the data.
+
+    The estimators are SmoothL1Regressor with a fixed and with the default threshold, and ridge
+    regression.
+    """
     return lambda share: [
         entry
         for name, data in variants(make(normal, share * n, p, n_targets)).items()
@@ -270,7 +280,7 @@ def varied(variants, n, p, n_targets=None):
 
 
 def tall_hard(share):
-    """Return the rows of two of our fits and ridge regression for each kind of columns."""
+    """Return rows with the estimators of `varied` for each kind of columns."""
     return [
         entry
         for name, columns in COLUMNS.items()
@@ -279,7 +289,7 @@ def tall_hard(share):
 
 
 def sparse_wide(n, p, stored, alpha):
-    """Return a scenario with positive entries, as in features of texts or of levels."""
+    """Return a scenario with non-negative sparse X, as for text or categorical features."""
 
     def rows(share):
         data = make_sparse(int(share * n), p, stored / p, "random")
@@ -290,8 +300,8 @@ def sparse_wide(n, p, stored, alpha):
     )
 
 
-# Rows, columns and entries per row. The penalties are the default of HuberRegressor, a small
-# one and none.
+# Numbers of rows, of columns and of nonzeros per row. The second penalty is the default of
+# HuberRegressor.
 SPARSE_WIDE_SHAPES = [
     (2_000, 4_000, 60),
     (4_001, 4_000, 40),

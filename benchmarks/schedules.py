@@ -1,12 +1,12 @@
 """Cost and benefit of a schedule of thresholds: python -m benchmarks.schedules
 
-The same problems are fitted without a schedule and with each named schedule, for several starts
-and numbers of stages, and for several values of β/σ, of rows per column and of contamination.
-The benchmark counts evaluations, which are passes over X and the same on every machine, and
-compares the objective with the lowest that any of the fits reached. It also compares the CPU
-time at the smallest thresholds with linear programming; other load of the machine has little
-effect on CPU time. The benchmark takes two minutes and writes schedules.md and schedules.png
-into benchmarks/results/.
+The same problems are fitted without a schedule and with each named schedule, for several first
+thresholds and numbers of stages. The problems differ in β/σ, in the number of rows per column
+and in the share of outliers. The benchmark counts evaluations, that is passes over X, which are
+the same on every machine, and compares the objective with the lowest value that any of the fits
+reached. It also compares the CPU time of a fit with a small threshold with that of linear
+programming; other programs have little effect on CPU time. The benchmark takes two minutes and
+writes schedules.md and schedules.png into benchmarks/results/.
 """
 
 import argparse
@@ -28,7 +28,7 @@ P = 20
 RATIOS, CONTAMINATIONS = [2, 10, 100, 1000], [0.0, 0.2, 0.4]
 BETAS = [10.0**-k for k in range(8)]
 NAMES = {"geometric": geometric, "linear": linear, "cosine": cosine}
-# Fractions of the least-squares residuals inside the first threshold, and numbers of stages.
+# Shares of the least-squares residuals below the first threshold, and numbers of stages.
 STARTS, STAGES = [0.5, 0.9, 0.99, 1.0], [2, 3, 4, 5, 10]
 SMALL_BETA = 1e-6
 SIZES = [(1_000, 50), (5_000, 20), (20_000, 5), (20_000, 20), (20_000, 50)]
@@ -44,7 +44,7 @@ class Run(NamedTuple):
 
 
 def make(n, p, contamination, seed=0):
-    """Return normal columns and errors of variance 1, to some of which 10 to 100 is added."""
+    """Return normal columns, and y with errors of variance 1 and outliers 10 to 100 above."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p))
     y = X @ rng.normal(size=p) + rng.normal(size=n)
@@ -67,7 +67,10 @@ def run(X, y, beta, schedule=None):
 
 
 def all_runs(X, y, beta):
-    """Return a Run for no schedule, for each name, and for each (name, start, stages)."""
+    """Return a dict of the Run without a schedule and the runs with schedules.
+
+    The keys are "none", the names of schedules, and (name, start, number of stages).
+    """
     design = np.column_stack([np.ones(len(y)), X])
     size = np.abs(y - design @ np.linalg.lstsq(design, y)[0])
     found = {NONE: run(X, y, beta)}
@@ -79,7 +82,7 @@ def all_runs(X, y, beta):
 
 
 def trial(progress):
-    """Return all runs of all problems, by (n/p, contamination, β/σ)."""
+    """Return the runs of each problem; the keys are (n/p, contamination, β/σ)."""
     found = {}
     for ratio, contamination in product(RATIOS, CONTAMINATIONS):
         progress(f"n/p = {ratio:,}, {contamination:.0%} contaminated")
@@ -91,7 +94,10 @@ def trial(progress):
 
 
 def evaluations(found, name, ratio=None, beta=None):
-    """Return the geometric mean over the problems, for all or one value of n/p or β/σ."""
+    """Return the geometric mean of the evaluations over the problems.
+
+    If `ratio` or `beta` is given, only the problems with this n/p or β/σ are included.
+    """
     return gmean(
         [
             tried[name].n_eval
@@ -102,7 +108,7 @@ def evaluations(found, name, ratio=None, beta=None):
 
 
 def excess(found, name):
-    """Return the largest relative excess over the lowest objective of any run."""
+    """Return the largest relative excess of the objective over the lowest one of any run."""
     return max(
         tried[name].objective / min(other.objective for other in tried.values()) - 1
         for tried in found.values()
@@ -130,7 +136,7 @@ def named_table(found):
 
 
 def variants_table(found):
-    """Return evaluations relative to no schedule, by name, start and number of stages."""
+    """Return a table of the evaluations divided by those without a schedule."""
     base = evaluations(found, NONE)
     rows = [
         [
@@ -150,7 +156,7 @@ def cpu_seconds(function, *args):
 
 
 def lad_rows(progress):
-    """Return CPU times and mean absolute residuals at a small threshold and of an LP solver."""
+    """Return table rows that compare fits with a small threshold with linear programming."""
     rows = []
     for n, p in SIZES:
         progress(f"linear programming, {n:,} × {p}")
@@ -176,7 +182,7 @@ def lad_rows(progress):
 
 
 def draw(found, path):
-    """Draw evaluations against β/σ, and their ratio to no schedule against stages."""
+    """Draw the evaluations against β/σ, and the ratio of evaluations against stages."""
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
@@ -199,7 +205,7 @@ def draw(found, path):
     left.set_title("Geometric mean over n/p and contamination")
     right.set_ylim(bottom=0)
     right.set_xticks(STAGES)
-    right.set_xlabel("number of stages, the first with 99 % of the residuals inside")
+    right.set_xlabel("number of stages (99 % of residuals below the first threshold)")
     right.set_ylabel("evaluations / evaluations without schedule")
     right.set_title("Geometric mean over all problems")
     for axes in (left, right):
@@ -222,20 +228,24 @@ def main():
         [
             "# Cost and benefit of schedules",
             "`python -m benchmarks.schedules`: " + described(facts),
-            f"{P} normal columns, errors with σ = 1, and outliers 10 to 100 above. Evaluations "
-            "are passes over X; means are geometric. The excess is relative to the lowest "
-            f"objective of any run. Of {total:,} fits {failed} did not converge.",
+            f"The data have {P} normal columns, errors with σ = 1, and outliers 10 to 100 "
+            "above the model. The tables show numbers of evaluations, that is of passes over "
+            "X; means are geometric. The excess is the relative difference of the objective "
+            f"from the lowest objective of any run. Of {total:,} fits {failed} did not "
+            "converge.",
             "## Named schedules",
-            f"{N_STAGES} stages, the first with 99 % of the residuals inside.",
+            f"The schedules have {N_STAGES} stages. In the first stage, 99 % of the absolute "
+            "residuals of least squares are below the threshold.",
             named_table(found),
             "## Starts and numbers of stages",
             "Evaluations divided by those without a schedule.",
             variants_table(found),
             "## Least absolute deviations",
             f"SmoothL1Regressor with β/σ = {SMALL_BETA:g} and no schedule is compared with "
-            "`QuantileRegressor(quantile=.5, alpha=0)` on data with 20 % contamination. The "
-            "excess is that of the mean absolute residual. Times are CPU times of all threads, "
-            "of one run of QuantileRegressor and of the fastest of three runs of ours.",
+            "`QuantileRegressor(quantile=0.5, alpha=0)` on data with 20 % of outliers. The "
+            "excess is the relative difference of the mean absolute residuals. The times are "
+            "CPU times of all threads, of one run of QuantileRegressor and of the fastest of "
+            "three runs of SmoothL1Regressor.",
             table(
                 ["", "SmoothL1", "Quantile", "ratio", "excess", "evaluations", "converged"],
                 lad,

@@ -1,14 +1,15 @@
 """Time of a fit with many rows compared with least squares: python -m benchmarks.tall
 
-SmoothL1Regressor with a fixed threshold and with its defaults, Ridge(solver="cholesky") and
-LinearRegression are fitted in turn to the same data in one process, so that other load of the
-machine affects all of them. The columns have equal scales in the first part and scales from 1
-to 1000 in the second. HuberRegressor is fitted once, with the same (concomitant) objective. The
-benchmark takes one to two minutes and three times the memory of X (400 MB by default).
+SmoothL1Regressor (with a fixed threshold, with its defaults, and with the concomitant scale),
+Ridge(solver="cholesky") and LinearRegression are fitted in turn to the same data in one
+process, so that other load of the machine affects all of them. The columns have equal scales in
+the first part and scales from 1 to 1000 in the second. In the first part HuberRegressor is
+fitted once and compared with the concomitant fit, which has the same objective. The benchmark
+takes one to two minutes and three times the memory of X, which is 400 MB by default.
 
-The benchmark should be run on an idle machine. Under other load the threads of BLAS wait for
-each other, which slows least squares more than SmoothL1Regressor. The printed times of the
-single runs show whether this happened.
+The benchmark should be run on an idle machine. If other programs run, the threads of BLAS wait
+for each other, which slows down least squares more than SmoothL1Regressor. The printed times of
+the single runs show whether this happened.
 """
 
 import argparse
@@ -25,7 +26,7 @@ CONCOMITANT = "SmoothL1(1.35, concomitant)"
 
 
 def make_data(n_rows, n_features, seed=0):
-    """Return normal columns, and errors of which a tenth are 10 times as large."""
+    """Return normal columns, and y with errors of which a tenth are multiplied by 10."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_rows, n_features))
     error = rng.normal(size=n_rows)
@@ -44,11 +45,11 @@ def candidates():
 
 
 def fit_in_turn(X, y, n_runs):
-    """Return the fitted estimators, and the times of interleaved fits of each."""
+    """Fit the estimators in turn, several times; return the estimators and their times."""
     estimators = candidates()
     times = {name: [] for name in estimators}
     for run in range(n_runs):
-        say(f"  run {run + 1} of {n_runs}, in turn as below:")
+        say(f"  run {run + 1} of {n_runs}, in the order of the table:")
         for name, estimator in estimators.items():
             _, seconds = timed(estimator.fit, X, y)
             times[name].append(seconds)
@@ -58,7 +59,7 @@ def fit_in_turn(X, y, n_runs):
 
 
 def print_table(estimators, times):
-    """Print ratios of medians and of fastest runs, which differ if the machine was busy."""
+    """Print the medians and the fastest runs, whose ratios differ if the machine was busy."""
     ridge, least_squares = list(times.values())[:2]
     say(f"\n  {'':28}{'median':>8}{'/Ridge':>8}{'/Linear':>8}{'fastest':>10}{'/Ridge':>8}")
     print(f"{'passes':>8}{'suboptimality':>15}")
@@ -96,7 +97,7 @@ def main():
     if hasattr(os, "getloadavg"):  # not on Windows
         print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} before the start")
     X, y = make_data(arguments.rows, arguments.features)
-    say("First fits to some of the rows, for compilation, not measured ... ")
+    say("First fits to some of the rows, which compile the kernels and are not compared ... ")
     _, seconds = timed(lambda: [e.fit(X[:20_000], y[:20_000]) for e in candidates().values()])
     print(f"{seconds:.1f} s\n")
 

@@ -1,8 +1,8 @@
 """Results and times with one thread and with two: python -m benchmarks.threads
 
-The results must be bit-for-bit identical. Each number of threads runs in separate processes, in
-turn, because BLAS reads OMP_NUM_THREADS when it is loaded. The benchmark takes four minutes and
-writes threads.md into benchmarks/results/.
+The results must be bit-for-bit identical. Fits with one thread and fits with two threads run in
+separate processes, because BLAS reads OMP_NUM_THREADS when it is loaded. The processes run in
+turn. The benchmark takes four minutes and writes threads.md into benchmarks/results/.
 """
 
 import argparse
@@ -62,7 +62,7 @@ CASES = {
 
 
 def measure(case):
-    """Return a hash of the results and the times; runs in a separate process."""
+    """Return a hash of the coefficients, and the times of fits, in the current process."""
     estimator, data = CASES[case]()
     estimator.fit(data.X, data.y)
     answer = np.r_[estimator.intercept_, estimator.coef_].astype(float)
@@ -81,7 +81,7 @@ def in_process(case, n_threads):
 
 
 def compare(case):
-    """Return a row of the table."""
+    """Return the row of the table for a case."""
     found = {n: [] for n in THREADS}
     for _ in range(N_PROCESSES):
         for n in THREADS:
@@ -117,9 +117,9 @@ def main():
         [
             "# Threads",
             "`python -m benchmarks.threads`: " + described(facts),
-            f"Median of {N_RUNS} fits in each of {N_PROCESSES} processes with "
-            "`OMP_NUM_THREADS` 1 and 2, in turn. The last column tells whether intercept and "
-            "coefficients are bit-for-bit identical.",
+            f"The times are medians of {N_RUNS} fits in each of {N_PROCESSES} processes for "
+            "each value of `OMP_NUM_THREADS`, 1 and 2; the processes run in turn. The last "
+            "column tells whether intercept and coefficients are bit-for-bit identical.",
             table(header, rows),
         ]
     )

@@ -1,8 +1,8 @@
 """Coefficients of fits to columns in different units: python -m benchmarks.units
 
 HuberRegressor, SmoothL1Regressor with the same (concomitant) objective, and SmoothL1Regressor
-with its defaults are fitted to the same columns in different units. HuberRegressor returns
-wrong coefficients without a warning in some of them. The benchmark takes a few seconds.
+with its defaults are fitted to the same columns in different units. For some of the units,
+HuberRegressor returns wrong coefficients without a warning. The benchmark takes a few seconds.
 """
 
 import warnings
@@ -28,7 +28,10 @@ def main():
     X = rng.normal(size=(1000, 3))
     y = X @ COEF + rng.normal(scale=0.1, size=1000)
     y[:50] += 100
-    print("True coefficients 1, 2, 3; 1,000 rows, errors of 0.1, 100 added to 5 % of y.")
+    print(
+        "The true coefficients are 1, 2 and 3. There are 1,000 rows with errors of standard "
+        "deviation 0.1, and 100 is added to y in 5 % of the rows."
+    )
     cases = {
         "original": (X, 1.0),
         "last column times 1e6": (X * [1, 1, 1e6], np.array([1, 1, 1e6])),

@@ -1,1 +1,1 @@
-"""Time and memory of typical fits, for asv to follow over the history: asv run, asv publish"""
+"""Benchmarks for asv of the time, memory and passes of typical fits: asv run, asv publish"""

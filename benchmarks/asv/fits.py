@@ -1,4 +1,4 @@
-"""Fits of typical sizes. The data are generated and the kernels compiled in `setup`."""
+"""Fits to data of typical sizes. `setup` generates the data and compiles the kernels."""
 
 import numpy as np
 from scipy import sparse
@@ -7,7 +7,7 @@ from skrobust import SmoothL1Regressor, smooth_l1_path
 
 
 def _data(n, p, n_targets=None):
-    """Return normal features, and errors of which a tenth are 10 times as large."""
+    """Return normal features, and y with errors of which a tenth are multiplied by 10."""
     rng = np.random.default_rng(0)
     shape = (n,) if n_targets is None else (n, n_targets)
     X = rng.normal(size=(n, p))
@@ -17,7 +17,7 @@ def _data(n, p, n_targets=None):
 
 
 def _sparse_model(n, p):
-    """Return correlated features, 10 of which have an effect, and a tenth of gross errors."""
+    """Return correlated features, 10 of which have an effect, and y with 10 % outliers."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, p))
     X[:, 1:] += 0.5 * X[:, :-1]
@@ -80,7 +80,7 @@ class Fit:
 
 
 class SparsePath:
-    """A path of 20 penalties with an L1 part, from the largest one to a fifth of it."""
+    """A path of 20 L1 penalties, from the largest one to a fifth of it."""
 
     def setup(self):
         self.X, self.y = _sparse_model(500, 2_000)

@@ -1,4 +1,4 @@
-"""Cost of the first use in a fresh process."""
+"""Time of the first use in a fresh process."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ SmoothL1Regressor().fit(X, X[:, 0])
 
 
 class Start:
-    """The import, and the first fit including compilation."""
+    """Time of the import, and of a process with a first fit, including compilation."""
 
     def timeraw_import(self):
         return "import skrobust", "import sklearn.linear_model"

@@ -1,10 +1,11 @@
-"""A solver for https://github.com/benchopt/benchmark_huber_l2, to be copied to its `solvers/`.
+"""A benchopt solver for https://github.com/benchopt/benchmark_huber_l2.
 
-The problem of that benchmark is that of HuberRegressor,
+The file is to be copied to the folder `solvers/` of that benchmark. The benchmark minimises the
+objective of HuberRegressor,
 
-    min Σ_i [σ + H_ε((y_i − x_i·w − b)/σ) σ] + λ ‖w‖²
+    Σ_i [σ + H_ε((y_i − x_i·w − b)/σ) σ] + λ ‖w‖²
 
-over w, b and σ, where H_ε(z) = z² if |z| < ε and 2ε|z| − ε² otherwise. It is 2n times the
+over w, b and σ, where H_ε(z) = z² if |z| < ε and 2ε|z| − ε² otherwise. This is 2n times the
 objective of ``SmoothL1Regressor(beta=ε, scale="concomitant", loss="huber", alpha=λ/n)``.
 """
 
@@ -32,7 +33,7 @@ class Solver(BaseSolver):
     )
 
     def set_objective(self, X, y, lmbd, epsilon):
-        """Keep the data, and compile the kernels, which is not part of the measured time."""
+        """Store the data, and compile the kernels outside the measured time."""
         self.X, self.y = X, y
         self.model = SmoothL1Regressor(
             epsilon, scale="concomitant", loss="huber", alpha=lmbd / len(y), tol=0.0
