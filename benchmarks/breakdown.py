@@ -79,7 +79,7 @@ def print_table(title, make, percentages):
 
 def main():
     print(f"{N} rows, {P} columns, errors of variance 1; median of {REPLICATIONS} data sets")
-    with threadpool_limits(1):  # fastest for problems this small
+    with threadpool_limits(1):  # one thread is fastest for small problems
         percentages = [0, 5, 10, 20, 25, 28, 29, 30, 31, 32, 33, 34, 35, 40]
         print_table("Outliers in y, 100 above the model", outliers_in_y, percentages)
         print_table("Outliers in X, slope -5, not 5", outliers_in_X, [0, 0.4, 1, 2, 3, 5, 10])

@@ -100,7 +100,7 @@ def make(rng, n, p, law, contamination):
 
 
 def prices(rng, n, p, law, contamination):
-    """Return the error of the fit that each score selects, divided by the smallest error."""
+    """Return the cost of the selection by each score, for a single data set."""
     X, y = make(rng, n, p, law, contamination)
     auto = SmoothL1Regressor().fit(X, y)
     fold = rng.permutation(np.arange(n) % N_FOLDS)
@@ -307,7 +307,7 @@ def main():
     output = arguments.output or (None if arguments.quick else RESULTS)
     share = 0.25 if arguments.quick else 1.0
     facts, progress = machine(), Progress(len(CONTAMINATIONS) + len(DATA_PENALISED))
-    with threadpool_limits(1):  # fastest for problems this small
+    with threadpool_limits(1):  # one thread is fastest for small problems
         found = simulate(share, progress)
         penalties = simulate_penalties(share, progress)
     progress.end()

@@ -102,7 +102,7 @@ def main():
     parser.add_argument("--replications", type=int, default=1000)
     n_replications = parser.parse_args().replications
     print_theory()
-    with threadpool_limits(1):  # fastest for problems this small
+    with threadpool_limits(1):  # one thread is fastest for small problems
         for n, p in SHAPES:
             print_simulation(n, p, n_replications)
     print("\n± is one standard error of the simulation.")

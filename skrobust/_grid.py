@@ -35,8 +35,8 @@ GRID_SPAN = 10.0
 # Smallest penalty of a default grid, as a fraction of the largest penalty; the second fraction
 # applies if there are more features than rows.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
-# The largest penalty is computed from the null model, which is fitted with this tolerance. It
-# is raised by a relative margin, so that no coefficient is nonzero because of the tolerance.
+# Tolerance of the null model, from which the largest penalty is computed, and the fraction by
+# which the largest penalty is raised so that all coefficients are zero despite the tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MARGIN = 1e-12, 1e-10
 # A scale of the residuals below this fraction of the mean absolute deviation of y is due to the
 # rounding errors of an exact fit and does not determine a threshold.
@@ -99,7 +99,7 @@ def alpha_grid(
 ) -> list[float]:
     """Return a decreasing geometric grid of m penalties.
 
-    At the first one, the smallest penalty with this property, all penalised coefficients are 0.
+    The first penalty is the smallest one for which all penalised coefficients are zero.
     """
     _check_alpha_grid(model, X.shape[1])
     largest = (1.0 + NULL_MODEL_MARGIN) * alpha_max(model, X, y, weight)
@@ -227,7 +227,7 @@ def _drop_zero_weight(
 
 
 class Convergence(NamedTuple):
-    """Whether a fit converged, how accurate it is and the reason why it ended.
+    """Whether a fit converged, measures of its accuracy, and the reason why it ended.
 
     `relative_gap` is None unless the penalty has an L1 part or bounds.
     """

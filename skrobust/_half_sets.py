@@ -84,7 +84,7 @@ def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[ND
 
 
 def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
-    """Return the rows with the smallest distances that have half of the weight."""
+    """Return the rows with the smallest distances, which together have half of the weight."""
     order = np.argsort(distance, kind="stable")
     cumulated = np.cumsum(weight[order])
     n = int(np.searchsorted(cumulated, 0.5 * cumulated[-1])) + 1

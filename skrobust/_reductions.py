@@ -4,7 +4,7 @@ Each engine has its own class of row vectors. For an engine in memory they are p
 ndarrays. The solvers apply two kinds of operations to row vectors: NumPy's elementwise
 functions and reductions (abs, + − × ÷, comparisons, & | ~, clip, astype, zeros_like,
 empty_like, count_nonzero, any, all, sum, min, max, mean, @, average), and the functions of this
-module. Another class of row vectors implements NumPy's protocols for the former operations and
+module. Another class of row vectors supports NumPy's functions through NumPy's protocols, and
 registers an implementation of each function of this module.
 """
 
@@ -94,10 +94,9 @@ def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple
 
 @singledispatch
 def share_outside(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
-    """Return the share of the total weight that rows with |r| > end have, and its error.
+    """Return the share of the weight in the rows with |r| > end, and its standard error.
 
-    In memory, the share and its standard error are estimated from random rows, so that the
-    other rows are not read.
+    In memory, both are estimated from random rows, so that the other rows are not read.
     """
     raise _not_implemented("share_outside", rows)
 
@@ -159,7 +158,7 @@ def _median(
     half, slack = 0.5 * total, np.finfo(float).eps * n * total
     below, values, cumulated = _sorted_window(rows, weight, window, absolute)
     if not values.size or not below < half - slack <= half + slack < cumulated[-1]:
-        # The median is outside the window, or may be because of rounding errors.
+        # The median is, or may be, outside the window.
         if near is not None:
             return _median(rows, weight, None, absolute)
         _, values, cumulated = _sorted_window(rows, weight, (-np.inf, np.inf), absolute)

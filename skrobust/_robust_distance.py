@@ -1,8 +1,9 @@
 """Robust distances of rows from the centre of the features.
 
-First the mean and covariance are those of the half of the rows whose covariance has the
-smallest determinant (the minimum covariance determinant of Rousseeuw and Van Driessen,
-Technometrics 41, 1999). They are then computed again from all rows whose distance is within its
+The distances are Mahalanobis distances with a robust centre and covariance. Initially these are
+the mean and covariance of the half of the rows whose covariance has the smallest determinant
+(the minimum covariance determinant of Rousseeuw and Van Driessen, Technometrics 41, 1999). The
+final centre and covariance are computed from all rows whose initial distance is at most the
 97.5 % quantile under normality.
 """
 

@@ -53,9 +53,9 @@ class RowSampler:
 
     For tall X there are three problems. The first has a uniform sample of the rows, which may
     miss rare levels of a categorical feature and high-leverage rows. The second has a sample
-    with probabilities that increase with the norms of the rows, which takes two passes. The
-    last has the Gram matrix of all rows and no sample. For other X the last problem is the only
-    one.
+    that is drawn with probabilities increasing with the norms of the rows; the norms take two
+    passes. The last has the Gram matrix of all rows and no sample. For other X the last problem
+    is the only one.
     """
 
     def __init__(
@@ -197,9 +197,10 @@ def _with_gram(problem: Problem) -> Problem:
 def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
     """Return the whitening of the standardised features.
 
-    The whitening is computed from a Cholesky factor of the Gram matrix if this is accurate,
-    otherwise from a singular value decomposition, or it only scales the features if the problem
-    requires this. `penalty` is the diagonal of the Hessian of the penalty, of shape (p,).
+    If `problem.whiten_by` is "scaling", the whitening only scales the features. Otherwise it is
+    computed from a Cholesky factor of the Gram matrix if this is accurate, and from a singular
+    value decomposition if not. `penalty` is the diagonal of the Hessian of the penalty, of
+    shape (p,).
     """
     engine, fit_intercept = problem.engine, problem.fit_intercept
     assert engine is not None

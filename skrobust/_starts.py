@@ -139,7 +139,7 @@ class StartProblem:
     def m_scales(self, residuals: FloatArray, near: FloatArray) -> FloatArray:
         """Return the M-scale of each row of residuals; it is 0 if too few are nonzero.
 
-        `near` are approximate scales.
+        `near` contains approximate scales.
         """
 
         def sums(s: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -285,7 +285,7 @@ def _feature_half_sets(problem: StartProblem) -> list[NDArray[np.intp]]:
 def _deterministic_starts(
     problem: StartProblem, halves: list[NDArray[np.intp]]
 ) -> tuple[FloatArray, FloatArray, list[str]]:
-    """Return the improved candidates other than those of random subsets, scales and kinds."""
+    """Return all candidates except random subsets, improved, with their scales and kinds."""
     subsets = [np.arange(problem.m), *halves]
     weights = np.concatenate([_weights_of(problem, rows[None]) for rows in subsets])
     least_squares = problem.weighted_fits(weights)
@@ -357,7 +357,7 @@ def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> Flo
     root, info = lapack.dpotrf(A.T @ A, lower=1, clean=1)
     if info:
         return None
-    # The columns of Q, an orthonormal basis, span the columns of the weighted features A.
+    # The columns of Q are an orthonormal basis of the column space of A, the weighted features.
     Q = solve_triangular(root, A.T, lower=True, overwrite_b=True, check_finite=False).T
     del A
     residual = root_weight * y - Q @ (Q.T @ (root_weight * y))
@@ -377,7 +377,7 @@ def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> Flo
 
 
 def _weights_of(problem: StartProblem, subsets: NDArray[np.intp]) -> FloatArray:
-    """Return a row of weights for each subset, which are zero outside the subset."""
+    """Return a row of weights for each subset; the weights are zero outside the subset."""
     weights = np.zeros((len(subsets), problem.m))
     np.put_along_axis(weights, subsets, problem.weight[subsets], axis=1)
     return weights
@@ -392,7 +392,7 @@ def _subset_fits(
     n_subsamples: int,
     rng: np.random.Generator,
 ) -> Iterator[FloatArray]:
-    """Yield the exact fits of groups of random subsets of k independent rows."""
+    """Yield arrays of exact fits to random subsets of k linearly independent rows."""
     outside = np.ones(problem.m, dtype=bool)
     if halves:
         outside[halves[0]] = False
@@ -415,9 +415,9 @@ def _subset_fits(
 
 
 def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
-    """Return, for each row of `times`, the first k linearly independent rows in their order.
+    """Return the first k linearly independent rows of Z in the order of the times.
 
-    If there are not k linearly independent rows, the subset is left out.
+    Each row of `times` gives a subset. A subset with fewer than k such rows is left out.
     """
     m, k = Z.shape
     found = np.full((len(times), k), -1)
