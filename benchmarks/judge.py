@@ -220,7 +220,8 @@ class Neighbourhood:
             upper = min(upper, found_upper)
             if lower >= wanted or upper - lower <= 1e-12 * upper:
                 break
-            # Let m(σ) be the minimum over w. Its derivative has the sign of 1 − Σ π u²/σ².
+            # As a function of σ, the minimum over w has a derivative of the sign of
+            # 1 − Σ π u²/σ².
             size = np.sqrt(self.data.share @ (u * u))
             low, high = (low, sigma) if size < sigma else (sigma, high)
             sigma = size * (size / sigma)
@@ -233,7 +234,7 @@ class Neighbourhood:
     def _minimum_at(self, sigma, wanted):
         """Return bounds of the minimum at a fixed scale, and the best u, r and w.
 
-        They are computed by the interior-point method.
+        The interior-point method computes u and r.
         """
         fit, share = self.fit, self.data.share
         beta = self.beta if fit.epsilon is None else fit.epsilon * sigma
@@ -243,7 +244,7 @@ class Neighbourhood:
         lower, upper, best_u, best = LONG(-np.inf), LONG(np.inf), None, None
         for u, d in InteriorPoint(self.r, Q, share, B, c, beta).points():
             r = self.r - Q @ d
-            # Without a penalty the objective does not depend on w.
+            # Without a penalty the objective depends on w through r only.
             w = self.w + (B @ d) / np.sqrt(a) if a else LONG(0) * self.w
             bound, value = self.lower(u, sigma), self.documented(r, w, sigma)
             if best_u is None or bound >= lower:
@@ -316,9 +317,9 @@ class Directions:
         return np.column_stack(basis) / root
 
     def with_ridge(self, a):
-        """Return an orthonormal basis of the features, extended by √a times the coefficients.
+        """Return an orthonormal basis of the features, extended by √a times the identity.
 
-        The result is its parts for the rows and for the coefficients.
+        The basis is returned in two parts: for the rows, and for the coefficients.
         """
         data, p = self._data, self._Z.shape[1]
         Z = data.X - _centre(data, data.X)
