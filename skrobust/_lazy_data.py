@@ -20,7 +20,7 @@ ADVICE = {
     "inference": "infer from a sample of rows with a model that is fitted to this sample, or "
     "call compute() on all data if they fit into memory",
     "duality gap": "call compute() on all data of the fit if they fit into memory",
-    "metric": "call compute() on both y_true and y_pred, or average the losses of the blocks",
+    "metric": "call compute() on both y_true and y_pred, or average the losses by blocks",
     "loss": "apply it to each block, by residual.map_blocks({caller}, beta=...), or by "
     "map_partitions for a Series",
     "rows": "apply it to each block of rows, by map_blocks or map_partitions",

@@ -102,8 +102,7 @@ def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray |
         raise ValueError(f"penalty_weights must be one-dimensional, got shape {weights.shape}.")
     if weights.size != n_features:
         raise ValueError(
-            f"penalty_weights must have one value per feature, got {weights.size} values for "
-            f"{n_features} features."
+            f"penalty_weights has {weights.size} values, X has {n_features} features"
         )
     bad = np.flatnonzero(~(weights >= 0))
     if bad.size:

@@ -534,7 +534,7 @@ SEARCH = (
 )
 SAMPLE = r"pass a sample of rows, such as X\.sample\(\.\.\.\)\.compute\(\)"
 INFER = r"infer from a sample of rows.*compute\(\)"
-BY_BLOCKS = r"call compute\(\) on both y_true and y_pred, or average the losses of the blocks"
+BY_BLOCKS = r"call compute\(\) on both y_true and y_pred, or average the losses by blocks"
 # The public name, its call with X, y and weights, and the advice.
 REFUSED = [
     ("SmoothL1RegressorCV", lambda X, y, s: SmoothL1RegressorCV().fit(X, y, s), SEARCH),

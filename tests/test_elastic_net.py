@@ -626,7 +626,7 @@ def test_parameters_out_of_range_are_refused(parameters):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.ones(3), "must have one value per feature, got 3 values for 6 features"),
+        (np.ones(3), "penalty_weights has 3 values, X has 6 features"),
         ([1, 1, -2.5, 1, 1, 1], r"penalty_weights\[2\].*-2\.5"),
         ([1, 1, 1, np.nan, 1, 1], r"penalty_weights\[3\].*nan"),
         ([1, 1, 1, -np.inf, 1, 1], r"penalty_weights\[3\].*-inf"),

@@ -350,7 +350,7 @@ def fit_search(**parameters):
         ),
         ({"alphas": 0, "l1_ratio": 1.0}, "alphas"),
         ({"alphas": [0.1, -1.0], "l1_ratio": 1.0}, r"alphas\[1\].*-1\.0"),
-        ({"penalty_weights": np.ones(3)}, "^penalty_weights must have one value per feature"),
+        ({"penalty_weights": np.ones(3)}, "^penalty_weights has 3 values"),
         ({"penalty_weights": [1, 1, 1, 1, np.nan, 1]}, r"penalty_weights\[4\].*nan"),
         ({"penalty_weights": [1, -0.5, 1, 1, 1, 1]}, r"penalty_weights\[1\].*-0\.5"),
         ({"penalty_weights": np.ones((6, 1))}, "penalty_weights"),
