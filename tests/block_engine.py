@@ -13,7 +13,7 @@ from skrobust._engines.block_data import LocalBlocks
 from skrobust._engines.vectors import BlockVector, StoredVector
 
 # Ends of blocks, as fractions of the rows. `split` adds a block of one row and an empty block.
-ENDS = (0.1, 0.1, 0.3, 0.35, 0.7, 0.9)
+ENDS = (0.1, 0.3, 0.35, 0.7, 0.9)
 
 
 def split(rows):

@@ -645,7 +645,7 @@ def test_a_round_returns_few_bytes(monkeypatch, mode, heavy):
     monkeypatch.setattr(block_engine, "LocalBlocks", MeasuredBlocks)
     monkeypatch.setattr(MeasuredBlocks, "largest", 0)
     rng = np.random.default_rng(0)
-    n, p, n_blocks = 60_000, 2, 7
+    n, p, n_blocks = 60_000, 2, 8
     X, weight = rng.normal(size=(n, p)), rng.uniform(0.1, 1, size=n)
     if heavy:
         X *= rng.standard_cauchy(size=(n, 1))

@@ -99,7 +99,7 @@ def _block_line_minimum(
         rows = [part[1] for part in found]
         if all(part is not None for part in rows):
             few = _Line(low, high, at_low, float(values[-1]), _stacked(rows), threshold)
-            return few.root(total, penalty_slope)
+            return few.root(total)
         above = np.flatnonzero(values >= 0)
         k = int(above[0]) if above.size else lengths.size - 1
         if k:
@@ -126,7 +126,7 @@ class _Line(NamedTuple):
     rows: list[Any]
     threshold: float
 
-    def root(self, total: float, penalty_slope: tuple[float, float]) -> float:
+    def root(self, total: float) -> float:
         low, high, rows = self.low, self.high, self.rows
         r, change, _ = rows
         ends = np.array([low, high])

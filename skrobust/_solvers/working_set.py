@@ -86,7 +86,7 @@ class WorkingSet:
         else:
             descent.restore_lowest()
             self._columns.last = None
-        passes = {"working set": objective.n_passes - n_passes}
+        passes = {"working_set": objective.n_passes - n_passes}
         return Solution(descent.point, descent.n_iter, status, None, passes)
 
 
