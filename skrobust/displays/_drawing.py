@@ -262,6 +262,22 @@ def labelled_rows(
     return np.unique(rows).astype(np.intp)
 
 
+def row_labels(names: Sequence[Any] | None, rows: NDArray[np.intp]) -> list[str]:
+    """Return the names of rows as text, or their numbers if there are no names.
+
+    The levels of a MultiIndex are separated by commas, and dates have no time of midnight.
+    """
+    if names is None:
+        return [str(row) for row in rows.tolist()]
+    # The index of a pandas Series is not that of the rows.
+    values = getattr(names, "iloc", names)
+    labels = []
+    for row in rows.tolist():
+        levels = values[row] if isinstance(values[row], tuple) else (values[row],)
+        labels.append(", ".join(str(level).removesuffix(" 00:00:00") for level in levels))
+    return labels
+
+
 def label_rows(
     ax: Axes, points: NDArray[np.floating], names: Sequence[str]
 ) -> list[Annotation]:
@@ -287,6 +303,7 @@ def label_rows(
                 ha="left" if towards_middle * dx > 0 else "right",
                 va="bottom" if dy > 0 else "top",
                 fontsize="small",
+                parse_math=False,
             )
             box = label.get_window_extent()
             is_inside = ax.bbox.contains(*box.p0) and ax.bbox.contains(*box.p1)

@@ -26,6 +26,7 @@ from ._drawing import (
     draw_rows,
     label_rows,
     labelled_rows,
+    row_labels,
     thin,
 )
 from ._drawing import legend as draw_legend
@@ -379,9 +380,8 @@ class InfluenceDisplay:
             self._contour(level, int((cook > level).sum()), dashes)
             for level, dashes in zip(levels, _contour_dashes(len(levels)), strict=True)
         ]
-        names = range(len(residual)) if self.names is None else self.names
         points = np.column_stack([leverage, residual])[rows]
-        self.labels_ = label_rows(ax, points, [str(names[row]) for row in rows.tolist()])
+        self.labels_ = label_rows(ax, points, row_labels(self.names, rows))
         self.legend_: Legend | None = None
         if legend:
             self.legend_ = draw_legend(ax, self._legend_handles(len(residual) - len(drawn)))

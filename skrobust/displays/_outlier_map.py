@@ -27,6 +27,7 @@ from ._drawing import (
     draw_rows,
     label_rows,
     labelled_rows,
+    row_labels,
     sample,
 )
 from ._drawing import legend as draw_legend
@@ -322,11 +323,10 @@ class OutlierMapDisplay:
             (scatter_kwargs, outlier_kwargs),
         )
         self._name_regions(kind, residual > 0, len(rows[0]))
-        names = range(len(residual)) if self.names is None else self.names
         self.labels_ = label_rows(
             self.ax_,
             np.column_stack([distance, residual])[labelled_positions],
-            [str(names[row]) for row in labelled_positions.tolist()],
+            row_labels(self.names, labelled_positions),
         )
         self.legend_: Legend | None = None
         if legend:

@@ -34,6 +34,7 @@ from ._drawing import (
     label_rows,
     labelled_rows,
     line,
+    row_labels,
     sample,
     thin,
 )
@@ -332,7 +333,6 @@ class RowsDisplay:
         check_matplotlib(f"{type(self).__name__}.plot")
         max_markers = check_max_markers(max_markers)
         residuals, beta = self._residuals_and_threshold()
-        names = range(len(residuals)) if self.names is None else self.names
         abs_residuals = np.abs(residuals)
         rows = labelled_rows(labelled, abs_residuals)
         scale = axis_scale(
@@ -357,7 +357,7 @@ class RowsDisplay:
         )
         self._set_residual_axis(scale, residuals, beta)
         points = np.column_stack([x, y])[rows]
-        self.labels_ = label_rows(self.ax_, points, [str(names[row]) for row in rows.tolist()])
+        self.labels_ = label_rows(self.ax_, points, row_labels(self.names, rows))
         return x, y
 
     def _on_axis(self, abs_residuals: Any) -> Any:
