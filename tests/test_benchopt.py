@@ -36,4 +36,5 @@ def test_the_solver_minimises_the_objective_of_huber_regressor(solver, lmbd):
     solver.run(0)
     solver.run(1000)
     found = solver.get_result()
-    assert_allclose(found, [expected.intercept_, *expected.coef_], rtol=1e-4, atol=1e-5)
+    reference = [expected.intercept_, expected.scale_, *expected.coef_]
+    assert_allclose(found, reference, rtol=1e-4, atol=1e-5)
