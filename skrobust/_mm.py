@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from ._array_api import as_numpy
 from ._base import LinearRegressor
 from ._callbacks import N_WRAPPERS, with_callbacks
 from ._engines import as_engine
@@ -427,14 +428,18 @@ class MMRegressor(LinearRegressor):
         """
         check_is_fitted(self)
         require_in_memory(f"{type(self).__name__}.robust_distances", "rows", X=X)
+        (X,), convert = as_numpy(X=X)
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
         )
-        if self._distance.distance.shape is None:
+        if not self._has_distances():
             raise ValueError(
                 f"robust distances do not exist: {self._distance.distance.reason}."
             )
-        return self._distance.of(X)
+        return convert(self._distance.of(X))
+
+    def _has_distances(self) -> bool:
+        return self._distance.distance.shape is not None
 
 
 class _FitRows(NamedTuple):

@@ -39,8 +39,9 @@ class DiagnosticsDisplay:
     against the quantiles of the normal distribution, the square roots of the absolute residuals
     against the fitted values, and the influence of the rows on the fit. The panels correspond
     to those of R's ``plot(lm)``. For an :class:`~skrobust.MMRegressor` the fourth panel is the
-    outlier map, as in R's ``plot(lmrob)``, and for a regressor of another package it shows the
-    robustness weights.
+    outlier map, as in R's ``plot(lmrob)``. The fourth panel shows the robustness weights for a
+    regressor of another package, and for an `MMRegressor` without robust distances, for example
+    because all features are indicators.
 
     The same rows have labels in all panels: those with the largest residuals and, in a Huber
     fit, those with the largest Cook's distances. A leverage point that attracts the fit, so
@@ -172,8 +173,8 @@ class DiagnosticsDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the data are not those of the fit, there is no threshold, or a parameter is out
-            of range.
+            If the data are not those of the fit, there is no threshold, there are no more rows
+            than coefficients in a Huber fit, or a parameter is out of range.
         """
         caller = "DiagnosticsDisplay.from_estimator"
         check_matplotlib(caller)
@@ -182,7 +183,7 @@ class DiagnosticsDisplay:
         regressor = innermost_estimator(estimator)
         rows = estimator, X, y, beta, target, target_name
         influence: FourthDisplay
-        if isinstance(regressor, MMRegressor):
+        if isinstance(regressor, MMRegressor) and regressor._has_distances():
             influence = OutlierMapDisplay._undrawn(estimator, X, y, target_name)
         elif isinstance(regressor, (SmoothL1Regressor, SmoothL1RegressorCV)):
             table = observation_table(

@@ -129,7 +129,43 @@ def test_another_regressor_is_drawn_with_a_threshold(data):
     assert display.quantiles.beta == 2.0
 
 
+def test_an_mm_estimate_without_robust_distances_is_drawn_with_its_weights():
+    rng = np.random.default_rng(0)
+    X = (rng.uniform(size=(100, 2)) > 0.8).astype(float)
+    y = X @ [1.0, 2.0] + rng.normal(size=100)
+    display = DiagnosticsDisplay.from_estimator(MMRegressor().fit(X, y), X, y)
+    assert isinstance(display.influence, WeightsDisplay)
+    assert display.influence.rejection_point > display.residuals.beta
+
+
 # Labels of rows --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("index", "label"),
+    [
+        (pd.MultiIndex.from_arrays([np.arange(5), list("abcde")]), "3, d"),
+        (pd.MultiIndex.from_arrays([np.arange(5), np.arange(5) / 2]), "3, 1.5"),
+        (pd.date_range("2024-02-27", periods=5), "2024-03-01"),
+        (pd.date_range("2024-02-27", periods=5, freq="h"), "2024-02-27 03:00:00"),
+        (pd.Index(["$\\frac{$"] * 5), "$\\frac{$"),
+    ],
+)
+def test_labels_of_rows_are_the_text_of_the_index(index, label):
+    y = pd.Series([0.0, 1.0, 0.0, 9.0, 0.0], index=index)
+    display = QQDisplay.from_predictions(y, np.zeros(5), beta=1.0, labelled=1)
+    assert names_in(display) == {label}
+    display.figure_.canvas.draw()  # an error if the text were taken as a formula
+
+
+@pytest.mark.parametrize("convert", [list, np.array, pd.Index, pd.Series])
+def test_names_belong_to_rows_by_their_position(convert):
+    names = convert(list("abcde"))
+    if isinstance(names, pd.Series):
+        names = names.set_axis([4, 3, 2, 1, 0])
+    values = np.array([0.0, 1.0, 0.0, 9.0, 0.0])
+    display = ResidualsDisplay(y_true=values, y_pred=0 * values, beta=1.0, names=names)
+    assert names_in(display.plot(labelled=1)) == {"d"}
 
 
 @pytest.mark.parametrize("kind", ROWS)
