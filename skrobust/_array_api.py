@@ -8,6 +8,7 @@ under ``sklearn.config_context(array_api_dispatch=True)`` with scikit-learn 1.9 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -30,7 +31,13 @@ except ImportError:
         """Accept any X, since there is no dispatch with older versions of scikit-learn."""
 
 
-__all__ = ["HAS_DISPATCH", "as_numpy", "check_same_namespace", "through_numpy"]
+__all__ = [
+    "HAS_DISPATCH",
+    "as_numpy",
+    "check_same_namespace",
+    "through_numpy",
+    "with_numpy_attributes",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # Device types of the DLPack standard whose memory the CPU can read.
@@ -46,7 +53,7 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     result unchanged.
     """
     values = list(data.values())
-    if not (HAS_DISPATCH and get_config()["array_api_dispatch"]):
+    if not _is_dispatched():
         return values, lambda result: result
     arrays = [_on_cpu(name, value) for name, value in data.items()]
     if not _is_foreign(values[0]):
@@ -61,6 +68,21 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
         return move_to(np.asarray(result), xp=xp, device=device)
 
     return arrays, back
+
+
+def with_numpy_attributes(estimator: Any) -> Any:
+    """Return a copy of a fitted estimator whose attributes are NumPy arrays.
+
+    An estimator without attributes of another library is returned as it is.
+    """
+    foreign = {name: value for name, value in vars(estimator).items() if _is_foreign(value)}
+    if not foreign:
+        return estimator
+    converted = copy(estimator)
+    for name, value in foreign.items():
+        array = _on_cpu(name, value) if _is_dispatched() else np.asarray(value)
+        vars(converted)[name] = array
+    return converted
 
 
 def through_numpy(*names: str) -> Callable[[Function], Function]:
@@ -83,6 +105,10 @@ def through_numpy(*names: str) -> Callable[[Function], Function]:
         return cast(Function, converted)
 
     return decorator
+
+
+def _is_dispatched() -> bool:
+    return HAS_DISPATCH and bool(get_config()["array_api_dispatch"])
 
 
 def _is_foreign(value: Any) -> bool:

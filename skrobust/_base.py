@@ -139,7 +139,13 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             from ._engines import dask
 
             return dask.score(self, X, y, sample_weight)
-        return float(super().score(X, y, sample_weight))
+        # Imported here, because sklearn.metrics would slow down the import of the package.
+        from sklearn.metrics import r2_score
+
+        (y, y_pred, weight), _ = as_numpy(
+            y=y, y_pred=self.predict(X), sample_weight=sample_weight
+        )
+        return float(r2_score(y, y_pred, sample_weight=weight))
 
 
 def _documentation_url() -> str:

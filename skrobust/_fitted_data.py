@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from ._array_api import as_numpy
 from ._cv import SmoothL1RegressorCV
 from ._engines import as_engine
 from ._engines.base import Engine, FloatArray
@@ -121,7 +122,9 @@ def fitted_data(
         )
     labels = getattr(X, "index", None) if hasattr(X, "columns") else None
     given = unwrap(estimator, X, y, target)
+    is_wrapped, regressor = regressor is not estimator, given.regressor
     X, y = _validated(regressor, given.X), given.y
+    (sample_weight,), _ = as_numpy(sample_weight=sample_weight)
     weight = _weights(sample_weight, X, frequency)
     rows = drop_zero_weight(X, weight, "coefficient_table")
     if rows.positive is not None:
@@ -155,7 +158,7 @@ def fitted_data(
         rows.positive,
         labels,
         X.shape[0],
-        regressor is not estimator,
+        is_wrapped,
         given.target_name,
         number,
     )

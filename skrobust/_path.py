@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_X_y
 
+from ._array_api import as_numpy
 from ._attributes import documented_objective
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult
@@ -222,6 +223,7 @@ def smooth_l1_path(
         "penalty_weights": penalty_weights,
     }
     model = SmoothL1Regressor(alpha=alpha, **common)
+    (X, y, sample_weight), convert = as_numpy(X=X, y=y, sample_weight=sample_weight)
     check = partial(check_X_y, estimator="smooth_l1_path")
     X, y, weight = check_data(check, X, y, sample_weight)
     weights_of_penalty = check_penalty_weights(penalty_weights, X.shape[1])
@@ -250,10 +252,11 @@ def smooth_l1_path(
         per_target = np.moveaxis(np.array(values), 0, -1)
         return per_target[0] if y.ndim == 1 else per_target
 
-    return Path(
+    arrays = (
         np.array(grid),
         along_path(lambda i, result: result.coef).astype(X.dtype),
         along_path(lambda i, result: result.intercept),
         along_path(lambda i, result: documented_objective(result, specs[i])[0]),
         along_path(lambda i, result: max(1, result.n_iter)),
     )
+    return Path(*map(convert, arrays))

@@ -18,6 +18,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from ._array_api import as_numpy, with_numpy_attributes
+
 # Features as an estimator accepts them: an array, a dataframe or a sparse matrix.
 MatrixLike: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 
@@ -76,10 +78,12 @@ def unwrap(
 
     Inside a TransformedTargetRegressor the target is transformed, because the threshold, the
     coefficients and the residuals of the regressor are in the units of the transformed target.
+    Arrays of other libraries become NumPy arrays.
     """
     check_is_fitted(estimator)
     check_consistent_length(X, y)
     target_name, feature_names = target_name_of(y, target), column_names(X)
+    (y,), _ = as_numpy(y=y)
     y_values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
     regressor = estimator
     while (inner := inner_estimator(regressor)) is not None:
@@ -93,6 +97,9 @@ def unwrap(
             target_name = _transformed_name(regressor, target_name)
         regressor = inner
     y_values = column(y_values, target, "y")
+    # The transformers are fitted in the library of X.
+    (X,), _ = as_numpy(X=X)
+    regressor = with_numpy_attributes(regressor)
     return UnwrappedData(regressor, X, y_values, target_name, feature_names)
 
 
@@ -106,6 +113,7 @@ def _transformed_name(regressor: TransformedTargetRegressor, target_name: str | 
 
 def column(values: ArrayLike, target: int | None, name: str) -> NDArray[np.float64]:
     """Return the column of one target as a float64 vector; `name` is for error messages."""
+    (values,), _ = as_numpy(**{name: values})
     array: NDArray[np.float64] = check_array(
         values, ensure_2d=False, dtype=np.float64, input_name=name
     )

@@ -46,7 +46,7 @@ def _validate_parameters(threshold_name: str) -> Callable[[_Metric], _Metric]:
     def decorator(metric: _Metric) -> _Metric:
         validated = validate(metric)
 
-        @through_numpy("y_true", "y_pred", "sample_weight")
+        @through_numpy("y_true", "y_pred", "sample_weight", "multioutput")
         @wraps(validated)
         def in_memory(*args: Any, **kwargs: Any) -> Any:
             data = dict(zip(("y_true", "y_pred"), args, strict=False)) | kwargs

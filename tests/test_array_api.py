@@ -116,6 +116,11 @@ def test_arrays_enter_and_leave_in_the_library_of_x():
         # A model of tensors also predicts NumPy arrays if the dispatch is off.
         with sklearn.config_context(array_api_dispatch=False):
             assert (model.predict(X) == expected.predict(X)).all()
+        mm = MMRegressor(n_subsamples=50).fit(*strict)
+        distances = mm.robust_distances(strict[0])
+        assert distances.__array_namespace__() is xp
+        expected_mm = MMRegressor(n_subsamples=50).fit(X, y)
+        assert (np.asarray(distances) == expected_mm.robust_distances(X)).all()
         two = xp.stack([strict[1], -strict[1]], axis=1)
         several = SmoothL1Regressor().fit(strict[0], two)
         for name in ("intercept_", "beta_", "scale_", "objective_"):
@@ -131,6 +136,65 @@ def test_arrays_enter_and_leave_in_the_library_of_x():
             weights = {"sample_weight": strict[1] ** 2}
             weighted = metric(strict[1], model.predict(strict[0]), **weights)
             assert isinstance(weighted, float)
+            shares = {"multioutput": xp.asarray([0.25, 0.75])}
+            assert metric(two, 2 * two, **shares) == metric(two, 2 * two)
+        """
+    )
+
+
+@needs_dispatch
+def test_paths_inference_and_displays_accept_arrays_of_other_libraries():
+    run(
+        """
+        import matplotlib
+        import sklearn.preprocessing
+        from sklearn.pipeline import make_pipeline
+
+        from skrobust import smooth_l1_path
+        from skrobust.displays import (
+            DiagnosticsDisplay,
+            FitDisplay,
+            PathDisplay,
+            ResidualsDisplay,
+        )
+        from skrobust.inference import coefficient_table, observation_table
+
+        matplotlib.use("Agg")
+        path = smooth_l1_path(*strict, betas=[1.0, 2.0], sample_weight=strict[1] ** 2)
+        expected = smooth_l1_path(X, y, betas=[1.0, 2.0], sample_weight=y**2)
+        for found, value in zip(path, expected, strict=True):
+            assert found.__array_namespace__() is xp
+            assert (np.asarray(found) == value).all()
+
+        weight = np.arange(40.0) % 3
+        given = {"sample_weight": xp.asarray(weight)}
+        for model in (SmoothL1Regressor(), MMRegressor(n_subsamples=50)):
+            of_numpy = sklearn.clone(model).fit(X, y, sample_weight=weight)
+            model.fit(*strict, **given)
+            table = coefficient_table(model, *strict, **given)
+            same = coefficient_table(of_numpy, X, y, sample_weight=weight)
+            assert (table.std_err == same.std_err).all()
+            rows = observation_table(model, *strict, **given)
+            others = observation_table(of_numpy, X, y, sample_weight=weight)
+            assert (rows.cooks_distance == others.cooks_distance).all()
+            display = DiagnosticsDisplay.from_estimator(model, *strict, **given)
+            assert (display.residuals.y_pred == of_numpy.predict(X)).all()
+            display = ResidualsDisplay.from_predictions(
+                strict[1], model.predict(strict[0]), beta=1.0
+            )
+            assert (display.y_pred == of_numpy.predict(X)).all()
+            display = FitDisplay.from_estimator(model, *strict, feature=0)
+            of_numpy = FitDisplay.from_estimator(of_numpy, X, y, feature=0)
+            assert list(map(list, display.curves.values())) == list(
+                map(list, of_numpy.curves.values())
+            )
+        scaled = make_pipeline(sklearn.preprocessing.MaxAbsScaler(), SmoothL1Regressor())
+        PathDisplay.from_estimator(scaled.fit(*strict), *strict, betas=[1.0, 2.0])
+        # The tables also accept NumPy arrays if the dispatch is off.
+        model = SmoothL1Regressor().fit(*strict)
+        with sklearn.config_context(array_api_dispatch=False):
+            table = coefficient_table(model, X, y)
+        assert (table.coef == coefficient_table(model, *strict).coef).all()
         """
     )
 
@@ -152,6 +216,27 @@ def test_a_tensor_on_another_device_is_an_error_that_names_it(monkeypatch):
     monkeypatch.setattr(_array_api, "get_config", lambda: {"array_api_dispatch": True})
     with pytest.raises(ValueError, match=r"y is on the device cuda:0.*y\.cpu\(\)"):
         SmoothL1Regressor().fit(np.ones((3, 1)), TensorOn())
+
+
+@needs_dispatch
+def test_r2_of_tensors_with_a_gradient_is_a_float():
+    pytest.importorskip("torch")
+    run(
+        """
+        import warnings
+
+        import torch
+
+        tensors = [torch.asarray(each, requires_grad=True) for each in (X, y, y**2)]
+        for model in (SmoothL1Regressor(), SmoothL1RegressorCV(betas=3)):
+            expected = sklearn.clone(model).fit(X, y, y**2).score(X, y, y**2)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = model.fit(*tensors).score(*tensors)
+            assert isinstance(found, float)
+            assert found == pytest.approx(expected, rel=1e-12)
+        """
+    )
 
 
 def test_a_tensor_with_a_gradient_is_detached(monkeypatch):

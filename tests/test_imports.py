@@ -133,6 +133,7 @@ WITHIN_FUNCTIONS = {
     ("_engines.dask", "_predict_frame", "pandas"): "pandas is optional",
     ("_dask_data", "_blocks", "skrobust._engines.cluster"): "distributed is optional",
     ("_regressor", "_training_data", "skrobust._dask_data"): "Dask is optional",
+    ("_base", "score", "sklearn.metrics"): "the import takes long",
     ("_cv", "get_metadata_routing", "sklearn.model_selection"): "the import takes long",
     ("_cv", "_folds", "sklearn.model_selection"): "the import takes long",
     ("_cv", "_scorer", "sklearn.metrics"): "the import takes long",

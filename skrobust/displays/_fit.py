@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from .._array_api import as_numpy, with_numpy_attributes
 from .._lazy_data import require_in_memory
 from .._unwrap import MatrixLike, column, column_names, innermost_estimator, target_name_of
 from ._drawing import (
@@ -244,6 +245,7 @@ class FitDisplay:
         check_matplotlib("FitDisplay.from_estimator")
         require_in_memory("FitDisplay.from_estimator", "display", X=X, y=y)
         estimators = _named_estimators(estimator)
+        (X,), _ = as_numpy(X=X)
         if sparse.issparse(X):
             raise TypeError(
                 "X must be dense, got a sparse matrix; pass a dense array, such as X.toarray()."
@@ -434,7 +436,7 @@ def _named_estimators(
         raise ValueError(f"estimator must contain at least one estimator, got {estimator!r}.")
     for fitted_estimator in named.values():
         check_is_fitted(fitted_estimator)
-    return named
+    return {name: with_numpy_attributes(each) for name, each in named.items()}
 
 
 def _feature_index(X: Any, feature: int | str | None) -> int:
