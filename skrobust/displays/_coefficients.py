@@ -402,6 +402,10 @@ class CoefficientsDisplay:
         hidden = len(rows) < len(candidates)
         note = f"{len(rows)} of {len(candidates)} shown" if hidden else ""
         self.note_: Text = ax.set_title(note, loc="right", fontsize="medium")
+        self.legend_: Legend | None = None
+        if reference is not None:
+            # The place of the legend depends on the limits and the labels of the axes.
+            self.legend_ = legend(ax, [self.filled_, self.errorbar_.lines[0]])
         return self
 
     def _draw(
@@ -443,13 +447,11 @@ class CoefficientsDisplay:
             zorder=marker.get_zorder() + 0.1,
         )[0]
         self.reference_line_: Line2D | None = None
-        self.legend_: Legend | None = None
         if reference is not None:
             self.reference_line_ = ax.axvline(reference, color=GREY, lw=1, zorder=0.5)
             n_excluding, n_intervals = excludes.sum(), np.isfinite(lower + upper).sum()
             self.filled_.set_label(f"excludes {reference:g} ({n_excluding})")
             marker.set_label(f"includes {reference:g} ({n_intervals - n_excluding})")
-            self.legend_ = legend(ax, [self.filled_, marker])
 
     def _label(self) -> str:
         label = "Coefficient"
