@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -51,6 +52,8 @@ LABEL_OFFSETS = [(dx, sign * dy) for dy in (3, 13, 23) for sign in (1, -1) for d
 # Candidate positions of a legend within the axes.
 CORNERS = ("upper right", "upper left", "lower right", "lower left")
 EDGES = ("center right", "center left", "lower center", "upper center")
+# Font sizes of a legend within the axes, in the order in which they are tried.
+LEGEND_SIZES = (None, "small", "x-small")
 # Maximum height of a legend for which the vertical axis is extended, relative to the height of
 # the axes, and additional space above the data in points.
 MAX_LEGEND_HEIGHT, LEGEND_MARGIN = 0.35, 18
@@ -146,22 +149,31 @@ def legend(ax: Axes, handles: Any = None) -> Legend:
     """Draw a legend of `handles`, or of all labelled artists, without hiding any data.
 
     The legend is placed in an empty corner or edge of the axes. If there is none, the vertical
-    axis is extended so that there is space above the data. If the legend is too large for this,
-    it is placed to the right of the axes.
+    axis is extended so that there is space above the data. If the legend is too large for this
+    even with a smaller font, it is placed to the right of the axes.
     """
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]
     apply_layout(ax)
 
-    def draw(**place: Any) -> Legend:
-        return ax.legend(handles=handles, frameon=False, **place)
+    def draw(**style: Any) -> Legend:
+        return ax.legend(handles=handles, frameon=False, **style)
 
+    for size in LEGEND_SIZES:
+        drawn = _legend_within(ax, partial(draw, fontsize=size), len(handles))
+        if drawn is not None:
+            return drawn
+    return draw(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+
+
+def _legend_within(ax: Axes, draw: Callable[..., Legend], n_handles: int) -> Legend | None:
+    """Draw a legend within the axes, which are extended if necessary; None without room."""
     for corner in (*CORNERS, *EDGES):
         drawn = draw(loc=corner)
         if _is_free(ax, drawn):
             return drawn
     limits, margin = ax.get_ylim(), LEGEND_MARGIN / 72 * ax.figure.dpi
-    for n_columns in range(len(handles), 0, -1):
+    for n_columns in range(n_handles, 0, -1):
         drawn = draw(loc="upper center", ncols=n_columns)
         height = (drawn.get_window_extent().height + margin) / ax.bbox.height
         if height < MAX_LEGEND_HEIGHT:
@@ -169,7 +181,7 @@ def legend(ax: Axes, handles: Any = None) -> Legend:
             if _is_free(ax, drawn):
                 return drawn
             ax.set_ylim(limits)
-    return draw(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    return None
 
 
 def apply_layout(ax: Axes) -> None:

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
+from matplotlib.path import Path
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import TransformedTargetRegressor
 
@@ -29,6 +30,19 @@ def rows_of(display):
 def intervals_of(display):
     """Return the ends of the intervals, from top to bottom."""
     return np.array([segment[:, 0] for segment in display.errorbar_.lines[2][0].get_segments()])
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_legend_hides_no_interval(sign):
+    # The first row is on the left or right of the others, which leave the corner free.
+    coef = sign * np.array([-9.0, 5.0, 4.5, 4.0])
+    reach = np.array([4.0, 1.0, 1.0, 1.0])
+    arrays = {"names": NAMES[1:], "coef": coef, "lower": coef - reach, "upper": coef + reach}
+    display = CoefficientsDisplay(**arrays).plot()
+    box = display.legend_.get_window_extent()
+    for segment in display.errorbar_.lines[2][0].get_segments():
+        line = Path(display.ax_.transData.transform(segment))
+        assert not line.intersects_bbox(box)
 
 
 def test_the_largest_coefficient_is_on_top():

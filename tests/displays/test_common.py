@@ -122,6 +122,19 @@ def test_a_legend_leaves_the_axes_their_width_in_a_row_of_two(name, data, model,
     assert left.bbox.width > 0.85 * width
 
 
+def test_a_legend_has_a_smaller_font_before_it_leaves_the_axes(model):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    right.plot([0, 1])
+    figure.draw_without_rendering()
+    width = right.bbox.width
+    display = ConvergenceDisplay.from_estimator(model, ax=left)
+    figure.draw_without_rendering()  # a warning if the axes had no room
+    box = display.legend_.get_window_extent()
+    assert box.x1 <= display.ax_[0].bbox.x1
+    assert display.legend_.get_texts()[0].get_fontsize() < plt.rcParams["font.size"]
+    assert right.bbox.width > 0.95 * width
+
+
 def test_a_legend_without_room_is_to_the_right_of_the_axes():
     rng = np.random.default_rng(0)
     coefs = rng.uniform(-1, 1, size=(12, 80))
