@@ -322,7 +322,10 @@ class CVDisplay:
         self._draw_choices(candidates, means)
         score_name = _negated_name(self.score_name) if negate_score else self.score_name
         ax.set(xlabel="β", ylabel=score_name)
-        ax.set_xscale("log")
+        if is_number.any() or self.auto_beta is not None:
+            ax.set_xscale("log")
+        else:
+            ax.set_xticks([])  # the axis has no values
         self.legend_ = legend(ax)
         return self
 

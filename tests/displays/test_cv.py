@@ -205,3 +205,12 @@ def test_the_axis_has_the_name_of_the_scorer(scoring, name, negated):
     assert CVDisplay.from_estimator(model).ax_.get_ylabel() == name
     errors = CVDisplay.from_estimator(model, negate_score=True)
     assert errors.ax_.get_ylabel() == negated
+
+
+def test_thresholds_without_a_number_are_drawn_as_horizontal_lines():
+    groups = ["alpha = 0", "alpha = 1"]
+    scores = [-2.0, -1.0]
+    display = CVDisplay(betas=["auto", "auto"], mean_scores=scores, groups=groups).plot()
+    assert [line.get_ydata()[0] for line in display.auto_lines_] == scores
+    assert display.best_.get_ydata() == [-1.0]
+    assert len(display.ax_.get_xticks()) == 0
