@@ -285,6 +285,22 @@ def test_a_stopped_fit_from_anywhere_is_not_above_the_null_model(
     assert 1 - least / model.objective_ - 1e-13 <= model.optimality_ <= 1
 
 
+@pytest.mark.parametrize("max_iter", [1, 2, 3])
+def test_a_stopped_warm_start_is_within_the_constraints(max_iter):
+    X, y = data(50, 20)
+    y = X[:, :3] @ [3.0, -2.0, 1.0]
+    for limits in ({"positive": True}, {"penalty_weights": np.r_[1, np.inf, np.ones(18)]}):
+        model = SmoothL1Regressor(
+            1.0, **LASSO, alpha=1e-3, **limits, max_iter=max_iter, warm_start=True
+        )
+        model.coef_, model.intercept_ = np.r_[3.0, -2.0, 1.0, np.zeros(17)], 0.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X, y)
+        assert model.coef_[1] == 0.0
+        assert "penalty_weights" in limits or (model.coef_ >= 0).all()
+
+
 def test_a_stopped_fit_warns_with_the_relative_gap():
     with pytest.warns(ConvergenceWarning, match="gap") as caught:
         model = fit(MODES["huber"], *data(80, 40), max_iter=2)
