@@ -203,7 +203,7 @@ def fit_stages(
             objective, solution, scale = _solve_final(target, sampler, start, budget)
             at_stage = objective.at_threshold(target.threshold(scale))
             solution = _with_small_joint_gap(
-                target, sampler.problem, target.minimiser, at_stage, solution, scale
+                target, sampler.problem, target.minimiser, at_stage, solution, scale, budget
             )
             if not solution.converged:
                 solution, scale = _lowest(target, objective, solution, scale, earlier)
@@ -449,6 +449,7 @@ def _with_small_joint_gap(
     solution: Solution,
     scale: float,
 ) -> Solution:
+    max_iter: int,
     """Return the solution, fitted more accurately if its joint duality gap exceeds `tol`.
 
     With a concomitant scale and a small L1 penalty, the gap for the coefficients and the scale
@@ -462,7 +463,9 @@ def _with_small_joint_gap(
         if not solution.converged or gap <= spec.tol * solution.point.value:
             return solution
         tol *= TIGHTER_TOL_FACTOR
-        budget = max(0, spec.max_iter - solution.n_iter)
+        budget = max_iter - solution.n_iter
+        if budget <= 0:
+            return solution._replace(status=Status.MAX_ITER)
         again = minimiser(objective, solution.point.theta, tol, budget)
         passes = dict(solution.passes)
         add_passes(passes, again.passes)
@@ -687,7 +690,9 @@ def _composite_path(
                 spec.max_iter,
             )
         bound = objective.at_threshold(target.threshold(scale))
-        solution = _with_small_joint_gap(target, problem, minimiser, bound, solution, scale)
+        solution = _with_small_joint_gap(
+            target, problem, minimiser, bound, solution, scale, spec.max_iter
+        )
         theta = solution.point.theta
         above = np.nan
         if not solution.converged:

@@ -301,6 +301,15 @@ def test_a_stopped_warm_start_is_within_the_constraints(max_iter):
         assert "penalty_weights" in limits or (model.coef_ >= 0).all()
 
 
+@pytest.mark.parametrize("schedule", [None, [30.0, 5.0, 1.0]])
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("mode", [*MODES.values(), {"beta": 1e-7, "alpha": 0.1}])
+def test_the_number_of_iterations_is_at_most_max_iter(mode, max_iter, schedule):
+    X, y = data(80, 40)
+    model = unconverged(mode, X, y, max_iter=max_iter, beta_schedule=schedule)
+    assert 1 <= model.n_iter_ <= max_iter
+
+
 def test_a_stopped_fit_warns_with_the_relative_gap():
     with pytest.warns(ConvergenceWarning, match="gap") as caught:
         model = fit(MODES["huber"], *data(80, 40), max_iter=2)

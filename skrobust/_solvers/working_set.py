@@ -87,7 +87,8 @@ class WorkingSet:
             descent.restore_lowest()
             self._columns.last = None
         passes = {"working_set": objective.n_passes - n_passes}
-        return Solution(descent.point, descent.n_iter, status, None, passes)
+        # A first pass is necessary even if no iteration is left.
+        return Solution(descent.point, min(descent.n_iter, max_iter), status, None, passes)
 
 
 class _Descent:
@@ -293,11 +294,15 @@ class _Descent:
         return tol * min(1.0, max(share, MIN_PENALTY_SHARE))
 
     def _solve(self, penalty: ElasticNet, tol: float, max_iter: int) -> None:
-        """Minimise on the working set; lower the threshold first if few rows are inside."""
+        """Minimise on the working set; lower the threshold first if few rows are inside.
+
+        One iteration is left for the pass over X that follows.
+        """
+        max_iter -= 1
         rounding = rounding_floor_bound(self.objective, self.coef[self.first :])
         # The rounding errors of the residuals may determine which rows are inside.
         is_near = self.vertex is not None or rounding > ROUNDING_OF_PSI * self.beta
-        if is_near and self._move_to_vertex(penalty, tol, self.beta):
+        if is_near and self._move_to_vertex(penalty, tol, self.beta, max_iter):
             return
         size = np.abs(self.residual)
         n_variables = 1 + int(np.count_nonzero(self.coef))
@@ -308,16 +313,20 @@ class _Descent:
                 # A small threshold is the limit of F/β, whose penalty is constant.
                 at_beta = penalty.scaled(beta / self.beta)
                 self._newton(at_beta, ROUGH_TOL, beta, max_iter)
-                if self._move_to_vertex(penalty, tol, beta):
+                if self._move_to_vertex(penalty, tol, beta, max_iter):
                     return
                 beta = max(THRESHOLD_FACTOR * beta, self.beta)
         self._newton(penalty, tol, self.beta, max_iter)
 
-    def _move_to_vertex(self, penalty: ElasticNet, tol: float, beta: float) -> bool:
+    def _move_to_vertex(
+        self, penalty: ElasticNet, tol: float, beta: float, max_iter: int
+    ) -> bool:
         """Move to the minimiser on the working set if it is a vertex nearby.
 
         The current point approximates the minimiser at the threshold `beta`.
         """
+        if self.n_iter >= max_iter:
+            return False
         at = self.coef, self.residual, beta
         vertex = vertex_near(self.columns, penalty, *at, self.beta, tol)
         if vertex is None:
