@@ -93,7 +93,10 @@ def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray |
     if penalty_weights is None:
         return None
     try:
-        weights = np.asarray(penalty_weights, dtype=np.float64)
+        weights = np.asarray(penalty_weights)
+        if weights.dtype.kind in "cSU":
+            raise TypeError(f"the dtype is {weights.dtype}")
+        weights = weights.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"penalty_weights must be numbers, got {penalty_weights!r}."

@@ -657,6 +657,8 @@ def test_parameters_out_of_range_are_refused(parameters):
         ([1, 1, 1, -np.inf, 1, 1], r"penalty_weights\[3\].*-inf"),
         (np.ones((6, 1)), "penalty_weights"),
         (["a"] * 6, "penalty_weights"),
+        (["1"] * 6, "penalty_weights"),
+        (np.full(6, 1j), "penalty_weights"),
         (1.0, "penalty_weights"),
     ],
 )
