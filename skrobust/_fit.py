@@ -37,6 +37,7 @@ from ._solvers.newton import newton, suboptimality
 from ._solvers.path_newton import LEAST_SQUARES_THRESHOLD, PathNewton, WarmStarts
 from ._solvers.result import Solution, Status, add_passes
 from ._solvers.scale_fixed_point import Minimiser, Sensitivity, scale_fixed_point
+from ._solvers.working_set import ROUNDING_RTOL
 from ._spec import FitSpec, Schedule
 from ._units import TargetUnits
 
@@ -448,8 +449,8 @@ def _with_small_joint_gap(
     objective: Whitened,
     solution: Solution,
     scale: float,
-) -> Solution:
     max_iter: int,
+) -> Solution:
     """Return the solution, fitted more accurately if its joint duality gap exceeds `tol`.
 
     With a concomitant scale and a small L1 penalty, the gap for the coefficients and the scale
@@ -460,7 +461,8 @@ def _with_small_joint_gap(
         return solution
     for _ in range(MAX_TIGHTER_FITS + 1):
         gap = _suboptimality(target, problem, objective, solution, scale)
-        if not solution.converged or gap <= spec.tol * solution.point.value:
+        rtol = max(spec.tol, ROUNDING_RTOL)
+        if not solution.converged or gap <= rtol * solution.point.value:
             return solution
         tol *= TIGHTER_TOL_FACTOR
         budget = max_iter - solution.n_iter

@@ -310,6 +310,13 @@ def test_the_number_of_iterations_is_at_most_max_iter(mode, max_iter, schedule):
     assert 1 <= model.n_iter_ <= max_iter
 
 
+@in_every_mode
+def test_a_tolerance_of_zero_ends_at_rounding_without_a_warning(mode):
+    model, other = fit(mode, tol=0.0), fit(mode)
+    assert model.optimality_ < 1e-13
+    assert_allclose(model.coef_, other.coef_, atol=1e-8)
+
+
 def test_a_stopped_fit_warns_with_the_relative_gap():
     with pytest.warns(ConvergenceWarning, match="gap") as caught:
         model = fit(MODES["huber"], *data(80, 40), max_iter=2)
