@@ -16,8 +16,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._attributes import relative_suboptimality
 from ._engines import as_engine
-from ._engines.threads import ThreadTeam
+from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult, fit_stages, solution_path
+from ._model.loss import HUBER
 from ._model.scale import AUTO_CONCOMITANT, AUTO_MAD, mad
 from ._reductions import median
 from ._sampling import Problem, RowSampler, whole_problem
@@ -35,9 +36,10 @@ GRID_SPAN = 10.0
 # Smallest penalty of a default grid, as a fraction of the largest penalty; the second fraction
 # applies if there are more features than rows.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
-# Tolerance of the null model, from which the largest penalty is computed, and the fraction by
-# which the largest penalty is raised so that all coefficients are zero despite the tolerance.
-NULL_MODEL_TOL, NULL_MODEL_MARGIN = 1e-12, 1e-10
+# Tolerance and maximum number of iterations of the null model, from which the largest penalty is
+# computed, and the fraction by which the largest penalty is raised so that all coefficients are
+# zero despite the tolerance.
+NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
 # A scale of the residuals below this fraction of the mean absolute deviation of y is due to the
 # rounding errors of an exact fit and does not determine a threshold.
 EXACT_FIT_RTOL = 1e-11
@@ -134,21 +136,11 @@ def alpha_max(model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None) ->
     q = check_penalty_weights(model.penalty_weights, X.shape[1])
     q = np.ones(X.shape[1]) if q is None else q
     penalised = (q > 0) & np.isfinite(q)
-    null = clone(model).set_params(
-        alpha=0.0,
-        l1_ratio=0.0,
-        penalty_weights=np.where(q == 0, 1.0, np.inf),
-        tol=min(model.tol, NULL_MODEL_TOL),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        null.fit(X, y, weight)
-    residual = (y - null.predict(X)).reshape(len(y), -1).astype(np.float64)
+    residual, null = _null_model(model, X, y, weight, q)
     beta = np.ravel(null.beta_)
     s = np.ones(len(y)) if weight is None else weight
     c = s[:, None] * np.clip(residual, -beta, beta) / s.sum()
-    mean = (s @ X) / s.sum() if model.fit_intercept else np.zeros(X.shape[1])
-    v = np.asarray(X.T @ c).T - np.outer(c.sum(axis=0), mean)
+    v = _slopes(model, X, c, weight)
     v = np.maximum(v, 0.0) if model.positive else np.abs(v)
     if model.scale == "concomitant":
         v /= np.ravel(null.scale_)[:, None]
@@ -156,6 +148,40 @@ def alpha_max(model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None) ->
     if model.loss == "smooth_l1":
         v /= beta[:, None]
     return float((v[:, penalised] / (model.l1_ratio * q[penalised])).max(initial=0.0))
+
+
+def _null_model(
+    model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None, q: FloatArray
+) -> tuple[FloatArray, Any]:
+    """Return the residuals of the features of weight zero, for each target, and their fit."""
+    free = np.flatnonzero(q == 0) if (q == 0).any() else np.zeros(1, dtype=int)
+    # Predictions have the dtype of X, so that those of float32 would be too inaccurate.
+    X_free = X[:, free].astype(np.float64)
+    null = clone(model).set_params(
+        alpha=0.0,
+        l1_ratio=0.0,
+        penalty_weights=np.where(q[free] == 0, 1.0, np.inf),
+        max_iter=max(model.max_iter, NULL_MODEL_MAX_ITER),
+        tol=min(model.tol, NULL_MODEL_TOL),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        null.fit(X_free, y, weight)
+    residual: FloatArray = y - null.predict(X_free)
+    return residual.reshape(len(y), -1), null
+
+
+def _slopes(model: Any, X: Any, c: FloatArray, weight: FloatArray | None) -> FloatArray:
+    """Return Σ c x of centred features, of shape (n_targets, n_features); 0 if constant."""
+    with single_threaded_blas(), ThreadTeam() as team:
+        engine = as_engine(X, team)
+        plan = choose(engine, model.solver, composite=True)
+        standardised = whole_problem(engine, weight, model.fit_intercept, plan).engine
+        assert standardised is not None
+        columns = np.ascontiguousarray(c.T)
+        sums = [standardised.row_combination(column, HUBER)[1:] for column in columns]
+    varies = np.isfinite(standardised.scale)
+    return np.array(sums) * np.where(varies, standardised.scale, 0.0) * standardised.unit
 
 
 def fit_grid(

@@ -135,6 +135,39 @@ def test_the_largest_penalty_gives_the_null_model(mode, penalty, weight):
         assert model.scale_ == pytest.approx(null.scale_, rel=1e-7)
 
 
+@with_every_penalty
+@at_every_scale
+def test_the_largest_penalty_is_accurate_for_other_types_and_ranges_of_the_features(
+    mode, penalty
+):
+    q = penalty.get("penalty_weights", np.ones(6))
+
+    def grid(X, penalty_weights=q, **parameters):
+        options = {**mode, **penalty, "penalty_weights": penalty_weights, **parameters}
+        path = smooth_l1_path(X, Y, alphas=1, tol=1e-10, **options)
+        assert np.count_nonzero(path.coefs[:, 0]) == np.count_nonzero(q == 0)
+        return path.grid
+
+    expected = grid(X)
+    rounded = X.astype(np.float32)
+    assert_allclose(grid(rounded), grid(rounded.astype(float)), rtol=1e-12)
+    # The residuals of features without a penalty have the rounding errors of 1e8.
+    shift = 1e5 if (q == 0).any() else 1e8
+    assert_allclose(grid(X + shift), grid((X + shift) - shift), rtol=1e-10)
+    constant = np.full(len(Y), 1e13)
+    assert_allclose(grid(np.column_stack([X, constant]), np.r_[q, 1.0]), expected, rtol=1e-12)
+
+
+@with_every_penalty
+@at_every_scale
+def test_the_largest_penalty_does_not_depend_on_the_number_of_iterations(mode, penalty):
+    options = {**mode, **penalty, "alphas": 2}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        few = smooth_l1_path(X, Y, max_iter=1, **options).grid
+    assert_array_equal(few, smooth_l1_path(X, Y, **options).grid)
+
+
 @pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
 @pytest.mark.parametrize("mode", [m for k, m in SCALES.items() if "mad" not in k])
 def test_one_more_coefficient_is_nonzero_just_below_the_largest_penalty(mode, penalty):
