@@ -104,6 +104,12 @@ def test_a_strength_is_finite_where_the_square_of_the_scale_vanishes():
     assert Ridge.of_strength(1e300, engine).hessian_diagonal(np.zeros(4))[2] == MAX_CURVATURE
 
 
+def test_a_weight_of_zero_is_no_penalty_where_the_square_of_the_scale_vanishes():
+    engine = engine_of([0.0, 0.0], [1e-160, 1e-200])
+    ridge = Ridge.of_strength(1.0, engine, np.zeros(2))
+    assert_array_equal(ridge.hessian_diagonal(np.zeros(3)), 0.0)
+
+
 def test_a_strength_of_zero_is_no_penalty():
     engine = engine_of([0.0, 0.0], [1.0, np.inf])
     assert_array_equal(Ridge.of_strength(0.0, engine).hessian_diagonal(np.zeros(3)), 0.0)

@@ -61,11 +61,10 @@ class Ridge(Penalty):
         cls, alpha: float, engine: Engine, weights: FloatArray | None = None
     ) -> Ridge:
         """Return α/2 Σ_j q_j w_j² in the standardised coefficients of an engine."""
+        strength = alpha if weights is None else alpha * weights
         with np.errstate(over="ignore"):
             # 1/scale² may overflow where α/scale² does not.
-            curvature = (np.sqrt(alpha) / engine.scale / engine.unit) ** 2
-            if weights is not None:
-                curvature *= weights
+            curvature = (np.sqrt(strength) / engine.scale / engine.unit) ** 2
         return cls(np.concatenate([[0.0], np.minimum(curvature, MAX_CURVATURE)]))
 
     def value(self, coef: FloatArray) -> float:
