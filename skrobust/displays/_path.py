@@ -225,7 +225,8 @@ class PathDisplay:
             "betas": betas if isinstance(betas, Integral) else _check_betas(betas)
         }
         if alphas is not None:
-            along = {"alphas": alphas, "beta": _selected(regressor, "beta")}
+            grid = alphas if isinstance(alphas, Integral) else _check_betas(alphas, "alphas")
+            along = {"alphas": grid, "beta": _selected(regressor, "beta")}
             mark = parameters.pop("alpha")
         path = smooth_l1_path(
             data.X, data.y, sample_weight=sample_weight, **along, **parameters
@@ -374,8 +375,8 @@ class PathDisplay:
         return betas[order], (coefs * scales[:, None])[:, order], names
 
 
-def _check_betas(betas: ArrayLike) -> NDArray[np.float64]:
-    """Return the thresholds as a vector; raise a ValueError unless all are valid."""
+def _check_betas(betas: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
+    """Return the points of a logarithmic axis; raise a ValueError unless all are positive."""
     array = np.asarray(betas)
     if (
         array.ndim != 1
@@ -384,7 +385,7 @@ def _check_betas(betas: ArrayLike) -> NDArray[np.float64]:
         or not ((array > 0) & (array < np.inf)).all()
     ):
         raise ValueError(
-            f"betas must be a non-empty vector of positive finite numbers, got {betas!r}."
+            f"{name} must be a non-empty vector of positive finite numbers, got {betas!r}."
         )
     return array.astype(np.float64)
 

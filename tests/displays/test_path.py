@@ -113,6 +113,13 @@ def test_a_path_along_the_penalty_shows_the_numbers_of_nonzero_coefficients(data
     assert dense.count_axis_ is None
 
 
+@pytest.mark.parametrize("alphas", [[0.1, 0.0], [], [-1.0], "a"])
+def test_penalties_that_a_logarithmic_axis_cannot_show_are_refused_by_name(data, alphas):
+    model = SmoothL1Regressor(loss="huber", alpha=0.1, l1_ratio=0.8).fit(*data)
+    with pytest.raises(ValueError, match=r"alphas must be .* positive"):
+        PathDisplay.from_estimator(model, *data, alphas=alphas)
+
+
 def test_features_without_names_are_numbered(data):
     X, y = data
     nameless = make_pipeline(FunctionTransformer(np.asarray), SmoothL1Regressor()).fit(X, y)
