@@ -486,9 +486,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         usable = coef.shape == (n_targets, n_features) and np.isfinite(coef).all()
         if not self.warm_start or not usable:
             return [None] * n_targets
-        intercept = np.broadcast_to(self.intercept_, n_targets) * self.fit_intercept
         if self.positive:
             coef = np.where(coef > 0, coef, 0.0)
+        intercept = np.broadcast_to(self.intercept_, n_targets) * self.fit_intercept
         return list(np.column_stack([intercept, coef]).astype(np.float64))
 
     def __getstate__(self) -> dict[str, Any]:
