@@ -1,10 +1,10 @@
-"""Engines hold X and perform the computations with it: passes, Gram matrices, moments, rows."""
+"""Engines hold X and perform all computations with X: passes, Gram matrices and moments."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-# The line search registers itself for row vectors in blocks.
+# This import registers the line search for row vectors in blocks.
 from . import block_line_search  # noqa: F401
 from .blocks import BlockEngine
 from .in_memory import engine_in_memory
@@ -18,5 +18,5 @@ __all__ = ["as_engine"]
 
 
 def as_engine(X: Any, team: ThreadTeam) -> Engine:
-    """Return the engine for this X. Engines are chosen here and nowhere else."""
+    """Return the engine for X. Engines are chosen only in this function."""
     return BlockEngine(X, team) if isinstance(X, Blocks) else engine_in_memory(X, team)

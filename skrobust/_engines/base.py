@@ -1,6 +1,6 @@
-"""The interface of an engine, which holds X as an n × (1 + p) matrix Z = [1, z].
+"""The interface of an engine, which computes with the n × (1 + p) matrix Z = [1, z].
 
-The standardised features z_ij = (x_ij − centre_j) / scale_j are only stored if X is small. All
+The standardised features z_ij = (x_ij − centre_j) / scale_j are stored only if X is small. All
 operations on X are methods of `Engine`. To add an engine, implement a class with these methods
 and add a line to `as_engine`. An engine may have its own class of row vectors, which hold one
 number for each row (see `_reductions`).
@@ -27,13 +27,13 @@ RowVector = Any
 FloatArray = NDArray[np.float64]
 RowIndex = slice | NDArray[Any]
 
-# The squares of numbers below this bound, and their sums, are finite.
+# Bound on numbers below which their squares and the sums of these squares do not overflow.
 MAX_SQUARABLE = 1e140
 # Name of the estimator in error messages about the data.
 _ESTIMATOR = "SmoothL1Regressor"
-# Rows in a block of the QR decomposition of all rows.
+# Minimum number of rows that each step of the QR decomposition of Z adds.
 ROOT_BLOCK_ROWS = 4_096
-# Bytes of standardised rows that a task holds in memory at a time.
+# Number of bytes of standardised rows that a task holds in memory at a time.
 TASK_BYTES = 2**18
 
 
@@ -55,29 +55,32 @@ class Engine(ABC):
 
     Parameters
     ----------
-    X : matrix of shape (n, p), float64 or float32
+    X : ndarray, CSR matrix or Blocks of shape (n, p)
+        Features in float64 or float32.
     team : ThreadTeam
+        Threads that run the passes over X.
     block : int
-        Rows in a block.
+        Number of rows in a block.
 
     Attributes
     ----------
     n, p, n_elements : int
-        Rows, features and stored elements.
-    dtype : dtype of X
+        Number of rows, of features and of stored elements of X.
+    dtype : numpy.dtype
+        The dtype of X.
     eps : float
         Machine epsilon of the arithmetic.
     n_passes : int
         Number of passes over X so far, including those with other standardisations of X.
     centre, scale : ndarray of shape (p,)
-        The standardisation. A constant feature has scale inf and becomes z = 0.
+        Centre and scale of each feature. A constant feature has scale inf, so that its z is 0.
     unit : float
-        The unit of X, a power of two; see `rescaled`.
+        The power of two by which X was divided to avoid overflow; see `rescaled`.
     """
 
     n: int
     p: int
-    # With this number of features, a Gram matrix costs as much as the passes that it saves.
+    # Number of features for which a Gram matrix takes as long as the passes that it saves.
     gram_max_features: int
     # Number of times that the engine waited for results of blocks of rows; zero in memory.
     n_rounds = 0
@@ -97,7 +100,7 @@ class Engine(ABC):
         self.centre: FloatArray = np.zeros(self.p)
         self.scale: FloatArray = np.ones(self.p)
         self.unit = 1.0
-        # Features that are left out, or None: their scale is always inf.
+        # Mask of the features that are left out and always have scale inf, or None.
         self._excluded: NDArray[np.bool_] | None = None
         # Counts the passes of all standardisations of this X.
         self._passes = [0]
@@ -150,18 +153,19 @@ class Engine(ABC):
         threshold: float,
         out: RowVector | None = None,
     ) -> tuple[RowVector, FloatArray]:
-        """Return the residuals r = y − b − z·v at coef = (b, v) and their sums, in one pass.
+        """Return the residuals r = y − b − z·v at coef = (b, v) and sums over the rows.
 
-        The sums are (Σ s ψ, Σ s ψ z, Σ s ρ, Σ s ψ²), of shape (p + 3,), with ρ and ψ of the
-        loss at the threshold. The residuals are written to `out` if it is given.
+        The sums (Σ s ψ, Σ s ψ z, Σ s ρ, Σ s ψ²) have shape (p + 3,), where s are the weights,
+        and ρ and ψ are the functions of the loss at r and the threshold. The residuals are
+        written to `out` if it is given. One pass over X is needed.
         """
 
     def abs_dot(self, coef: FloatArray) -> RowVector:
-        """Return |Z| coef, computed in blocks."""
+        """Return the row vector |Z| coef, computed in blocks of rows."""
         return np.concatenate([np.abs(self.rows(part)) @ coef for part in self.blocks()])
 
     def squared_norms(self, transform: FloatArray) -> RowVector:
-        """Return |zᵢᵀ M|² of each row for a transform M, computed in blocks."""
+        """Return the squared norm of each row of ZM for a transform M, computed in blocks."""
         norms, parts = np.empty(self.n), self.blocks()
 
         def compute(first: int, step: int) -> None:
@@ -177,7 +181,7 @@ class Engine(ABC):
         self._team.run(task, self.n * self.p)
 
     def blocks(self) -> list[slice]:
-        """Return slices of rows that are small enough to be processed in the cache."""
+        """Return slices that divide the rows into blocks that fit in the cache."""
         size = max(256, TASK_BYTES // (8 * (self.p + 1)))
         return [slice(i, min(i + size, self.n)) for i in range(0, self.n, size)]
 
@@ -186,16 +190,16 @@ class Engine(ABC):
         """Return the standardised rows [1, z] at an index, as an array in memory."""
 
     def columns(self, index: NDArray[np.intp], out: FloatArray | None = None) -> FloatArray:
-        """Return standardised columns z_j as an array in memory, of shape (n, m).
+        """Return the m standardised columns z_j at an index as an array of shape (n, m).
 
-        They are written to `out` if it is given.
+        The columns are written to `out` if it is given.
         """
         raise NotImplementedError
 
     def row_combination(self, c: RowVector, loss: CompiledLoss) -> FloatArray:
-        """Return Σ c (1, z) over all rows, of shape (p + 1,), in one pass.
+        """Return the sum of c (1, z) over all rows, of shape (p + 1,), in one pass.
 
-        ψ(r) of the loss must be r at an infinite threshold.
+        The loss must have ψ(r) = r at an infinite threshold.
         """
         zero = np.zeros(self.p + 1)
         sums: FloatArray = self.loss_gradient(zero, c, None, loss, np.inf)[1][:-2]
@@ -211,7 +215,8 @@ class Engine(ABC):
     ) -> RowVector:
         """Return a row vector minus its weighted projection on the intercept and features.
 
-        An engine without `columns` computes the projection by passes of the Huber loss.
+        An engine without the method `columns` computes the projection by least-squares passes
+        with `loss`.
         """
         A = self.columns(features)
         if fit_intercept:
@@ -221,16 +226,20 @@ class Engine(ABC):
 
     @abstractmethod
     def gram(self, weight: RowVector | None = None) -> FloatArray:
-        """Return Σ s ZᵀZ over the rows with a positive weight."""
+        """Return the Gram matrix Σ s ZᵀZ over the rows of positive weight."""
 
     def transformed_gram(self, weight: RowVector | None, transform: FloatArray) -> FloatArray:
-        """Return Mᵀ (Σ s ZᵀZ) M, which a dense engine computes more accurately from ZM."""
+        """Return Mᵀ (Σ s ZᵀZ) M for a transform M.
+
+        A dense engine computes this matrix from ZM, which is more accurate.
+        """
         return transform.T @ self.gram(weight) @ transform
 
     def root(self, weight: RowVector | None = None) -> FloatArray:
         """Return R with RᵀR = Σ s ZᵀZ / Σ s, without the rounding errors of a Gram matrix.
 
-        R is the triangular factor of a QR decomposition, or Z itself if it has few rows.
+        R is the triangular factor of a QR decomposition of √(s / Σ s) Z, or this matrix itself
+        if it has few rows.
         """
         unit = np.sqrt(self.n if weight is None else weight.sum())
         size = max(ROOT_BLOCK_ROWS, 4 * (self.p + 1))
@@ -260,14 +269,17 @@ class Engine(ABC):
     def extreme_moments(
         self, weight: RowVector | None, columns: NDArray[np.intp]
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the moments of columns whose squares overflow or underflow."""
+        """Return the weighted mean and standard deviation of some columns.
+
+        The squares of the values in these columns overflow or underflow.
+        """
 
     def take(self, index: RowIndex) -> Engine:
         """Return an engine in memory that holds some of the rows."""
         raise NotImplementedError
 
     def row_norms_squared(self) -> RowVector:
-        """Return Σ_j z_ij² of each row."""
+        """Return the sum Σ_j z_ij² for each row i."""
         raise NotImplementedError
 
     def row_norm_sample(
@@ -275,16 +287,17 @@ class Engine(ABC):
     ) -> tuple[NDArray[np.intp], FloatArray]:
         """Draw about m rows with probabilities that grow with the norm of z_i.
 
-        Returns the rows and their weights, the reciprocals of the probabilities times `weight`.
-        The Gram matrix of these rows is close to that of all rows, whatever the tails of the
-        features (M. W. Mahoney, "Randomized algorithms for matrices and data", 2011, section
-        4).
+        Returns the indices of the rows and their weights, which are `weight` divided by the
+        probabilities. The Gram matrix of these rows is close to that of all rows, even if the
+        features have heavy tails (M. W. Mahoney, "Randomized algorithms for matrices and data",
+        2011, section 4).
         """
         probability = self.row_norms_squared() + 1.0
         if weight is not None:
             probability *= weight
         probability *= m / probability.sum()
-        # Probabilities above one are replaced by one, and the others are increased.
+        # Probabilities above one are replaced by one, and the other probabilities are
+        # increased, so that their sum remains m.
         for _ in range(10):
             certain = probability >= 1.0
             factor = (m - certain.sum()) / probability[~certain].sum()
@@ -298,16 +311,17 @@ class Engine(ABC):
         with np.errstate(invalid="ignore", over="ignore"):
             assert_all_finite(self._X, input_name="X", estimator_name=_ESTIMATOR)
         if not np.isfinite(abs(self._X).max()):
-            # scikit-learn does not check this if its option `assume_finite` is set.
+            # scikit-learn skips its check if its option `assume_finite` is set.
             raise ValueError("X contains NaN or infinity.")
 
 
 def standardised_sums(
     raw: FloatArray, centre: FloatArray, scale: FloatArray, subtracted: bool
 ) -> FloatArray:
-    """Return the sums of a pass for z, given those for x − centre or, if not subtracted, for x.
+    """Return the sums of `Engine.loss_gradient`, given the sums that a kernel returns.
 
-    The kernels return (Σ s ψ x̃, Σ s ψ, Σ s ρ, Σ s ψ²); the order here is that of (b, v).
+    The kernel returns `raw` = (Σ s ψ x̃, Σ s ψ, Σ s ρ, Σ s ψ²), where x̃ is x − centre if
+    `subtracted` is True, and x otherwise.
     """
     p = centre.size
     if not subtracted:
@@ -351,7 +365,7 @@ def weighted_moments(
 
 
 def linear_prediction(X: Any, coef: NDArray[Any], intercept: Any) -> NDArray[Any]:
-    """Return the predictions of a linear model, of one target or of several."""
+    """Return the predictions of a linear model for one or several targets."""
     prediction = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
     result: NDArray[Any] = prediction.astype(np.result_type(X.dtype, coef.dtype), copy=False)
     return result

@@ -22,12 +22,15 @@ from .vectors import (
     run_task,
 )
 
-# Values of a vector that a block returns to estimate its location.
+# Maximum number of values of a vector that a block returns to estimate the vector's location.
 PROBE_VALUES = 200
 
 
 class PreparedBlock(NamedTuple):
-    """A block without the rows of weight zero; `kept` is the mask of the other rows."""
+    """A block without its rows of weight zero.
+
+    `kept` is the mask of the rows of positive weight, or None if all rows are kept.
+    """
 
     X: Any
     targets: list[FloatArray]
@@ -36,10 +39,11 @@ class PreparedBlock(NamedTuple):
 
 
 class BlockSummary(NamedTuple):
-    """Summary of a block for the checks of all blocks.
+    """Summary of a block, by which the data of the block are checked.
 
-    `faults` names the data that contain NaN or infinity, or negative weights. `targets` and
-    `weights` contain the statistics of each vector.
+    `lengths` contains the numbers of rows of X, y and the weights, and `n_rows` is the number
+    of rows of positive weight. `targets` and `weights` contain the statistics of each target
+    and of the weights. `faults` describes NaN, infinity and negative weights in the data.
     """
 
     lengths: tuple[int, ...]
@@ -73,7 +77,7 @@ def as_matrix(X: Any, dtype: Any) -> Any:
 
 
 def check_real(name: str, dtype: np.dtype[Any]) -> None:
-    """Raise a TypeError if a block does not consist of numbers, which Dask may not know."""
+    """Raise a TypeError if the dtype of a block, which Dask may not know, is not real."""
     if dtype.kind not in "fiub":
         raise TypeError(f"{name} must consist of real numbers, but a block has dtype {dtype}.")
 
@@ -101,7 +105,10 @@ def as_columns(y: Any) -> list[FloatArray]:
 def prepare(
     dtype: Any, X: Any, y: Any, weight: Any = None
 ) -> tuple[BlockSummary, PreparedBlock | None]:
-    """Return a summary of a block, and the block unless it has a fault or no rows."""
+    """Return the summary of a block, and the prepared block or None.
+
+    None is returned if the block has a fault or if it has no rows of positive weight.
+    """
     X, targets = as_matrix(X, dtype), as_columns(y)
     s = None if weight is None else as_columns(weight)[0]
     vectors = [*targets[:1], *([] if s is None else [s])]
@@ -133,7 +140,7 @@ def prepare(
 
 
 def unused_is_finite(X: Any, kept: NDArray[np.bool_]) -> bool:
-    """Tell whether the rows of weight zero are finite, or have not been read."""
+    """Tell whether the rows of weight zero contain only finite values or have not been read."""
     unused = X[~kept]
     if isinstance(unused, UnreadRows):
         return True
@@ -161,7 +168,8 @@ class CheckedBlocks(Blocks):
     Attributes
     ----------
     numbers : list of int
-        The number of each block among the blocks of the caller, some of which may have no rows.
+        The index of each block among the blocks of the caller. Blocks of the caller without
+        rows of positive weight are left out.
     """
 
     def __init__(self) -> None:
@@ -169,7 +177,7 @@ class CheckedBlocks(Blocks):
         self._given_vectors: list[StoredVector] = []
 
     def adopt(self, summaries: Sequence[BlockSummary], n_features: int, dtype: Any) -> None:
-        """Check the data with the summaries of all blocks, and set the attributes."""
+        """Check the data by the summaries of all blocks, and set the attributes."""
         self._check_lengths(summaries)
         given = [summary.lengths[0] for summary in summaries]
         self._first_rows = np.concatenate([[0], np.cumsum(given)])
@@ -184,7 +192,7 @@ class CheckedBlocks(Blocks):
         self.numbers = [k for k, summary in enumerate(summaries) if summary.n_rows]
         used = [summaries[k] for k in self.numbers]
         if not used:
-            # The message of scikit-learn for weights in memory.
+            # This is the message of scikit-learn for weights in memory that are all zero.
             raise ValueError("Sample weights must contain at least one non-zero number.")
         self.sizes = [summary.n_rows for summary in used]
         self.shape = sum(self.sizes), n_features
@@ -205,9 +213,9 @@ class CheckedBlocks(Blocks):
                     raise unequal_rows(number, n, name, length)
 
     def set_vectors(self, targets: Sequence[Any], weight: Any) -> None:
-        """Set targets and weight, given handles to their values in each block.
+        """Set the targets and the weight, given handles to their values in the blocks.
 
-        The handles replace any earlier ones.
+        If they have been set before, only the handles are replaced.
         """
         if not self._given_vectors:
             figures = [*self.target_figures, self.weight_figures]

@@ -1,8 +1,10 @@
 """The exact line search of `_reductions` for row vectors in blocks.
 
-The slope along a line is piecewise linear. Some rows locate its root approximately, and slopes
-at a few lengths around it leave an interval in which few rows reach the threshold. These rows
-are gathered, and the others contribute linearly there.
+The slope of the objective along a line is a piecewise linear function of the step length. Its
+root is first located approximately by a sample of the rows. Slopes at a few step lengths around
+this approximation give an interval in which the residuals of few rows reach the threshold.
+These rows are gathered. In this interval, the contribution of the other rows to the slope is
+linear.
 """
 
 from __future__ import annotations
@@ -15,19 +17,19 @@ from .. import _reductions
 from .base import FloatArray
 from .vectors import Block, BlockVector
 
-# Rows that locate the minimum approximately, and the relative distances from it at which slopes
-# are computed first.
+# Number of sampled rows that locate the minimum approximately, and relative distances from this
+# approximation at which slopes are computed first.
 PROBE_ROWS = 5_000
 DISTANCES = np.array([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3])
-# Number of lengths at which slopes are computed in each later round, maximum number of rounds,
-# and maximum number of rows that are gathered from a block.
+# Number of step lengths at which slopes are computed in each later round, maximum number of
+# rounds, and maximum number of rows that are gathered from a block.
 LENGTHS, MAX_ROUNDS, MAX_ROWS_PER_BLOCK = 16, 40, 500
 
 
 def _line_probe(
     block: Block, vectors: list[Any], step: int, threshold: float
 ) -> tuple[FloatArray, list[Any]]:
-    """Return the slopes at the lengths 0 and 1, and some rows."""
+    """Return the slopes of a block at the step lengths 0 and 1, and every `step`-th row."""
     some = [None if v is None else v[::step] for v in vectors]
     return _line_slopes(vectors, np.array([0.0, 1.0]), threshold), some
 
@@ -40,7 +42,11 @@ def _line_step(
     low: float,
     high: float,
 ) -> tuple[FloatArray, list[Any] | None]:
-    """Return slopes, and the rows that reach the threshold between low and high if few do."""
+    """Return the slopes of a block at the given step lengths, and some rows or None.
+
+    The rows are those whose residuals reach the threshold at a step length between `low` and
+    `high`. None is returned if there are more than MAX_ROWS_PER_BLOCK such rows.
+    """
     r, change, _ = vectors
     crosses = np.zeros(r.size, dtype=bool)
     for end in (-threshold, threshold):
@@ -114,9 +120,9 @@ def _block_line_minimum(
 
 
 class _Line(NamedTuple):
-    """The slopes at two lengths, and the rows with breakpoints between them.
+    """The slopes at two step lengths, and the rows with breakpoints between these lengths.
 
-    The contribution of all other rows is linear between these lengths.
+    The contribution of all other rows to the slope is linear between these step lengths.
     """
 
     low: float

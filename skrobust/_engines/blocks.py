@@ -1,8 +1,8 @@
-"""The engine for X in blocks of rows, which composes the engines of the blocks.
+"""The engine for X in blocks of rows.
 
-A method runs a task in each block and combines the results in the order of the blocks, so that
-they do not depend on where or in which order the tasks ran. Each task creates the engine of
-its block, which does not copy the block.
+Each method runs a task for each block and combines the results in the order of the blocks, so
+that the combined result does not depend on where or in which order the tasks ran. Each task
+creates an engine for its block without copying the block.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ from .vectors import (
     constant,
 )
 
-# Bins for the norms of rows, in which a factor of two of the norm spans this many.
+# Number of bins for each factor of two in a histogram of q = s(|z|² + 1), and number of such
+# factors that the histogram covers.
 BINS_PER_OCTAVE, MAX_OCTAVES = 16, 64
 EPS = float(np.finfo(float).eps)
 
 
 class Standardisation(NamedTuple):
-    """Centre, scale and unit of X, and the features that are left out."""
+    """Centre, scale and unit of X, and the mask of the features that are left out, or None."""
 
     centre: FloatArray
     scale: FloatArray
@@ -52,7 +53,7 @@ class Standardisation(NamedTuple):
 
 
 def standardised(X: Any, standardisation: Standardisation) -> Engine:
-    """Return the engine of rows in memory."""
+    """Return an engine for rows in memory with the given standardisation."""
     engine = engine_in_memory(X, ThreadTeam())
     centre, scale, unit, excluded = standardisation
     while engine.unit < unit:
@@ -74,7 +75,11 @@ def _loss_gradient(
     threshold: float,
     intervals: list[Interval],
 ) -> tuple[Any, FloatArray]:
-    """Return the sums of the pass with sums and values of |r|, and the residuals."""
+    """Return the results of a pass over a block, and the residuals r.
+
+    The results are the sums of `Engine.loss_gradient`, the weight of the rows with |r| beyond
+    the threshold, Σ s r² over the other rows, and the values of |r| in each interval.
+    """
     y, s = vectors
     engine = standardised(block.X, standardisation)
     residual, sums = engine.loss_gradient(coef, y, s, loss, threshold)
@@ -114,7 +119,7 @@ def _gram(
 def _root(
     block: Block, vectors: list[Any], standardisation: Standardisation
 ) -> tuple[float, FloatArray]:
-    """Return the weight of a block, and R with RᵀR = Σ s ZᵀZ."""
+    """Return the total weight of a block, and R with RᵀR = Σ s ZᵀZ."""
     (s,) = vectors
     total = float(block.n if s is None else s.sum())
     if not total:
@@ -123,7 +128,10 @@ def _root(
 
 
 def _moments(block: Block, vectors: list[Any], unit: float) -> tuple[float, Any, Any] | None:
-    """Return the weight of a block, means and standard deviations; None without weight."""
+    """Return the total weight of a block, and the mean and standard deviation of each column.
+
+    None is returned if the total weight is zero.
+    """
     (s,) = vectors
     if s is not None and not s.any():
         return None
@@ -164,7 +172,7 @@ def _take(
 def _norm_histogram(
     block: Block, vectors: list[Any], standardisation: Standardisation
 ) -> tuple[Any, FloatArray]:
-    """Return counts and sums of q = s(|z|² + 1) in bins of log q, and q."""
+    """Return the counts and the sums of q = s(|z|² + 1) in bins of log q, and the vector q."""
     q = standardised(block.X, standardisation).row_norms_squared() + 1.0
     q = q if vectors[0] is None else q * vectors[0]
     n_bins = BINS_PER_OCTAVE * MAX_OCTAVES
@@ -177,7 +185,11 @@ def _norm_histogram(
 def _drawn(
     block: Block, vectors: list[Any], factor: float, seed: int
 ) -> tuple[Any, list[FloatArray], NDArray[np.intp], FloatArray]:
-    """Return the rows that are drawn, as `_take` does, their indices and probabilities."""
+    """Draw rows of a block with the probabilities min(factor · q, 1).
+
+    Returns the features of these rows and the values of the vectors, as `_take` does, the
+    indices of the rows in the block, and their probabilities.
+    """
     probability = np.minimum(factor * vectors[0], 1.0)
     rng = np.random.default_rng([seed, block.number])
     rows = np.flatnonzero(rng.random(block.n) < probability)
@@ -280,8 +292,9 @@ class BlockEngine(Engine):
         kept = sigma > EPS * max(self.n, columns.size) * sigma[0]
         inverse_root = Vt[kept] / sigma[kept][:, None]
         coef = np.zeros(self.p + 1)
-        # The second solution corrects the first (Björck, "Stability analysis of the method of
-        # seminormal equations for linear least squares problems", 1987).
+        # The second iteration corrects the rounding errors of the first (Björck, "Stability
+        # analysis of the method of seminormal equations for linear least squares problems",
+        # 1987).
         for _ in range(2):
             _, sums = self.loss_gradient(coef, rows, weight, loss, np.inf)
             coef[columns] += inverse_root.T @ (inverse_root @ sums[columns]) / total
@@ -291,8 +304,8 @@ class BlockEngine(Engine):
         self, weight: RowVector | None, index: RowIndex
     ) -> tuple[FloatArray, FloatArray]:
         # The moments of blocks are combined (Chan, Golub and LeVeque, "Algorithms for computing
-        # the sample variance", Amer. Statist. 37, 1983). A constant column stays constant,
-        # since its deviations from the mean of the first block are zero.
+        # the sample variance", Amer. Statist. 37, 1983). A constant column has a standard
+        # deviation of zero, since the means of all blocks equal the mean of the first block.
         found = [f for f in self._run(_moments, weight, self.unit) if f is not None]
         total, first = sum(part[0] for part in found), found[0][1]
         mean = first + _summed(S * (m - first) for S, m, _ in found) / total
@@ -316,7 +329,7 @@ class BlockEngine(Engine):
         return mean * unit, std * unit
 
     def _taken(self, index: RowIndex) -> Any:
-        """Return rows of X in memory; y and the weights of these rows are gathered as well."""
+        """Return rows of X in memory, and gather y and the weights for the same rows."""
         blocks = self._blocks
         index = blocks.positions(index)
         if blocks.gathered is None or not np.array_equal(blocks.gathered[0], index):
@@ -334,7 +347,7 @@ class BlockEngine(Engine):
         return list(dict.fromkeys(map(_stored, vectors)))
 
     def _gather(self, index: NDArray[np.intp], found: list[Any], order: Any) -> None:
-        """Store rows that the blocks returned, rearranged by `order`, as those at an index."""
+        """Store the rows that the blocks returned, rearranged by `order`, as rows `index`."""
         blocks, parts = self._blocks, [part[0] for part in found]
         X: Any = sparse.vstack(parts, "csr") if blocks.is_sparse else np.concatenate(parts)
         numbers = [vector.number for vector in self._given_vectors()]
@@ -355,7 +368,7 @@ class BlockEngine(Engine):
         q = BlockVector(blocks, stored)
         counts, sums = _summed(f[0] for f in found), _summed(f[1] for f in found)
         factor = _sampling_factor(counts, sums, m)
-        # The rows are returned with their indices, which saves a round.
+        # The features of the drawn rows are returned with their indices, which saves a round.
         vectors = [q, *(BlockVector(blocks, v) for v in self._given_vectors())]
         drawn = blocks.run(_drawn, vectors, factor, int(rng.integers(2**31)), with_X=True)
         starts = blocks.starts()[:-1]
@@ -373,7 +386,7 @@ class BlockEngine(Engine):
 
 
 def _stored(vector: BlockVector) -> StoredVector:
-    """Return the stored vector that an expression of one vector consists of."""
+    """Return the stored vector in an expression that contains only one."""
     e = vector.expression
     while not isinstance(e, StoredVector):
         e = next(part for part in e[1:] if isinstance(part, (tuple, StoredVector)))
@@ -381,8 +394,12 @@ def _stored(vector: BlockVector) -> StoredVector:
 
 
 def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
-    """Return c with Σ min(c q, 1) = m, up to the width of a bin, from a histogram of q."""
-    # The largest values of q have probability one.
+    """Return the factor c for which Σ min(c q, 1) is m, given a histogram of q.
+
+    The sum is exact up to the width of a bin.
+    """
+    # If the values of q from bin k on have probability one, their number is certain[k], and the
+    # sum of the other values is rest[k].
     certain = np.concatenate([np.cumsum(counts[::-1])[::-1], [0.0]])
     rest = np.concatenate([[0.0], np.cumsum(sums)])
     n_bins = counts.size
@@ -390,13 +407,14 @@ def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = (m - certain) / rest
     usable = (rest > 0) & (factor > 0)
-    # From bin k on all probabilities are one: c times its lower end reaches one.
+    # k is the lowest bin whose lower end times c is at least one, so that the values from this
+    # bin on have probability one.
     k = int(np.flatnonzero(usable & (factor * np.append(ends[:-1], np.inf) >= 1.0))[0])
     return float(factor[k])
 
 
 def _summed(parts: Any) -> FloatArray:
-    """Return the sum in the order of the blocks."""
+    """Return the sum of the results of all blocks, added in the order of the blocks."""
     parts = iter(parts)
     total = np.array(next(parts), dtype=np.float64)
     for part in parts:

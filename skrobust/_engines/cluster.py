@@ -1,4 +1,4 @@
-"""Blocks of Dask collections that the workers of a cluster hold."""
+"""Blocks of Dask collections that are held by the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ from .dask_blocks import (
 from .rounds import Guard, LostWorkersError
 from .vectors import Expression, StoredVector, Task
 
-# Fraction of the memory of a cluster that X, y and the weights may take during a fit.
+# The workers hold X during a fit if X, y and the weights take at most this fraction of their
+# memory.
 MAX_MEMORY_SHARE = 0.5
-# Settings of dask.config, and their defaults: seconds, and a number of losses.
+# Names and default values of settings in dask.config, which are the parameters `timeout` and
+# `max_recoveries` of `Guard`.
 ROUND_TIMEOUT, MAX_RECOVERIES = ("skrobust.round-timeout", 60.0), ("skrobust.max-recoveries", 3)
 
 
 class ClusterBlocks(DaskBlocks):
     """Blocks whose vectors, and X if it fits, are held by the workers of a cluster.
 
-    After workers are lost the blocks are loaded again, and the vectors in use are computed
-    again from their recipes, so that the solver does not notice.
+    If workers are lost, the blocks are loaded again, and the vectors in use are recomputed from
+    their recipes. The results of the fit do not change.
     """
 
     def __init__(
@@ -49,11 +51,11 @@ class ClusterBlocks(DaskBlocks):
         settings = (dask.config.get(*setting) for setting in (ROUND_TIMEOUT, MAX_RECOVERIES))
         losses = distributed.CancelledError, distributed.KilledWorker, CommClosedError
         self._client, self._guard = client, Guard(client, losses, *settings)
-        # The futures of the fit, which are released at its end, because the traceback of an
-        # exception could keep them alive.
+        # The futures of the fit. They are released explicitly at the end of the fit, because
+        # the traceback of an exception could keep them alive.
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()
         self._is_loaded = False
-        # Handles to X in each unit, or None if it is loaded in each round.
+        # Handles to the blocks of X in each unit, or None if X is loaded in each round.
         self._X: list[Any] | None = None
         super().__init__(arrays, n_features, dtype)
 
@@ -97,7 +99,7 @@ class ClusterBlocks(DaskBlocks):
                 self._is_loaded = False
                 self._guard.count_loss(error, self._lost_without_recipe())
             except OSError:
-                # This raises another exception if the scheduler has been lost.
+                # This call raises a RuntimeError if the scheduler has been lost.
                 self._guard.workers()
                 raise
 
@@ -126,7 +128,7 @@ class ClusterBlocks(DaskBlocks):
         if not holds_X:
             blocks = [delayed(without_X, pure=False)(block) for block in blocks]
         self.n_rounds += 1
-        # A single call loads the data that X and y share only once.
+        # With a single call, data that X and y share are loaded only once.
         blocks = client.persist(blocks)
         held = self._own(distributed.futures_of(block)[0] for block in blocks)
         summaries = client.map(operator.itemgetter(0), held, pure=False)
@@ -141,7 +143,8 @@ class ClusterBlocks(DaskBlocks):
         self._X = self._column("X") if holds_X else None
         self._set_given()
         if holds_X:
-            # Dask would count the memory of X and of its blocks.
+            # The futures of the blocks are dropped, because Dask would count the memory of X
+            # twice.
             self._blocks = []
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
@@ -149,7 +152,7 @@ class ClusterBlocks(DaskBlocks):
         return self._own(submit(column_of, b, field, j, pure=False) for b in self._blocks)
 
     def _by_worker(self, held: list[Any]) -> list[Unit]:
-        """Return units of blocks that the same worker has, one for each of its threads."""
+        """Group the blocks of each worker into units, at most one for each of its threads."""
         where, threads = self._client.who_has(held), self._client.nthreads()
         numbers = defaultdict(list)
         for k, future in enumerate(held):
@@ -161,12 +164,12 @@ class ClusterBlocks(DaskBlocks):
         return [Unit(part, [self.sizes[k] for k in part]) for part in units]
 
     def _fits_into_memory(self, present: set[str]) -> bool:
-        """Tell whether the data take at most half of the workers' memory."""
+        """Tell whether X, y and the weights fit into the permitted part of the memory."""
         limits = memory_limits(self._client)
         return not all(limits) or self._n_bytes(present) <= MAX_MEMORY_SHARE * sum(limits)
 
     def _n_bytes(self, present: set[str]) -> float:
-        """Return the memory of X, y and the weights in the dtypes of a fit."""
+        """Return the number of bytes of X, y and the weights in the dtypes of a fit."""
         X, *vectors = self._arrays.values()
         rows, elements = float(X.shape[0]), float(X.size)
         if np.isnan(rows) or not isinstance(X._meta, np.ndarray):
@@ -202,7 +205,7 @@ class ClusterBlocks(DaskBlocks):
     def _submitted(
         self, call: Opaque, stored: Sequence[StoredVector], X: list[Any] | None
     ) -> list[Any]:
-        """Return a future of the task for each unit, whose data the workers hold."""
+        """Submit the task for each unit of data that the workers hold; return the futures."""
         name = f"skrobust-{call.value.task.__name__.strip('_')}-{uuid.uuid4().hex}"
         found = []
         for u, unit in enumerate(self._units):
@@ -212,7 +215,7 @@ class ClusterBlocks(DaskBlocks):
         return found
 
     def _results(self, futures: list[Any], present: set[str]) -> list[Any]:
-        """Return the results of futures, which are released; see `Guard.result`."""
+        """Return the results of futures, and release the futures; see `Guard.result`."""
         try:
             gathering = self._client.gather(futures, asynchronous=True)
             loop = self._client.loop.asyncio_loop
@@ -223,7 +226,7 @@ class ClusterBlocks(DaskBlocks):
             _release(futures)
 
     def _own(self, futures: Iterable[Any]) -> list[Any]:
-        """Return futures as a list; they are released at the end of the fit."""
+        """Return futures as a list, and register them for release at the end of the fit."""
         owned = list(futures)
         self._futures.update(owned)
         return owned
@@ -235,7 +238,7 @@ def _release(futures: Iterable[Any]) -> None:
 
 
 def memory_limits(client: Any) -> list[int]:
-    """Return the memory limits of the workers in bytes, 0 where there is none."""
+    """Return the memory limit of each worker in bytes, or 0 for a worker without a limit."""
     try:
         info = client.scheduler_info(n_workers=-1)
     except TypeError:

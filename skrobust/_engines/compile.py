@@ -1,7 +1,7 @@
 """Import and compilation of the kernels, once in a process and on first use.
 
-Other threads wait until it is finished. A fork waits as well, because a lock that another
-thread holds, such as that of an import, would stay locked in the child process.
+Other threads wait until the import or the compilation is finished. A fork waits too, because a
+lock that another thread holds, such as an import lock, would stay locked in the child process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _compile_lock = threading.RLock()
 
 
 def compile_once(builder: Callable[..., Any]) -> Callable[..., Any]:
-    """Cache the results of a function that compiles code; one thread at a time calls it."""
+    """Return a cached version of a function that compiles code.
+
+    Only one thread at a time can call the function.
+    """
     cached = functools.cache(builder)
 
     @functools.wraps(builder)
@@ -60,7 +63,8 @@ def _acquire() -> None:
     """
     acquired: list[bool] = []
     try:
-        # A single call, so that no handler can run between acquiring and recording.
+        # A single call acquires the lock and records this, so that no signal handler can run
+        # in between.
         acquired.extend(map(_compile_lock.acquire, [True]))
     finally:
         if not acquired:

@@ -1,6 +1,6 @@
-"""Dask collections of rows: checks, predictions and scores.
+"""Checks, predictions and scores for Dask collections.
 
-This module is imported when a Dask collection is passed to the package.
+This module is imported only if a Dask collection is passed to the package.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def predict(model: Any, X: Any) -> Any:
 
 
 def outliers(model: Any, X: Any, y: Any) -> da.Array:
-    """Return a lazy array that tells which absolute residuals exceed the threshold."""
+    """Return a lazy array that is True where the absolute residual exceeds the threshold."""
     return _abs_residual(model, X, y) > model.beta_
 
 
@@ -59,7 +59,7 @@ def score(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
             f"y has {n_targets[0]} targets, but the model was fitted to {n_targets[1]}."
         )
     check_blocks(prediction, data)
-    # Without optimisation, a block that X and y have in common is computed only once.
+    # Without optimisation of the graphs, a block that X and y share is computed only once.
     arrays = [prediction, *data.values()]
     blocks = [array.to_delayed(optimize_graph=False).ravel() for array in arrays]
     block_sums = dask.delayed(_block_sums, pure=False)
@@ -97,7 +97,7 @@ def check_numeric(name: str, data: Any) -> None:
 
 
 def check_blocks(X: da.Array, others: dict[str, da.Array]) -> None:
-    """Raise a ValueError if the blocks of X and other arrays are known to have other rows."""
+    """Raise a ValueError if blocks of X and of other arrays are known to differ in length."""
     for name, data in others.items():
         if data.numblocks[0] != X.numblocks[0]:
             raise ValueError(
@@ -111,7 +111,7 @@ def check_blocks(X: da.Array, others: dict[str, da.Array]) -> None:
 
 
 def check_features(model: Any, X: Any, *, reset: bool = False) -> Any:
-    """Check names and number of the features of X, and return the dtype in which it is used."""
+    """Check the names and the number of features; return the dtype in which X is used."""
     check_numeric("X", X)
     if X.ndim != 2:
         raise ValueError(
@@ -138,7 +138,8 @@ def _prediction(
     if not isinstance(X, da.Array):
         meta = _predict_frame(X._meta, **options)
         return X.map_partitions(_predict_frame, meta=meta, **options)
-    # Parts of rows are passed as a list, because Dask would copy each block to concatenate it.
+    # The column chunks of a block are passed as a list, because Dask would copy them to
+    # concatenate them.
     index, targets = ("i", {}) if coef.ndim == 1 else ("ik", {"k": len(coef)})
     options |= {"meta": np.empty((0,) * coef.ndim, dtype), "new_axes": targets}
     return da.blockwise(_predict_parts, index, X, "ij", concatenate=False, **options)
@@ -148,8 +149,8 @@ def _abs_residual(model: Any, X: Any, y: Any) -> da.Array:
     """Return the absolute residuals in float64 as a lazy array."""
     coef = model.coef_.astype(np.float64)
     prediction = row_array("X", _prediction(X, coef, model.intercept_, np.float64))
-    # The result has the sizes of the blocks of the first array. With `align_arrays`, Dask would
-    # refuse to combine known with unknown sizes.
+    # The result has the block sizes of the first array, which are known if possible. With
+    # `align_arrays`, Dask would refuse to combine known with unknown sizes.
     arrays = sorted([row_array("y", y), prediction], key=lambda array: np.isnan(array.shape[0]))
     index = "ij"[: prediction.ndim]
     arguments = [argument for array in arrays for argument in (array, index)]
@@ -161,12 +162,12 @@ def _abs_residual(model: Any, X: Any, y: Any) -> da.Array:
 
 
 class _BlockSums(NamedTuple):
-    """Sums over the rows of positive weight of a block, as vectors over the targets.
+    """Weighted sums over the rows of a block; vectors have one element for each target.
 
-    The weighted mean of y is `first` + `shift`, and `squares` and `errors` are the weighted
-    sums of squares of y minus its mean and of y minus its prediction. `fault` describes invalid
-    data. The task returns this message instead of raising an error, so that the error is always
-    that of the first invalid block.
+    `total` is the sum of the weights, and the weighted mean of y is `first` + `shift`.
+    `squares` and `errors` are the weighted sums of squares of y minus its mean and of y minus
+    its prediction. `fault` describes invalid data. The task returns this message instead of
+    raising an error, so that the error of the first invalid block is always the one raised.
     """
 
     n_rows: int
@@ -181,7 +182,7 @@ class _BlockSums(NamedTuple):
 def _block_sums(
     k: int, prediction: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
 ) -> _BlockSums:
-    """Return the sums of block k."""
+    """Return the sums of block k, or the fault of its data."""
     n = prediction.shape[0]
     weight = np.ones(n) if weight is None else weight
     for name, data in (("y", y), ("sample_weight", weight)):
@@ -245,7 +246,7 @@ def _r2(blocks: tuple[_BlockSums, ...]) -> float:
 def _predict_rows(
     rows: Any, coef: NDArray[Any], intercept: Any, result_dtype: Any, ensure_all_finite: bool
 ) -> NDArray[Any]:
-    """Return the predictions of the rows of a block, which are checked as those in memory."""
+    """Check the rows of a block like rows in memory, and return their predictions."""
     options = {"dtype": FLOAT_DTYPES, "ensure_min_samples": 0, "input_name": "X"}
     options["ensure_all_finite"] = ensure_all_finite
     rows = check_array(rows, accept_sparse="csr", **options)
@@ -253,14 +254,14 @@ def _predict_rows(
 
 
 def _predict_parts(parts: list[Any], **options: Any) -> NDArray[Any]:
-    """Return the predictions of the rows of a block whose columns may be in several parts."""
+    """Return the predictions of a block whose columns may be divided into several parts."""
     stack = sparse.hstack if sparse.issparse(parts[0]) else np.hstack
     return _predict_rows(parts[0] if len(parts) == 1 else stack(parts), **options)
 
 
 def _predict_frame(frame: Any, **options: Any) -> Any:
-    """Return the predictions of a frame, as a series or as a frame."""
-    # Only frames need pandas.
+    """Return the predictions of a frame as a Series, or for several targets as a DataFrame."""
+    # pandas is imported here, because it is needed only for frames.
     import pandas
 
     prediction = _predict_rows(frame, **options)

@@ -1,8 +1,9 @@
-"""Blocks of Dask arrays, with the schedulers of this process.
+"""Blocks of Dask arrays that are computed by the schedulers of this process.
 
-A round is a task for each block, which loads the block and discards it. `cluster` is for the
-workers of a cluster, which hold X during a fit if it is not too large: a round is then a task
-for each thread of a worker, on the blocks that the worker has.
+In a round, one task for each block loads the block of X and discards it afterwards. The module
+`cluster` is used with the workers of a cluster, which hold X during a fit if X is not too
+large. A round then has one task for each thread of a worker, and this task processes blocks
+that the worker holds.
 """
 
 from __future__ import annotations
@@ -37,14 +38,17 @@ class Opaque:
 
 
 class Unit(NamedTuple):
-    """The blocks of a task: their numbers and rows."""
+    """The index and the number of rows of each block that a task processes."""
 
     numbers: list[int]
     sizes: list[int]
 
 
 class Call(NamedTuple):
-    """A task on blocks, and its arguments besides X and the stored vectors."""
+    """A task on blocks, its arguments besides X and the stored vectors, and `keep`.
+
+    `keep` tells whether the task also returns a vector, which is stored.
+    """
 
     task: Task
     expressions: Sequence[Expression]
@@ -53,7 +57,11 @@ class Call(NamedTuple):
 
 
 def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> Any:
-    """Run a task for the blocks of a unit; return results and, if it keeps them, vectors."""
+    """Run the task of a call for each block of a unit.
+
+    Returns the results of the blocks, and the vectors that the task returned with them if the
+    call keeps vectors, otherwise None.
+    """
     task, expressions, arguments, keep = call.value
     vectors = [parts.value if isinstance(parts, Opaque) else parts for parts in stored]
     found = []
@@ -69,7 +77,10 @@ def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> A
 def load(
     number: int, X: Any, prepared: Any, n_features: int, dtype: Any, is_sparse: bool
 ) -> list[Any]:
-    """Return the used rows of a block whose vectors are held."""
+    """Return the rows of positive weight of a block of X, in a list of one element.
+
+    `prepared` contains the vectors of the block and the mask of these rows.
+    """
     (held,) = prepared.value if isinstance(prepared, Opaque) else prepared
     X = as_matrix(X, dtype)
     n = held.targets[0].size if held.kept is None else held.kept.size
@@ -80,13 +91,16 @@ def load(
             f"Block {number} of X has {X.shape[1]} columns, but X has {n_features} features."
         )
     if issparse(X) and not is_sparse:
-        # Dask has described the blocks as dense.
+        # The metadata of the Dask array say that its blocks are dense.
         X = X.toarray()
     return [X if held.kept is None else X[held.kept]]
 
 
 def rows_and_elements(X: Any) -> tuple[int, int]:
-    """Return the number of rows, and of numbers that are stored."""
+    """Return the number of rows of a block of X, and the number of values that it stores.
+
+    For a sparse block, the values include the column indices.
+    """
     return X.shape[0], 2 * X.nnz if issparse(X) else X.size
 
 
@@ -100,7 +114,7 @@ def blocks_of_unit(prepared: list[tuple[Any, PreparedBlock]]) -> list[PreparedBl
 
 
 def column_of(blocks: list[PreparedBlock], field: str, j: int | None = None) -> list[Any]:
-    """Return a field of each block, or an element of it."""
+    """Return a field of each block, or element j of this field."""
     values = [getattr(block, field) for block in blocks]
     return values if j is None else [value[j] for value in values]
 
@@ -115,12 +129,12 @@ def current_client() -> Any:
 
 
 class DaskBlocks(CheckedBlocks):
-    """Blocks of Dask arrays, whose vectors are in this process and whose X is not."""
+    """Blocks of Dask arrays; this process holds the vectors and loads X in each round."""
 
     def __init__(self, arrays: dict[str, Any], n_features: int, dtype: Any) -> None:
         super().__init__()
         self._arrays, self._n_features, self._X_dtype = arrays, n_features, np.dtype(dtype)
-        # The optimisation of the graphs would separate the tasks that X and y share.
+        # Optimisation of the graphs would duplicate the tasks that X and y share.
         self._delayed = [
             array.to_delayed(optimize_graph=False).ravel() for array in arrays.values()
         ]
@@ -128,7 +142,10 @@ class DaskBlocks(CheckedBlocks):
         self._load()
 
     def _prepared(self, X: list[Any] | None = None) -> list[Any]:
-        """Return delayed results of `prepare` for each block, given the blocks of X."""
+        """Return a delayed result of `prepare` for each block.
+
+        `X` contains the blocks of X or placeholders for them; None stands for the blocks.
+        """
         make = delayed(prepare, pure=False)
         X = self._delayed[0] if X is None else X
         return [
@@ -139,7 +156,7 @@ class DaskBlocks(CheckedBlocks):
         unread = self._unread()
         prepared = self._prepare_vectors(unread)
         if unread and any(summary.n_rows < summary.lengths[0] for summary, _ in prepared):
-            # The features of rows of weight zero are checked.
+            # X is read as well, because the features of rows of weight zero are checked.
             prepared = self._prepare_vectors(None)
         self._adopt_all([summary for summary, _ in prepared])
         self._blocks = [Opaque([prepared[k][1]]) for k in self.numbers]
@@ -151,9 +168,10 @@ class DaskBlocks(CheckedBlocks):
         return dask.compute(*(short(block) for block in self._prepared(X)))
 
     def _unread(self) -> list[Any] | None:
-        """Return the shapes of the blocks of X if they are known and dense, otherwise None.
+        """Return placeholders with the shapes of the blocks of X, or None.
 
-        X is then not read to check y and the weights.
+        With the placeholders, y and the weights are checked without reading X. None is returned
+        if the shapes of the blocks are unknown or if the blocks are sparse.
         """
         X = self._arrays["X"]
         if np.isnan(X.chunks[0]).any() or issparse(X._meta):
@@ -162,7 +180,7 @@ class DaskBlocks(CheckedBlocks):
         return [rows(n, self._n_features) for n in X.chunks[0]]
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
-        """Return handles to a vector of y or to the weights, for each unit."""
+        """Return a handle for each unit to a field of its blocks, or to element j of it."""
         return [Opaque(column_of(block.value, field, j)) for block in self._blocks]
 
     def _set_given(self) -> None:
@@ -175,7 +193,11 @@ class DaskBlocks(CheckedBlocks):
         self._units = [Opaque(Unit([k], [n])) for k, n in enumerate(self.sizes)]
 
     def close(self) -> None:
-        """Release the data; blocks and vectors refer to each other and live a little longer."""
+        """Release the data.
+
+        The blocks and the vectors refer to each other, so that only the garbage collector
+        removes these objects.
+        """
         self._arrays, self._delayed, self._blocks, self.gathered = {}, [], [], None
         for vector in self.live:
             vector.parts = None

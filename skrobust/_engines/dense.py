@@ -27,19 +27,21 @@ from .compile import kernels
 if TYPE_CHECKING:
     from .threads import ThreadTeam
 
-# Elements of X in a block of a pass, which fits in the L2 cache. If X is stored column by
-# column, a block has at least this many bytes of each column: with 5,000 columns, shorter
-# pieces take 2.5 times as long.
+# Number of elements of X in a block of a pass, so that the block fits in the L2 cache, and
+# minimum number of bytes of each column in a block if X is stored column by column. With 5,000
+# columns, a pass over shorter pieces of the columns takes 2.5 times as long.
 BLOCK_ELEMENTS, MIN_COLUMN_BYTES = 65_536, 512
 # Number of features for which a Gram matrix takes as long as a pass over X.
 GRAM_FEATURES_PER_PASS = 20
-# Number of partial sums of a Gram matrix, which is the same for any number of threads.
+# Number of partial sums of a Gram matrix. It is fixed, so that the sum does not depend on the
+# number of threads.
 GRAM_LANES = 4
-# If the centre is at most this many standard deviations from zero, x has as many accurate
-# digits as x − centre (except for most values of a column with high-leverage rows). To save
-# time, a pass over at least this many elements then does not subtract the centre.
+# If the centre of each column is at most CENTRE_FREE_MAX_SHIFT standard deviations from zero, x
+# has as many accurate digits as x − centre (except for most values of a column with
+# high-leverage rows). To save time, a pass over at least CENTRE_FREE_MIN_ELEMENTS elements of
+# such an X does not subtract the centre.
 CENTRE_FREE_MAX_SHIFT, CENTRE_FREE_MIN_ELEMENTS = 1.0, 50_000
-# The standardised rows are stored if they have fewer elements than this.
+# The standardised rows are stored if X has fewer elements than this.
 STORE_STANDARDISED_MAX_ELEMENTS = 4_000
 _UNIT_WEIGHT = np.ones(1)
 
@@ -54,7 +56,7 @@ class DenseEngine(Engine):
         self._layout, self._with_gaps = _contiguous(X)
         min_rows = MIN_COLUMN_BYTES // X.itemsize if self._layout == "F" else 16
         super().__init__(X, team, max(min_rows, BLOCK_ELEMENTS // max(1, X.shape[1])))
-        # The centre that the kernels subtract from each row, or None if it is close to zero.
+        # The centre that the kernels subtract from each row, or None if they subtract nothing.
         self._kernel_centre: FloatArray | None = None
         # Whether a Gram matrix is computed from products of X instead of standardised rows.
         self._gram_by_products = True
@@ -122,7 +124,7 @@ class DenseEngine(Engine):
         products = self._X.dtype == np.float64 and self._layout != "A"
         if not products or self._kernel_centre is not None:
             return super().row_combination(c, loss)
-        # One product takes a third of the time of a compiled pass.
+        # The product cᵀX takes a third of the time of a compiled pass.
         self._passes[0] += 1
         sums = np.empty((GRAM_LANES, self.p))
         ends = np.linspace(0, self.n, GRAM_LANES + 1).astype(int)
@@ -155,12 +157,12 @@ class DenseEngine(Engine):
         return self._sums(lambda index: self.rows(index) @ transform, weight)[1]
 
     def _deviations(self, index: RowIndex) -> FloatArray:
-        """Return rows of X in float64, less the centre that the kernels subtract."""
+        """Return rows of X in float64, minus the centre if the kernels subtract it."""
         x = self._raw(index).astype(np.float64, copy=False)
         return x if self._kernel_centre is None else x - self._kernel_centre
 
     def _raw(self, index: RowIndex) -> NDArray[Any]:
-        # `take` is much faster than indexing, but it copies an X of another layout as a whole.
+        # `take` is much faster than indexing, but it copies all of X if X has another layout.
         if self._X.flags.c_contiguous and not isinstance(index, slice):
             part: NDArray[Any] = self._X.take(index, axis=0)
             return part
@@ -170,7 +172,10 @@ class DenseEngine(Engine):
     def _sums(
         self, features: Callable[[RowIndex], FloatArray], weight: RowVector | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Return Σ s f and Σ s ffᵀ, f = features(index), over the rows of positive weight."""
+        """Return the sums Σ s f and Σ s ffᵀ over the rows of positive weight.
+
+        f stands for the rows of the matrix features(index).
+        """
         kept = None if weight is None or weight.all() else np.flatnonzero(weight)
         n = self.n if kept is None else kept.size
         unweighted = weight is None or np.count_nonzero(weight == 1.0) == n
@@ -208,8 +213,9 @@ class DenseEngine(Engine):
     def moments(
         self, weight: RowVector | None, index: RowIndex
     ) -> tuple[FloatArray, FloatArray]:
-        # Sums of deviations from an approximate mean are accurate. This mean is taken over rows
-        # of positive weight, so that a column that is constant on these has no deviations.
+        # Sums of deviations from an approximate mean are accurate. The approximate mean is
+        # computed from rows of positive weight, so that all deviations are zero in a column
+        # that is constant on the rows of positive weight.
         if weight is not None:
             rows = np.arange(self.n)[index]
             rows = rows[weight[rows] > 0]
@@ -273,10 +279,11 @@ class DenseEngine(Engine):
 
 
 def _contiguous(X: NDArray[Any]) -> tuple[Literal["C", "F", "A"], NDArray[Any]]:
-    """Return the layout of X, and X with the gaps between its rows or columns, if it has any.
+    """Return the layout of X, and X extended by the gaps between its rows or columns.
 
-    A slice of a contiguous array is contiguous if these gaps are included, so that it needs no
-    kernel of its own. No pass reads the gaps. "A" stands for any other strides.
+    The layout is "C", "F", or "A" for any other strides. A slice of a contiguous array has such
+    gaps in memory. It is contiguous if the gaps are included, so that no other kernel is
+    compiled for it. No pass reads the gaps.
     """
     if X.flags.forc:
         return "C" if X.flags.c_contiguous else "F", X

@@ -1,4 +1,4 @@
-"""The engine for X in memory, by its type and shape."""
+"""Choice of the engine for X in memory by the type and the size of X."""
 
 from __future__ import annotations
 

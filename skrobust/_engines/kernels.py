@@ -1,16 +1,20 @@
 """The compiled loops. This is the only file that imports Numba.
 
-All computations are one kind of pass over the rows of X. With the centred row x̃_i = x_i − μ,
-the residual r_i = y_i − b − x̃_i·w, and ρ_i, ψ_i of the loss at r_i and the threshold, a pass
-writes r and returns, for each block of rows,
+All computations with X are one kind of pass over the rows. A pass writes the residuals r and
+returns, for each block of rows, the sums
 
     Σ s_i ψ_i x̃_i,    Σ s_i ψ_i,    Σ s_i ρ_i,    Σ s_i ψ_i²
 
-The loss is a function of scalars, (r, threshold) ↦ (ρ, ψ), compiled into the loops on first
-use. With the Huber loss and an infinite threshold, the pass is one of least squares; if in
-addition y = 0 and the weights are zero outside the threshold, the first sum is a Hessian-vector
-product, and with w = 0 it is X̃ᵀy. The blocks depend on the shape only and are summed in order,
-so that the results are bit-for-bit the same for any number of threads.
+where x̃_i = x_i − μ is a centred row, r_i = y_i − b − x̃_i·w is its residual, s_i is its weight,
+and (ρ_i, ψ_i) is the value of the loss at r_i and the threshold. The loss is a function of
+scalars, (r, threshold) ↦ (ρ, ψ), which is compiled into the loops on first use.
+
+With the Huber loss and an infinite threshold, a pass computes the gradient of least squares. If
+in addition y and b are 0 and the weights are zero for the rows beyond the threshold of another
+fit, the first sum is a Hessian-vector product, except for its sign. If instead b and w are 0
+and the weights are 1, the first sum is X̃ᵀy. The division into blocks depends only on the shape
+of X, and the sums of the blocks are added in order, so that the results are bit-for-bit the
+same for any number of threads.
 """
 
 from __future__ import annotations
@@ -28,15 +32,15 @@ from .compile import compile_once
 
 # The flags let LLVM vectorise a sum without declaring that NaN and infinity do not occur.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-# Distance in bytes at which rows are prefetched. At 100 features a pass then takes .6 to 1.0 of
-# the time without prefetching; the gain is larger for faster memory. X of fewer bytes than
-# PREFETCH_MIN_X_BYTES is in a cache, and prefetching saves no time for rows outside the
-# following range of bytes.
+# Number of bytes by which prefetching is ahead of the computation. With 100 features a pass
+# takes .6 to 1.0 times as long as without prefetching; the gain is larger for faster memory. An
+# X of fewer than PREFETCH_MIN_X_BYTES bytes is in a cache. Prefetching saves no time for rows
+# of fewer than PREFETCH_MIN_ROW_BYTES or more than PREFETCH_MAX_ROW_BYTES bytes.
 PREFETCH_BYTES, PREFETCH_MIN_X_BYTES = 8_192, 4_000_000
 PREFETCH_MIN_ROW_BYTES, PREFETCH_MAX_ROW_BYTES = 128, 2_048
 _CACHE_LINE_BYTES = 64
-# Rows of at most this many bytes are processed four at a time, which takes .7 to 1.05 of the
-# time of two at a time. For longer rows it takes up to 1.3 of that time.
+# Rows of at most this many bytes are processed four at a time, which takes .7 to 1.05 times as
+# long as two at a time. For longer rows, four at a time take up to 1.3 times as long as two.
 FOUR_ROWS_MAX_BYTES = 400
 
 RhoPsi = Callable[[float, float], tuple[float, float]]
@@ -52,7 +56,7 @@ def _jit(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _array(dtype: Any, ndim: int, layout: Any = "C") -> Any:
     # A writable array may be passed if a read-only one is declared, but not conversely. pandas
-    # and joblib pass read-only arrays, for which the loop would otherwise be compiled again.
+    # and joblib pass read-only arrays. They would be rejected if writable ones were declared.
     return types.Array(dtype, ndim, layout, readonly=True)
 
 
@@ -66,9 +70,10 @@ def _common_signature() -> tuple[Any, ...]:
 def dense_pass(rho_psi: RhoPsi, X: Any, layout: str, centred: bool) -> Any:
     """Return the pass for a loss and a dense X of this dtype and layout.
 
-    The layout is "C", "F" or "A" (any strides). The pass reads as many rows and columns as
-    there are residuals and coefficients; its array may have more rows or more columns.
-    `centred` tells whether μ is subtracted. If not, the compiler removes the code that uses it.
+    The layout is "C", "F" or "A" (any strides). The pass reads as many rows as there are
+    residuals and as many columns as there are coefficients; the array that is passed to it may
+    have more rows or columns. `centred` tells whether μ is subtracted. If not, the compiler
+    removes the code that uses μ.
     """
     together = 4 if X.shape[1] * X.itemsize <= FOUR_ROWS_MAX_BYTES else 2
     return _dense_pass(rho_psi, X.dtype, layout, centred, None if layout == "F" else together)
@@ -86,7 +91,7 @@ def _dense_pass(
 
 @compile_once
 def sparse_pass(rho_psi: RhoPsi, dtype: Any, index_dtype: Any) -> Any:
-    """Return the pass for a loss and a CSR X of these dtypes; it does not centre."""
+    """Return the pass for a loss and a CSR X of these dtypes, which does not subtract μ."""
     index = _array(numba.from_dtype(index_dtype), 1)
     data = _array(numba.from_dtype(dtype), 1)
     return _jit(_sparse_pass(rho_psi), data, index, index, *_common_signature())
@@ -111,7 +116,7 @@ _fetch: Callable[..., Any] = intrinsic(_fetch_line)
 
 
 def _prefetch(address: int) -> None:
-    """Prefetch the cache line at an address; does nothing without compilation."""
+    """Prefetch the cache line at an address. The function does nothing if not compiled."""
 
 
 @overload(_prefetch)
@@ -235,8 +240,8 @@ def _columns_pass(rho_psi: RhoPsi) -> Callable[..., None]:
             for i in range(stop - start):
                 r[i] = y[start + i] - b
             # Columns are processed four at a time; one at a time takes 1.2 to 1.6 times as
-            # long. The last column may be repeated with a coefficient of zero. If it is not
-            # finite, r and the sums are not finite either way.
+            # long. In the last group the last column may be repeated with a coefficient of
+            # zero. If this column is not finite, r and the sums are not finite in any case.
             for j in range(0, p, 4):
                 j1, j2, j3 = min(j + 1, p - 1), min(j + 2, p - 1), min(j + 3, p - 1)
                 x0, x1 = X[start:stop, j], X[start:stop, j1]
@@ -286,7 +291,7 @@ def _columns_pass(rho_psi: RhoPsi) -> Callable[..., None]:
 
 
 def _sparse_pass(rho_psi: RhoPsi) -> Callable[..., None]:
-    """Return the pass for a CSR X; the caller corrects b and the gradient for μ."""
+    """Return the pass for a CSR X. The caller corrects b and the gradient for μ."""
     row = _row_function(rho_psi)
 
     def sparse_pass(
@@ -338,9 +343,10 @@ def coordinate_descent() -> Any:
 
 
 def _coordinate_descent(H, q, x, slope, lower, n_cycles, tol):
-    """Minimise ½ xᵀHx − gᵀx + Σ slope |x|, x ≥ lower, in place; q = g − Hx is updated.
+    """Minimise ½ xᵀHx − gᵀx + Σ slope |x| subject to x ≥ lower by coordinate descent.
 
-    Coordinates that are zero are visited only in every fifth cycle and before the end.
+    x and q = g − Hx are updated in place. Coordinates that are zero and have a positive slope
+    are visited only in every fifth cycle and in the last cycle.
     """
     k = x.shape[0]
     every = True

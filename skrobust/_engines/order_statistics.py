@@ -1,9 +1,10 @@
 """The functions of `_reductions` for row vectors in blocks: medians, other ranks, sums.
 
-A rank is located by values inside an interval: each block returns the weight below it, and the
-values inside or, if these are many, a histogram from which a smaller interval follows. A pass
-over X returns the same for intervals around the last median, so that the median of its
-residuals needs no round of its own, or one if it has moved far.
+The value of a given rank is searched for in an interval. Each block returns the weight of the
+values below the interval and the values inside it or, if there are many, a histogram of them,
+which gives a smaller interval. A pass over X returns these quantities for intervals of |r|
+around the last median of |r|. The new median of |r| then needs no further round, or one further
+round if it is far from the last one.
 """
 
 from __future__ import annotations
@@ -17,22 +18,29 @@ from .. import _reductions
 from .base import FloatArray
 from .vectors import Block, BlockVector, StoredVector
 
-# Values that a block returns from an interval, and otherwise the bins of a histogram. A pass
-# returns two intervals, in at most 32 KiB for a block.
+# Maximum number of values inside an interval that a block returns, and number of bins of the
+# histogram that it returns if there are more. A pass returns the values or histograms of two
+# intervals, which take at most 32 KiB for each block.
 MAX_VALUES_PER_BLOCK, BINS = 1_000, 512
-# The expected number of values of a block in the interval around the last median, its largest
-# half-width relative to the median, and that of an interval around an approximate median.
+# Expected number of values of each block in the interval around the last median, maximum
+# half-width of this interval relative to the median, and relative half-width of the interval
+# around an approximate median that the caller passes.
 VALUES_PER_BLOCK, WINDOW_RTOL, NEAR_RTOL = 750, 0.1, 0.1
-# The second interval of a pass ends at the last median divided and multiplied by this factor.
-# Before the first median these ends are relative to the threshold.
+# The ends of the second interval of a pass are the last median divided by and multiplied by
+# WIDE_FACTOR. Before the first median is known, the ends are FIRST_ENDS times the threshold.
 WIDE_FACTOR, FIRST_ENDS = 2.0, (1 / 16, 4.0)
-# Values that locate a rank approximately, and the ranks around it that they enclose.
+# Number of sampled values that locate a rank approximately, and half-width of the interval of
+# ranks around this rank, as a fraction of the total weight.
 PROBE_VALUES, PROBE_RANKS = 2_000, 0.05
 EPS = float(np.finfo(float).eps)
 
 
 class Inside(NamedTuple):
-    """The values of a block in an interval, or a histogram of them, and the weight below."""
+    """The values of a block in an interval or a histogram of them, and the weight below it.
+
+    For each bin of the histogram, `heights` contains the weight, `lowest` the smallest and
+    `highest` the largest value.
+    """
 
     below: float
     values: Any
@@ -46,7 +54,11 @@ Interval: TypeAlias = tuple[float, float]
 
 
 class Around(NamedTuple):
-    """Results of a pass for |r|: Σ s beyond the threshold, Σ s r² inside, and intervals."""
+    """Sums and values of |r| that a pass over X returns.
+
+    `outside` is Σ s over the rows beyond the threshold, and `squares` is Σ s r² over the other
+    rows. `inside` contains the results of the blocks for each interval.
+    """
 
     threshold: float
     weight: Any
@@ -72,10 +84,10 @@ def values_inside(block: Block, vectors: list[Any], low: float, high: float) -> 
 def _histogram(
     values: FloatArray, weights: FloatArray | None, low: float, high: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the weight, the smallest and the largest value of each bin.
+    """Return the weight, the smallest value and the largest value of each bin.
 
-    The bins have equal numbers of floating-point numbers, so that few histograms suffice
-    whatever the range of the values.
+    All bins span the same number of floating-point numbers, so that a few successive histograms
+    locate a rank, whatever the range of the values is.
     """
     first, last = _keys(np.array([low, high]))
     width = (last - first) // np.uint64(BINS) + np.uint64(1)
@@ -89,7 +101,7 @@ def _histogram(
 
 def _keys(values: FloatArray) -> NDArray[np.uint64]:
     """Return integers in the order of the values, consecutive for adjacent numbers."""
-    # The sum turns −0.0 into 0.0.
+    # Adding 0.0 turns −0.0 into 0.0.
     bits = (values + 0.0).view(np.uint64)
     sign = np.uint64(2**63)
     return np.where(bits & sign, ~bits, bits | sign)
@@ -98,7 +110,7 @@ def _keys(values: FloatArray) -> NDArray[np.uint64]:
 def _probe(
     block: Block, vectors: list[Any], step: int
 ) -> tuple[float, float, FloatArray, FloatArray]:
-    """Return the ends of the values, and some of them with their weights, in equal steps."""
+    """Return the smallest and the largest value, and every `step`-th value with its weight."""
     v, s = vectors
     some = v[::step]
     weights = np.ones(some.size) if s is None else s[::step]
@@ -108,7 +120,7 @@ def _probe(
 def _positions(
     block: Block, vectors: list[Any], end: float, m: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the positions of values below the end, and of at most m equal to it."""
+    """Return the positions of the values below `end`, and of at most m values equal to it."""
     v = vectors[0]
     return np.flatnonzero(v < end), np.flatnonzero(v == end)[:m]
 
@@ -128,7 +140,7 @@ def _rho_sums(
 def take_values(
     block: Block, vectors: list[Any], index: NDArray[np.intp], starts: NDArray[np.intp]
 ) -> list[Any]:
-    """Return the values of vectors at those sorted rows that are in this block."""
+    """Return the values of each vector at those rows of a sorted index that are in a block."""
     rows = rows_of_block(block, index, starts)
     return [v[rows] for v in vectors]
 
@@ -162,7 +174,7 @@ def _ranks(
     interval: Interval,
     parts: list[Inside] | None = None,
 ) -> Ranks | None:
-    """Return the values between two ranks; None if they are not inside the interval."""
+    """Return the values between two ranks, or None if these values are not in the interval."""
     low, high = interval
     located = False
     while True:
@@ -179,7 +191,8 @@ def _ranks(
             return found if located or _encloses(below, found.cumulated, ranks) else None
         heights, lowest, highest = _sum_of_histograms(parts, low, high)
         cumulated = below + np.cumsum(heights)
-        # After the first histogram only rounding errors of the sums could tell otherwise.
+        # After the first histogram, the interval encloses the ranks, even if rounding errors of
+        # the sums indicate otherwise.
         if not located and not _encloses(below, cumulated, ranks):
             return None
         located = True
@@ -188,7 +201,7 @@ def _ranks(
         last = min(int(np.searchsorted(cumulated, ranks[1], side="right")), last_bin)
         low, high = float(lowest[first]), float(highest[first])
         if first < last or low == high:
-            # The ranks are on both sides of the end of a bin, or all values of it are equal.
+            # The ranks are in different bins, or all values of their bin are equal.
             return Ranks(np.array([high, lowest[last]]), cumulated[[first, last]])
         parts = None
 
@@ -211,7 +224,10 @@ def _sum_of_histograms(
 
 
 def first_interval(threshold: float) -> list[Interval]:
-    """Return the interval in which the first median is expected."""
+    """Return a list of the interval in which the first median of |r| is expected.
+
+    The list is empty if the threshold is infinite.
+    """
     low, high = FIRST_ENDS
     return [(low * threshold, high * threshold)] if threshold < np.inf else []
 
@@ -223,7 +239,7 @@ def _encloses(below: float, cumulated: FloatArray, ranks: tuple[float, float]) -
 def _ranks_anywhere(
     rows: BlockVector, weight: BlockVector | None, ranks: tuple[float, float], total: float
 ) -> Ranks:
-    """Return the values between two ranks, which a sample of the values locates first."""
+    """Return the values between two ranks, located by a sample of the values."""
     step = max(1, rows.size // PROBE_VALUES)
     probes = rows.blocks.run(_probe, [rows, weight], step)
     ends = np.min([p[0] for p in probes]), np.max([p[1] for p in probes])
@@ -238,7 +254,7 @@ def _ranks_anywhere(
     found = _ranks(rows, weight, ranks, (float(low), float(high)))
     if found is None:
         found = _ranks(rows, weight, ranks, (float(ends[0]), float(ends[1])))
-    # The last rank is not below the total weight.
+    # If the second rank is not below the total weight, the largest value is returned.
     return Ranks(np.array([ends[1]]), np.array([total])) if found is None else found
 
 

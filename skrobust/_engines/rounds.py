@@ -1,8 +1,8 @@
-"""Rounds on a cluster: waiting for results, and what happens when workers are lost.
+"""Waiting for the results of rounds on a cluster, and detection of lost workers.
 
-A cluster recomputes lost results from their recipes. It waits forever if no worker is left,
-however, and it cancels results that have no recipe. `Guard` distinguishes such a loss from a
-slow round. After a loss the caller loads its data again and repeats the round.
+A cluster recomputes lost results from their recipes. However, it waits forever if no worker is
+left, and it cancels results that have no recipe. `Guard` distinguishes such a loss from a slow
+round. After a loss, the caller loads its data again and repeats the round.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import time
 from concurrent.futures import Future, wait
 from typing import Any, Protocol
 
-# Seconds of one wait, after which the set of workers is checked.
+# Number of seconds between two checks of the set of workers.
 WAIT_SECONDS = 1.0
 
 
 class Client(Protocol):
-    """The connection to a cluster; that of `distributed`."""
+    """The part of `distributed.Client`, the connection to a cluster, that is used here."""
 
     status: str
 
@@ -34,11 +34,11 @@ class Guard:
     ----------
     client : Client
     losses : tuple of exception types
-        Exceptions of a round that mean that a worker was lost.
+        Types of exceptions that mean that a worker was lost.
     timeout : float
         Seconds that a round may take after a worker has left, or without any worker.
     max_recoveries : int
-        Number of losses after which a fit is continued.
+        Maximum number of losses of workers after which the fit is continued.
     """
 
     def __init__(
@@ -55,7 +55,10 @@ class Guard:
         self._seen: set[str] = set()
 
     def workers(self) -> set[str]:
-        """Return the addresses of the workers; raise a RuntimeError without a scheduler."""
+        """Return the addresses of the workers.
+
+        A RuntimeError is raised if the connection to the scheduler is lost.
+        """
         cause = None
         if self._client.status == "running":
             try:
@@ -70,7 +73,10 @@ class Guard:
         ) from cause
 
     def await_workers(self) -> set[str]:
-        """Return the workers as soon as there is one, or raise a RuntimeError after a while."""
+        """Return the addresses of the workers as soon as there is one.
+
+        A RuntimeError is raised if there is no worker within the timeout.
+        """
         end = time.monotonic() + self._timeout
         while not (workers := self.workers()):
             if time.monotonic() >= end:
@@ -79,9 +85,10 @@ class Guard:
         return workers
 
     def result(self, pending: Future[Any], present: set[str]) -> Any:
-        """Return the result of a round that began when some workers were present.
+        """Return the result of a round.
 
-        A LostWorkersError is raised if the result is lost. An exception of a task is raised
+        `present` contains the addresses of the workers at the start of the round. A
+        LostWorkersError is raised if the result is lost. An exception of a task is raised
         unchanged. A slow round is not an error as long as no worker leaves.
         """
         since = None
@@ -99,12 +106,13 @@ class Guard:
         try:
             return pending.result()
         except self._losses as error:
-            # A lost scheduler causes the same exceptions and is reported here.
+            # The loss of the scheduler causes the same exceptions. This call then raises a
+            # RuntimeError.
             self.workers()
             raise LostWorkersError(f"{type(error).__name__}: {error}") from error
 
     def count_loss(self, error: LostWorkersError, without_recipe: bool) -> None:
-        """Allow another attempt, or raise a RuntimeError if it would be useless."""
+        """Count a loss of workers, and raise a RuntimeError if the fit cannot be continued."""
         self._n_losses += 1
         if without_recipe:
             raise self._ended(

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 # A column without implicit zeros is centred in a copy of X if its mean is more than this many
 # standard deviations from zero, because subtracting the centre from sums cancels twice as many
-# digits. The mean of any other column is at most √n standard deviations from zero.
+# digits as subtracting it from the values. The mean of a column with implicit zeros is at most
+# √n standard deviations from zero.
 MAX_SHIFT = 100.0
-# Stored elements in a block of a pass, and the largest number of blocks, which is limited
-# because each block has a vector of p sums.
+# Number of stored elements in a block of a pass, and maximum number of blocks. The number of
+# blocks is limited, because each block has a vector of p sums.
 BLOCK_ELEMENTS, MAX_BLOCKS = 65_536, 16
 _UNIT_WEIGHT = np.ones(1)
 
@@ -45,9 +46,9 @@ class SparseEngine(Engine):
             X.sum_duplicates()
         n_blocks = max(1, min(MAX_BLOCKS, X.nnz // BLOCK_ELEMENTS))
         super().__init__(X, team, -(-X.shape[0] // n_blocks))
-        # SciPy accepts index arrays of different dtypes. They are viewed as unsigned integers,
-        # because Numba tests whether a signed index is negative, which takes longer than the
-        # arithmetic.
+        # SciPy accepts index arrays of different dtypes. They are converted to a common dtype
+        # and viewed as unsigned integers, because Numba tests whether a signed index is
+        # negative, and these tests take longer than the arithmetic.
         dtype = np.result_type(X.indices, X.indptr)
         self._index = tuple(
             index.astype(dtype, copy=False).view(f"u{dtype.itemsize}")
@@ -97,7 +98,7 @@ class SparseEngine(Engine):
         return residual, standardised_sums(raw, self._shift, self.scale, subtracted=False)
 
     def abs_dot(self, coef: FloatArray) -> RowVector:
-        """Return |Z| coef: its value for a row of zeros plus that of the stored elements."""
+        """Return |Z| coef: its value for a row of zeros plus a term for the stored elements."""
         X, shift, unit = self._X, self._shift, coef[1:] / self.scale
         change = np.abs(X.data - shift[X.indices]) - np.abs(shift[X.indices])
         stored = type(X)((change, X.indices, X.indptr), shape=X.shape) @ unit
@@ -118,7 +119,7 @@ class SparseEngine(Engine):
 
     @property
     def _columns(self) -> Any:
-        """X by columns, made on first use."""
+        """X as a CSC matrix, created on first use."""
         if self._by_columns is None:
             self._by_columns = self._X.tocsc()
         return self._by_columns
@@ -148,7 +149,7 @@ class SparseEngine(Engine):
         return mean * unit, std * unit
 
     def _moments(self, X: Any, weight: RowVector | None) -> tuple[FloatArray, FloatArray]:
-        """Return the mean and standard deviation of the columns, zeros included."""
+        """Return the weighted mean and standard deviation of each column, zeros included."""
         s = np.ones(self.n) if weight is None else weight
         total = s.sum()
 

@@ -23,9 +23,10 @@ MIN_ELEMENTS_PER_EXTRA_THREAD = 1_000_000
 
 
 def n_threads() -> int:
-    """Return the number of cores, at most OMP_NUM_THREADS and NUMBA_NUM_THREADS.
+    """Return the number of threads of a fit.
 
-    It is 1 in a worker of joblib.
+    It is the number of cores, but at most OMP_NUM_THREADS and NUMBA_NUM_THREADS, or 1 in a
+    worker of joblib.
     """
     # joblib.effective_n_jobs returns all cores in a worker of the threading backend.
     if get_active_backend()[0].nesting_level:
@@ -41,7 +42,8 @@ def n_threads() -> int:
 class ThreadTeam:
     """Runs ``task(first, step)`` for first = 0 … step − 1, in threads if that saves time.
 
-    It is a context manager. Its threads end with the fit, so that none is left at a later fork.
+    The team is a context manager. Its threads end with the fit, so that none of them is running
+    at a later fork of the process.
     """
 
     def __init__(self) -> None:
@@ -106,7 +108,7 @@ def _blas() -> Any:
 
 
 def _take_over_threadpoolctl() -> None:
-    """Allow this thread to set the limit, whichever thread has set one before.
+    """Allow this thread to set the limit of BLAS threads, whichever thread has set one before.
 
     Since version 3.7 threadpoolctl ignores all threads except the first that sets a limit.
     """
@@ -118,7 +120,7 @@ def _take_over_threadpoolctl() -> None:
 
 _lock = threading.RLock()
 _active_fits: set[object] = set()
-# The libraries and their numbers of threads, while they are limited.
+# The BLAS libraries with their original numbers of threads, while the limit is in effect.
 _saved: list[tuple[Any, int]] = []
 
 
@@ -126,8 +128,8 @@ _saved: list[tuple[Any, int]] = []
 def single_threaded_blas() -> Iterator[None]:
     """Limit BLAS to one thread while any fit of this process is in progress.
 
-    The limit holds for the process, so that overlapping fits share it: the first saves the
-    numbers of threads and the last restores them.
+    The limit applies to the whole process, so that overlapping fits share it: the first fit
+    saves the numbers of threads, and the last one restores them.
     """
     fit = object()
     try:
@@ -145,7 +147,10 @@ def single_threaded_blas() -> Iterator[None]:
 
 
 def _limit_blas() -> None:
-    """Limit BLAS to one thread; all numbers are saved first, so that Ctrl-C loses none."""
+    """Limit BLAS to one thread.
+
+    All original numbers of threads are saved first, so that none is lost by Ctrl-C.
+    """
     global _saved
     if not _saved:
         _take_over_threadpoolctl()

@@ -1,10 +1,10 @@
 """Row vectors of X in blocks: one number for each row, kept where the rows are.
 
 A `BlockVector` is an expression of vectors that are stored block by block. NumPy's elementwise
-functions of it build larger expressions, which are evaluated in the blocks when a number is
-needed. Only such numbers are sent to this process: a reduction is one *round*, in which a task
-runs for each block and the results are combined in the order of the blocks, so that they do not
-depend on where the tasks ran.
+functions return larger expressions, which are evaluated block by block when a vector is reduced
+to a number. Only the results of such reductions are sent to this process. A reduction is one
+*round*: a task runs for each block, and the results are combined in the order of the blocks, so
+that the combined result does not depend on where the tasks ran.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from scipy import sparse
 
 from .threads import single_threaded_blas
 
-# A stored vector, a number, or a ufunc of such expressions.
+# A stored vector, a number, or a tuple of a ufunc and its arguments, which are expressions.
 Expression: TypeAlias = Any
 # A task of a block: task(block, vectors, *arguments).
 Task = Callable[..., Any]
-# Results of reductions that are remembered, such as the number of rows inside the threshold.
+# Maximum number of reductions whose results are remembered.
 MEMO_SIZE = 64
 
 
@@ -46,9 +46,10 @@ class Figures(NamedTuple):
 class StoredVector:
     """The values of a vector in each block, and the computation that produced them.
 
-    `parts` is a handle to the values that only the owner of the blocks reads, and `known`
-    contains the statistics of the vector if they are known. `around` holds sums and values of
-    |r| near the threshold that the pass over X returned with a residual.
+    `parts` is a handle to the values, which only the owner of the blocks reads. `recipe` is the
+    computation, or None for a vector that the caller passed. `known` contains the statistics of
+    the vector, or None. `around` contains sums and values of |r| that the pass over X returned
+    with the residuals r (see `order_statistics.Around`), or None.
     """
 
     _numbers = itertools.count()
@@ -74,20 +75,24 @@ class Block(NamedTuple):
 
 
 class Blocks(ABC):
-    """Blocks of rows of X, and the place where tasks on them run.
+    """Blocks of rows of X; a subclass determines where tasks on the blocks run.
 
     Attributes
     ----------
     shape : tuple of int
-        Rows of positive weight, and features.
-    dtype : dtype of X
+        Number of rows of positive weight, and number of features.
+    dtype : numpy.dtype
+        The dtype of X.
     is_sparse : bool
+        Whether X is sparse.
     n_elements : int
-        Stored elements of X.
+        Number of stored elements of X.
     sizes : list of int
-        Rows of each block; no block is empty.
+        Number of rows of each block; no block is empty.
     targets : list of BlockVector
+        The columns of y.
     weight : BlockVector or None
+        Sample weights divided by the largest one; None if all weights are equal.
     n_rounds : int
         Number of times that the results of all blocks were awaited.
     """
@@ -105,7 +110,8 @@ class Blocks(ABC):
         # Intervals of |r| whose values the next pass over X returns, or None if there has been
         # no pass.
         self.intervals: list[tuple[float, float]] | None = None
-        # The rows that were gathered last: their indices, features and stored vectors.
+        # The rows that were gathered last: their indices, their features, and their values of
+        # stored vectors.
         self.gathered: tuple[NDArray[np.intp], Any, dict[int, NDArray[Any]]] | None = None
         # Stored vectors that are in use.
         self.live: weakref.WeakSet[StoredVector] = weakref.WeakSet()
@@ -124,8 +130,8 @@ class Blocks(ABC):
     ) -> tuple[list[Any], Any]:
         """Run `run_task` for each block.
 
-        Returns the results in the order of the blocks, and a handle to the vectors that the
-        tasks returned with them if `keep`, otherwise None.
+        Returns the results in the order of the blocks and, if `keep` is True, a handle to the
+        vectors that the tasks returned with the results, otherwise None.
         """
 
     @abstractmethod
@@ -137,11 +143,14 @@ class Blocks(ABC):
         return self.shape[0]
 
     def starts(self) -> NDArray[np.intp]:
-        """Return the first row of each block, and the number of rows."""
+        """Return the index of the first row of each block, followed by the number of rows."""
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
     def positions(self, index: slice | NDArray[Any]) -> NDArray[np.intp]:
-        """Return the rows at an index: a slice, positions that are not negative, or a mask."""
+        """Return the row numbers that an index selects.
+
+        The index is a slice, an array of row numbers that are not negative, or a mask.
+        """
         if isinstance(index, slice):
             return np.arange(*index.indices(self.n))
         if index.dtype == bool:
@@ -157,7 +166,7 @@ class Blocks(ABC):
         *arguments: Any,
         with_X: bool = False,
     ) -> list[Any]:
-        """Return the results of a task, in one round."""
+        """Run a task for each block in one round, and return the results."""
         stored, expressions = _compiled(vectors)
         self.n_rounds += 1
         results, _ = self.execute(
@@ -168,7 +177,7 @@ class Blocks(ABC):
     def run_and_keep(
         self, task: Task, vectors: Sequence[BlockVector | None], *arguments: Any
     ) -> tuple[list[Any], StoredVector]:
-        """Return the results of a task that also reads X and returns a vector."""
+        """Run a task that reads X and returns a vector; return its results and the vector."""
         stored, expressions = _compiled(vectors)
         self.n_rounds += 1
         results, parts = self.execute(
@@ -181,7 +190,10 @@ class Blocks(ABC):
     def gathered_values(
         self, rows: BlockVector, index: NDArray[np.intp]
     ) -> NDArray[Any] | None:
-        """Return the values of the rows that were gathered last, if the index is theirs."""
+        """Return the values of a vector at the rows that were gathered last.
+
+        None is returned if `index` selects other rows or if the values were not gathered.
+        """
         if self.gathered is None or not np.array_equal(self.gathered[0], index):
             return None
         known = self.gathered[2]
@@ -192,7 +204,7 @@ class Blocks(ABC):
         return _evaluated(expression, values, index.size)
 
     def reduce(self, task: Task, vectors: Sequence[BlockVector | None], *arguments: Any) -> Any:
-        """Return the results of a task on vectors; the last ones are remembered."""
+        """Return the results of a task on vectors, which are remembered for later calls."""
         key = task, tuple(None if v is None else _key(v.expression) for v in vectors), arguments
         if key not in self._memo:
             while len(self._memo) >= MEMO_SIZE:
@@ -220,8 +232,9 @@ def run_task(
 def aligned(rows: Any) -> Any:
     """Return an array or sparse matrix at addresses that its dtype requires.
 
-    A transfer between processes may produce others. The kernels do not accept them, and sums
-    over them differ in the last bit.
+    After a transfer between processes an array may be at other addresses. The kernels do not
+    accept such an array, and sums over it differ in the last bit from those over an aligned
+    copy.
     """
     parts = [rows.data, rows.indices, rows.indptr] if sparse.issparse(rows) else [rows]
     if all(part.flags.aligned for part in parts):
@@ -247,7 +260,10 @@ def _value(e: Expression, stored: Sequence[Any]) -> Any:
 def _compiled(
     vectors: Sequence[BlockVector | None],
 ) -> tuple[list[StoredVector], list[Expression]]:
-    """Return the stored vectors of expressions, and the expressions with slots for them."""
+    """Return the stored vectors in expressions, and the expressions with slots in their place.
+
+    Expressions that are None remain None.
+    """
     stored: list[StoredVector] = []
 
     def compiled(e: Expression) -> Expression:
@@ -336,7 +352,7 @@ class BlockVector(NDArrayOperatorsMixin):
 
     def sum(self) -> float:
         known = _known(self.expression)
-        # The sum of finite values may overflow before they are divided.
+        # The known sum may have overflowed before the values were divided.
         if known is not None and np.isfinite(known[2]):
             return known[2]
         return float(sum(self.blocks.reduce(_sum, [self])))
@@ -354,7 +370,7 @@ class BlockVector(NDArrayOperatorsMixin):
         known = _known(self.expression)
         if known is not None:
             return known[:2]
-        # NaN is not lost by NumPy's minimum and maximum.
+        # NumPy's minimum and maximum propagate NaN.
         lowest, highest = zip(*self.blocks.reduce(_ends, [self]), strict=True)
         return float(np.min(lowest)), float(np.max(highest))
 
@@ -366,10 +382,11 @@ class BlockVector(NDArrayOperatorsMixin):
 
 
 def _known(e: Expression) -> tuple[float, float, float] | None:
-    """Return minimum, maximum and sum of a known vector that has been shifted and divided.
+    """Return the minimum, maximum and sum of an expression if they are known, otherwise None.
 
-    Both operations are monotone in floating-point arithmetic as well. The sum of shifted values
-    is NaN.
+    They are known for a vector with known statistics from which numbers were subtracted or
+    which was divided by positive numbers. Both operations are monotone in floating-point
+    arithmetic. After a subtraction the sum is returned as NaN.
     """
     if isinstance(e, StoredVector):
         return None if e.known is None else e.known[:3]
