@@ -48,9 +48,9 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     """Return the values of `data` as NumPy arrays, and a function that converts results back.
 
     The keys of `data` are parameter names for error messages. Values that are not arrays of
-    another library are returned unchanged. The function converts a NumPy array, or the arrays
-    in a dict, to the library and the device of the first value of `data`, and returns any other
-    result unchanged.
+    another library are returned unchanged. The returned function converts a NumPy array, or the
+    arrays in a dict, to the library and the device of the first value of `data`, and leaves any
+    other result unchanged.
     """
     values = list(data.values())
     if not _is_dispatched():
@@ -122,7 +122,10 @@ def _is_numeric(value: Any) -> bool:
 
 
 def _on_cpu(name: str, value: Any) -> Any:
-    """Return an array of another library as a NumPy array that shares the memory."""
+    """Return an array of another library as a NumPy array that shares its memory.
+
+    Other values are returned unchanged.
+    """
     if not _is_foreign(value):
         return value
     if getattr(value, "requires_grad", False):

@@ -1,13 +1,13 @@
 """The pairs bootstrap: the model is fitted again to rows of (X, y) drawn with replacement.
 
-Each fit of a resample is a replicate. Most replicates converge in a few Newton steps from the
+Each fit to a resample is a replicate. Most replicates converge in a few Newton steps from the
 original fit. These steps are computed for a batch of replicates at once, with each row of X
 represented by its coordinates q in the row space. The row weights of the batch form a matrix
 with one replicate in each row. This matrix, with zeros for residuals beyond the threshold, is
 multiplied by the matrix of the products q_i q_j, which gives the Hessians of all replicates. If
-the scale is estimated, the equation to solve is u(θ, σ(θ)) = 0, where σ(θ) is the scale of the
-residuals; its Jacobian is A − a bᵀ/e in the notation of `_covariance`. A replicate that does
-not converge in this way is fitted individually.
+the scale is estimated, the equation to solve is u(θ, σ(θ)) = 0, where u is the sum of the
+scores and σ(θ) is the scale of the residuals. In the notation of `_covariance`, the Jacobian of
+−u is A − a bᵀ/e. A replicate that does not converge in this way is fitted individually.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Replicates(NamedTuple):
     """Coefficients (b, v) of standardised features, one replicate in each row.
 
     The target is in the units of `TargetUnits`. The row of a replicate is NaN if the replicate
-    did not converge or has a lower rank than the original fit.
+    did not converge or has a lower rank than the original fit. `n_failed` is the number of such
+    rows.
     """
 
     coef: FloatArray
@@ -116,7 +117,10 @@ def bootstrap_replicates(
 
 
 def generator(random_state: object) -> np.random.Generator:
-    """Return a generator. It uses NumPy's global random state only if that state is passed."""
+    """Return a new random generator.
+
+    Its seed is drawn from NumPy's global random state only if `random_state` is that state.
+    """
     if random_state is None:
         return np.random.default_rng()
     words = check_random_state(random_state).randint(2**32, size=4, dtype=np.uint32)
@@ -170,7 +174,7 @@ class _OwnFit:
         )
 
     def __call__(self, weight: FloatArray) -> FloatArray:
-        """Return (b, v); NaN if the fit did not converge or does not have full rank."""
+        """Return (b, v), or NaN if the fit does not converge or does not have full rank."""
         fit = self.fit
         sampler = RowSampler(fit.engine, weight, fit.fit_intercept, self.plan)
         (result,) = fit_stages(sampler, self.y, self.spec)
@@ -189,9 +193,10 @@ class _OwnFit:
 class _State(NamedTuple):
     """Replicates that have not converged, one in each row.
 
-    `theta` is the difference from the original fit in coordinates of the row space, `slope` is
-    −dσ/dθ, `reach` is the relative distance from the current scale within which the next scale
-    is searched for, and `gradient` is the norm of the gradient.
+    `weight` contains the weights of the rows, and `total` is their sum. `theta` is the
+    difference from the original fit in coordinates of the row space, `slope` is −dσ/dθ, `reach`
+    is the relative distance from the current scale within which the next scale is searched for,
+    and `gradient` is the norm of the gradient.
     """
 
     replicate: NDArray[np.intp]
@@ -234,9 +239,10 @@ class _BatchNewton:
             self.slope = (fit.times_weight(b) @ Q) / (self.e * fit.total)
 
     def minimise(self, weight: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
-        """Return (b, v) of each replicate, and the replicates to be fitted individually.
+        """Return (b, v) of each replicate, and the indices of replicates to fit individually.
 
-        Replicates without full rank are NaN and are not fitted individually.
+        The (b, v) of replicates without full rank are NaN, and these replicates are not fitted
+        individually.
         """
         fit = self.fit
         coef = np.full((weight.shape[0], fit.coef.size), np.nan)
@@ -278,7 +284,8 @@ class _BatchNewton:
         """Return the replicates of proven full rank after the first step.
 
         Also return a mask of the replicates to be fitted individually. The residuals of this
-        step are those of the original fit, so that its sums are linear in the weights.
+        step are those of the original fit, so that all sums over the rows are linear in the
+        weights.
         """
         fit, m = self.fit, weight.shape[0]
         inside = np.abs(fit.residual) <= fit.beta
@@ -355,7 +362,7 @@ class _BatchNewton:
         return now.total * (now.scale / self.fit.scale) if self.moves else now.total
 
     def _shrinkage(self, now: _State) -> FloatArray:
-        """Return S α̃ Dθ."""
+        """Return S α̃ Dθ of each replicate, the gradient of the penalty times S."""
         gradient = self.penalty_gradient + now.theta @ self.penalty
         shrinkage: FloatArray = self._penalty_weight(now)[:, None] * gradient
         return shrinkage
@@ -378,8 +385,9 @@ class _BatchNewton:
     ) -> tuple[FloatArray, FloatArray]:
         """Return the Newton steps of θ and of the scale.
 
-        `outside` is Σ s k sign(r) q over the rows beyond the threshold, and `gap` the Newton
-        step of the scale at fixed θ.
+        `outside` is Σ s k sign(r) q over the rows beyond the threshold, where k is the
+        threshold divided by the scale. It is None if the scale is not estimated. `gap` is the
+        Newton step of the scale at fixed θ.
         """
         if outside is None:
             return _solve(H, u[:, :, None])[:, :, 0], np.zeros(len(u))

@@ -29,8 +29,8 @@ TEXT_MAX_ROWS, TEXT_END_ROWS = 40, 20
 # Number of rows of X that are standardised at once.
 PREDICT_BLOCK_ROWS = 4_096
 # A linear combination of the coefficients has no standard error if its component outside the
-# row space, or its component along undetermined directions, is at least this fraction of its
-# norm.
+# row space is at least the fraction ESTIMABLE_TOL of its norm, or its component along
+# undetermined directions at least the fraction COMPONENT_TOL.
 ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
 # Bound on the relative rounding errors of a sum of weights, and of n + 1 times a level.
 ROUNDING = 1e-12
@@ -70,7 +70,8 @@ class Standardised(NamedTuple):
     predictions are `offset` + Z (b, v). Their covariance is `unit`² `V`, and the matrix
     `to_data` converts (b, v) to the coefficients of the table. The columns of `basis` are an
     orthonormal basis of the row space, and those of `undetermined` are an orthonormal basis of
-    the directions without a standard error.
+    the directions without a standard error. `replicates` contains (b, v) of each bootstrap
+    replicate; it is None for other kinds of covariance.
     """
 
     centre: FloatArray
@@ -121,11 +122,13 @@ class LeftOut(NamedTuple):
     def quantiles(self, n: int, level: float, symmetric: bool) -> tuple[float, float]:
         """Return the ends of an interval that contains a new residual with probability `level`.
 
-        n is the number of observations. With `symmetric` the ends are ± a quantile of the
-        absolute residuals with the share `level`, and otherwise two quantiles of the residuals
-        with the share (1 + `level`)/2 on each side. A quantile is the smallest value up to
-        which the values have at least the fraction share · (n + 1)/n of the total weight, which
-        without weights is the ⌈(n + 1) · share⌉-th smallest value.
+        n is the number of observations. If `symmetric` is True, the ends are plus and minus the
+        quantile of the absolute residuals for the share `level`. Otherwise the upper end is the
+        quantile of the residuals for the share (1 + `level`)/2, and the lower end is minus the
+        quantile of the negated residuals for the same share. The quantile for a share is the
+        smallest value such that the values up to it have at least the fraction
+        share · (n + 1)/n of the total weight. Without weights, it is the
+        ⌈(n + 1) · share⌉-th smallest value.
         """
         share = level if symmetric else (1.0 + level) / 2.0
         # The factor allows for rounding errors of the share and of sums of weights.
@@ -160,8 +163,8 @@ def _quantile(values: FloatArray, weight: FloatArray, fraction: float) -> float:
 class CoefficientTable:
     """Coefficients with standard errors, tests and intervals.
 
-    It is returned by :func:`coefficient_table`. It does not keep the data, except for the
-    leave-one-out residuals and their weights. In the shapes below, p is the number of all
+    The table is returned by :func:`coefficient_table`. It does not keep the data, except for
+    the leave-one-out residuals and their weights. In the shapes below, p is the number of all
     coefficients, including the intercept and coefficients without a standard error.
 
     Attributes

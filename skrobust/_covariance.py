@@ -53,6 +53,7 @@ class Clusters(NamedTuple):
 class Covariance(NamedTuple):
     """V in the coordinates (b, v) of the linearised fit.
 
+    `scale_kind` is "joint" if V includes the uncertainty of the scale, and "fixed" otherwise.
     `lost` contains the directions that are each determined by a single row or cluster, and
     `lost_rows` the indices of the corresponding rows. The leave-one-out residuals are None for
     kinds without leverage.
@@ -75,7 +76,10 @@ class _ScaleScores(NamedTuple):
 
 
 def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
-    """Return the scale's part of the stacked equations; None if the scale counts as fixed."""
+    """Return the terms of the scale in the stacked equations; None if the scale is fixed.
+
+    An estimated scale is regarded as fixed if the stacked equations are nearly singular.
+    """
     if fit.loss.estimator is None:
         return None
     a, equation = fit.scale_slope(), fit.scale_equation()
@@ -255,7 +259,10 @@ def _cluster_moments(
 def _chunks_of_clusters(
     clusters: Clusters, size: int
 ) -> list[tuple[NDArray[np.intp], list[NDArray[np.intp]]]]:
-    """Return chunks of about `size` rows: the numbers of the clusters, and the rows of each."""
+    """Divide the clusters into chunks of about `size` rows.
+
+    Returns for each chunk the numbers of its clusters, and a list of the rows of each cluster.
+    """
     order = np.argsort(clusters.code, kind="stable")
     ends = np.cumsum(np.bincount(clusters.code, minlength=clusters.n))
     rows = np.split(order, ends[:-1])
@@ -303,7 +310,7 @@ def _chunk_sums(
 def _without_cluster(
     fit: LinearisedFit, Z: FloatArray, curvature: FloatArray, U: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return (I − QᵀQ)⁺U for Q = √(s d) ZL, and the null space of I − QᵀQ.
+    """Return (I − QᵀQ)⁺U for Q = √(s d) ZL, and a basis of the null space of I − QᵀQ.
 
     I − QᵀQ is the curvature without cluster g, A − A_g, in whitened coordinates. If a cluster
     has fewer rows than there are coefficients, the smaller matrix QQᵀ is used, since
@@ -337,14 +344,21 @@ def _without_cluster(
 
 
 def default_lags(n: float) -> int:
-    """Return ⌊4 (n/100)^(2/9)⌋ (Newey and West, Rev. Econ. Studies 61, 1994)."""
+    """Return the number of lags ⌊4 (n/100)^(2/9)⌋ of Newey and West.
+
+    Reference: Review of Economic Studies 61, 1994.
+    """
     return int(4.0 * (n / 100.0) ** (2.0 / 9.0))
 
 
 def _hac_moments(
     fit: LinearisedFit, scale: _ScaleScores | None, lags: int | None
 ) -> FloatArray:
-    """Return Γ₀ + Σ_l (1 − l/(L+1)) (Γ_l + Γ_lᵀ) of (u, g), in blocks of rows."""
+    """Return Γ₀ + Σ_l (1 − l/(L+1)) (Γ_l + Γ_lᵀ), computed in blocks of rows.
+
+    Γ_l is the sum over the rows of the products of the scores (u, g) of a row and of the row l
+    rows before it, and L is the number of lags.
+    """
     n_lags = default_lags(fit.n) if lags is None else lags
     k = fit.n_variables + (scale is not None)
     moments, before = np.zeros((k, k)), np.zeros((0, k))
@@ -382,7 +396,7 @@ def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     remaining = np.maximum(1.0 - h, MIN_REMAINING)
     df = np.empty(engine.p + 1)
     size = np.abs(fit.to_data).max(axis=1)
-    # The rows can be rescaled, since df is homogeneous of degree 0 in each of them.
+    # Each row a can be rescaled, since df is a homogeneous function of degree 0 of a.
     for j, row in enumerate(fit.to_data / np.where(size > 0, size, 1.0)[:, None]):
         if not size[j] or fit.inestimable[j]:
             df[j] = np.nan

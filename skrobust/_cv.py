@@ -58,11 +58,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     r"""Smooth L1 or Huber regression with the threshold selected by cross-validation.
 
     A :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in
-    `alphas` and each fold of `cv`. The pair of threshold and penalty with the best mean score,
-    or the pair that another rule selects, is then fitted to all rows. In each fold, a fit
-    starts from the solution for the previous candidate, takes about one pass over X, and
-    reaches the same tolerance as a fit of :class:`SmoothL1Regressor`. Rows outside the training
-    fold have weight zero, so that X is not copied.
+    `alphas` and each fold of `cv`. With the pair of threshold and penalty that has the best
+    mean score, or that another rule selects, the model is then fitted to all rows. In each
+    fold, a fit starts from the solution for the previous candidate, takes about one pass over
+    X, and reaches the same tolerance as a fit of :class:`SmoothL1Regressor`. Rows outside the
+    training fold have weight zero, so that X is not copied.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
 
@@ -432,7 +432,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         betas = check_grid("betas", betas, zero=False, word="auto")
         points = []
         for ratio in ratios:
-            # Points are ordered by penalties, and for each penalty by thresholds.
+            # The points of the grid are ordered by penalties, and for each penalty by
+            # thresholds.
             columns = [[(beta, alpha) for alpha in grid_of(beta, ratio)] for beta in betas]
             points += [
                 {"beta": beta, "alpha": alpha, "l1_ratio": ratio}
@@ -673,7 +674,10 @@ def _score(
 
 
 def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[str, Any]:
-    """Return `cv_results_`, given the points of the grid and scores (n_splits, n_points)."""
+    """Return `cv_results_`, given the points of the grid and the scores.
+
+    The scores have shape (n_splits, n_points).
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         # A score or its square may be infinite.
         mean, std = scores.mean(axis=0), scores.std(axis=0)
@@ -693,9 +697,10 @@ def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[
 
 
 def paired_standard_errors(scores: NDArray[np.float64], best: int) -> NDArray[np.float64]:
-    """Return the standard error of the mean score difference of each candidate to the best.
+    """Return the standard error of the mean difference between the best and each score.
 
-    The scores have shape (n_splits, n_candidates). The result is NaN for a single split.
+    The scores have shape (n_splits, n_candidates), and `best` is the index of the best
+    candidate. The result has one element for each candidate; it is NaN for a single split.
     """
     n_splits = len(scores)
     if n_splits == 1:
@@ -727,6 +732,6 @@ def one_standard_error_index(
     # Equal distances on the two sides of "auto" differ by rounding errors.
     distance = np.abs(np.log(ratio)).round(9)
     l1_ratio = results.get("param_l1_ratio", np.zeros(len(mean)))
-    # The last key has the highest priority.
+    # The last key of lexsort has the highest priority.
     order = np.lexsort((-mean, -results["param_alpha"], -l1_ratio, distance))
     return int(order[is_close[order]][0])

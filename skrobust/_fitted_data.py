@@ -47,9 +47,10 @@ EXACT_MM_FIT = (
 class FitDescription(NamedTuple):
     """Description of a fit for titles and messages.
 
-    Rows beyond `outlier_end`, in the units of y, are those of `outliers_`. `scale_name` is None
-    if the threshold is a number. `gradient` is the relative gradient that the fit reached, and
-    `within_rounding` tells whether it ended there because of rounding errors.
+    `outliers_` is True for the rows whose absolute residual exceeds `outlier_end`, in the units
+    of y; `beyond` is the name of this threshold. `scale_name` is None if the threshold is a
+    number. `gradient` is the relative gradient that the fit reached, and `within_rounding`
+    tells whether the fit ended because of rounding errors.
     """
 
     name: str
@@ -61,11 +62,12 @@ class FitDescription(NamedTuple):
 
 
 class FittedData(NamedTuple):
-    """A linearised fit and its data, as inference uses them.
+    """A linearised fit and its data, for standard errors and diagnostics.
 
-    `labels` are the labels of the rows of positive weight, and `positive` their positions, or
-    None if these are all rows. `transformers` convert the X of the estimator to that of the
-    regressor.
+    `labels` contains the labels of the rows of positive weight. `positive` contains the
+    positions of these rows among all `n_rows` rows, or is None if all weights are positive.
+    `transformers` convert the X of the estimator to that of the regressor, and `is_wrapped`
+    tells whether the regressor is part of another estimator.
     """
 
     fit: LinearisedFit
@@ -81,7 +83,7 @@ class FittedData(NamedTuple):
     target: int
 
     def title(self) -> str:
-        """Return a description of the fit, the first line of a table."""
+        """Return a description of the fit, which is the first line of a table."""
         fit, description = self.fit, self.description
         beyond = np.abs(fit.residual) > description.outlier_end / fit.units.unit
         share = float(fit.times_weight(beyond.astype(float)).sum()) / fit.total
@@ -106,7 +108,10 @@ def fitted_data(
     target: int | None,
     team: ThreadTeam,
 ) -> FittedData:
-    """Check that the data are those of the fit, and linearise the fit at its coefficients."""
+    """Return the fit, linearised at its coefficients, and its data.
+
+    A ValueError is raised if the data are not those of the fit.
+    """
     regressor = innermost_estimator(estimator)
     if not isinstance(regressor, SmoothL1Regressor | SmoothL1RegressorCV | MMRegressor):
         raise TypeError(
@@ -170,7 +175,7 @@ _Data = tuple[Engine, FloatArray, FloatArray | None, bool]
 def _huber_fit(
     regressor: Any, data: _Data, target: int
 ) -> tuple[LinearisedFit, FitDescription]:
-    """Return the fit of a target, linearised, and its description."""
+    """Return the linearised fit of a target, and the description of the fit."""
     loss = FittedLoss.of(regressor, target)
     coef = _intercept_and_coef(regressor.intercept_, regressor.coef_, target)
     fit = LinearisedFit(*data, loss, coef, regressor.fit_intercept)
@@ -194,7 +199,10 @@ def _huber_fit(
 def _mm_fit(
     regressor: MMRegressor, data: _Data, positive: NDArray[np.intp] | None, total: float, n: int
 ) -> tuple[LinearisedFit, FitDescription]:
-    """Return the fit, linearised, and its description; `total` is the sum of n weights."""
+    """Return the linearised fit, and the description of the fit.
+
+    `total` is the sum of the sample weights of all n rows.
+    """
     n_fitted = regressor.weights_.size
     if n_fitted != n:
         raise ValueError(
@@ -222,7 +230,7 @@ def _mm_fit(
     if fit.scale_is_rounding():
         raise ValueError(EXACT_MM_FIT)
     # The gradient that the fit reached is not stored. If the scale of the S-estimate shows that
-    # these are the data of the fit, it is the gradient here.
+    # these are the data of the fit, the gradient on these data is used instead.
     gradient = fit.relative_gradient()
     rounding = _rounding_gradient(fit, regressor)
     if gradient <= max(GRADIENT_TOL, rounding) or not fit.s_scale_agrees():
@@ -256,7 +264,7 @@ def _validated(regressor: Any, X: Any) -> Any:
 
 
 def _weights(sample_weight: Any, X: Any, frequency: bool) -> FloatArray | None:
-    """Return importance weights with maximum 1, or frequencies; None where none are given."""
+    """Return importance weights with maximum 1, frequencies, or None if no weights are given."""
     if sample_weight is None:
         return None
     weight: FloatArray = _check_sample_weight(
@@ -304,7 +312,7 @@ def _check_enough_rows(fit: LinearisedFit) -> None:
 
 
 def _check_curvature(fit: LinearisedFit, names: list[str]) -> None:
-    """Raise a ValueError if a fit that is not convex is not at a minimum in each direction."""
+    """Raise a ValueError if a non-convex objective lacks positive curvature at the fit."""
     if fit.loss.rho.is_convex or not fit.without_curvature.shape[1]:
         return
     undetermined = np.flatnonzero(fit.undetermined)
@@ -351,10 +359,10 @@ def _check_gradient(fit: LinearisedFit, regressor: Any, description: FitDescript
 
 
 def user_stacklevel() -> int:
-    """Return the level of a warning of the calling function that points at the user's line.
+    """Return the `stacklevel` with which a warning of the calling function refers to user code.
 
-    That is the first line outside of this package and scikit-learn, whose decorators and
-    meta-estimators may be in between.
+    User code starts at the first stack frame outside of this package and of scikit-learn, whose
+    decorators and meta-estimators may call this package.
     """
     frame: FrameType | None = sys._getframe(1)
     level = 1

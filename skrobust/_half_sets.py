@@ -70,7 +70,7 @@ def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipso
 
 
 def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[NDArray[np.intp]]:
-    """Return the rows of the half-set from each start, sorted by increasing determinant.
+    """Return the rows of the half-set for each start, in the order of the determinants.
 
     The features should have comparable units. A half-set whose rows lie on a hyperplane is left
     out unless `ridge` is positive.
@@ -84,7 +84,7 @@ def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[ND
 
 
 def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
-    """Return the rows with the smallest distances, which together have half of the weight."""
+    """Return the rows of smallest distance that together have half of the weight or more."""
     order = np.argsort(distance, kind="stable")
     cumulated = np.cumsum(weight[order])
     n = int(np.searchsorted(cumulated, 0.5 * cumulated[-1])) + 1
@@ -113,9 +113,9 @@ def _concentrated(
 def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatArray]:
     """Return the distances of the rows from the spatial median in two metrics.
 
-    The first are Euclidean distances. The second are squared Mahalanobis distances, with the
-    axes of the spatial sign covariance and robust variances along these axes. They are left out
-    if all of these variances are zero.
+    The first distances are Euclidean. The second distances are squared Mahalanobis distances
+    with the axes of the spatial sign covariance and robust variances along these axes. The
+    second distances are left out if all of these variances are zero.
     """
     centre = np.median(features, axis=0)
     for _ in range(SPATIAL_MEDIAN_STEPS):

@@ -1,6 +1,7 @@
 """Data that are not in memory: Dask collections and LazyFrames of polars.
 
-Neither library is imported here: its objects can only exist if it has been imported already.
+Neither library is imported here, since objects of a library can exist only if the library has
+been imported already.
 """
 
 from __future__ import annotations
