@@ -264,7 +264,7 @@ def _validated(regressor: Any, X: Any) -> Any:
 
 
 def _weights(sample_weight: Any, X: Any, frequency: bool) -> FloatArray | None:
-    """Return importance weights with maximum 1, frequencies, or None if no weights are given."""
+    """Return importance weights of maximum 1, or frequencies; None if no weights are given."""
     if sample_weight is None:
         return None
     weight: FloatArray = _check_sample_weight(

@@ -10,11 +10,11 @@ the h_i the leverages. A⁻¹u_i is the influence of row i on the coefficients. 
 the ridge penalty in the objective with the Huber loss, and D = diag(0, 1, …, 1).
 
 For the Huber loss d = 1[|r| < β]. If few residuals are within the threshold, d is replaced by
-(β/w) 1[|r| < w], which estimates the same mean from a window w, the larger of β and the
-bandwidth of Hall and Sheather ("On the distribution of a studentized quantile", JRSS B 50,
-1988). For β → 0 this gives the covariance of the median regression of Powell (1991). For the
-bisquare d is negative where the residual is large, so that rows with large residuals have
-negative leverages and other rows may have leverages above 1.
+(β/w) 1[|r| < w], whose mean estimates the same quantity as the mean of d, but from more rows.
+The half-width w is the larger of β and the bandwidth of Hall and Sheather ("On the distribution
+of a studentized quantile", JRSS B 50, 1988). For β → 0 this gives Powell's covariance of median
+regression (1991). For the bisquare d is negative where the residual is large, so that rows with
+large residuals have negative leverages and other rows may have leverages above 1.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ WINDOW_SHARE_FACTOR, WINDOW_MAX_SHARE = 0.971, 0.45
 # A direction is undetermined if its curvature, divided by that of least squares, is less than
 # this.
 MIN_CURVATURE = 1e-8
-# A coefficient is estimable if its direction is in the row space to this accuracy.
+# A coefficient is estimable if the component of its unit direction outside the row space is
+# shorter than this.
 ESTIMABLE_TOL = 1e-7
 # Data are accepted as those of the fit if the norm of the whitened gradient, relative to the
 # root mean square of ψ, is at most this.
@@ -70,9 +71,9 @@ MAX_LEVERAGE = 0.99
 class FittedLoss(NamedTuple):
     """The objective of a fitted estimator for one target, in the units of y.
 
-    `estimator` is the estimator of the scale, None if the threshold is fixed. `penalty` is α̃ in
-    the objective with the Huber loss; it is proportional to the scale if
-    `penalty_moves_with_scale`.
+    `estimator` is the estimator of the scale, or None if the threshold is fixed. `penalty` is α̃
+    in the objective with the Huber loss. It is proportional to the scale if
+    `penalty_moves_with_scale` is True. `rho` is the loss.
     """
 
     beta: float
@@ -120,7 +121,7 @@ class LinearisedFit:
         The number of observations (rows, or the sum of the frequencies), and the sum S of the
         weights.
     residual, psi, psi_deriv : row vectors
-        r, c and d. `slope` is d for a residual of zero.
+        The residuals r, c = ψ(r) and d = ψ′(r). `slope` is d for a residual of zero.
     copies, weight_of_copy : row vector or None
         Each row represents `copies` equal rows, each of weight `weight_of_copy`. None means
         that all entries are one.
@@ -197,7 +198,7 @@ class LinearisedFit:
         return self._without_intercept(sums[:-2])
 
     def gram(self, weight: RowVector) -> FloatArray:
-        """Return Lᵀ (Σ weight zzᵀ) L."""
+        """Return Lᵀ (Σ weight zzᵀ) L, where L is `root`."""
         if self._ill_conditioned:
             return self._transformed_gram(weight, self.root)
         gram: FloatArray = self.root.T @ self._gram(weight) @ self.root
@@ -210,7 +211,7 @@ class LinearisedFit:
         return _signed_gram(lambda part: self.engine.transformed_gram(part, M), weight)
 
     def linear_predictor(self, coef: FloatArray) -> RowVector:
-        """Return z·coef of each row."""
+        """Return z·coef for each row."""
         zeros = np.zeros(self.engine.n)
         negative, _ = self.engine.loss_gradient(coef, zeros, None, HUBER, np.inf, zeros)
         return np.negative(negative, out=negative)
@@ -300,8 +301,9 @@ class LinearisedFit:
             self.penalty * self.coef
         )
         size = float(np.sqrt(self._sums[-1]))
-        # A is approximately this curvature, which includes the factor β/w of a window, times
-        # the Gram matrix. The norm is converted to the metric of the Gram matrix.
+        # A is approximately the mean of |d|, which includes the factor β/w of a window, times
+        # the Gram matrix. The square root of this mean converts the norm to the metric of the
+        # Gram matrix.
         curvature = float(np.abs(self.times_weight(self.psi_deriv)).sum()) / self.total
         gradient *= np.sqrt(curvature)
         return float(np.linalg.norm(self.root.T @ gradient)) / size if size else 0.0
@@ -336,11 +338,14 @@ class LinearisedFit:
         return scale
 
     def quadratic_form(self) -> RowVector:
-        """Return z_iᵀA⁻¹z_i times the weight of one copy of each row."""
+        """Return z_iᵀA⁻¹z_i for each row, times the weight of one copy of the row."""
         return self.times_copy(self.engine.squared_norms(self.root))
 
     def remaining_curvature(self, q: RowVector) -> tuple[RowVector, NDArray[np.intp]]:
-        """Return 1 − h and the rows that alone determine a direction, given q = h/d."""
+        """Return 1 − h for each row, and the rows that alone determine a direction.
+
+        `q` is h/d. If the loss is not convex, h is at most MAX_LEVERAGE for the other rows.
+        """
         remaining = 1.0 - self.psi_deriv * q
         if not self.loss.rho.is_convex:
             is_less = (remaining < 1.0 - MAX_LEVERAGE) & (np.abs(remaining) >= MIN_REMAINING)
@@ -349,7 +354,7 @@ class LinearisedFit:
 
     def scale_slope(self) -> FloatArray:
         """Return a, the negative derivative of Σ u − S α̃ Dθ with respect to the scale."""
-        # ∂ψ/∂σ is (ψ − r ψ′)/σ, where ψ′ is that of the threshold and not of the window.
+        # ∂ψ/∂σ is (ψ − r ψ′)/σ, where ψ′ is computed with the threshold, not with the window.
         change = self.residual * self.loss.rho.psi_deriv(self.residual, self.beta)
         np.subtract(self.psi, change, out=change)
         a: FloatArray = -self.sum_features(self.times_weight(change)) / self.scale
@@ -375,7 +380,8 @@ def _standardised(
 ) -> Problem:
     """Return the problem with standardised features.
 
-    If `robustness` is given, the moments are weighted by it.
+    If `robustness` is given, the means and standard deviations of the features are weighted by
+    it.
     """
     plan = choose(engine, "auto")._replace(whiten_by="root")
     if robustness is None:

@@ -1,8 +1,8 @@
 """A fitted MM-estimate with its data, linearised at the fit.
 
 The scale of an MM-estimate is computed from the residuals r of the S-estimate. With u = r/σ_S,
-the bisquare ρ_S of the S-estimate and its breakdown point ε, the influence of an observation on
-σ_S is
+the bisquare ρ_S of the S-estimate, its breakdown point ε, the rank k and the sum S of the
+weights s, the influence of an observation on σ_S is
 
     δσ_S = (ρ_S(u) − ε(1 − k/S)) / e,        e = Σ s ρ_S′(u) u / σ_S
 
@@ -30,19 +30,20 @@ from ._model.scale import MScale, trimmed_scores
 from ._reductions import RowVector
 
 # Tolerance with which the data of the fit must solve the equation of the S-scale, relative to
-# sup ρ_S. It is larger for float32, since the coefficients are rounded.
+# sup ρ_S. The tolerance is larger for float32, since the coefficients are rounded.
 S_SCALE_RTOL, FLOAT32_S_SCALE_RTOL = 1e-7, 1e-4
 # The trimmed scale is at a bound if its relative distance from the bound is less than this.
 BOUND_RTOL = 1e-9
-# The trimmed scale is regarded as fixed if the density of the residuals at ±Kσ reduces e to
-# less than this fraction.
+# The trimmed scale is regarded as fixed if the term of e for the density of the residuals at
+# ±Kσ reduces e to less than this fraction of the other term.
 MIN_TRIMMED_SHARE = 0.1
 
 
 class SEstimate(NamedTuple):
     """The S-estimate of a fit, in the units of the data.
 
-    `total` is the sum S of the weights, which counts as the number of rows in the fit.
+    `constant` is that of the bisquare, and `total` is the sum S of the weights, which counts as
+    the number of rows in the fit.
     """
 
     intercept_and_coef: FloatArray
@@ -101,7 +102,11 @@ class LinearisedMM(LinearisedFit):
         return residual
 
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
-        """Return the influences of observations on the scale as g, with b = 0 and e = 1."""
+        """Return the influences of observations on the scale as g, with b = 0 and e = 1.
+
+        None is returned if the scale is regarded as fixed, or if the S-estimate has directions
+        without curvature.
+        """
         s, scale = self._s, self._s.scale / self.units.unit
         bounds = scale * s.constant / (self.beta / self.scale), scale
         if any(abs(self.scale / bound - 1.0) < BOUND_RTOL for bound in bounds):

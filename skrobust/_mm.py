@@ -443,7 +443,11 @@ class MMRegressor(LinearRegressor):
 
 
 class _FitRows(NamedTuple):
-    """The rows of the fit; `inverse` maps data rows of positive weight to rows of the fit."""
+    """The rows of the fit, which are sorted and distinct if the starts use all rows.
+
+    `inverse` contains for each data row of positive weight the index of the equal row of the
+    fit, or is None if the rows of the fit are these data rows.
+    """
 
     X: Any
     y: FloatArray
@@ -545,7 +549,7 @@ def _row_attributes(
     zero: NDArray[np.intp] | None,
     spec: MMSpec,
 ) -> dict[str, Any]:
-    """Return `weights_`, `outliers_` and `leverage_` of all rows, also those of weight 0."""
+    """Return `weights_`, `outliers_` and `leverage_` for all rows, including weight 0."""
     if result.is_exact is None:
         outliers = np.abs(result.residual) > OUTLIER_END * result.scale
     else:

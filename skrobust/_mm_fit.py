@@ -28,18 +28,18 @@ _EPS = float(np.finfo(float).eps)
 # The starts use a sample of max(SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE · p) rows, or all rows
 # if there are at most ALL_ROWS_FACTOR times as many.
 SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE, ALL_ROWS_FACTOR = 2_000, 20, 1.5
-# Number of rows that are added to the sample for each direction outside its row space, and the
-# length of the part of a row outside this space, relative to the part inside, up to which it is
-# a rounding error.
+# Number of rows that are added to the sample for each direction outside its row space. The part
+# of a row outside this space is regarded as a rounding error if its length is at most
+# OUTSIDE_RTOL times the length of the part inside.
 ROWS_PER_DIRECTION, OUTSIDE_RTOL = 10, 1e-8
 # Number of starts from which the S-estimate of the sample is refined, and the tolerance and the
 # maximum number of iterations of the refinement.
 N_REFINED, REFINE_TOL, REFINE_MAX_ITER = 5, 1e-4, 30
 # Maximum number of iterations of the S-estimate, as a fraction of `max_iter`.
 S_BUDGET = 0.75
-# For the whitening, rows with a standardised feature above WHITENING_MAX_LENGTH are shortened.
-# Rows with a leverage of more than WHITENING_MAX_LEVERAGE times the median leverage are then
-# shortened in several rounds.
+# For the whitening, rows whose largest standardised feature is above WHITENING_MAX_LENGTH are
+# scaled down to this maximum. Rows with a leverage of more than WHITENING_MAX_LEVERAGE times
+# the median leverage are then scaled down to this leverage, in WHITENING_ROUNDS rounds.
 WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
 # Deviations of y from the median are clipped at this multiple of the typical deviation, which
 # is computed from about LOCATION_PROBE_ROWS rows.
@@ -50,7 +50,11 @@ LEAST_SQUARES_ROUNDS = 2
 
 
 class MMSpec(NamedTuple):
-    """The parameters of an MM-estimate; the constants are those of the bisquare."""
+    """The parameters of an MM-estimate.
+
+    `s_constant` and `m_constant` are the constants of the bisquare for the S-estimate and the
+    M-estimate. `is_trimmed` tells whether the scale is the trimmed scale.
+    """
 
     s_constant: float
     m_constant: float
@@ -66,7 +70,8 @@ class MMResult(NamedTuple):
     """An MM-estimate in the units of the data, with vectors for the rows of the fit.
 
     `weights` are ψ(r)/r. `is_exact` is a mask of the rows that are fitted exactly, or None if
-    the scale is positive. `rank` is the number k of coefficients that the rows determine.
+    the scale is positive. `rank` is the number k of coefficients that the rows determine, and
+    `interpolates` tells whether there are not more rows than this.
     """
 
     coef: FloatArray
@@ -223,9 +228,10 @@ class _Fit:
         return np.ones(m) if self.weight is None else gather(self.weight, self.rows)
 
     def _rows_in_other_directions(self, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Return rows outside the row space of the sample, such as rare levels of a factor.
+        """Return some rows outside the row space of the sample.
 
-        The sample does not determine all coefficients without some of these rows.
+        Such a row may have a rare level of a factor. Without such rows the sample does not
+        determine all coefficients.
         """
         first = 0 if self.spec.fit_intercept else 1
         transform = self.whitening.dense_transform()[first:]
@@ -268,7 +274,7 @@ class _Fit:
         intercept = None
         if not first:
             Z += transform[0]
-            # High-leverage rows are shortened, since their rounding errors are large.
+            # Rows longer than 1 are scaled to length 1, since their rounding errors are large.
             share = 1.0 / np.maximum(1.0, np.linalg.norm(Z, axis=1))
             intercept = np.linalg.lstsq(share[:, None] * Z, share)[0]
         estimator = self.estimator(float(self.sample_weight.sum()))
@@ -378,7 +384,7 @@ def _interpolation(
 ) -> MMResult | None:
     """Return the interpolating fit of minimum norm; None if there are more rows than the rank.
 
-    The norm is that of the coefficients of the features divided by their standard deviations.
+    The norm is that of the coefficients for standardised features.
     """
     plan = choose(engine, "auto", loss=BISQUARE)._replace(whiten_by="root")
     problem = standardised_problem(engine, weight, spec.fit_intercept, plan)
@@ -441,7 +447,8 @@ def _centre_and_size(y: RowVector) -> tuple[float, float]:
 def _without_extremes(y: RowVector) -> RowVector:
     """Return y with extreme outliers clipped.
 
-    In the units of such an outlier the squares of the other residuals would underflow.
+    If the unit of y were as large as such an outlier, squares of other residuals would
+    underflow.
     """
     centre, size = _centre_and_size(y)
     end = MAX_DEVIATION * (size or max(1.0, abs(centre)))

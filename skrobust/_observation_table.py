@@ -172,16 +172,17 @@ def observation_table(
 def _prediction(
     estimator: Any, X: Any, y: Any, target: int | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the fitted values and residuals of rows, in the units of the regressor."""
+    """Return fitted values and residuals of rows, in the units of the regressor's target."""
     given = unwrap(estimator, X, y, target)
     fitted = column(given.regressor.predict(given.X), target, "predict(X)")
     return fitted, given.y - fitted
 
 
 class _Rows(NamedTuple):
-    """Vectors with a number for each row, in the units of the regressor's target.
+    """Vectors with one number for each row, in the units of the regressor's target.
 
-    `potential` is the leverage that a row would have if its residual were zero.
+    `potential` is the leverage that a row would have if its residual were zero, `left_out` is
+    the leave-one-out residual, and `cook` is Cook's distance.
     """
 
     fitted: FloatArray
@@ -199,7 +200,7 @@ class _Rows(NamedTuple):
         h = fit.psi_deriv * q
         remaining, alone = fit.remaining_curvature(q)
         remaining[alone] = np.nan
-        # A residual of zero would change d of the row to `slope`, and A accordingly.
+        # If the residual were zero, d of the row would be `slope`, and A would change as well.
         potential = fit.slope * q / (1.0 + (fit.slope - fit.psi_deriv) * q)
         change = q / remaining
         change *= fit.psi
@@ -263,7 +264,7 @@ def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
 class ObservationTable:
     """Residuals, weights, leverages and influences of the rows of a fit.
 
-    It is returned by :func:`observation_table`, which documents the formulas.
+    The table is returned by :func:`observation_table`, which documents the formulas.
 
     Attributes
     ----------
@@ -386,7 +387,10 @@ class ObservationTable:
 
 
 def _formatted(values: FloatArray) -> list[str]:
-    """Format numbers with four significant digits for a number of median magnitude."""
+    """Format all numbers with the same number of decimals.
+
+    The number with the median absolute value has four significant digits.
+    """
     sizes = np.abs(values[np.isfinite(values) & (values != 0)])
     digits = int(np.floor(np.log10(np.median(sizes)))) if sizes.size else 0
     if not -4 <= digits <= 9:

@@ -23,14 +23,15 @@ FloatArray: TypeAlias = NDArray[np.float64]
 # If there are at least twenty times as many values as this, an approximate median is computed
 # from this number of values first.
 MEDIAN_PROBE_ROWS = 2_000
-# Half-width of the window around an approximate median that the caller knows, as a fraction of
-# the approximation.
+# Half-width of the window around an approximate median that the caller passes, as a fraction of
+# this approximation.
 MEDIAN_WINDOW_RTOL = 0.02
 # Number of random values from which a location is estimated.
 LOCATION_PROBE_ROWS = 1_000
 # Number of random rows from which the share of rows beyond a threshold is estimated.
 SHARE_PROBE_ROWS = 2_000
-# Rows in a block, small enough that the temporary arrays of a block stay in the cache.
+# Number of rows in a block, small enough that the temporary arrays of a block stay in the
+# cache.
 BLOCK_ROWS = 2**14
 # Approximate number of rows whose breakpoints bracket the minimum along a line before the
 # breakpoints of all rows are used.
@@ -54,8 +55,8 @@ def median(
 ) -> float:
     """Return the weighted median of the values, or of their absolute values.
 
-    An integer weight is equivalent to repeating the value. If the values up to one of them have
-    exactly half of the weight, up to the rounding of the sum, the result is the mean of that
+    An integer weight is equivalent to repeating the value. If the values up to some value have
+    exactly half of the weight, up to the rounding of the sum, the result is the mean of this
     value and the next one, as in ``np.median``. `near` is an approximation of the median, which
     saves time and does not change the result.
     """
@@ -120,8 +121,9 @@ def line_minimum(
 ) -> float:
     """Return the step length t ≥ 0 that minimises the penalised mean Huber loss along a line.
 
-    The derivative with respect to t is Σ s change·clip(r + t·change, ±β) / S + a + b·t, where
-    a + b·t is the derivative of a quadratic penalty. The derivative is piecewise linear in t,
+    The residuals at t are r + t·change. The derivative of the loss with respect to t is
+    Σ s change·clip(r + t·change, ±β) / S + a + b·t, where a + b·t is the derivative of a
+    quadratic penalty and (a, b) is `penalty_slope`. The derivative is piecewise linear in t,
     with breakpoints where the absolute residual of a row equals the threshold.
     """
     raise _not_implemented("line_minimum", residual)
@@ -172,9 +174,9 @@ def _median(
 def _median_window(
     rows: FloatArray, weight: FloatArray | None, near: float | None, absolute: bool
 ) -> tuple[float, float]:
-    """Return two values between which the median very probably lies.
+    """Return the ends of a window in which the median very probably lies.
 
-    Only the values between them are then sorted.
+    Only the values in this window are then sorted.
     """
     if rows.size < 20 * MEDIAN_PROBE_ROWS:
         return -np.inf, np.inf
@@ -189,7 +191,10 @@ def _median_window(
 
 
 def _middle(values: FloatArray, n: int, below: int = 0) -> float:
-    """Return the median of n values, of which `below` are less than all given `values`."""
+    """Return the median of n values, given those of the `values` that may be the median.
+
+    `below` of the n values are less than all given values.
+    """
     # A partition at one index is much faster than at both middle indices.
     k = n // 2 - below
     part = np.partition(values, k)
@@ -329,7 +334,7 @@ def _line_minimum(
         return float(out @ weighted_change) / total + constant + t * rate
 
     def breakpoints(low: float, high: float, stride: int) -> FloatArray:
-        """Return the sorted lengths at which |r| of the rows 0, stride, 2 stride, … is β."""
+        """Return the sorted step lengths at which |r| = β in the rows 0, stride, 2 stride, …"""
         lengths = []
         for end in (-threshold, threshold):
             t = np.subtract(end, residual[::stride], out=out[::stride])

@@ -60,8 +60,8 @@ def robust_distance(
 ) -> RobustDistance:
     """Return the robust distance whose centre and covariance are estimated from these rows.
 
-    `features` are standardised. `rounding` bounds the rounding errors of the values of each
-    feature.
+    `features` are standardised. `rounding` contains for each feature a bound on the rounding
+    errors of its values.
     """
     columns = _columns_with_spread(features, weight, rounding)
     used, d = features[:, columns], columns.size
@@ -110,7 +110,7 @@ def _shape(
 def _columns_with_spread(
     features: FloatArray, weight: FloatArray, rounding: FloatArray
 ) -> NDArray[np.intp]:
-    """Return linearly independent columns in which at most half of the values are equal."""
+    """Return the indices of linearly independent columns with at most half equal values."""
     half = 0.5 * weight.sum()
     centre = np.array([median(column, weight) for column in features.T])
     varying = np.flatnonzero(weight @ (features == centre) <= half)
@@ -126,7 +126,10 @@ def _columns_with_spread(
 
 
 def _independent_columns(A: FloatArray, rtol: float) -> list[int]:
-    """Return the columns that are linearly independent of earlier ones, by Gram–Schmidt."""
+    """Return the indices of the columns that are linearly independent of earlier columns.
+
+    The columns are orthogonalised by the Gram–Schmidt process.
+    """
     kept: list[int] = []
     Q = np.empty((A.shape[0], A.shape[1]))
     for j, column in enumerate(A.T):

@@ -36,9 +36,9 @@ class TargetUnits:
         """Return y in these units for the rows of a problem."""
         if problem.rows is not None:
             return self._scaled(gather(self._y_raw, problem.rows))
-        # This is computed after the fit of a sample, to save memory. It is not a
-        # cached_property, because in Python 3.11 all instances share its lock, which would
-        # stay locked in a process that is forked during a fit.
+        # y of all rows is computed only after the fit of a sample, to save memory. It is not a
+        # cached_property, because in Python 3.11 all instances share the lock of such a
+        # property, and the lock would stay locked in a process that is forked during a fit.
         if self._y is None:
             self._y = self._scaled(self._y_raw)
         return self._y
@@ -58,9 +58,9 @@ class TargetUnits:
     def to_data(self, coef: FloatArray, engine: Engine, dtype: Any = np.float64) -> FloatArray:
         """Return intercept and coefficients in the units of the data, given (b, v).
 
-        The coefficients are rounded to a dtype; the intercept is that of the rounded ones,
-        which differs much for features that are far from zero. They may overflow, which the
-        caller must check.
+        The coefficients are rounded to a dtype. The intercept is computed for the rounded
+        coefficients, because the rounding changes the best intercept considerably if features
+        are far from zero. The caller must check whether the coefficients overflow.
         """
         coef = coef * self.unit
         with np.errstate(over="ignore", invalid="ignore"):

@@ -49,7 +49,7 @@ def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
 
 
 def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
-    """Return the weights, or None; check that they are finite, not negative, not all zero."""
+    """Return the weights, checked to be finite, non-negative and not all zero, or None."""
     if sample_weight is None:
         return None
     weight: FloatArray = _check_sample_weight(
@@ -78,7 +78,10 @@ class WeightedRows(NamedTuple):
 
 
 def drop_zero_weight(X: Any, weight: FloatArray | None, estimator_name: str) -> WeightedRows:
-    """Return the rows of positive weight; raise a ValueError if another row is not finite."""
+    """Return the rows of positive weight.
+
+    A ValueError is raised if X contains NaN or infinity in a row of weight zero.
+    """
     if weight is None or weight.all():
         equal = weight is None or np.ptp(weight) == 0
         return WeightedRows(X, None if equal else weight, None, None)

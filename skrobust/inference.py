@@ -158,6 +158,7 @@ def coefficient_table(
     Returns
     -------
     table : CoefficientTable
+        One entry for each coefficient; ``table.frame`` is a pandas DataFrame.
 
     Raises
     ------
