@@ -281,7 +281,7 @@ class _BatchNewton:
         return coef, np.flatnonzero(not_known)
 
     def _first_step(self, weight: FloatArray) -> tuple[_State, NDArray[np.bool_]]:
-        """Return the replicates of proven full rank after the first step.
+        """Return the state of the replicates of proven full rank after the first step.
 
         Also return a mask of the replicates to be fitted individually. The residuals of this
         step are those of the original fit, so that all sums over the rows are linear in the
@@ -368,7 +368,7 @@ class _BatchNewton:
         return shrinkage
 
     def _hessian(self, sums: FloatArray, now: _State) -> FloatArray:
-        """Return Σ w qqᵀ + S α̃ D of each replicate, given the sums of the products."""
+        """Return Σ w qqᵀ + S α̃ D of each replicate, given the sums Σ w q_i q_j."""
         H: FloatArray = sums[:, self.full]
         H += self._penalty_weight(now)[:, None, None] * self.penalty
         diagonal = np.arange(self.k)

@@ -170,9 +170,9 @@ class CoefficientTable:
     Attributes
     ----------
     names : list of str
-        "intercept" if the model has one, followed by the names of the features on which the
-        regressor was fitted. If a feature is named "intercept", the intercept is named
-        "(intercept)", with more parentheses if necessary.
+        "intercept" if the model has an intercept, followed by the names of the features on
+        which the regressor was fitted. If a feature is named "intercept", the intercept is
+        named "(intercept)", with more parentheses if necessary.
 
     coef, std_err, statistic, p_value : ndarray of shape (p,)
         Coefficients, standard errors, their ratios and the two-sided p-values of the ratios;
@@ -318,7 +318,7 @@ class CoefficientTable:
         Returns
         -------
         intervals : ndarray of shape (p, 2)
-            Lower and upper ends.
+            Lower and upper ends of the intervals.
         """
         check_level(level)
         if self.replicates is not None:
@@ -635,7 +635,7 @@ def _checked_values(values: Any, q: int) -> FloatArray:
 
 
 def intercept_name(features: Sequence[str]) -> str:
-    """Return "intercept", in parentheses as long as a feature has the same name."""
+    """Return "intercept", enclosed in parentheses until no feature has the same name."""
     name = "intercept"
     while name in features:
         name = f"({name})"

@@ -51,7 +51,7 @@ class Clusters(NamedTuple):
 
 
 class Covariance(NamedTuple):
-    """V in the coordinates (b, v) of the linearised fit.
+    """The covariance matrix V of (b, v) in the coordinates of the linearised fit.
 
     `scale_kind` is "joint" if V includes the uncertainty of the scale, and "fixed" otherwise.
     `lost` contains the directions that are each determined by a single row or cluster, and
@@ -67,7 +67,7 @@ class Covariance(NamedTuple):
 
 
 class _ScaleScores(NamedTuple):
-    """g of one copy of each row, a and b in whitened coordinates, and the pivot e − bᵀa."""
+    """g for one copy of each row, a and b in whitened coordinates, and the pivot e − bᵀa."""
 
     g: RowVector
     a: FloatArray
@@ -220,7 +220,11 @@ class _ClusterSums(NamedTuple):
 def _cluster_moments(
     fit: LinearisedFit, kind: str, scale: _ScaleScores | None, clusters: Clusters
 ) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
-    """Return Σ (U, g)(U, g)ᵀ over clusters, which are processed in chunks."""
+    """Return the moments Σ (U, g)(U, g)ᵀ over clusters, which are processed in chunks.
+
+    Also return the directions that are each determined by a single cluster, the rows of these
+    clusters, and the leave-one-out residuals of CR3.
+    """
     k, G = fit.n_variables, clusters.n
     g: FloatArray = np.zeros(G)
     if scale is not None:

@@ -30,7 +30,7 @@ from ._validation import drop_zero_weight
 
 # The data are taken as those of the fit if the relative gradient is at most the largest of
 # GRADIENT_TOL, GRADIENT_PER_TOL · `tol` and GRADIENT_PER_FINAL · (the gradient at the end of
-# the fit). The tolerance is larger for float32, since its coefficients are rounded.
+# the fit). The tolerance is larger for coefficients of dtype float32, which are rounded.
 GRADIENT_TOL, GRADIENT_PER_TOL, GRADIENT_PER_FINAL = 1e-5, 100.0, 10.0
 FLOAT32_GRADIENT_TOL = 1e-4
 # Messages of fits that ended because of rounding errors, as in `history_`.
@@ -136,7 +136,7 @@ def fitted_data(
         y = y[rows.positive]
         labels = rows.positive if labels is None else labels[rows.positive]
     number = 0 if target is None else int(target)
-    # Equal weights are dropped, but equal frequencies are still the numbers of rows.
+    # Equal weights are dropped, but equal frequencies are kept, since they count rows.
     weight = rows.weight
     if frequency and sample_weight is not None and weight is None:
         weight = np.full(y.size, float(np.max(sample_weight)))

@@ -27,11 +27,11 @@ RowVector = Any
 FloatArray = NDArray[np.float64]
 RowIndex = slice | NDArray[Any]
 
-# Bound on numbers below which their squares and the sums of these squares do not overflow.
+# If numbers are below this bound, neither their squares nor sums of these squares overflow.
 MAX_SQUARABLE = 1e140
 # Name of the estimator in error messages about the data.
 _ESTIMATOR = "SmoothL1Regressor"
-# Minimum number of rows that each step of the QR decomposition of Z adds.
+# Minimum number of rows of Z that each step of the QR decomposition in `root` processes.
 ROOT_BLOCK_ROWS = 4_096
 # Number of bytes of standardised rows that a task holds in memory at a time.
 TASK_BYTES = 2**18
@@ -129,7 +129,7 @@ class Engine(ABC):
         return engine
 
     def rescaled(self) -> Self:
-        """Return an engine of a copy of X in a larger unit, for X whose sums overflow."""
+        """Return an engine of X divided by 2**64, for an X whose sums overflow."""
         engine = type(self)(self._X * 2.0**-64, self._team)  # type: ignore[call-arg]
         engine.unit, engine._passes = self.unit * 2.0**64, self._passes
         engine._excluded = self._excluded

@@ -39,7 +39,7 @@ class PreparedBlock(NamedTuple):
 
 
 class BlockSummary(NamedTuple):
-    """Summary of a block, by which the data of the block are checked.
+    """Summary of a block, which is used to check the data.
 
     `lengths` contains the numbers of rows of X, y and the weights, and `n_rows` is the number
     of rows of positive weight. `targets` and `weights` contain the statistics of each target
@@ -83,7 +83,7 @@ def check_real(name: str, dtype: np.dtype[Any]) -> None:
 
 
 def unequal_rows(number: int, n: int, name: str, m: int) -> ValueError:
-    """Return the error for a block with n rows of X and m of other data."""
+    """Return the error for a block with n rows of X and m rows of other data."""
     return ValueError(
         f"X and {name} need the same rows in each block, but block {number} has {n} rows of X "
         f"and {m} of {name}. Use {name}.rechunk({{0: X.chunks[0]}}) for arrays, after "

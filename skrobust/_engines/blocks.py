@@ -185,9 +185,9 @@ def _norm_histogram(
 def _drawn(
     block: Block, vectors: list[Any], factor: float, seed: int
 ) -> tuple[Any, list[FloatArray], NDArray[np.intp], FloatArray]:
-    """Draw rows of a block with the probabilities min(factor · q, 1).
+    """Draw rows of a block with the probabilities min(factor · q, 1), where q is vectors[0].
 
-    Returns the features of these rows and the values of the vectors, as `_take` does, the
+    Returns the features of these rows and the values of the other vectors, as `_take` does, the
     indices of the rows in the block, and their probabilities.
     """
     probability = np.minimum(factor * vectors[0], 1.0)
@@ -347,7 +347,10 @@ class BlockEngine(Engine):
         return list(dict.fromkeys(map(_stored, vectors)))
 
     def _gather(self, index: NDArray[np.intp], found: list[Any], order: Any) -> None:
-        """Store the rows that the blocks returned, rearranged by `order`, as rows `index`."""
+        """Store the rows that the blocks returned as the rows at `index`.
+
+        `order` rearranges the returned rows in the order of `index`.
+        """
         blocks, parts = self._blocks, [part[0] for part in found]
         X: Any = sparse.vstack(parts, "csr") if blocks.is_sparse else np.concatenate(parts)
         numbers = [vector.number for vector in self._given_vectors()]
@@ -396,7 +399,7 @@ def _stored(vector: BlockVector) -> StoredVector:
 def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
     """Return the factor c for which Σ min(c q, 1) is m, given a histogram of q.
 
-    The sum is exact up to the width of a bin.
+    The sum equals m up to the width of a bin of the histogram.
     """
     # If the values of q from bin k on have probability one, their number is certain[k], and the
     # sum of the other values is rest[k].

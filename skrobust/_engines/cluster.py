@@ -164,7 +164,7 @@ class ClusterBlocks(DaskBlocks):
         return [Unit(part, [self.sizes[k] for k in part]) for part in units]
 
     def _fits_into_memory(self, present: set[str]) -> bool:
-        """Tell whether X, y and the weights fit into the permitted part of the memory."""
+        """Tell whether the data fit into the permitted part of the workers' memory."""
         limits = memory_limits(self._client)
         return not all(limits) or self._n_bytes(present) <= MAX_MEMORY_SHARE * sum(limits)
 
@@ -242,6 +242,6 @@ def memory_limits(client: Any) -> list[int]:
     try:
         info = client.scheduler_info(n_workers=-1)
     except TypeError:
-        # Older versions return all workers.
+        # Older versions do not have this parameter and return all workers.
         info = client.scheduler_info()
     return [worker["memory_limit"] or 0 for worker in info["workers"].values()]

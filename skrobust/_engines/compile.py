@@ -38,7 +38,7 @@ def kernels() -> ModuleType:
     """Return the module of the kernels, which imports Numba.
 
     The import runs in another thread, because Ctrl-C interrupts the main thread. An interrupted
-    import leaves a part of Numba imported, which no later import repairs.
+    import leaves Numba partly imported, and a later import does not repair this.
     """
     try:
         with ThreadPoolExecutor(1) as pool:

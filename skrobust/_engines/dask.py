@@ -167,7 +167,7 @@ class _BlockSums(NamedTuple):
     `total` is the sum of the weights, and the weighted mean of y is `first` + `shift`.
     `squares` and `errors` are the weighted sums of squares of y minus its mean and of y minus
     its prediction. `fault` describes invalid data. The task returns this message instead of
-    raising an error, so that the error of the first invalid block is always the one raised.
+    raising an error, so that the error raised is always that of the first invalid block.
     """
 
     n_rows: int

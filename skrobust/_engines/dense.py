@@ -27,9 +27,9 @@ from .compile import kernels
 if TYPE_CHECKING:
     from .threads import ThreadTeam
 
-# Number of elements of X in a block of a pass, so that the block fits in the L2 cache, and
-# minimum number of bytes of each column in a block if X is stored column by column. With 5,000
-# columns, a pass over shorter pieces of the columns takes 2.5 times as long.
+# Number of elements of X in a block of a pass, chosen so that the block fits in the L2 cache,
+# and minimum number of bytes of each column in a block if X is stored column by column. With
+# 5,000 columns, a pass over shorter pieces of the columns takes 2.5 times as long.
 BLOCK_ELEMENTS, MIN_COLUMN_BYTES = 65_536, 512
 # Number of features for which a Gram matrix takes as long as a pass over X.
 GRAM_FEATURES_PER_PASS = 20
@@ -174,7 +174,7 @@ class DenseEngine(Engine):
     ) -> tuple[FloatArray, FloatArray]:
         """Return the sums Σ s f and Σ s ffᵀ over the rows of positive weight.
 
-        f stands for the rows of the matrix features(index).
+        Each f is a row of the matrix features(index).
         """
         kept = None if weight is None or weight.all() else np.flatnonzero(weight)
         n = self.n if kept is None else kept.size
@@ -273,7 +273,7 @@ class DenseEngine(Engine):
         engine = DenseEngine(np.asarray(self._raw(index), order=self._layout), self._team)
         engine.unit = self.unit
         engine = engine.with_standardisation(self.centre, self.scale)
-        # The sample uses the kernel of X, so that no other kernel is compiled.
+        # The engine of the taken rows uses the kernel of X, so that no other is compiled.
         engine._layout, engine._kernel_centre = self._layout, self._kernel_centre
         return engine
 

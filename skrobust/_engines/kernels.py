@@ -10,11 +10,11 @@ and (ρ_i, ψ_i) is the value of the loss at r_i and the threshold. The loss is 
 scalars, (r, threshold) ↦ (ρ, ψ), which is compiled into the loops on first use.
 
 With the Huber loss and an infinite threshold, a pass computes the gradient of least squares. If
-in addition y and b are 0 and the weights are zero for the rows beyond the threshold of another
-fit, the first sum is a Hessian-vector product, except for its sign. If instead b and w are 0
-and the weights are 1, the first sum is X̃ᵀy. The division into blocks depends only on the shape
-of X, and the sums of the blocks are added in order, so that the results are bit-for-bit the
-same for any number of threads.
+in addition y and b are 0 and the weights of the rows beyond the threshold are replaced by 0,
+the first sum is a Hessian-vector product, except for its sign. If instead b and w are 0 and the
+weights are 1, the first sum is X̃ᵀy. The division into blocks depends only on the shape of X,
+and the sums of the blocks are added in order, so that the results are bit-for-bit the same for
+any number of threads.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ RhoPsi = Callable[[float, float], tuple[float, float]]
 
 
 def _jit(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Compile for one signature, so that no other type can cause a second compilation."""
+    """Compile a function for one signature, so that other types cannot cause a compilation."""
     compiler = numba.njit(
         types.void(*arguments), nogil=True, fastmath=_FASTMATH, error_model="numpy"
     )

@@ -28,11 +28,12 @@ class LostWorkersError(Exception):
 
 
 class Guard:
-    """Waits for the rounds of a fit, and counts losses.
+    """Waits for the rounds of a fit, and counts losses of workers.
 
     Parameters
     ----------
     client : Client
+        Connection to the cluster.
     losses : tuple of exception types
         Types of exceptions that mean that a worker was lost.
     timeout : float

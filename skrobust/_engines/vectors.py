@@ -1,4 +1,4 @@
-"""Row vectors of X in blocks: one number for each row, kept where the rows are.
+"""Row vectors in blocks, which hold one number for each row of X.
 
 A `BlockVector` is an expression of vectors that are stored block by block. NumPy's elementwise
 functions return larger expressions, which are evaluated block by block when a vector is reduced
@@ -67,7 +67,7 @@ class Slot(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A block of rows as a task sees it. `X` is None if the task does not use the features."""
+    """The block that a task receives. `X` is None if the task does not use the features."""
 
     X: Any
     number: int
@@ -136,7 +136,7 @@ class Blocks(ABC):
 
     @abstractmethod
     def describe(self, number: int) -> str:
-        """Return the number of a block among those of the caller, and its rows."""
+        """Return the number of a block in the data of the caller and its rows, as a text."""
 
     @property
     def n(self) -> int:
