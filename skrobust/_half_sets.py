@@ -5,8 +5,9 @@ half-set by the half of the rows with the smallest Mahalanobis distances. The de
 covariance never increases (Rousseeuw and Van Driessen, "A fast algorithm for the minimum
 covariance determinant estimator", Technometrics 41, 1999). The two initial half-sets are
 deterministic, as in Hubert, Rousseeuw and Verdonck ("A deterministic algorithm for robust
-location and scatter", JCGS 21, 2012). They contain the rows nearest to the spatial median, in
-Euclidean distances and in Mahalanobis distances based on the spatial sign covariance.
+location and scatter", JCGS 21, 2012). One contains the rows nearest to the spatial median in
+Euclidean distances, and the other contains the nearest rows in Mahalanobis distances that are
+based on the spatial sign covariance.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ._engines.base import FloatArray
 
 SPATIAL_MEDIAN_STEPS = 10
 MAX_CONCENTRATION_STEPS = 30
-# The concentration steps end if one lowers the logarithm of the determinant by less than this.
+# The concentration steps end if a step lowers the log determinant by less than this.
 LOG_DETERMINANT_ATOL = 1e-9
 # Lower bound of the variances along the axes of the spatial sign covariance, as a fraction of
 # the largest of them.

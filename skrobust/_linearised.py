@@ -64,8 +64,8 @@ COMPONENT_RTOL = 1e-8
 # If 1 − h of a row, or the curvature that remains without a cluster, is less than this, some
 # direction is determined by that row or cluster alone.
 MIN_REMAINING = 1e-8
-# Maximum leverage of a row if the loss is not convex. Rows of negative curvature could otherwise
-# increase the leverages of other rows above 1.
+# Maximum leverage of a row if the loss is not convex. Otherwise the leverages could exceed 1,
+# because of rows of negative curvature.
 MAX_LEVERAGE = 0.99
 
 

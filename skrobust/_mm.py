@@ -393,10 +393,11 @@ class MMRegressor(LinearRegressor):
         The distance is :math:`\sqrt{(x - m)^T C^{-1} (x - m)}`. The centre m and the covariance
         C are computed from the training rows with positive `weights_` (those in the sample if
         the starts use one) in two steps [1]_: from the half of the rows whose covariance has
-        the smallest determinant, and then from all rows within the 97.5 % quantile of
-        :math:`\chi^2`. In both steps C is scaled so that the median of the squared distances
-        equals the median of :math:`\chi^2`. Features of which more than half of the values are
-        equal, such as indicators, and features that depend linearly on others are left out.
+        the smallest determinant, and then from all rows whose squared distance is at most the
+        97.5 % quantile of :math:`\chi^2`. In both steps C is scaled so that the median of the
+        squared distances equals the median of :math:`\chi^2`. Features of which more than half
+        of the values are equal, such as indicators, and features that depend linearly on other
+        features are left out.
 
         Parameters
         ----------
@@ -493,7 +494,7 @@ def _spec(model: MMRegressor) -> MMSpec:
             f"S-estimate is already more efficient. breakdown must be at least {least:.4f} for "
             "this efficiency."
         )
-    # The rounded bound may be slightly too small.
+    # At the rounded bound, the constant of the S-estimate may be slightly too large.
     s_constant = min(constant_of_breakdown(float(model.breakdown)), m_constant)
     return MMSpec(
         s_constant,
@@ -549,7 +550,7 @@ def _row_attributes(
     zero: NDArray[np.intp] | None,
     spec: MMSpec,
 ) -> dict[str, Any]:
-    """Return `weights_`, `outliers_` and `leverage_` for all rows, including weight 0."""
+    """Return `weights_`, `outliers_` and `leverage_` of all rows, also of those of weight 0."""
     if result.is_exact is None:
         outliers = np.abs(result.residual) > OUTLIER_END * result.scale
     else:
@@ -598,7 +599,7 @@ class _Callbacks:
         self._task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
 
     def _end_task(self, coef: FloatArray, intercept: float) -> bool:
-        """Tell whether a callback asks the fit to stop."""
+        """End the current task, and tell whether a callback asks the fit to stop."""
         stop: bool = self._task.call_on_fit_task_end(
             estimator=self._estimator,
             reconstruction_attributes=lambda: {"coef_": coef, "intercept_": intercept},

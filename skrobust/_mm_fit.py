@@ -113,8 +113,8 @@ def fit_mm(
 ) -> MMResult:
     """Return the MM-estimate.
 
-    `after_s` is called with the slopes and the intercept of the S-estimate. If it returns True,
-    the S-estimate is the result.
+    `after_s` is called with the slopes and the intercept of the S-estimate. If this function
+    returns True, the coefficients of the S-estimate are returned.
     """
     if engine.n <= engine.p + 1:
         interpolation = _interpolation(engine, y, weight, spec)
@@ -274,7 +274,8 @@ class _Fit:
         intercept = None
         if not first:
             Z += transform[0]
-            # Rows longer than 1 are scaled to length 1, since their rounding errors are large.
+            # Whitened rows longer than 1 are scaled to length 1, since their rounding errors
+            # are large.
             share = 1.0 / np.maximum(1.0, np.linalg.norm(Z, axis=1))
             intercept = np.linalg.lstsq(share[:, None] * Z, share)[0]
         estimator = self.estimator(float(self.sample_weight.sum()))

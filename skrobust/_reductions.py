@@ -1,7 +1,7 @@
 """Operations on row vectors, which have one number per row of X, for solvers and scales.
 
-Each engine has its own class of row vectors. For an engine in memory they are plain float64
-ndarrays. The solvers apply two kinds of operations to row vectors: NumPy's elementwise
+Each engine has its own class of row vectors. The row vectors of an engine in memory are plain
+float64 ndarrays. The solvers apply two kinds of operations to row vectors: NumPy's elementwise
 functions and reductions (abs, + − × ÷, comparisons, & | ~, clip, astype, zeros_like,
 empty_like, count_nonzero, any, all, sum, min, max, mean, @, average), and the functions of this
 module. Another class of row vectors supports NumPy's functions through NumPy's protocols, and
@@ -16,12 +16,12 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-# An ndarray in memory; the class of another engine implements NumPy's protocols.
+# An ndarray for an engine in memory; the class of another engine implements NumPy's protocols.
 RowVector: TypeAlias = Any
 FloatArray: TypeAlias = NDArray[np.float64]
 
-# If there are at least twenty times as many values as this, an approximate median is computed
-# from this number of values first.
+# Number of values from which an approximate median is computed first if there are at least
+# twenty times as many values.
 MEDIAN_PROBE_ROWS = 2_000
 # Half-width of the window around an approximate median that the caller passes, as a fraction of
 # this approximation.
@@ -36,7 +36,7 @@ BLOCK_ROWS = 2**14
 # Approximate number of rows whose breakpoints bracket the minimum along a line before the
 # breakpoints of all rows are used.
 LINE_SEARCH_PROBE_ROWS = 5_000
-# The longest step of a line search, as a multiple of the search direction.
+# Maximum step length of a line search, as a multiple of the search direction.
 MAX_STEP_LENGTH = 1e12
 
 

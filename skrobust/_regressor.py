@@ -282,7 +282,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     standardised features have no component in the null space of these features. Features are
     standardised by their weighted standard deviation (by their root mean square without an
     intercept). A feature whose mean is so large that fewer than six digits of its deviations
-    from the mean are stored receives a smaller coefficient.
+    from the mean are stored receives a smaller coefficient than this rule implies.
 
     References
     ----------

@@ -42,7 +42,7 @@ def check_y_is_finite(y: NDArray[Any]) -> None:
 
 
 def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
-    """Return the validated weights divided by their maximum, or None if there are none."""
+    """Return the validated weights divided by their maximum, or None if none are given."""
     weight = finite_weight(sample_weight, X)
     # The division is not in place, because the array may belong to the caller.
     return None if weight is None else weight / weight.max()
@@ -119,7 +119,7 @@ def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray |
 
 
 def excluded_features(penalty_weights: FloatArray | None) -> NDArray[np.bool_] | None:
-    """Return a mask of the features with an infinite weight, or None if there are none."""
+    """Return a mask of the features of infinite weight, or None if all weights are finite."""
     if penalty_weights is None or np.isfinite(penalty_weights).all():
         return None
     return np.isinf(penalty_weights)
