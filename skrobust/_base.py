@@ -86,7 +86,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if all_dask(f"{type(self).__name__}.predict", X=X):
-            # Dask is optional.
+            # Imported here, because Dask is an optional dependency.
             from ._engines import dask
 
             return dask.predict(self, X)
@@ -135,7 +135,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         caller = f"{type(self).__name__}.score"
         if all_dask(caller, X=X, y=y, sample_weight=sample_weight):
-            # Dask is optional.
+            # Imported here, because Dask is an optional dependency.
             from ._engines import dask
 
             return dask.score(self, X, y, sample_weight)

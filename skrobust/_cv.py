@@ -410,7 +410,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         check_penalty_weights(self.penalty_weights, X_used.shape[1])
 
         def grid_of(beta: Any, ratio: float) -> list[float]:
-            """Return the penalties for a threshold and an l1_ratio."""
+            """Return the candidate values of alpha for a threshold and an l1_ratio."""
             if not is_grid:
                 return alphas
             model = SmoothL1Regressor(beta, l1_ratio=ratio, **shared)
@@ -457,7 +457,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
             max_subtasks=len(folds) + 1, sequential_subtasks=False
         )
         context.call_on_fit_task_begin(**data)
-        # All tasks are created before the first one is sent to another process.
+        # The callback contexts of all folds are created before the first fold is sent to
+        # another process.
         tasks = [
             context.subcontext(task_name="fold", task_id=k, max_subtasks=len(points))
             for k in range(len(folds))
@@ -610,7 +611,7 @@ def _fold(
     fold: tuple[Any, Any],
     context: Any,
 ) -> tuple[NDArray[np.float64], list[Convergence]]:
-    """Return the score of each model for fold k, and the convergence of the fits."""
+    """Return the score of each model for fold k, and the convergence of each fit."""
     train, test = fold
     # Rows that are not in the training fold have weight zero, so that X is not copied.
     inside = np.zeros(X.shape[0])
@@ -729,7 +730,7 @@ def one_standard_error_index(
         1.0 if isinstance(beta, str) else (beta - origin) / (auto_beta - origin)
         for beta in results["param_beta"]
     ]
-    # Equal distances on the two sides of "auto" differ by rounding errors.
+    # Without rounding, equal distances on the two sides of "auto" would differ slightly.
     distance = np.abs(np.log(ratio)).round(9)
     l1_ratio = results.get("param_l1_ratio", np.zeros(len(mean)))
     # The last key of lexsort has the highest priority.

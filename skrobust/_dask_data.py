@@ -43,7 +43,7 @@ class DaskData:
         data, client = (self._arrays, self.n_features, self.dtype), current_client()
         if client is None:
             return DaskBlocks(*data)
-        # The package `distributed` is optional.
+        # Imported here, because the package `distributed` is optional.
         from ._engines.cluster import ClusterBlocks
 
         return ClusterBlocks(*data, client)

@@ -254,7 +254,7 @@ def _check_options(
             f"covariance={kind!r}."
         )
     if isinstance(df, bool):
-        # A bool is a number for scikit-learn's checks.
+        # scikit-learn's checks accept a bool as a number.
         raise ValueError(
             f"df must be 'auto', 'normal', 'bell-mccaffrey' or a positive number, got {df!r}."
         )

@@ -307,8 +307,8 @@ def _loss_over_slope(
 ) -> NDArray[np.floating]:
     """Return the loss divided by its absolute derivative, which is the same for both losses.
 
-    The quotient is |r|/2 if |r| < β and |r| − β/2 otherwise, which is the larger of the two in
-    either case. `np.fmax` ignores the NaN of ∞ − ∞ that arises from an infinite residual with
-    β = ∞, so that the loss is infinite there.
+    The quotient is |r|/2 if |r| < β and |r| − β/2 otherwise. In both cases it is the larger of
+    these two values. `np.fmax` ignores the NaN of ∞ − ∞ that arises from an infinite residual
+    with β = ∞, so that the loss is infinite in this case.
     """
     return np.fmax(abs_residual - beta / 2, abs_residual / 2)

@@ -32,7 +32,7 @@ _COMMON_CONSTRAINTS = {
     "sample_weight": ["array-like", None],
     "multioutput": [StrOptions({"raw_values", "uniform_average"}), "array-like"],
 }
-# An infinite threshold is allowed; the metrics then have their limits for β → ∞.
+# An infinite threshold is allowed; the metrics then equal their limits for β → ∞.
 _THRESHOLD_CONSTRAINT = [Interval(Real, 0, None, closed="both")]
 
 
@@ -350,8 +350,8 @@ def _d2(y_true: Floats, y_pred: Floats, weights: Floats, beta: float) -> float:
     y_true, y_pred = np.ldexp(y_true, -exponent), np.ldexp(y_pred, -exponent)
     threshold = float(np.ldexp(beta, -exponent))
 
-    # The losses differ by the factor β, which cancels in D². Smooth L1 is well scaled for
-    # small thresholds and Huber for large ones.
+    # The two losses differ by the factor β, which cancels in D². The Smooth L1 loss is well
+    # scaled for small thresholds, and the Huber loss for large thresholds.
     loss = smooth_l1 if threshold < 1 else huber
     error = float(np.sum(weights * loss(y_true - y_pred, threshold)))
     deviations = _deviations_from_best_constant(y_true, weights, threshold)
@@ -364,8 +364,8 @@ def _deviations_from_best_constant(y: Floats, weights: Floats, beta: float) -> F
 
     The weights must be positive. The derivative of the total loss with respect to c,
     Σ s_i h'_β(c − y_i), is non-decreasing and linear between the breakpoints y_i ± β. Bisection
-    over the sorted breakpoints finds the two between which the derivative changes sign, and
-    linear interpolation between these two gives the root.
+    over the sorted breakpoints finds the two breakpoints between which the derivative changes
+    sign, and linear interpolation between these breakpoints gives the root.
     """
     # Centring first keeps the result accurate if the mean of y is large.
     y = y - np.median(y)
