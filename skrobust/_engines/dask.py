@@ -97,7 +97,7 @@ def check_numeric(name: str, data: Any) -> None:
 
 
 def check_blocks(X: da.Array, others: dict[str, da.Array]) -> None:
-    """Raise a ValueError if blocks of X and of other arrays are known to differ in length."""
+    """Raise a ValueError if X and other arrays are known to have different blocks of rows."""
     for name, data in others.items():
         if data.numblocks[0] != X.numblocks[0]:
             raise ValueError(

@@ -129,7 +129,7 @@ def current_client() -> Any:
 
 
 class DaskBlocks(CheckedBlocks):
-    """Blocks of Dask arrays; this process holds the vectors and loads X in each round."""
+    """Blocks of Dask arrays; this process holds the vectors, and each round loads X again."""
 
     def __init__(self, arrays: dict[str, Any], n_features: int, dtype: Any) -> None:
         super().__init__()
