@@ -178,12 +178,12 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     cv_results_ : dict of str to array
         Parameters and scores of the pairs, which are in the order of `l1_ratio`, for each ratio
-        in the order of `alphas`, and for each penalty in the order of `betas`. The keys are "param_beta", "param_alpha", "param_l1_ratio" (if
-        `l1_ratio` is an array-like), "params", "split0_test_score" and so on for each fold,
-        "mean_test_score", "std_test_score", "rank_test_score" and "se_test_difference" (the
-        standard error of the difference between the best mean score and the mean score of the
-        pair, see Notes; NaN if there is a single fold). The dict can be converted to a
-        ``pandas.DataFrame``.
+        in the order of `alphas`, and for each penalty in the order of `betas`. The keys are
+        "param_beta", "param_alpha", "param_l1_ratio" (if `l1_ratio` is an array-like),
+        "params", "split0_test_score" and so on for each fold, "mean_test_score",
+        "std_test_score", "rank_test_score" and "se_test_difference" (the standard error of the
+        difference between the best mean score and the mean score of the pair, see Notes; NaN if
+        there is a single fold). The dict can be converted to a ``pandas.DataFrame``.
 
     n_splits_ : int
         Number of folds.

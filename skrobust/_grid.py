@@ -36,9 +36,9 @@ GRID_SPAN = 10.0
 # Smallest penalty of a default grid, as a fraction of the largest penalty; the second fraction
 # applies if there are more features than rows.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
-# Tolerance and maximum number of iterations of the null model, from which the largest penalty is
-# computed, and the fraction by which the largest penalty is raised so that all coefficients are
-# zero despite the tolerance.
+# Tolerance and maximum number of iterations of the null model, from which the largest penalty
+# is computed, and the fraction by which the largest penalty is raised so that all coefficients
+# are zero despite the tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
 # A scale of the residuals below this fraction of the mean absolute deviation of y is due to the
 # rounding errors of an exact fit and does not determine a threshold.
