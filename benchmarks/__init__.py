@@ -27,7 +27,7 @@ def timed(function, *args):
 
 
 def _rested(task):
-    """Run a task once this process has no other busy threads, and return its run time.
+    """Run a task once this process has no other busy threads; return its run time in seconds.
 
     BLAS threads spin for a tenth of a second after their work and would slow down the task.
     This function waits in a busy loop, because the processor might reduce its frequency during
@@ -48,7 +48,7 @@ def say(text):
 
 
 def in_turn(tasks, seconds, least=5, most=51, long=5.0):
-    """Run several tasks in turn, and return the run times of each of them.
+    """Run several tasks in turn; return a dict of their run times in seconds.
 
     The runs of the tasks alternate, so that a temporary load of the machine affects all tasks.
     A task is run as often as fits into `seconds`, but at least `least` and at most `most`
@@ -103,7 +103,7 @@ class Progress:
 
 
 def machine():
-    """Return facts to report with results: date, processor, load, and versions of software."""
+    """Return a dict of facts about a run: date, processor, load, and versions of software."""
     return {
         "date": datetime.date.today().isoformat(),
         "processor": _processor(),

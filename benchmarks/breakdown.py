@@ -47,7 +47,7 @@ FITS = {
 
 
 def outliers_in_y(n_outliers, rng):
-    """Return data with errors of variance 1; 100 is added to y in the outliers."""
+    """Return X and y with errors of variance 1; 100 is added to `n_outliers` values of y."""
     X = rng.normal(size=(N, P))
     y = INTERCEPT + X @ COEF + rng.normal(size=N)
     y[:n_outliers] += 100
@@ -55,7 +55,7 @@ def outliers_in_y(n_outliers, rng):
 
 
 def outliers_in_X(n_outliers, rng):
-    """Return data in which the outliers have a large last feature and another slope for it."""
+    """Return X and y; the outliers have a large last feature, for which their slope differs."""
     X = rng.normal(size=(N, P))
     X[:n_outliers, -1] += 20
     y = INTERCEPT + X @ COEF + rng.normal(size=N)

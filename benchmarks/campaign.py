@@ -31,11 +31,11 @@ from .judge import RTOL, Data, Fit, is_unique, judge, scale_bounds
 
 ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 CONVERGED = {"gradient within tol", "gradient within rounding", "objective within rounding"}
-# Relative tolerances for the comparison of a scale and of a score.
+# Relative tolerances of a scale and of a mean score of cross-validation.
 SCALE_RTOL, SCORE_RTOL = 1e-6, 1e-6
-# A fit may take PASSES_PER_ITERATION passes over X per iteration, and OTHER_PASSES in each
-# stage for the starting point, for which least squares may take a hundred iterations of L-BFGS,
-# and for the bound of the suboptimality.
+# A fit may take PASSES_PER_ITERATION passes over X in each iteration. In each stage it may take
+# OTHER_PASSES more, for the starting point (least squares may take a hundred iterations of
+# L-BFGS) and for the bound of the suboptimality.
 PASSES_PER_ITERATION, OTHER_PASSES = 4, 250
 
 
@@ -334,7 +334,7 @@ def _objective_flags(problem, y, fit, converged, est=None, k=0, rtol=RTOL):
 
 
 def _call_path(problem):
-    """Compute a path; return a function that compares each point with a single fit."""
+    """Compute a path; return a function that checks each of its fits."""
     params = dict(problem.params)
     rng = np.random.default_rng(problem.y.size)
     factors = np.sort(10.0 ** rng.uniform(-2, 1, size=4))
@@ -373,10 +373,11 @@ def _call_path(problem):
 
 
 def _point_flags(problem, point, where):
-    """Return the flags of a point of a path; its threshold and scale are from a single fit.
+    """Return the flags of a fit of a path; its threshold and scale are those of a single fit.
 
-    A point with another scale is not flagged if the minimiser is not unique, because the MAD
-    may then have several fixed points.
+    `where` is the name and the value of the parameter that varies along the path. If the scale
+    is not that of the residuals and the minimiser is not unique, there is no flag, because the
+    MAD may then have several fixed points.
     """
     params, rtol = problem.params, RTOL
     if params["scale"] == "mad" or params["beta"] == "auto":
@@ -388,7 +389,7 @@ def _point_flags(problem, point, where):
             if is_unique(data, point):
                 return [Flag("path, scale", f"{where}: {low} … {high} for {point.scale}")]
             return []
-        # The scale of the single fit approximates that of the point with this accuracy only.
+        # The scale of the single fit equals that of the path only up to this tolerance.
         rtol = SCALE_RTOL
     found = _objective_flags(problem, problem.y, point, converged=True, rtol=rtol)
     return [Flag(f"path, {flag.name}", f"{where}: {flag.detail}") for flag in found]

@@ -62,7 +62,7 @@ found = dict(first=clock(lambda: {estimator}.fit(X, y)),
              again=clock(lambda: {estimator}.fit(X, y)),
              numba="numba" in sys.modules)
 """
-# A recorder of Numba's events counts the compilations.
+# The compilations are counted by a recorder of Numba's events.
 _SECOND = """
 from numba.core import event
 from skrobust import SmoothL1Regressor
@@ -137,7 +137,7 @@ def first_fit(shape, kind, estimator=DEFAULT, n_runs=5):
 
 
 def first_fits(n_runs=5):
-    """Return the time of the first fit for each shape, including compilation."""
+    """Return a dict of the seconds of the first fit, compilation included, for each shape."""
     return {
         name: first_fit(shape, "C", n_runs=n_runs)["first"] for name, shape in SHAPES.items()
     }

@@ -27,9 +27,9 @@ from . import COLOURS, RESULTS, described, machine, table, timed, write
 
 LEVEL, N_NEW, CHUNK = 0.95, 20, 10
 SHAPES = [(30, 3), (100, 3), (1000, 3), (30, 10), (100, 10), (1000, 10)]
-# Number of rows per coefficient from which limit (a) should be met. With fewer rows the
-# bootstrap is left out, because it is slow: many resamples have hardly more distinct rows than
-# coefficients.
+# Minimum number of rows per coefficient for which limit (a) of `bars` must be met. With fewer
+# rows the bootstrap is left out, because it is slow: many resamples have hardly more distinct
+# rows than coefficients.
 ENOUGH_ROWS = 7
 
 ROW_KINDS = {kind: {"covariance": kind} for kind in ["H1", "H2", "H3"]}
@@ -113,9 +113,9 @@ def true_intercepts():
 
 
 def intervals(sample, kinds, bootstrap):
-    """Return the fitted model, the intervals by kind, and the table of the default kind.
+    """Return the fitted model, a dict of the intervals of each kind, and a table.
 
-    The table is used for prediction intervals.
+    The table, from which prediction intervals are computed, is that of the default kind.
     """
     X, y, groups = sample
     fit = SmoothL1Regressor().fit(X, y)
@@ -136,7 +136,7 @@ def intervals(sample, kinds, bootstrap):
 
 
 def prediction_intervals(fit, default, X):
-    """Return prediction intervals of the table, and those of a simple formula.
+    """Return a dict of the prediction intervals of a table, and of those of a simple formula.
 
     The formula combines the scale and the standard error of the fitted value.
     """
@@ -150,7 +150,7 @@ def prediction_intervals(fit, default, X):
 
 
 def simulate(cell, seeds, truths, n_bootstrap):
-    """Return a dict of the outcomes of all replications by kind.
+    """Return a dict of the outcomes of all replications for each kind of interval.
 
     An array of outcomes has the shape (replications, 2, coefficients or new rows).
     """
@@ -176,7 +176,7 @@ def simulate(cell, seeds, truths, n_bootstrap):
 
 
 def outcome(ends, truth):
-    """Return whether each interval covers the truth, and its half width.
+    """Return an array: whether each interval covers the truth, and its half width.
 
     An interval whose ends are NaN does not cover.
     """
@@ -233,7 +233,7 @@ class Coverage(NamedTuple):
 
 
 def bars(found):
-    """Return the text of each limit, whether it is met, and the range of the values."""
+    """Return the text of each limit, whether it is met, and the range of the coverage."""
     plain = [c for c in CELLS if c[0] != CLUSTERED and c[1] / (c[2] + 1) >= ENOUGH_ROWS]
     skewed = [c for c in CELLS if c[0] == LOGNORMAL and c[1] >= 100]
     clustered = [c for c in CELLS if c[0] == CLUSTERED]
@@ -334,7 +334,8 @@ def prediction_rows(results):
 def draw(found, path):
     """Draw the coverage of the coefficient of x₁.
 
-    The variance of the errors depends on x₁, or x₁ depends on the cluster, in some samples.
+    In some kinds of samples the variance of the errors depends on x₁, or x₁ depends on the
+    cluster.
     """
     figure, axes = plt.subplots(1, len(ERRORS), figsize=(14, 5), sharex=True, sharey=True)
     ns = sorted({n for n, _ in SHAPES})

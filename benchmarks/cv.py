@@ -21,7 +21,8 @@ from . import RESULTS, Progress, described, in_seconds, in_turn, machine, table,
 from .tall import make_data
 
 SHAPES = {"50,000 × 30": (50_000, 30), "500 × 10": (500, 10)}
-# In the data of `tall`, the errors have variance 1, and a tenth of them are multiplied by 10.
+# In the data of benchmarks.tall the errors have variance 1, and a tenth of them are multiplied
+# by 10.
 BETAS = 1.345 * np.geomspace(0.1, 10, 20)
 EPSILONS = np.geomspace(1.05, 5, 20)
 SCORING = "neg_mean_absolute_error"
@@ -51,7 +52,7 @@ def tasks(X, y):
 
 
 def difference(X, y):
-    """Return the largest relative difference of the mean scores from those of GridSearchCV."""
+    """Return the largest relative difference of mean scores between both kinds of searches."""
     ours = SmoothL1RegressorCV(BETAS).fit(X, y).cv_results_["mean_test_score"]
     theirs = search(SmoothL1Regressor(), X, y, beta=BETAS).cv_results_["mean_test_score"]
     return float(np.abs(ours / theirs - 1).max())
@@ -60,7 +61,8 @@ def difference(X, y):
 def section(title, times, apart):
     """Return the section of the report on one shape of X.
 
-    It has the times, and the times of SmoothL1RegressorCV divided by those of the others.
+    The section contains the times, and the time of SmoothL1RegressorCV divided by each other
+    time.
     """
     rows = []
     for name, runs in times.items():
@@ -85,7 +87,7 @@ def section(title, times, apart):
 
 
 def targets_table(times):
-    """Return a table of the ratios of the medians and of the fastest runs with their limits."""
+    """Return a table of ratios of times, as medians and for the fastest runs, with limits."""
     rows = []
     for name, (target, stretch) in TARGETS.items():
         ratios = [f(times[OURS]) / f(times[name]) for f in (np.median, min)]

@@ -42,7 +42,7 @@ def far_above(X, error, rows, rng):
 
 
 def above_on_one_side(X, error, rows, rng):
-    """Add 10 to errors, mostly in rows with a large first feature, which biases its slope."""
+    """Add 10 to errors, mostly in rows with a large first feature; this biases its slope."""
     order = np.argsort(X[:, 0] + rng.normal(size=len(X)))
     error[order[len(X) - rows.size :]] += 10
 
@@ -65,9 +65,9 @@ def trimmed(size, scale):
     return np.sort(size, axis=0)[: -(len(size) // 4)].mean(axis=0)
 
 
-# The scores are negated means of these functions over the folds. The arguments are the absolute
-# residuals of the validation rows, of shape (rows, thresholds), and the scale of the default
-# fit.
+# A score is the negated mean, over the folds, of a function that has two arguments: the
+# absolute residuals of the validation rows, of shape (rows, thresholds), and the scale of the
+# default fit.
 SCORES = {
     "mean square (r2)": lambda size, scale: (size**2).mean(axis=0),
     "mean absolute": lambda size, scale: size.mean(axis=0),
@@ -138,15 +138,15 @@ def within_one_standard_error(scores, betas):
 
 
 def repeated(share):
-    """Return the shape of the data for each replication."""
+    """Return a list of the shapes of the data of all replications."""
     return [shape for shape, n in SHAPES.items() for _ in range(max(1, round(share * n)))]
 
 
 def simulate(share, progress):
-    """Return an array of logarithms of costs for each contamination.
+    """Return a dict of an array for each contamination: the logarithms of the costs.
 
-    An array has the shape (laws, replications, names). The seeds of the replications of each
-    shape are 0, 1, ….
+    An array has the shape (laws, replications, names), where `names` are the scores of `NAMES`.
+    The seeds of the replications of each shape are 0, 1, ….
     """
     shapes = repeated(share)
     seeds = [shapes[:i].count(shape) for i, shape in enumerate(shapes)]
@@ -164,7 +164,7 @@ def simulate(share, progress):
 
 
 def penalised(n, law, contamination, seed):
-    """Return the excess risk and the number of nonzero coefficients for each of two rules."""
+    """Return the excess risk and the number of nonzero coefficients for both values of `refit`."""
     X, error = make(np.random.default_rng(seed), n, P_PENALISED, law, contamination)
     truth = np.where(np.arange(P_PENALISED) < N_NONZERO, 1.0, 0.0)
     search = SmoothL1RegressorCV([BETA], alphas=N_ALPHAS, l1_ratio=1.0, loss="huber")
@@ -177,7 +177,7 @@ def penalised(n, law, contamination, seed):
 
 
 def simulate_penalties(share, progress):
-    """Return the results of `penalised` for each kind of data and number of rows.
+    """Return a dict of the results of `penalised` for each kind of data and number of rows.
 
     The arrays have the shape (replications, rules, 2).
     """
@@ -203,7 +203,7 @@ def with_error(log_ratios):
 
 
 def risk_table(found, share):
-    """Return a table of the risk with the rule of one standard error relative to the best."""
+    """Return a table of ratios: risk with the one-standard-error rule / with the best score."""
     shapes = repeated(share)
     best, rule = NAMES.index(ABSOLUTE), NAMES.index(ONE_SE)
     # The excess risk is the square of the error, hence the factor of 2.
@@ -233,7 +233,7 @@ def penalty_table(found):
 
 
 def summary(found):
-    """Return geometric mean, ninth decile and worst combination for each score."""
+    """Return geometric mean, ninth decile and worst combination of the cost for each score."""
     cells = np.array([values.mean(axis=1) for values in found.values()])
     whole = np.concatenate([values.reshape(-1, values.shape[-1]) for values in found.values()])
     return np.exp([whole.mean(axis=0), np.quantile(whole, 0.9, axis=0), cells.max(axis=(0, 1))])
@@ -274,7 +274,7 @@ def report(found, penalties, share, facts):
 
 
 def draw(found, path):
-    """Draw a line for each contamination and a marker for each score."""
+    """Draw the cost of each score as a marker, with a row of markers for each contamination."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6), layout="constrained")

@@ -123,7 +123,7 @@ def digits(estimator, X, y, certified):
 
 
 def main():
-    # Imported here, because the tests load this file by its path.
+    # These imports are local, because the tests load this file by its path.
     from . import RESULTS, described, machine, table, write
 
     facts, rows = machine(), []

@@ -2,10 +2,10 @@
 
 The default of the parameter `scale` of MMRegressor is based on this simulation. A cell of the
 simulation is a shape of X, a distribution of the data and a contamination. There are two
-requirements of "trimmed": in clean cells with at least five rows per column, the efficiency is
-at most 0.01 below the efficiency of "s", and in all cells the error is at most 5 % larger than
-the error of "s". A cell counts against "trimmed" if a requirement is violated by more than two
-standard errors of the paired difference.
+requirements for the default value "trimmed": in clean cells with at least five rows per column,
+its efficiency is at most 0.01 below the efficiency of "s", and in all cells its error is at
+most 5 % larger than the error of "s". A cell counts against "trimmed" if a requirement is
+violated by more than two standard errors of the paired difference.
 
 All estimators are fitted to the same data. Both MM-estimates start from the S-estimate of the
 same fit of MMRegressor. The MM-estimate with "s" is computed here by reweighted least squares,
@@ -46,15 +46,15 @@ TRIMMED, S, SMOOTH_L1, LEAST_SQUARES, RANSAC = NAMES = [
     "RANSAC",
 ]
 SEED, N_SUBSAMPLES, CHUNK, ROUND, N_EXTENSIONS = 20_261, 100, 50, 100, 3
-# RANSAC takes longer than all other estimators together. It runs in the first N_RANSAC
-# replications only, and the fits with "s" are checked in the first N_CHECKED.
+# RANSAC takes longer than all other estimators together and therefore runs in the first
+# N_RANSAC replications of each cell only. The fits with "s" are checked in the first N_CHECKED.
 N_RANSAC, N_CHECKED = 50, 3
 M_CONSTANT = constant_of_efficiency(0.95)
 IRLS_STEPS, IRLS_TOL = 500, 1e-9
 
 SHAPES = [(25, 5), (50, 3), (50, 10), (100, 10), (100, 20), (200, 3), (200, 20), (400, 20)]
 FEW_ROWS = [(40, 10), (60, 20)]
-# All combinations of a contamination and a fraction are simulated for this shape.
+# The shape of X for which all combinations of a contamination and a fraction are simulated.
 COMPLETE = (50, 3)
 RULE_ROWS, EFFICIENCY_LIMIT, ERROR_LIMIT, WANTED_ACCURACY = 5, 0.01, 1.05, 0.005
 NORMAL, CAUCHY, T3_AND_FACTOR = "normal", "Cauchy", "t(3) columns and a factor"
@@ -204,7 +204,7 @@ def parameters(estimator):
 
 
 def ransac(X, y):
-    """Return the parameters, or NaN if RANSAC raises an error because of no consensus set."""
+    """Return the parameters of RANSAC, or NaN if it raises an error without a consensus set."""
     try:
         fit = RANSACRegressor(random_state=0).fit(X, y)
     except ValueError:

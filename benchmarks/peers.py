@@ -134,7 +134,7 @@ def limited(seconds):
 
 
 def memory_beyond(entry, limit):
-    """Return the outcome of a fit, and its peak memory in bytes and relative to X."""
+    """Return the outcome of a fit, and the peak of its memory, in bytes and relative to X."""
     tracemalloc.start()
     try:
         outcome = fit(entry, limit)

@@ -245,7 +245,7 @@ def targets_table(targets):
 
 
 def scenario_table(rows):
-    """Return the table of a scenario, with times relative to the first row and the product."""
+    """Return the table of a scenario; times are relative to the first row and to X @ w."""
     header = ["", "median", "fastest", "runs", "ratio", "/ X @ w", "excess", "passes"]
     base = None if rows[0]["stopped"] else rows[0]["median"]
     return table([*header, "memory", "/ X"], [scenario_cells(row, base) for row in rows])

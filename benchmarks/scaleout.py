@@ -180,7 +180,7 @@ def passes_of(model):
 
 
 def times_in_turn(folder, X, y, seconds):
-    """Return the median times of fits to the same rows in memory, in a file and on workers."""
+    """Return a dict of the median times of fits to rows in memory, in a file and on workers."""
     mapped = np.load(folder / "X.npy", mmap_mode="r")
     array, target = np.array(mapped), np.load(folder / "y.npy")
     least_squares = dask_ml_fit()
@@ -211,7 +211,7 @@ def random_blocks(n, p, n_blocks, heavy=False):
 
 
 def round_times():
-    """Return the seconds of a round for each number of small blocks."""
+    """Return a dict of the seconds of a round for each number of small blocks."""
     found = {}
     for n_blocks in SMALL_BLOCKS:
         X, y = persisted(*random_blocks(n_blocks * SMALL_ROWS, 5, n_blocks))
@@ -222,7 +222,7 @@ def round_times():
 
 
 def counted_rounds(n):
-    """Return the fitted models whose rounds are counted, by name."""
+    """Return a dict of fitted models, whose rounds are counted."""
     X, y = persisted(*random_blocks(n, 20, 8))
     models = {name: fit(X, y, **options) for name, options in MODES.items()}
     X, y = persisted(*random_blocks(n, 20, 8, heavy=True))
@@ -231,7 +231,7 @@ def counted_rounds(n):
 
 
 def killed_worker(client, X, y):
-    """Return the times of fits without and with a lost worker, and whether they agree."""
+    """Return the times of fits without and with a lost worker, and if the fits are equal."""
     model = SmoothL1Regressor(beta_schedule=SCHEDULE)
     _, without = timed(model.fit, X, y)
     coef = model.coef_

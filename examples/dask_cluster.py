@@ -70,7 +70,7 @@ class KillWorker:
 
 
 def make_rows(n):
-    """Return lazy blocks of rows in which one target in twenty is wrong."""
+    """Return X and y as Dask arrays of n rows; one target in twenty is wrong."""
     rng = da.random.default_rng(0)
     chunk = -(-n // N_BLOCKS)
     X = rng.standard_normal((n, N_FEATURES), chunks=(chunk, N_FEATURES))

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
 from skrobust import SmoothL1Regressor
 
 SEX, BMI, BLOOD_PRESSURE = 1, 2, 3
-BETAS = [1, 3, 10, 30, 100, 300, 1000]  # in units of the target, from 25 to 346
+BETAS = [1, 3, 10, 30, 100, 300, 1000]  # in units of the target, which ranges from 25 to 346
 LEAST_SQUARES = "LinearRegression"
 HUBER = "HuberRegressor, max_iter=10000"
 SMOOTH_L1 = "SmoothL1Regressor, best beta"
@@ -48,9 +48,10 @@ SCORES = """
 
 
 def corrupt(y, seed):
-    """Multiply 4 % of the targets by 10 (decimal error) and divide 4 % by 100 (wrong unit).
+    """Return corrupted targets, and the indices of the corrupted rows.
 
-    The fraction and the factors were chosen before any result was seen.
+    4 % of the targets are multiplied by 10 (decimal error) and 4 % are divided by 100 (wrong
+    unit). The fraction and the factors were chosen before any result was seen.
     """
     rows = np.random.default_rng(seed).permutation(len(y))[: round(0.08 * len(y))]
     y = y.copy()
@@ -60,13 +61,13 @@ def corrupt(y, seed):
 
 
 def pipeline(*steps):
-    """Encode sex, a category with codes 1 and 2, and keep the units of the other columns."""
+    """Return a pipeline that encodes sex, whose codes are 1 and 2, before the given steps."""
     sex = OneHotEncoder(drop="if_binary"), [SEX]
     return make_pipeline(make_column_transformer(sex, remainder="passthrough"), *steps)
 
 
 def candidates(beta):
-    """Return the pipelines, one with a scaler and more iterations for HuberRegressor."""
+    """Return a dict of the pipelines to compare; `beta` is the threshold of the last one."""
     return {
         LEAST_SQUARES: pipeline(LinearRegression()),
         "HuberRegressor, defaults": pipeline(HuberRegressor()),
@@ -78,7 +79,9 @@ def candidates(beta):
 
 
 def fit(model, X, y):
-    """Return the time (median of 5 fits), the iterations and the convergence of the regressor.
+    """Fit a pipeline; return the time, the iterations and the convergence of its regressor.
+
+    The time is the median of 5 fits, in seconds. The convergence is given as text.
 
     BLAS is limited to one thread, which is the fastest setting for few rows.
     """
@@ -108,13 +111,13 @@ def compare(models, X_train, y_train, X_test, y_test):
 
 
 def search(X, y, scoring, refit=True):
-    """Run GridSearchCV over beta."""
+    """Return a fitted GridSearchCV over beta."""
     model, grid = pipeline(SmoothL1Regressor()), {"smoothl1regressor__beta": BETAS}
     return GridSearchCV(model, grid, scoring=scoring, refit=refit).fit(X, y)
 
 
 def compare_scorings(X, y, n_splits):
-    """Print how often each score selects each beta, and the mean error of the selected fits."""
+    """Print how often each score selects each beta, and the mean error of the selections."""
     chosen = {"neg_mean_absolute_error": [], "r2": []}
     errors = {scoring: [] for scoring in chosen}
     for seed in range(n_splits):

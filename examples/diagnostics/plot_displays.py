@@ -68,9 +68,10 @@ plt.show()
 # %%
 # One of several features
 # -----------------------
-# With several features the curve shows the predictions, averaged over the other features. Each
-# row is drawn at the value of the curve plus its residual, so that a smooth curve through the
-# rows shows the form of the effect.
+# If a model has several features, the curve shows the predictions as a function of one of them,
+# averaged over the values that the rows have in the other features. Each row is drawn at the
+# value of the curve plus its residual, so that a smooth curve through the rows shows the form
+# of the effect.
 
 FitDisplay.from_estimator(model, X, y, feature="bmi", partial_residuals=True)
 plt.show()
@@ -80,9 +81,9 @@ plt.show()
 # ------------------------------
 # The first plot shows the coefficients as functions of β, from median regression (small β) to
 # least squares (large β). The second plot shows the cross-validated error of each threshold.
-# Where the band reaches the grey line, the difference from the best threshold may be due to
-# chance. The ring marks the threshold that the
-# :doc:`rule of one standard error </user_guide/choosing_beta>` selects.
+# Where the band reaches the grey line, which marks the best score, the difference between the
+# scores of this threshold and of the best threshold may be due to chance. The ring marks the
+# threshold that the :doc:`rule of one standard error </user_guide/choosing_beta>` selects.
 
 search = SmoothL1RegressorCV().fit(X, y)
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")

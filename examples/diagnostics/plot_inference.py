@@ -3,10 +3,10 @@ Standard errors where the variance of the errors grows
 ======================================================
 
 The households of Engel (1857) spend between 240 and 2,030 Belgian francs a year on food, and
-the spread around the line grows with their income. The standard errors of statsmodels' ``RLM``
-and of R's ``rlm`` assume that the distribution of the errors does not depend on the features.
-This example compares these standard errors with the default of
-:func:`~skrobust.inference.coefficient_table`.
+the spread of these expenditures around the regression line grows with the income. The standard
+errors of statsmodels' ``RLM`` and of R's ``rlm`` assume that the distribution of the errors
+does not depend on the features. This example compares these standard errors with those that
+:func:`~skrobust.inference.coefficient_table` computes by default.
 """
 
 import matplotlib.pyplot as plt
@@ -25,8 +25,9 @@ model = SmoothL1Regressor().fit(X, y)
 # %%
 # The kinds of standard errors
 # ----------------------------
-# H1 is also the default of ``RLM``: both standard errors are equal up to the tolerance of
-# ``RLM``. HC3, the default of this package, allows a different variance for each error.
+# H1 is the kind that ``RLM`` computes by default, so that the first two standard errors are
+# equal up to the tolerance of ``RLM``. HC3, the default of this package, allows a different
+# variance for each error.
 
 rlm = sm.RLM(y, sm.add_constant(X)).fit(tol=1e-10, maxiter=1000)
 print(f"{'RLM':11}{rlm.bse['income']:.5f}")
@@ -35,9 +36,9 @@ for kind in ["H1", "HC3", "bootstrap"]:
     print(f"{kind:11}{table.frame.loc['income', 'std_err']:.5f}")
 
 # %%
-# The HC3 standard error of the slope is three times that of H1. The bootstrap, which makes no
-# assumption about the variances, agrees with HC3. The following table contains HC3 standard
-# errors.
+# The HC3 standard error of the slope is three times the H1 standard error. The bootstrap, which
+# makes no assumption about the variances, agrees with HC3. The following table contains HC3
+# standard errors.
 
 table = coefficient_table(model, X, y)
 print(table)

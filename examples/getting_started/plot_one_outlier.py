@@ -21,8 +21,8 @@ row = int(np.argsort(X[:, 0])[-10])  # the household with the tenth-largest inco
 print(f"income {X[row, 0]:.0f}, food {y[row]:.0f} francs")
 
 # %%
-# The expenditure is multiplied by factors from 0.1 to 1000, and both models are fitted again
-# for each factor. The slope of least squares is not bounded. The slope of
+# The expenditure of this household is multiplied by factors from 0.1 to 1000, and two models
+# are fitted for each factor. The slope of least squares is not bounded. The slope of
 # :class:`~skrobust.SmoothL1Regressor` stays constant once the residual exceeds the threshold,
 # because the influence of the row is then constant.
 

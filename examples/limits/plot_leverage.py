@@ -32,7 +32,8 @@ models = {
 }
 
 # %%
-# The table shows the slopes for the original data and for each corruption.
+# The table shows the slopes of the fits to the original data and to the two corrupted data
+# sets.
 
 ends = np.array([[0.0], [20_000.0]])
 lines = {}

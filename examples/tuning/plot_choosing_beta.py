@@ -101,8 +101,8 @@ plt.show()
 # With a penalty
 # --------------
 # For large β the data term of the Smooth L1 loss decreases like 1/β, so that a penalty with the
-# same α dominates, and a search over β would compare degrees of regularisation. With the Huber
-# loss the relative size of the penalty remains: use ``loss="huber"`` with a penalty.
+# same α dominates, and a search over β would compare degrees of regularisation. The data term
+# of the Huber loss does not decrease for large β: use ``loss="huber"`` with a penalty.
 # Standardise the features as well, because the effect of a penalty depends on their units.
 
 search = SmoothL1RegressorCV(10, alphas=np.logspace(0, 4, 9), loss="huber")

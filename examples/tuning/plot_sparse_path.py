@@ -49,7 +49,8 @@ for ax, (title, penalties, coefs) in zip(axes, panels, strict=True):
 axes[0].set_ylabel("coefficient (dotted: true value)")
 
 # %%
-# The output shows the number of selected features when the last of the five enters the model.
+# The output shows how many features are selected when the last of the five features that have
+# an effect enters the model.
 
 for name, coefs in (("Lasso", lasso), ("Huber loss", path.coefs)):
     complete = np.flatnonzero((coefs[:5] != 0).all(axis=0))
