@@ -81,7 +81,7 @@ def residual(est, X=X, y=Y):
 
 
 def weighted_mad(r, weight=None):
-    """Return the MAD for integer weights, by repeating the residuals."""
+    """Return the normalised MAD of residuals that are repeated by their integer weights."""
     rows = (
         np.arange(len(r))
         if weight is None
@@ -110,7 +110,7 @@ def documented_objective(est, X=X, y=Y, weight=None):
 
 
 def stopped(max_iter, **params):
-    """Return a fit that may not converge, and ignore the warning."""
+    """Return a fit with at most `max_iter` iterations, without a ConvergenceWarning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return SmoothL1Regressor(max_iter=max_iter, **params).fit(X, Y)
@@ -155,7 +155,7 @@ def grid(values):
 
 
 def assert_sane(est):
-    """Assert that the attributes are finite, and threshold and scale positive."""
+    """Assert that all attributes are finite, and that threshold and scale are positive."""
     for name in ["coef_", "intercept_", "beta_", "scale_", "objective_", "optimality_"]:
         assert np.all(np.isfinite(getattr(est, name))), name
     assert np.all(est.beta_ > 0)

@@ -33,7 +33,10 @@ from skrobust._reductions import (
 
 @pytest.fixture(scope="module", params=["usual", "small"])
 def limits(request):
-    """Run a test with the usual limits, and with small limits, at which values are binned."""
+    """Run a test with the usual limits of a block's results, and with small limits.
+
+    With small limits a median and a line search need several rounds.
+    """
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "small":
             for name, value in {
@@ -58,7 +61,7 @@ def in_blocks(ends, *columns):
     ]
 
 
-# Most blocks have a single row if there are many ends.
+# The last rows of blocks. If there are many, most blocks have a single row.
 ENDS = st.lists(st.integers(1, 60), max_size=40)
 KINDS = {
     "ties": st.integers(-2, 2).map(float),

@@ -26,8 +26,8 @@ def engine_of(kind, n, p):
     return as_engine(X, ThreadTeam())
 
 
-# Kind and shape of X, the rows of the start, the whitening, and whether the points along a grid
-# are followed by Newton's method on the rows near the threshold.
+# Kind and shape of X, the rows from which a fit starts, the algorithm of the whitening, and
+# whether Newton's method on the rows near the threshold follows the solutions along a grid.
 DATA = {
     "small": ("dense", 200, 5, ALL, "gram", True),
     "one row and one feature": ("dense", 1, 1, ALL, "root", True),

@@ -32,8 +32,8 @@ def test_an_error_of_the_import_is_raised_and_a_later_try_possible(monkeypatch, 
 
 
 def test_the_thread_that_imports_holds_the_lock(monkeypatch):
-    # A fork waits for this lock, so that it waits for the import even if no thread does any
-    # more. A fork in the importing thread does not wait.
+    # A fork in another thread waits for this lock, and thereby for the end of the import. A
+    # fork in the importing thread does not wait.
     held, lock = [], compilation._compile_lock
 
     def import_module(name):

@@ -253,7 +253,7 @@ def test_an_outlier_in_a_validation_fold_does_not_choose():
     y[17] = 1e9
     spoiled = SmoothL1RegressorCV(clean.cv_results_["param_beta"]).fit(X, y)
     assert spoiled.best_index_ == clean.best_index_
-    # With squared errors the outlier changes the choice.
+    # With squared errors the outlier changes the selected threshold.
     squared = [
         SmoothL1RegressorCV(clean.cv_results_["param_beta"], scoring="r2").fit(X, y).best_index_
     ]

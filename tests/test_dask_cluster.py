@@ -36,7 +36,8 @@ import skrobust._engines.cluster  # noqa: E402
 from skrobust._engines.dask_blocks import DaskBlocks  # noqa: E402
 
 pytestmark = [
-    # These warnings are due to slow machines, and to tests whose data are in the graph.
+    # These warnings are due to slow machines, and to tests whose data are part of the task
+    # graph.
     pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning"),
     # Older versions of Dask warn if a scheduler in this process is used despite a client.
@@ -371,10 +372,14 @@ def test_transfer_of_a_round_does_not_grow_with_the_rows(monkeypatch, n, params)
 # What a fit leaves behind if it fails ----------------------------------------------------
 
 
-def assert_fails_clean(cluster, error, est, *data):
-    """Assert that a fit fails, and leaves the old model unchanged and no key.
+class BlockError(Exception):
+    """An exception that the user's code raises while a block is computed."""
 
-    The keys are checked while there is a reference to the error.
+
+def assert_fails_clean(cluster, error, est, *data):
+    """Assert that a fit fails, leaves the old model unchanged and no key on the scheduler.
+
+    The keys are checked while there is still a reference to the error.
     """
     before = dict(vars(est))
     with pytest.raises(error) as caught:
@@ -482,7 +487,7 @@ def test_interruption_of_a_round_leaves_no_key(client, cluster, fitted, loads):
 
 
 def assert_recovers(functions, three_stages):
-    """Assert that a fit has the same bits if it calls `functions[k]` after stage k."""
+    """Assert that a fit that calls `functions[k]` after stage k has the bits of `three_stages`."""
     callback = AfterStage(functions)
     est = SmoothL1Regressor(**STAGES).set_callbacks(callback).fit(*arrays(*numbers()))
     assert_same_bits(est, three_stages)
@@ -510,7 +515,7 @@ def test_blocks_and_vectors_are_made_again_after_a_loss(
 
 
 def lose_all_results(cluster, client):
-    """Make the scheduler cancel all results, as if they were lost data without a recipe."""
+    """Make the scheduler cancel all results, as if it could not compute lost data again."""
 
     def forget(dask_scheduler):
         keys = list(dask_scheduler.tasks)

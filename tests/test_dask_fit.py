@@ -72,7 +72,7 @@ def assert_same_fit(model, expected, X, y, rtol=1e-8):
     X = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
     # With float32 the coefficients are rounded.
     rtol = max(rtol, 4 * float(np.finfo(expected.coef_.dtype).eps))
-    # Squares of extreme values would overflow or underflow.
+    # Without this unit, squares of extreme values would overflow or underflow.
     unit = np.abs(X).max(axis=0)
     scale = unit * np.maximum((X / unit).std(axis=0), 1e-12)
     size = np.abs(expected.coef_ * scale).max()
@@ -122,7 +122,7 @@ class Counts:
 
 
 def check(X, y, weight=None, blocks=BLOCKS, rtol=1e-8, **parameters):
-    """Fit arrays in memory and in blocks, and compare the fits."""
+    """Fit arrays in memory and in blocks, and assert that both models are equal."""
     expected, counts = SmoothL1Regressor(**parameters).fit(X, y, weight), Counts()
     data = arrays(X, y, weight, blocks=blocks)
     with dask.config.set(scheduler=counts.get):
@@ -424,7 +424,8 @@ def test_weights_that_are_all_equal_have_no_effect():
 def test_weights_of_widely_different_sizes_give_the_fit_in_memory():
     X, y, _ = problem()
     weight = 10.0 ** np.random.default_rng(0).uniform(-12, 0, size=N)
-    # Weights this small vanish in a sum with the others, but one block has no other weight.
+    # In a sum with other weights, weights this small are lost to rounding, but all weights of
+    # one block are this small.
     weight[40:60] = 1e-320
     weight[41:] *= 1e3
     check(X, y, weight, rtol=1e-7)

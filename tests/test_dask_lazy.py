@@ -203,7 +203,7 @@ def test_a_pipeline_that_keeps_collections_predicts_lazily():
     assert_allclose(predicted.compute(), model.predict(X64), rtol=1e-13)
 
 
-# Checks at once --------------------------------------------------------------------------
+# Checks without computation --------------------------------------------------------------
 
 
 def message_of(call, *args, error=ValueError):
@@ -513,7 +513,8 @@ def test_columns_of_one_file_have_the_same_blocks(tmp_path):
         pd.DataFrame(columns).iloc[rows].to_parquet(tmp_path / f"part{k:02d}.parquet")
     table = dd.read_parquet(tmp_path)
     if dask.config.get("optimization.tune", None) is None:
-        # Versions of Dask without the setting that prevents this require persisted data.
+        # Versions of Dask without the setting that prevents this combination require persisted
+        # data.
         table = table.persist()
     X_lazy, y_lazy = table[["x0", "x1", "x2"]], table["y"]
     model = SmoothL1Regressor().fit(X_lazy.compute(), y_lazy.compute())

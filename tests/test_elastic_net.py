@@ -118,7 +118,7 @@ def unconverged(*args, **parameters):
 
 
 def loss_gradient(model, X=X, y=Y, weight=None):
-    """Return v = (1/S) Σ s c (1, x) of the documented objective, c = ψ(r)."""
+    """Return (1/S) Σ s ψ(r) (1, x), the negative gradient of the documented data term."""
     r = y - X @ model.coef_ - model.intercept_
     c = np.clip(r, -model.beta_, model.beta_)
     if model.scale == "concomitant":
@@ -501,7 +501,11 @@ def test_penalty_weights_compensate_for_other_units_of_the_features(mode, l1_rat
 @pytest.mark.parametrize("t", [1e-6, 1e8])
 @in_every_mode
 def test_another_unit_of_the_target_moves_the_penalty(mode, t):
-    """The data term grows with t² for Huber, with t for Smooth L1 and a concomitant scale."""
+    """If y is multiplied by t, alpha and l1_ratio can be adapted such that the fit is as well.
+
+    The data term is multiplied by t² for the Huber loss without a concomitant scale, and by t
+    otherwise.
+    """
     mode = {"l1_ratio": 1.0, **mode}
     alpha, rho, positive = mode["alpha"], mode["l1_ratio"], mode.get("positive")
     per_threshold = mode.get("loss") != "huber" or mode.get("scale") == "concomitant"

@@ -71,7 +71,7 @@ def random_weights(rng, n=N):
 
 
 def loss_gradient(engine, coef, y, weight=None, threshold=np.inf, out=None):
-    """Return the results of a pass with the Huber loss, by default with least squares."""
+    """Return residuals and sums of a pass with the Huber loss; the default is least squares."""
     return engine.loss_gradient(coef, y, weight, HUBER, threshold, out)
 
 
@@ -183,8 +183,8 @@ def test_a_pass_returns_residuals_and_their_sums(monkeypatch, kind, weighted, th
     ],
 )
 def test_a_part_of_an_array_gives_the_bits_of_its_copy(monkeypatch, kind, part):
-    # The rows of a fold of a column-major frame are such a part. The other elements are NaN,
-    # so that any use of them changes the results.
+    # For example, the rows of a fold are a part of a column-major frame. The elements outside
+    # the part are NaN, so that any use of them changes the results.
     monkeypatch.setattr(dense, "BLOCK_ELEMENTS", 64)
     X, rng = data(N, 9)
     whole = np.full(X.shape, np.nan, order=kind)
@@ -520,7 +520,7 @@ def test_all_standardisations_of_one_x_count_their_passes_together(kind):
     for k, one in enumerate([engine, other, rescaled, rescaled.rescaled()], start=1):
         loss_gradient(one, np.ones(P + 1), y)
         assert [e.n_passes for e in (engine, other, rescaled)] == [k] * 3
-    # Another engine of the same X has a separate count.
+    # An engine that was created separately for the same X has its own count.
     assert standard.n_passes == 0
 
 

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.slow
 
 N, P = 120, 4
 
-# One mode for each branch of the code; alpha is in the units of the data below.
+# Each mode is a set of parameters that exercises one branch of the code. The values of alpha
+# refer to the unscaled data X and Y, which are defined below.
 PLAIN = {
     "beta": {"beta": 1.0},
     "beta=1e-2": {"beta": 1e-2},
@@ -53,7 +54,7 @@ FEW = ["beta", "beta=1e-2", "auto", "mad", "concomitant", "ridge"]
 
 
 def make(n=N, p=P, seed=0):
-    """Return correlated features and heavy tails with outliers; residuals are of order one."""
+    """Return correlated features, and y with heavy-tailed errors of order one and outliers."""
     rng = np.random.default_rng(seed)
     X = grid(rng.normal(size=(n, p)) + rng.normal(size=(n, 1)) + np.arange(p))
     y = X @ np.linspace(-1, 2, p) + 3 + rng.standard_t(2, n)

@@ -328,7 +328,7 @@ def imported_by(package):
 
 
 def test_solvers_use_only_the_model_the_engines_and_reductions():
-    # In particular, they use neither samples of rows nor units nor estimators.
+    # In particular, the solvers use neither samples of rows nor units nor estimators.
     assert imported_by("_solvers") == {"_model", "_engines", "_reductions"}
 
 

@@ -293,7 +293,7 @@ def test_a_value_that_is_not_finite_shows_in_the_sums(layout, bad):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_column_of_large_offset_keeps_its_digits(layout):
-    # 2²⁷ + noise is exact here, and so is the difference to the centre.
+    # 2²⁷ + noise is exact here, and so is its difference from the centre.
     rng = np.random.default_rng(0)
     z = np.round(rng.normal(size=(40, 3)) * 2**20) / 2**20
     case = Case(n=40, p=3)

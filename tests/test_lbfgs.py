@@ -146,7 +146,7 @@ def test_auto_runs_lbfgs_first_where_x_has_many_elements(
     objective, start = case.objective.at_threshold(beta), np.zeros(7)
     point = objective.evaluate(start)
     passes = case.solve(lbfgs_then_newton, beta, start=start).passes
-    # If few rows are inside, the threshold is lowered in steps instead.
+    # If few rows are inside the threshold, it is lowered in steps, without L-BFGS.
     few_inside = np.count_nonzero(np.abs(point.residual) <= beta) <= 5 * 7
     assert ("lbfgs" in passes) == (max_elements < 900 and not few_inside)
     if "lbfgs" in passes:
@@ -177,7 +177,8 @@ def test_auto_hands_over_to_newton_near_the_minimiser(never_small, make_case):
     assert set(solution.passes) == {"newton"}
     passes = case.solve(lbfgs_then_newton, 5.0).passes
     assert passes["newton"] > 0
-    # SciPy may exceed the limit by the evaluations of a line search. The start takes one more.
+    # SciPy may exceed the limit by the evaluations of a line search, and one more evaluation is
+    # needed for the starting point.
     assert passes["lbfgs"] <= LBFGS_MAX_EVALUATIONS + 21
 
 

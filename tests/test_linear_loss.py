@@ -22,7 +22,8 @@ PENALTIES = [(0.0, False), (0.3, False), (0.5, True)]
 FORMS = itertools.product(["dense", "csr"], [True, False], [True, False])
 # Each of these combinations with one of the penalties, in turn.
 MODES = [(*form, PENALTIES[i % len(PENALTIES)]) for i, form in enumerate(FORMS)]
-# A penalty that is multiplied by the threshold is infinite at an infinite threshold.
+# The modes for least squares, that is for an infinite threshold. A penalty that is multiplied
+# by the threshold would be infinite and is left out.
 LEAST_SQUARES = [(mode, np.inf) for mode in MODES if not mode[3][1]]
 
 
@@ -85,7 +86,10 @@ class Case:
         return self.coef[0] - w @ self.engine.centre, w
 
     def in_coordinates(self, coordinates):
-        """Return the objective of θ or (b, v), a point, and the directions of its variables."""
+        """Return the objective as a function of θ or (b, v), a point, and directions.
+
+        The directions are those of all variables. Without an intercept b is not a variable.
+        """
         if coordinates == "theta":
             return self.objective, self.theta, np.eye(self.theta.size)
         return self.linear, self.coef, np.eye(P + 1)[0 if self.fit_intercept else 1 :]
@@ -295,7 +299,7 @@ def test_gradient_is_continuous_at_the_kinks(make_case, kind):
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_without_an_intercept_no_derivative_changes_b(make_case, kind, penalty):
-    # This also holds if M does not have a row of zeros.
+    # This also holds if the first row of the whitening M, which belongs to b, is not zero.
     case = make_case(kind, fit_intercept=False, penalty=penalty)
     coef = case.rng.normal(size=P + 1)
     coef[0] = 0.0

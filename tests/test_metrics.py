@@ -216,7 +216,7 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
 
 
 def exact_d2(y, prediction, weights, beta):
-    """Return D² in rational arithmetic, with the minimum over all quadratic pieces as null."""
+    """Return D² in rational arithmetic, with a null model that minimises over all pieces."""
     y, prediction, weights = (
         [Fraction(float(v)) for v in values] for values in (y, prediction, weights)
     )

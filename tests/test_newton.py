@@ -63,7 +63,7 @@ class Case:
 
             def jacobian(coef):
                 return -Z
-        else:  # as least squares of √(2 s h(r)), whose derivative is √s c/√(2h)
+        else:  # least squares of √(2 s h(r)), with derivative √s c/√(2h)
             ridge = np.sqrt(a) / engine.scale
             options = {}
 
@@ -364,7 +364,7 @@ def test_iterations_are_no_more_than_max_iter(request, make_case, beta, step):
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_with_max_iter_zero_the_start_is_returned(make_case, beta):
-    # This happens in the last stages of a schedule if the others have used all iterations.
+    # max_iter is 0 in the last stages of a schedule if earlier stages have used all iterations.
     case = make_case()
     start = np.full(case.zero.size, 0.1)
     solution = case.solve(beta, max_iter=0, start=start)

@@ -132,8 +132,8 @@ def test_large_threshold_with_a_penalty_is_ridge(alpha, intercept, weighted, sha
     est = SmoothL1Regressor(1e6, loss="huber", alpha=alpha, fit_intercept=intercept)
     est.fit(X, y, weight)
 
-    # scikit-learn's Ridge is inaccurate if the units of the features differ much. The augmented
-    # system with columns of length one is accurate.
+    # scikit-learn's Ridge is inaccurate if the units of the features differ much. The solution
+    # of the augmented system, whose columns are scaled to length one, is accurate.
     s = weight / weight.sum()
     centre, level = (s @ X, s @ y) if intercept else (np.zeros(p), 0.0)
     Z = np.sqrt(s)[:, None] * (X - centre)
@@ -187,4 +187,4 @@ def test_wide_X_takes_no_matrix_of_its_columns(options):
     est.fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 8 * X.nbytes  # a 2,000 × 2,000 matrix is forty times X
+    assert peak < 8 * X.nbytes  # a 2,000 × 2,000 matrix is 40 times as large as X

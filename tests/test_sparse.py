@@ -123,7 +123,8 @@ def test_features_that_are_only_scaled_have_the_fit_of_newtons_method(kind, mode
 
 @pytest.mark.parametrize("max_iter", [300, 1000])
 def test_conjugate_gradients_that_are_slow_count_as_iterations(max_iter):
-    # Each step used to try conjugate gradients, in 22 passes, before it formed the Hessian.
+    # In an earlier version each step tried conjugate gradients for 22 passes before it formed
+    # the Hessian.
     rng = np.random.default_rng(0)
     X = rng.standard_t(1.5, size=(324, 204)) * (rng.random((324, 204)) < 0.05)
     y = X.sum(axis=1) + rng.normal(size=324)

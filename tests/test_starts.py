@@ -1,4 +1,4 @@
-"""Starts of S-estimates: half-sets of rows, independent rows, and steps of many candidates."""
+"""Starts of S-estimates: half-sets of rows, independent rows, and the best of many starts."""
 
 import numpy as np
 import pytest

@@ -93,7 +93,7 @@ def test_an_interval_beside_its_coefficient_is_drawn_where_it_is():
 
 def test_the_clearest_of_many_coefficients_are_shown():
     display = display_of().plot(max_features=2)
-    # The intervals of c and b are ±20 % and ±33 % of their coefficients.
+    # The half widths of the intervals of c and b are 20 % and 33 % of their coefficients.
     assert rows_of(display) == ["b", "c"]
     assert display.note_.get_text() == "2 of 4 shown"
     assert rows_of(display.plot(max_features=2, intercept=True)) == ["intercept", "c"]

@@ -135,7 +135,7 @@ def test_partial_residuals_are_at_the_curve_plus_the_residual(data):
     expected = residual + fitted.coef_[1] * (X["bmi"] - X["bmi"].mean())
     drawn = display.scatter_.get_offsets().data
     assert_allclose(drawn[:, 0], X["bmi"])
-    # The constant difference is the mean prediction at the mean of bmi.
+    # The difference is the same for all rows: the mean prediction at the mean of bmi.
     assert_allclose(drawn[:, 1] - expected, drawn[0, 1] - expected[0], rtol=1e-9)
     assert display.ax_.get_ylabel() == "Mean prediction of price + residual"
     assert display.smooth_ is not None

@@ -67,7 +67,8 @@ def test_a_row_is_beyond_the_contour_if_its_distance_is(data):
     for h, r, beyond in zip(display.leverage, display.residual, is_beyond, strict=True):
         at = np.interp(abs(r), height[positive], np.nan_to_num(x[positive], nan=np.inf))
         assert (h > at) == beyond
-    # For least squares Cook's distance is D = k r² h.
+    # For least squares Cook's distance is k r² h, with the leave-one-out residual r and the
+    # leverage h.
     k = display.cook_factor
     inside = positive & np.isfinite(x)
     assert inside.sum() > 100
@@ -129,7 +130,7 @@ def test_weights_are_those_of_the_table(data):
     assert_array_equal(display.cooks_distance, table.cooks_distance)
     twice = InfluenceDisplay.from_estimator(model, X, y, sample_weight=2 * weight)
     assert_allclose(twice.cook_factor, display.cook_factor, rtol=1e-9)
-    # The contours are those for rows of mean weight.
+    # The contours hold for rows with the mean of the sample weights.
     distances = display._cooks_distances(
         np.asarray(display.leverage), np.abs(np.asarray(display.residual))
     )

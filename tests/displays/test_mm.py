@@ -1,4 +1,4 @@
-"""The displays given an MMRegressor: what they show, and what their errors advise."""
+"""Displays of an MMRegressor: what they show, and the advice in their error messages."""
 
 import numpy as np
 import pytest

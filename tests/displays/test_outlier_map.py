@@ -171,7 +171,7 @@ def test_an_axis_is_logarithmic_where_a_point_would_hide_the_rest(axis, cutoffs,
     position = ax.transAxes.inverted().transform(ax.transData.transform(scatter_of(display)))
     assert ((position >= 0) & (position <= 1)).all()
     if scale == "symlog":
-        # The other rows take at least a sixth of the axis.
+        # All rows except the two outermost ones extend over at least a sixth of the axis.
         assert np.ptp(np.sort(position[:, "xy".index(axis)])[1:-1]) > 1 / 6
 
 
