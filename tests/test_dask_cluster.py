@@ -487,7 +487,7 @@ def test_interruption_of_a_round_leaves_no_key(client, cluster, fitted, loads):
 
 
 def assert_recovers(functions, three_stages):
-    """Assert that a fit that calls `functions[k]` after stage k has the bits of `three_stages`."""
+    """Assert that a fit has the bits of `three_stages` if it calls `functions[k]` after stage k."""
     callback = AfterStage(functions)
     est = SmoothL1Regressor(**STAGES).set_callbacks(callback).fit(*arrays(*numbers()))
     assert_same_bits(est, three_stages)

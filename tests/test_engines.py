@@ -48,7 +48,7 @@ def as_kind(X, kind):
 
 
 def raw_engine(X, kind="C", team=None):
-    """Return the engine of a kind without standardisation, whatever the size of X."""
+    """Return the engine of X in a given form, without standardisation, whatever its size."""
     engines = {"small": SmallEngine, "csr": SparseEngine}
     make = engines.get(kind.split()[0].removesuffix("64"), DenseEngine)
     return make(as_kind(X, kind), ThreadTeam() if team is None else team)

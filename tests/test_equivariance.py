@@ -89,7 +89,7 @@ class Fit:
         # does not minimise the objective.
         resolved = est.scale == "mad" or (est.scale is None and est.beta == "auto")
         self.accuracy = 1e-7 if resolved else 1e-10
-        # The accuracy of the intercept is limited by the rounding of its terms.
+        # The intercept is a sum, whose accuracy is limited by the rounding errors of its terms.
         held = abs(est.intercept_) + np.abs(slopes).sum() + abs(y_shift)
         self.rounding = 4 * np.finfo(float).eps * held / y_unit
 

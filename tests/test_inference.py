@@ -870,7 +870,8 @@ def test_dependent_columns(kind):
 def test_a_direction_without_rows_inside():
     X, y = data()
     X = np.column_stack([X[:, 0], np.r_[np.ones(6), np.zeros(74)]])
-    # The six rows of the indicator are far above and far below the fit, and none is inside.
+    # The six rows of the indicator are far above and far below the fit, and none of them has a
+    # residual inside the threshold.
     y[:6] = [100, 101, 102, -100, -101, -102]
     model = SmoothL1Regressor(1.0).fit(X, y)
     with pytest.warns(UserWarning, match=r"\['x1'\] have no standard error"):

@@ -331,7 +331,8 @@ print(overlap, alone, before == counts())
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_overlapping_limits_of_running_threads_are_restored_by_the_last(fails):
-    # A enters, B enters, A leaves (with an error or not), B leaves; no thread ends meanwhile.
+    # Thread A limits BLAS, then thread B; A ends its limit, with an error or not, and then B.
+    # Neither thread ends before.
     environment = {"OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     assert run(OVERLAP.format(fails=fails), **environment) == "[1] [1] True"
 
