@@ -487,7 +487,7 @@ def test_interruption_of_a_round_leaves_no_key(client, cluster, fitted, loads):
 
 
 def assert_recovers(functions, three_stages):
-    """Assert that a fit has the bits of `three_stages` if it calls `functions[k]` after stage k."""
+    """Assert that calls of `functions[k]` after stage k do not change the bits of a fit."""
     callback = AfterStage(functions)
     est = SmoothL1Regressor(**STAGES).set_callbacks(callback).fit(*arrays(*numbers()))
     assert_same_bits(est, three_stages)
