@@ -164,7 +164,7 @@ def simulate(share, progress):
 
 
 def penalised(n, law, contamination, seed):
-    """Return the excess risk and the number of nonzero coefficients for both values of `refit`."""
+    """Return the excess risk and number of nonzero coefficients for both values of `refit`."""
     X, error = make(np.random.default_rng(seed), n, P_PENALISED, law, contamination)
     truth = np.where(np.arange(P_PENALISED) < N_NONZERO, 1.0, 0.0)
     search = SmoothL1RegressorCV([BETA], alphas=N_ALPHAS, l1_ratio=1.0, loss="huber")

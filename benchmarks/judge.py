@@ -384,7 +384,10 @@ class InteriorPoint:
         self.above, self.below = self.above + t * da, self.below + t * db
 
     def _step(self, L, omega, of_above, of_below):
-        """Return the changes that give p⁺ (β − u) = `of_above` and p⁻ (β + u) = `of_below`."""
+        """Return the changes of d, u, p⁺ and p⁻.
+
+        The products p⁺ (β − u) and p⁻ (β + u) then equal `of_above` and `of_below` to first order.
+        """
         above, below, high, low, Q = self.above, self.below, self.high, self.low, self.Q
         e = self.r - Q @ self.d - self.u - above + below
         g = e - (of_above / high - above) + (of_below / low - below)
@@ -397,7 +400,7 @@ class InteriorPoint:
         return dd, du, da, db
 
     def _longest(self, du, da, db):
-        """Return the longest step, at most 1, after which no variable is negative."""
+        """Return the largest step length, at most 1, after which no variable is negative."""
         t = LONG(1)
         for value, change in (
             (self.above, da),
