@@ -1,12 +1,12 @@
 """Breakdown of the fits under contamination: python -m benchmarks.breakdown
 
 The first table is for outliers in y that are all on the same side of the model. With its
-default parameters, SmoothL1Regressor breaks down between 30 and 33 % of outliers. So does RLM
-of statsmodels, which has the same estimating equations and also starts from least squares. With
-about half of the default threshold, or with a threshold that is known beforehand, the fit
-tolerates more outliers. The second table is for outliers in X (leverage points), of which no
-Huber fit tolerates many. `MMRegressor` tolerates the outliers of both tables. The benchmark
-takes a minute and requires statsmodels.
+default parameters, SmoothL1Regressor breaks down at a fraction of outliers between 30 and 33 %.
+So does RLM of statsmodels, which has the same estimating equations and also starts from least
+squares. With about half of the default threshold, or with a threshold that is known beforehand,
+the fit tolerates more outliers. The second table is for outliers in X (leverage points), of
+which no Huber fit tolerates many. `MMRegressor` tolerates the outliers of both tables. The
+benchmark takes a minute and requires statsmodels.
 """
 
 import numpy as np

@@ -2,12 +2,13 @@
 
 Each problem is drawn with its own seed. The problems differ in shape, units, tails of the
 errors, ties, outliers, rows that can be fitted exactly, storage of X, weights and all
-parameters. Some have columns that are collinear, constant or far from zero. Every fit that is
-reported as converged is checked: its objective is compared with certified bounds of the minimum
-(`judge`), its scale with the scale of its residuals, and its number of passes with a multiple
-of `max_iter`. No fit may raise an exception or issue a warning other than ConvergenceWarning.
-Paths and cross-validation are compared with single fits. Each violation is a flag; `--one 123`
-prints the flags of problem 123. The benchmark takes about 20 minutes on two idle cores.
+parameters. Some problems have columns that are collinear, constant or far from zero. Every fit
+that is reported as converged is checked: its objective is compared with certified bounds of the
+minimum (`judge`), its scale with the scale of its residuals, and its number of passes with a
+multiple of `max_iter`. No fit may raise an exception or issue a warning other than
+ConvergenceWarning. Paths and cross-validation are compared with single fits. Each violation is
+a flag; `--one 123` prints the flags of problem 123. The benchmark takes about 20 minutes on two
+idle cores.
 """
 
 import argparse
@@ -65,7 +66,7 @@ class Flag(NamedTuple):
 
 
 def draw(seed, number):
-    """Return the problem with this number of the campaign with this seed."""
+    """Return problem `number` of the campaign with the given seed."""
     rng = np.random.default_rng([seed, number])
     shape, n, p = _shape(rng)
     form = _choice(rng, C=4, F=2, strided=1, float32=2, CSR=2, CSR_full=1)
@@ -384,7 +385,7 @@ def _point_flags(problem, point, where):
         data = Data.of(problem.X, problem.y, problem.weight, params["fit_intercept"])
         low, high, floor = scale_bounds(data, point)
         if high - low + floor > SCALE_RTOL * point.scale:
-            return []  # Because of rounding errors, scale and objective are not determined.
+            return []  # Rounding errors prevent a check.
         if not low * (1 - SCALE_RTOL) - floor <= point.scale <= high * (1 + SCALE_RTOL) + floor:
             if is_unique(data, point):
                 return [Flag("path, scale", f"{where}: {low} … {high} for {point.scale}")]

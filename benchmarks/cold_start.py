@@ -170,7 +170,7 @@ def second_kind(shape, kind, n_runs):
 
 
 def interrupted(shape, n_runs=5):
-    """Return the longest time from an interrupt to the end of the fit."""
+    """Return the longest time from an interrupt to the end of the fit, in seconds."""
     return in_fresh_processes(prepared(shape) + _INTERRUPT, n_runs)["longest"]
 
 

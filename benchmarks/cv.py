@@ -52,7 +52,10 @@ def tasks(X, y):
 
 
 def difference(X, y):
-    """Return the largest relative difference of mean scores between both kinds of searches."""
+    """Return the largest relative difference between the mean scores of two searches.
+
+    The searches are SmoothL1RegressorCV and GridSearchCV.
+    """
     ours = SmoothL1RegressorCV(BETAS).fit(X, y).cv_results_["mean_test_score"]
     theirs = search(SmoothL1Regressor(), X, y, beta=BETAS).cv_results_["mean_test_score"]
     return float(np.abs(ours / theirs - 1).max())

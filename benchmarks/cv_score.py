@@ -143,10 +143,10 @@ def repeated(share):
 
 
 def simulate(share, progress):
-    """Return a dict of an array for each contamination: the logarithms of the costs.
+    """Return a dict of the logarithms of the costs, an array for each contamination.
 
-    An array has the shape (laws, replications, names), where `names` are the scores of `NAMES`.
-    The seeds of the replications of each shape are 0, 1, ….
+    An array has the shape (laws, replications, names); its axes correspond to `LAWS`, to the
+    replications and to `NAMES`. The seeds of the replications of each shape are 0, 1, ….
     """
     shapes = repeated(share)
     seeds = [shapes[:i].count(shape) for i, shape in enumerate(shapes)]
@@ -203,7 +203,7 @@ def with_error(log_ratios):
 
 
 def risk_table(found, share):
-    """Return a table of ratios: risk with the one-standard-error rule / with the best score."""
+    """Return a table of the risk with the one-standard-error rule, relative to the default."""
     shapes = repeated(share)
     best, rule = NAMES.index(ABSOLUTE), NAMES.index(ONE_SE)
     # The excess risk is the square of the error, hence the factor of 2.

@@ -109,7 +109,10 @@ ESTIMATORS = {
 
 
 def digits(estimator, X, y, certified):
-    """Return −log10 of the largest relative error, limited to 0 … 16, or 0 if a fit fails."""
+    """Return −log10 of the largest relative error of a coefficient, limited to 0 … 16.
+
+    The result is 0 if the fit raises a ValueError.
+    """
     estimator.set_params(fit_intercept=len(certified) > X.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

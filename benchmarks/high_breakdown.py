@@ -100,7 +100,7 @@ CONTAMINATIONS = {
 
 
 class Cell(NamedTuple):
-    """A shape and a distribution of data. With a contamination, the errors are normal."""
+    """A shape and a distribution of data. In contaminated cells the errors are normal."""
 
     n: int
     p: int
@@ -121,10 +121,10 @@ class Cell(NamedTuple):
 
     @property
     def n_counted(self):
-        """The number of parameters whose errors are added.
+        """The number of parameters whose squared errors are summed.
 
-        The intercept is included if the contamination is one-sided, because it is only biased
-        then.
+        The intercept is included if the contamination is one-sided, because only then is the
+        intercept biased.
         """
         return self.p + ("one-sided" in (self.contamination or ""))
 
@@ -180,7 +180,7 @@ def all_cells():
 
 
 def m_estimate(A, y, theta, scale):
-    """Return the M-estimate with the bisquare loss that is reached from theta.
+    """Return the M-estimate with the bisquare loss that a descent from `theta` reaches.
 
     A contains the features and a column of ones.
     """

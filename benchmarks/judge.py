@@ -268,7 +268,7 @@ class Directions:
 
     @property
     def Q(self):
-        """The rows in orthonormal coordinates, for directions that clearly exceed rounding.
+        """The rows in orthonormal coordinates of the directions that exceed rounding errors.
 
         The intercept is one of the directions.
         """
@@ -386,7 +386,7 @@ class InteriorPoint:
     def _step(self, L, omega, of_above, of_below):
         """Return the changes of d, u, p⁺ and p⁻.
 
-        The products p⁺ (β − u) and p⁻ (β + u) then equal `of_above` and `of_below` to first order.
+        To first order p⁺ (β − u) then equals `of_above`, and p⁻ (β + u) equals `of_below`.
         """
         above, below, high, low, Q = self.above, self.below, self.high, self.low, self.Q
         e = self.r - Q @ self.d - self.u - above + below

@@ -265,7 +265,7 @@ def cluster():
 
 
 def measure(folder, n, n_counted, seconds):
-    """Return the limits with the measured values, sentences, and whether results are equal."""
+    """Return limits with measured values, sentences on them, and if results are equal."""
     shape = f"{n:,} × {N_FEATURES}"
     say(f"{shape} ... ")
     write_rows(folder, n)

@@ -44,7 +44,7 @@ class Run(NamedTuple):
 
 
 def make(n, p, contamination, seed=0):
-    """Return normal columns, and y with errors of variance 1 and outliers 10 to 100 above."""
+    """Return normal columns, and y with errors of variance 1 and outliers 10 to 100 higher."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p))
     y = X @ rng.normal(size=p) + rng.normal(size=n)

@@ -1,4 +1,4 @@
-"""Anderson's acceleration: the memory of moves, and joint updates of fit and scale."""
+"""Anderson's acceleration: the memory of moves of θ, and joint updates of fit and scale."""
 
 import numpy as np
 import pytest

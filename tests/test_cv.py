@@ -1,4 +1,4 @@
-"""SmoothL1RegressorCV gives the results of GridSearchCV, by the conventions of scikit-learn.
+"""SmoothL1RegressorCV gives the results of GridSearchCV and follows its conventions.
 
 GridSearchCV over beta is also tested here, with every joblib backend.
 """

@@ -536,7 +536,8 @@ SEARCH = (
 SAMPLE = r"pass a sample of rows, such as X\.sample\(\.\.\.\)\.compute\(\)"
 INFER = r"infer from a sample of rows.*compute\(\)"
 BY_BLOCKS = r"call compute\(\) on both y_true and y_pred, or average the losses by blocks"
-# The public name, its call with X, y and weights, and the advice.
+# What is refused for Dask collections: a public name, a call of it with X, y and weights, and
+# the advice in the error message.
 REFUSED = [
     ("SmoothL1RegressorCV", lambda X, y, s: SmoothL1RegressorCV().fit(X, y, s), SEARCH),
     ("smooth_l1_path", lambda X, y, s: smooth_l1_path(X, y, sample_weight=s), SEARCH),

@@ -778,7 +778,7 @@ def test_a_fit_that_converges_at_the_rounding_floor_has_a_small_gap(
         model = fit(mode, X, y, alpha=alpha, positive=positive, tol=1e-8)
     assert len(caught) == (model.optimality_ > 1e-8)
     if alpha > 1e-6 or shape == (20, 60):
-        # The rounding of the residuals is small compared with the penalty.
+        # The rounding errors of the residuals are small compared with the penalty.
         assert not caught
 
 

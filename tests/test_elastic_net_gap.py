@@ -28,7 +28,7 @@ SCALES = [
 ]
 
 
-# At these thresholds, rounding of the residuals affects ψ(r) of the rows inside.
+# At these thresholds, rounding of the residuals affects ψ(r) of the rows inside the threshold.
 SMALL = [{"beta": 1e-7}, {"beta": 1e-12, "loss": "huber"}]
 
 

@@ -18,7 +18,8 @@ from skrobust import SmoothL1Regressor
 
 pytestmark = pytest.mark.usefixtures("each_engine")
 
-# benchmarks/digits.py is not part of the package. It has problems and counts correct digits.
+# benchmarks/digits.py is not part of the package. It contains the problems and a function that
+# counts correct digits.
 _FILE = Path(__file__).parents[1] / "benchmarks" / "digits.py"
 _SPEC = importlib.util.spec_from_file_location("digits", _FILE)
 table = importlib.util.module_from_spec(_SPEC)

@@ -104,7 +104,7 @@ class Case:
         return losses.huber(r, self.beta), losses.huber_gradient(r, self.beta), bound
 
     def check(self, residual, sums, centred=True):
-        """Compare with the formulas, in extended precision."""
+        """Compare residuals and sums with the formulas, in extended precision."""
         wide = np.longdouble
         n = self.X.shape[0]
         X = self.X.astype(wide) - (self.centre if centred else 0)
@@ -383,7 +383,7 @@ def pseudo_huber(r, threshold):
 
 
 def n_compilations(run):
-    """Return how often Numba compiles the pseudo-Huber loss in run(), and run's result."""
+    """Return how often `run` compiles the pseudo-Huber loss, and the result of `run`."""
     with event.install_recorder("numba:compile") as recorder:
         result = run()
     compiled = [e.data["dispatcher"].py_func for _, e in recorder.buffer if e.is_start]

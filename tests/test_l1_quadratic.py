@@ -16,7 +16,7 @@ def value(H, g, x, slope):
 
 
 def brute_force(H, g, slope, lower):
-    """Return the minimum over all patterns of signs; each pattern leaves a linear system."""
+    """Return the minimum over all patterns of signs, of which each gives a linear system."""
     best = 0.0
     for pattern in itertools.product([-1, 0, 1], repeat=len(g)):
         sign = np.array(pattern)
@@ -89,7 +89,7 @@ def test_duplicated_coordinates_share_the_value():
 
 @pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-200])
 def test_denormal_values_keep_their_signs(size):
-    """The product of two such numbers underflows, so that its sign cannot be used."""
+    """The product of two denormal numbers underflows, so that its sign cannot be used."""
     H = np.array([[2.0, 0.5], [0.5, 1.0]])
     g, slope, lower = np.array([3.0, -1.0]), np.full(2, 0.2), np.full(2, -np.inf)
     start = np.array([-size, size])

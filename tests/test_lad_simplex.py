@@ -179,7 +179,7 @@ def test_the_vertex_of_an_l1_penalty_is_the_minimiser(seed, shape, bounded):
     lower[1:] = 0.0 if bounded else -np.inf
     x, beta = np.zeros(k), 1e-9
     x[0] = np.median(y)
-    # All rows are inside this threshold, so that all of them are considered.
+    # All rows are inside this threshold, so that all of them may become rows of the vertex.
     threshold = float(np.abs(y - Z @ x).max())
     vertex = l1_vertex(Z, y - Z @ x, weight, x, slope, lower, threshold, beta)
     residual = y - Z @ vertex.coef

@@ -202,8 +202,9 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
         keywords = {"sample_weight": weights, "beta": beta, "multioutput": "raw_values"}
         return D2_OF(targets, predictions, **keywords)
 
-    # No constant scores above 0, and the constant that another minimiser finds scores 0. The
-    # other minimiser uses units in which y is about 1, because its tolerance is absolute.
+    # No constant prediction has a score above 0, and the one that another minimiser finds has
+    # the score 0. The other minimiser uses units in which y is about 1, because its tolerance
+    # is absolute.
     found = minimize_scalar(
         lambda constant: weights @ smooth_l1(y / scale - constant, relative_beta),
         bounds=(y.min() / scale, y.max() / scale),

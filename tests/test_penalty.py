@@ -96,8 +96,8 @@ def test_a_constant_feature_has_no_penalty():
 
 
 def test_a_strength_is_finite_where_the_square_of_the_scale_vanishes():
-    # 1/scale² overflows in the first two columns. α/scale² is finite in the first, and is
-    # limited to `MAX_CURVATURE` in the second.
+    # 1/scale² overflows in the first two columns. α/scale² is finite in the first column, and
+    # is limited to `MAX_CURVATURE` in the second.
     engine = engine_of([0.0, 0.0, 0.0], [1e-160, 1e-200, 1e160])
     ridge = Ridge.of_strength(1e-100, engine)
     diagonal = ridge.hessian_diagonal(np.zeros(4))

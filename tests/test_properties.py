@@ -127,10 +127,10 @@ def problems(draw, units=True, **size):
     if units:
         of_y = draw(st.sampled_from(MAGNITUDES))
         of_X = [draw(st.sampled_from(MAGNITUDES)) for _ in range(X.shape[1])]
-        # Otherwise w would overflow, which raises an error.
+        # Without this limit w would overflow, which raises an error.
         of_y = min(of_y, 1e290 * min(of_X))
         if params["alpha"]:
-            # Otherwise the square of w or the product αβ would overflow or underflow.
+            # Without these limits w² or the product αβ would overflow or underflow.
             of_X = of_y = np.clip(of_y, 1e-100, 1e100)
             square = params["loss"] == "huber" and params["scale"] != "concomitant"
             params["alpha"] *= of_y * (of_y if square else 1.0)

@@ -165,5 +165,5 @@ def test_the_trimmed_scale_ends_at_its_bounds():
     assert trimmed_scale(residual, None, 0.3, 0.1, **parameters) == 0.3
     free = trimmed_scale(residual, None, 1.5, 0.5, **parameters)
     assert free == pytest.approx(1.0, abs=0.1)
-    # So few rows are inside that the upper bound is returned.
+    # Almost no residual is small enough to be included, so that the upper bound is returned.
     assert trimmed_scale(residual, None, 1e-9, 1e-10, **parameters) == 1e-9

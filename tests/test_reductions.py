@@ -256,7 +256,8 @@ def test_the_minimum_does_not_depend_on_the_probed_rows(
 
 
 def test_the_slope_is_linear_between_the_lengths_where_a_row_reaches_the_threshold():
-    # This tests `line_slope`, on which `minimum_by_all_breakpoints` relies, and convexity.
+    # This checks `line_slope`, on which `minimum_by_all_breakpoints` relies, and that the
+    # objective is convex along the line.
     r, change, weight = line_problem(0, weighted=True)
     with np.errstate(divide="ignore"):
         lengths = np.sort(np.concatenate([(end - r) / change for end in (-0.5, 0.5)]))

@@ -27,7 +27,7 @@ from problems import (
 )
 from skrobust import SmoothL1Regressor
 
-# Names of the steps that tests replace by failing ones, in the modules that use these steps.
+# Names, in the modules that use them, of steps of a fit that tests replace by failing ones.
 SAMPLING, STAGES, ENGINE = "RowSampler", "fit_stages", "as_engine"
 
 

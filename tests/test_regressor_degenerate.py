@@ -279,7 +279,7 @@ def test_small_tied_problems_have_a_scale_that_agrees_with_the_fit(seed, of_y, k
 @pytest.mark.parametrize("seed", range(6))
 @in_modes([*OF_SCALE, {"beta": 1e-7}])
 def test_polynomial_through_nine_tenths_of_the_rows_is_recovered(mode, seed):
-    # The condition number is 1e6, so that most residuals are rounding errors.
+    # X has a condition number of 1e6, and most residuals are rounding errors.
     rng = np.random.default_rng(seed)
     X = np.vander(rng.uniform(size=40), 8)[:, :-1]
     off = rng.uniform(size=40) < 0.1
@@ -351,7 +351,7 @@ def test_the_scale_is_at_its_floor_where_most_of_y_is_zero():
 
 def test_every_third_value_of_y_may_be_an_outlier():
     # The location of y, which determines its units, is computed from a part of the rows. If
-    # these were equally spaced, all of them could be outliers.
+    # these rows were equally spaced, all of them could be outliers.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30_000, 3))
     y = X @ [1.0, 2.0, 3.0] + 5 + rng.normal(size=30_000)

@@ -59,7 +59,7 @@ def test_more_iterations_are_never_worse(beta):
 
 
 # Found by a random search: the second stage reached max_iter next to an exact fit. The third
-# returned the coefficients of the second, and the scale of the least-squares residuals.
+# stage returned the coefficients of the second, and the scale of the least-squares residuals.
 TWO_ROWS = (
     np.array(
         [

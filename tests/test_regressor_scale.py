@@ -70,7 +70,7 @@ def test_concomitant_scale_and_coefficients_minimise_their_joint_objective(alpha
     assert_allclose(est.objective_, least, rtol=1e-12)
     rng = np.random.default_rng(0)
     for size in [1e-1, 1e-3, 1e-4]:
-        # From a minimum the objective increases in every direction by the square of the step.
+        # Near a minimum the objective increases in every direction like the square of the step.
         steps = size * rng.normal(size=(50, 5))
         rises = np.array([objective(step) for step in steps]) - least
         assert rises.min() > 0

@@ -1,7 +1,7 @@
 """A column far from zero does not reduce the rank of the other columns.
 
-Whether a direction is due to rounding depends only on the rounding of the columns that have a
-part in it. The reference is least squares or ridge regression of centred columns by QR in
+Whether a direction is due to rounding depends only on the rounding of the columns that
+contribute to it. The reference is least squares or ridge regression of centred columns by QR in
 extended precision, and the thresholds of the fits are above all residuals.
 """
 
@@ -34,7 +34,7 @@ def extended_lstsq(A, b):
 
 
 def reference(X, y, weight, alpha):
-    """Return the fitted values of ridge regression on the mean of squares, in long double."""
+    """Return the fitted values of ridge regression with mean squared errors, in long double."""
     X, y = X.astype(np.longdouble), y.astype(np.longdouble)
     s = np.ones(len(y), np.longdouble) if weight is None else weight.astype(np.longdouble)
     s = s / s.sum()

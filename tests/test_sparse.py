@@ -53,8 +53,8 @@ def test_without_a_gram_matrix_the_fit_is_that_of_dense_x(
     assert_allclose(est.objective_, dense.objective_, rtol=1e-7)
     assert_allclose(est.scale_, dense.scale_, rtol=1e-7)
     if kind == "one-hot" and mode.get("beta") == 1e-3:
-        # The median of a level with an even number of rows is not unique, and the loss has no
-        # unique minimiser.
+        # The median of a level with an even number of rows is not unique, so that the objective
+        # has no unique minimiser.
         return
     assert_allclose(est.coef_ * spread, dense.coef_ * spread, rtol=0, atol=2e-6 * size)
     assert_allclose(est.predict(X), dense.predict(X), rtol=0, atol=1e-6 * size)

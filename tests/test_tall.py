@@ -54,7 +54,7 @@ def fits(monkeypatch, X, y, weight=None, **params):
 def assert_same(sampled, whole):
     size = np.abs(whole.coef_).max() + 1e-300
     assert_allclose(sampled.coef_, whole.coef_, rtol=1e-7, atol=1e-7 * size)
-    # At a MAD threshold the objective is not stationary in the scale.
+    # With the MAD the objective is not stationary as a function of the scale.
     fixed = whole.scale == "concomitant" or (whole.beta != "auto" and whole.scale is None)
     assert_allclose(sampled.objective_, whole.objective_, rtol=1e-10 if fixed else 1e-7)
     assert_allclose(sampled.scale_, whole.scale_, rtol=1e-7)

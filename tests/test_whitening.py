@@ -165,7 +165,8 @@ def test_rows_of_dependent_features_have_no_component_in_the_null_space(
 
 
 def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction():
-    # Two columns are equal except that 1e8 is added to one, which rounds it by up to 1e-8.
+    # Two columns are equal except that 1e8 is added to one of them, whose values are thereby
+    # rounded by up to 1e-8.
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
     X = np.column_stack([x, x + 1e8, rng.normal(size=100)])
@@ -181,7 +182,8 @@ def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction(
 
 
 def test_rows_whiten_an_ill_conditioned_design_that_the_gram_cannot():
-    # The singular values are 1 to 1e-10. The smallest of the Gram matrix would be below eps.
+    # The singular values are 1 to 1e-10. The smallest singular value of the Gram matrix would
+    # be below eps.
     X = np.vstack([hilbert(8), -hilbert(8)]) * 4
     Z = np.column_stack([np.full(16, 0.25), X / 4])
     assert whiten_gram(Z.T @ Z, np.zeros(8), True) is None

@@ -124,7 +124,8 @@ def test_the_length_is_near_the_minimum_along_the_step(seed, every, size):
 
 def test_a_step_that_ends_where_a_coefficient_is_zero_is_taken_in_full():
     line = Line(every=False, to_zero=True)
-    # The minimum of the smooth part is beyond the kink, at which the penalty is larger.
+    # The minimum of the smooth part is beyond t = 1, where a coefficient becomes zero. The
+    # large penalty of this coefficient keeps the minimum at t = 1.
     line.slope[1] = 10.0
     line.step[2:] = line.step[0] = 0.0
     line.curvature = line.columns.H @ line.step

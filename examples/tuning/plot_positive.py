@@ -35,8 +35,8 @@ spikes = rng.choice(400, size=20, replace=False)
 spectrum[spikes] += rng.uniform(1, 6, size=20)
 
 # %%
-# With ``positive=True`` no penalty is required, and the default threshold is estimated. The
-# intercept, which is the baseline of the spectrum, is not constrained.
+# With ``positive=True`` no penalty is required. The default threshold is estimated from the
+# residuals. The intercept, which is the baseline of the spectrum, is not constrained.
 
 models = {
     "least squares": LinearRegression(positive=True),

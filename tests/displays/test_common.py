@@ -1,4 +1,4 @@
-"""Properties that all displays share: axes, styles, and no overlaps."""
+"""Properties that all displays share: axes, styles, and artists that do not overlap."""
 
 import matplotlib.pyplot as plt
 import numpy as np

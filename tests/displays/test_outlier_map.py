@@ -1,4 +1,4 @@
-"""OutlierMapDisplay: regions of the rows, cutoffs, axes and thinning."""
+"""OutlierMapDisplay: regions of the rows, cutoffs, axes and a limited number of markers."""
 
 import numpy as np
 import pytest
