@@ -43,8 +43,8 @@ slope_right = LinearRegression().fit(X, right).coef_[0]
 print(f"{'correct records':18} {slope_right:5.2f} ppm per year")
 
 # %%
-# Each line has a colour of Okabe and Ito's palette, which colour-blind readers can distinguish,
-# a dash pattern, and the vertical alignment of its label.
+# For each line, the following constants contain a colour of Okabe and Ito's palette, which
+# colour-blind readers can distinguish, a dash pattern, and the vertical alignment of the label.
 
 LEAST_SQUARES = "#D55E00", (0, (6, 2)), "center"
 HUBER = "#0072B2", (0, (1.5, 1.5)), "top"

@@ -117,7 +117,7 @@ def search(X, y, scoring, refit=True):
 
 
 def compare_scorings(X, y, n_splits):
-    """Print how often each score selects each beta, and the mean error of the selections."""
+    """Print how often each score selects each beta, and the mean error of the selected fits."""
     chosen = {"neg_mean_absolute_error": [], "r2": []}
     errors = {scoring: [] for scoring in chosen}
     for seed in range(n_splits):

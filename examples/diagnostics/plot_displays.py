@@ -35,7 +35,8 @@ model.fit(X, y)
 # --------------------------------
 # A row whose residual r exceeds the threshold has the robustness weight β/\|r\|, and the other
 # rows have the weight 1. If some residuals are much larger than the others, the axis of the
-# residuals is logarithmic outside the band. The rows with the largest residuals are labelled.
+# residuals is logarithmic outside the band \|r\| ≤ β. The rows with the largest residuals are
+# labelled.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
 ResidualsDisplay.from_estimator(model, X, y, ax=left)

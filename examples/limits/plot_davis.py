@@ -104,10 +104,10 @@ print(f"robustness weight of the swapped record: {row_weight:.3f}")
 print(f"flagged in outliers_: {bool(robust.outliers_[swapped])}")
 
 # %%
-# The record is flagged, because its residual is large, too. This is not guaranteed: a leverage
-# point may also attract the fit so strongly that its residual is small. Check the leverage of
-# the rows before the fit, or look at ``leverage_`` of ``MMRegressor``. In this data set the
-# remedy is to correct the record.
+# The record is flagged in ``outliers_``, because its residual is large, too. A large residual
+# is not guaranteed: a leverage point may attract the fit so strongly that its residual is
+# small. Check the leverage of the rows before the fit, or look at ``leverage_`` of
+# ``MMRegressor``. In this data set the remedy is to correct the record.
 #
 # :class:`~skrobust.displays.DiagnosticsDisplay` labels the record in each of its four panels.
 # In the fourth panel the record, with a leverage of 0.8, is the only row beyond the contours of

@@ -47,10 +47,11 @@ for name, model in models.items():
 
 # %%
 # The corrupted expenditures change the slope of ``SmoothL1Regressor`` by less than 0.01. With
-# the corrupted incomes its slope is as wrong as that of least squares. If features may be
-# corrupted, inspect the leverage before the fit, or use ``MMRegressor``, whose slope changes by
-# less than 0.01 with both corruptions, or scikit-learn's ``RANSACRegressor`` or
-# ``TheilSenRegressor``. :doc:`/user_guide/robust_mm` explains when to use ``MMRegressor``.
+# the corrupted incomes the slope of ``SmoothL1Regressor`` is as wrong as that of least squares.
+# If features may be corrupted, inspect the leverage before the fit, or use ``MMRegressor``,
+# whose slope changes by less than 0.01 with both corruptions, or scikit-learn's
+# ``RANSACRegressor`` or ``TheilSenRegressor``. :doc:`/user_guide/robust_mm` explains when to
+# use ``MMRegressor``.
 
 STYLES = [
     ("#D55E00", "--"),

@@ -2,10 +2,10 @@
 The effect of the threshold β
 =============================
 
-With a large threshold β every residual is penalised quadratically and the fit is least squares.
-With a small β every residual is penalised by its absolute value and the fit is the conditional
-median. This example shows how the slope of a fit to Engel's household data changes between
-these two limits.
+With a large threshold β every residual is penalised quadratically, and the fit is one of least
+squares. With a small β every residual is penalised by its absolute value, and the fit estimates
+the conditional median. This example shows how the slope of a fit to Engel's household data
+changes between these two limits.
 """
 
 import matplotlib.pyplot as plt

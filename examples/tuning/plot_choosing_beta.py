@@ -43,8 +43,8 @@ def error(model):
 # Three ways to choose β
 # ----------------------
 # The validation folds contain corrupted records as well, so that the search needs a robust
-# score. The default of SmoothL1RegressorCV is the mean absolute error. The default of
-# GridSearchCV is R², which is dominated by the corrupted records.
+# score. The default score of SmoothL1RegressorCV is the mean absolute error. The default score
+# of GridSearchCV is R², which is dominated by the corrupted records.
 
 SmoothL1Regressor().fit(X_train, y_train)  # The first fit takes longer.
 betas = np.geomspace(5, 2000, 20)
@@ -75,7 +75,7 @@ for title, target in (("Original data", y_train), ("20 % multiplied by ten", sli
 # Score and error along β
 # -----------------------
 # The figures show the cross-validated score and the error on the clean test rows, which is
-# unknown in practice. The minimum of each curve is subtracted.
+# unknown in practice. From each curve its minimum is subtracted.
 
 for title, target in (("Original data", y_train), ("20 % multiplied by ten", slipped)):
     figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")

@@ -68,7 +68,7 @@ search.best_estimator_
 
 # %%
 # The score changes little around its minimum, so that the choice of β is not critical. The
-# default is close to the minimum and needs no search.
+# default threshold is close to the best one and needs no search.
 
 scores = search.cv_results_
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")

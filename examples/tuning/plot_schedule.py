@@ -38,7 +38,8 @@ print(f"with a schedule {model.coef_[0]:.9f}, without {direct.coef_[0]:.9f}")
 print(f"objectives      {model.objective_:.9f},        {direct.objective_:.9f}")
 
 # %%
-# The fit of each stage equals ``SmoothL1Regressor(beta)`` with the threshold of the stage.
+# The fit of each stage equals that of ``SmoothL1Regressor(beta)``, where ``beta`` is the
+# threshold of the stage.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 axes.plot(X[:, 0], y, ".", color="0.75")
