@@ -100,7 +100,7 @@ PROBLEMS = {
     "timestamps in ms": _timestamps,
 }
 
-# Functions of y that return an estimator.
+# Functions that return an estimator, given y.
 ESTIMATORS = {
     "SmoothL1Regressor": lambda y: SmoothL1Regressor(1e6 * np.abs(y).max()),
     "LinearRegression": lambda y: LinearRegression(),

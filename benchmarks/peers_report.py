@@ -382,7 +382,7 @@ def draw_targets(axes, targets):
         missed = verdict(found) == MISSED
         colour = COLOURS[2] if missed else COLOURS[1]
         share = max(found["measured"], found["fastest"] or 0.0) / found["bar"]
-        share = min(max(share, 3e-3), 1e3)  # the range of the axis
+        share = min(max(share, 3e-3), 1e3)  # limited to the range of the axis
         axes.plot([share, 1], [line, line], color=colour, alpha=0.4)
         axes.plot(share, line, "X" if missed else "o", color=colour, markersize=9)
         stretch = max(found["hope"] / found["bar"], 3e-3)

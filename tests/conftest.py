@@ -96,9 +96,9 @@ class Certificate:
     def _whitened(self):
         """Return an orthonormal basis of the columns of the stacked data and penalty rows.
 
-        Also return the square roots of the weights, the square roots of the penalty, the slopes
-        and the features of the basis, and the changes of the coefficients along the vectors of
-        the basis.
+        Also return the square roots of the weights, the diagonal of the penalty rows, the
+        coefficients and the columns that were kept, and the changes of the coefficients along
+        the vectors of the basis.
         """
         s, intercept = self.weight, int(self.est.fit_intercept)
         root = np.sqrt(s / s.sum())

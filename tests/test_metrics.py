@@ -112,7 +112,7 @@ def test_integer_weights_equal_repeated_rows(metric, value):
 @pytest.mark.parametrize("factor", [1e-310, 1e-9, 0.1, 5e307])
 def test_common_factor_of_the_weights_changes_nothing(metric, factor):
     y, prediction, weights = targets()
-    weights = np.round(weights, 1) + 1  # up to 3: their sum overflows at 5e307
+    weights = np.round(weights, 1) + 1  # up to 3; times 5e307 their sum overflows
     assert_allclose(
         metric(y, prediction, sample_weight=factor * weights),
         metric(y, prediction, sample_weight=weights),

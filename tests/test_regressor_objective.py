@@ -182,7 +182,7 @@ def test_wide_X_takes_no_matrix_of_its_columns(options):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 2_000))
     y = X[:, :5].sum(axis=1) + rng.standard_t(2, size=50)
-    est = SmoothL1Regressor(**options).fit(X, y)  # compiles
+    est = SmoothL1Regressor(**options).fit(X, y)  # compiles the kernels
     tracemalloc.start()
     est.fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]

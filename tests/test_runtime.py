@@ -597,7 +597,7 @@ def test_the_data_are_not_written_to(shape, layout):
 def test_memory_beyond_the_input_is_a_small_part_of_it(layout, options):
     X, y = heavy_tailed(200_000, 50)
     X, est = LAYOUTS[layout](X), SmoothL1Regressor(**options)
-    est.fit(X, y)  # compiles
+    est.fit(X, y)  # compiles the kernels
     tracemalloc.start()
     est.fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]

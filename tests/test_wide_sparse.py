@@ -62,7 +62,7 @@ def test_memory_grows_with_the_stored_elements(n, p, alpha):
     model = SmoothL1Regressor(1.0, alpha=alpha, max_iter=50)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.fit(X[:300], y[:300])  # compiles
+        model.fit(X[:300], y[:300])  # compiles the kernels
         tracemalloc.start()
         model.fit(X, y)
         peak = tracemalloc.get_traced_memory()[1]

@@ -74,7 +74,7 @@ class Line:
             self.step[1] = -self.x[1]
         residual = self.y - self.Z @ self.x
         self.columns.update(np.abs(residual) <= BETA)
-        # The step is made a descent direction.
+        # If the step is an ascent direction, its sign is changed.
         q = self.loss_slope(self.x)
         if (self.slope * np.sign(self.x) - q) @ self.step > 0:
             self.step = np.where(self.step == -self.x, self.step, -self.step)

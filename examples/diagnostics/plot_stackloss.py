@@ -57,7 +57,7 @@ r = np.linspace(-10, 10, 401)
 axes.plot(r, np.minimum(1, model.beta_ / np.maximum(np.abs(r), 1e-9)), color="0.4", zorder=0)
 for day in np.flatnonzero(low):
     place = (residual[day], weight[day])
-    shift = (10, 4 if residual[day] > 0 else -12)  # off the curve
+    shift = (10, 4 if residual[day] > 0 else -12)  # moves the label off the curve
     axes.annotate(f"day {day + 1}", place, shift, textcoords="offset points")
 axes.set(xlabel="residual", ylabel="robustness weight", ylim=(0, 1.1))
 axes.legend(loc="center", frameon=False)

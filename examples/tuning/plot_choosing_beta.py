@@ -46,7 +46,7 @@ def error(model):
 # score. The default score of SmoothL1RegressorCV is the mean absolute error. The default score
 # of GridSearchCV is R², which is dominated by the corrupted records.
 
-SmoothL1Regressor().fit(X_train, y_train)  # The first fit takes longer.
+SmoothL1Regressor().fit(X_train, y_train)  # The first fit takes longer than later ones.
 betas = np.geomspace(5, 2000, 20)
 searches = {
     'SmoothL1Regressor(), "auto"': SmoothL1Regressor(),
