@@ -1,9 +1,10 @@
 """Fit one target: find a starting point, minimise the objective at each threshold of the
 schedule, and return the results.
 
-This module carries out the plan of `_solvers.choose`. For tall X the whole fit is first done on
-a sample of rows, which gives a starting point near the minimiser and a whitening by the Hessian
-there. Each stage of a schedule, and each point of a grid, starts from the previous solution.
+This module carries out the plan that `_solvers.choose` returns. For tall X the model is first
+fitted to a sample of rows, which gives a starting point near the minimiser and a whitening that
+is computed at this point. Each stage of a schedule, and each fit along a grid of parameters,
+starts from the previous solution.
 """
 
 from __future__ import annotations
@@ -41,35 +42,40 @@ from ._solvers.working_set import ROUNDING_RTOL
 from ._spec import FitSpec, Schedule
 from ._units import TargetUnits
 
-# The tolerance and the iterations of a fit of a sample, whose minimiser is at a distance of
-# about a tenth from that of all rows.
+# Tolerance and maximum number of iterations of a fit to a sample of rows. At the minimiser for
+# the sample, the relative gradient of the objective for all rows is about 0.1.
 SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
-# If the contraction of a sample exceeds this, the scale converges slowly, and another fixed
-# point may be near.
+# Maximum contraction dφ/ds of the iteration s ← φ(s) of the scale on a sample of rows. With a
+# larger contraction the scale converges slowly, and another fixed point may be near.
 SAMPLE_MAX_CONTRACTION = 0.7
-# Tolerance of the least-squares fit from which a scale is first estimated.
+# Tolerance of the least-squares fit whose residuals give the first estimate of a scale.
 LEAST_SQUARES_TOL = 1e-3
-# Passes in which an accelerated fit must halve its error (fewer with a uniform sample, since
-# another sample can follow), and the maximum number of restarts.
+# Numbers of passes over X in which Anderson's acceleration must halve its error, after a
+# uniform sample and otherwise, and the maximum number of its restarts. After a uniform sample
+# fewer passes are allowed, since another sample can follow.
 UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
 MAX_RESTARTS = 8
-# A warm start further away than this, in units of y, is ignored.
+# A warm start is ignored if the absolute value of one of its whitened coordinates, in units of
+# the target, exceeds this value.
 MAX_WARM_START = 1e8
-# The tolerance is multiplied by this factor at most MAX_TIGHTER_FITS times, until the gap for
-# coefficients and concomitant scale is small.
+# With a concomitant scale and an L1 penalty, the tolerance is multiplied by TIGHTER_TOL_FACTOR
+# until the joint duality gap for the coefficients and the scale is small. The fit has not
+# converged if the gap is still too large after MAX_TIGHTER_FITS fits.
 TIGHTER_TOL_FACTOR, MAX_TIGHTER_FITS = 1e-2, 3
-# A named schedule starts at a threshold that exceeds this fraction of the absolute residuals.
+# A schedule given by name starts at a threshold that exceeds this fraction of the absolute
+# residuals.
 SCHEDULE_SHARE_INSIDE = 0.99
 
 
 class StageResult(NamedTuple):
     """The result of a stage, in the units of the data.
 
-    `value` is the smooth L1 objective at beta, penalty included, without the σ/(2ε) of the
-    concomitant objective; `suboptimality` estimates its difference from the minimum.
-    `weights` holds ψ(r)/r of each row, or None along a grid. `algorithms` gives the passes of
-    each algorithm, whose sum is `n_eval`. `n_rounds` counts the rounds over blocks of rows
-    since the engine was created.
+    `value` is the smooth L1 objective at `beta`, including the penalty but not the term σ/(2ε)
+    of the concomitant objective. `suboptimality` is an estimate of the amount by which the
+    objective exceeds its minimum. `weights` contains ψ(r)/r of each row; it is None for a fit
+    along a grid. `algorithms` contains the number of passes over X of each algorithm, and
+    `n_eval` is the sum of these numbers. `n_rounds` is the number of rounds over the blocks of
+    rows since the engine was created.
     """
 
     coef: FloatArray
@@ -91,9 +97,9 @@ class StageResult(NamedTuple):
 
 
 class InitialPoint(NamedTuple):
-    """An objective, coordinates to start from, the scale there, and the sensitivity to it.
+    """A starting point: an objective, coordinates θ, a scale, and the sensitivity to the scale.
 
-    The scale is NaN if β is fixed. The sensitivity is known only near the minimiser.
+    The scale is NaN if β is fixed. The sensitivity is None if θ is not near the minimiser.
     """
 
     objective: Whitened
@@ -103,28 +109,28 @@ class InitialPoint(NamedTuple):
 
 
 class Target:
-    """One target in its units, with the objective that is minimised for it."""
+    """A column of y in its own units, and the objective that is minimised for this column."""
 
     def __init__(self, y: RowVector, fit_intercept: bool, spec: FitSpec, plan: Plan) -> None:
         self.units = TargetUnits(y, fit_intercept)
         self.plan = plan
-        # A copy, since a minimiser may keep sums over the rows between its calls.
+        # The minimiser is copied, since it may store sums over the rows between its calls.
         self.minimiser = copy(plan.minimiser)
         self.set_spec(spec)
 
     def set_spec(self, spec: FitSpec) -> None:
-        """Replace the threshold and the penalty."""
+        """Set the threshold, the estimator of the scale and the penalty to those of `spec`."""
         self.spec = spec
         self.estimator = spec.scale
         self.beta = max(spec.beta / self.units.unit, MIN_THRESHOLD)
 
     def threshold(self, scale: float) -> float:
-        """Return the threshold in the units of the target."""
+        """Return the threshold that belongs to a scale, both in the units of the target."""
         return self.beta if self.estimator is None else self.estimator.threshold(scale)
 
     @property
     def penalty_moves_with_scale(self) -> bool:
-        """Whether the penalty of the Huber form is multiplied by an estimated threshold."""
+        """Whether the penalty is multiplied by a threshold that depends on a scale."""
         spec = self.spec
         return self.estimator is not None and spec.alpha_per_threshold and spec.alpha > 0
 
@@ -139,12 +145,12 @@ class Target:
         penalty: Penalty | None = None
         alpha = 0.0
         if spec.alpha:
-            # In Huber form the penalty of smooth L1 is multiplied by β, which has the unit of
-            # y.
+            # The Huber loss is β times the smooth L1 loss. The penalty of the smooth L1 loss
+            # is therefore multiplied by β, which has the unit of y.
             alpha = spec.alpha * units.unit if spec.alpha_per_threshold else spec.alpha
             penalty = Ridge.of_strength(alpha, engine, spec.penalty_weights)
         if spec.is_composite:
-            # |w| has the unit of y, and w² its square.
+            # |w| has the unit of y, and w² has the unit of y².
             l1, l2 = spec.l1_ratio * alpha / units.unit, (1.0 - spec.l1_ratio) * alpha
             penalty = ElasticNet.of_strength(
                 l1, l2, spec.penalty_weights, spec.positive, engine
@@ -152,7 +158,7 @@ class Target:
         return LinearLoss(data, HUBER, penalty, threshold, spec.alpha_per_threshold)
 
     def whitened(self, problem: Problem, threshold: float) -> Whitened:
-        """Return the objective in coordinates that are whitened for least squares."""
+        """Return the objective in the coordinates that whiten the least-squares objective."""
         linear = self.linear_loss(problem, threshold)
         diagonal = _penalty_diagonal(linear)
         if self.spec.is_composite:
@@ -161,7 +167,7 @@ class Target:
 
 
 def _penalty_diagonal(linear: LinearLoss) -> FloatArray:
-    """Return the diagonal of the penalty's Hessian for the features, of shape (p,)."""
+    """Return the diagonal of the penalty's Hessian, without the intercept, of shape (p,)."""
     zero = np.zeros(linear.data.engine.p + 1)
     return (zero if linear.penalty is None else linear.penalty.hessian_diagonal(zero))[1:]
 
@@ -174,7 +180,7 @@ def fit_stages(
 ) -> Iterator[StageResult]:
     """Minimise the objective of one target; yield a StageResult at the end of each stage.
 
-    `warm` holds an intercept and coefficients to start from.
+    `warm` contains the intercept and the coefficients to start from, in units of the data.
     """
     plan = sampler.plan
     target = Target(y, sampler.problem.fit_intercept, spec, plan)
@@ -195,8 +201,8 @@ def fit_stages(
         is_last = multiplier == multipliers[-1]
         budget = max(0, spec.max_iter - used)
         if is_last:
-            # The search for the scale always starts from the first scale. The scale of an
-            # earlier stage might lead to another fixed point.
+            # The search for the scale always starts from the scale of the initial point. The
+            # scale of an earlier stage might lead to another fixed point.
             sensitivity = None
             if plan.accelerate:
                 sensitivity = initial.sensitivity or Sensitivity()
@@ -217,7 +223,8 @@ def fit_stages(
         used += solution.n_iter
         above = np.nan
         if not np.isfinite(solution.point.value):
-            # A fit that starts from a sample of rows has not checked X before.
+            # If the fit started from a sample of rows, X has not yet been checked for NaN and
+            # infinity.
             objective.engine.check_finite()
         if is_last:
             above = _suboptimality(target, sampler.problem, at_stage, solution, scale)
@@ -225,7 +232,7 @@ def fit_stages(
             target, at_stage, solution, multiplier, scale, n_passes, above, is_last
         )
         weights = _weights(target, at_stage, solution, scale, overwrite=is_last)
-        # Computing the weights of rows with tiny residuals also takes rounds over blocks.
+        # The rounds over blocks are read here again, since computing the weights may take some.
         yield result._replace(weights=weights, n_rounds=objective.engine.n_rounds)
         n_passes = objective.n_passes
         if target.estimator is not None and not is_last:
@@ -256,9 +263,9 @@ def _multipliers(
 def _solve_final(
     target: Target, sampler: RowSampler, start: InitialPoint, max_iter: int
 ) -> tuple[Whitened, Solution, float]:
-    """Return the objective, the solution at the final threshold and its scale.
+    """Return the whitened objective, the solution at the final threshold, and the scale.
 
-    Anderson's acceleration runs first if the plan says so and the start is near the minimiser.
+    If `start` contains a sensitivity, Anderson's acceleration runs before the minimiser.
     """
     objective, theta, scale, sensitivity = start
     spec, estimator, minimiser = target.spec, target.estimator, target.minimiser
@@ -280,7 +287,7 @@ def _solve_final(
         if used >= max_iter or no_sample or not (improved or sampler.is_uniform):
             if improved:
                 theta, scale = solution.point.theta, new_scale
-            # This releases the residuals, which are as long as y.
+            # This releases the memory of the residuals, a vector of length n.
             del solution
             break
         near = InitialPoint(objective, solution.point.theta, new_scale, sensitivity)
@@ -291,7 +298,8 @@ def _solve_final(
             residual = gather(solution.point.residual, sampler.problem.sample.rows)
         del solution
         objective, theta, scale, sensitivity = _restart(target, sampler, near, residual)
-        # The start from a new sample may be worse than the best point so far.
+        # The starting point from a new sample may have a larger objective than the best point
+        # so far.
         if improved and estimator is None:
             value = objective.at_threshold(target.beta).evaluate(theta).value
             if lowest.value < value:
@@ -326,11 +334,11 @@ def _lowest(
     scale: float,
     earlier: list[FloatArray],
 ) -> tuple[Solution, float]:
-    """Return the best of a solution that did not converge and the starts of its stages.
+    """Return the point with the lowest value of the final objective, and its scale.
 
-    The best point is the one with the lowest value of the final objective. `earlier` contains
-    the coefficients that the stages started from, in units of the data. The concomitant scale
-    is a variable of the objective, so that each point has its own scale.
+    The candidates are the solution, which did not converge, and the coefficients from which the
+    stages started; `earlier` contains these coefficients in units of the data. The concomitant
+    scale is a variable of the objective, so that it is computed for each candidate.
     """
     coef = [target.units.from_data(start, objective.engine) for start in earlier]
     starts = [objective.whitening.coordinates(given) for given in coef]
@@ -350,7 +358,10 @@ def _lowest(
 
 
 class _LowestPoint:
-    """The lowest objective so far at a fixed threshold, and its coefficients in data units."""
+    """The lowest value of the objective so far, at a fixed threshold, and its coefficients.
+
+    The coefficients are stored in the units of the data.
+    """
 
     def __init__(self, target: Target) -> None:
         self._units, self.value, self._coef = target.units, np.inf, np.zeros(0)
@@ -378,7 +389,8 @@ def _to_data_units(
 ) -> StageResult:
     unit, point, beta = target.units.unit, solution.point, objective.threshold
     estimator = target.estimator
-    # The other passes belong to the starting point and to the bound on the suboptimality.
+    # Passes that are not counted in `solution.passes` were taken for the starting point and for
+    # the bound on the suboptimality.
     n_eval = objective.n_passes - n_passes
     others = n_eval - sum(solution.passes.values())
     passes = {"start and optimality": others, **solution.passes}
@@ -412,9 +424,9 @@ def _to_data_units(
 def _weights(
     target: Target, objective: Whitened, solution: Solution, scale: float, *, overwrite: bool
 ) -> RowVector:
-    """Return ψ(r)/r of each row, and 1 for rows whose residual is only rounding error.
+    """Return the weight of each row: ψ(r)/r, or 1 if the residual is only rounding error.
 
-    With `overwrite` the weights are written to the memory of the residuals.
+    If `overwrite` is True, the weights are written to the memory of the residuals.
     """
     theta, residual = solution.point.theta, solution.point.residual
     is_rounding = None
@@ -428,16 +440,18 @@ def _weights(
 def _suboptimality(
     target: Target, problem: Problem, objective: Whitened, solution: Solution, scale: float
 ) -> float:
-    """Return the duality gap if the objective is whitened for all rows.
+    """Return an upper bound on F − min F, or an estimate of this difference.
 
-    Otherwise return the estimate from the Newton decrement, or NaN if the fit did not converge.
+    The bound is the duality gap, which requires an objective that is whitened for all rows or a
+    composite penalty. Otherwise the difference is estimated from the Newton decrement; the
+    result is then NaN if the fit did not converge.
     """
     composite = target.spec.is_composite
     if problem.sample is not None or (problem.whiten_by == "scaling" and not composite):
         return suboptimality(objective, solution) if solution.converged else np.nan
     point, joint = solution.point, isinstance(target.estimator, Concomitant)
     if joint and scale <= rounding_floor_bound(objective, point.theta):
-        # A scale that is held at the rounding floor is a fixed threshold.
+        # A scale at the rounding floor is not a variable, so that the threshold is fixed.
         joint = scale > rounding_floor(objective, point.theta)[1]
     return duality_gap(objective, point, scale if joint else None)
 
@@ -451,10 +465,11 @@ def _with_small_joint_gap(
     scale: float,
     max_iter: int,
 ) -> Solution:
-    """Return the solution, fitted more accurately if its joint duality gap exceeds `tol`.
+    """Return the solution, or a more accurate one if its joint duality gap exceeds `tol`.
 
-    With a concomitant scale and a small L1 penalty, the gap for the coefficients and the scale
-    may be much larger than the gap for the coefficients alone, by which the minimiser stops.
+    With a concomitant scale and a small L1 penalty, the joint gap for the coefficients and the
+    scale may be much larger than the gap for the coefficients alone. The stopping criterion of
+    the minimiser uses the gap for the coefficients alone.
     """
     spec, tol = target.spec, target.spec.tol
     if not spec.is_composite or not isinstance(target.estimator, Concomitant):
@@ -479,7 +494,7 @@ def _with_small_joint_gap(
 
 
 def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
-    """Return the point to start from, computed from a sample if one is sufficient."""
+    """Return the starting point, computed from a sample of rows if a sample is sufficient."""
     while sampler.problem.sample is not None:
         point = _sample_start(target, sampler)
         if point is not None:
@@ -489,11 +504,14 @@ def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
 
 
 def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
-    """Return the least-squares fit, or an approximation of it, with the scale there."""
+    """Return the least-squares fit, or an approximation of it, and the scale.
+
+    With a composite penalty the result is that of `_composite_start`.
+    """
     beta, scale, estimator = target.beta, np.nan, target.estimator
     moves = target.penalty_moves_with_scale
     if estimator is not None:
-        # The penalty in Huber form may grow with β, so that β = ∞ means w = 0.
+        # If the penalty is proportional to β, the coefficients at β = ∞ are zero.
         scale = _null_scale(target, problem) if moves else np.nan
         beta = estimator.threshold(scale) if moves else np.inf
     objective = target.whitened(problem, beta)
@@ -504,7 +522,7 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
     if objective.n_variables > objective.engine.n + 1:
         # The coordinates are not whitened, so that a gradient step does not lead to the
-        # least-squares fit, at which all rows may be inside the threshold.
+        # least-squares fit. At the least-squares fit all rows may be inside the threshold.
         linear = LinearLoss(start.linear.data, HUBER, start.linear.penalty, np.inf)
         squares = Whitened(linear, objective.whitening)
         theta = newton(squares, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point.theta
@@ -517,10 +535,10 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
 def _composite_start(
     target: Target, problem: Problem, objective: Whitened, scale: float
 ) -> InitialPoint:
-    """Return the start for a penalty with an L1 part or bounds, and the scale there.
+    """Return the starting point and the scale for a penalty with an L1 part or bounds.
 
-    The start is the null model, the penalised least-squares fit if the scale is estimated from
-    it, or the fit of a sample of rows.
+    The starting point is the penalised least-squares fit if the scale is estimated from its
+    residuals, and otherwise the fit of a sample of rows or the null model.
     """
     theta = np.zeros(objective.n_variables)
     if target.estimator is None and target.plan.start_from_sample:
@@ -536,7 +554,10 @@ def _composite_start(
 
 
 def _null_scale(target: Target, problem: Problem) -> float:
-    """Return the scale of the fit with all coefficients zero, in the units of the target."""
+    """Return the scale of the residuals if all coefficients are zero, in units of the target.
+
+    The intercept is then the mean of y.
+    """
     assert target.estimator is not None
     y, weight = target.units.y_for(problem), problem.weight
     if problem.fit_intercept:
@@ -545,7 +566,7 @@ def _null_scale(target: Target, problem: Problem) -> float:
 
 
 def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
-    """Return the start found on the sample, and the whitening by its Hessian there.
+    """Return the minimiser for the sample as a starting point, with a whitening at this point.
 
     The result is None if the sample is insufficient, that is, if it does not have full rank or
     if the scale converges so slowly that another fixed point may be near.
@@ -575,7 +596,7 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
     point = solution.point
     near = InitialPoint(objective, point.theta, scale, sensitivity)
     whitening, theta, sensitivity = _majorant_whitening(target, near, objective, point.residual)
-    # The sample is released before all of y is converted, which saves its memory.
+    # The memory of the sample is released before all of y is converted to its units.
     del objective, near, point, solution
     linear = target.linear_loss(problem, target.threshold(scale))
     return InitialPoint(Whitened(linear, whitening), theta, scale, sensitivity)
@@ -584,10 +605,11 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
 def _restart(
     target: Target, sampler: RowSampler, near: InitialPoint, residual: FloatArray | None
 ) -> InitialPoint:
-    """Return the point from which a slow fit continues: the start from another sample, if any.
+    """Return the point from which a fit with slow convergence continues.
 
-    Without another sample the point is unchanged. The whitening is then computed from the rows
-    of the current sample that are now inside the threshold, given their residuals.
+    If `residual` is None, this is the starting point from the next sample, or from all rows if
+    there is no other sample. Otherwise `residual` contains the residuals of the current sample
+    at the point `near`. The point is then unchanged, and its whitening is computed anew.
     """
     if residual is None:
         sampler.next_level()
@@ -605,10 +627,10 @@ def _majorant_whitening(
 ) -> tuple[Whitening, FloatArray, Sensitivity]:
     """Return the whitening of a quadratic that majorises the objective of a sample.
 
-    The quadratic with Huber's weights ψ(r)/r touches the objective at the residuals of the
-    sample (Huber and Ronchetti, 2009, section 7.8). Near the minimiser its whitening is as good
-    as that by the Hessian, since most rows beyond the threshold are far beyond it. Elsewhere it
-    prevents steps that are too long. θ and the sensitivity are returned in the new coordinates.
+    θ and the sensitivity are also returned, in the new coordinates. The quadratic function with
+    Huber's weights ψ(r)/r touches the objective from above (Huber and Ronchetti, 2009, section
+    7.8). Near the minimiser its Hessian is close to that of the objective, since the weights of
+    most rows beyond the threshold are small. Elsewhere it prevents steps that are too long.
     """
     _, theta, scale, sensitivity = near
     assert sensitivity is not None
@@ -637,9 +659,10 @@ def solution_path(
 ) -> Iterator[tuple[int, StageResult]]:
     """Minimise the objective of one target for each of the specs, whose schedules are None.
 
-    Yields (index of the spec, StageResult), for each penalty the largest thresholds first. Rows
-    of weight zero are ignored. A point that does not converge is fitted separately by
-    `own_fit`.
+    Yields the index of each spec with its StageResult. The penalties are increasing, and for
+    each penalty the thresholds are decreasing; with a composite penalty the order is that of
+    `_composite_path`. Rows of weight zero are ignored. If the fit for a spec without a
+    composite penalty does not converge, this spec is fitted separately by `own_fit`.
     """
     target = Target(y, problem.fit_intercept, specs[0], plan)
     if specs[0].is_composite:
@@ -662,13 +685,15 @@ def solution_path(
 def _composite_path(
     target: Target, problem: Problem, specs: Sequence[FitSpec]
 ) -> Iterator[tuple[int, StageResult]]:
-    """Yield the fits with a composite penalty, for each threshold the largest penalties first.
+    """Yield the index of each spec and its StageResult, for specs with a composite penalty.
 
-    Each starts from the previous coefficients. The search for a scale starts as in a single
-    fit, since another start may lead to another fixed point.
+    The thresholds are decreasing, and for each threshold the penalties are decreasing. Each fit
+    starts from the previous coefficients. The search for a scale starts from the same scale as
+    in a single fit, since another scale may lead to another fixed point.
     """
     theta: FloatArray | None = None
-    # The fits of the starts, at an infinite threshold, have a separate minimiser.
+    # The starting points are fitted at an infinite threshold by `target.minimiser`. The fits of
+    # the path use a copy, so that the sums stored by the two do not replace each other.
     minimiser = copy(target.minimiser)
     for index in sorted(
         range(len(specs)), key=lambda i: (*_path_order(specs[i]), -specs[i].alpha)
@@ -706,9 +731,9 @@ def _composite_path(
 
 
 def _path_order(spec: FitSpec) -> tuple[bool, float]:
-    """Return a sort key: estimated thresholds first, then fixed ones, both in decreasing order.
+    """Return a sort key: estimated thresholds precede fixed ones, and both are decreasing.
 
-    Estimated thresholds come first because they are approached from above.
+    The search for an estimated threshold starts from a larger threshold.
     """
     estimated = spec.scale is not None
     return not estimated, -(spec.scale.factor if spec.scale is not None else spec.beta)
@@ -720,9 +745,9 @@ class _PathMinimiser(NamedTuple):
 
 
 def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
-    """Return a minimiser for the target's threshold and all larger ones.
+    """Return a minimiser for the threshold of the target and all larger thresholds.
 
-    It is None if X is so wide that each point is fitted separately.
+    The result is None if X is so wide that each spec is fitted separately.
     """
     plan, spec = target.plan, target.spec
     if plan.whiten_by == "scaling":
@@ -741,11 +766,14 @@ def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
 def _path_point(
     target: Target, problem: Problem, minimiser: _PathMinimiser, scale: float
 ) -> tuple[StageResult | None, float]:
-    """Return the result at a point, or None if it did not converge, and the scale there."""
+    """Return the StageResult for the spec of the target, and the scale.
+
+    If the fit did not converge, the StageResult is None, and the scale is the given one.
+    """
     spec, estimator = target.spec, target.estimator
     n_passes = _engine_of(problem).n_passes
     solve, whitening = minimiser
-    # An estimated threshold is set by the search for the scale.
+    # If the threshold is estimated, the search for the scale replaces the value 1.0.
     threshold = target.beta if estimator is None else 1.0
     objective = Whitened(target.linear_loss(problem, threshold), whitening)
     start = np.zeros(0)  # Not used: the minimiser starts from its last solution.
@@ -763,6 +791,6 @@ def _path_point(
     if not solution.converged:
         return None, scale
     at_scale = objective.at_threshold(target.threshold(new_scale))
-    above = np.nan  # Not computed, since it would double the passes.
+    above = np.nan  # The suboptimality is not computed, since this would double the passes.
     result = _to_data_units(target, at_scale, solution, 1.0, new_scale, n_passes, above, True)
     return result, new_scale

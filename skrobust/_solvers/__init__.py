@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Rows", "choose"]
 
-# X is sampled if it has at least this many rows per feature and this many elements.
+# A sample of rows is used if X has at least TALL_MIN_ROWS_PER_FEATURE rows per feature and at
+# least TALL_MIN_ELEMENTS elements.
 TALL_MIN_ROWS_PER_FEATURE = 400
 TALL_MIN_ELEMENTS = 2_000_000
-# With blocks of rows, a sample saves rounds, which take longer than the passes.
+# The second limit is smaller if X consists of blocks of rows: a sample saves rounds over the
+# blocks, and a round takes longer than a pass over X in memory.
 TALL_MIN_ELEMENTS_OF_BLOCKS = 500_000
-# If there are more features than rows, an n × n matrix is too expensive with more than
-# ROOT_MAX_ROWS rows, and a dense copy of sparse X if it has more than ROOT_MAX_CELLS elements
-# and more than ROOT_MAX_CELLS_PER_ELEMENT for each stored element.
+# With at least as many features as rows, the whitening requires an n × n matrix and, if X is
+# sparse, a dense copy of X. The matrix is too expensive with more than ROOT_MAX_ROWS rows. The
+# copy is too expensive if it has more than ROOT_MAX_CELLS elements and more than
+# ROOT_MAX_CELLS_PER_ELEMENT elements for each stored element of X.
 ROOT_MAX_ROWS = 5_000
 ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT = 100_000, 3
 
@@ -38,7 +41,7 @@ MINIMISERS: dict[str, Minimiser] = {
 
 
 class Rows(Enum):
-    """The rows that the first start and the first whitening are computed from."""
+    """The rows from which the first starting point and the first whitening are computed."""
 
     UNIFORM_SAMPLE = "a uniform sample of rows"
     ROW_NORM_SAMPLE = "a sample of rows by their norms"
@@ -46,14 +49,14 @@ class Rows(Enum):
 
 
 class Plan(NamedTuple):
-    """The algorithms of a fit; `_fit` carries out this plan."""
+    """The algorithms that `_fit` uses for a fit."""
 
     rows: Rows
     whiten_by: str
     accelerate: bool
     minimiser: Minimiser
     follow_path: bool
-    # Whether a fit with an L1 penalty or bounds starts from the fit of a sample of rows.
+    # Whether a fit with an L1 penalty or bounds starts from a fit to a sample of rows.
     start_from_sample: bool = False
 
 
@@ -66,11 +69,11 @@ def choose(
     staged: bool = False,
     along_grid: bool = False,
 ) -> Plan:
-    """Choose the algorithms for an X and the parameter `solver`.
+    """Return the Plan, the algorithms that are used for X and the parameter `solver`.
 
-    This is the only place where algorithms are chosen. `composite` tells whether the penalty
-    has an L1 part or bounds, and `staged` whether the fit starts from given coefficients or has
-    a schedule.
+    `composite` tells whether the penalty has an L1 part or bounds, `staged` whether the fit
+    starts from given coefficients or has a schedule, and `along_grid` whether the fits along a
+    grid of parameters start from each other.
 
     ============================= ==========================================================
     data                          what runs
@@ -87,8 +90,8 @@ def choose(
     other X                       least squares → the minimiser, inside the fixed point of
                                   the scale if the scale is estimated
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
-                                  near the threshold; "lbfgs" and "newton" start each point
-                                  from the previous solution
+                                  near the threshold. With "lbfgs" and "newton" the minimiser
+                                  starts each fit from the previous solution
     a penalty with an L1 part or  `WorkingSet`: proximal Newton steps on the nonzero
     bounds                        coefficients, in scaled features, inside the fixed point of
                                   the scale if the scale is estimated. With tall dense X and
@@ -103,7 +106,7 @@ def choose(
     ============================= ==========================================================
     if                            then
     ============================= ==========================================================
-    few rows are inside β         Newton's method lowers the threshold in steps (`newton`,
+    few rows have |r| ≤ β         Newton's method lowers the threshold in steps (`newton`,
                                   step 4, and `working_set`), and ends at a vertex
                                   (`lad_simplex`)
     X has more than 20,000        "auto" runs L-BFGS until it is near the minimiser
@@ -114,8 +117,8 @@ def choose(
     singular                      (`_sampling.whiten`)
     Anderson's acceleration is    a sample by row norms follows, then all rows with the
     slow                          minimiser and the fixed point of the scale (`_fit`)
-    PathNewton does not converge  the minimiser continues from its best point; if that does
-                                  not converge, the point is fitted separately
+    PathNewton does not converge  the minimiser continues from the best point. If it does not
+                                  converge either, the fit is repeated without the grid
     ============================= ==========================================================
     """
     n, p = engine.n, engine.p
@@ -133,8 +136,8 @@ def choose(
         whiten_by = "root"
     else:
         whiten_by = "scaling"
-    # The Gram matrix of scaled sparse features is near the identity, like that of whitened
-    # features.
+    # The Gram matrix of scaled sparse features is close to the identity matrix, as that of
+    # whitened features is, so that Anderson's acceleration can be used.
     scaled = whiten_by == "scaling" and n > p and not engine.can_sample and not composite
     accelerated = tall or (scaled and not along_grid)
     rows = Rows.ALL if not tall else Rows.ROW_NORM_SAMPLE if staged else Rows.UNIFORM_SAMPLE

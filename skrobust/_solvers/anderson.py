@@ -1,10 +1,11 @@
 """Anderson's acceleration for tall data: every pass over X updates coefficients and scale.
 
-If the coordinates are whitened at the minimiser, θ − ∇F is nearly a Newton step. Anderson's
-acceleration of it (type II; Walker and Ni, SIAM J. Numer. Anal. 49, 2011) converges as fast as
-conjugate gradients, but needs neither products with the Hessian nor values of F, which are
-dominated by rounding. It requires a starting point near the minimiser, such as the fit of a
-sample, and ends early otherwise.
+If the coordinates θ are whitened at the minimiser of the objective F, −∇F is nearly a Newton
+step. Anderson's acceleration of the iteration θ ← θ − ∇F (type II; Walker and Ni, SIAM J.
+Numer. Anal. 49, 2011) converges as fast as conjugate gradients, but requires neither products
+with the Hessian nor differences of values of F, which are dominated by rounding near the
+minimiser. It requires a starting point near the minimiser, such as the fit to a sample of rows;
+from other starting points it ends early.
 """
 
 from __future__ import annotations
@@ -21,28 +22,31 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status
 from .scale_fixed_point import MAX_CONTRACTION, Sensitivity
 
-# Number of moves in memory. The gradient step is at most MAX_GRADIENT_STEP, since curvatures
-# below a half are due to few rows. The moves determine the curvature only if the part of each
-# that is independent of earlier ones exceeds MIN_INDEPENDENT_PART, relative to the largest
-# part.
+# Maximum number of moves of θ in memory, and maximum length of a gradient step as a multiple of
+# −∇F; curvatures below 1/2 are due to few rows. The moves determine the smallest curvature only
+# if the component of each move orthogonal to the earlier ones is larger than
+# MIN_INDEPENDENT_PART times the largest of these components.
 MEMORY_MOVES = 8
 MAX_GRADIENT_STEP = 2.0
 MIN_INDEPENDENT_PART = 1e-8
-# If the gradient is smaller than this, a step changes the objective by less than its rounding.
+# If the error is at most this, another step changes the objective by less than its rounding
+# error.
 FREE_STEP_TOL = 1e-7
-# A whitened curvature below this is due to rounding or to an inaccurate whitening.
+# A curvature in whitened coordinates below this is due to rounding or to an inaccurate
+# whitening.
 MIN_CURVATURE = 0.05
-# Below this ratio of the gradient to the error, the fit is much more accurate than the scale.
+# If the relative gradient is below this fraction of the error, the coefficients are much more
+# accurate than the scale. The error is the larger one of the relative gradient and |φ̂/s − 1|.
 MAX_FIT_ERROR_RATIO = 0.1
-# The acceleration ends if the error is larger than this.
+# The acceleration ends if the error is larger than half of this.
 MAX_ERROR = 1e3
 
 
 class Acceleration(NamedTuple):
-    """The result of the acceleration, converged or not.
+    """The result of Anderson's acceleration, converged or not.
 
-    `improved` tells whether the error was halved. At a fixed threshold `lowest_value` is the
-    lowest F so far, at `lowest_theta`.
+    `improved` tells whether the error was at least halved. At a fixed threshold `lowest_value`
+    is the smallest value of F that was evaluated, and `lowest_theta` the point with this value.
     """
 
     solution: Solution
@@ -62,15 +66,16 @@ def anderson(
     sensitivity: Sensitivity,
     patience: int,
 ) -> Acceleration:
-    """Update coefficients and scale together until they agree, in one pass over X per step.
+    """Update coefficients and scale together until both converge, in one pass over X per step.
 
-    The scale s moves to s + (φ̂ − s)/(1 − contraction), where φ̂ is the scale of the current
-    residuals; the first contraction is that of the sample. At a fixed threshold there is no
-    estimator, and s does not move. The acceleration ends if it is slow, that is, if the error
-    is not halved in `patience` passes.
+    The scale s is updated to s + (φ̂ − s)/(1 − contraction), where φ̂ is the scale of the
+    current residuals. The contraction dφ/ds is first that of `sensitivity`, and is later
+    estimated from two steps. At a fixed threshold `estimator` is None, and s does not change.
+    The acceleration ends if it is slow, that is, if the error is not halved in `patience`
+    passes.
 
-    After convergence one more step is taken if the gradient is small. It makes the coefficients
-    about ten times as accurate, which is not verified by another pass.
+    After convergence the coefficients are updated once more if the error is small. This makes
+    them about ten times as accurate, which is not verified by another pass.
     """
     s, out, errors, n_passes = scale, None, [], objective.n_passes
     contraction, last_fit = max(sensitivity.contraction, 0.0), None
@@ -88,11 +93,12 @@ def anderson(
         if estimator is None and point.value < lowest_value:
             lowest_value, lowest_theta = point.value, theta
         reference = errors[-1 - patience] if len(errors) > patience else MAX_ERROR
-        # A gradient that is not finite, or huge because of leverage, counts as slow as well.
+        # With this comparison an error that is NaN also counts as slow convergence.
         slow = not errors[-1] < 0.5 * reference
         if not converged and (slow or len(errors) > max_iter):
             break
-        # If the fit is much more accurate than the scale, φ̂ is φ.
+        # If the coefficients are much more accurate than the scale, φ̂ is close to φ(s), the
+        # scale of the residuals at the minimiser for s.
         near = point.relative_gradient < MAX_FIT_ERROR_RATIO * errors[-1]
         fit = (s, phi) if near and estimator is not None else None
         if fit and last_fit and s != last_fit[0]:
@@ -118,9 +124,9 @@ def anderson(
 
 
 class AndersonMemory:
-    """Moves of θ and the changes of (∇F, s) that they caused.
+    """The last moves of θ, and the changes of (∇F, s) between the ends of each move.
 
-    `dtheta_ds` is a prior estimate of the derivative of the minimiser.
+    `dtheta_ds` is an estimate of the derivative of the minimiser with respect to s.
     """
 
     def __init__(self, dtheta_ds: FloatArray | None) -> None:
@@ -132,8 +138,8 @@ class AndersonMemory:
         self._gradient_step = 1.0
 
     def update(self, theta: FloatArray, gradient: FloatArray, s: float) -> None:
-        """Add the move to this point."""
-        # Both have the unit of y, and the gradient is of the same order as the change of s.
+        """Add the move from the previous point to `theta`."""
+        # The gradient and s have the unit of y, and their changes are of the same order.
         state = np.append(gradient, s)
         if self._theta is not None:
             move, change = theta - self._theta, state - self._state
@@ -147,11 +153,11 @@ class AndersonMemory:
         self._theta, self._state = theta, state
 
     def step(self, ds: float) -> FloatArray:
-        """Return the step that minimises |∇F| after a change of s by ds.
+        """Return the step of θ that minimises the norm of ∇F after a change of s by `ds`.
 
         ∇F is modelled as a linear function on the span of the previous moves. The part of ∇F
-        that these moves cannot remove is reduced by a gradient step, whose length the first
-        move has determined.
+        that no combination of these moves can reduce is reduced by a gradient step, whose
+        length was determined from the first move.
         """
         remaining, step = np.append(self._state[:-1], -ds), np.zeros(self._state.size - 1)
         if self._moves:
@@ -163,12 +169,16 @@ class AndersonMemory:
         return result
 
     def smallest_curvature(self) -> float:
-        """Return the smallest Rayleigh–Ritz curvature among the moves, or 0."""
+        """Return the smallest Rayleigh–Ritz estimate of a curvature of F from the moves.
+
+        The result is 0 if the moves do not determine the curvature.
+        """
         if not self._moves or self._theta is None:
             return 0.0
         k = self._theta.size
         changes, moves = np.array(self._changes[-k - 1 :]).T, np.array(self._moves[-k - 1 :]).T
-        # Differences of moves that leave s unchanged.
+        # A multiple of one move is subtracted from each other move, so that the differences
+        # leave s unchanged.
         in_s = changes[-1]
         largest = int(np.abs(in_s).argmax())
         if in_s[largest]:
@@ -184,9 +194,9 @@ class AndersonMemory:
 
 
 def _observed_step(point: Evaluation, memory: AndersonMemory) -> NewtonStep | None:
-    """Return the next step, with a decrement from the smallest curvature seen so far.
+    """Return the gradient step, with a decrement computed from the smallest curvature.
 
-    The result is None if the curvatures are not those of a whitened objective.
+    The result is None if the smallest curvature is too small for a whitened objective.
     """
     smallest = memory.smallest_curvature()
     if not smallest > MIN_CURVATURE:

@@ -2,9 +2,10 @@
 
     min ½ xᵀHx − gᵀx + Σ_j λ_j |x_j|,   x_j ≥ l_j,   l_j = 0 or −∞
 
-Cycles of coordinate descent find the signs. A Cholesky factor for the free coordinates then
-gives the step to the minimum for these signs; a coordinate that reaches zero along the step
-stays there. The work is bounded by constants.
+Coordinate descent finds the signs of the coordinates. A Cholesky factor of H for the free
+coordinates, those that are neither zero nor at their bounds, then gives the step to the minimum
+for these signs. A coordinate that reaches zero along the step remains zero. The number of
+operations is bounded by constants.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from scipy.linalg import lapack
 from .._engines.base import FloatArray
 from .._engines.compile import kernels
 
-# Rounds of coordinate descent, cycles in a round, and exact steps after each round.
+# Maximum numbers of rounds, of cycles of coordinate descent in a round, and of exact steps at
+# the end of a round.
 ROUNDS, CYCLES, EXACT_STEPS = 3, 20, 10
+# Factor by which the length of a step is reduced if the step raises the function, and relative
+# increase of the function that is accepted as a rounding error.
 STEP_FACTOR, VALUE_RTOL = 0.3, 1e-12
-# The fraction of the coordinates that may reach zero before the factor is computed anew.
+# The exact steps end if more than this fraction of the free coordinates has reached zero.
 MAX_AT_ZERO = 0.5
 
 
 def violation(q: FloatArray, x: FloatArray, slope: FloatArray, lower: FloatArray) -> FloatArray:
-    """Return the violation of the optimality conditions, given q = g − Hx."""
+    """Return the violation of the optimality conditions at x by each coordinate.
+
+    `q` is g − Hx, `slope` contains the λ_j and `lower` the bounds l_j.
+    """
     at_zero = np.maximum(np.abs(q) - slope, 0.0)
     total = np.where(x == 0, at_zero, np.abs(q - slope * np.sign(x)))
     result: FloatArray = np.where(x <= lower, np.maximum(q - slope, 0.0), total)
@@ -38,7 +45,10 @@ def minimise_l1_quadratic(
     lower: FloatArray,
     tol: float,
 ) -> FloatArray:
-    """Return the minimiser, with a violation of at most `tol` unless the work is exhausted."""
+    """Return the minimiser; its violation of the optimality conditions is at most `tol`.
+
+    The violation may be larger if the maximum number of rounds is reached.
+    """
     x, q = start.copy(), g - H @ start
     descend = kernels().coordinate_descent()
     for _ in range(ROUNDS):
@@ -61,10 +71,13 @@ def _exact_steps(
     slope: FloatArray,
     lower: FloatArray,
 ) -> FloatArray:
-    """Return the point after steps to the minimum for the current signs, given q = g − Hx."""
+    """Return the point after exact steps from x, given q = g − Hx.
+
+    An exact step leads to the minimum for the current signs of the free coordinates.
+    """
     free = np.flatnonzero(((x != 0) | (slope == 0)) & (x > lower))
     B = H[np.ix_(free, free)]
-    # B is symmetric, and its transpose is in LAPACK's order.
+    # The transpose of the symmetric matrix B is in the column-major order of LAPACK.
     L, info = lapack.dpotrf(B.T, lower=1, clean=0)
     if not free.size or info:
         return x
@@ -75,7 +88,8 @@ def _exact_steps(
         return float(slope @ np.abs(y) - 0.5 * y @ (q + g))
 
     lowest = value(y, q)
-    # Coordinates that have reached zero, and the columns of B⁻¹ that hold them there.
+    # The coordinates that have reached zero, and the columns of B⁻¹ for these coordinates, by
+    # which a step is corrected so that they remain zero.
     at_zero, E = np.zeros(0, dtype=int), np.zeros((free.size, 0))
     for _ in range(EXACT_STEPS):
         sign = np.sign(y)

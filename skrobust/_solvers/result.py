@@ -11,7 +11,7 @@ from .._model.linear_loss import Evaluation
 
 
 class Status(Enum):
-    """The reason why a minimisation ended, as the message in `history_`."""
+    """The reason why a minimisation ended; the values are the messages in `history_`."""
 
     GRADIENT_WITHIN_TOL = "gradient within tol"
     GRADIENT_WITHIN_ROUNDING = "gradient within rounding"
@@ -34,7 +34,12 @@ _CONVERGED = {Status.GRADIENT_WITHIN_TOL, *_WITHIN_ROUNDING}
 
 
 class NewtonStep(NamedTuple):
-    """A step −H⁻¹g, with the map g ↦ gᵀH⁻¹g / 2, the Newton decrement."""
+    """A Newton step −H⁻¹g for the gradient g and the Hessian H.
+
+    `decrement` is the function g ↦ gᵀH⁻¹g / 2, the predicted decrease of the objective.
+    `n_iter` is the number of iterations that the step counts as. `damped` tells whether a
+    multiple of the identity matrix was added to H.
+    """
 
     direction: FloatArray
     n_iter: int
@@ -45,8 +50,8 @@ class NewtonStep(NamedTuple):
 class Solution(NamedTuple):
     """The result of a minimisation, converged or not.
 
-    `newton_step` is the last Newton step if there was one, and `passes` the number of passes
-    over X of each algorithm that ran.
+    `newton_step` is the last Newton step, or None if there is none. `passes` contains the
+    number of passes over X of each algorithm that ran.
     """
 
     point: Evaluation
@@ -61,6 +66,6 @@ class Solution(NamedTuple):
 
 
 def add_passes(total: dict[str, int], more: dict[str, int]) -> None:
-    """Add the passes of each algorithm to a total, in place."""
+    """Add the numbers of passes in `more`, one for each algorithm, to `total` in place."""
     for name, n in more.items():
         total[name] = total.get(name, 0) + n

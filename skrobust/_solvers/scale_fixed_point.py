@@ -1,8 +1,9 @@
-"""The fixed point s = φ(s) of the scale, where φ(s) is the scale of the residuals at β·s.
+"""The fixed point s = φ(s), where φ(s) is the scale of the residuals at the threshold β·s.
 
-`scale_fixed_point` alternates between fit and scale with safeguarded secant steps. It descends
-from the scale of the least-squares residuals and ends at the first fixed point that it finds.
-Nearly all data have a single fixed point; if there are several, a step may pass one.
+`scale_fixed_point` alternates between a fit at a scale s and a safeguarded secant step for s.
+The search descends from the scale of the least-squares residuals and ends at the first fixed
+point that it finds. Nearly all data have a single fixed point. If there are several, a step may
+pass the largest one.
 """
 
 from __future__ import annotations
@@ -19,35 +20,37 @@ from .result import Solution, Status, add_passes
 
 Minimiser = Callable[[Whitened, FloatArray, float, int], Solution]
 
-# Maximum number of rounds, each of which fits at one scale.
+# Maximum number of rounds; in each round the model is fitted at one scale.
 MAX_ROUNDS = 60
-# The largest contraction that is extrapolated, and the longest secant step relative to the gap
-# and to the scale: a longer step could pass the fixed point that the plain iteration from above
-# reaches first.
+# Maximum contraction that is used in a secant step, and maximum length of a secant step: it
+# divides or multiplies s by at most 1 + max(SECANT_MAX_STRIDE |φ(s)/s − 1|, SECANT_MIN_REACH).
+# A longer step could pass the fixed point at which the iteration s ← φ(s) would end.
 MAX_CONTRACTION = 0.98
 SECANT_MAX_STRIDE, SECANT_MIN_REACH = 4.0, 0.1
-# A secant step to the rounding floor, which is a fixed point, may pass the first fixed point.
-# φ is therefore evaluated at this fraction of φ(s) before such a step, and at this multiple of
-# the floor after it.
+# The rounding floor, the smallest scale that is not due to rounding errors, is a fixed point of
+# φ. A secant step to this floor may pass a larger fixed point. φ is therefore evaluated at
+# PROBE_FRACTION times φ(s) before such a step, and at FLOOR_CLEARANCE times the new scale
+# after it.
 PROBE_FRACTION, FLOOR_CLEARANCE = 1e-3, 1e4
-# A fit ends if its iterations exceed both ROUND_MIN_ITER and max_iter / MIN_ROUNDS. The next
-# scale is then that of its residuals, because the fixed point may be at a far smaller scale.
+# The maximum number of iterations of the fit in a round is the larger one of ROUND_MIN_ITER and
+# max_iter / MIN_ROUNDS. If the fit reaches this number, the next scale is the scale of its
+# residuals, because the fixed point may be at a much smaller scale.
 ROUND_MIN_ITER, MIN_ROUNDS = 100, 4
-# Error of a fit relative to the error of its scale.
+# Tolerance of the next fit, as a fraction of the relative gap |φ(s)/s − 1| of the scale.
 FIT_PER_SCALE_ACCURACY = 0.03
-# With fewer elements than this, every fit is exact, since Newton's last step costs as much as a
-# rough fit.
+# If X has fewer elements than this, every fit uses the final tolerance, since a rough fit would
+# save only the last Newton step. Otherwise the tolerance of the first fit is ROUGH_INNER_TOL.
 EXACT_INNER_MAX_ELEMENTS = 100_000
 ROUGH_INNER_TOL = 1e-3
-# A contraction that changed by less than this is regarded as constant: φ is affine there.
+# If the contraction changes by less than this between two steps, φ is regarded as affine.
 AFFINE_CONTRACTION_ATOL = 1e-3
 
 
 class Sensitivity(NamedTuple):
-    """Derivatives of φ and of the minimiser with respect to the scale.
+    """Derivatives of φ and of the minimiser with respect to the scale s.
 
-    `contraction` is dφ/ds, `is_affine` tells whether its last two values are equal, and
-    `dtheta_ds` is the derivative of the minimiser.
+    `contraction` is dφ/ds, `is_affine` tells whether the last two values of dφ/ds are nearly
+    equal, and `dtheta_ds` is the derivative of the minimiser, or None if it is unknown.
     """
 
     contraction: float = 0.0
@@ -55,7 +58,7 @@ class Sensitivity(NamedTuple):
     dtheta_ds: FloatArray | None = None
 
     def transformed(self, to_coordinates: Callable[[FloatArray], FloatArray]) -> Sensitivity:
-        """Return the same in other coordinates."""
+        """Return the sensitivity with `dtheta_ds` in other coordinates."""
         if self.dtheta_ds is None:
             return self
         return self._replace(dtheta_ds=to_coordinates(self.dtheta_ds))
@@ -71,14 +74,14 @@ def scale_fixed_point(
     max_iter: int,
     sensitivity: Sensitivity | None = None,
 ) -> tuple[Solution, float, Sensitivity]:
-    """Return the solution, its scale and the sensitivity there.
+    """Return the solution at the fixed point of the scale, the scale, and the sensitivity.
 
-    The search starts from θ and a scale above the fixed point, such as that of least squares.
+    The search starts from `theta` and from a scale above the fixed point, such as the scale of
+    the least-squares residuals.
 
-    Each round multiplies the distance from the fixed point by 0.1 on typical data, and by 0.6
-    or more if most rows are fitted exactly. The fit at the next scale starts from the minimiser
-    that is extrapolated with the sensitivity, since minimisers are piecewise linear in the
-    scale.
+    Each round multiplies the distance of the scale from the fixed point by 0.1 on typical data,
+    and by 0.6 or more if most rows are fitted exactly. The fit at the next scale starts from a
+    linear extrapolation of the minimiser, which is a piecewise linear function of the scale.
     """
     used, search = 0, _SafeguardedSecant(sensitivity or Sensitivity())
     accuracy = max(0.1 * tol, 1e-14)
@@ -114,7 +117,8 @@ def scale_fixed_point(
             break
         gap = abs(phi / s - 1.0)
         finished = solution.status is not Status.MAX_ITER
-        # A gap within the error of the fit contains no information about φ.
+        # If the gap is as small as the error of the fit, it does not determine the contraction.
+        # The next fit is then more accurate.
         if not finished:
             proposed = phi
         elif gap > 10 * inner or inner <= accuracy:
@@ -143,7 +147,7 @@ def scale_fixed_point(
 def _is_fixed_point(
     objective: Whitened, theta: FloatArray, s: float, phi: float, accuracy: float
 ) -> bool:
-    """Tell whether φ(s) = s to the given accuracy, or as nearly as rounding allows."""
+    """Tell whether φ(s) = s up to the relative accuracy or up to rounding errors."""
     if abs(phi / s - 1.0) <= accuracy:
         return True
     if rounding_floor_bound(objective, theta) <= accuracy * s:
@@ -153,14 +157,18 @@ def _is_fixed_point(
 
 
 class _SafeguardedSecant:
-    """Secant steps for φ(s) − s, which stay inside the bracket if there is one."""
+    """Secant steps for the equation φ(s) − s = 0, inside a bracket of its root if known."""
 
     def __init__(self, sensitivity: Sensitivity) -> None:
         self.sensitivity, self.lower, self.upper = sensitivity, 0.0, np.inf
         self._last: tuple[float, float, FloatArray] | None = None
 
     def update(self, s: float, phi: float, theta: FloatArray, min_distance: float) -> None:
-        """Update the sensitivity from this point and the last, if they are far enough apart."""
+        """Update the bracket and the sensitivity from φ and the minimiser θ at the scale s.
+
+        The sensitivity is updated only if s differs from the previous scale by more than
+        `min_distance`, relative to s.
+        """
         self.lower, self.upper = (s, self.upper) if phi > s else (self.lower, s)
         if self._last is not None and abs(s - self._last[0]) > min_distance * s:
             last_s, last_phi, last_theta = self._last
@@ -172,7 +180,7 @@ class _SafeguardedSecant:
         self._last = s, phi, theta
 
     def propose(self, s: float, phi: float, accuracy: float) -> float:
-        """Return the scale to try next."""
+        """Return the next scale at which φ is evaluated."""
         contraction = self.sensitivity.contraction
         if self.sensitivity.is_affine and contraction >= 1.0:
             proposed = 0.0 if phi < s else 2.0 * s
