@@ -3,9 +3,9 @@
     min ½ xᵀHx − gᵀx + Σ_j λ_j |x_j|,   x_j ≥ l_j,   l_j = 0 or −∞
 
 Coordinate descent finds the signs of the coordinates. A Cholesky factor of H for the free
-coordinates, those that are neither zero nor at their bounds, then gives the step to the minimum
-for these signs. A coordinate that reaches zero along the step remains zero. The number of
-operations is bounded by constants.
+coordinates, those that the penalty and the bounds do not hold at zero, then gives the step to
+the minimum for these signs. A coordinate that reaches zero along the step remains zero. The
+numbers of cycles and of steps are limited.
 """
 
 from __future__ import annotations

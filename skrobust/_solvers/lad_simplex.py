@@ -1,14 +1,16 @@
 """The vertex of least absolute deviations near a point, found along edges.
 
-If β is tiny, the minimiser has as many rows inside the threshold as there are variables: it is
-next to a vertex of the least absolute deviations. Newton's method, in which many rows cross the
-threshold at a time, approaches the vertex quickly but identifies its rows slowly. From a point
-nearby, few edges lead to the vertex (Barrodale and Roberts, "An improved algorithm for discrete
-l1 linear approximation", SIAM J. Numer. Anal. 10, 1973). Only rows near the threshold are
-considered, since the residuals of the others do not change sign.
+A vertex is a point at which as many linearly independent rows as there are variables have
+residual zero; these are the rows of the vertex. If β is tiny, the minimiser is next to a vertex
+of the least absolute deviations, whose rows are inside the threshold at the minimiser. Newton's
+method, in which many rows cross the threshold at a time, approaches the vertex quickly but
+identifies its rows slowly. From a point nearby, few edges lead to the vertex (Barrodale and
+Roberts, "An improved algorithm for discrete l1 linear approximation", SIAM J. Numer. Anal. 10,
+1973). Only the rows with the smallest absolute residuals are considered, since the residuals of
+the other rows do not change sign.
 
-With an L1 penalty the minimiser is a vertex as well: each term λ|x| is the loss of a further
-row, whose residual is −x.
+With an L1 penalty the minimiser is also next to a vertex: each term λ|x| is the loss of an
+additional row, whose residual is −x.
 """
 
 from __future__ import annotations
@@ -24,18 +26,19 @@ from .._model.linear_loss import Evaluation
 from .._model.whitening import Whitened
 from .._reductions import gather, smallest
 
-# Number of rows near the threshold that are considered, per variable and per row inside (the
-# larger number applies), and the maximum number of edges per variable that are followed.
+# The number of rows that are considered is the larger one of NEAR_ROWS_PER_VARIABLE times the
+# number of variables and NEAR_ROWS_PER_INSIDE times the number of rows inside the threshold.
+# The maximum number of edges that are followed is MAX_EDGES_PER_VARIABLE for each variable.
 NEAR_ROWS_PER_VARIABLE, NEAR_ROWS_PER_INSIDE = 3, 2
 MAX_EDGES_PER_VARIABLE = 3
 
 
 def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArray | None:
-    """Return the coordinates of the minimiser at `beta`, if that is next to a vertex.
+    """Return the coordinates θ of the minimiser at the threshold `beta`, or None.
 
-    The point approximates the minimiser of the objective at a larger threshold. The result is
-    None if no vertex is found. It may be wrong because of ties or of rows that are not
-    considered, so that the caller must check it.
+    `point` approximates the minimiser of `objective`, whose threshold is larger than `beta`.
+    The result is None if no vertex is found. The coordinates may be wrong because of ties or of
+    rows that are not considered, so that the caller must check them.
     """
     threshold, k = objective.threshold, objective.n_variables
     size = np.abs(point.residual)
@@ -46,7 +49,7 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
     weight = np.ones(near.size) if data.weight is None else gather(data.weight, near)
     far_gradient = data.total / -threshold * point.gradient
     far_gradient -= A.T @ (weight * np.clip(r / threshold, -1.0, 1.0))
-    # A row of weight zero, such as one of a validation fold, cannot belong to the basis.
+    # A row of weight zero, such as a row of a validation fold, cannot belong to the basis.
     vertex = _vertex(A, r, weight, far_gradient, np.full(near.size, beta), threshold)
     if vertex is None:
         return None
@@ -55,7 +58,10 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
 
 
 class L1Vertex(NamedTuple):
-    """The coefficients at a vertex, its rows, and ψ(r)/β of these."""
+    """The coefficients of the minimiser next to a vertex, the rows of the vertex, and ψ(r)/β.
+
+    ψ(r)/β is that of the rows of the vertex.
+    """
 
     coef: FloatArray
     rows: NDArray[np.intp]
@@ -74,9 +80,10 @@ def l1_vertex(
 ) -> L1Vertex | None:
     """Return the vertex next to the minimiser of Σ weight h_β(r)/β + Σ slope |x|, x ≥ lower.
 
-    `lower` is 0 or −∞, and h the Huber loss. The residuals and coefficients x approximate the
-    minimiser at `threshold`, which is larger than β. The result is None if no vertex is found,
-    and may be wrong for the same reasons as that of `lad_vertex`.
+    h_β is the Huber loss, and the elements of `lower` are 0 or −∞. The coefficients `x` and
+    their residuals approximate the minimiser at `threshold`, which is not smaller than `beta`.
+    The result is None if no vertex is found. As with `lad_vertex`, the vertex may be wrong
+    because of ties or of rows that are not considered.
     """
     k, size = x.size, np.abs(residual)
     n_inside = int(np.count_nonzero(size <= threshold))
@@ -85,7 +92,8 @@ def l1_vertex(
     far_psi = weight * np.clip(residual / threshold, -1.0, 1.0)
     far_psi[near] = 0.0
     far_gradient = far_psi @ Z
-    # A bound is a large slope on one side, the sum of a term |x| and a linear one.
+    # A lower bound is replaced by a penalty with a large slope for x < 0. This penalty is the
+    # sum of a multiple of |x| and a linear term.
     excess = np.where(lower == 0, 0.5 * (weight @ np.abs(Z)), 0.0)
     terms = np.flatnonzero(slope + excess > 0)
     vertex = _vertex(
@@ -104,7 +112,10 @@ def l1_vertex(
 
 
 class _Vertex(NamedTuple):
-    """The step to a vertex, the indices of its rows, and ψ(r)/β of these."""
+    """The step to the minimiser next to a vertex, the rows of the vertex, and ψ(r)/β.
+
+    `basis` contains the indices of these rows, and `psi` the values of ψ(r)/β of these rows.
+    """
 
     step: FloatArray
     basis: NDArray[np.intp]
@@ -119,9 +130,10 @@ def _vertex(
     beta: FloatArray,
     threshold: float,
 ) -> _Vertex | None:
-    """Return the vertex of Σ weight |r − A step| − far_gradient·step, or None.
+    """Return the vertex that minimises Σ weight |r − A step| − far_gradient·step over the step.
 
-    `beta` contains the final threshold of each row, and `threshold` is the current one.
+    `beta` contains the final threshold of each row, and `threshold` is the current threshold.
+    The result is None if the minimum is not found.
     """
     basis, inverse = _basis(A, (weight > 0) / (np.abs(r) + 0.25 * threshold))
     if basis is None or inverse is None:
@@ -130,8 +142,8 @@ def _vertex(
     inverse, multipliers = _simplex(A, start, weight, far_gradient, basis, inverse)
     if multipliers is None:
         return None
-    # The residual of a row of the vertex is proportional to its multiplier. The product with
-    # the inverse is corrected once, because the updates of the inverse have rounding errors.
+    # At the minimiser the residual of a row of the vertex is proportional to its multiplier.
+    # The step is corrected once, because the updates of the inverse have rounding errors.
     inside = r[basis] + beta[basis] * multipliers / weight[basis]
     step = inverse @ inside
     step += inverse @ (inside - A[basis] @ step)
@@ -141,7 +153,11 @@ def _vertex(
 def _basis(
     A: FloatArray, preference: FloatArray
 ) -> tuple[NDArray[np.intp] | None, FloatArray | None]:
-    """Return as many independent rows as columns, preferred rows first, and the inverse."""
+    """Return the indices of k linearly independent rows of A, and the inverse of these rows.
+
+    k is the number of columns of A. Rows with a larger `preference` are selected first. Both
+    results are None if A does not have rank k.
+    """
     n, k = A.shape
     LU, pivots, info = lapack.dgetrf(preference[:, None] * A)
     if info or n < k:
@@ -164,8 +180,9 @@ def _simplex(
 ) -> tuple[FloatArray, FloatArray | None]:
     """Exchange rows of the basis (in place) until no edge is a descent direction.
 
-    `far_gradient` is the sum over all rows that are not in A. Returns the inverse of the rows
-    of the basis and their multipliers, which are None if the method does not terminate.
+    `far_gradient` is the contribution of all rows that are not in A to the negative gradient.
+    Returns the inverse of the rows of the basis and the multipliers of these rows. The
+    multipliers are None if the maximum number of edges is reached or an edge has no end.
     """
     r[basis] = 0.0
     signed_weight = weight * np.sign(r)
@@ -176,7 +193,8 @@ def _simplex(
             j = int(violation.argmax())
             if violation[j] <= 1e-9 * weight[basis[j]]:
                 return inverse, multipliers
-            # Row j leaves the basis. The slope jumps where other residuals cross zero.
+            # Row j of the basis leaves it. Along the edge the slope of the objective increases
+            # wherever another residual crosses zero.
             side = 1.0 if multipliers[j] > 0 else -1.0
             change = A @ (side * inverse[:, j])
             length = r / change

@@ -1,9 +1,9 @@
 """SciPy's L-BFGS on the compiled loss and gradient, in whitened coordinates.
 
-It approaches the minimiser in about ten passes over X, since the variables are whitened, and
-needs no Hessian. It cannot reduce the gradient much below 1e-7, because its line search
-compares values of F, which are then dominated by rounding. Newton's method continues from
-there.
+L-BFGS approaches the minimiser in about ten passes over X, since the variables are whitened,
+and does not require a Hessian. It cannot reduce the relative gradient much below 1e-7, because
+its line search compares values of the objective F, whose differences are then dominated by
+rounding. Newton's method continues from the best point of L-BFGS.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from .._model.whitening import Whitened
 from .newton import can_form_hessian, few_rows_inside, minimise
 from .result import Solution
 
-# "auto" starts with Newton's method if X has at most this many elements, since a step then
-# costs no more than two passes.
+# With solver="auto", only Newton's method is used if X has at most this many elements, since a
+# Newton step then takes no longer than two passes.
 NEWTON_FIRST_MAX_ELEMENTS = 20_000
-# "auto" continues with Newton's method once the whitened gradient is below this, or after this
-# many evaluations: only a curvature that L-BFGS approximates poorly requires more.
+# With solver="auto", Newton's method follows L-BFGS when the relative gradient is at most
+# LBFGS_GTOL or after LBFGS_MAX_EVALUATIONS evaluations of F. L-BFGS only needs more evaluations
+# if it approximates the curvature poorly.
 LBFGS_GTOL = 1e-4
 LBFGS_MAX_EVALUATIONS = 20
-# solver="lbfgs" continues with Newton's method after this many evaluations at a threshold, and
-# so does "auto" if no Hessian can be formed, because a Newton step then takes many passes.
+# Maximum number of evaluations of F by L-BFGS at one threshold with solver="lbfgs". With
+# solver="auto" the same limit applies if a Hessian would be too large, because a Newton step
+# then takes many passes.
 LBFGS_LONG_MAX_EVALUATIONS = 100
 # Relative decrease of F in an iteration that may be due to rounding.
 VALUE_RTOL = 4 * float(np.finfo(float).eps)
@@ -37,8 +39,8 @@ VALUE_RTOL = 4 * float(np.finfo(float).eps)
 def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
     """Minimise F by L-BFGS until rounding errors stop it, then by Newton's method to `tol`.
 
-    L-BFGS may use at most half of the iterations, and no more evaluations than it needs on
-    well-conditioned data: at a tiny threshold it would need more than `max_iter`.
+    L-BFGS may use at most half of `max_iter` and at most LBFGS_LONG_MAX_EVALUATIONS evaluations
+    of F. With a tiny threshold it would otherwise need more than `max_iter` iterations.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
@@ -51,9 +53,9 @@ def lbfgs_then_newton(
 ) -> Solution:
     """Minimise F by L-BFGS until it is near the minimiser, then by Newton's method to `tol`.
 
-    L-BFGS is used because a pass costs less than a Newton step. Newton's method runs alone if X
-    is small, if the start is near the minimiser, or if few rows are inside the threshold; in
-    the last case it lowers the threshold in steps.
+    L-BFGS is used first because a pass takes less time than a Newton step. Newton's method is
+    used alone if X is small, if `start` is near the minimiser, or if few rows are inside the
+    threshold. If few rows are inside, Newton's method lowers the threshold in steps.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
@@ -86,15 +88,17 @@ def _with_newton(
 def lbfgs_descent(
     objective: Whitened, start: Evaluation, gtol: float, max_iter: int, max_evaluations: int
 ) -> tuple[Evaluation, int]:
-    """Return the best point that L-BFGS finds, and the number of its iterations.
+    """Return the evaluated point with the lowest objective, and the number of iterations.
 
-    SciPy's first step always has length one. Coordinates are divided by the norm of the first
-    gradient, so that the first step is the Newton step of a whitened quadratic. ftol is zero
-    because a small decrease does not mean that the minimiser is near.
+    SciPy's first step always has length one. The coordinates are divided by the norm of the
+    first gradient, so that the first step is the Newton step of a quadratic function in
+    whitened coordinates. ftol is zero because a small decrease does not mean that the minimiser
+    is near.
     """
     unit = float(np.sqrt(start.gradient @ start.gradient))
     if max_iter <= 0 or not unit or start.relative_gradient <= gtol:
-        # The unit is also zero for residuals of 1e-170, whose squares underflow.
+        # The unit is also zero if the residuals are so small, such as 1e-170, that their
+        # squares underflow.
         return start, 0
     best, last_value = start, start.value
     spare: Any = None
@@ -111,7 +115,7 @@ def lbfgs_descent(
         return (point.value - start.value) / unit**2, point.gradient / unit
 
     def stop(intermediate_result: object) -> None:
-        """Stop near the minimiser, and where a decrease is within the rounding of F."""
+        """Stop if the gradient is small or if F decreased by less than its rounding error."""
         nonlocal last_value
         decrease, last_value = last_value - best.value, best.value
         if best.relative_gradient <= gtol or decrease <= VALUE_RTOL * best.value:

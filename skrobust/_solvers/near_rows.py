@@ -1,12 +1,13 @@
-"""The rows that Newton steps may move across the threshold β.
+"""The rows that are near the threshold β and may cross it in a Newton step.
 
-While the other rows stay on their side of the threshold, the loss along a step δ of the
-coefficients is quadratic: residuals inside change by −z·δ, and ψ = ±β is constant outside. A
-row that crosses the threshold adds
+The loss of a row that stays on one side of the threshold is quadratic along a step δ of the
+coefficients: inside the threshold ψ = r changes by −z·δ, and outside ψ = ±β is constant. For a
+row that crosses the threshold, the change of s ψ differs from that of the quadratic by
 
-    e = s (ψ(r_new) − ψ(r) − [r inside] (r_new − r))
+    e = s (ψ(r_new) − ψ(r) − [r inside] (r_new − r)),
 
-to the weighted sums, so that only rows near the threshold are read (Madsen and Nielsen, 1993).
+where s is the weight of the row. Since e is zero for all other rows, only rows near the
+threshold are read (Madsen and Nielsen, 1993).
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from .._engines.base import FloatArray
 from .working_columns import WorkingColumns
 
 # A row is near the threshold if the distance of |r| from it is at most NEAR_CHANGES times the
-# root mean square of the first change of the residuals. If more than the fraction
-# COPY_MAX_FRACTION of the rows are near, all rows are used, without a copy of their features.
+# root mean square, over the rows inside, of the changes of the residuals in the first step. If
+# more than the fraction COPY_MAX_FRACTION of the rows are near, all rows are used, without a
+# copy of their features.
 NEAR_CHANGES, COPY_MAX_FRACTION = 4.0, 0.25
-# The line search ends when the derivative is at most LINE_SEARCH_FACTOR times that at the start
-# of the step. A secant step keeps a distance of SECANT_MARGIN times the width of the bracket
-# from its ends.
+# Maximum number of steps of the line search, and the fraction of the absolute derivative at the
+# start of the Newton step at which the line search ends. A secant step keeps a distance of
+# SECANT_MARGIN times the width of the bracket from the ends of the bracket.
 LINE_SEARCH_STEPS, LINE_SEARCH_FACTOR, SECANT_MARGIN = 30, 0.1, 0.1
 
 
@@ -33,11 +35,14 @@ class NearRows:
     Parameters
     ----------
     columns : WorkingColumns
-        Columns with the Hessian of the rows inside, which is updated for the rows that cross.
+        The columns of the working set and the Hessian over the rows inside the threshold. The
+        Hessian is updated when rows cross the threshold.
     residual : ndarray of shape (n,)
+        The residuals at the start of the first step.
     beta : float
+        The threshold.
     step : ndarray of shape (k,)
-        The first step.
+        The first step of the coefficients.
     every : bool
         Whether all rows are used.
     """
@@ -69,9 +74,10 @@ class NearRows:
         curvature: FloatArray,
         slope: FloatArray,
     ) -> float:
-        """Return a length t ≤ 1 of a step near the minimum.
+        """Return a length t ≤ 1 at which x + t·step is near the minimum along the step.
 
-        −q is the gradient without the L1 part, and `curvature` the Hessian times the step.
+        −q is the gradient at x without the L1 penalty, `curvature` is the product of the
+        Hessian and the step, and `slope` contains the slopes of the L1 penalty.
         """
         self._change = -(step @ self._Z)
         self._psi = np.clip(self._r, -self._beta, self._beta)
@@ -80,7 +86,7 @@ class NearRows:
 
         def derivative(t: float) -> float:
             at = x + t * step
-            # A coordinate that reaches zero at t has its old sign to the left of t.
+            # This is the left derivative: a coordinate that reaches zero at t has its old sign.
             sign = np.where(at == 0, -np.sign(step), np.sign(at))
             crossing = float(self._excess(t) @ self._change)
             return float((slope * sign - q) @ step) + t * second + crossing
@@ -90,7 +96,8 @@ class NearRows:
         t, last = 1.0, derivative(1.0)
         if last <= LINE_SEARCH_FACTOR * abs(first):
             return t
-        # The derivative increases: t is on the secant through the ends of the bracket.
+        # The derivative increases with t. A new t is the zero of the secant through the
+        # derivatives at the ends of the bracket.
         low, at_low, high, at_high = 0.0, first, t, last
         for _ in range(LINE_SEARCH_STEPS):
             part = at_low / (at_low - at_high) if at_low < 0 else 0.5
@@ -105,7 +112,10 @@ class NearRows:
         return t
 
     def move(self, t: float) -> FloatArray:
-        """Move the residuals along the step; return what crossing rows add to Σ s ψ z."""
+        """Move the residuals along the step, and update the Hessian for the rows that cross.
+
+        Returns Σ e z, the amount that these rows add to Σ s ψ z because they cross.
+        """
         excess = self._excess(t)
         inside = self._psi == self._r
         self._r = self._r + t * self._change
@@ -119,7 +129,7 @@ class NearRows:
         return added
 
     def _excess(self, t: float) -> FloatArray:
-        """Return e of each row at the length t."""
+        """Return e of each row for a step of length t, as defined in this module."""
         moved = self._r + t * self._change
         excess = np.clip(moved, -self._beta, self._beta)
         excess -= self._psi

@@ -1,22 +1,23 @@
 """Semismooth Newton method with an exact line search and a continuation in the threshold.
 
-The objective is piecewise quadratic: once the right rows are inside the threshold, a Newton
-step lands on the minimiser. Each iteration of `minimise` is
+The objective F is piecewise quadratic. If the rows inside the threshold are those at the
+minimiser, a full Newton step leads to the minimiser. The steps of `minimise` are:
 
-1. a Newton step, by a Cholesky factorisation or, if a Hessian would cost more than a few passes
-   over X, by conjugate gradients;
-2. a line search, if the full step does not reduce the gradient: the exact minimum along the
-   step, from the residuals at both ends and without a pass over X (Clark and Osborne, SIAM J.
-   Sci. Stat. Comput. 7, 1986; Madsen and Nielsen, BIT 30, 1990);
-3. a stopping test: for the tolerance, for the limit set by rounding, and for the maximum number
-   of iterations.
-4. Far below the scale of the residuals few rows are inside the threshold, and Newton's method
-   does not converge from afar. The threshold is then lowered in steps, each of which starts
-   from the previous minimiser (Madsen and Nielsen, "A finite smoothing algorithm for linear l1
-   estimation", SIAM J. Optim. 3, 1993), until the minimiser is near a vertex of least absolute
-   deviations (`lad_simplex`).
+1. A Newton step is computed by a Cholesky factorisation of the Hessian or, if a Hessian would
+   take longer than a few passes over X, by conjugate gradients.
+2. If the full step reduces neither the objective nor the gradient sufficiently, a line search
+   finds the exact minimum along the step from the residuals at both ends, without a pass over X
+   (Clark and Osborne, SIAM J. Sci. Stat. Comput. 7, 1986; Madsen and Nielsen, BIT 30, 1990).
+3. The iteration stops if the gradient is within the tolerance or within rounding errors, or
+   after the maximum number of iterations.
+4. If the threshold is much smaller than the scale of the residuals, few rows are inside it, and
+   Newton's method converges only from a start near the minimiser. The threshold is then lowered
+   in steps, and each minimisation starts from the previous minimiser (Madsen and Nielsen, "A
+   finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993), until the
+   minimiser is near a vertex of least absolute deviations (`lad_simplex`).
 
-If the loss or penalty is not piecewise quadratic, steps 1 and 3 are used with backtracking.
+If the loss or the penalty is not piecewise quadratic, step 4 is omitted, and step 2 uses
+backtracking.
 """
 
 from __future__ import annotations
@@ -35,42 +36,50 @@ from .lad_simplex import lad_vertex
 from .result import NewtonStep, Solution, Status
 
 _EPS = float(np.finfo(float).eps)
-# The continuation starts at a threshold with MIN_INSIDE_PER_VARIABLE rows inside per variable.
-# If it fails, it is restarted from a threshold with the fraction RESTART_SHARE_INSIDE of all
-# rows inside. It multiplies the threshold by THRESHOLD_FACTOR or more at a time, and proceeds
-# when a step moves residuals by about CONTINUATION_RTOL times the threshold.
+# The continuation, step 4, starts at a threshold with MIN_INSIDE_PER_VARIABLE rows inside per
+# variable. If it fails, it is restarted from a threshold with the fraction RESTART_SHARE_INSIDE
+# of all rows inside. Each threshold is at least THRESHOLD_FACTOR times the previous one. The
+# minimisation at a threshold ends when a Newton step changes the residuals by about
+# CONTINUATION_RTOL times the threshold.
 MIN_INSIDE_PER_VARIABLE = 5
 RESTART_SHARE_INSIDE = 0.95
 THRESHOLD_FACTOR = 0.1
 CONTINUATION_RTOL = 0.3
-# A vertex is searched for if at most this many rows are inside per variable, and if the number
-# of other rows inside at the final threshold is expected to be at most this fraction of the
-# number of variables. With more than VERTEX_MAX_VARIABLES variables no vertex is searched for,
-# since edges are followed one by one. The vertex is accepted if Newton's method reaches this
-# whitened gradient in this many steps.
+# A vertex is searched for if at most VERTEX_MAX_INSIDE_PER_VARIABLE rows per variable are
+# inside the threshold. In addition, the expected number of rows inside the final threshold must
+# not exceed the number of variables by more than the fraction VERTEX_MAX_EXTRA_FRACTION. With
+# more than VERTEX_MAX_VARIABLES variables no vertex is searched for, since edges are followed
+# one by one. A vertex is accepted if Newton's method from it reaches the relative gradient
+# VERTEX_GTOL in at most VERTEX_MAX_ITER iterations.
 VERTEX_MAX_INSIDE_PER_VARIABLE, VERTEX_MAX_EXTRA_FRACTION = 3, 0.25
 VERTEX_MAX_VARIABLES = 1_000
 VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20
-# A Hessian is formed if it takes fewer operations than an overhead plus this many per element
-# of X, which is about four passes, or if conjugate gradients need more than CG_MAX_PRODUCTS. It
-# is never formed with more than HESSIAN_MAX_VARIABLES variables, nor with more than
-# SMALL_HESSIAN_MAX_VARIABLES if it would be larger than X.
+# A Hessian is formed if it takes at most HESSIAN_OVERHEAD operations plus
+# HESSIAN_OPERATIONS_PER_ELEMENT for each element of X, the time of about four passes over X. It
+# is also formed if conjugate gradients need more than CG_MAX_PRODUCTS products. The maximum
+# number of variables for which a Hessian is formed is HESSIAN_MAX_VARIABLES, or
+# SMALL_HESSIAN_MAX_VARIABLES if the Hessian would be larger than X.
 HESSIAN_OVERHEAD, HESSIAN_OPERATIONS_PER_ELEMENT = 3_000_000, 4
 CG_MAX_PRODUCTS = 30
 HESSIAN_MAX_VARIABLES, SMALL_HESSIAN_MAX_VARIABLES = 5_000, 2_000
-# Newton steps at the final threshold before the continuation is tried.
+# Maximum number of Newton steps at the final threshold before the continuation is started.
 MAX_STEPS_BEFORE_CONTINUATION = 50
-# A decrement relative to F that is within rounding, and a relative rise of F that rounding may
-# cause if X is ill-conditioned.
+# Largest ratio of the Newton decrement to F that is attributed to rounding errors, and largest
+# relative increase of F that rounding errors may cause if X is ill-conditioned.
 DECREMENT_RTOL, VALUE_RISE_RTOL = 500 * _EPS, 1e-6
-# Relative amount by which ψ may exceed the threshold if rounding explains a gradient.
+# Largest relative amount by which ψ may exceed the threshold after a step that tests whether
+# the gradient is due to rounding errors.
 PSI_RTOL = 1e-6
-# Shortest step of a backtracking line search.
+# A backtracking line search ends when the length of the step, as a fraction of the Newton step,
+# is at most this.
 MIN_STEP_LENGTH = 1e-10
 
 
 class _Descent(NamedTuple):
-    """The result of a sequence of Newton steps, and the last step."""
+    """The last point of a sequence of Newton steps, the iterations, and the last step.
+
+    `stalled` tells whether the sequence ended because no step reduced the objective.
+    """
 
     point: Evaluation
     n_iter: int
@@ -79,7 +88,7 @@ class _Descent(NamedTuple):
 
 
 def newton(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
-    """Minimise F from the coordinates `start` by Newton's method, as the module describes."""
+    """Minimise F from the coordinates `start` by steps 1 to 4 of this module."""
     n_passes = objective.n_passes
     return minimise(objective, objective.evaluate(start), tol, max_iter, n_passes)
 
@@ -87,9 +96,10 @@ def newton(objective: Whitened, start: FloatArray, tol: float, max_iter: int) ->
 def minimise(
     objective: Whitened, start: Evaluation, tol: float, max_iter: int, n_passes: int
 ) -> Solution:
-    """Minimise F from a point that has been evaluated; never issue a warning.
+    """Minimise F from an evaluated point; return the solution without issuing a warning.
 
-    `n_passes` is the number of passes before those that are counted for Newton's method.
+    `n_passes` is the number of passes over X that are not counted for Newton's method, that is,
+    `objective.n_passes` before the first pass that is counted.
     """
     descent, n_vertices = _Descent(start, 0), 0
     exact = start.relative_gradient > tol and _near_exact_fit(objective, start)
@@ -102,7 +112,7 @@ def minimise(
         refined_status = _status(objective, refined, tol)
         if refined_status.converged or not status.converged:
             descent, status = refined, refined_status
-    # The last step of a failed descent may be damped, which makes the minimum seem near.
+    # If the descent failed, the last step may be damped, so that its decrement is too small.
     step = descent.step if status.converged else None
     passes = {"newton": objective.n_passes - n_passes - n_vertices}
     if n_vertices:
@@ -124,7 +134,7 @@ def _status(objective: Whitened, descent: _Descent, tol: float) -> Status:
 def _descend(
     objective: Whitened, start: Evaluation, tol: float, max_iter: int
 ) -> tuple[_Descent, int]:
-    """Return the result of steps 1 to 4, and the number of vertices that were evaluated."""
+    """Return the result of steps 1 to 4 of this module, and the number of vertices tried."""
     threshold = _continuation_threshold(objective, start, None)
     point, used, n_vertices = start, 0, 0
     max_steps = MAX_STEPS_BEFORE_CONTINUATION
@@ -136,8 +146,8 @@ def _descend(
     ended = first.point.relative_gradient <= tol or used >= max_iter
     if ended or _decrement_is_negligible(objective, first.point):
         return first._replace(n_iter=used), n_vertices
-    # With rows that are fitted exactly, Newton's method may make no progress. The continuation
-    # is then restarted from a threshold with nearly all rows inside.
+    # If rows are fitted exactly, Newton's method may fail to reduce the objective. The
+    # continuation is then restarted from a threshold with nearly all rows inside.
     threshold = _continuation_threshold(objective, first.point, RESTART_SHARE_INSIDE)
     point, n_iter, more = _continuation(
         objective, first.point, threshold or objective.threshold, max_iter - used
@@ -152,7 +162,10 @@ def _descend(
 
 
 def suboptimality(objective: Whitened, solution: Solution) -> float:
-    """Return an estimate of F − min F from the Newton decrement, 0 within rounding."""
+    """Return an estimate of F − min F, the Newton decrement.
+
+    The estimate is 0 if the solution converged within rounding errors.
+    """
     point, step = solution.point, solution.newton_step
     if solution.status.within_rounding or not point.gradient.any():
         return 0.0
@@ -164,7 +177,10 @@ def suboptimality(objective: Whitened, solution: Solution) -> float:
 
 
 def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether Mθ is too inaccurate, because M is ill-conditioned and the fit exact."""
+    """Tell whether the rounding errors of the coefficients Mθ are too large.
+
+    This is the case if the whitening M is ill-conditioned and the fit is nearly exact.
+    """
     ill_conditioned = objective.whitening.condition > MAX_GRAM_CONDITION
     no_penalty = objective.linear.penalty is None
     return ill_conditioned and no_penalty and _near_exact_fit(objective, point)
@@ -173,10 +189,10 @@ def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
 def _iterative_refinement(
     objective: Whitened, descent: _Descent, tol: float, max_iter: int
 ) -> _Descent:
-    """Return the fit plus a fit of its residuals.
+    """Return the descent with its coordinates corrected by a second fit to its residuals.
 
-    The coefficients of the second fit are small, and so are their rounding errors. Those of the
-    residuals remain.
+    The coefficients of the second fit are small, so that their rounding errors are small too.
+    The rounding errors of the residuals are not reduced.
     """
     point, used = descent.point, descent.n_iter
     residual_fit = Whitened(objective.linear.for_residuals(point.residual), objective.whitening)
@@ -192,7 +208,7 @@ def _iterative_refinement(
 
 
 def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether a Hessian would cost more than a few passes over X."""
+    """Tell whether a Hessian would be too large or take longer than a few passes over X."""
     k = objective.n_variables
     if not can_form_hessian(objective):
         return True
@@ -203,9 +219,10 @@ def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
 
 
 def can_form_hessian(objective: Whitened) -> bool:
-    """Tell whether a Hessian is small enough to be formed.
+    """Tell whether the number of variables is small enough to form a Hessian.
 
-    With more variables than rows, the contribution of the data to it is singular.
+    With more variables than rows no Hessian is formed, since the contribution of the data to
+    the Hessian is singular.
     """
     k, engine = objective.n_variables, objective.engine
     larger_than_X = k * k > engine.n_elements + engine.n
@@ -222,9 +239,10 @@ def _newton_step(
     out: RowVector,
     try_cg: bool = True,
 ) -> NewtonStep:
-    """Return −H⁻¹g, matrix-free unless conjugate gradients are slow.
+    """Return the Newton step −H⁻¹g, by a Cholesky factorisation or by conjugate gradients.
 
-    The products of conjugate gradients are counted even if the Hessian is formed afterwards.
+    Conjugate gradients are used if `is_matrix_free` is True. If they are slow, the Hessian is
+    formed afterwards, and their products are counted as iterations of the step.
     """
     row_weight = objective.psi_deriv(point)
     can_form = can_form_hessian(objective)
@@ -244,7 +262,7 @@ def _direct_step(
     k = H.shape[0]
     if k == 0:
         return NewtonStep(np.zeros(0), 1, lambda gradient: 0.0)
-    # If no row is inside, the contribution of one row is used as the curvature.
+    # If no row is inside the threshold, the curvature is replaced by that of a single row.
     curvature = max(float(np.trace(H)) / k, 1.0 / objective.linear.data.total)
     if not np.isfinite(curvature):
         return NewtonStep(np.zeros(k), 1, lambda gradient: np.inf)
@@ -271,9 +289,9 @@ def _cg_step(
     max_iter: int,
     out: RowVector,
 ) -> tuple[NewtonStep, bool]:
-    """Return the step by conjugate gradients, and whether it is accurate enough.
+    """Return the step by conjugate gradients, and whether it is sufficiently accurate.
 
-    The accuracy is that from which the next Newton step can benefit.
+    A higher accuracy than the required one would not reduce the number of Newton steps.
     """
     product = objective.hessian_product(point.theta, row_weight, out)
     norm = point.relative_gradient
@@ -307,7 +325,11 @@ def _cg_step(
 
 
 def _smallest_ritz_value(alphas: FloatArray, betas: FloatArray) -> float:
-    """Return the smallest eigenvalue of H as estimated by conjugate gradients (Lanczos)."""
+    """Return Lanczos's estimate of the smallest eigenvalue of H.
+
+    `alphas` and `betas` are the step lengths and the coefficients of the directions in
+    conjugate gradients.
+    """
     if not alphas.size:
         return float(np.finfo(float).tiny)
     diagonal = 1.0 / alphas
@@ -318,7 +340,7 @@ def _smallest_ritz_value(alphas: FloatArray, betas: FloatArray) -> float:
 
 
 def _newton_decrement(objective: Whitened, point: Evaluation) -> float:
-    """Return gᵀH⁻¹g / 2, the predicted decrease of a Newton step."""
+    """Return gᵀH⁻¹g / 2, the decrease of the objective that a Newton step predicts."""
     out = np.empty_like(point.residual)
     step = _newton_step(objective, point, 0.0, 0.1, CG_MAX_PRODUCTS, out)
     return step.decrement(point.gradient)
@@ -334,7 +356,7 @@ def _newton_steps(
     max_iter: int,
     max_steps: float = np.inf,
 ) -> _Descent:
-    """Return the result of steps 1 to 3 at a fixed threshold.
+    """Return the result of steps 1 to 3 of this module, at a fixed threshold.
 
     Each product of conjugate gradients counts as an iteration.
     """
@@ -344,20 +366,21 @@ def _newton_steps(
     while used < max_iter and n_steps < max_steps and norm > tol:
         n_steps += 1
         step = _newton_step(objective, point, damping, tol, max_iter - used, out, try_cg)
-        # Conjugate gradients that have been slow once would be slow again.
+        # If conjugate gradients were slow once, they are not used again.
         try_cg = try_cg and step.n_iter < CG_MAX_PRODUCTS
         used += step.n_iter
         trial = objective.evaluate(point.theta + step.direction, out)
         trial_norm, rise = trial.relative_gradient, trial.value - point.value
         slope = float(step.direction @ point.gradient)
-        # The gradient is more reliable than the value, which may rise by its rounding. If the
-        # value rises by more, the steps may be a cycle.
+        # The gradient is more reliable than the value, which may increase by its rounding
+        # error. If the value increases by more than that, the steps may be a cycle.
         nearer = trial_norm <= 0.5 * norm and rise <= VALUE_RISE_RTOL * point.value
-        # A damped step may be far too short.
+        # A damped step may be much shorter than the step to the minimum along its direction.
         if step.damped or (rise > 1e-4 * slope and not nearer):
             trial = _line_search(objective, point, step, trial)
             trial_norm = trial.relative_gradient
-        # A gradient that is only smaller than the last one would allow a cycle of two points.
+        # The gradient is compared with the smallest one so far. A comparison with the last one
+        # would allow a cycle of two points.
         smaller = trial_norm < 0.9 * lowest_norm
         if point.value - trial.value > 4 * _EPS * point.value or smaller:
             lowest_norm = min(lowest_norm, trial_norm)
@@ -372,7 +395,11 @@ def _newton_steps(
 def _line_search(
     objective: Whitened, point: Evaluation, step: NewtonStep, trial: Evaluation
 ) -> Evaluation:
-    """Return the minimum along a step whose end is `trial`; overwrites its residuals."""
+    """Return the point at the minimum along a step; `trial` is the point after the full step.
+
+    The residuals of `trial` are overwritten. If the objective is not piecewise quadratic, the
+    point is found by backtracking, and is not exactly at the minimum.
+    """
     out = trial.residual
     if objective.linear.is_piecewise_quadratic:
         change = np.subtract(out, point.residual, out=out)
@@ -389,7 +416,10 @@ def _line_search(
 
 
 def _near_exact_fit(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether residuals are so small that rounding may matter, without a pass over X."""
+    """Tell whether rounding errors may be a considerable part of the residuals.
+
+    The answer is computed from bounds, without a pass over X.
+    """
     size = objective.linear.data.y_abs_max
     size += TYPICAL_MAX_Z * float(np.abs(objective.coef(point.theta)).sum())
     return 4e3 * _EPS * size >= point.psi_rms
@@ -398,11 +428,12 @@ def _near_exact_fit(objective: Whitened, point: Evaluation) -> bool:
 def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) -> bool:
     """Tell whether rounding errors alone can cause the gradient.
 
-    The residuals of rows inside the threshold, or within rounding of it, may change by their
-    rounding errors. Such changes explain the gradient if the Newton step on these rows changes
-    no residual by more than its rounding error. If there are no more such rows than variables,
-    ψ after the step must not exceed the threshold either. The whitened features have rounding
-    errors of their own.
+    `rounding` is the rounding error of a residual relative to the terms of which the residual
+    is the difference. The rows considered are those whose residuals do not exceed the threshold
+    by more than their rounding errors. Rounding errors can cause the gradient if the Newton
+    step for these rows changes no residual by more than its rounding error. If these rows are
+    not more than the variables, ψ after the step must also not exceed the threshold. A gradient
+    can also be caused by the rounding errors of the whitened features.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
@@ -418,7 +449,7 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
         return False
     step = _direct_step(objective, point, near, 0.0)
     if step.damped:
-        # These rows do not determine the step in all directions.
+        # The rows considered do not determine the step in all directions.
         return False
     coef = objective.coef(step.direction)
     moved, _ = engine.loss_gradient(coef, engine.zeros(), None, linear.loss, np.inf)
@@ -439,17 +470,17 @@ def _decrement_is_negligible(objective: Whitened, point: Evaluation) -> bool:
 
 
 def few_rows_inside(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether so few rows are inside that the threshold is lowered in steps."""
+    """Tell whether so few rows are inside the threshold that it is lowered in steps."""
     return _continuation_threshold(objective, point, None) is not None
 
 
 def _continuation_threshold(
     objective: Whitened, point: Evaluation, share: float | None
 ) -> float | None:
-    """Return the threshold to start the continuation from; None if enough rows are inside.
+    """Return the first threshold of the continuation, or None if enough rows are inside.
 
     If `share` is None, MIN_INSIDE_PER_VARIABLE rows per variable are enough, or half of all
-    rows if these are fewer; otherwise the given fraction of all rows is enough.
+    rows if this number is smaller. Otherwise the fraction `share` of all rows is enough.
     """
     if not np.isfinite(objective.threshold) or not objective.linear.is_piecewise_quadratic:
         return None
@@ -468,14 +499,16 @@ def _continuation(
 ) -> tuple[Evaluation, int, int]:
     """Lower the threshold in steps; each minimisation starts from the previous minimiser.
 
-    Returns the point, the iterations and the number of vertices that were evaluated.
+    Returns the point at which the final minimisation starts, the number of iterations, and the
+    number of vertices tried.
     """
     beta, k, theta, point = objective.threshold, objective.n_variables, start.theta, start
     used = n_vertices = 0
     while threshold > beta:
         passing = objective.at_threshold(threshold)
         point = passing.evaluate(theta)
-        # A step moves residuals by about |g|·threshold divided by the fraction inside.
+        # A Newton step changes the residuals by about |g|·threshold divided by the fraction of
+        # the rows that are inside the threshold.
         tol = CONTINUATION_RTOL * max(_n_inside(point, threshold), k) / point.residual.size
         descent = _newton_steps(passing, point, tol, max_iter - used)
         used, point = used + descent.n_iter, descent.point
@@ -489,7 +522,8 @@ def _continuation(
                 used, n_vertices = used + n_iter, n_vertices + evaluated
                 if vertex is not None:
                     return vertex, used, n_vertices
-            # From here the predictor may reach the minimiser at the final threshold.
+            # With a smaller gradient the predictor may reach the minimiser at the final
+            # threshold.
             descent = _newton_steps(passing, point, VERTEX_GTOL, max_iter - used)
             used, point = used + descent.n_iter, descent.point
         theta = point.theta
@@ -503,8 +537,8 @@ def _continuation(
             point = objective.evaluate(theta + step.direction)
             if point.relative_gradient <= VERTEX_GTOL:
                 return point, used, n_vertices
-        # The number of rows inside, without those of a vertex, is about proportional to the
-        # threshold. At the next threshold it should not be less than the number of variables.
+        # The number of rows inside, minus the number of variables, is about proportional to the
+        # threshold. At the next threshold it should be at least the number of variables.
         factor = THRESHOLD_FACTOR if few else max(THRESHOLD_FACTOR, k / (n_inside - k))
         lower = max(factor * threshold, beta)
         theta = theta + (threshold - lower) / (threshold - beta) * step.direction
@@ -516,10 +550,11 @@ def _continuation(
 def _predictor(
     objective: Whitened, passing: Whitened, point: Evaluation, max_iter: int
 ) -> NewtonStep:
-    """Return the step to the minimiser at the final threshold, if the same rows were inside.
+    """Return the step to the minimiser that `objective` would have with the same rows inside.
 
-    The minimiser moves along a straight line for as long as the same rows are inside (Allgower
-    and Georg, "Introduction to numerical continuation methods", 2003).
+    As a function of the threshold the minimiser moves along a straight line while the same rows
+    are inside the threshold (Allgower and Georg, "Introduction to numerical continuation
+    methods", 2003).
     """
     out = np.empty_like(point.residual)
     gradient = passing.predicted_gradient(point, objective, out)
@@ -534,9 +569,9 @@ def _n_inside(point: Evaluation, threshold: float) -> int:
 def _at_vertex(
     objective: Whitened, passing: Whitened, point: Evaluation, max_iter: int
 ) -> tuple[Evaluation | None, int, int]:
-    """Return a point next to the minimiser if that is at a vertex or near one, otherwise None.
+    """Return a point near the minimiser, the number of iterations, and that of vertices tried.
 
-    The iterations and the number of vertices that were evaluated are returned as well.
+    The point is None unless the minimiser is at a vertex or near a vertex.
     """
     k, n = objective.n_variables, objective.engine.n
     if objective.linear.penalty is not None or k > min(VERTEX_MAX_VARIABLES, n):

@@ -1,14 +1,15 @@
-"""Newton's method along a grid of thresholds, in about one pass over X for each.
+"""Newton's method along a grid of thresholds, in about one pass over X for each threshold.
 
-When the threshold β and the minimiser move a little, few rows move across the threshold. With
-whitened rows ζ = Mᵀ(1, z), S = Σ s and
+When the threshold β and the minimiser change little, few rows cross the threshold. With the
+whitened rows ζ = Mᵀ(1, z), the weights s, S = Σ s and
 
     H = (1/S) Σ_inside s ζζᵀ    u = (1/S) Σ_inside s ζ r    v = (1/S) Σ_outside s ζ sign(r)
 
-the gradient of the mean Huber loss is −(u + βv). A step δ of θ subtracts Hδ from u, and a row
-that crosses the threshold moves from one sum to the other, so that Newton's method only reads
-the rows near the threshold. One pass over X then checks the gradient and finds other rows that
-have crossed it (Madsen and Nielsen, 1993; Rosset and Zhu, Annals of Statistics 35, 2007).
+the gradient of the mean Huber loss is −(u + βv). A step δ of the coordinates θ subtracts Hδ
+from u, and a row that crosses the threshold moves from one sum to the other, so that Newton's
+method only reads the rows near the threshold. One pass over X then computes the gradient and
+finds other rows that have crossed the threshold (Madsen and Nielsen, 1993; Rosset and Zhu,
+Annals of Statistics 35, 2007).
 """
 
 from __future__ import annotations
@@ -26,21 +27,24 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status, add_passes
 from .scale_fixed_point import Minimiser
 
-# With more variables than this, the matrices cost more than the passes that they save.
+# With more variables than this, computing the k × k matrices for k variables takes longer than
+# the passes that they save.
 PATH_MAX_VARIABLES = 2_000
-# Exceeds every residual in the units of a target, and has a finite square.
+# Threshold of a least-squares fit. It exceeds every residual in the units of a target, and its
+# square is finite.
 LEAST_SQUARES_THRESHOLD = 1e100
-# A row is near the threshold if the distance of |r| from it is at most this many lengths of the
-# first Newton step, which are as many standard deviations of the changes of the residuals.
+# A row is near the threshold if the distance of |r| from the threshold is at most this multiple
+# of the norm of the first Newton step. In whitened coordinates this norm is the standard
+# deviation of the changes of the residuals.
 NEAR_STEP_LENGTHS = 4.0
-# Rows near the threshold are copied if they have at most this many elements or make up at most
-# this fraction of X. Rows that cross the threshold are copied in blocks of this many elements,
-# which fit in the cache.
+# Rows near the threshold are copied if they have at most COPY_MAX_ELEMENTS elements or at most
+# the fraction COPY_MAX_FRACTION of the elements of X. Rows that cross the threshold are copied
+# in blocks of BLOCK_ELEMENTS elements, which fit in the cache.
 COPY_MAX_ELEMENTS = 500_000
 COPY_MAX_FRACTION = 0.25
 BLOCK_ELEMENTS = 100_000
-# Maximum numbers of Newton steps on the rows near the threshold, and of passes before another
-# minimiser is used.
+# Maximum number of Newton steps on the rows near the threshold after each pass over X, and
+# maximum number of passes before another minimiser is used.
 MAX_NEAR_STEPS = 20
 MAX_PASSES = 8
 
@@ -55,9 +59,10 @@ def least_squares(objective: Whitened) -> Evaluation:
 
 
 class WarmStarts:
-    """A minimiser that starts each problem from the previous solution.
+    """A minimiser that starts each minimisation from the previous solution.
 
-    The first solution is that of least squares, with the penalty of the given objective.
+    The first minimisation starts from the minimiser of `objective`, a penalised least-squares
+    objective.
     """
 
     def __init__(self, objective: Whitened, minimiser: Minimiser) -> None:
@@ -73,12 +78,12 @@ class WarmStarts:
 
 
 class PathNewton:
-    """A minimiser that stores the last solution and the sums there.
+    """A minimiser that stores the last solution and the sums H, u and v at this solution.
 
-    The first solution is that of least squares, with the quadratic penalty of the given
-    objective. Its coordinates are whitened for all rows of positive weight, so that H and the
-    Hessian of that penalty add up to the identity. Later objectives may have another multiple
-    of the penalty.
+    The first solution is the minimiser of `objective`, a least-squares objective with a
+    quadratic penalty. The coordinates of `objective` are whitened for all rows of positive
+    weight, so that H and the Hessian of the penalty add up to the identity matrix. The
+    penalties of later objectives may be other multiples of this penalty.
     """
 
     def __init__(self, objective: Whitened, minimiser: Minimiser) -> None:
@@ -91,7 +96,7 @@ class PathNewton:
         equal = weight is None or np.ptp(weight[self._positive]) == 0
         self._weight = None if equal else weight
         k = M.shape[1]
-        # 0 inside the threshold, otherwise the sign of the residual.
+        # The side of each row: 0 inside the threshold, otherwise the sign of the residual.
         self._side = np.zeros(engine.n, dtype=np.int8)
         self._u, self._v = np.zeros(k), np.zeros(k)
         penalty, zero = linear.penalty, np.zeros(M.shape[0])
@@ -130,7 +135,10 @@ class PathNewton:
         return solution._replace(n_iter=used + solution.n_iter, passes=passes)
 
     def _penalty_hessian(self, objective: Whitened) -> FloatArray | None:
-        """Return Mᵀ∇²P M of the objective's penalty, a multiple of the first objective's."""
+        """Return Mᵀ∇²P M for the penalty P of an objective, or None if it is zero.
+
+        P is a multiple of the penalty of the first objective.
+        """
         penalty = objective.linear.penalty
         if penalty is None or self._diagonal is None:
             return None
@@ -143,11 +151,11 @@ class PathNewton:
         return hessian
 
     def _update(self, objective: Whitened, point: Evaluation) -> None:
-        """Update the sums to a point that a pass has evaluated."""
+        """Update the sums H, u and v to an evaluated point."""
         self.point = point
         side = _sign_outside(point.residual, objective.threshold)
         for rows in self._blocks(self._with_weight(side != self._side)):
-            # u is computed from the gradient below.
+            # The residuals are only needed for u, which is computed from the gradient below.
             self._move_rows(rows, self._engine.rows(rows), np.zeros(rows.size), side[rows])
         self._side = side
         self._u = -point.gradient - objective.threshold * self._v
@@ -156,7 +164,11 @@ class PathNewton:
             self._u += P @ point.theta
 
     def _solve_near_rows(self, objective: Whitened) -> tuple[FloatArray, Any]:
-        """Return the minimiser if only rows near the threshold cross it, and a factor of H."""
+        """Return the result of Newton's method on the rows near the threshold.
+
+        The result is the minimiser if no other rows cross the threshold. A Cholesky factor of
+        the last Hessian is also returned.
+        """
         beta, theta, P = objective.threshold, self.point.theta, self._penalty_hessian(objective)
         step, factor = self._newton(theta, beta, P)
         reach = NEAR_STEP_LENGTHS * float(np.sqrt(step @ step))
@@ -184,7 +196,10 @@ class PathNewton:
     def _newton(
         self, theta: FloatArray, beta: float, P: FloatArray | None
     ) -> tuple[FloatArray, Any]:
-        """Return Newton's step for the current sides, and a factor of the Hessian."""
+        """Return the Newton step for the current sides of the rows, and a factor of H + P.
+
+        P is the Hessian of the penalty, or None.
+        """
         descent, H = self._u + beta * self._v, self._H
         if P is not None:
             descent, H = descent - P @ theta, H + P
@@ -195,7 +210,10 @@ class PathNewton:
     def _move_rows(
         self, rows: NDArray[np.intp], Z: FloatArray, r: FloatArray, side: NDArray[np.int8]
     ) -> None:
-        """Move rows, which are Z with residuals r, to new sides of the threshold."""
+        """Update H, u and v for rows that move to new sides of the threshold.
+
+        Z contains these rows of [1, X], standardised, and r their residuals.
+        """
         before, self._side[rows] = self._side[rows], side
         s = np.ones(rows.size) if self._weight is None else self._weight[rows]
         to_theta = self._transform.T / self._total
@@ -216,18 +234,18 @@ class PathNewton:
         return (rows[i : i + size] for i in range(0, rows.size, size))
 
     def _with_weight(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Return the rows of a mask that have a positive weight."""
+        """Return the indices of the rows that are True in a mask and have a positive weight."""
         return np.flatnonzero(mask if self._positive is None else mask & self._positive)
 
 
 def _sign_outside(r: FloatArray, beta: float) -> NDArray[np.int8]:
-    """Return 0 inside the threshold, otherwise the sign of the residual."""
+    """Return, for each row, 0 inside the threshold, otherwise the sign of the residual."""
     side: NDArray[np.int8] = (r > beta).astype(np.int8) - (r < -beta)
     return side
 
 
 def _newton_step(factor: Any) -> NewtonStep:
-    """Return the step whose Newton decrement `suboptimality` needs."""
+    """Return a NewtonStep of length zero with the decrement that `suboptimality` needs."""
 
     def decrement(gradient: FloatArray) -> float:
         return 0.5 * float(gradient @ cho_solve(factor, gradient, check_finite=False))

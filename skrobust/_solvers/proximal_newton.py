@@ -1,8 +1,8 @@
 """Proximal Newton steps on a working set of features, with an L1 penalty and lower bounds.
 
-A step leads to the minimum of the quadratic model with the L1 penalty (`l1_quadratic`). An
-exact line search along it reads only rows near the threshold (`near_rows`), and the Hessian
-follows the rows that cross the threshold.
+A step leads to the minimum of a quadratic model of the loss plus the L1 penalty
+(`l1_quadratic`). A line search along the step reads only rows near the threshold
+(`near_rows`), and the Hessian is updated for the rows that cross the threshold.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from .near_rows import NearRows
 from .working_columns import WorkingColumns
 
 MAX_STEPS = 60
-# Damping of the Hessian relative to its unit diagonal: always, and after a short step.
+# Values that are added to the diagonal of the Hessian, the damping: in every step, and after a
+# short step, whose length is below SHORT_STEP times the full step. The elements of the diagonal
+# are at most 1.
 MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
-# Damping of coefficients without a penalty but with a bound: the minimiser may not be unique,
-# and rounding must not decide which one is reached.
+# Minimum damping for coefficients that have a bound but no penalty. Their minimiser may not be
+# unique, and should not depend on rounding errors.
 BOUNDED_DAMPING = 1e-6
-# At a small threshold the quadratic part of the penalty may be smaller than the damping. The
-# damping is then reduced to that part, so that it does not shorten the steps, but not below
-# this.
+# The minimum damping for a coefficient with a quadratic penalty is the curvature of the penalty
+# if this is between MIN_DAMPING_WITH_RIDGE and MIN_DAMPING, and otherwise the nearer one of
+# these values. A damping larger than the curvature would shorten the steps.
 MIN_DAMPING_WITH_RIDGE = 1e-12
 
 
@@ -40,9 +42,9 @@ def proximal_newton(
 ) -> tuple[FloatArray, int]:
     """Return the coefficients of the working set at the minimum, and the number of steps.
 
-    The residuals are those at the coefficients x. `gradient` is that of the loss for the
-    working set, or None if it is unknown. `tol` bounds the violation of the optimality
-    conditions relative to the root mean square of ψ.
+    `residual` contains the residuals at the coefficients `x`. `gradient` is the gradient of the
+    loss with respect to these coefficients, or None if it is unknown. `tol` is an upper bound
+    of the violation of the optimality conditions, relative to the root mean square of ψ.
     """
     index = columns.index
     slope, ridge, lower = penalty.slope[index], penalty.diagonal[index], penalty.lower[index]
@@ -75,7 +77,7 @@ def proximal_newton(
             damping = max(SHORT_STEP_DAMPING, 10 * damping)
         else:
             damping = 0.1 * damping if damping > 0.1 * SHORT_STEP_DAMPING else 0.0
-    # Zero satisfies the optimality conditions as well as these small coefficients, whatever
-    # rows are inside: Σ s z² is one over all rows.
+    # If these small coefficients are set to zero, the optimality conditions are still satisfied
+    # to the tolerance, whatever rows are inside the threshold, since Σ s z² over all rows is 1.
     tiny = (slope > 0) & (np.abs(x) * (1.0 + ridge) <= tol * slope)
     return np.where(tiny, 0.0, x), n_steps

@@ -1,19 +1,21 @@
-"""Descent for a redescending loss, at a fixed scale (M) or at the M-scale of the residuals (S).
+"""Minimisation with a redescending loss: M-estimates at a fixed scale, and S-estimates.
 
-With weights w(r) = ψ(r)/r, a step of iteratively reweighted least squares,
+The step of iteratively reweighted least squares from a point with residuals r is
 
-    d = (Σ s w ζζᵀ)⁻¹ Σ s w r ζ,
+    d = (Σ s w ζζᵀ)⁻¹ Σ s w r ζ,      w = ψ(r)/r,
 
-never raises the objective, because the quadratic with these weights touches it from above. It
-converges linearly; near the minimum Newton's method, with ψ′ instead of w, converges
-quadratically. Each iteration takes the Newton step if its Hessian is positive definite and the
-step does not raise the objective, otherwise the step of a mixture of both matrices, and the
-reweighted step if that fails as well.
+with the sample weights s and the whitened rows ζ. It never raises the objective, because the
+quadratic function with the weights w touches the objective from above. Reweighting converges
+linearly. Near the minimum Newton's method, with ψ′ instead of w in the matrix, converges
+quadratically. Each iteration takes the Newton step if the Hessian is positive definite and the
+step does not raise the objective. Otherwise it takes a step with a weighted mean of both
+matrices or, if this step raises the objective, the reweighted step.
 
-An S-estimate minimises the M-scale s(θ) with Σ s ρ(r/s) constant. Since ds/dθ is zero at the
-minimum, both steps are those of the M-objective at the current scale: a point that does not
-raise that objective has a scale that is not larger (Yohai, "High breakdown-point and high
-efficiency robust estimates for regression", Annals of Statistics 15, 1987).
+An S-estimate minimises the M-scale σ(θ), which is defined by a constant value of Σ s ρ(r/σ).
+Since dσ/dθ is zero at the minimum, both steps can be computed as for an M-estimate with the
+threshold of the current scale: if a step does not raise this objective, it does not raise the
+M-scale (Yohai, "High breakdown-point and high efficiency robust estimates for regression",
+Annals of Statistics 15, 1987).
 """
 
 from __future__ import annotations
@@ -29,35 +31,37 @@ from .._model.scale import MScale, WarmScale, rounding_floor, rounding_floor_bou
 from .._model.whitening import Whitened, Whitening, inverse_cholesky
 from .result import Solution, Status
 
-# A Newton step is taken if the relative gradient is below NEWTON_MAX_GRADIENT. The step of an
-# M-estimate must also be at most NEWTON_MAX_STEP times the threshold: a longer one may lead to
-# another local minimum.
+# A Newton step is tried if the relative gradient is below NEWTON_MAX_GRADIENT. For an
+# M-estimate its length must also be at most NEWTON_MAX_STEP times the threshold, since a longer
+# step may lead to another local minimum.
 NEWTON_MAX_GRADIENT, NEWTON_MAX_STEP = 0.3, 0.1
-# Fractions of the Hessian that are mixed with the matrix of the reweighted step if the step of
-# the Hessian alone is not taken.
+# Weights of the Hessian in the weighted means of the Hessian and the matrix of the reweighted
+# step. The means are tried, in this order, if the Newton step is not taken.
 NEWTON_SHARES = (0.75, 0.5)
-# Curvatures below this fraction of the largest are rounding errors.
+# Eigenvalues of a matrix below this fraction of the largest eigenvalue are rounding errors.
 MIN_RELATIVE_CURVATURE = 1e-14
+# Relative tolerance for rounding errors of a sum of weights.
 TARGET_RTOL = 1e-12
-# If the scale is at most this many times the rounding of a typical residual, the rows that are
-# fitted exactly are counted.
+# If the scale is below this multiple of the rounding error of a typical residual, the rows that
+# are not fitted exactly are counted.
 NEAR_EXACT = 1e8
-# A relative rise of the objective that rounding may cause, and the largest relative gradient at
-# which a point from which no step descends is taken as the minimum.
+# Largest relative increase of the objective that rounding errors may cause. If no step reduces
+# the objective, a point is regarded as the minimum up to the relative gradient
+# ROUNDING_GRADIENT.
 VALUE_RISE_RTOL, ROUNDING_GRADIENT = 1e-13, 1e-6
 
 
 def redescending(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
-    """Descend to a local minimum of the objective at its threshold."""
+    """Return a local minimum of the objective at its threshold, reached by descent."""
     return _descend(None, objective, start, tol, max_iter)[0]
 
 
 def minimise_m_scale(
     estimator: MScale, objective: Whitened, start: FloatArray, tol: float, max_iter: int
 ) -> tuple[Solution, float]:
-    """Descend to a local minimum of the M-scale of the residuals; return also the scale.
+    """Return a local minimum of the M-scale of the residuals, as a Solution, and the M-scale.
 
-    A scale of zero means that it is within the rounding of the residuals.
+    The M-scale is returned as 0 if it is not larger than rounding errors of the residuals.
     """
     return _descend(estimator, objective, start, tol, max_iter)
 
@@ -83,8 +87,8 @@ def _descend(
         elif n_iter >= max_iter:
             status = Status.MAX_ITER
         else:
-            # Any descent leads to a better S-estimate; that of an M-estimate must not leave the
-            # basin of the S-estimate.
+            # For an S-estimate any descent is an improvement. The descent of an M-estimate must
+            # not leave the basin of the local minimum that is next to the S-estimate.
             longest = NEWTON_MAX_STEP * objective.threshold if estimator is None else np.inf
             following = _step(objective, point, longest)
             if following is None:
@@ -101,11 +105,12 @@ def _descend(
 
 
 def _rewhitened(objective: Whitened, point: Evaluation) -> tuple[Whitened, Evaluation, Any]:
-    """Return the objective whitened by the weights at a point, this point, and T.
+    """Return the objective and the point in new coordinates, and the transform T.
 
-    High-leverage rows that are not outliers determine directions in which the gradient is large
-    and sensitive to rounding, unless it is measured in the metric of these weights. The
-    previous coordinates are T times the new ones; T is None if they are the same.
+    The new coordinates are whitened with the weights ψ(r)/r. The previous coordinates are T
+    times the new ones; T is None if the coordinates are not changed. In the previous
+    coordinates high-leverage rows that are not outliers make the gradient large and sensitive
+    to rounding errors in some directions.
     """
     weights = objective.linear.loss.weights(point.residual, objective.threshold)
     H = objective.hessian(point.theta, weights)
@@ -125,7 +130,12 @@ def _rewhitened(objective: Whitened, point: Evaluation) -> tuple[Whitened, Evalu
 def _at_m_scale(
     estimator: MScale, objective: Whitened, point: Evaluation, near: float | None
 ) -> tuple[Whitened, Evaluation, float]:
-    """Return the objective at the threshold of the M-scale, evaluated there, and the scale."""
+    """Return the objective with the threshold of the M-scale, its evaluation, and the M-scale.
+
+    The objective is evaluated at `point.theta`. `near` is an approximate M-scale, or None. If
+    the M-scale is not larger than rounding errors of the residuals, the result is the given
+    objective, the given point and 0.
+    """
     warm = None if near is None else WarmScale(near, point.psi_rms)
     scale = estimator.estimate(point.residual, objective.linear.data.weight, warm)
     if scale < NEAR_EXACT * rounding_floor_bound(objective, point.theta):
@@ -133,7 +143,8 @@ def _at_m_scale(
         off = (np.abs(point.residual) > rounding).astype(float)
         weight = objective.linear.data.weight
         n_off = float(off.sum() if weight is None else off @ weight)
-        # The rounding errors of the exact rows make the scale positive if n_off is the target.
+        # If n_off is equal to the target, the M-scale is positive only because of the rounding
+        # errors of the rows that are fitted exactly.
         if scale <= floor or n_off <= estimator.target * (1.0 + TARGET_RTOL):
             return objective, point, 0.0
     objective = objective.at_threshold(estimator.threshold(scale))
@@ -141,14 +152,17 @@ def _at_m_scale(
 
 
 def _step(objective: Whitened, point: Evaluation, longest: float) -> Evaluation | None:
-    """Return the point after a Newton step, a mixed or a reweighted one; None if none descends.
+    """Return the point after the first step that descends, or None if no step descends.
 
-    All but the reweighted step are at most as long as `longest`.
+    The steps are tried in the order of the module docstring: the Newton step, those with
+    weighted means of both matrices, and the reweighted step. All steps except the reweighted
+    step have at most the length `longest`.
     """
     linear = objective.linear
 
     def descends(trial: Evaluation) -> bool:
-        # If the objective does not decrease, the gradient must. Only rounding may raise it.
+        # If the objective does not decrease, the gradient must decrease, and the objective may
+        # increase only by rounding errors.
         if trial.value >= point.value and not trial.relative_gradient < point.relative_gradient:
             return False
         return trial.value <= point.value * (1.0 + VALUE_RISE_RTOL)
@@ -178,8 +192,12 @@ def _step(objective: Whitened, point: Evaluation, longest: float) -> Evaluation 
 
 
 def _hessian(objective: Whitened, point: Evaluation) -> FloatArray:
-    """Return the Hessian, in which rows beyond the inflection of the loss count negatively."""
-    # Gram matrices have non-negative weights. Each vector of n numbers is released at once.
+    """Return the Hessian of the objective.
+
+    ψ′, the weight of a row in the Hessian, is negative beyond the inflection point of the loss.
+    """
+    # Gram matrices require non-negative weights, so that the Hessian is the difference of two.
+    # The memory of each vector of n numbers is released before the next one is computed.
     parts = []
     for sign in (1.0, -1.0):
         curvature = objective.psi_deriv(point)

@@ -1,8 +1,9 @@
-"""The columns of a working set of features, and their Hessian over the rows inside β.
+"""The columns of a working set of features, and the Hessian of the loss for these features.
 
-With the standardised columns Z and the weights s, whose sum is one, H = Σ s zzᵀ over the rows
-inside the threshold. Features are added, and rows that cross the threshold move in and out of
-the sum. A row of `Z` here is a feature, so that each column of X is contiguous in memory.
+The Hessian is H = Σ s zzᵀ over the rows inside the threshold β, where z contains the
+standardised features of a row in the working set, and the weights s add up to one. H is updated
+when features are added and when rows cross the threshold. A row of the array `Z` is a feature,
+so that the values of each feature are contiguous in memory.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 from .._engines.base import FloatArray
 from .._model.linear_loss import RegressionData
 
-# Elements and rows of a block of Z: the products of a block must take longer than the addition
-# of its result to H.
+# Number of elements and minimum number of rows of X in a block of Z. The product of a block
+# with its transpose must take longer than the addition of this product to H.
 BLOCK_ELEMENTS, BLOCK_MIN_ROWS = 2**19, 2**10
 
 
 class LastPoint(NamedTuple):
-    """Coefficients (b, v) and a threshold, with the residuals and the gradient of the loss."""
+    """Coefficients (b, v) and a threshold, and the residuals and the loss gradient for them."""
 
     coef: FloatArray
     threshold: float
@@ -30,21 +31,23 @@ class LastPoint(NamedTuple):
 
 
 class WorkingColumns:
-    """Columns and Hessian, which the fits along a grid share.
+    """The columns and the Hessian of a working set, which the fits along a grid share.
 
     Attributes
     ----------
     s : ndarray of shape (n,)
         The weights, whose sum is one.
     index : ndarray of shape (k,)
-        The positions of the features in (b, v); that of the intercept is 0 and comes first.
+        The positions of the features in (b, v). The intercept, if any, has the position 0 and
+        comes first.
     Z : ndarray of shape (k, n)
+        The standardised features; those of the intercept are 1.
     H : ndarray of shape (k, k)
-        The Hessian, after `update`.
+        The Hessian, which is valid after a call of `update`.
     inside : ndarray of shape (n,)
-        The rows that H is the sum over.
+        A mask of the rows in the sum H.
     last : LastPoint or None
-        The point at which the last fit ended.
+        The point at which the last fit ended, or None if the next fit cannot use it.
     """
 
     def __init__(self, data: RegressionData) -> None:
@@ -58,18 +61,18 @@ class WorkingColumns:
         self.Z = np.ones((self.index.size, n))
 
     def add(self, new: NDArray[np.intp]) -> None:
-        """Add features; `update` adds their products."""
+        """Add features to the columns; the next call of `update` adds them to the Hessian."""
         new = new[~np.isin(new, self.index)]
         if not new.size:
             return
         k = self.index.size
-        # The memory is extended in place, without a copy. No view of it exists here.
+        # The memory of Z is extended in place, without a copy. No view of Z exists here.
         self.Z.resize((k + new.size, self.inside.size), refcheck=False)
         self._engine.columns(new - 1, out=self.Z[k:].T)
         self.index = np.concatenate([self.index, new])
 
     def update(self, inside: NDArray[np.bool_]) -> None:
-        """Update the Hessian for new features and for rows that crossed the threshold."""
+        """Update the Hessian to the current features and to a new mask of the rows inside."""
         crossing = inside ^ self.inside
         n_inside, n_crossing = np.count_nonzero(inside), np.count_nonzero(crossing)
         k, n_new = self.index.size, self.index.size - len(self.H)
@@ -86,7 +89,7 @@ class WorkingColumns:
         self.inside = inside
 
     def _extend_hessian(self) -> None:
-        """Add the products of new features over the rows that were inside."""
+        """Add the rows and columns of new features to H, for the rows in the mask so far."""
         k, Z, weight = len(self.H), self.Z, np.where(self.inside, self.s, 0.0)
         products = np.zeros((len(Z) - k, len(Z)))
         for rows in self._blocks(weight.size):
@@ -96,7 +99,7 @@ class WorkingColumns:
         self.H = H
 
     def _add_products(self, mask: NDArray[np.bool_], sign: int) -> None:
-        """Add Σ s zzᵀ over the rows of a mask to H, or subtract it."""
+        """Add Σ s zzᵀ over the rows in a mask to H; subtract it if `sign` is negative."""
         rows = np.flatnonzero(mask)
         root = np.sqrt(self.s[rows])
         for block in self._blocks(rows.size):

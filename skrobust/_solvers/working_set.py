@@ -1,18 +1,19 @@
 """Proximal Newton method on a working set of features, for a penalty with an L1 part or bounds.
 
-The working set holds the nonzero coefficients and the features that violate the optimality
-conditions most. Each outer iteration is
+The working set contains the features with nonzero coefficients and those that violate the
+optimality conditions most. Each outer iteration has three steps:
 
-1. Newton steps on the working set (`proximal_newton`), whose Hessian follows the rows that
-   cross the threshold;
-2. a pass over X, which gives the optimality conditions of all features and the duality gap;
-3. the features that violate these conditions join the working set.
+1. Newton steps minimise the objective over the coefficients of the working set
+   (`proximal_newton`). The Hessian is updated for the rows that cross the threshold.
+2. A pass over X computes the violation of the optimality conditions by all features, and the
+   duality gap.
+3. The features that violate the optimality conditions most join the working set.
 
-From a start far above the solution the penalty is first lowered by halves, which keeps the
-working set small. If fewer rows are inside the threshold than the Hessian needs, the threshold
-is lowered in steps (Madsen and Nielsen, "A finite smoothing algorithm for linear l1
-estimation", SIAM J. Optim. 3, 1993), until the minimiser is a vertex nearby
-(`working_vertex`).
+If the gradient of the loss at the start is much larger than the slopes of the L1 penalty, the
+model is first fitted with a larger penalty, which is halved until it is near the given penalty.
+This keeps the working set small. If few rows are inside the threshold, the threshold is lowered
+in steps (Madsen and Nielsen, "A finite smoothing algorithm for linear l1 estimation", SIAM J.
+Optim. 3, 1993), until the minimiser is next to a vertex (`working_vertex`).
 
 References: Lee, Sun and Saunders, "Proximal Newton-type methods for minimizing composite
 functions", SIAM J. Optim. 24, 2014; Massias, Gramfort and Salmon, "Celer: a fast solver for the
@@ -37,36 +38,40 @@ from .result import Solution, Status
 from .working_columns import LastPoint, WorkingColumns
 from .working_vertex import psi_at_vertex, vertex_near
 
-# The number of features that may join the working set at a time is the larger of the first
-# value and of the second value times the number of nonzero coefficients. LATER is smaller than
-# FIRST, because with more features than rows a large working set takes longer than additional
-# passes.
+# The maximum number of features that join the working set at a time is the larger one of the
+# first value and the second value times the number of nonzero coefficients. FIRST applies
+# first, LATER in later iterations. LATER is smaller, because with more features than rows a
+# large working set takes longer than additional passes over X.
 FIRST, LATER = (50, 1.0), (10, 0.25)
-# The accuracy of early minimisations on the working set.
+# Tolerance of early minimisations on the working set.
 ROUGH_TOL = 1e-2
-# Along a grid, if the gradient of any feature was above NEAR_PENALTY times the penalty, the
-# features join whose gradient was above JOINING_PENALTY times the penalty.
+# Along a grid, features join the working set before the first pass over X: if the gradient of
+# any feature at the last point exceeded NEAR_PENALTY times the slope of its L1 penalty, all
+# features whose gradient exceeded JOINING_PENALTY times the slope join.
 NEAR_PENALTY, JOINING_PENALTY = 0.9, 0.8
 # The penalty is multiplied by PENALTY_FACTOR while it is larger than twice the given penalty
-# and larger than MIN_PENALTY_FRACTION times the first one.
+# and larger than MIN_PENALTY_FRACTION times the first penalty.
 PENALTY_FACTOR, MIN_PENALTY_FRACTION = 0.5, 1e-6
-# Rows inside the threshold per variable below which the threshold is lowered in steps, and the
-# factor of a step.
+# The threshold is lowered in steps if fewer than ROWS_PER_VARIABLE rows per nonzero coefficient
+# are inside. Each step multiplies the threshold by THRESHOLD_FACTOR.
 ROWS_PER_VARIABLE, THRESHOLD_FACTOR = 5, 0.2
-# The smallest relative accuracy of the optimality conditions that is aimed at, and the relative
-# violation and gap that are due to rounding.
+# Smallest tolerance of the optimality conditions on the working set, and the largest relative
+# violation and duality gap that are attributed to rounding errors.
 MIN_ACCURACY, ROUNDING_RTOL = 1e-15, 1e-13
-# A small penalty requires a higher accuracy, but no higher than at this ratio to the residuals.
+# A small penalty requires a smaller tolerance of the optimality conditions. The tolerance is
+# multiplied by the ratio of the smallest slope of the penalty to the root mean square of ψ, but
+# by at least this value.
 MIN_PENALTY_SHARE = 1e-3
+# Maximum number of Newton steps of a minimisation over the intercept alone.
 INTERCEPT_STEPS = 50
-# Relative increase of the objective in a Newton step that may be due to rounding.
+# Largest relative increase of the objective in a Newton step that rounding errors may cause.
 VALUE_RTOL = 1e-12
 
 
 class WorkingSet:
     """A minimiser for an `ElasticNet` penalty, in scaled coordinates.
 
-    It keeps the columns of the working set and their Hessian between its calls.
+    The columns of the working set and the Hessian for them are stored for the next call.
     """
 
     def __init__(self) -> None:
@@ -107,11 +112,11 @@ class _Descent:
         self.coef[0] = coef[0] if data.fit_intercept else 0.0
         self.n_iter, self.use_all_rows = 0, False
         self.vertex: L1Vertex | None = None
-        # The evaluated point with the lowest objective.
+        # The evaluated point with the smallest value of the objective.
         self.lowest: Evaluation | None = None
         free = self.usable & (penalty.slope == 0)
         columns.add(np.flatnonzero(free | (self.usable & (self.coef != 0))))
-        # Whether `loss_gradient` is that at the coefficients and the threshold of the fit.
+        # Whether `loss_gradient` is the gradient at the current coefficients and threshold.
         self.is_evaluated = False
         last = columns.last
         if last is None or not np.array_equal(self.coef, last.coef):
@@ -121,10 +126,10 @@ class _Descent:
         self.is_evaluated = last.threshold == self.beta
 
     def save(self) -> None:
-        """Keep the point for the next fit; its residuals may be overwritten."""
+        """Store the point for the next fit, with a copy of the residuals."""
         residual, gradient = self.point.residual.copy(), self.loss_gradient
         last = LastPoint(self.coef, self.beta, residual, gradient)
-        # At a vertex the gradient is not that of the residuals.
+        # At a vertex the gradient is computed from the multipliers, not from the residuals.
         self.columns.last = last if self.vertex is None else None
 
     def minimise(self, tol: float, max_iter: int) -> Status:
@@ -134,7 +139,8 @@ class _Descent:
             scale = self.point.psi_rms
             bad = np.abs(self.full_gradient)
             worst = float(bad.max(initial=0.0))
-            # At a small threshold the rounding of the residuals may exceed the tolerance.
+            # With a small threshold, rounding errors of the residuals may cause a violation of
+            # the optimality conditions that exceeds the tolerance.
             rounding = rounding_floor_bound(self.objective, self.point.theta)
             if worst <= max(tol * scale, rounding):
                 if self._gap_is_small(tol):
@@ -163,11 +169,12 @@ class _Descent:
                 accuracy = max(0.01 * accuracy, MIN_ACCURACY)
 
     def _start(self, tol: float, max_iter: int) -> float:
-        """Solve on the first working set; return the accuracy that the gap requires."""
+        """Minimise on the first working set; return the tolerance for later minimisations."""
         last, penalty = self.columns.last, self.penalty
         if last is not None and self.coef[1:].any():
-            # A feature whose gradient was near the penalty will probably join. Others join with
-            # it, since it takes less time to add many features at once.
+            # A feature whose gradient was near the slope of its penalty will probably join the
+            # working set. Further features join at the same time, since it takes less time to
+            # add many features at once.
             size, outside = penalty.limited_part(-last.gradient), self._outside()
             if (size > NEAR_PENALTY * penalty.slope)[outside].any():
                 self._extend(size - JOINING_PENALTY * penalty.slope, 0.0, FIRST)
@@ -176,17 +183,21 @@ class _Descent:
             self._evaluate()
             return accuracy
         if not self.coef[1:].any():
-            # The fit starts from the null model, so that no iterate has a larger objective.
+            # The fit starts from the model with the intercept alone, so that no iterate has a
+            # larger objective than this model.
             self._exact_intercept()
-        # The intercept and the features without a penalty come first, since all others depend
-        # on them.
+        # The intercept and the coefficients without a penalty are fitted first, since the
+        # gradients of the other features depend on them.
         self._solve(penalty, ROUGH_TOL, max_iter)
         self._evaluate()
         self._lower_penalty(max_iter)
         return self._accuracy(tol)
 
     def shorten_unpenalised(self) -> None:
-        """Minimise the norm of dependent unpenalised coefficients, for the same residuals."""
+        """Replace the unpenalised coefficients by the shortest ones with the same residuals.
+
+        The coefficients are only changed if their features are linearly dependent.
+        """
         index = self.columns.index
         free = np.flatnonzero(self.penalty.unpenalised(self.usable[1:])[1][index])
         if not free.size:
@@ -198,7 +209,10 @@ class _Descent:
             self.point = self.objective.evaluate(self.coef[self.first :])
 
     def restore_lowest(self) -> None:
-        """Set the point to the lowest among the null model and the evaluated points."""
+        """Set the point to the one with the smallest objective.
+
+        The candidates are the evaluated points and the model with the intercept alone.
+        """
         assert self.lowest is not None
         linear = self.objective.linear
         self.coef, self.vertex = np.zeros_like(self.coef), None
@@ -211,7 +225,7 @@ class _Descent:
             self.point = self.lowest
 
     def _lower_penalty(self, max_iter: int) -> None:
-        """Solve roughly for larger penalties, halved until they are near the given one."""
+        """Minimise with a larger penalty, which is halved until it is near the given one."""
         slope = self.penalty.slope
         penalised = self.usable & (slope > 0) & (self.coef == 0)
         size = self.penalty.limited_part(-self.loss_gradient)[penalised] / slope[penalised]
@@ -226,12 +240,12 @@ class _Descent:
             factor *= PENALTY_FACTOR
 
     def _compute_residual(self) -> None:
-        """Compute the residuals anew, without the rounding errors of many steps."""
+        """Compute the residuals from the coefficients, without accumulated rounding."""
         columns = self.columns
         self.residual = self.objective.linear.data.y - self.coef[columns.index] @ columns.Z
 
     def _evaluate(self) -> None:
-        """Evaluate the objective at its best intercept, in a pass over X for the gradient."""
+        """Minimise over the intercept and evaluate the objective, in one pass over X."""
         self._exact_intercept()
         self.n_iter += 1
         linear = self.objective.linear
@@ -282,10 +296,10 @@ class _Descent:
         return outside
 
     def _accuracy(self, tol: float) -> float:
-        """Return the accuracy of the optimality conditions for which the gap is within tol.
+        """Return the tolerance of the optimality conditions with which the gap is within `tol`.
 
-        Where there is no quadratic part, the gap is of first order in the violation of the
-        conditions relative to the penalty.
+        For a feature without a quadratic penalty, the duality gap is proportional to the ratio
+        of the violation of the optimality conditions to the slope of the L1 penalty.
         """
         penalty, clipped = self.penalty, np.clip(self.residual, -self.beta, self.beta)
         rms = float(np.sqrt(self.columns.s @ (clipped * clipped)))
@@ -294,11 +308,10 @@ class _Descent:
         return tol * min(1.0, max(share, MIN_PENALTY_SHARE))
 
     def _solve(self, penalty: ElasticNet, tol: float, max_iter: int) -> None:
-        """Minimise on the working set; lower the threshold first if few rows are inside.
+        """Minimise over the coefficients of the working set.
 
-        One iteration is left for the pass over X that follows.
+        If few rows are inside the threshold, it is lowered in steps.
         """
-        max_iter -= 1
         rounding = rounding_floor_bound(self.objective, self.coef[self.first :])
         # The rounding errors of the residuals may determine which rows are inside.
         is_near = self.vertex is not None or rounding > ROUNDING_OF_PSI * self.beta
@@ -310,7 +323,8 @@ class _Descent:
         if np.count_nonzero(size <= self.beta) < enough:
             beta = kth(size, enough)
             while beta > self.beta and self.n_iter < max_iter:
-                # A small threshold is the limit of F/β, whose penalty is constant.
+                # As β decreases, the loss divided by β converges to the absolute residuals. The
+                # penalty is therefore proportional to β, so that the minimiser converges too.
                 at_beta = penalty.scaled(beta / self.beta)
                 self._newton(at_beta, ROUGH_TOL, beta, max_iter)
                 if self._move_to_vertex(penalty, tol, beta, max_iter):
@@ -318,12 +332,11 @@ class _Descent:
                 beta = max(THRESHOLD_FACTOR * beta, self.beta)
         self._newton(penalty, tol, self.beta, max_iter)
 
-    def _move_to_vertex(
-        self, penalty: ElasticNet, tol: float, beta: float, max_iter: int
-    ) -> bool:
-        """Move to the minimiser on the working set if it is a vertex nearby.
+    def _move_to_vertex(self, penalty: ElasticNet, tol: float, beta: float) -> bool:
+        """Move to the minimiser on the working set if it is next to a vertex.
 
-        The current point approximates the minimiser at the threshold `beta`.
+        The current point approximates the minimiser at the threshold `beta`. Returns whether
+        such a vertex was found.
         """
         if self.n_iter >= max_iter:
             return False
@@ -339,7 +352,8 @@ class _Descent:
     def _newton(self, penalty: ElasticNet, tol: float, beta: float, max_iter: int) -> None:
         columns, index = self.columns, self.columns.index
         if self.vertex is not None:
-            # The gradient is not that of the residuals.
+            # At a vertex the gradient is computed from the multipliers, not from the residuals.
+            # It is therefore not used.
             self.vertex, self.is_evaluated = None, False
         is_known = self.is_evaluated and beta == self.beta
         start, residual = self.coef[index], self.residual
@@ -361,21 +375,23 @@ class _Descent:
         self.coef[index] = x
         self._compute_residual()
         if self._value(penalty, beta) > (1.0 + VALUE_RTOL) * value and not self.use_all_rows:
-            # A row far from the threshold has crossed it unnoticed.
+            # A row that was not regarded as near the threshold has crossed it. The steps are
+            # repeated with all rows.
             self.coef[index], self.residual, self.use_all_rows = start, residual, True
             self._newton(penalty, tol, beta, max_iter)
         else:
             self.is_evaluated = False
 
     def _value(self, penalty: ElasticNet, beta: float) -> float:
-        """Return the objective at a threshold and with a penalty."""
+        """Return the objective with a given penalty and threshold at the current point."""
         rho = self.objective.linear.loss.rho(self.residual, beta)
         return float(self.columns.s @ rho) + penalty.value(self.coef)
 
     def _exact_intercept(self) -> None:
-        """Minimise over the intercept alone, so that Σ s ψ(r) is zero for the duality gap.
+        """Minimise over the intercept alone, so that Σ s ψ(r) is zero.
 
-        Newton's steps are kept in a bracket, since no row may be inside the threshold.
+        The duality gap requires this. Newton's steps are restricted to a bracket, because they
+        may fail if few rows or no rows are inside the threshold.
         """
         if self.first or self.vertex is not None:
             return

@@ -1,7 +1,8 @@
-"""The vertex at which a fit on a working set ends if the threshold is small.
+"""The vertex next to the minimiser on a working set if the threshold is small.
 
-As many rows are then inside the threshold as there are nonzero coefficients. Rounding errors
-may determine ψ(r) of these rows, which is computed from the multipliers of the linear program.
+As many rows are then inside the threshold as there are nonzero coefficients, the intercept
+included. Rounding errors of the residuals may dominate ψ(r) of these rows. It is therefore
+computed from the multipliers of the linear program (`lad_simplex`).
 """
 
 from __future__ import annotations
@@ -14,18 +15,22 @@ from .l1_quadratic import violation
 from .lad_simplex import L1Vertex, l1_vertex
 from .working_columns import WorkingColumns
 
-# A vertex is searched for if at most MAX_INSIDE_PER_VARIABLE rows are inside the threshold per
-# nonzero coefficient, if the expected number of other rows inside at the final threshold is at
-# most MAX_EXTRA_FRACTION times the number of nonzero coefficients, and if the working set has
-# at most MAX_VARIABLES features.
+# A vertex is searched for if at most MAX_INSIDE_PER_VARIABLE rows per nonzero coefficient are
+# inside the threshold, if the expected number of these rows that do not belong to the vertex
+# but are inside the final threshold is at most MAX_EXTRA_FRACTION times the number of nonzero
+# coefficients, and if the working set has at most MAX_VARIABLES features.
 MAX_INSIDE_PER_VARIABLE, MAX_EXTRA_FRACTION = 3, 0.25
 MAX_VARIABLES = 1_000
-# A vertex is accepted if the working set satisfies the optimality conditions to this accuracy.
+# A vertex is accepted if the largest violation of the optimality conditions by features of the
+# working set, relative to the root mean square of ψ, is at most this or the given tolerance.
 VERTEX_TOL = 1e-10
 
 
 def psi_at_vertex(residual: FloatArray, beta: float, vertex: L1Vertex | None) -> FloatArray:
-    """Return ψ(r), which at a vertex is known more accurately than the residuals."""
+    """Return ψ(r) for each row. For the rows of a vertex, ψ(r) is that of `vertex`.
+
+    The multipliers of these rows are more accurate than their residuals.
+    """
     psi = np.clip(residual, -beta, beta)
     if vertex is not None:
         psi[vertex.rows] = beta * vertex.psi
@@ -41,10 +46,11 @@ def vertex_near(
     beta: float,
     tol: float,
 ) -> L1Vertex | None:
-    """Return the minimiser on the working set; None unless it is a vertex next to a point.
+    """Return the minimiser on the working set at the threshold `beta`, and its vertex.
 
-    The point, with the coefficients (b, v), approximates the minimiser at `threshold`, which is
-    at least the final threshold `beta`.
+    The result is None if no vertex is found next to the minimiser. The coefficients `coef`,
+    which are (b, v), and their residuals approximate the minimiser at `threshold`, which is not
+    smaller than the final threshold `beta`.
     """
     index = columns.index
     x, slope, lower = coef[index], penalty.slope[index], penalty.lower[index]
