@@ -1,17 +1,17 @@
 """The duality gap of the Huber objective F: an upper bound on F − min F.
 
-For a fixed threshold, a penalty ½ Σ_j d_j v_j² and weights with Σ s = S, the dual of F is
+The dual of F for a fixed threshold β, the penalty ½ Σ_j d_j v_j² and weights s with Σ s = S is
 
     D(u) = (1/S) Σ s (u r − u²/2) + u_v·v − Σ_j u_v,j² / (2 d_j),    u_v = (1/S) Σ s u z,
 
-for every u with |u_i| ≤ β and Σ s u = 0 (with an intercept), where r are the residuals at any
-(b, v). Without a penalty u_v must be zero. With c = clip(r, ±β), F − D(u) is
+where r are the residuals at any (b, v). u is feasible if |u_i| ≤ β for each row and, with an
+intercept, Σ s u = 0. Without a penalty u_v must be zero. The gap F − D(u) is
 
-    (1/S) Σ s (c − u) (r − (c + u)/2) + Σ_j (d_j v_j − u_v,j)² / (2 d_j),
+    (1/S) Σ s (c − u) (r − (c + u)/2) + Σ_j (d_j v_j − u_v,j)² / (2 d_j),    c = clip(r, ±β),
 
-a sum of non-negative terms, which is not affected by cancellation. With a concomitant scale σ,
-β = εσ, u must satisfy (1/S) Σ s u² ≤ σ² as well, and (σ² − (1/S) Σ s u²)/2 is added (Owen,
-2007).
+a sum of non-negative terms, which can be evaluated without cancellation. With a concomitant
+scale σ and β = εσ, a feasible u also satisfies (1/S) Σ s u² ≤ σ², and the gap has the
+additional term (σ² − (1/S) Σ s u²)/2 (Owen, 2007).
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from .penalty import ElasticNet
 from .scale import rounding_floor_bound
 from .whitening import Whitened
 
-# If the rounding of a residual exceeds this fraction of the threshold, ψ(r) is corrected.
+# If rounding errors of the residuals exceed this fraction of the threshold, the gap is also
+# computed with a corrected ψ(r).
 ROUNDING_OF_PSI = 1e-9
-# A penalty below this fraction of the objective is omitted from the dual.
+# If the value of the penalty is below this fraction of the objective, the gap is also computed
+# with a dual without the penalty.
 NEGLIGIBLE_PENALTY = 1e-9
 
 
@@ -38,16 +40,18 @@ def elastic_net_gap(
     scale: float | None = None,
     gradient: FloatArray | None = None,
 ) -> float:
-    """Return the gap for a penalty that leaves features out or has an L1 part or bounds.
+    """Return the duality gap for a penalty that may have an L1 part, bounds or zero weights.
 
-    The objective need not be whitened. u is orthogonal to the intercept and to the features
-    without a penalty, and shrunk until it is feasible. The function takes a pass over X for
-    each set of such features, or none if there are no such features and the gradient of the
-    loss is given, which must be that for ψ(r). If rounding errors of the residuals are not
-    small compared with the threshold, they determine ψ(r) of the rows inside. With X in memory
-    the gap is then the smaller of two, for ψ(r) and for a correction of it. If the penalty is
-    so small that rounding errors of u_v exceed its slope, the gap is the sum of the penalty and
-    of the gap without it.
+    The objective need not be whitened. The dual variable u is the component of ψ(r) orthogonal
+    to the intercept and to the features without a penalty, scaled down until it is feasible.
+    The function takes one pass over X or more. It takes no pass if each feature has a penalty
+    and `gradient`, the gradient of the loss, is given.
+
+    If rounding errors of the residuals are not small compared with the threshold, they
+    dominate ψ(r) of the rows inside. If X is in memory, the smaller one of the gaps for ψ(r)
+    and for a corrected ψ(r) is then returned. If the penalty is so small that rounding errors
+    of u_v exceed its slope, the gap without the penalty plus the value of the penalty may be
+    returned.
     """
     linear = objective.linear
     penalty = linear.penalty
@@ -63,14 +67,15 @@ def elastic_net_gap(
     above = penalty.value(dual.coef)
     negligible = (penalty.slope + penalty.diagonal).max() <= NEGLIGIBLE_PENALTY * point.psi_rms
     if negligible and 0.0 < above <= NEGLIGIBLE_PENALTY * value:
-        # The minimum without the penalty is not larger than that with it.
+        # The minimum of the objective without the penalty is not larger than the minimum with
+        # the penalty.
         unpenalised = _ElasticNetDual(objective, penalty.scaled(0.0), point, scale)
         gap = min(gap, unpenalised.gap(dual.psi) + above)
     return min(max(gap, 0.0), value)
 
 
 class _ElasticNetDual:
-    """The dual of an objective at a point, for an elastic-net penalty."""
+    """The dual of an objective with an elastic-net penalty, with the residuals at a point."""
 
     def __init__(
         self,
@@ -85,11 +90,12 @@ class _ElasticNetDual:
         self.psi = self.linear.loss.psi(self.residual, self.beta)
 
     def gap(self, near: RowVector, gradient: FloatArray | None = None) -> float:
-        """Return the gap for a feasible u near a row vector, whose gradient may be given.
+        """Return the duality gap for a feasible u that is computed from the row vector `near`.
 
-        Among the features without a penalty that are bounded below, u is orthogonal only to
-        those with nonzero coefficients, and to those at the bound that would otherwise violate
-        the dual constraint.
+        `gradient` is −(1/S) Σ s near (1, z), or None if it is unknown. A feature that has a
+        lower bound but no penalty need not be orthogonal to u. u is orthogonal to such a
+        feature only if the coefficient is nonzero, or if the dual constraint of the feature
+        would otherwise be violated.
         """
         penalty, coef, data = self.penalty, self.coef, self.linear.data
         c, r, scale = self.psi, self.residual, self.scale
@@ -103,11 +109,12 @@ class _ElasticNetDual:
                 size = float(np.sqrt(_mean_product(u, u, weight, total)))
                 shrink = max(shrink, size / scale)
             u /= shrink
-            # The mean of ψ(r) does not contribute to a given gradient, since that of z is zero.
+            # u is `near` minus its mean. The mean does not contribute to the slopes, because
+            # the standardised features have mean zero, so that the given gradient can be used.
             slope = self._slope(u) if gradient is None or free.any() else -gradient / shrink
             slope[0] = 0.0
             slope[free] = 0.0
-            # A feature that is only bounded below must not have a positive slope.
+            # The slope of a feature with a lower bound but no penalty must not be positive.
             infeasible = bounded & (slope > 0)
             if not infeasible.any():
                 break
@@ -121,9 +128,10 @@ class _ElasticNetDual:
         return gap
 
     def corrected(self, rounding: float) -> RowVector:
-        """Return ψ(r) with corrections of the rows inside, for which (1/S) Σ s ψ z = ∇P.
+        """Return ψ(r) with the smallest corrections for which (1/S) Σ s ψ z_j = ∂P/∂v_j.
 
-        The equation is that of the nonzero coefficients, and the corrections the smallest ones.
+        The equations are those of the nonzero coefficients and, with an intercept, Σ s ψ = 0.
+        Only the rows inside the threshold are corrected.
         """
         data, coef = self.linear.data, self.coef
         inside = np.abs(self.residual) <= self.beta + rounding
@@ -141,7 +149,7 @@ class _ElasticNetDual:
         return corrected
 
     def _orthogonal_part(self, near: RowVector, features: NDArray[np.intp]) -> RowVector:
-        """Return a row vector minus its projection on the intercept and some features."""
+        """Return a row vector minus its projection on the intercept and the given features."""
         data, loss = self.linear.data, self.linear.loss
         if not features.size:
             return near - (_mean(near, data.weight, data.total) if data.fit_intercept else 0.0)
@@ -150,7 +158,7 @@ class _ElasticNetDual:
         )
 
     def _slope(self, u: RowVector) -> FloatArray:
-        """Return (1/S) Σ s u (1, z)."""
+        """Return (1/S) Σ s u (1, z), of shape (p + 1,)."""
         data = self.linear.data
         weighted = u if data.weight is None else data.weight * u
         slope: FloatArray = data.engine.row_combination(weighted, self.linear.loss) / data.total
@@ -158,7 +166,7 @@ class _ElasticNetDual:
 
 
 def _leaves_features_out(linear: LinearLoss) -> bool:
-    """Tell whether a quadratic penalty does not apply to each feature that varies."""
+    """Tell whether the penalty is quadratic and some feature that varies has no penalty."""
     penalty, engine = linear.penalty, linear.data.engine
     if penalty is None or not penalty.is_quadratic:
         return False
@@ -167,10 +175,11 @@ def _leaves_features_out(linear: LinearLoss) -> bool:
 
 
 def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> float:
-    """Return an upper bound on F − min F at a point.
+    """Return the duality gap at a point, an upper bound on F − min F.
 
-    The objective must be whitened for all rows. `scale` is the concomitant scale, or None if
-    the threshold is fixed. The function takes one pass over X.
+    The objective must be whitened for all rows, unless its penalty is an `ElasticNet`. `scale`
+    is the concomitant scale, or None if the threshold is fixed. The function takes one pass
+    over X, or more if some features have no penalty.
     """
     linear, r, beta = objective.linear, point.residual, objective.threshold
     weight, total = linear.data.weight, linear.data.total
@@ -178,7 +187,8 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
         return elastic_net_gap(objective, point, scale)
     c = linear.loss.psi(r, beta)
     if linear.penalty is None:
-        # u = c − Z(ZᵀSZ)⁻¹ZᵀSc, since the whitened Gram matrix is the identity.
+        # u = c − Z(ZᵀSZ)⁻¹ZᵀSc with S = diag(s). The projection of c is computed from the
+        # gradient, since the weighted Gram matrix is the identity in whitened coordinates.
         engine, coef = objective.engine, objective.coef(point.gradient)
         u, _ = engine.loss_gradient(coef, engine.zeros(), None, linear.loss, np.inf)
         np.subtract(c, u, out=u)
@@ -189,7 +199,8 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
         shrink = max(shrink, float(np.sqrt(_mean_product(u, u, weight, total))) / scale)
     if shrink > 1.0:
         u /= shrink
-    # (c − u) (r − (c + u)/2), in place, since temporaries take longer than the arithmetic.
+    # The terms (c − u) (r − (c + u)/2) are computed in place, since the allocation of temporary
+    # arrays takes longer than the arithmetic.
     c -= u
     gap = 0.0
     if scale is not None:
@@ -199,12 +210,12 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
     if linear.penalty is not None:
         coef = objective.coef(point.theta)
         d, slope = linear.penalty.hessian_diagonal(coef), linear.penalty.gradient(coef)
-        # The standardised features have mean zero, so that the mean of c does not
-        # contribute to u_v.
+        # u is c minus its mean, divided by `shrink`. The mean does not contribute to u_v, since
+        # the standardised features have mean zero.
         u_v = (slope - linear.evaluate(coef).gradient) / shrink
         positive = d > 0
         gap += float(((slope - u_v)[positive] ** 2 / (2.0 * d[positive])).sum())
-    # u = 0 is feasible, with D = 0.
+    # The gap is at most F (with a scale, F + σ²/2), the gap for u = 0, which is feasible.
     value = point.value if scale is None else point.value + 0.5 * scale * scale
     return min(max(gap, 0.0), value)
 

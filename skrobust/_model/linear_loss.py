@@ -4,8 +4,10 @@
     ∇F = −(1/S) Σ s_i ψ(r_i) (1, z_i) + ∇P(v)
     ∇²F = (1/S) Σ s_i ψ′(r_i) (1, z_i)(1, z_i)ᵀ + ∇²P(v)
 
-with the standardised features z, a loss ρ, ψ = ρ′, weights s, S = Σ s, and a penalty P. Smooth
-L1 is the Huber loss divided by β: the minimiser is that of the Huber loss with the penalty β·P.
+Here z are the standardised features, ρ is a loss, ψ = ρ′, s are the sample weights, S = Σ s,
+and P is a penalty. The smooth L1 loss is the Huber loss divided by β. The objective with the
+smooth L1 loss and the penalty P therefore has the same minimiser as that with the Huber loss
+and the penalty β·P.
 """
 
 from __future__ import annotations
@@ -25,19 +27,19 @@ from .penalty import Penalty
 if TYPE_CHECKING:
     from .whitening import Whitening
 
-# A transform that amplifies rounding by more than this is applied to rows, not to a Gram
-# matrix.
+# A whitening transform that amplifies rounding errors by more than this is applied to rows, not
+# to a Gram matrix.
 MAX_GRAM_CONDITION = 100.0
-# If rows of high leverage are outside the threshold, the difference between the Gram matrix of
-# all rows and theirs may suffer from cancellation. It is used if its smallest squared pivot is
-# larger than this.
+# A Hessian may be computed as the difference of the Gram matrices of all rows and of the rows
+# outside the threshold. If rows of high leverage are outside, cancellation may make the
+# difference inaccurate. It is used if its smallest squared pivot is larger than this.
 MIN_DOWNDATED_PIVOT = 1e-3
 
 
 class Evaluation(NamedTuple):
-    """The objective at one point.
+    """The objective, its gradient and the residuals at one point.
 
-    `theta` holds the variables, `psi_rms` the root mean square of ψ.
+    `theta` contains the variables, and `psi_rms` is the weighted root mean square of ψ(r).
     """
 
     theta: FloatArray
@@ -48,7 +50,7 @@ class Evaluation(NamedTuple):
 
     @property
     def relative_gradient(self) -> float:
-        """The dimensionless ratio of the norm of the gradient to `psi_rms`.
+        """The norm of the gradient divided by `psi_rms`, a dimensionless number.
 
         In whitened coordinates and without a penalty it is between 0 and 1.
         """
@@ -62,10 +64,10 @@ class Evaluation(NamedTuple):
 class RegressionData(NamedTuple):
     """The data that all objectives of a target share.
 
-    `gram` is the weighted mean of ZᵀZ if it is known. `y_shift` is the location that was
-    subtracted from y, which determines the rounding errors of y; `total` is Σ s. Rounding
-    errors of the residuals are relative to deviations of y from `y_location`, or from its mean
-    if that is None.
+    `gram` is ZᵀSZ / Σ s for the rows Z = [1, z] and S = diag(s), or None if it is unknown, and
+    `total` is Σ s. `y_shift` is the location that was subtracted from y; the rounding errors of
+    y are relative to y before this subtraction. Rounding errors of the residuals are relative
+    to the deviations of y from `y_location`, or from the mean of y if `y_location` is None.
     """
 
     engine: Engine
@@ -102,12 +104,16 @@ class LinearLoss:
     Parameters
     ----------
     data : RegressionData
+        The rows, the target and the sample weights.
     loss : Loss
+        The loss of a residual.
     penalty : Penalty or None
-        The penalty that is added to the loss divided by the threshold if
-        `penalty_per_threshold`, and to the loss otherwise.
+        The penalty P.
     threshold : float
+        The threshold of the loss.
     penalty_per_threshold : bool
+        Whether P is added to the mean loss divided by the threshold. The objective is then the
+        mean loss plus the penalty multiplied by the threshold.
     """
 
     def __init__(
@@ -133,7 +139,7 @@ class LinearLoss:
         )
 
     def for_residuals(self, residual: RowVector) -> LinearLoss:
-        """Return the objective of a correction that is added to a fit without a penalty."""
+        """Return the objective, without a penalty, in which y is replaced by `residual`."""
         y_abs_max = max(float(residual.max()), -float(residual.min()))
         data = self.data._replace(y=residual, y_abs_max=y_abs_max)
         return LinearLoss(data, self.loss, None, self.threshold)
@@ -148,7 +154,10 @@ class LinearLoss:
         )
 
     def evaluate(self, coef: FloatArray, out: RowVector | None = None) -> Evaluation:
-        """Return value, gradient and residuals from one pass over X."""
+        """Return the Evaluation at coef = (b, v), computed in one pass over X.
+
+        If `out` is given, the residuals are written to it.
+        """
         engine, y, weight, fit_intercept, _, _, total, *_ = self.data
         residual, sums = engine.loss_gradient(coef, y, weight, self.loss, self.threshold, out)
         sums /= total
@@ -162,9 +171,9 @@ class LinearLoss:
         return Evaluation(coef, value, gradient, residual, float(np.sqrt(sums[-1])))
 
     def hessian(self, row_weight: RowVector, coef: FloatArray, basis: Whitening) -> FloatArray:
-        """Return Mᵀ∇²F M for the transform M of a whitening.
+        """Return Mᵀ∇²F M for the transform M of the whitening `basis`.
 
-        `row_weight` is ψ′ of each row or a number in [0, 1] that replaces it.
+        `row_weight` contains ψ′(r) of each row, or a number in [0, 1] that replaces ψ′(r).
         """
         engine, _, _, _, gram, _, total, *_ = self.data
         M = basis.dense_transform()
@@ -187,10 +196,10 @@ class LinearLoss:
         return H
 
     def n_hessian_rows(self, row_weight: RowVector, basis: Whitening) -> int:
-        """Return the number of rows that a Hessian is computed from.
+        """Return the number of rows from which `hessian` is computed.
 
-        These are the rows outside the threshold if they are fewer than those inside, since the
-        Gram matrix of all rows is known.
+        If the Gram matrix of all rows is known, these are the rows inside the threshold or the
+        rows outside, whichever are fewer.
         """
         n_rows = int(np.count_nonzero(row_weight))
         if self.data.gram is None or basis.condition > MAX_GRAM_CONDITION:
@@ -214,7 +223,8 @@ class LinearLoss:
         diagonal = None if self.penalty is None else self.penalty.hessian_diagonal(coef)
 
         def product(direction: FloatArray) -> FloatArray:
-            # Least squares with weights ψ′: the Huber loss at an infinite threshold.
+            # The product is the gradient of a least-squares objective with the weights ψ′. Its
+            # loss is the Huber loss with an infinite threshold.
             _, sums = engine.loss_gradient(direction, zeros, weight, HUBER, np.inf, out)
             Hd: FloatArray = -sums[:-2] / total
             if not self.data.fit_intercept:
@@ -228,7 +238,7 @@ class LinearLoss:
     ) -> FloatArray:
         """Return −(1/S) Σ_inside s r (1, z), the contribution of the rows inside to ∇F.
 
-        It takes one pass over X and overwrites `out`.
+        The function takes one pass over X and overwrites `out`.
         """
         engine, y, _, fit_intercept, _, _, total, *_ = self.data
         weight = self._weighted(self.loss.psi_deriv(point.residual, self.threshold))
@@ -246,8 +256,8 @@ class LinearLoss:
     ) -> float:
         """Return the length t that minimises F(coef + t·step), without a pass over X.
 
-        Residuals move by t·change. The loss must be the Huber loss, and the penalty, if any,
-        must be quadratic.
+        `change` is the change of the residuals after the full step, t = 1. The loss must be the
+        Huber loss, and the penalty, if any, must be quadratic.
         """
         slope = (0.0, 0.0)
         if self.penalty is not None:
@@ -257,9 +267,12 @@ class LinearLoss:
         return line_minimum(point.residual, change, weight, self.threshold, total, slope)
 
     def abs_linear_predictor(self, coef: FloatArray) -> RowVector:
-        """Return |b| + Σ_j |z_ij v_j| for each row; the rounding of r_i is relative to it."""
+        """Return |b| + Σ_j |z_ij v_j| for each row i.
+
+        The rounding error of r_i is proportional to the sum of this number and |y_i|.
+        """
         return self.data.engine.abs_dot(np.abs(coef))
 
     def rows(self, index: RowIndex) -> FloatArray:
-        """Return rows [1, z] in memory."""
+        """Return the rows [1, z] with the given indices as an array in memory."""
         return self.data.engine.rows(index)

@@ -1,7 +1,8 @@
-"""The losses ρ of a residual r at a threshold, under the names that statsmodels uses.
+"""The losses ρ of a residual r with a threshold; the functions are named as in statsmodels.
 
-A loss is ρ, ψ = ρ′, ψ′ and the weights ψ(r)/r as functions of row vectors, and (ρ, ψ) as a
-function of scalars, which an engine compiles into its loops. Numba is not imported here.
+A `Loss` has methods for ρ, ψ = ρ′, ψ′ and the weights ψ(r)/r of row vectors, and a function of
+scalars that returns (ρ, ψ). An engine compiles this function into its loops, so that this
+module does not import Numba.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from .._reductions import RowVector
 class Loss(ABC):
     """An even loss with ρ(0) = 0."""
 
-    # Newton's method with an exact line search, the continuation in the threshold, the vertex
-    # of the least absolute deviations and the sums along a grid need both properties, and the
-    # pieces must be those of the Huber loss.
+    # If both properties are True, the loss must be the Huber loss or consist of the same
+    # quadratic and linear pieces. The exact line search, the continuation in the threshold, the
+    # vertex of least absolute deviations and the sums along a grid require such a loss.
     is_convex: bool
     is_piecewise_quadratic: bool
-    # The pair (ρ, ψ) as a function of the numbers r and threshold.
+    # The function that returns (ρ, ψ) for two numbers, the residual r and the threshold.
     rho_psi: Callable[[float, float], tuple[float, float]]
 
     @abstractmethod
@@ -34,17 +35,24 @@ class Loss(ABC):
         """Return the derivative of the loss at each residual."""
 
     def rho_and_psi(self, r: RowVector, threshold: float) -> tuple[RowVector, RowVector]:
-        """Return the loss and its derivative, which may share their work."""
+        """Return the loss and its derivative at each residual.
+
+        A subclass may override this method in order to compute common terms only once.
+        """
         return self.rho(r, threshold), self.psi(r, threshold)
 
     @abstractmethod
     def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
-        """Return the second derivative at each residual; boolean if it is 0 or 1 everywhere."""
+        """Return the second derivative of the loss at each residual.
+
+        The array is boolean if the second derivative only has the values 0 and 1.
+        """
 
     def windowed_psi_deriv(self, r: RowVector, threshold: float, window: float) -> RowVector:
-        """Return ψ′ or, if ψ′ is a step function, an estimate from residuals within a window.
+        """Return ψ′ at each residual or, if ψ′ is a step function, values with a similar mean.
 
-        The window is at least as wide as the threshold.
+        These values are positive for |r| < `window`, which is not smaller than the threshold,
+        so that their mean depends on more residuals.
         """
         return self.psi_deriv(r, threshold)
 
@@ -52,9 +60,9 @@ class Loss(ABC):
     def weights(
         self, r: RowVector, threshold: float, out: RowVector | None = None
     ) -> RowVector:
-        """Return ψ(r)/r, in [0, 1].
+        """Return the weight ψ(r)/r of each residual, a number between 0 and 1.
 
-        If `out` is given, the result is written to it; `out` may be r.
+        If `out` is given, the result is written to it. `out` and `r` may be the same array.
         """
 
 
@@ -64,10 +72,11 @@ def _huber_rho_psi(r: float, threshold: float) -> tuple[float, float]:
 
 
 class Huber(Loss):
-    """The Huber loss: r²/2 where |r| ≤ β, otherwise β(|r| − β/2).
+    """The Huber loss: r²/2 for |r| ≤ β, and β(|r| − β/2) for |r| > β.
 
-    With the clipped residual c = clip(r, −β, β) it is c(r − c/2), and its derivative is c. The
-    Smooth L1 loss is the Huber loss divided by β; β = ∞ is least squares.
+    The loss is equal to c(r − c/2), where c = clip(r, −β, β), and its derivative is c. The
+    smooth L1 loss is the Huber loss divided by β. With β = ∞ the Huber loss is the squared
+    error, r²/2.
     """
 
     is_convex = True
@@ -93,7 +102,7 @@ class Huber(Loss):
     def weights(
         self, r: RowVector, threshold: float, out: RowVector | None = None
     ) -> RowVector:
-        # An infinite threshold divided by itself is not a number.
+        # An infinite threshold is replaced, since ∞/∞ would be NaN.
         threshold = min(threshold, float(np.finfo(float).max))
         size = np.abs(r, out=out)
         size = np.maximum(size, threshold, out=size)
@@ -108,10 +117,11 @@ def _bisquare_rho_psi(r: float, threshold: float) -> tuple[float, float]:
 
 
 class Bisquare(Loss):
-    """Tukey's bisquare: k²/6 (1 − (1 − z²)³), z = min(|r|/k, 1), for a threshold k.
+    """Tukey's bisquare loss: k²/6 (1 − (1 − z²)³) with z = min(|r|/k, 1) and the threshold k.
 
-    ψ = r(1 − z²)² has slope 1 at zero and is zero beyond the threshold, so that far outliers
-    have no influence; the objective has several local minima.
+    The derivative ψ = r(1 − z²)² has the slope 1 at zero. It is zero for |r| ≥ k, so that
+    residuals beyond the threshold have no influence. The objective may have several local
+    minima.
     """
 
     is_convex = False
@@ -120,7 +130,7 @@ class Bisquare(Loss):
 
     def rho(self, r: RowVector, threshold: float) -> RowVector:
         z2 = _squared_ratio(r, threshold)
-        # In this form the loss of a small residual is accurate.
+        # The polynomial in z² is accurate for small residuals, without cancellation.
         rho = (z2 - 3.0) * z2 + 3.0
         rho *= z2
         rho *= threshold / 6.0 * threshold
@@ -130,7 +140,7 @@ class Bisquare(Loss):
         return r * self.weights(r, threshold)
 
     def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
-        """Return (1 − z²)(1 − 5z²), which is negative for |r| > k/√5."""
+        """Return (1 − z²)(1 − 5z²), which is negative for k/√5 < |r| < k."""
         z2 = _squared_ratio(r, threshold)
         deriv = 5.0 * z2
         deriv -= 1.0
@@ -148,7 +158,7 @@ class Bisquare(Loss):
 
 
 def _squared_ratio(r: RowVector, threshold: float, out: RowVector | None = None) -> RowVector:
-    """Return z² with z = min(|r|/k, 1)."""
+    """Return z² for each residual, where z = min(|r|/k, 1) and k is the threshold."""
     z = np.abs(r, out=out)
     z /= threshold
     z = np.minimum(z, 1.0, out=z)

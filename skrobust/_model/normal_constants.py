@@ -1,14 +1,15 @@
-"""Tuning constants of the bisquare, from its breakdown point and its efficiency.
+"""Tuning constants c of the bisquare for a given breakdown point or a given efficiency.
 
-For a standard normal u and truncated moments M_2j = E u^2j 1[|u| < c],
+Let u be a standard normal variable with the truncated moments M_2j = E u^2j 1[|u| < c]. Let ρ
+be the bisquare with supremum 1, and ψ the derivative of the bisquare with slope 1 at zero. Then
 
-    E ρ  = 3M₂/c² − 3M₄/c⁴ + M₆/c⁶ + P(|u| > c),                       ρ with supremum 1
-    E ψ′ = M₀ − 6M₂/c² + 5M₄/c⁴,                                       ψ with slope 1 at zero
-    E ψ² = M₂ − 4M₄/c² + 6M₆/c⁴ − 4M₈/c⁶ + M₁₀/c⁸
+    E ρ  = 3M₂/c² − 3M₄/c⁴ + M₆/c⁶ + P(|u| > c),
+    E ψ′ = M₀ − 6M₂/c² + 5M₄/c⁴,
+    E ψ² = M₂ − 4M₄/c² + 6M₆/c⁴ − 4M₈/c⁶ + M₁₀/c⁸.
 
-An M-scale with E ρ = b has the breakdown point b, and an M-estimator has the efficiency
-(E ψ′)²/E ψ² (Maronna, Martin, Yohai and Salibián-Barrera, "Robust Statistics", 2nd ed., 2019,
-sections 2.5 and 5.4).
+An M-scale with E ρ = b, where b ≤ ½, has the breakdown point b. The efficiency of an
+M-estimator at the normal distribution is (E ψ′)²/E ψ² (Maronna, Martin, Yohai and
+Salibián-Barrera, "Robust Statistics", 2nd ed., 2019, sections 2.5 and 5.4).
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from scipy.special import erfc, gammainc
 
 from .._engines.base import FloatArray
 
-# The constant on the left has a lower efficiency than any that can be requested, and the
-# constant on the right has a higher one.
+# Bracket of the constant for a given efficiency. The efficiency of the first constant is lower,
+# and that of the second one higher, than any efficiency that can be requested.
 EFFICIENCY_BRACKET = 1.2, 20.0
-# (2j − 1)!!, the moments of a standard normal variable.
+# The moments (2j − 1)!! of order 2j of a standard normal variable, for j = 0, …, 5.
 NORMAL_MOMENTS = np.array([1.0, 1.0, 3.0, 15.0, 105.0, 945.0])
 _RTOL = 4.0 * float(np.finfo(float).eps)
 
@@ -37,13 +38,13 @@ def _moments(c: float) -> FloatArray:
 
 
 def mean_rho(c: float) -> float:
-    """Return E ρ, the breakdown point of the M-scale with this constant."""
+    """Return E ρ for the constant c, the breakdown point of the M-scale if it is at most ½."""
     _, m2, m4, m6, _, _ = _moments(c)
     return float(3 * m2 / c**2 - 3 * m4 / c**4 + m6 / c**6 + erfc(c / np.sqrt(2.0)))
 
 
 def normal_efficiency(c: float) -> float:
-    """Return the efficiency of the M-estimator with this constant."""
+    """Return the efficiency of the M-estimator with the constant c under normal errors."""
     m0, m2, m4, m6, m8, m10 = _moments(c)
     slope = m0 - 6 * m2 / c**2 + 5 * m4 / c**4
     square = m2 - 4 * m4 / c**2 + 6 * m6 / c**4 - 4 * m8 / c**6 + m10 / c**8
@@ -52,15 +53,15 @@ def normal_efficiency(c: float) -> float:
 
 @cache
 def constant_of_breakdown(breakdown: float) -> float:
-    """Return the constant of the M-scale with this breakdown point, at most ½."""
-    # E ρ ≤ 3/c².
+    """Return the constant of the M-scale with the given breakdown point, which is at most ½."""
+    # E ρ ≤ 3/c², so that the constant is at most √(3/breakdown).
     largest = float(np.sqrt(3.0 / breakdown))
     return _root(lambda c: mean_rho(c) - breakdown, 0.5, largest)
 
 
 @cache
 def constant_of_efficiency(efficiency: float) -> float:
-    """Return the constant of the M-estimator with this efficiency, from .5 to .99."""
+    """Return the constant of the M-estimator with the given efficiency, from .5 to .99."""
     return _root(lambda c: normal_efficiency(c) - efficiency, *EFFICIENCY_BRACKET)
 
 

@@ -1,4 +1,4 @@
-"""Penalties on the standardised coefficients (b, v); the intercept b is not penalised."""
+"""Penalties on the standardised coefficients v; the intercept b is not penalised."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 
 from .._engines.base import Engine, FloatArray
 
-# Largest second derivative. It keeps the coefficient at zero, and a larger one could overflow.
+# Maximum slope and second derivative of a penalty. A coefficient with this penalty is zero, and
+# a larger value could overflow.
 MAX_CURVATURE = 1e300
 
 
 class Penalty(ABC):
-    """A penalty P(v), in standardised coefficients."""
+    """A penalty P(v) on the standardised coefficients v."""
 
-    # Whether P is quadratic, so that the objective is piecewise quadratic if the loss is.
+    # Whether P is quadratic. With a piecewise quadratic loss the objective is then piecewise
+    # quadratic.
     is_quadratic: bool
 
     @abstractmethod
@@ -25,18 +27,19 @@ class Penalty(ABC):
 
     @abstractmethod
     def gradient(self, coef: FloatArray) -> FloatArray:
-        """Return ∇P, of shape (p + 1,)."""
+        """Return ∇P at coef = (b, v), of shape (p + 1,)."""
 
     def subgradient(self, coef: FloatArray, gradient: FloatArray) -> FloatArray:
-        """Return the shortest subgradient of the objective, given the gradient of its loss.
+        """Return the shortest subgradient of the objective at `coef`.
 
-        It is zero if and only if `coef` is the minimiser.
+        `gradient` is the gradient of the mean loss. The subgradient is zero if and only if
+        `coef` is a minimiser.
         """
         return gradient + self.gradient(coef)
 
     @abstractmethod
     def hessian_diagonal(self, coef: FloatArray) -> FloatArray:
-        """Return the diagonal of ∇²P, of shape (p + 1,); all other entries are zero."""
+        """Return the diagonal of the diagonal matrix ∇²P, of shape (p + 1,)."""
 
     @abstractmethod
     def scaled(self, factor: float) -> Penalty:
@@ -44,11 +47,14 @@ class Penalty(ABC):
 
 
 class Ridge(Penalty):
-    """½ Σ_j d_j v_j², d = (0, α / scale²): α/2 ‖w‖² for the coefficients w = v / scale.
+    """The penalty ½ Σ_j d_j v_j².
+
+    With d_j = α / scale_j² the penalty is α/2 ‖w‖², where w_j = v_j / scale_j.
 
     Parameters
     ----------
-    diagonal : ndarray of shape (p + 1,), whose first entry, that of the intercept, is zero
+    diagonal : ndarray of shape (p + 1,)
+        The curvatures d_j, preceded by 0 for the intercept.
     """
 
     is_quadratic = True
@@ -60,11 +66,16 @@ class Ridge(Penalty):
     def of_strength(
         cls, alpha: float, engine: Engine, weights: FloatArray | None = None
     ) -> Ridge:
-        """Return α/2 Σ_j q_j w_j² in the standardised coefficients of an engine."""
-        strength = alpha if weights is None else alpha * weights
+        """Return the penalty α/2 Σ_j q_j w_j² as a function of the standardised coefficients.
+
+        `alpha` is α, and `weights` contains the q_j, which are 1 by default.
+        """
         with np.errstate(over="ignore"):
-            # 1/scale² may overflow where α/scale² does not.
-            curvature = (np.sqrt(strength) / engine.scale / engine.unit) ** 2
+            # The square root of α is divided by the scale, since 1/scale² may overflow even if
+            # α/scale² does not.
+            curvature = (np.sqrt(alpha) / engine.scale / engine.unit) ** 2
+            if weights is not None:
+                curvature *= weights
         return cls(np.concatenate([[0.0], np.minimum(curvature, MAX_CURVATURE)]))
 
     def value(self, coef: FloatArray) -> float:
@@ -79,7 +90,7 @@ class Ridge(Penalty):
     def scaled(self, factor: float) -> Ridge:
         positive = self._diagonal > 0
         with np.errstate(over="ignore"):
-            # An infinite factor leaves the intercept free.
+            # Zeros remain zero, so that the intercept is not penalised if `factor` is infinite.
             diagonal = np.multiply(
                 factor, self._diagonal, out=np.zeros_like(self._diagonal), where=positive
             )
@@ -87,12 +98,12 @@ class Ridge(Penalty):
 
 
 class ElasticNet(Penalty):
-    """Σ_j λ_j |v_j| + ½ d_j v_j², with v_j ≥ l_j, where l_j is 0 or −∞.
+    """The penalty Σ_j (λ_j |v_j| + ½ d_j v_j²) with the bounds v_j ≥ l_j, where l_j is 0 or −∞.
 
     Parameters
     ----------
     slope, diagonal, lower : ndarrays of shape (p + 1,)
-        λ, d and l; those of the intercept are 0, 0 and −∞.
+        The λ_j, the d_j and the l_j, preceded by 0, 0 and −∞ for the intercept.
     """
 
     is_quadratic = False
@@ -109,7 +120,11 @@ class ElasticNet(Penalty):
         positive: bool,
         engine: Engine,
     ) -> ElasticNet:
-        """Return Σ_j q_j (l1 |w_j| + l2/2 w_j²) in the standardised coefficients."""
+        """Return Σ_j q_j (l1 |w_j| + l2/2 w_j²) as a function of the standardised coefficients.
+
+        `weights` contains the q_j, which are 1 by default. `positive` tells whether the
+        coefficients w_j are bounded below by 0.
+        """
         q = np.ones(engine.p) if weights is None else weights
         unit = 1.0 / engine.scale / engine.unit
         with np.errstate(over="ignore"):
@@ -125,7 +140,7 @@ class ElasticNet(Penalty):
 
     @classmethod
     def of_ridge(cls, ridge: Penalty) -> ElasticNet:
-        """Return a quadratic penalty in this form."""
+        """Return an ElasticNet that is equal to the given quadratic penalty."""
         diagonal = ridge.hessian_diagonal(np.zeros(0))
         return cls(np.zeros_like(diagonal), diagonal, np.full_like(diagonal, -np.inf))
 
@@ -138,7 +153,8 @@ class ElasticNet(Penalty):
     def subgradient(self, coef: FloatArray, gradient: FloatArray) -> FloatArray:
         at_zero = np.copysign(np.maximum(np.abs(gradient) - self.slope, 0.0), gradient)
         total = np.where(coef == 0, at_zero, gradient + self.gradient(coef))
-        # At the lower bound only a descent upwards violates the optimality conditions.
+        # A coefficient at its lower bound violates the optimality conditions only if the
+        # objective decreases when the coefficient increases.
         at_bound = np.minimum(gradient + self.slope, 0.0)
         return np.where(coef <= self.lower, at_bound, total)
 
@@ -158,9 +174,11 @@ class ElasticNet(Penalty):
     def unpenalised(
         self, varying: NDArray[np.bool_]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return masks of the features without a penalty, with a bound and without one.
+        """Return two masks of features without a penalty, each of shape (p + 1,).
 
-        `varying` tells which features are not constant. The masks have the shape (p + 1,).
+        The first mask contains the features with a lower bound, and the second mask those
+        without a bound. `varying` is a mask of the features that are not constant, of shape
+        (p,).
         """
         unpenalised = np.concatenate([[False], varying]) & (self.slope + self.diagonal == 0)
         bounded = self.lower == 0
@@ -169,14 +187,18 @@ class ElasticNet(Penalty):
     def dual_scale(self, slope: FloatArray) -> float:
         """Return the largest t ≤ 1 for which t · slope is feasible in the dual.
 
-        `slope` is (1/S) Σ s u z. Where there is no quadratic part, |slope| must not exceed λ.
+        `slope` is (1/S) Σ s u z for a dual variable u. Its component for a feature with λ_j > 0
+        and d_j = 0 must not exceed λ_j in absolute value (or, with a lower bound, in value).
         """
         size = self.limited_part(slope)
         exceeds = (self.diagonal == 0) & (self.slope > 0) & (size > self.slope)
         return float((self.slope[exceeds] / size[exceeds]).min(initial=1.0))
 
     def fenchel_gap(self, coef: FloatArray, slope: FloatArray) -> float:
-        """Return P(v) − slope·v + P*(slope), which is not negative, for a feasible slope."""
+        """Return P(v) − slope·v + P*(slope), where P* is the conjugate function of P.
+
+        `slope` must be feasible in the dual. The result is not negative.
+        """
         excess = np.maximum(self.limited_part(slope) - self.slope, 0.0)
         quadratic = self.diagonal > 0
         conjugate = 0.5 * excess[quadratic] ** 2 / self.diagonal[quadratic]
@@ -185,5 +207,8 @@ class ElasticNet(Penalty):
         return self.value(coef) - product + float(conjugate.sum())
 
     def limited_part(self, slope: FloatArray) -> FloatArray:
-        """Return the part of a slope that the penalty limits: |slope|, or slope if v ≥ 0."""
+        """Return, for each feature, the quantity that the optimality conditions limit to λ_j.
+
+        This is |slope_j|, or slope_j if the coefficient has a lower bound.
+        """
         return np.where(self.lower == 0, slope, np.abs(slope))

@@ -1,8 +1,9 @@
 """The scale of the residuals: the normalised MAD, the concomitant scale and the M-scale.
 
-All are functions of the residuals alone. A threshold β σ̂ and the fit agree where
-σ̂(r(β σ̂)) = σ̂; `_solvers.scale_fixed_point` and `_solvers.anderson` find that point. An
-S-estimate minimises the M-scale; `_solvers.redescending` finds it.
+Each of these scales is a function σ̂(r) of the residuals. With an estimated threshold β·s, s is
+the scale of the residuals of the fit with this threshold. `_solvers.scale_fixed_point` and
+`_solvers.anderson` solve this fixed-point equation. An S-estimate minimises the M-scale; the
+minimum is found by `_solvers.redescending`.
 """
 
 from __future__ import annotations
@@ -29,50 +30,55 @@ from .normal_constants import normal_efficiency
 from .whitening import Whitened
 
 _EPS = float(np.finfo(float).eps)
-# |r| is below this many standard deviations for half of normal residuals.
+# The median of |r| for standard normal residuals r.
 NORMAL_MAD = float(ndtri(0.75))
-# Thresholds at which the estimate has 95 % efficiency under normal errors, in units of the MAD
-# (Holland and Welsch, 1977) and of the concomitant σ̂, which estimates .843 σ there.
+# Thresholds with which the coefficients have an efficiency of 95 % under normal errors, in
+# units of the normalised MAD (Holland and Welsch, 1977) and of the concomitant σ̂. With the
+# threshold AUTO_CONCOMITANT, σ̂ estimates .843 σ.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
-# Smallest threshold in units of y. A smaller threshold gives the same fit, but its square
-# underflows.
+# Smallest threshold in the units of the target. A smaller threshold gives the same fit, but its
+# square underflows.
 MIN_THRESHOLD = 1e-100
-# Number of rows for a first estimate of the concomitant scale.
+# Number of rows from which a first estimate of the concomitant scale is computed.
 SCALE_PROBE_ROWS = 2_000
-# Scales of at most this many rows are computed by sorting, which takes less time than Newton's
-# method.
+# The concomitant scale of at most this many rows is computed by sorting, which takes less time
+# than Newton's method.
 SORT_MAX_ROWS = 4_000
-# A warm scale is corrected by at most the factor WARM_MAX_FACTOR. The correction is computed
-# from a sample of rows if its relative error is at most WARM_STEP_RTOL.
+# The step from an approximate scale to the scale is used if it changes the scale by less than
+# the factor WARM_MAX_FACTOR. The step is computed from an estimate of the fraction of rows
+# beyond the threshold if the relative error of the step is at most WARM_STEP_RTOL.
 WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
-# Smallest first estimate of the scale, relative to the largest residual, that can be squared.
+# A first estimate of the scale, relative to the largest absolute residual, is used if it
+# exceeds this value, so that its square does not underflow.
 MIN_RELATIVE_SCALE = 1e-150
-# The rounding of a residual relative to the terms of which it is the difference.
+# Bound of the rounding error of a residual, relative to the terms of which the residual is the
+# difference.
 RESIDUAL_ROUNDING = 32 * _EPS
-# A residual within this relative distance of the median is regarded as the median.
+# A residual within this relative distance of the median is regarded as equal to the median.
 MEDIAN_RTOL = 1e-6
-# The width of the normal kernel of a density estimate, in units of σ n^(−1/5).
+# Standard deviation of the normal kernel of a density estimate, in units of σ n^(−1/5).
 KERNEL_WIDTH = 1.06
-# An M-scale is accurate to M_SCALE_RTOL. Newton's method changes log s by at most
-# MAX_LOG_STEP at a time.
+# Relative tolerance of an M-scale, and maximum number of iterations of Newton's method. Each
+# iteration changes log s by at most MAX_LOG_STEP.
 M_SCALE_RTOL, M_SCALE_MAX_ITER, MAX_LOG_STEP = 4 * _EPS, 200, 2.0
-# The trimmed scale uses residuals up to this many standard deviations, and ends when it falls
-# by less than TRIMMED_RTOL.
+# The trimmed scale is computed from residuals up to TRIMMED_END standard deviations, a number
+# that is increased if there are few rows per coefficient. The iteration ends when the scale
+# decreases by less than the fraction TRIMMED_RTOL.
 TRIMMED_END, TRIMMED_RTOL = 2.5, 1e-12
-# Most standardised features are below this many standard deviations.
+# A value that most standardised features do not exceed.
 TYPICAL_MAX_Z = 30
 
 
 class WarmScale(NamedTuple):
-    """An approximate scale, and the root mean square of ψ at its threshold."""
+    """An approximate scale, and the root mean square of ψ(r) with the threshold for it."""
 
     scale: float
     psi_rms: float
 
 
 class ScaleEstimator(ABC):
-    """A threshold that is `factor` times the scale of the residuals."""
+    """An estimator of the scale of the residuals; the threshold is `factor` times the scale."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
@@ -83,26 +89,27 @@ class ScaleEstimator(ABC):
     ) -> float:
         """Return the scale of the residuals.
 
-        With `warm` the result may be a single step from its scale. At the fixed point this step
-        is zero, so that the result is the scale.
+        If `warm` is given, the result may be an approximation, a single Newton step from
+        `warm.scale`. If `warm.scale` is the scale of the residuals, this step is zero.
         """
 
     @abstractmethod
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return the terms (g, b, e) of each row in the equation Σ s g = 0 of the scale.
+        """Return g, b and e of each row, where the scale σ is the solution of Σ s g = 0.
 
-        b z and e are −∂g/∂θ and −∂g/∂σ. The residuals are those of n observations.
+        −∂g/∂σ is e, and −∂g/∂θ is b z, where z contains the features of the row. `n` is the
+        number of observations.
         """
 
     def threshold(self, scale: float) -> float:
         return max(self.factor * scale, MIN_THRESHOLD)
 
     def scale(self, objective: Whitened, point: Evaluation, near: float | None = None) -> float:
-        """Return the scale at a point, not below the rounding of the residuals.
+        """Return the scale of the residuals at a point, or the rounding floor if it is larger.
 
-        `near` is an approximate scale, that of the objective's threshold.
+        `near` is an approximate scale to which the threshold of the objective belongs, or None.
         """
         warm = None if near is None else WarmScale(near, point.psi_rms)
         scale = self.estimate(point.residual, objective.linear.data.weight, warm)
@@ -112,10 +119,11 @@ class ScaleEstimator(ABC):
 
 
 def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, float]:
-    """Return the rounding error of each residual, and the smallest scale that exceeds it.
+    """Return a bound of the rounding error of each residual, and the rounding floor of a scale.
 
-    A residual is the difference of y and the linear predictor, and contains the rounding errors
-    of this difference and those of the stored y and features.
+    A residual is the difference of y and the linear predictor. It contains the rounding errors
+    of this difference and of the stored values of y and the features. The rounding floor is the
+    median of the bounds; a smaller scale is due to rounding errors.
     """
     data = objective.linear.data
     y, weight = data.y, data.weight
@@ -129,26 +137,33 @@ def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, f
 
 
 def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
-    """Return an upper bound on the floor, which needs no pass over X."""
+    """Return an upper bound on the rounding floor, computed without a pass over X."""
     size = 1.0 + abs(objective.linear.data.y_shift)
     size += TYPICAL_MAX_Z * float(np.abs(objective.coef(theta)).sum())
     return RESIDUAL_ROUNDING * size + _stored_rounding(objective, theta)
 
 
 def _stored_rounding(objective: Whitened, theta: FloatArray) -> float:
-    """Return ε Σ_j |μ_j w_j|, the rounding of stored features, whose means are μ_j."""
+    """Return ε Σ_j |μ_j w_j|, the rounding error that the stored features cause in a residual.
+
+    ε is the machine epsilon, μ_j is the mean of a feature, and w_j is its coefficient.
+    """
     engine = objective.engine
     shift = np.abs(engine.centre / engine.scale) @ np.abs(objective.coef(theta)[1:])
     return _EPS * float(shift)
 
 
 def null_scale(estimator: ScaleEstimator, y: RowVector, weight: RowVector | None) -> float:
-    """Return the scale of the fit w = 0, given y less its intercept; never zero."""
+    """Return a positive scale of the residuals y of the model in which all coefficients are 0.
+
+    If the estimated scale is 0, it is replaced by the mean of |y| or, if that is also 0, by the
+    machine epsilon.
+    """
     return estimator.estimate(y, weight) or float(np.abs(y).mean()) or _EPS
 
 
 class Mad(ScaleEstimator):
-    """Median of |r| divided by Φ⁻¹(3/4), which estimates σ if the residuals are N(0, σ²)."""
+    """The median of |r| divided by Φ⁻¹(3/4), which estimates σ for residuals from N(0, σ²)."""
 
     def estimate(
         self, residual: RowVector, weight: RowVector | None, warm: WarmScale | None = None
@@ -158,14 +173,17 @@ class Mad(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return the terms for g = ½ − 1[|r| ≤ qσ], q = Φ⁻¹(¾), with smoothed derivatives.
+        """Return g = ½ − 1[|r| ≤ qσ] of each row with q = Φ⁻¹(¾), and smoothed derivatives.
 
-        The density of r at ±qσ is estimated with a normal kernel of width 1.06 σ n^(−1/5)
-        (Silverman, "Density Estimation for Statistics and Data Analysis", 1986, section 3.4).
+        The indicator function has no derivative at ±qσ. Its contribution to the derivatives of
+        Σ s g is estimated from the density of r at ±qσ, with a normal kernel of standard
+        deviation 1.06 σ n^(−1/5) (Silverman, "Density Estimation for Statistics and Data
+        Analysis", 1986, section 3.4).
         """
         end = NORMAL_MAD * scale
         upper, lower = _density_terms(residual, end, scale, n)
-        # The median may be the residual of a row, up to rounding and the tolerance of the fit.
+        # The absolute residual of a row may be equal to the median, up to rounding errors and
+        # the tolerance of the fit.
         g = 0.5 - (np.abs(residual) <= (1.0 + MEDIAN_RTOL) * end)
         slope = upper - lower
         upper += lower
@@ -176,7 +194,10 @@ class Mad(ScaleEstimator):
 def _density_terms(
     residual: RowVector, end: float, scale: float, n: float
 ) -> tuple[RowVector, RowVector]:
-    """Return the terms of the rows in the density of the residuals at `end` and at −`end`."""
+    """Return the contributions of each row to the estimated densities at `end` and at −`end`.
+
+    The densities are those of the residuals of `n` observations with the given scale.
+    """
     width = KERNEL_WIDTH * scale * n**-0.2
     unit = 1.0 / (np.sqrt(2.0 * np.pi) * width)
 
@@ -195,17 +216,17 @@ def _density_terms(
 def mad(
     residual: RowVector, weight: RowVector | None = None, near: float | None = None
 ) -> float:
-    """Return the normalised median absolute deviation from zero."""
+    """Return the median of |r| divided by Φ⁻¹(3/4); `near` is an approximate value of it."""
     expected = None if near is None else near * NORMAL_MAD
     return median(residual, weight, expected, absolute=True) / NORMAL_MAD
 
 
 class Concomitant(ScaleEstimator):
-    """The σ̂ that minimises Σ s [σ + H_ε(r/σ) σ], where Σ s min(r²/σ², ε²) = Σ s.
+    """The σ̂ that minimises Σ s [σ + H_ε(r/σ) σ], the solution of Σ s min(r²/σ², ε²) = Σ s.
 
-    ε is the factor. As a function of u = 1/σ² the left side is concave and piecewise linear.
-    Newton's method approaches the root from below, without a sort, and is exact once the right
-    rows are beyond ε.
+    ε is the factor. As a function of u = 1/σ², the left side of the equation is concave and
+    piecewise linear. Newton's method approaches the root from below, without sorting. The last
+    step is exact, apart from rounding errors, because the root is on the same linear piece.
     """
 
     def estimate(
@@ -226,7 +247,8 @@ class Concomitant(ScaleEstimator):
         guess = self.estimate(
             gather(size, some), None if weight is None else gather(weight, some)
         )
-        # The function of u is concave, so that one step from any guess ends below its root.
+        # The function of u is concave, so that one Newton step from any guess leads to a point
+        # that is not above the root.
         u = self._newton_step(guess**-2.0, size, weight) if guess > MIN_RELATIVE_SCALE else 0.0
         while True:
             next_u = self._newton_step(u, size, weight)
@@ -238,7 +260,7 @@ class Concomitant(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return the terms for g = c² − σ², where c is the residual clipped at ±εσ."""
+        """Return g = c² − σ², b and e of each row, where c is the residual clipped at ±εσ."""
         end = self.factor * scale
         outside = np.abs(residual) > end
         clipped = np.clip(residual, -end, end)
@@ -246,7 +268,7 @@ class Concomitant(ScaleEstimator):
         return clipped**2 - scale**2, np.where(outside, 0.0, 2.0 * residual), e
 
     def _sorted_root(self, size: FloatArray, weight: FloatArray | None) -> float:
-        """Return σ̂ of a few residuals |r|, from cumulative sums in their order."""
+        """Return σ̂ of the absolute residuals `size`, from cumulative sums of sorted values."""
         epsilon = self.factor
         if weight is None:
             size, s = np.sort(size), np.ones(size.size)
@@ -257,7 +279,8 @@ class Concomitant(ScaleEstimator):
         inner = np.cumsum(s * squares)
         outside = np.cumsum(s[::-1])[::-1] - s
         total = float(outside[0] + s[0])
-        # Σ s min(r²/σ², ε²) / ε² at the σ = |r|/ε of each row; a residual of zero adds nothing.
+        # The value of Σ s min(r²/σ², ε²) / ε² at σ = |r_i|/ε, for each row i. The term of a row
+        # whose residual is zero is zero.
         reached = np.divide(inner, squares, out=np.zeros_like(inner), where=squares > 0)
         reached += outside
         k = int(np.count_nonzero(reached >= total / epsilon / epsilon)) - 1
@@ -267,11 +290,11 @@ class Concomitant(ScaleEstimator):
     def _corrected(
         self, warm: WarmScale, residual: RowVector, weight: RowVector | None
     ) -> float | None:
-        """Return a Newton step from an approximate scale; None if the step is too long.
+        """Return the scale after one Newton step from an approximate scale.
 
-        The sums are known except for the fraction of the rows beyond ε. A sufficiently precise
-        estimate of that fraction is enough, because at the root the step is zero for any
-        fraction.
+        The result is None if the step is too long. The sums in the step are known, except for
+        the fraction of the rows with |r| > εσ. An estimate of this fraction suffices, because
+        at the root the step is zero for any value of the fraction.
         """
         epsilon = self.factor
         outside, error = share_outside(residual, weight, epsilon * warm.scale)
@@ -285,7 +308,10 @@ class Concomitant(ScaleEstimator):
         return float(u**-0.5) if 0 < u < np.inf else None
 
     def _newton_step(self, u: float, residual: RowVector, weight: RowVector | None) -> float:
-        """Return the zero of the linear piece of Σ s min(u r², ε²) − Σ s at u, or 0."""
+        """Return the root of the linear piece of Σ s min(u r², ε²) − Σ s that contains u.
+
+        The result is 0 if the root is not positive, and infinite if the piece is constant.
+        """
         epsilon = self.factor
         end = epsilon / np.sqrt(u) if u else np.inf
         total = float(residual.size) if weight is None else float(weight.sum())
@@ -297,11 +323,12 @@ class Concomitant(ScaleEstimator):
 
 
 class MScale(ScaleEstimator):
-    """The M-scale with the bisquare: the s with Σ s_i ρ_c(r_i/s) = target, sup ρ_c = 1.
+    """The M-scale with the bisquare, which is the σ with Σ s_i ρ_c(r_i/σ) = target.
 
-    The target of an S-estimate is b(S − k), for the breakdown point b and k coefficients, and
-    the constant c, the factor, has E ρ_c = b at the normal distribution (Rousseeuw and Yohai,
-    "Robust regression by means of S-estimators", 1984).
+    ρ_c is the bisquare with the threshold c and the supremum 1; c is the factor. For an
+    S-estimate with the breakdown point b and k coefficients, the target is b(S − k) with
+    S = Σ s_i, and E ρ_c = b at the standard normal distribution (Rousseeuw and Yohai, "Robust
+    regression by means of S-estimators", 1984).
     """
 
     def __init__(self, constant: float, target: float) -> None:
@@ -322,7 +349,7 @@ class MScale(ScaleEstimator):
 
         def sums(s: FloatArray) -> tuple[FloatArray, FloatArray]:
             threshold = self.threshold(float(s[0]))
-            # sup ρ of the loss is threshold²/6.
+            # The supremum of the bisquare loss is threshold²/6.
             unit = 6.0 / threshold / threshold
             rho, slope = rho_sums(residual, weight, BISQUARE, threshold)
             return np.array([unit * rho]), np.array([unit * slope])
@@ -332,7 +359,7 @@ class MScale(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return the terms of ρ_c(r/σ) − target/S."""
+        """Return g = ρ_c(r/σ) − target/n, b and e of each row."""
         threshold = self.factor * scale
         rho, psi = BISQUARE.rho_and_psi(residual, threshold)
         unit = 6.0 / threshold / threshold
@@ -352,7 +379,8 @@ def m_scale_root(
 ) -> FloatArray:
     """Return the s with a(s) = target by Newton's method in log s, safeguarded by bisection.
 
-    `sums` returns the decreasing function a and −da/d log s. Arrays are several such problems.
+    `sums` returns a(s), which decreases with s, and −da/d log s. Each element of the arrays is
+    a separate equation.
     """
     s, low, high = start, np.zeros_like(start), np.full_like(start, np.inf)
     for _ in range(M_SCALE_MAX_ITER):
@@ -384,11 +412,12 @@ def trimmed_scale(
 ) -> float:
     """Return the standard deviation of the residuals of an S-estimate that are not outliers.
 
-    s ← √(Σ_in s_i r_i² / (Σ_in s_i − k)) / κ is iterated downwards from the S-scale, where "in"
-    are the residuals with |r| ≤ K s and κ² is the variance of a normal variable within ±K.
-    Residuals of an S-estimate of efficiency e spread by the factor √(1 + k/(n e)), by which
-    K = 2.5 is multiplied. The iteration ends at `least` if it falls to it. `n` is the total
-    weight.
+    The scale σ is the limit of the iteration σ ← √(Σ_in s_i r_i² / (Σ_in s_i − k)) / κ, which
+    starts from the S-scale and decreases. The sums are over the residuals with |r| ≤ Kσ, and κ²
+    is the variance of a standard normal variable truncated to ±K. The standard deviation of the
+    residuals of an S-estimate with the efficiency e is √(1 + k/(n e)) times that of the errors,
+    so that K is 2.5 times this factor. If σ falls to `least`, the result is `least`. `n` is the
+    total weight.
     """
     K, kappa = _trimming(n, k, s_constant)
     s = s_scale
@@ -406,9 +435,11 @@ def trimmed_scale(
 
 
 class TrimmedScores(NamedTuple):
-    """The terms of each row in the equation Σ s g = 0 of the trimmed scale, and sums.
+    """g and b of each row, where the trimmed scale σ solves Σ s g = 0, and two sums.
 
-    b z is the part of −∂g/∂θ, and e = `squares` − `density` the sum of −s ∂g/∂σ.
+    `slope` contains b; −∂g/∂θ is b z, where z contains the features of the row. The difference
+    `squares` − `density` is −Σ s ∂g/∂σ. Its part `density` is due to the ends of the interval
+    that contains the residuals.
     """
 
     g: RowVector
@@ -426,10 +457,10 @@ def trimmed_scores(
     s_constant: float,
     n_rows: float,
 ) -> TrimmedScores:
-    """Return the terms of g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/n.
+    """Return the TrimmedScores with g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/n.
 
-    The density of the residuals at ±Kσ, where the indicator is a step, is estimated for
-    `n_rows` observations as for the MAD.
+    The indicator function has no derivative at ±Kσ. Its contribution to the derivatives is
+    estimated from the density of the residuals at ±Kσ, as for the MAD of `n_rows` observations.
     """
     K, kappa = _trimming(n, k, s_constant)
     end, variance = K * scale, (kappa * scale) ** 2
@@ -451,9 +482,9 @@ def trimmed_scores(
 
 
 def _trimming(n: float, k: int, s_constant: float) -> tuple[float, float]:
-    """Return K and κ of the trimmed scale."""
+    """Return K and κ of the trimmed scale, as defined in `trimmed_scale`."""
     K = TRIMMED_END * np.sqrt(1.0 + k / (n * normal_efficiency(s_constant)))
-    # The variance within ±K is the ratio of two truncated moments.
+    # The variance of the truncated variable is the ratio of two truncated moments.
     kappa = np.sqrt(1.0 - 2.0 * K * _normal_density(K) / (2.0 * ndtr(K) - 1.0))
     return float(K), float(kappa)
 

@@ -1,10 +1,12 @@
-"""The change of variables that makes the problem well-conditioned.
+"""Whitening: the change of variables that makes the problem well-conditioned.
 
-With the standardised design Z = [1, z], H = Σ s ZᵀZ / Σ s + diag(0, λ) is the Hessian of a
-quadratic model of the objective, where λ is the diagonal of the penalty's Hessian. In θ, where
-(b, v) = Mθ and MᵀHM = I, the curvature is the same in all directions, and L-BFGS needs about
-ten evaluations whatever the units and correlations of the features. Without full rank, M spans
-only the directions that can be distinguished from rounding errors. No other module computes M.
+The Hessian of a quadratic model of the objective is H = ZᵀSZ / Σ s + diag(0, λ), where the rows
+of Z are [1, z] with the standardised features z, S is the diagonal matrix of the weights s, and
+λ is the diagonal of the penalty's Hessian. The whitened coordinates θ are defined by
+(b, v) = Mθ with MᵀHM = I. The curvature of the model is the same in all directions of θ, and
+L-BFGS needs about ten evaluations, whatever the units and correlations of the features. If Z
+does not have full rank, M spans only the directions that can be distinguished from rounding
+errors. No other module computes M.
 """
 
 from __future__ import annotations
@@ -20,15 +22,20 @@ from .._engines.base import FloatArray, RowIndex
 from .._reductions import RowVector
 from .linear_loss import Evaluation, LinearLoss
 
-# The smallest squared pivot of H, scaled to a unit diagonal, for which Cholesky is used. The
-# Gram matrix has then lost at most half of the digits, and Newton's method recovers them.
+# A Cholesky factor of H, scaled to a unit diagonal, is used if its squared pivots are at least
+# this large. Rounding errors of the Gram matrix then affect at most half of the digits, and
+# Newton's method corrects this.
 MIN_SQUARED_PIVOT = 1e-8
-# A feature is coarse if its rounding exceeds this fraction of its standard deviation.
+# A feature is coarse if its rounding error exceeds this fraction of its standard deviation. A
+# coarse feature has a larger weight in the inner product of `_basis_beyond_rounding`.
 COARSE_BOUND = 1e-6
 
 
 class Whitening(NamedTuple):
-    """A transform M of shape (p + 1, k), dense or sparse, and its amplification of rounding."""
+    """A transform M of shape (p + 1, k), dense or sparse, and its condition.
+
+    `condition` is the factor by which M may amplify rounding errors.
+    """
 
     transform: Any
     condition: float
@@ -39,7 +46,7 @@ class Whitening(NamedTuple):
         return dense
 
     def coordinates(self, coef: FloatArray) -> FloatArray:
-        """Return the coordinates of the coefficients in the range of M nearest to `coef`."""
+        """Return the θ for which Mθ is nearest to `coef`."""
         M = self.transform
         if sparse.issparse(M):
             squares = np.asarray(M.power(2).sum(axis=0)).ravel()
@@ -55,7 +62,7 @@ class Whitening(NamedTuple):
 
 
 class Whitened:
-    """An objective F in whitened coordinates θ: F(Mθ)."""
+    """An objective as a function of the whitened coordinates θ, that is, F(Mθ)."""
 
     def __init__(self, linear: LinearLoss, whitening: Whitening) -> None:
         self.linear = linear
@@ -78,15 +85,18 @@ class Whitened:
         return coef
 
     def evaluate(self, theta: FloatArray, out: RowVector | None = None) -> Evaluation:
-        """Return value, gradient and residuals from one pass over X."""
+        """Return the Evaluation at θ, computed in one pass over X.
+
+        If `out` is given, the residuals are written to it.
+        """
         _, value, gradient, residual, psi_rms = self.linear.evaluate(self._M @ theta, out)
         with np.errstate(invalid="ignore"):
-            # If the gradient is not finite, the caller checks X for NaN.
+            # If the gradient is not finite, the caller checks X for NaN and infinity.
             gradient = self._M.T @ gradient
         return Evaluation(theta, value, gradient, residual, psi_rms)
 
     def psi_deriv(self, point: Evaluation) -> RowVector:
-        """Return ψ′ of each row."""
+        """Return ψ′(r) of each row."""
         return self.linear.loss.psi_deriv(point.residual, self.linear.threshold)
 
     def hessian(self, theta: FloatArray, row_weight: RowVector) -> FloatArray:
@@ -105,10 +115,11 @@ class Whitened:
     def predicted_gradient(
         self, point: Evaluation, lower: Whitened, out: RowVector
     ) -> FloatArray:
-        """Return ∇F of the objective at a lower threshold, if the same rows were inside there.
+        """Return the gradient that `lower` would have at a point with the same rows inside.
 
-        The contribution of the rows outside is proportional to the threshold. The function
-        takes one pass over X and overwrites `out`.
+        `lower` is the objective with a lower threshold. The contribution of the rows outside
+        the threshold to the gradient is proportional to the threshold. The function takes one
+        pass over X and overwrites `out`.
         """
         M, coef = self._M, self._M @ point.theta
         inside = M.T @ self.linear.inside_gradient(point, coef, out)
@@ -126,13 +137,16 @@ class Whitened:
         return self.linear.abs_linear_predictor(self._M @ theta)
 
     def rows(self, index: RowIndex) -> FloatArray:
-        """Return rows ζ = Mᵀ(1, z) in memory."""
+        """Return the rows ζ = Mᵀ(1, z) with the given indices as an array in memory."""
         rows: FloatArray = self.linear.rows(index) @ self._M
         return rows
 
 
 def inverse_cholesky(H: FloatArray) -> FloatArray | None:
-    """Return M = L⁻ᵀ with H = LLᵀ, so that MᵀHM = I; None if H is too close to singular."""
+    """Return M = L⁻ᵀ, where H = LLᵀ, so that MᵀHM = I.
+
+    The result is None if H is singular or nearly singular.
+    """
     diagonal = np.diagonal(H)
     if H.size == 0:
         return np.zeros(H.shape)
@@ -147,13 +161,14 @@ def inverse_cholesky(H: FloatArray) -> FloatArray | None:
 
 
 def whiten_gram(G: FloatArray, penalty: FloatArray, fit_intercept: bool) -> Whitening | None:
-    """Return the whitening of the weighted mean G of ZᵀZ; None if it is ill-conditioned.
+    """Return the whitening for the Gram matrix G = ZᵀSZ / Σ s and a penalty.
 
-    `penalty` is the diagonal of the penalty's Hessian for the features, of shape (p,).
+    The result is None if G plus the penalty's Hessian is ill-conditioned. `penalty` is the
+    diagonal of the penalty's Hessian, without the intercept, of shape (p,).
     """
     first = 0 if fit_intercept else 1
     H = G + np.diag(np.concatenate([[0.0], penalty]))
-    # A constant feature without a penalty has a row of zeros, and no coordinate.
+    # The row of M for a constant feature without a penalty is zero.
     kept = first + np.flatnonzero(np.diagonal(H)[first:] > 0)
     M = inverse_cholesky(H[np.ix_(kept, kept)])
     if M is None:
@@ -167,13 +182,15 @@ def whiten_gram(G: FloatArray, penalty: FloatArray, fit_intercept: bool) -> Whit
 def whiten_rows(
     R: FloatArray, penalty: FloatArray, fit_intercept: bool, tol: float, rounding: FloatArray
 ) -> Whitening:
-    """Return the whitening from a root R of the weighted mean of ZᵀZ, such as Z itself.
+    """Return the whitening, computed from a matrix R with RᵀR = ZᵀSZ / Σ s.
 
-    Without a penalty the coefficients have no component along directions that the rounding of
-    the features could have produced; `rounding` bounds it for each feature, relative to its
-    scale. With a penalty the minimiser is unique, and no such direction is dropped. In the
-    *original* units the minimiser is a linear combination of rows, because the gradient of the
-    loss is, so that M spans these. `tol` is the relative rounding of singular values.
+    Without a penalty, the coefficients have no component along directions that rounding errors
+    of the features could have produced; `rounding` contains a bound of these errors for each
+    feature, relative to its scale. With a penalty the minimiser is unique, and no such
+    direction is omitted. The coefficients at the minimiser, in the *original* units, are then a
+    linear combination of the rows of X, because the gradient of the loss is such a combination.
+    M therefore only spans linear combinations of the rows. `tol` is the relative rounding error
+    of singular values.
     """
     features = R[:, 1:]
     if not penalty.any():
@@ -188,8 +205,9 @@ def whiten_rows(
     if sigma.size == features.shape[1]:
         basis = np.eye(sigma.size)
     else:
-        # w = v/scale is a linear combination of rows x = z·scale, and v one of rows z·scale². A
-        # feature without a penalty is a separate direction, unless it is constant.
+        # w = v/scale is a linear combination of the rows x = z·scale, so that v is a linear
+        # combination of the rows z·scale². The coefficient of each feature without a penalty is
+        # an additional direction, unless the feature is constant.
         penalised = penalty > 0
         free = np.flatnonzero(~penalised & (features != 0).any(axis=0))
         V = _row_space(features[:, penalised], tol)[1] if free.size else V[penalised]
@@ -214,7 +232,10 @@ def whiten_rows(
 
 
 def whiten_columns(penalty: FloatArray, fit_intercept: bool) -> Whitening:
-    """Return a scaling of the columns, for problems in which a k × k matrix costs too much."""
+    """Return a whitening that only scales the columns of Z, with a sparse diagonal transform.
+
+    It is used if a k × k matrix for k variables would be too large or take too long.
+    """
     unit = np.concatenate([[1.0], 1.0 / np.sqrt(1.0 + penalty)])
     scaling = sparse.diags_array(unit).tocsr()
     return Whitening(scaling[:, 0 if fit_intercept else 1 :], 1.0)
@@ -223,10 +244,10 @@ def whiten_columns(penalty: FloatArray, fit_intercept: bool) -> Whitening:
 def rewhiten(
     objective: Whitened, theta: FloatArray, row_weight: RowVector
 ) -> tuple[Whitening, FloatArray | None]:
-    """Return the whitening for the Hessian with the given row weights, and T.
+    """Return the whitening for the Hessian with the given row weights, and the matrix T.
 
-    The new transform is MT, and the new coordinates are T⁻¹θ. T is None, and the whitening
-    unchanged, if the Hessian is close to singular.
+    The new transform is MT, and the new coordinates are T⁻¹θ. If the Hessian is nearly
+    singular, T is None, and the whitening is not changed.
     """
     T = inverse_cholesky(objective.hessian(theta, row_weight))
     transform, condition = objective.whitening
@@ -236,18 +257,20 @@ def rewhiten(
 def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
     """Return an orthonormal basis without the directions that rounding could have produced.
 
-    Column j of A has the rounding error bounds_j. A direction v is due to rounding if |Av| is
-    at most |bounds·v|; these directions belong to the singular values of A / bounds up to one.
-    The basis is orthogonal to them, in an inner product in which a column with a rounding error
-    above COARSE_BOUND is weighted by that error. A is not near zero along the direction of such
-    a column, which must not remove a part of the other columns.
+    Column j of A has the rounding error bounds_j. A direction v may be due to rounding errors
+    if |Av| is at most |bounds·v|. These directions correspond to the singular values of
+    A / bounds that are at most 1. The basis is orthogonal to them in an inner product in which
+    a column with a rounding error above COARSE_BOUND is weighted by this error. Since A is not
+    nearly zero along the direction of such a column, the direction must not remove a component
+    of the other columns.
     """
     sigma, V = _row_space(A / bounds, 0.0)
     kept = V[:, sigma > 1.0]
     if kept.shape[1] == A.shape[1]:
         return np.eye(A.shape[1])
-    # Row-wise stable for bounds of any sizes, since rows are sorted and columns pivoted (Cox
-    # and Higham, "Stability of Householder QR factorization for weighted least squares", 1998).
+    # The factorisation is row-wise stable for bounds of any sizes, since the rows are sorted
+    # and the columns are pivoted (Cox and Higham, "Stability of Householder QR factorization
+    # for weighted least squares", 1998).
     unit = bounds / np.maximum(bounds / COARSE_BOUND, 1.0) ** 2
     order = np.argsort(-unit)
     basis = np.empty_like(kept)
@@ -257,7 +280,10 @@ def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
 
 
 def _row_space(R: FloatArray, tol: float) -> tuple[FloatArray, FloatArray]:
-    """Return singular values above tol times the largest, and their right singular vectors."""
+    """Return the singular values above `tol` times the largest one, and right singular vectors.
+
+    The right singular vectors are the columns of the second result.
+    """
     if R.shape[0] > R.shape[1]:
         R = qr(R, mode="r", check_finite=False)[0][: R.shape[1]]
     _, sigma, Vt = svd(R, full_matrices=False, check_finite=False)
