@@ -29,26 +29,33 @@ from ._validation import check_penalty_weights
 
 FloatArray = NDArray[np.float64]
 
-# A default grid extends from the threshold of "auto" divided by this factor, where the fit is
-# close to least absolute deviations, to about the threshold multiplied by the factor, where the
-# fit is close to least squares unless there are gross outliers.
+# A default grid extends from the threshold of "auto" divided by this factor to about this
+# threshold multiplied by the factor. At the smallest threshold of the grid the fit is close to
+# least absolute deviations. At the largest one it is close to least squares, unless there are
+# gross outliers.
 GRID_SPAN = 10.0
-# Smallest penalty of a default grid, as a fraction of the largest penalty; the second fraction
+# Smallest penalty of a default grid, as a fraction of the largest penalty. GRID_ALPHA_MIN_WIDE
 # applies if there are more features than rows.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
-# Tolerance and maximum number of iterations of the null model, from which the largest penalty
-# is computed, and the fraction by which the largest penalty is raised so that all coefficients
-# are zero despite the tolerance.
-NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
-# A scale of the residuals below this fraction of the mean absolute deviation of y is due to the
-# rounding errors of an exact fit and does not determine a threshold.
+# The largest penalty is computed from the null model, which contains the intercept and the
+# features without a penalty. NULL_MODEL_TOL is the tolerance of its fit. The largest penalty is
+# increased by the fraction NULL_MODEL_MARGIN, so that all penalised coefficients are zero
+# despite this tolerance.
+NULL_MODEL_TOL, NULL_MODEL_MARGIN = 1e-12, 1e-10
+# If the scale of the residuals is at most this fraction of the mean absolute deviation of y,
+# the fit is regarded as exact. No threshold is derived from this scale, since it is due to
+# rounding errors.
 EXACT_FIT_RTOL = 1e-11
 
 
 def check_grid(
     name: str, values: Iterable[Any], zero: bool = True, word: str | None = None
 ) -> list[Any]:
-    """Validate a grid; return it as a list of floats, which may also contain `word`."""
+    """Validate the values of a grid, and return them as a list of floats.
+
+    `name` is the name of the grid in error messages. The values must be positive, or
+    non-negative if `zero` is True. If `word` is given, values equal to it are also accepted.
+    """
     numbers: list[Any] = list(values)
     if not numbers:
         raise ValueError(f"{name} must contain at least one value, got none.")
@@ -67,11 +74,12 @@ def check_grid(
 def default_betas(
     n: int, model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None
 ) -> FloatArray:
-    """Return n geometrically spaced thresholds, with the threshold of "auto" at index n // 2.
+    """Return n increasing thresholds, with the threshold of "auto" at index n // 2.
 
-    The thresholds are in units of the scale that `model.scale` names. With scale=None they are
-    in units of y, and the threshold of "auto" is computed from the residuals of the fitted
-    model, as the geometric mean over the targets.
+    The thresholds are geometrically spaced; with scale="concomitant" their excess over 1 is.
+    They are multiples of the scale of the residuals if `model.scale` is "mad" or "concomitant".
+    With scale=None they are in units of y, and the threshold of "auto" is the geometric mean
+    over the targets of the thresholds that are computed from the scales of the fitted model.
     """
     steps: FloatArray = GRID_SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
     if model.scale == "concomitant":
@@ -89,7 +97,11 @@ def default_betas(
 
 
 def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> float:
-    """Return the scale of the residuals, or a scale of y if the fit is exact."""
+    """Return the given scale of the residuals, or a scale of y if the fit is exact.
+
+    The scale of y is the MAD or, if the MAD is zero, the mean absolute deviation. The result is
+    1 if y is constant.
+    """
     deviation = y - median(y, weight)
     mean = float(np.average(np.abs(deviation), weights=weight))
     scales = (scale, mad(deviation, weight), mean)
@@ -99,9 +111,9 @@ def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> 
 def alpha_grid(
     m: int, model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None
 ) -> list[float]:
-    """Return a decreasing geometric grid of m penalties.
+    """Return a decreasing grid of m values of alpha, which are geometrically spaced.
 
-    The first penalty is the smallest one for which all penalised coefficients are zero.
+    The first value is the smallest alpha for which all penalised coefficients are zero.
     """
     _check_alpha_grid(model, X.shape[1])
     largest = (1.0 + NULL_MODEL_MARGIN) * alpha_max(model, X, y, weight)
@@ -127,11 +139,12 @@ def _check_alpha_grid(model: Any, n_features: int) -> None:
 
 
 def alpha_max(model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None) -> float:
-    """Return the smallest α for which all penalised coefficients are zero.
+    """Return the smallest alpha for which all penalised coefficients are zero.
 
-    This penalty is max_j |Σ s c x_j| / (S ρ q_j) for the Huber loss, where c = clip(r, ±β). The
-    residuals r are those of the null model, which contains only the intercept and the features
-    without a penalty.
+    For the Huber loss this value is max_j |Σ s c x_j| / (S ρ q_j), where c = clip(r, ±β), s are
+    the sample weights, S = Σ s, x_j is feature j minus its mean, ρ is `l1_ratio`, and q_j is
+    the penalty weight. The residuals r are those of the null model, which contains only the
+    intercept and the features without a penalty.
     """
     q = check_penalty_weights(model.penalty_weights, X.shape[1])
     q = np.ones(X.shape[1]) if q is None else q
@@ -194,10 +207,11 @@ def fit_grid(
     solver: str,
     excluded: NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[int, list[StageResult]]]:
-    """Fit each spec; yield the index of the spec and a StageResult for each target.
+    """Fit the model for each spec; yield the index of the spec and a list of StageResults.
 
-    Rows of weight zero are ignored. X is only copied if more than half of the rows have weight
-    zero. `excluded` is a mask of the features that are left out.
+    The list contains a StageResult for each target. Rows of weight zero are ignored. X is only
+    copied if more than half of the rows have weight zero. `excluded` is a mask of the features
+    that are left out.
     """
     if weight is not None and np.count_nonzero(weight) < weight.size / 2:
         X, y, weight = _drop_zero_weight(X, y, weight)
@@ -246,16 +260,20 @@ def fit_grid(
 def _drop_zero_weight(
     X: Any, y: NDArray[Any], weight: FloatArray
 ) -> tuple[Any, NDArray[Any], FloatArray | None]:
-    """Return X, y and weights of the rows of positive weight; None if the weights are equal."""
+    """Return X, y and the weights of the rows with positive weight.
+
+    The weights are None if they are equal.
+    """
     rows = np.flatnonzero(weight)
     weight = weight[rows]
     return X[rows], y[rows], None if np.ptp(weight) == 0 else weight
 
 
 class Convergence(NamedTuple):
-    """Whether a fit converged, measures of its accuracy, and the reason why it ended.
+    """Whether a fit converged, measures of its accuracy, and the message why it ended.
 
-    `relative_gap` is None unless the penalty has an L1 part or bounds.
+    `relative_gap` is the duality gap relative to the objective. It is None unless the penalty
+    has an L1 part or bounds.
     """
 
     converged: bool
@@ -270,7 +288,7 @@ class Convergence(NamedTuple):
 
     @classmethod
     def of_model(cls, model: Any) -> list[Convergence]:
-        """Return the convergence of each target of a model fitted without a schedule."""
+        """Return the Convergence for each target of a model fitted without a schedule."""
         is_composite = fit_spec(model).is_composite
         return [
             cls(
@@ -286,7 +304,10 @@ class Convergence(NamedTuple):
 def warn_unless_converged(
     name: str, results: Sequence[Convergence], tol: float, max_iter: int, stacklevel: int
 ) -> None:
-    """Issue a single warning for the fits of a grid if any of them did not converge."""
+    """Issue one ConvergenceWarning if any of the fits of a grid did not converge.
+
+    `name` is the name of the function or class in the warning.
+    """
     missed = [result for result in results if not result.converged]
     if missed:
         worst = max(missed, key=lambda result: result.relative_gradient)

@@ -34,7 +34,7 @@ _SHARED = ("beta", "loss", "scale", *_PENALTY, "fit_intercept", "solver", "max_i
 
 
 class Path(NamedTuple):
-    """Result of `smooth_l1_path`, a tuple as in the path functions of scikit-learn."""
+    """Result of `smooth_l1_path`: the grid, and an array of results for its points."""
 
     grid: np.ndarray
     coefs: np.ndarray
@@ -75,9 +75,10 @@ def smooth_l1_path(
     """Compute the coefficients at a sequence of thresholds or penalties.
 
     The objective is that of :class:`SmoothL1Regressor`. Each fit starts from the previous
-    solution, takes about one pass over X if X is tall, and reaches the same tolerance as a fit
-    of :class:`SmoothL1Regressor`. If X is very wide (sparse with 200 columns or more, or dense
-    of rank above 2,000), each point is fitted by itself, which takes more passes.
+    solution, takes about one pass over X if X has many more rows than columns, and reaches the
+    same tolerance as a fit of :class:`SmoothL1Regressor`. If X is very wide (sparse with 200
+    columns or more, or dense of rank above 2,000), each fit takes more passes. If X is sparse
+    and very wide, a fit without an L1 penalty or bounds does not use the previous solution.
 
     Parameters
     ----------
@@ -89,25 +90,25 @@ def smooth_l1_path(
 
     betas : int or array-like of shape (n_points,), default=None
         Thresholds at which to compute the path, in any order, or the number of thresholds in a
-        default grid. The default grid contains the threshold of ``beta="auto"`` and is
-        geometrically spaced from a tenth of it to about ten times it. With
-        ``scale="concomitant"`` the excess of the thresholds over 1 is spaced in this way. If
-        neither `betas` nor `alphas` is given, the grid has 20 thresholds.
+        default grid. The default grid contains the threshold of ``beta="auto"``. It is
+        geometrically spaced from a tenth of this threshold to about ten times this threshold.
+        With ``scale="concomitant"`` the excess of the thresholds over 1 is spaced in this way.
+        If neither `betas` nor `alphas` is given, the grid has 20 thresholds.
 
     alphas : int or array-like of shape (n_points,), default=None
         Values of `alpha` at which to compute the path, in any order, or the number of values in
         a default grid. `alphas` and `betas` cannot be combined. The default grid requires
         ``l1_ratio > 0``. It is geometrically spaced from the smallest `alpha` for which all
-        penalised coefficients are zero down to 0.001 of this value (0.01 of it with more
-        features than rows).
+        penalised coefficients are zero down to 0.001 times this value (0.01 times this value if
+        there are more features than rows).
 
     beta : float or "auto", default="auto"
         Threshold of a path over `alphas`.
 
     alpha : float, default=0.0
-        Constant that multiplies the penalty of a path over `betas`; a non-negative number. Use
-        ``loss="huber"`` if `alpha` is positive: with "smooth_l1" the loss decreases as beta
-        grows, and the penalty becomes dominant.
+        Non-negative constant that multiplies the penalty of a path over `betas`. Use
+        ``loss="huber"`` if `alpha` is positive: with "smooth_l1" the loss decreases as the
+        threshold increases, and the penalty dominates the objective at large thresholds.
 
     l1_ratio : float, default=0.0
         Share of the L1 penalty in the elastic-net penalty, between 0 and 1, as in
@@ -135,9 +136,10 @@ def smooth_l1_path(
         have the same weight.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto" a
-        fit reuses sums over the rows that were computed at the previous point. With "lbfgs" and
-        "newton" a fit uses only the previous solution, as its starting point.
+        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto"
+        each fit also uses sums over the rows that were computed at the previous point of the
+        path. With "lbfgs" and "newton" each fit only uses the previous solution, as its
+        starting point.
 
     max_iter : int, default=1000
         Maximum number of iterations of each fit.
@@ -154,10 +156,10 @@ def smooth_l1_path(
         Coefficients at each point of the path, in the dtype of X.
 
     intercepts : ndarray of shape (n_points,) or (n_targets, n_points)
-        Intercepts in float64.
+        Intercepts at each point of the path, in float64.
 
     objectives : ndarray of shape (n_points,) or (n_targets, n_points)
-        Minimum of the objective at each point, penalty included.
+        Minimum of the objective at each point of the path, including the penalty.
 
     n_iters : ndarray of shape (n_points,) or (n_targets, n_points)
         Number of iterations of each fit. `smooth_l1_path` returns a named tuple of these five
@@ -166,9 +168,9 @@ def smooth_l1_path(
     Raises
     ------
     ValueError
-        If both `betas` and `alphas` are given; if a threshold or a penalty is out of range,
-        such as ``beta <= 1`` with ``scale="concomitant"``; if the data contain NaN or infinity;
-        or if a weight is negative or all weights are zero.
+        If both `betas` and `alphas` are given, if a threshold or a penalty is out of range
+        (such as ``beta <= 1`` with ``scale="concomitant"``), if the data contain NaN or
+        infinity, if a sample weight is negative, or if all sample weights are zero.
 
     TypeError
         If y is sparse.
@@ -185,9 +187,9 @@ def smooth_l1_path(
 
     Notes
     -----
-    The minimiser is a piecewise linear function of the threshold, with a breakpoint wherever
-    the absolute residual of a row equals the threshold [1]_. The fit at each point of the grid
-    starts from a linear extrapolation of the previous minimiser.
+    The minimiser is a piecewise linear function of the threshold, with a breakpoint at each
+    threshold that is equal to the absolute residual of a row [1]_. The fit at each point of the
+    grid starts from a linear extrapolation of the previous minimiser.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Data that all targets share: standardisation, Gram matrix, row sample, whitening."""
+"""Data that all targets share: standardised features, Gram matrix, row sample and whitening."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from ._reductions import RowVector, gather
 from ._solvers import Plan, Rows
 
 _EPS = float(np.finfo(float).eps)
-# A sample has n / MIN_ROWS_PER_SAMPLED_ROW rows, but at least SAMPLE_MIN_PER_FEATURE and at
-# most SAMPLE_MAX_PER_FEATURE rows per feature.
+# A sample of the n rows of X has n / MIN_ROWS_PER_SAMPLED_ROW rows, but at least
+# SAMPLE_MIN_PER_FEATURE and at most SAMPLE_MAX_PER_FEATURE rows per feature.
 MIN_ROWS_PER_SAMPLED_ROW = 18
 SAMPLE_MIN_PER_FEATURE, SAMPLE_MAX_PER_FEATURE = 50, 250
-# Number of rows for an initial estimate of the means and standard deviations of the columns.
+# Number of rows from which a first estimate of the means and standard deviations of the columns
+# is computed.
 MOMENT_PROBE_ROWS = 1_000
-# Bound of the rounding errors of a stored column, in machine epsilons times the absolute mean
-# of the column. In this unit the rounding error of a sum of several columns is below 1.
+# Bound of the rounding errors of a stored column, in units of the machine epsilon times the
+# absolute mean of the column. In these units the rounding error of a column that is a sum of
+# other columns is below 1.
 STORED_ROUNDING = 2.0
 
 
 class Problem(NamedTuple):
-    """The engine and weights that all targets share.
+    """The engine, the weights and the Gram matrix that all targets share.
 
-    `gram` is the weighted mean of zzᵀ over the rows z of the engine, which begin with a 1.
-    `sample` is the problem restricted to a subset of the rows, and `rows` of that problem
-    contains the indices of the subset. The engine of the sample is created when the fit of a
-    target starts and is not stored.
+    `gram` is the weighted mean of (1, z)(1, z)ᵀ, where z contains the standardised features of
+    a row. It is None if the whitening does not use it. `sample` is the problem restricted to a
+    subset of the rows, or None, and `sample.rows` contains the indices of these rows. The
+    engine of the sample is None; it is created when the fit of a target starts.
     """
 
     engine: Engine | None
@@ -51,11 +53,16 @@ class Problem(NamedTuple):
 class RowSampler:
     """Holds the current problem, which `next_level` replaces by one that uses more data.
 
-    For tall X there are three problems. The first has a uniform sample of the rows, which may
-    miss rare levels of a categorical feature and high-leverage rows. The second has a sample
-    that is drawn with probabilities increasing with the norms of the rows; the norms take two
-    passes. The last has the Gram matrix of all rows and no sample. For other X the last problem
-    is the only one.
+    For tall X there are three problems:
+
+    1. The first problem has a uniform sample of the rows. Rare levels of a categorical feature
+       and high-leverage rows may be missing in this sample.
+    2. The second problem has a sample of rows that are drawn with probabilities increasing with
+       their norms. Computing the norms takes two passes over X.
+    3. The last problem has no sample, but the Gram matrix of all rows.
+
+    The first problem is omitted if `plan.rows` is `ROW_NORM_SAMPLE`. For other X there is only
+    the last problem.
     """
 
     def __init__(
@@ -67,11 +74,11 @@ class RowSampler:
         self.next_level()
 
     def next_level(self) -> None:
-        """Replace the problem by the next one; the last problem has no sample."""
+        """Replace the current problem by the next one; the last problem has no sample."""
         self.problem, self._sample, self.is_uniform = next(self._levels)
 
     def sample(self) -> Problem:
-        """Return the sample of the current problem, with an engine."""
+        """Return the sample of the current problem, with an engine for its rows."""
         sample, self._sample = self._sample, None
         if sample is None:
             whole, sample = self.problem.engine, self.problem.sample
@@ -85,7 +92,10 @@ class RowSampler:
 def _levels(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Iterator[tuple[Problem, Problem | None, bool]]:
-    """Yield each problem of a RowSampler, its sample, and whether the sample is uniform."""
+    """Yield each problem of a RowSampler with its sample and whether the sample is uniform.
+
+    The sample is None if there is none, and otherwise contains an engine.
+    """
     if plan.rows is Rows.ALL:
         yield whole_problem(engine, weight, fit_intercept, plan), None, False
         return
@@ -122,7 +132,7 @@ def _sample_size(n: int, p: int) -> int:
 
 
 def uniform_sample(problem: Problem) -> Problem:
-    """Return the problem restricted to a uniform sample of the rows of positive weight."""
+    """Return the problem restricted to a uniform sample of the rows with positive weight."""
     engine, weight = problem.engine, problem.weight
     assert engine is not None
     rows = np.arange(engine.n) if weight is None else np.flatnonzero(weight)
@@ -135,16 +145,20 @@ def uniform_sample(problem: Problem) -> Problem:
 def whole_problem(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Problem:
-    """Return the problem of all rows, with their standardisation and Gram matrix."""
+    """Return the problem of all rows with standardised features.
+
+    It contains the Gram matrix if the whitening uses it.
+    """
     return _with_gram(standardised_problem(engine, weight, fit_intercept, plan))
 
 
 def standardised_problem(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Problem:
-    """Return the problem with features standardised by their moments over all rows.
+    """Return the problem of all rows with standardised features, without a Gram matrix.
 
-    A ValueError is raised if X contains NaN or infinity.
+    The features are standardised by their means and standard deviations over all rows. A
+    ValueError is raised if X contains NaN or infinity.
     """
     probe: slice | NDArray[np.intp] = slice(None)
     if engine.n > MOMENT_PROBE_ROWS:
@@ -164,7 +178,11 @@ def standardised_problem(
 def _centre_and_scale(
     mean: FloatArray, std: FloatArray, fit_intercept: bool
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the centre and scale of each feature; constant features have the scale inf."""
+    """Return the centre and the scale of each feature. The scale of a constant feature is inf.
+
+    With an intercept the centre is the mean and the scale the standard deviation. Without an
+    intercept the centre is 0 and the scale the root mean square.
+    """
     if not fit_intercept:
         mean, std = np.zeros_like(mean), np.hypot(mean, std)
     # The reciprocal of a standard deviation below `tiny` may overflow.
@@ -175,7 +193,7 @@ def _centre_and_scale(
 def _with_sample(
     problem: Problem, rows: NDArray[np.intp], row_weight: FloatArray | None
 ) -> tuple[Problem, Problem]:
-    """Return a problem with a sample of these rows, and the sample with its engine."""
+    """Return the problem with a sample of the given rows, and the sample with an engine."""
     assert problem.engine is not None
     part = Problem(
         problem.engine.take(rows), row_weight, problem.fit_intercept, "gram", rows=rows
@@ -185,7 +203,7 @@ def _with_sample(
 
 
 def _with_gram(problem: Problem) -> Problem:
-    """Return the problem, with the Gram matrix if the whitening uses it."""
+    """Return the problem with its Gram matrix, without it if the whitening does not use it."""
     engine, weight = problem.engine, problem.weight
     assert engine is not None
     if problem.whiten_by != "gram":
@@ -198,9 +216,9 @@ def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
     """Return the whitening of the standardised features.
 
     If `problem.whiten_by` is "scaling", the whitening only scales the features. Otherwise it is
-    computed from a Cholesky factor of the Gram matrix if this is accurate, and from a singular
-    value decomposition if not. `penalty` is the diagonal of the Hessian of the penalty, of
-    shape (p,).
+    computed from a Cholesky factor of the Gram matrix or, if the Gram matrix is unknown or
+    ill-conditioned, from a singular value decomposition of the rows. `penalty` is the diagonal
+    of the penalty's Hessian, without the intercept, of shape (p,).
     """
     engine, fit_intercept = problem.engine, problem.fit_intercept
     assert engine is not None
@@ -218,11 +236,11 @@ def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
 
 
 def feature_rank(problem: Problem) -> int:
-    """Return the numerical rank of the standardised features.
+    """Return the numerical rank of the matrix of standardised features.
 
-    If the whitening only scales the features, the result is an upper bound: the number of
-    features that are not constant, or the number of rows (minus 1 with an intercept) if that is
-    smaller.
+    If the whitening only scales the features, the result is an upper bound of the rank: the
+    number of features that are not constant or, if it is smaller, the number of rows (minus 1
+    with an intercept).
     """
     known = problem if problem.sample is None else problem.sample
     assert problem.engine is not None

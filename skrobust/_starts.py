@@ -1,6 +1,6 @@
 """Starting points of an S-estimate, whose objective has several local minima.
 
-No single kind of start leads to the lowest minimum for all data. Several kinds are tried:
+No single kind of starting point leads to the lowest minimum for all data. These kinds are used:
 
 - least squares and least absolute deviations (LAD) on all rows;
 - least squares and LAD on each half-set of the rows (`_half_sets`), in case of clusters of
@@ -8,14 +8,15 @@ No single kind of start leads to the lowest minimum for all data. Several kinds 
 - least squares without the rows that are extreme in a principal sensitivity component (Peña and
   Yohai, "A fast procedure for outlier diagnostics in large regression problems", JASA 94,
   1999);
-- exact fits of k random rows. A row that depends linearly on rows drawn before it is skipped,
-  so that indicator features do not lead to singular systems (Koller and Stahel, "Nonsingular
-  subsampling for regression S estimators with categorical predictors", Computational Statistics
-  32, 2017).
+- exact fits to k random rows, where k is the number of coefficients. A row that depends
+  linearly on rows drawn before it is skipped, so that indicator features do not lead to
+  singular systems (Koller and Stahel, "Nonsingular subsampling for regression S estimators with
+  categorical predictors", Computational Statistics 32, 2017).
 
-Each candidate is improved by a few steps of iteratively reweighted least squares, in which the
-scale is updated once per step (Salibián-Barrera and Yohai, "A fast algorithm for S-regression
-estimates", JCGS 15, 2006). The candidates of a batch are processed together by matrix products.
+Each candidate is improved by a few steps of iteratively reweighted least squares. The scale is
+updated once per step (Salibián-Barrera and Yohai, "A fast algorithm for S-regression
+estimates", JCGS 15, 2006). The steps of several candidates, a batch, are computed together by
+matrix products.
 """
 
 from __future__ import annotations
@@ -31,44 +32,49 @@ from ._engines.base import FloatArray
 from ._half_sets import half_sets
 from ._model.scale import NORMAL_MAD, m_scale_root
 
-# Number of elements of the matrix of residuals of a batch, and maximum number of elements of
-# the table of products of features.
+# Maximum number of elements of the matrix of residuals of a batch, and maximum number of
+# elements of the table of the products of two features in each row.
 BATCH_ELEMENTS = 2**16
 PRODUCTS_MAX_ELEMENTS = 2**18
-# Number of reweighting steps for the fit of a random subset and for the other starts.
+# Numbers of reweighting steps for fits to random subsets and for all other candidates.
 SUBSET_STEPS, DETERMINISTIC_STEPS = 2, 10
-# Number of subsets in a group. In every other group the rows of a half-set are drawn before the
-# other rows.
+# Number of random subsets in a group. In every second group the rows of the first half-set are
+# drawn before all other rows.
 SUBSET_GROUP = 100
-# A row depends linearly on earlier rows if its component orthogonal to them is at most this
-# fraction of its length.
+# A row is regarded as linearly dependent on earlier rows if its component orthogonal to them is
+# at most this fraction of its norm.
 MIN_INDEPENDENT_PART = 1e-8
-# Number of random rows per coefficient among which independent rows are searched for first.
+# Number of random rows per coefficient among which linearly independent rows are searched for
+# if the first k rows are linearly dependent. If this fails, all rows are searched.
 SUBSET_ROWS_PER_COEFFICIENT = 8
-# Number of reweighting steps of the approximate LAD fit, and the lower bound of the absolute
-# residuals in its weights, as a fraction of their median.
+# Number of reweighting steps of an approximate LAD fit, and lower bound of the absolute
+# residuals in the weights 1/|r|, as a fraction of the median absolute residual.
 LAD_STEPS, LAD_MIN_RESIDUAL = 15, 1e-4
-# Maximum number of rounds of the search by sensitivity components, and the number of
-# coefficients above which this search is left out, because each round takes k³ operations.
+# Maximum number of rounds of the search by sensitivity components, and maximum number k of
+# coefficients for which this search is used, because each round takes about k³ operations.
 SENSITIVITY_ROUNDS, SENSITIVITY_MAX_COEFFICIENTS = 10, 201
-# A round continues with the rows whose absolute residual is at most SENSITIVITY_END scales. The
-# search ends if a round lowers the scale by less than the fraction SENSITIVITY_RTOL.
+# The next round uses the rows whose absolute residual is at most SENSITIVITY_END times the
+# scale. The search ends if a round lowers the scale by less than the fraction SENSITIVITY_RTOL.
 SENSITIVITY_END, SENSITIVITY_RTOL = 2.0, 1e-6
+# Upper bound of the leverage of a row in the divisor 1 − leverage.
 MAX_LEVERAGE = 1.0 - 1e-8
-# This fraction of the mean variance is added to the variances of a half-set.
+# This fraction of the mean variance of the features is added to their variances when the
+# half-sets are computed.
 HALF_SET_RIDGE = 1e-2
-# Relative ridge that makes the systems of a step nonsingular, and the tolerance of the scales.
+# Fraction of the mean diagonal element that is added to the diagonal of the matrix of a step,
+# so that it is not singular, and relative tolerance of the M-scales of candidates.
 STEP_RIDGE, SCALE_RTOL = 1e-12, 1e-6
-# Two candidates are considered equal if the norm of the difference of their coefficients is at
-# most this fraction of the scale.
+# Two candidates are regarded as equal if the norm of the difference of their coefficients, in
+# whitened coordinates, is at most this fraction of the scale.
 SAME_START_RTOL = 1e-2
 # Relative tolerance for rounding errors of a sum of weights.
 HALF_RTOL = 1e-12
+# Lower bound of a scale in a divisor.
 _SMALLEST = 1e-150
 
 
 class Start(NamedTuple):
-    """A starting point: its coefficients, the M-scale of its residuals and its kind."""
+    """A starting point: its coefficients, the M-scale of its residuals, and its kind."""
 
     theta: FloatArray
     scale: float
@@ -76,16 +82,18 @@ class Start(NamedTuple):
 
 
 class StartProblem:
-    """Rows ζ of whitened features in memory, with targets, weights and the M-scale.
+    """The data of an S-estimate in memory: rows, target values, weights and the M-scale.
 
     Parameters
     ----------
     Z : ndarray of shape (m, k)
+        The rows in whitened coordinates.
     y, weight : ndarrays of shape (m,)
+        The target values and the weights of the rows.
     intercept : ndarray of shape (k,) or None
-        The vector e with Ze = 1, or None if there is no intercept.
+        The vector e for which all elements of Ze are 1, or None if there is no intercept.
     constant, target : float
-        Parameters of the `MScale`.
+        The parameters of the `MScale`.
     """
 
     def __init__(
@@ -111,7 +119,10 @@ class StartProblem:
         return np.subtract(self.y, R, out=R)
 
     def weighted_steps(self, weights: FloatArray, residuals: FloatArray) -> FloatArray:
-        """Return the steps from the candidates to their weighted least-squares fits."""
+        """Return the steps from the candidates to weighted least-squares fits.
+
+        `weights` and `residuals` have a row for each candidate, and so does the result.
+        """
         gradient = (weights * residuals) @ self.Z
         if self._products is not None:
             G = (weights @ self._products).reshape(-1, self.k, self.k)
@@ -130,16 +141,19 @@ class StartProblem:
         return self.weighted_steps(weights, self.residuals(zero))
 
     def squared_ratios(self, residuals: FloatArray, scales: FloatArray) -> FloatArray:
-        """Return min((r/(c s))², 1), where s is the scale of the candidate."""
+        """Return min((r/(c s))², 1) of each residual, where s is the scale of the candidate.
+
+        c is `constant`, and `residuals` has a row for each candidate.
+        """
         with np.errstate(over="ignore"):
             z = residuals / (self.constant * np.maximum(scales, _SMALLEST))[:, None]
             z *= z
         return np.minimum(z, 1.0, out=z)
 
     def m_scales(self, residuals: FloatArray, near: FloatArray) -> FloatArray:
-        """Return the M-scale of each row of residuals; it is 0 if too few are nonzero.
+        """Return the M-scale of the residuals of each candidate.
 
-        `near` contains approximate scales.
+        The M-scale is 0 if too few residuals are nonzero. `near` contains approximate scales.
         """
 
         def sums(s: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -157,7 +171,7 @@ class StartProblem:
     def improved(
         self, thetas: FloatArray, n_steps: int, *, centred: bool
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the candidates after reweighting steps, and their M-scales.
+        """Return the candidates after `n_steps` reweighting steps, and their M-scales.
 
         If `centred` is True, the intercept of each candidate is first shifted by the midpoint
         of the shortest half of its residuals.
@@ -205,7 +219,8 @@ class StartProblem:
     def _middle_of_shortest_half(self, residuals: FloatArray) -> FloatArray:
         """Return, for each candidate, the midpoint of the shortest half of its residuals.
 
-        The shortest half is the shortest interval that contains half of the weight.
+        The shortest half is the shortest interval that contains the weight (S + k)/2, where S
+        is the total weight.
         """
         rows = np.arange(len(residuals))
         if self.equal_weights:
@@ -231,7 +246,10 @@ class StartProblem:
 def best_starts(
     problem: StartProblem, n_subsamples: int, n_kept: int, rng: np.random.Generator
 ) -> list[Start]:
-    """Return up to `n_kept` distinct candidates with the smallest scales, sorted by scale."""
+    """Return up to `n_kept` distinct candidates with the smallest M-scales, sorted by M-scale.
+
+    `n_subsamples` is the number of random subsets of rows.
+    """
     halves = _feature_half_sets(problem)
     groups = [_deterministic_starts(problem, halves)]
     if n_subsamples:
@@ -274,7 +292,8 @@ def _solved(matrices: FloatArray, right_sides: FloatArray) -> FloatArray:
 def _feature_half_sets(problem: StartProblem) -> list[NDArray[np.intp]]:
     features = problem.Z
     if problem.intercept is not None:
-        # The projection removes the coordinate of the constant column.
+        # The rows are projected on the directions orthogonal to their mean, which removes the
+        # constant column.
         mean = problem.weight @ problem.Z
         features = problem.Z @ np.linalg.svd(mean[None])[2][1:].T
     if not features.shape[1]:
@@ -285,7 +304,7 @@ def _feature_half_sets(problem: StartProblem) -> list[NDArray[np.intp]]:
 def _deterministic_starts(
     problem: StartProblem, halves: list[NDArray[np.intp]]
 ) -> tuple[FloatArray, FloatArray, list[str]]:
-    """Return all candidates except random subsets, improved, with their scales and kinds."""
+    """Return the improved candidates that are not random subsets, their M-scales and kinds."""
     subsets = [np.arange(problem.m), *halves]
     weights = np.concatenate([_weights_of(problem, rows[None]) for rows in subsets])
     least_squares = problem.weighted_fits(weights)
@@ -303,7 +322,10 @@ def _deterministic_starts(
 
 
 def _lad_fits(problem: StartProblem, weights: FloatArray, thetas: FloatArray) -> FloatArray:
-    """Return approximate weighted LAD fits, computed by reweighted least squares."""
+    """Return approximate weighted LAD fits, computed by iteratively reweighted least squares.
+
+    The iteration starts from `thetas`. `weights` has a row for each fit.
+    """
     for _ in range(LAD_STEPS):
         residuals = problem.residuals(thetas)
         size = np.abs(residuals)
@@ -316,10 +338,10 @@ def _lad_fits(problem: StartProblem, weights: FloatArray, thetas: FloatArray) ->
 def _sensitivity_fits(problem: StartProblem) -> FloatArray:
     """Return the best fit so far after each round of the search by sensitivity components.
 
-    A sensitivity component is a principal component of the changes of the fitted values that
-    are caused by leaving out single rows. Each round fits the model without the rows that are
-    extreme in a component. The next round uses only the rows with small residuals from the best
-    fit so far.
+    A sensitivity component is a principal component of the changes of the fitted values when
+    single rows are left out. In each round the model is fitted several times, each time without
+    the rows that are extreme in one component. The next round uses only the rows with small
+    residuals from the best fit so far.
     """
     rows, scale = np.arange(problem.m), np.inf
     found: list[FloatArray] = []
@@ -345,11 +367,11 @@ def _sensitivity_fits(problem: StartProblem) -> FloatArray:
 
 
 def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> FloatArray | None:
-    """Return a fit to the rows, and fits without the rows that are extreme in a component.
+    """Return the fit to all given rows, and fits without rows with extreme components.
 
-    For each component there are three fits, without the lower half of the rows, without the
-    upper half, and without the half with the largest absolute values. The result is None if the
-    rows do not determine the coefficients.
+    For each sensitivity component there are three fits: without the half of the rows with the
+    smallest values, without the half with the largest values, and without the half with the
+    largest absolute values. The result is None if the rows do not determine the coefficients.
     """
     y, root_weight = problem.y[rows], np.sqrt(problem.weight[rows])
     A = problem.Z[rows]
@@ -377,7 +399,10 @@ def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> Flo
 
 
 def _weights_of(problem: StartProblem, subsets: NDArray[np.intp]) -> FloatArray:
-    """Return a row of weights for each subset; the weights are zero outside the subset."""
+    """Return the weights of all rows for each subset; they are zero outside the subset.
+
+    Each row of `subsets` contains the indices of the rows in a subset.
+    """
     weights = np.zeros((len(subsets), problem.m))
     np.put_along_axis(weights, subsets, problem.weight[subsets], axis=1)
     return weights
@@ -398,8 +423,9 @@ def _subset_fits(
         outside[halves[0]] = False
     for group, first in enumerate(range(0, n_subsamples, SUBSET_GROUP)):
         n = min(SUBSET_GROUP, n_subsamples - first)
-        # Taking rows in the order of these times is equivalent to drawing them without
-        # replacement with probabilities proportional to their weights.
+        # The order of the rows by these random times has the same distribution as the order in
+        # which rows are drawn without replacement with probabilities proportional to their
+        # weights.
         times = rng.exponential(size=(n, problem.m)) / problem.weight
         if halves and group % 2:
             times[:, outside] += times.max()
@@ -409,15 +435,17 @@ def _subset_fits(
         for i in range(0, len(rows), size):
             part = rows[i : i + size]
             Z, y = problem.Z[part], problem.y[part]
-            # Rows of very different lengths would make the systems ill-conditioned.
+            # The rows are divided by their norms, since rows of very different norms would make
+            # the systems ill-conditioned.
             length = np.linalg.norm(Z, axis=2)
             yield _solved(Z / length[:, :, None], y / length)
 
 
 def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
-    """Return the first k linearly independent rows of Z in the order of the times.
+    """Return, for each row of `times`, the first k linearly independent rows of Z.
 
-    Each row of `times` gives a subset. A subset with fewer than k such rows is left out.
+    The rows of Z are taken in the order of the times, and the result contains their indices. A
+    row of `times` is left out of the result if fewer than k rows are linearly independent.
     """
     m, k = Z.shape
     found = np.full((len(times), k), -1)
@@ -435,7 +463,7 @@ def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
 
 
 def _first_rows(times: FloatArray, length: int) -> NDArray[np.intp]:
-    """Return the indices of the `length` smallest times, sorted by time."""
+    """Return the indices of the `length` smallest times in each row, sorted by time."""
     if length < times.shape[1]:
         part = np.argpartition(times, length - 1, axis=1)[:, :length]
         return np.take_along_axis(
@@ -445,9 +473,10 @@ def _first_rows(times: FloatArray, length: int) -> NDArray[np.intp]:
 
 
 def _pivot_rows(Z: FloatArray, order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the first k rows that are linearly independent of the rows before them.
+    """Return, for each row of `order`, the first k rows that are linearly independent.
 
-    The result is −1 for a subset with fewer than k such rows.
+    Each row of `order` contains indices of rows of Z, and so does the result. If fewer than k
+    of these rows of Z are linearly independent, the row of the result contains −1 only.
     """
     k = Z.shape[1]
     A = Z[order]
