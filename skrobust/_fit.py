@@ -42,11 +42,13 @@ from ._solvers.working_set import ROUNDING_RTOL
 from ._spec import FitSpec, Schedule
 from ._units import TargetUnits
 
-# Tolerance and maximum number of iterations of a fit to a sample of rows. At the minimiser for
-# the sample, the relative gradient of the objective for all rows is about 0.1.
+# Tolerance and maximum number of iterations of a fit to a sample of rows. A smaller tolerance
+# would not improve the starting point: at the minimiser for the sample, the relative gradient
+# of the objective for all rows is about 0.1.
 SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
-# Maximum contraction dφ/ds of the iteration s ← φ(s) of the scale on a sample of rows. With a
-# larger contraction the scale converges slowly, and another fixed point may be near.
+# Maximum contraction of the fixed-point iteration for the scale (`_solvers.scale_fixed_point`)
+# on a sample of rows. With a larger contraction the scale converges slowly, and another fixed
+# point may be near.
 SAMPLE_MAX_CONTRACTION = 0.7
 # Tolerance of the least-squares fit whose residuals give the first estimate of a scale.
 LEAST_SQUARES_TOL = 1e-3
@@ -232,7 +234,7 @@ def fit_stages(
             target, at_stage, solution, multiplier, scale, n_passes, above, is_last
         )
         weights = _weights(target, at_stage, solution, scale, overwrite=is_last)
-        # The rounds over blocks are read here again, since computing the weights may take some.
+        # The number of rounds is updated, since computing the weights may take further rounds.
         yield result._replace(weights=weights, n_rounds=objective.engine.n_rounds)
         n_passes = objective.n_passes
         if target.estimator is not None and not is_last:

@@ -78,8 +78,9 @@ def default_betas(
 
     The thresholds are geometrically spaced; with scale="concomitant" their excess over 1 is.
     They are multiples of the scale of the residuals if `model.scale` is "mad" or "concomitant".
-    With scale=None they are in units of y, and the threshold of "auto" is the geometric mean
-    over the targets of the thresholds that are computed from the scales of the fitted model.
+    With scale=None they are in units of y. The threshold of "auto" is then computed for each
+    target from the scale of the fitted model, and the geometric mean of these thresholds is
+    used.
     """
     steps: FloatArray = GRID_SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
     if model.scale == "concomitant":
@@ -262,7 +263,7 @@ def _drop_zero_weight(
 ) -> tuple[Any, NDArray[Any], FloatArray | None]:
     """Return X, y and the weights of the rows with positive weight.
 
-    The weights are None if they are equal.
+    The weights are None if all of them are equal.
     """
     rows = np.flatnonzero(weight)
     weight = weight[rows]
@@ -270,7 +271,7 @@ def _drop_zero_weight(
 
 
 class Convergence(NamedTuple):
-    """Whether a fit converged, measures of its accuracy, and the message why it ended.
+    """Whether a fit converged, measures of its accuracy, and the reason why it ended.
 
     `relative_gap` is the duality gap relative to the objective. It is None unless the penalty
     has an L1 part or bounds.

@@ -224,9 +224,10 @@ def mad(
 class Concomitant(ScaleEstimator):
     """The σ̂ that minimises Σ s [σ + H_ε(r/σ) σ], the solution of Σ s min(r²/σ², ε²) = Σ s.
 
-    ε is the factor. As a function of u = 1/σ², the left side of the equation is concave and
-    piecewise linear. Newton's method approaches the root from below, without sorting. The last
-    step is exact, apart from rounding errors, because the root is on the same linear piece.
+    ε is the factor, and H_ε is twice the Huber loss with the threshold ε. As a function of
+    u = 1/σ², the left side of the equation is concave and piecewise linear. Newton's method
+    approaches the root from below, without sorting. The last step is exact, apart from rounding
+    errors, because the root is on the same linear piece.
     """
 
     def estimate(

@@ -1,4 +1,4 @@
-"""Minimisation of an objective, and the only place where algorithms are chosen."""
+"""Minimisation of an objective. The algorithms of a fit are chosen in `choose` only."""
 
 from __future__ import annotations
 
@@ -72,17 +72,17 @@ def choose(
     """Return the Plan, the algorithms that are used for X and the parameter `solver`.
 
     `composite` tells whether the penalty has an L1 part or bounds, `staged` whether the fit
-    starts from given coefficients or has a schedule, and `along_grid` whether the fits along a
-    grid of parameters start from each other.
+    starts from given coefficients or has a schedule, and `along_grid` whether the model is
+    fitted for a grid of parameters.
 
     ============================= ==========================================================
     data                          what runs
     ============================= ==========================================================
-    tall dense X                  fit of a uniform sample of rows → whitening by its Hessian
-                                  → Anderson's acceleration of coefficients and scale over
-                                  all rows. The minimiser replaces Anderson's acceleration
-                                  with "lbfgs" and "newton", and in staged fits, which
-                                  sample rows by their norms
+    tall dense X                  fit to a uniform sample of rows → whitening computed from
+                                  the sample → Anderson's acceleration of coefficients and
+                                  scale over all rows. With "lbfgs" and "newton", and in
+                                  staged fits, the minimiser replaces Anderson's
+                                  acceleration. Staged fits sample the rows by their norms
     sparse X with at least 200    least squares → Anderson's acceleration, in scaled features
     features, n > p
     sparse X, p ≥ n, whose dense  least squares by conjugate gradients → the minimiser, in
@@ -115,8 +115,9 @@ def choose(
     than a few passes             (`newton.is_matrix_free`)
     the Gram matrix is close to   the whitening is computed from singular values of the rows
     singular                      (`_sampling.whiten`)
-    Anderson's acceleration is    a sample by row norms follows, then all rows with the
-    slow                          minimiser and the fixed point of the scale (`_fit`)
+    Anderson's acceleration is    the fit restarts from a sample of rows by their norms. Then
+    slow                          the minimiser and the fixed point of the scale follow
+                                  (`_fit`)
     PathNewton does not converge  the minimiser continues from the best point. If it does not
                                   converge either, the fit is repeated without the grid
     ============================= ==========================================================
@@ -136,8 +137,8 @@ def choose(
         whiten_by = "root"
     else:
         whiten_by = "scaling"
-    # The Gram matrix of scaled sparse features is close to the identity matrix, as that of
-    # whitened features is, so that Anderson's acceleration can be used.
+    # Anderson's acceleration can be used for scaled sparse features, since their Gram matrix is
+    # close to the identity matrix.
     scaled = whiten_by == "scaling" and n > p and not engine.can_sample and not composite
     accelerated = tall or (scaled and not along_grid)
     rows = Rows.ALL if not tall else Rows.ROW_NORM_SAMPLE if staged else Rows.UNIFORM_SAMPLE

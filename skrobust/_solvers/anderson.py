@@ -23,20 +23,21 @@ from .result import NewtonStep, Solution, Status
 from .scale_fixed_point import MAX_CONTRACTION, Sensitivity
 
 # Maximum number of moves of θ in memory, and maximum length of a gradient step as a multiple of
-# −∇F; curvatures below 1/2 are due to few rows. The moves determine the smallest curvature only
-# if the component of each move orthogonal to the earlier ones is larger than
-# MIN_INDEPENDENT_PART times the largest of these components.
+# −∇F. Longer steps are not useful, since curvatures below 1/2 are due to few rows. The moves
+# determine the smallest curvature only if the component of each move orthogonal to the earlier
+# moves is larger than MIN_INDEPENDENT_PART times the largest of these components.
 MEMORY_MOVES = 8
 MAX_GRADIENT_STEP = 2.0
 MIN_INDEPENDENT_PART = 1e-8
-# If the error is at most this, another step changes the objective by less than its rounding
-# error.
+# The error is the larger one of the relative gradient and |φ̂/s − 1|, where φ̂ is the scale of
+# the residuals. If it is at most this, another step changes the objective by less than its
+# rounding error.
 FREE_STEP_TOL = 1e-7
 # A curvature in whitened coordinates below this is due to rounding or to an inaccurate
 # whitening.
 MIN_CURVATURE = 0.05
 # If the relative gradient is below this fraction of the error, the coefficients are much more
-# accurate than the scale. The error is the larger one of the relative gradient and |φ̂/s − 1|.
+# accurate than the scale.
 MAX_FIT_ERROR_RATIO = 0.1
 # The acceleration ends if the error is larger than half of this.
 MAX_ERROR = 1e3
@@ -93,7 +94,7 @@ def anderson(
         if estimator is None and point.value < lowest_value:
             lowest_value, lowest_theta = point.value, theta
         reference = errors[-1 - patience] if len(errors) > patience else MAX_ERROR
-        # With this comparison an error that is NaN also counts as slow convergence.
+        # The comparison is negated so that an error of NaN also counts as slow convergence.
         slow = not errors[-1] < 0.5 * reference
         if not converged and (slow or len(errors) > max_iter):
             break
@@ -138,7 +139,7 @@ class AndersonMemory:
         self._gradient_step = 1.0
 
     def update(self, theta: FloatArray, gradient: FloatArray, s: float) -> None:
-        """Add the move from the previous point to `theta`."""
+        """Store the move from the previous point to `theta`."""
         # The gradient and s have the unit of y, and their changes are of the same order.
         state = np.append(gradient, s)
         if self._theta is not None:
@@ -169,7 +170,7 @@ class AndersonMemory:
         return result
 
     def smallest_curvature(self) -> float:
-        """Return the smallest Rayleigh–Ritz estimate of a curvature of F from the moves.
+        """Return the smallest curvature of F along the moves, a Rayleigh–Ritz estimate.
 
         The result is 0 if the moves do not determine the curvature.
         """

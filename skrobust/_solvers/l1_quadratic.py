@@ -27,9 +27,9 @@ MAX_AT_ZERO = 0.5
 
 
 def violation(q: FloatArray, x: FloatArray, slope: FloatArray, lower: FloatArray) -> FloatArray:
-    """Return the violation of the optimality conditions at x by each coordinate.
+    """Return, for each coordinate of x, the violation of its optimality condition.
 
-    `q` is g − Hx, `slope` contains the λ_j and `lower` the bounds l_j.
+    `q` is g − Hx, `slope` contains the λ_j, and `lower` contains the bounds l_j.
     """
     at_zero = np.maximum(np.abs(q) - slope, 0.0)
     total = np.where(x == 0, at_zero, np.abs(q - slope * np.sign(x)))

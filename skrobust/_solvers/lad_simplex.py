@@ -1,13 +1,14 @@
 """The vertex of least absolute deviations near a point, found along edges.
 
 A vertex is a point at which as many linearly independent rows as there are variables have
-residual zero; these are the rows of the vertex. If β is tiny, the minimiser is next to a vertex
-of the least absolute deviations, whose rows are inside the threshold at the minimiser. Newton's
-method, in which many rows cross the threshold at a time, approaches the vertex quickly but
-identifies its rows slowly. From a point nearby, few edges lead to the vertex (Barrodale and
-Roberts, "An improved algorithm for discrete l1 linear approximation", SIAM J. Numer. Anal. 10,
-1973). Only the rows with the smallest absolute residuals are considered, since the residuals of
-the other rows do not change sign.
+residual zero; these are the rows of the vertex. An edge is a line along which all but one of
+them have residual zero. If β is tiny, the minimiser is next to a vertex of the least absolute
+deviations, and the rows of the vertex are inside the threshold. Newton's method, in which many
+rows cross the threshold at a time, approaches the vertex quickly but identifies its rows
+slowly. From a vertex nearby, few edges lead to the optimal vertex (Barrodale and Roberts, "An
+improved algorithm for discrete l1 linear approximation", SIAM J. Numer. Anal. 10, 1973). Only
+the rows with the smallest absolute residuals are considered, since the residuals of the other
+rows do not change sign.
 
 With an L1 penalty the minimiser is also next to a vertex: each term λ|x| is the loss of an
 additional row, whose residual is −x.
@@ -60,7 +61,7 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
 class L1Vertex(NamedTuple):
     """The coefficients of the minimiser next to a vertex, the rows of the vertex, and ψ(r)/β.
 
-    ψ(r)/β is that of the rows of the vertex.
+    `psi` contains ψ(r)/β of the rows of the vertex.
     """
 
     coef: FloatArray

@@ -32,7 +32,7 @@ LBFGS_MAX_EVALUATIONS = 20
 # solver="auto" the same limit applies if a Hessian would be too large, because a Newton step
 # then takes many passes.
 LBFGS_LONG_MAX_EVALUATIONS = 100
-# Relative decrease of F in an iteration that may be due to rounding.
+# Largest relative decrease of F in an iteration that is attributed to rounding errors.
 VALUE_RTOL = 4 * float(np.finfo(float).eps)
 
 

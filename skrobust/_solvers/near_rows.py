@@ -2,7 +2,7 @@
 
 The loss of a row that stays on one side of the threshold is quadratic along a step δ of the
 coefficients: inside the threshold ψ = r changes by −z·δ, and outside ψ = ±β is constant. For a
-row that crosses the threshold, the change of s ψ differs from that of the quadratic by
+row that crosses the threshold, the change of s ψ differs from that of the quadratic function by
 
     e = s (ψ(r_new) − ψ(r) − [r inside] (r_new − r)),
 

@@ -76,7 +76,7 @@ MIN_STEP_LENGTH = 1e-10
 
 
 class _Descent(NamedTuple):
-    """The last point of a sequence of Newton steps, the iterations, and the last step.
+    """The last point of a sequence of Newton steps, the number of iterations, the last step.
 
     `stalled` tells whether the sequence ended because no step reduced the objective.
     """
@@ -373,7 +373,7 @@ def _newton_steps(
         trial_norm, rise = trial.relative_gradient, trial.value - point.value
         slope = float(step.direction @ point.gradient)
         # The gradient is more reliable than the value, which may increase by its rounding
-        # error. If the value increases by more than that, the steps may be a cycle.
+        # error. If the value increases by more than that, the steps may repeat in a cycle.
         nearer = trial_norm <= 0.5 * norm and rise <= VALUE_RISE_RTOL * point.value
         # A damped step may be much shorter than the step to the minimum along its direction.
         if step.damped or (rise > 1e-4 * slope and not nearer):
@@ -431,9 +431,9 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
     `rounding` is the rounding error of a residual relative to the terms of which the residual
     is the difference. The rows considered are those whose residuals do not exceed the threshold
     by more than their rounding errors. Rounding errors can cause the gradient if the Newton
-    step for these rows changes no residual by more than its rounding error. If these rows are
-    not more than the variables, ψ after the step must also not exceed the threshold. A gradient
-    can also be caused by the rounding errors of the whitened features.
+    step for these rows changes no residual by more than its rounding error. If there are not
+    more such rows than variables, ψ after the step must also not exceed the threshold. A
+    gradient can also be caused by the rounding errors of the whitened features.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True

@@ -16,9 +16,9 @@ from .near_rows import NearRows
 from .working_columns import WorkingColumns
 
 MAX_STEPS = 60
-# Values that are added to the diagonal of the Hessian, the damping: in every step, and after a
-# short step, whose length is below SHORT_STEP times the full step. The elements of the diagonal
-# are at most 1.
+# The damping is a number that is added to the diagonal of the Hessian, whose elements are at
+# most 1. It is at least MIN_DAMPING, apart from the exceptions below. After a step that is
+# shorter than SHORT_STEP times the full step, it is at least SHORT_STEP_DAMPING.
 MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
 # Minimum damping for coefficients that have a bound but no penalty. Their minimiser may not be
 # unique, and should not depend on rounding errors.

@@ -1,9 +1,10 @@
-"""The fixed point s = φ(s), where φ(s) is the scale of the residuals at the threshold β·s.
+"""The fixed point s = φ(s) of the scale.
 
-`scale_fixed_point` alternates between a fit at a scale s and a safeguarded secant step for s.
-The search descends from the scale of the least-squares residuals and ends at the first fixed
-point that it finds. Nearly all data have a single fixed point. If there are several, a step may
-pass the largest one.
+φ(s) is the scale of the residuals of the fit with the threshold β·s. `scale_fixed_point`
+alternates between a fit at a scale s and a safeguarded secant step for s. The search descends
+from the scale of the least-squares residuals and ends at the first fixed point that it finds.
+Nearly all data have a single fixed point. If there are several, a step may pass the largest
+one.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def scale_fixed_point(
 def _is_fixed_point(
     objective: Whitened, theta: FloatArray, s: float, phi: float, accuracy: float
 ) -> bool:
-    """Tell whether φ(s) = s up to the relative accuracy or up to rounding errors."""
+    """Tell whether φ(s) = s up to the relative error `accuracy` or up to rounding errors."""
     if abs(phi / s - 1.0) <= accuracy:
         return True
     if rounding_floor_bound(objective, theta) <= accuracy * s:

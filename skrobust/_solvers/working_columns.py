@@ -1,9 +1,9 @@
 """The columns of a working set of features, and the Hessian of the loss for these features.
 
-The Hessian is H = Σ s zzᵀ over the rows inside the threshold β, where z contains the
-standardised features of a row in the working set, and the weights s add up to one. H is updated
-when features are added and when rows cross the threshold. A row of the array `Z` is a feature,
-so that the values of each feature are contiguous in memory.
+The Hessian is H = Σ s zzᵀ over the rows inside the threshold β. For each row, z contains the
+standardised values of the features in the working set. The weights s add up to one. H is
+updated when features are added and when rows cross the threshold. A row of the array `Z` is a
+feature, so that the values of each feature are contiguous in memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class WorkingColumns:
         The positions of the features in (b, v). The intercept, if any, has the position 0 and
         comes first.
     Z : ndarray of shape (k, n)
-        The standardised features; those of the intercept are 1.
+        The standardised features; the row of the intercept contains ones.
     H : ndarray of shape (k, k)
         The Hessian, which is valid after a call of `update`.
     inside : ndarray of shape (n,)

@@ -39,9 +39,9 @@ from .working_columns import LastPoint, WorkingColumns
 from .working_vertex import psi_at_vertex, vertex_near
 
 # The maximum number of features that join the working set at a time is the larger one of the
-# first value and the second value times the number of nonzero coefficients. FIRST applies
-# first, LATER in later iterations. LATER is smaller, because with more features than rows a
-# large working set takes longer than additional passes over X.
+# first value and the second value times the number of nonzero coefficients. FIRST applies to
+# the first outer iteration, and LATER to all others. LATER is smaller, because with more
+# features than rows a large working set takes longer than additional passes over X.
 FIRST, LATER = (50, 1.0), (10, 0.25)
 # Tolerance of early minimisations on the working set.
 ROUGH_TOL = 1e-2

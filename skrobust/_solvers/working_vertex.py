@@ -16,13 +16,14 @@ from .lad_simplex import L1Vertex, l1_vertex
 from .working_columns import WorkingColumns
 
 # A vertex is searched for if at most MAX_INSIDE_PER_VARIABLE rows per nonzero coefficient are
-# inside the threshold, if the expected number of these rows that do not belong to the vertex
-# but are inside the final threshold is at most MAX_EXTRA_FRACTION times the number of nonzero
-# coefficients, and if the working set has at most MAX_VARIABLES features.
+# inside the threshold, and if the working set has at most MAX_VARIABLES features. In addition,
+# the expected number of rows inside the final threshold that do not belong to the vertex must
+# be at most MAX_EXTRA_FRACTION times the number of nonzero coefficients.
 MAX_INSIDE_PER_VARIABLE, MAX_EXTRA_FRACTION = 3, 0.25
 MAX_VARIABLES = 1_000
 # A vertex is accepted if the largest violation of the optimality conditions by features of the
-# working set, relative to the root mean square of ψ, is at most this or the given tolerance.
+# working set, relative to the root mean square of ψ, is at most the larger one of this value
+# and the given tolerance.
 VERTEX_TOL = 1e-10
 
 
