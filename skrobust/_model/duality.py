@@ -40,7 +40,7 @@ def elastic_net_gap(
     scale: float | None = None,
     gradient: FloatArray | None = None,
 ) -> float:
-    """Return the duality gap for a penalty that may have an L1 part, bounds or zero weights.
+    """Return the duality gap for a penalty with an L1 part or bounds, or of some features only.
 
     The objective need not be whitened. The dual variable u is the component of ψ(r) orthogonal
     to the intercept and to the features without a penalty, scaled down until it is feasible.

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 MAX_GRAM_CONDITION = 100.0
 # A Hessian may be computed as the difference of the Gram matrices of all rows and of the rows
 # outside the threshold. If rows of high leverage are outside, cancellation may make the
-# difference inaccurate. It is used if its smallest squared pivot is larger than this.
+# difference inaccurate. The difference is used if its smallest squared pivot is larger than
+# this.
 MIN_DOWNDATED_PIVOT = 1e-3
 
 
@@ -216,7 +217,10 @@ class LinearLoss:
     def hessian_product(
         self, row_weight: RowVector, coef: FloatArray, out: RowVector
     ) -> Callable[[FloatArray], FloatArray]:
-        """Return the map d ↦ ∇²F d, which takes one pass over X and overwrites `out`."""
+        """Return the map d ↦ ∇²F d.
+
+        Each call of the map takes one pass over X and overwrites `out`.
+        """
         engine, total = self.data.engine, self.data.total
         weight = self._weighted(row_weight)
         zeros = engine.zeros()

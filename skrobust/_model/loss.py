@@ -16,7 +16,7 @@ from .._reductions import RowVector
 
 
 class Loss(ABC):
-    """An even loss with ρ(0) = 0."""
+    """An even loss function ρ with ρ(0) = 0."""
 
     # If both properties are True, the loss must be the Huber loss or consist of the same
     # quadratic and linear pieces. The exact line search, the continuation in the threshold, the

@@ -39,7 +39,7 @@ class Penalty(ABC):
 
     @abstractmethod
     def hessian_diagonal(self, coef: FloatArray) -> FloatArray:
-        """Return the diagonal of the diagonal matrix ∇²P, of shape (p + 1,)."""
+        """Return the diagonal of ∇²P, of shape (p + 1,). The other elements of ∇²P are zero."""
 
     @abstractmethod
     def scaled(self, factor: float) -> Penalty:
