@@ -38,10 +38,10 @@ GRID_SPAN = 10.0
 # applies if there are more features than rows.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
 # The largest penalty is computed from the null model, which contains the intercept and the
-# features without a penalty. NULL_MODEL_TOL is the tolerance of its fit. The largest penalty is
-# increased by the fraction NULL_MODEL_MARGIN, so that all penalised coefficients are zero
-# despite this tolerance.
-NULL_MODEL_TOL, NULL_MODEL_MARGIN = 1e-12, 1e-10
+# features without a penalty. NULL_MODEL_TOL and NULL_MODEL_MAX_ITER are the tolerance and the
+# maximum number of iterations of its fit. The largest penalty is increased by the fraction
+# NULL_MODEL_MARGIN, so that all penalised coefficients are zero despite this tolerance.
+NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
 # If the scale of the residuals is at most this fraction of the mean absolute deviation of y,
 # the fit is regarded as exact. No threshold is derived from this scale, since it is due to
 # rounding errors.

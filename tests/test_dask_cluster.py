@@ -372,10 +372,6 @@ def test_transfer_of_a_round_does_not_grow_with_the_rows(monkeypatch, n, params)
 # What a fit leaves behind if it fails ----------------------------------------------------
 
 
-class BlockError(Exception):
-    """An exception that the user's code raises while a block is computed."""
-
-
 def assert_fails_clean(cluster, error, est, *data):
     """Assert that a fit fails, leaves the old model unchanged and no key on the scheduler.
 

@@ -70,12 +70,11 @@ class Ridge(Penalty):
 
         `alpha` is α, and `weights` contains the q_j, which are 1 by default.
         """
+        strength = alpha if weights is None else alpha * weights
         with np.errstate(over="ignore"):
             # The square root of α is divided by the scale, since 1/scale² may overflow even if
             # α/scale² does not.
-            curvature = (np.sqrt(alpha) / engine.scale / engine.unit) ** 2
-            if weights is not None:
-                curvature *= weights
+            curvature = (np.sqrt(strength) / engine.scale / engine.unit) ** 2
         return cls(np.concatenate([[0.0], np.minimum(curvature, MAX_CURVATURE)]))
 
     def value(self, coef: FloatArray) -> float:

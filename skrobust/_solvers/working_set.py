@@ -310,8 +310,10 @@ class _Descent:
     def _solve(self, penalty: ElasticNet, tol: float, max_iter: int) -> None:
         """Minimise over the coefficients of the working set.
 
-        If few rows are inside the threshold, it is lowered in steps.
+        If few rows are inside the threshold, it is lowered in steps. One iteration is left for
+        the pass over X that follows.
         """
+        max_iter -= 1
         rounding = rounding_floor_bound(self.objective, self.coef[self.first :])
         # The rounding errors of the residuals may determine which rows are inside.
         is_near = self.vertex is not None or rounding > ROUNDING_OF_PSI * self.beta
@@ -332,7 +334,9 @@ class _Descent:
                 beta = max(THRESHOLD_FACTOR * beta, self.beta)
         self._newton(penalty, tol, self.beta, max_iter)
 
-    def _move_to_vertex(self, penalty: ElasticNet, tol: float, beta: float) -> bool:
+    def _move_to_vertex(
+        self, penalty: ElasticNet, tol: float, beta: float, max_iter: int
+    ) -> bool:
         """Move to the minimiser on the working set if it is next to a vertex.
 
         The current point approximates the minimiser at the threshold `beta`. Returns whether
