@@ -42,6 +42,9 @@ GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
 # maximum number of iterations of its fit. The largest penalty is increased by the fraction
 # NULL_MODEL_MARGIN, so that all penalised coefficients are zero despite this tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
+# The largest tolerance of the fit with the largest penalty. The default tolerance of the scale
+# exceeds the margin, so that a coefficient could be nonzero.
+LARGEST_PENALTY_TOL = 1e-11
 # If the scale of the residuals is at most this fraction of the mean absolute deviation of y,
 # the fit is regarded as exact. No threshold is derived from this scale, since it is due to
 # rounding errors.

@@ -17,6 +17,7 @@ from ._attributes import documented_objective
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult
 from ._grid import (
+    LARGEST_PENALTY_TOL,
     Convergence,
     alpha_grid,
     check_grid,
@@ -229,7 +230,8 @@ def smooth_l1_path(
     check = partial(check_X_y, estimator="smooth_l1_path")
     X, y, weight = check_data(check, X, y, sample_weight)
     weights_of_penalty = check_penalty_weights(penalty_weights, X.shape[1])
-    if isinstance(alphas, Integral):
+    is_default_grid = isinstance(alphas, Integral)
+    if is_default_grid:
         alphas = alpha_grid(int(alphas), SmoothL1Regressor(beta, **common), X, y, weight)
     if alphas is not None:
         grid = sorted(check_grid("alphas", alphas), reverse=True)
@@ -241,6 +243,8 @@ def smooth_l1_path(
         points = [(value, alpha) for value in grid]
     models = [SmoothL1Regressor(beta, alpha=alpha, **common) for beta, alpha in points]
     specs = [fit_spec(model).with_penalty_weights(weights_of_penalty) for model in models]
+    if is_default_grid:
+        specs[0] = specs[0]._replace(tol=min(tol, LARGEST_PENALTY_TOL))
     excluded = excluded_features(weights_of_penalty)
     with single_threaded_blas(), ThreadTeam() as team:
         results = dict(fit_grid(team, X, y, weight, fit_intercept, specs, solver, excluded))

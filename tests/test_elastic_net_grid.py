@@ -431,3 +431,14 @@ def test_points_that_do_not_converge_give_one_warning_with_the_gap(mode):
     with pytest.warns(ConvergenceWarning, match=r"duality gap is up to \d") as caught:
         SmoothL1RegressorCV(betas, cv=2, **options).fit(wide, y)
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("seed", [4, 10, 11, 26])
+def test_all_coefficients_at_the_largest_penalty_are_zero_with_an_estimated_scale(seed):
+    # With the default tolerance of the scale one coefficient is small, but not zero.
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(30, 6))
+    y = X[:, :3].sum(axis=1) + rng.standard_t(2, size=30)
+    path = smooth_l1_path(X, y, alphas=2, l1_ratio=1.0, scale="concomitant")
+    assert_array_equal(path.coefs[:, 0], 0.0)
+    assert path.coefs[:, 1].all()
