@@ -2,9 +2,9 @@
 
 A display stores the data of a figure. Its method ``plot(ax=None)`` draws the data and returns
 the display, which then has the matplotlib artists as attributes. The class methods
-``from_estimator`` and ``from_predictions`` create a display and draw it. Legends are placed so
-that they do not hide data, and within the axes if possible. matplotlib is only imported when a
-display is drawn.
+``from_estimator`` and ``from_predictions`` create a display and draw it. A legend never hides
+data: it is placed outside the axes if there is no space within them. matplotlib is only
+imported when a display is drawn.
 """
 
 from ._coefficients import CoefficientsDisplay

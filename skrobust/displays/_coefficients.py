@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
-# Heights in inches: of one row, of the axis with its label, and the minimum for a figure.
+# Heights in inches of one coefficient and of the horizontal axis with its label, and minimum
+# height of a figure.
 ROW_HEIGHT, AXIS_HEIGHT, MIN_HEIGHT = 0.28, 1.2, 2.4
 
 
 class CoefficientsDisplay:
     """Coefficients with their confidence intervals, one coefficient in each row.
 
-    A marker shows the coefficient and a line the interval. The marker is filled if the interval
-    excludes the reference value, which is 0 by default, and hollow otherwise.
+    A marker shows each coefficient, and a horizontal line its interval. The marker is filled if
+    the interval excludes the reference value, which is 0 by default, and hollow otherwise.
 
     Parameters
     ----------
@@ -39,20 +40,20 @@ class CoefficientsDisplay:
         Names of the coefficients.
 
     coef, lower, upper : array-like of shape (p,)
-        Coefficients, and lower and upper ends of their intervals; NaN for missing values.
+        Coefficients, and lower and upper ends of their intervals. Missing values are NaN.
 
     level : float, default=0.95
         Confidence level of the intervals.
 
     standardized : bool, default=False
-        Whether `coef` has been multiplied by the standard deviations of the features, which is
-        stated in the axis label.
+        Whether `coef` has been multiplied by the standard deviations of the features. If so,
+        the axis label states this.
 
     target_name : str, default=None
         Name of the target in the axis label.
 
     description : str, default=None
-        Kind of the intervals in the axis label, such as "HC3".
+        Kind of covariance of the intervals, such as "HC3", which the axis label states.
 
     Attributes
     ----------
@@ -66,10 +67,11 @@ class CoefficientsDisplay:
         Vertical line at the reference value.
 
     note_ : matplotlib Text
-        Title on the right, which states the number of shown coefficients if some are not shown.
+        Title on the right. If some coefficients are not shown, the title states how many are.
 
     legend_ : matplotlib Legend or None
-        Legend; None without a reference value.
+        Legend with the numbers of intervals that exclude and include the reference value; None
+        if there is no reference value.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -227,13 +229,15 @@ class CoefficientsDisplay:
             Kind of covariance, as in :func:`~skrobust.inference.coefficient_table`.
 
         groups : array-like of shape (n_samples,), default=None
-            Labels of the clusters.
+            Label of the cluster of each row.
 
         weights : {"importance", "frequency"}, default="importance"
-            Meaning of `sample_weight`.
+            Meaning of `sample_weight`: the importance of each row, or the number of identical
+            rows that it represents.
 
         scale : {"joint", "fixed"}, default="joint"
-            Whether the uncertainty of an estimated scale is included.
+            Whether the intervals include the uncertainty of an estimated scale ("joint"), or
+            are those for a known scale ("fixed").
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
@@ -317,14 +321,14 @@ class CoefficientsDisplay:
     def _of_results(
         cls, results: Any, level: float, standardize: bool, target_name: str | None
     ) -> Self:
-        """Return the display of results of statsmodels, with the intercept first."""
+        """Return a display of the coefficients in results of statsmodels, intercept first."""
         exog = np.asarray(results.model.exog)
         is_constant = np.ptp(exog, axis=0) == 0
         order = np.argsort(~is_constant, kind="stable")
         factor = np.where(is_constant | (not standardize), 1.0, exog.std(axis=0))[order]
         names = [results.model.exog_names[j] for j in order if not is_constant[j]]
         intervals = np.asarray(results.conf_int(1 - level))[order]
-        # The results of RLM have the kind of covariance in `fit_options`.
+        # The results of RLM store the kind of covariance in `fit_options`.
         cov_type = getattr(results, "cov_type", None) or results.fit_options["cov"]
         return cls(
             names=[intercept_name(names)] * int(is_constant.sum()) + names,
@@ -355,15 +359,16 @@ class CoefficientsDisplay:
             Axes to draw on; by default the axes of a new figure.
 
         max_features : int, default=20
-            Maximum number of coefficients to show, including the intercept. If there are more,
-            those with the largest absolute values relative to the widths of their intervals are
-            shown.
+            Maximum number of coefficients to show, including the intercept. If there are more
+            coefficients, those with the largest absolute values relative to the widths of their
+            intervals are shown.
 
         intercept : bool, default=False
             Whether to show the intercept.
 
         order : {"magnitude", "given"}, default="magnitude"
-            Order from top to bottom: by decreasing absolute value, or as in `names`.
+            Order of the coefficients from top to bottom: by decreasing absolute value
+            ("magnitude"), or as in `names` ("given").
 
         reference : float, default=0.0
             Value that is marked by a vertical line; None for no line.
@@ -428,7 +433,8 @@ class CoefficientsDisplay:
         self.errorbar_ = ax.errorbar(
             coef, rows, xerr=reach, **(style | dict(errorbar_kwargs or {}))
         )
-        # `xerr` assumes that the interval contains the coefficient; a percentile one may not.
+        # `xerr` assumes that each interval contains the coefficient. A percentile interval of
+        # the bootstrap may not contain it.
         ends = np.stack(
             [np.stack([lower, rows], axis=1), np.stack([upper, rows], axis=1)], axis=1
         )
@@ -467,7 +473,10 @@ class CoefficientsDisplay:
     def _arrays(
         self,
     ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Validate the parameters of the display and return them as vectors."""
+        """Validate the parameters of the display; return names, coefficients and intervals.
+
+        The intervals are returned as two vectors, their lower and their upper ends.
+        """
         names = [str(name) for name in self.names]
         arrays = [
             np.asarray(value, dtype=float) for value in (self.coef, self.lower, self.upper)
@@ -507,7 +516,10 @@ def _selected(
     max_features: int,
     order: str,
 ) -> NDArray[np.intp]:
-    """Return the indices of the coefficients to show, from top to bottom, with NaN last."""
+    """Return the indices of the coefficients to show, from top to bottom.
+
+    Wherever the coefficients are sorted, NaN is last.
+    """
     size = np.abs(coef)
     if len(candidates) > max_features:
         with np.errstate(divide="ignore", invalid="ignore"):

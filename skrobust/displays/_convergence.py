@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.container import BarContainer
     from matplotlib.lines import Line2D
 
-# The entries of the history that are shown.
+# Keys of the history whose values are shown.
 KEYS = ["beta", "algorithms", "gradient_norm", "message"]
-# Heights in inches: of one stage, and of the axes without stages.
+# Height in inches that each stage adds to a figure, and height of a figure without stages.
 STAGE_HEIGHT, AXES_HEIGHT = 0.35, 2.4
-# Maximum number of stages whose thresholds are shown.
+# Maximum number of stages whose thresholds are shown as tick labels.
 MAX_TICKS = 20
 
 
@@ -40,7 +40,7 @@ class ConvergenceDisplay:
     A stage minimises the objective at one threshold. A fit without a schedule has one stage.
     The bars show how many passes over X each algorithm made, and the markers whether the
     gradient norm at the end of the stage is within the tolerance. The objectives of the stages
-    are not drawn: they are not comparable, because their thresholds differ.
+    are not drawn, because objectives at different thresholds are not comparable.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class ConvergenceDisplay:
         Bars of the passes of each algorithm, with one bar for each stage.
 
     line_ : matplotlib Line2D
-        Markers of the gradient norms.
+        Gradient norms at the ends of the stages.
 
     tol_line_ : matplotlib Line2D or None
         Line at `tol`.
@@ -168,8 +168,8 @@ class ConvergenceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or array of Axes of shape (2,), default=None
-            Two Axes to draw on, or a single one that is replaced by two in the same position.
-            By default a new figure is created.
+            Two Axes to draw on, or a single Axes, which is replaced by two Axes in the same
+            position. By default a new figure is created.
 
         line_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``plot``, used for the gradient norms.
@@ -185,8 +185,8 @@ class ConvergenceDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the history is empty or lacks a key, or `ax` has the wrong shape or is not part
-            of a grid of subplots.
+            If the history is empty, a stage lacks a required key, or `ax` has the wrong shape
+            or is not part of a grid of subplots.
 
         TypeError
             If `ax` does not consist of matplotlib Axes.
@@ -225,14 +225,17 @@ class ConvergenceDisplay:
             legend(right, [self.tol_line_])
         self.bars_ = self._draw_passes(left)
         self.legend_ = legend(left, list(self.bars_.values()))
-        # Both panels have the same vertical limits, even if a legend has extended one of them.
+        # A legend may have extended the vertical axis of one panel. Both get the same limits.
         top = min(panel.get_ylim()[1] for panel in self.ax_)
         for panel in self.ax_:
             panel.set_ylim(top=top)
         return self
 
     def _draw_passes(self, ax: Axes) -> dict[str, BarContainer]:
-        """Draw a bar of passes for each stage, with a section for each algorithm."""
+        """Draw a bar for each stage, with a section for the passes of each algorithm.
+
+        Return the sections of each algorithm, with the names of the algorithms as keys.
+        """
         names = dict.fromkeys(name for stage in self.history for name in stage["algorithms"])
         ends, bars = np.zeros(len(self.history)), {}
         for i, name in enumerate(names):

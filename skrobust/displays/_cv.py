@@ -60,17 +60,17 @@ class CVDisplay:
         :class:`~skrobust.SmoothL1RegressorCV`.
 
     best_index : int, default=None
-        Index of the selected candidate. By default the candidate with the best mean score.
+        Index of the selected candidate; by default that of the best mean score.
 
     one_standard_error_index : int, default=None
         Index of the candidate that is marked as selected by the one-standard-error rule.
 
     auto_beta : float, default=None
-        Threshold of "auto", which is marked with a vertical line.
+        Threshold that "auto" stands for. It is marked with a vertical line.
 
     groups : array-like of shape (n_candidates,) of str, default=None
-        Other parameters of each candidate, such as "alpha = 0.1". A curve is drawn for each
-        distinct value.
+        Other parameters of each candidate, such as "alpha = 0.1". Candidates with the same
+        entry form a group, for which one curve is drawn.
 
     score_name : str, default="Score"
         Label of the vertical axis.
@@ -81,7 +81,7 @@ class CVDisplay:
         Curves of the mean scores, one for each group.
 
     fill_between_ : matplotlib FillBetweenPolyCollection or None
-        Band of ± one standard error around the curve of the selected candidate.
+        Band of ± one standard error around the curve that contains the selected candidate.
 
     best_score_line_ : matplotlib Line2D or None
         Horizontal line at the best mean score, if there is a band.
@@ -115,8 +115,9 @@ class CVDisplay:
 
     Notes
     -----
-    If there are more than six groups, the six with the best scores are drawn. Candidates whose
-    score is NaN because their fits failed appear as gaps in the curves.
+    If there are more than six groups, the group of the selected candidate and the five other
+    groups with the best scores are drawn. Candidates whose score is NaN because their fits
+    failed appear as gaps in the curves.
 
     Examples
     --------
@@ -181,8 +182,8 @@ class CVDisplay:
             only known if `betas` is an integer.
 
         metric : str, default=None
-            Name of the score to show if there are several; by default the score named by
-            `refit`.
+            Name of the score to show if the search has several scores; by default the score
+            that its parameter `refit` names.
 
         score_name : str, default=None
             Label of the vertical axis; by default the name of the scorer.
@@ -330,7 +331,10 @@ class CVDisplay:
         return self
 
     def _draw_choices(self, candidates: _Candidates, scores: NDArray[np.float64]) -> None:
-        """Mark the threshold of "auto" and the candidates that the two rules select."""
+        """Mark the threshold of "auto" and up to two candidates.
+
+        These are the selected candidate and the candidate of the one-standard-error rule.
+        """
         self.auto_beta_line_: Line2D | None = None
         if self.auto_beta is not None:
             auto_beta = check_positive(self.auto_beta, "auto_beta")
@@ -353,7 +357,7 @@ class CVDisplay:
             self.one_standard_error_ = mark(self.one_standard_error_index, prefix, **ring)
 
     def _candidates(self) -> _Candidates:
-        """Validate the parameters of the display and return them as arrays."""
+        """Validate the parameters of the display and return the candidates as arrays."""
         n_candidates = len(self.betas)
         means = np.asarray(self.mean_scores, dtype=float)
         errors = self.standard_errors
@@ -387,7 +391,7 @@ class CVDisplay:
 
 
 class _Candidates(NamedTuple):
-    """Candidates of a search, as arrays of shape (n_candidates,)."""
+    """Candidates of a search as arrays of shape (n_candidates,), and the selected index."""
 
     betas: NDArray[np.float64]  # NaN for a threshold that is not a number
     means: NDArray[np.float64]
@@ -404,9 +408,9 @@ def _candidate_label(prefix: str, beta: float | str, group: str) -> str:
 
 
 def _draw_mark(ax: Axes, beta: float, score: float, **style: Any) -> Line2D:
-    """Draw a marker at a candidate.
+    """Draw and return a marker at the threshold and the score of a candidate.
 
-    The marker is at the right edge of the axes if the threshold is not a number.
+    If `beta` is NaN, the marker is at the right edge of the axes.
     """
     if np.isnan(beta):
         x, transform = 0.97, ax.get_yaxis_transform()
@@ -418,9 +422,9 @@ def _draw_mark(ax: Axes, beta: float, score: float, **style: Any) -> Line2D:
 def _best_groups(
     groups: NDArray[np.str_], scores: NDArray[np.float64], best_index: int
 ) -> list[str]:
-    """Return the groups to draw in order of appearance.
+    """Return the groups to draw in order of appearance, at most MAX_CURVES.
 
-    These groups are the group of the selected candidate and those with the best scores.
+    These are the group of the selected candidate and the other groups with the best scores.
     """
     scores = np.where(np.isnan(scores), -np.inf, scores)
     best_scores = {
@@ -442,7 +446,7 @@ def _metric_name(results: Mapping[str, Any], metric: str | None, refit: object) 
 
 
 def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.float64] | None:
-    """Return the standard errors of the differences from the best mean score.
+    """Return the standard error of the difference between each mean score and the best one.
 
     The result is None if there are fewer than two splits.
     """
@@ -471,7 +475,7 @@ def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]
         return auto_beta, None
     reference = np.nan if auto_beta is None else auto_beta
     index = one_standard_error_index(search.cv_results_, reference, search.scale)
-    # Other thresholds can only be compared if that of "auto" is known.
+    # The rule selects the threshold closest to that of "auto", which may be unknown.
     is_known = auto_beta is not None or betas[index] == "auto"
     return auto_beta, index if is_known else None
 
@@ -483,7 +487,8 @@ def _score_name(search: BaseEstimator, metric: str) -> str:
         scoring = "neg_mean_absolute_error"
     elif scoring is None and is_regressor(search):
         scoring = "r2"
-    # A scorer from make_scorer stores its function and its sign. Other callables have a name.
+    # A scorer from make_scorer stores the score function and the sign of the score. Other
+    # callables have a name.
     function = getattr(scoring, "_score_func", scoring)
     name = scoring if isinstance(scoring, str) else getattr(function, "__name__", "")
     if not name.isidentifier():  # a lambda expression
@@ -493,7 +498,7 @@ def _score_name(search: BaseEstimator, metric: str) -> str:
 
 
 def _negated_name(score_name: str) -> str:
-    """Return the name of the negated score, which for a negated error is that of the error."""
+    """Return the name of the negated score; the negated score of an error is the error."""
     error_name = score_name.removeprefix("Negative ")
     if error_name != score_name:
         return error_name.capitalize()

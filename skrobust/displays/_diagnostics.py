@@ -26,7 +26,8 @@ from ._weights import WeightsDisplay
 # The display of the fourth panel.
 FourthDisplay: TypeAlias = InfluenceDisplay | OutlierMapDisplay | WeightsDisplay
 
-# Default number of rows with labels for each criterion: residual and Cook's distance.
+# Default number of rows that are labelled because of their residuals, and of rows that are
+# labelled because of their Cook's distances.
 N_DIAGNOSTIC_LABELS = 3
 # Width and height of a new figure in inches.
 FIGURE_SIZE = (10, 8)
@@ -135,7 +136,8 @@ class DiagnosticsDisplay:
             regressor of another package that :class:`WeightsDisplay` accepts.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features of the fit. The index of a pandas DataFrame labels the rows.
+            Features of the fit. If X is a pandas DataFrame, the rows are labelled in the plot
+            by its index.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets of the fit.
@@ -144,8 +146,8 @@ class DiagnosticsDisplay:
             Sample weights of the fit, on which leverages and Cook's distances depend.
 
         beta : float, default=None
-            Threshold in units of y beyond which residuals are marked, as in
-            :class:`ResidualsDisplay`.
+            Threshold in units of y. Rows whose absolute residual exceeds the threshold are
+            marked. The default is the same as in :class:`ResidualsDisplay`.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
@@ -173,8 +175,8 @@ class DiagnosticsDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the data are not those of the fit, there is no threshold, there are no more rows
-            than coefficients in a Huber fit, or a parameter is out of range.
+            If the data are not those of the fit, `beta` is required but not given, a Huber fit
+            has no more rows than coefficients, or a parameter is out of range.
         """
         caller = "DiagnosticsDisplay.from_estimator"
         check_matplotlib(caller)
@@ -213,19 +215,19 @@ class DiagnosticsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or array of Axes of shape (2, 2), default=None
-            Four Axes to draw on, or a single one that is replaced by four in the same position.
-            By default a new figure is created.
+            Four Axes to draw on, or a single Axes, which is replaced by four Axes in the same
+            position. By default a new figure is created.
 
         labelled : int or array-like of int, default=3
-            Rows with labels. An integer k selects the k rows with the largest absolute
-            residuals and the k rows with the largest Cook's distances. An array contains the
-            positions of the rows.
+            Rows to label. An integer k selects the k rows with the largest absolute residuals
+            and the k rows with the largest Cook's distances. An array contains the positions of
+            the rows in y.
 
         smooth : bool, default=True
-            Whether to draw robust smooth curves in the two panels with fitted values.
+            Whether to draw robust smooth curves in the two panels that show fitted values.
 
         max_markers : int, default=2000
-            Maximum number of rows to draw in each panel, besides those with labels.
+            Maximum number of rows to draw in each panel, not counting the labelled rows.
 
         Returns
         -------

@@ -26,25 +26,26 @@ else:
 # Keyword arguments for a function of matplotlib.
 Kwargs: TypeAlias = Mapping[str, Any]
 
-# The colours of Okabe and Ito, which readers with colour vision deficiency can distinguish,
-# without their yellow, which is too pale on white. Blue and vermillion, which differ most, come
-# first.
+# Colours from the palette of Okabe and Ito, which readers with colour vision deficiency can
+# distinguish. Its yellow, which is too pale on white, and its black are left out. Blue and
+# vermillion, which differ most, come first.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 # Lines also differ in markers and dashes, so that no distinction depends on colour alone.
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 DASHES = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3))]
-# Bars differ in hatches.
+# Bars also differ in hatches.
 HATCHES = ["", "//", "..", "xx", "\\\\", "--"]
 # A grey that is visible on light and on dark backgrounds.
 GREY = "0.5"
 
-# Marker areas in square points: the total area of all markers, and the bounds for one marker.
+# Areas in square points: the total area of all markers, and the minimum and the maximum area of
+# one marker.
 TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
 # Minimum fraction of the markers that is reserved for rows beyond the threshold.
 MIN_BEYOND_FRACTION = 0.25
-# One in this many of these markers is reserved for the rows with the largest residuals.
+# One in this many of the markers beyond the threshold is reserved for the largest residuals.
 MARKERS_PER_EXTREME_ROW = 100
-# Default number of rows with labels.
+# Default number of labelled rows.
 N_LABELLED = 5
 # Candidate positions of the label of a row: horizontal and vertical offsets from the marker in
 # points. The first four are next to the marker, the others one or two text lines further away.
@@ -54,8 +55,8 @@ CORNERS = ("upper right", "upper left", "lower right", "lower left")
 EDGES = ("center right", "center left", "lower center", "upper center")
 # Font sizes of a legend within the axes, in the order in which they are tried.
 LEGEND_SIZES = (None, "small", "x-small")
-# Maximum height of a legend for which the vertical axis is extended, relative to the height of
-# the axes, and additional space above the data in points.
+# The vertical axis is extended for a legend if the height of the legend, plus LEGEND_MARGIN in
+# points, is less than the fraction MAX_LEGEND_HEIGHT of the height of the axes.
 MAX_LEGEND_HEIGHT, LEGEND_MARGIN = 0.35, 18
 
 
@@ -70,7 +71,10 @@ def check_matplotlib(caller: str) -> None:
 
 
 def axes(ax: Axes | None, height: float = 4.8) -> Axes:
-    """Return the given axes, or those of a new figure."""
+    """Return the given axes or, if `ax` is None, the axes of a new figure.
+
+    `height` is the height of a new figure in inches.
+    """
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
 
@@ -84,7 +88,11 @@ def axes(ax: Axes | None, height: float = 4.8) -> Axes:
 def panel_axes(
     ax: PanelAxes | None, shape: tuple[int, int], figsize: tuple[float, float]
 ) -> NDArray[np.object_]:
-    """Return a grid of axes: new ones, those given, or new ones that replace a single one."""
+    """Return a grid of axes.
+
+    The axes are the given ones, those of a new figure if `ax` is None, or new ones in the
+    position of a single given Axes.
+    """
     import matplotlib.pyplot as plt
 
     if isinstance(ax, (list, tuple, np.ndarray)):
@@ -115,7 +123,10 @@ def panel_axes(
 def scatter(
     ax: Axes, x: ArrayLike, y: ArrayLike, kwargs: Kwargs | None, **defaults: Any
 ) -> PathCollection:
-    """Draw markers; `kwargs` take precedence over the defaults, under any alias."""
+    """Draw and return markers.
+
+    Each entry of `kwargs` overrides the default, even if the entry has an alias as its name.
+    """
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.collections import PathCollection
 
@@ -128,7 +139,7 @@ def scatter(
 def line(
     ax: Axes, x: ArrayLike, y: ArrayLike, kwargs: Kwargs | None, **defaults: Any
 ) -> Line2D:
-    """Draw a line; `kwargs` take precedence over the defaults, under any alias."""
+    """Draw and return a line, with `kwargs` as in `scatter`."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -136,7 +147,10 @@ def line(
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Return colour, marker and dashes of line i; the first 36 differ in marker or dashes."""
+    """Return colour, marker and dashes of line i.
+
+    Any two of the first 36 lines differ in their markers or in their dashes.
+    """
     cycle = i // len(COLOURS)
     return {
         "color": COLOURS[i % len(COLOURS)],
@@ -146,11 +160,11 @@ def line_style(i: int) -> dict[str, Any]:
 
 
 def legend(ax: Axes, handles: Any = None) -> Legend:
-    """Draw a legend of `handles`, or of all labelled artists, without hiding any data.
+    """Draw and return a legend of `handles`, or of all labelled artists, that hides no data.
 
-    The legend is placed in an empty corner or edge of the axes. If there is none, the vertical
-    axis is extended so that there is space above the data. If the legend is too large for this
-    even with a smaller font, it is placed to the right of the axes.
+    The legend is placed at a corner or an edge of the axes where there is space. If there is no
+    such place, the vertical axis is extended to make space above the data. If the legend is too
+    large for this even with a smaller font, it is placed to the right of the axes.
     """
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]
@@ -194,7 +208,7 @@ def apply_layout(ax: Axes) -> None:
 
 
 def _extend_upwards(ax: Axes, fraction: float) -> None:
-    """Extend the vertical axis so that a fraction of its new height is above the old limit."""
+    """Extend the vertical axis upwards; `fraction` is the new part of its new length."""
     transform = ax.yaxis.get_transform()
     low, high = transform.transform(ax.get_ylim())
     end = high + (high - low) * fraction / (1 - fraction)
@@ -237,11 +251,11 @@ def draw_rows(
     labels: tuple[str, str],
     kwargs: tuple[Kwargs | None, Kwargs | None],
 ) -> tuple[PathCollection, PathCollection]:
-    """Draw markers of the rows within a threshold and crosses of those beyond it.
+    """Draw and return dots for rows within a threshold, and crosses for rows beyond it.
 
     The first entry of each pair is for the rows within the threshold, the second for the rows
-    beyond it. `drawn` contains the positions of the rows to draw, and `kwargs` the keyword
-    arguments for `scatter`.
+    beyond the threshold. `drawn` contains the positions of the rows to draw, and `kwargs` the
+    keyword arguments for `scatter`.
     """
     (within, beyond), area = drawn, marker_area(sum(map(len, drawn)))
     dots: dict[str, Any] = {"s": area, "alpha": 0.6, "linewidth": 0.5}
@@ -257,9 +271,9 @@ def draw_rows(
 def labelled_rows(
     labelled: int | ArrayLike, extremeness: NDArray[np.floating]
 ) -> NDArray[np.intp]:
-    """Validate the parameter `labelled` and return the positions of the rows.
+    """Validate the parameter `labelled` and return the positions of the rows to label.
 
-    A number selects the rows with the largest values of `extremeness`.
+    An integer k selects the k rows with the largest values of `extremeness`.
     """
     if isinstance(labelled, Integral) and labelled >= 0:
         return np.argsort(-extremeness, kind="stable")[: int(labelled)]
@@ -293,9 +307,10 @@ def row_labels(names: Sequence[Any] | None, rows: NDArray[np.intp]) -> list[str]
 def label_rows(
     ax: Axes, points: NDArray[np.floating], names: Sequence[str]
 ) -> list[Annotation]:
-    """Label points, with each label at the position with the fewest overlaps.
+    """Label each point at the position with the fewest overlaps, and return the labels.
 
-    Overlaps with other texts and with the edges of the axes count more than those with markers.
+    Overlaps with other texts and with the edges of the axes count more than overlaps with
+    markers.
     """
     apply_layout(ax)
     labels: list[Annotation] = []
@@ -353,7 +368,7 @@ def check_names(names: Sequence[Any] | None, n_rows: int) -> None:
 
 
 def sample(rows: NDArray[np.intp], size: int) -> NDArray[np.intp]:
-    """Return a random sample of `size` rows, or all rows if there are fewer.
+    """Return a random sample of `size` rows, or all rows if there are no more than `size`.
 
     The seed is fixed, so that repeated calls return the same rows. The rows are not selected
     with a regular stride, because a stride could coincide with a period of the data.
@@ -369,15 +384,15 @@ def thin(
     max_markers: int,
     required: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows within and beyond the threshold to draw, at most `max_markers`.
+    """Return the positions of the rows to draw within the threshold, and of those beyond it.
 
-    The rows in `required` are drawn in addition.
+    In total these are at most `max_markers` rows, and additionally the rows in `required`.
 
     A quarter of the markers is reserved for rows beyond the threshold, or a larger fraction if
     these rows are a larger fraction of all rows. If not all rows beyond the threshold can be
-    drawn, one in a hundred of their markers shows a row with one of the largest residuals, and
-    the others show a random sample. Markers at the largest residuals alone would suggest a gap
-    just beyond the threshold.
+    drawn, one in a hundred of the markers beyond the threshold shows a row with one of the
+    largest residuals, and the others show a random sample. If only the rows with the largest
+    residuals were drawn, there would seem to be no rows just beyond the threshold.
     """
     within, beyond = np.flatnonzero(~is_beyond), np.flatnonzero(is_beyond)
     beyond_fraction = max(MIN_BEYOND_FRACTION, len(beyond) / len(abs_residuals))
@@ -396,10 +411,10 @@ def thin(
 
 
 def count_label(n_rows: int, noun: str, n_drawn: int, suffix: str = "") -> str:
-    """Return a legend label such as "1,234 rows above", with the number of drawn rows.
+    """Return a legend label such as "1,234 rows above".
 
-    The plural `noun` loses its "s" for a single row. The number of drawn rows is only added if
-    not all rows are drawn.
+    If not all rows are drawn, the number of drawn rows is added on a second line. For a single
+    row, a final "s" of `noun` is removed.
     """
     noun = noun if n_rows != 1 else noun.removesuffix("s")
     label = f"{n_rows:,} {noun}{suffix}"

@@ -1,4 +1,4 @@
-"""Display that compares fits as functions of one feature."""
+"""Display of the predictions of one or more estimators as functions of one feature."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
     from matplotlib.lines import Line2D
 
-# Number of rows over whose other features a curve is averaged.
+# Maximum number of rows over whose other features a curve is averaged.
 N_AVERAGED_ROWS = 100
-# The vertical axis extends this many interquartile ranges beyond the quartiles of y.
+# The vertical axis covers the rows within this many interquartile ranges of the quartiles of y.
 N_INTERQUARTILE_RANGES = 3
 # Number of grid points from one marker of a curve to the next.
 MARKER_SPACING = 15
@@ -75,11 +75,12 @@ class FitDisplay:
         Name of the target in the axis labels.
 
     n_averaged : int, default=1
-        Number of rows over whose other features the curves are averaged. A number greater than
-        1 is stated in the title.
+        Number of rows over whose other features the curves are averaged. The title states this
+        number if it is greater than 1.
 
     partial_residuals : bool, default=False
-        Whether `y` contains partial residuals instead of targets.
+        Whether `y` contains partial residuals instead of targets. If so, a smooth curve through
+        the partial residuals is drawn.
 
     Attributes
     ----------
@@ -90,14 +91,15 @@ class FitDisplay:
         Curves of the estimators, in the order of `curves`.
 
     beyond_ : list of matplotlib PathCollection
-        Triangles at the upper and at the lower edge of the axes for the rows beyond that edge.
-        The list has no entry for an edge without such rows.
+        Triangles at the upper and at the lower edge of the axes, which represent the rows
+        beyond the edge. An edge without such rows has no entry in the list.
 
     smooth_ : matplotlib Line2D or None
         Smooth curve through partial residuals, if it was drawn.
 
     note_ : matplotlib Text
-        Title on the right, which states the number of rows over which the curves are averaged.
+        Title on the right. If the curves are averages over more than one row, the title states
+        the number of these rows.
 
     legend_ : matplotlib Legend
         Legend, within the axes if there is space.
@@ -117,7 +119,8 @@ class FitDisplay:
     -----
     The vertical axis covers the curves and the rows within three interquartile ranges of the
     quartiles of y, because distant outliers would otherwise make the curves indistinguishable.
-    Rows beyond this range are shown as triangles at the edge and counted in the legend.
+    Rows beyond this range are shown as triangles at the edges of the axes, and the legend
+    states their number.
 
     If there are more than `max_markers` rows, a random sample with a fixed seed is drawn. At
     most half of the markers are triangles.
@@ -183,7 +186,7 @@ class FitDisplay:
 
         Parameters
         ----------
-        estimator : fitted estimator, or list or dict of them
+        estimator : fitted estimator, or list or dict of fitted estimators
             Regressors, including meta-estimators such as pipelines, and results of linear
             models of statsmodels. The estimators of a list are named after their classes or, if
             these coincide, by their representations with parameters. The keys of a dict are
@@ -197,8 +200,8 @@ class FitDisplay:
 
         feature : int or str, default=None
             Index of the feature to show, or its column name if X is a dataframe; required if
-            there are several features. The predictions are then averaged over the other
-            features of 100 rows (partial dependence).
+            there are several features. In that case the predictions are averaged over the other
+            features of at most 100 rows (partial dependence).
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
@@ -206,8 +209,8 @@ class FitDisplay:
         partial_residuals : bool, default=False
             Whether to draw each row at the value of the curve plus the residual of the row,
             instead of at its target, and a robust smooth curve through these points. If the
-            smooth curve departs from the curve of the estimator, the effect of the feature has
-            a different form. This requires a single estimator.
+            smooth curve departs from the curve of the estimator, the estimator does not
+            describe the effect of the feature correctly. Requires a single estimator.
 
         grid_resolution : int, default=100
             Number of points of each curve, at least 2.
@@ -318,7 +321,7 @@ class FitDisplay:
 
         clip : bool, default=True
             Whether the vertical axis is limited as described in the notes of the class, with
-            triangles for the rows beyond it. Otherwise the axis covers all rows.
+            triangles for the rows beyond its limits. Otherwise the axis covers all rows.
 
         max_markers : int, default=2000
             Maximum number of rows to draw.
@@ -327,8 +330,8 @@ class FitDisplay:
             Keyword arguments for matplotlib's ``scatter``, used for the rows.
 
         line_kwargs : dict of str to dict, default=None
-            Keyword arguments for matplotlib's ``plot``, used for the curve of the estimator
-            with the given name.
+            Keyword arguments for matplotlib's ``plot``. The keys are names of estimators, and
+            each entry is used for the curve of the named estimator.
 
         smooth_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``plot``, used for the smooth curve through
@@ -412,7 +415,7 @@ class FitDisplay:
 def _named_estimators(
     estimator: BaseEstimator | Sequence[BaseEstimator] | Mapping[str, BaseEstimator],
 ) -> Mapping[str, BaseEstimator]:
-    """Return the estimators under distinct names, and check that they are fitted."""
+    """Return the estimators with distinct names as keys; check that they are fitted."""
     named: Mapping[str, BaseEstimator]
     if isinstance(estimator, dict):
         named = {name: as_estimator(each) for name, each in estimator.items()}
@@ -482,7 +485,7 @@ def _rows_on_grid(X: Any, j: int, grid: NDArray[np.float64], n_rows: int) -> Any
 
 
 def _vertical_range(y: NDArray[Any], curves: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
-    """Return the range of the curves and of the rows that are not distant outliers."""
+    """Return the minimum and maximum of the curves and of y without its distant outliers."""
     first, third = np.quantile(y, [0.25, 0.75])
     # If most values of y are equal, the interquartile range is 0 and all rows are included.
     margin = N_INTERQUARTILE_RANGES * (third - first) if third > first else np.inf
@@ -498,7 +501,7 @@ def _check_arrays(
     curves: Mapping[str, NDArray[Any]],
     line_kwargs: Mapping[str, Kwargs],
 ) -> None:
-    """Raise a ValueError unless the shapes of the arrays and the names match."""
+    """Raise a ValueError unless the shapes match and the keys of `line_kwargs` name curves."""
     if x.ndim != 1 or x.shape != y.shape or x.size == 0:
         raise ValueError(
             "x and y must be non-empty vectors of the same length, got the shapes "
