@@ -44,9 +44,9 @@ class DiagnosticsDisplay:
     regressor of another package, and for an `MMRegressor` without robust distances, for example
     because all features are indicators.
 
-    The same rows have labels in all panels: those with the largest residuals and, in a Huber
-    fit, those with the largest Cook's distances. A leverage point that attracts the fit, so
-    that its residual is small, is thus labelled in all panels.
+    The same rows are labelled in all panels: those with the largest absolute residuals and, for
+    a Huber fit, those with the largest Cook's distances. A leverage point that attracts the
+    fit, so that its residual is small, is thus labelled in all panels.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class DiagnosticsDisplay:
         The displays of the panels, which have the matplotlib artists as attributes.
 
     labelled_ : ndarray
-        Positions of the rows with labels.
+        Positions of the labelled rows.
 
     ax_ : ndarray of shape (2, 2) of matplotlib Axes
         Axes of the panels.

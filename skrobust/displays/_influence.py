@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
-# Number of points of a contour on either side of zero, and number of leverages at which the
-# contour is searched for.
+# Number of positive residuals at which a contour is computed, and number of leverages among
+# which the contour is searched for at each of these residuals.
 N_CONTOUR_POINTS, N_LEVERAGE_STEPS = 600, 1000
-# Margin around the rows, as a fraction of their range.
+# Margin of the axes around the rows, as a fraction of the range of the rows.
 MARGIN = 0.08
 
 
@@ -51,13 +51,13 @@ class InfluenceDisplay:
     A row has a large influence on the coefficients if it is both far to the right, where the
     features are unusual, and far from zero in the vertical direction. Rows beyond a contour
     should be inspected: if Cook's distance exceeds 1, the coefficients of the fit without the
-    row are outside a confidence region.
+    row are outside an approximate 50 % confidence region for the coefficients.
 
     Parameters
     ----------
     leverage : array-like of shape (n_samples,)
-        Leverages. For a row beyond the threshold, whose leverage in the fit is 0, this is the
-        leverage that the row would have with a residual of zero.
+        Leverages. For a row beyond the threshold, whose leverage in the fit is 0, the entry is
+        the leverage that the row would have with a residual of zero.
 
     residual : array-like of shape (n_samples,)
         Leave-one-out residuals divided by the scale.
@@ -118,7 +118,7 @@ class InfluenceDisplay:
     row beyond the threshold β is bounded in y. A row of leverage h is beyond the threshold if
     its leave-one-out residual exceeds β/(1 − h), so that the contours bend to the right along
     the curve β/(1 − h) and end in vertical lines. With sample weights the contours are those of
-    a row of mean weight. Rows with leverage 1, which alone determine a coefficient, are not
+    a row of mean weight. A row with leverage 1, which alone determines a coefficient, is not
     drawn; the legend shows the number of such rows.
 
     Examples
@@ -201,7 +201,7 @@ class InfluenceDisplay:
 
     @classmethod
     def _undrawn(cls, table: ObservationTable, target_name: str | None) -> Self:
-        """Return the display of a table without drawing it."""
+        """Return a display of the rows of a table, which has not been drawn."""
         if not table._rho.is_convex:
             raise ValueError(
                 "InfluenceDisplay draws the contours of Cook's distance for the Huber loss, "
@@ -244,7 +244,8 @@ class InfluenceDisplay:
             contains one.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features of the fit. The index of a pandas DataFrame labels the rows.
+            Features of the fit. If X is a pandas DataFrame, the rows are labelled in the plot
+            by its index.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets of the fit.
@@ -316,18 +317,18 @@ class InfluenceDisplay:
             Scale of the axis of residuals, as in :class:`ResidualsDisplay`.
 
         labelled : int or array-like of int, default=5
-            Rows with labels. An integer k selects the k rows with the largest Cook's distances.
-            An array contains the positions of the rows.
+            Rows to label. An integer k selects the k rows with the largest Cook's distances. An
+            array contains the positions of the rows.
 
         legend : bool, default=True
             Whether to draw a legend.
 
         max_markers : int, default=2000
-            Maximum number of rows to draw, besides those with labels.
+            Maximum number of rows to draw, not counting the labelled rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``scatter``, used for the rows within the
-            threshold and for those beyond it.
+            threshold and for the rows beyond the threshold, respectively.
 
         Returns
         -------
@@ -415,7 +416,11 @@ class InfluenceDisplay:
         ax.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
 
     def _contour(self, level: float, n_beyond: int, dashes: Any) -> Line2D:
-        """Draw the smallest leverage at which each residual has the given Cook's distance."""
+        """Draw and return a contour of Cook's distance, with `n_beyond` rows in its label.
+
+        At each residual the contour is at the smallest leverage for which Cook's distance is at
+        least `level`.
+        """
         ax, rows = self.ax_, count_label(n_beyond, "rows", n_beyond)
         largest = max(np.abs(ax.get_ylim()))
         y = np.geomspace(1e-2 * min(largest, float(self.beta)), largest, N_CONTOUR_POINTS)
@@ -437,13 +442,13 @@ class InfluenceDisplay:
     ) -> NDArray[np.float64]:
         """Return the Cook's distances of rows of mean weight.
 
-        The leave-one-out residuals, which must be positive, are r + ψ(r) t with
-        t = h/(ψ′(1 − h)).
+        `residual` contains leave-one-out residuals, which must be positive. The leave-one-out
+        residual of a row with residual r and leverage h is r + ψ(r) t with t = h/(ψ′(1 − h)).
         """
         beta, slope = float(self.beta), float(self.psi_deriv)
         t = leverage / (slope * (1 - leverage))
         c = np.minimum(residual / (1 + t), beta)
-        # Rows within the window β/ψ′ contribute to A.
+        # A row has the curvature ψ′ if its residual is within the window β/ψ′, otherwise 0.
         is_inside = (residual - c * t) * slope < beta
         distances: NDArray[np.float64] = (
             self.cook_factor * c**2 * t * (1 + slope * t * is_inside)
@@ -455,7 +460,11 @@ class InfluenceDisplay:
     ) -> tuple[
         NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]
     ]:
-        """Validate the array parameters and return them, without the names, as vectors."""
+        """Validate the array parameters and return them as vectors.
+
+        The vectors are the leverages, the residuals, Cook's distances and the mask of the rows
+        beyond the threshold.
+        """
         leverage = np.asarray(self.leverage, dtype=float)
         arrays = {
             "residual": np.asarray(self.residual, dtype=float),
@@ -473,5 +482,5 @@ class InfluenceDisplay:
 
 
 def _contour_dashes(n: int) -> list[Any]:
-    """Return the dash pattern of each contour; the first is a dashed line."""
+    """Return the dash patterns of n contours; no pattern is a solid line."""
     return [DASHES[1 + i % (len(DASHES) - 1)] for i in range(n)]

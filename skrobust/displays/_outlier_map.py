@@ -42,14 +42,16 @@ if TYPE_CHECKING:
 # their names.
 KINDS = np.array(["regular", "good leverage", "vertical outlier", "bad leverage"])
 NOUNS = ["regular\nrows", "good\nleverage points", "vertical\noutliers", "bad\nleverage points"]
-# Coordinates in which the lower left corner of the axes is (0, 0) and the upper right (1, 1).
+# Name of the coordinates in which the lower left corner of the axes is (0, 0), and the upper
+# right corner (1, 1).
 AXES = "axes fraction"
-# An axis is logarithmic beyond its cutoff if a value exceeds this multiple of the cutoff.
+# An axis is logarithmic beyond the cutoff if an absolute value exceeds this multiple of the
+# cutoff.
 MAX_CUTOFFS_ON_LINEAR_AXIS = 10
 # An axis extends to at least MIN_CUTOFFS times the cutoff, and beyond the last row by MARGIN
 # times its length, so that there is space for the names of the regions.
 MIN_CUTOFFS, MARGIN = 1.5, 0.18
-# Minimum number of regular rows to draw, relative to `max_markers`.
+# Minimum size of the random sample of regular rows, as a fraction of `max_markers`.
 MIN_REGULAR_FRACTION = 0.25
 
 
@@ -59,9 +61,9 @@ class OutlierMapDisplay:
     The cutoffs divide the rows into four kinds [1]_. Rows with a large residual are outliers:
     vertical outliers if their features are usual, and bad leverage points if their features are
     unusual. Good leverage points have unusual features but small residuals, and increase the
-    precision of the fit. With normal data 2.5 % of the rows exceed the cutoff for distances and
-    1 % exceed the cutoff for residuals, so that a few rows beyond the cutoffs do not indicate
-    that the data contain outliers.
+    precision of the fit. With normally distributed data and the default cutoffs, 2.5 % of the
+    rows exceed the cutoff for distances and 1 % exceed the cutoff for residuals. A few rows
+    beyond the cutoffs therefore do not indicate that the data contain outliers.
 
     Parameters
     ----------
@@ -123,11 +125,12 @@ class OutlierMapDisplay:
 
     Notes
     -----
-    An axis is linear up to the cutoff and logarithmic beyond it if a row exceeds ten times the
-    cutoff, because a linear axis would then compress the other rows.
+    If a row exceeds ten times a cutoff, the axis of this cutoff is linear up to the cutoff and
+    logarithmic beyond it, because a linear axis would compress the other rows.
 
-    The fit and the distances must both be robust: outliers attract a least-squares fit and
-    inflate the covariance of the features, so that their residuals and distances are small.
+    The fit and the distances must both be robust. Outliers attract a least-squares fit and
+    inflate the sample covariance of the features, so that the outliers would have small
+    residuals and distances.
 
     References
     ----------
@@ -178,22 +181,22 @@ class OutlierMapDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        r"""Draw rows with the residuals and distances of a fitted estimator.
+        r"""Draw the residuals and the robust distances of rows for a fitted estimator.
 
         The cutoff for distances is :math:`\sqrt{\chi^2_{0.975, d}}`, where d is the number of
-        features that the distances use. The cutoff for residuals is
+        features that the distances use. The cutoff for standardised residuals is
         :math:`\Phi^{-1}(0.995) = 2.576`.
 
         Parameters
         ----------
         estimator : fitted estimator
             A :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. A
-            TransformedTargetRegressor is shown in the units of the transformed target.
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. For a
+            TransformedTargetRegressor the residuals are those of the transformed target.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features of the training data or of other data. The index of a pandas DataFrame
-            labels the rows.
+            Features of the training data or of other data. If X is a pandas DataFrame, the rows
+            are labelled in the plot by its index.
 
         y : array-like of shape (n_samples,)
             Targets.
@@ -221,8 +224,9 @@ class OutlierMapDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the estimator does not contain an MMRegressor, its scale is zero, it has no
-            robust distances, or the shapes of the data do not match.
+            If the estimator neither is nor contains an MMRegressor, the scale of the
+            MMRegressor is zero, the MMRegressor has no robust distances, or the shapes of the
+            data do not match.
         """
         check_matplotlib("OutlierMapDisplay.from_estimator")
         require_in_memory("OutlierMapDisplay.from_estimator", "display", X=X, y=y)
@@ -232,7 +236,7 @@ class OutlierMapDisplay:
     def _undrawn(
         cls, estimator: BaseEstimator, X: MatrixLike, y: ArrayLike, target_name: str | None
     ) -> Self:
-        """Return the display of an estimator without drawing it."""
+        """Return a display for a fitted estimator, which has not been drawn."""
         regressor = innermost_estimator(estimator)
         if not isinstance(regressor, MMRegressor):
             raise ValueError(
@@ -268,8 +272,8 @@ class OutlierMapDisplay:
             Axes to draw on; by default the axes of a new figure.
 
         labelled : int or array-like of int, default=5
-            Rows with labels. An integer k selects the k rows with the largest absolute
-            residuals. An array contains the positions of the rows.
+            Rows to label. An integer k selects the k rows with the largest absolute residuals.
+            An array contains the positions of the rows in y.
 
         legend : bool, default=True
             Whether to draw a legend.
@@ -277,11 +281,11 @@ class OutlierMapDisplay:
         max_markers : int, default=2000
             Number of rows up to which all rows are drawn. If there are more rows, a random
             sample of the regular rows is drawn, with a fixed seed and a size of at least a
-            quarter of `max_markers`. All other rows are drawn, whatever their number.
+            quarter of `max_markers`. Leverage points and outliers are always drawn.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``scatter``, used for the rows within the cutoff
-            for residuals and for the outliers.
+            for residuals and for the outliers, respectively.
 
         Returns
         -------
@@ -336,7 +340,7 @@ class OutlierMapDisplay:
     def _draw_cutoffs(
         self, distance: NDArray[np.float64], residual: NDArray[np.float64]
     ) -> None:
-        """Set the axes, and draw the cutoffs."""
+        """Set the scales and labels of the axes, and draw lines at the cutoffs."""
         ax, x_end, y_end = self.ax_, float(self.distance_cutoff), float(self.residual_cutoff)
         x_suffix = _set_scale(ax, "x", x_end, distance)
         y_suffix = _set_scale(ax, "y", y_end, residual)
@@ -361,7 +365,7 @@ class OutlierMapDisplay:
     def _name_regions(
         self, kind: NDArray[np.intp], is_positive: NDArray[np.bool_], n_regular_drawn: int
     ) -> None:
-        """Write the name of each region and its number of rows into the region."""
+        """Write the name of each region, and the number of its rows, into the region."""
         ax, y_end = self.ax_, float(self.residual_cutoff)
         box = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1}
         above, below = (
@@ -380,7 +384,7 @@ class OutlierMapDisplay:
                 fontsize="small",
                 bbox=box,
             )
-            # The regular region has few rows in its upper left corner.
+            # The name of the regular region is in its upper left corner, where few rows are.
             for number, count, x, ha, y, y_units, va in (
                 (0, both[0], 0, "left", y_end, "data", "top"),
                 (1, both[1], 1, "right", y_end, "data", "top"),
@@ -393,12 +397,12 @@ class OutlierMapDisplay:
 
     @property
     def quadrants(self) -> NDArray[np.str_]:
-        # Without a docstring here, numpydoc shows the description from that of the class.
+        # Without a docstring here, numpydoc shows the description from the class docstring.
         kinds: NDArray[np.str_] = KINDS[self._rows()[2]]
         return kinds
 
     def _rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-        """Validate the parameters; return distances, residuals and the numbers of the kinds."""
+        """Validate the parameters; return distances, residuals and indices into KINDS."""
         distance, residual = (
             check_array(getattr(self, name), ensure_2d=False, dtype=np.float64, input_name=name)
             for name in ("robust_distances", "standardized_residuals")
@@ -417,7 +421,7 @@ class OutlierMapDisplay:
 def _set_scale(
     ax: Axes, name: Literal["x", "y"], cutoff: float, values: NDArray[np.float64]
 ) -> str:
-    """Set the scale and the limits of an axis, and return the suffix of its label."""
+    """Set the scale and the limits of an axis; return the suffix to add to the axis label."""
     suffix, axis = "", getattr(ax, f"{name}axis")
     if np.abs(values).max() > MAX_CUTOFFS_ON_LINEAR_AXIS * cutoff:
         set_symlog_scale(ax, name, cutoff, values, f"{cutoff:.3g}")
@@ -426,7 +430,7 @@ def _set_scale(
         min(values.min(), -MIN_CUTOFFS * cutoff),
         max(values.max(), MIN_CUTOFFS * cutoff),
     )
-    # The margin is a fraction of the drawn length of the axis, whatever its scale.
+    # The margin is a fraction of the drawn length of the axis, whether linear or symlog.
     low, high = axis.get_transform().transform([low, high])
     margin = MARGIN * (high - low)
     limits = axis.get_transform().inverted().transform([low - margin, high + margin])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# Parameters of the estimator that the path shares, apart from `alpha` and `l1_ratio`.
+# Parameters of the estimator with which the path is computed, besides `alpha` and `l1_ratio`.
 PENALTY_PARAMETERS = ("positive", "penalty_weights")
 SHARED_PARAMETERS = ("loss", "scale", *PENALTY_PARAMETERS, "fit_intercept", "max_iter", "tol")
 # Labels of the axis of thresholds, with the units for each value of the parameter `scale`.
@@ -48,8 +48,8 @@ N_COUNTS = 7
 class PathDisplay:
     """Coefficients against the threshold β or the penalty α.
 
-    For a small β the coefficients are those of least absolute deviations, and for a large β
-    those of least squares. A coefficient that is nearly constant does not depend on how
+    For a small β the coefficients approach those of least absolute deviations, and for a large
+    β those of least squares. A coefficient that is nearly constant does not depend on how
     outliers are treated. A coefficient that varies with β indicates that the rows with large
     residuals disagree with the other rows. If some coefficients are zero, as with an L1
     penalty, the numbers of nonzero coefficients are shown above the axes.
@@ -85,10 +85,10 @@ class PathDisplay:
         Vertical line at `beta`.
 
     count_axis_ : matplotlib SecondaryAxis or None
-        Axis with the numbers of nonzero coefficients, if some are zero.
+        Axis with the numbers of nonzero coefficients, if some coefficients are zero.
 
     legend_ : matplotlib Legend
-        Legend, sorted by the coefficients at the largest threshold.
+        Legend, sorted by the coefficients at the largest threshold or penalty.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -145,21 +145,22 @@ class PathDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Compute the path with the parameters of a fitted estimator, and draw it.
+        """Compute the path with the parameters of a fitted estimator, and draw the path.
 
         Parameters
         ----------
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. Its fitted
-            transformers are applied to the data. The estimator is not changed, and its
-            threshold is marked.
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. The fitted
+            transformers of a pipeline or TransformedTargetRegressor are applied to the data.
+            The estimator is not changed. The threshold of the estimator is marked or, if
+            `alphas` is given, its penalty.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features.
+            Features to which the path is fitted.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets.
+            Targets to which the path is fitted.
 
         betas : int or array-like of shape (n_betas,), default=30
             Thresholds in the units of the parameter `beta` of the estimator: multiples of the
@@ -168,9 +169,9 @@ class PathDisplay:
             :func:`~skrobust.smooth_l1_path`.
 
         alphas : int or array-like of shape (n_alphas,), default=None
-            Penalties, or their number. If given, the coefficients are drawn against the penalty
-            at the threshold of the estimator, and `betas` has no effect. An integer requires an
-            estimator with ``l1_ratio > 0``.
+            Penalties, or their number. If `alphas` is given, the coefficients are drawn against
+            the penalty, with the threshold of the estimator, and `betas` has no effect. An
+            integer requires an estimator with ``l1_ratio > 0``.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Individual weights of the samples, non-negative and not all zero. By default all
@@ -184,8 +185,8 @@ class PathDisplay:
             coefficients are then all in units of y and can be compared.
 
         feature_names : array-like of shape (n_features,), default=None
-            Names of the features of the regressor in the legend; by default the column names of
-            X, after the transformers of a pipeline, if there are any.
+            Names of the features in the legend; by default the column names of the data that
+            the regressor receives, if there are any.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; by default the axes of a new figure.
@@ -265,8 +266,8 @@ class PathDisplay:
 
         n_labelled : int, default=10
             Maximum number of features with individual styles and legend entries. These are the
-            features whose coefficients have the largest absolute values at any threshold; the
-            others are drawn in grey.
+            features whose coefficients have the largest absolute values at any threshold or
+            penalty. The curves of the other features are grey.
 
         line_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``plot``, used for each curve.
@@ -332,7 +333,10 @@ class PathDisplay:
     def _draw_counts(
         self, ax: Axes, betas: NDArray[np.float64], coefs: NDArray[np.float64]
     ) -> Any:
-        """Draw the numbers of nonzero coefficients above the axes, if some are zero."""
+        """Draw the numbers of nonzero coefficients above the axes.
+
+        Return the axis with these numbers, or None if all coefficients are nonzero.
+        """
         counts = np.count_nonzero(coefs, axis=0)
         if counts.min() == len(coefs):
             return None
@@ -344,10 +348,10 @@ class PathDisplay:
         return axis
 
     def _sorted_arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-        """Validate the parameters of the display.
+        """Validate the parameters of the display and return sorted arrays.
 
-        Returns the thresholds in increasing order, the scaled coefficients in the same order
-        and the names of the features.
+        These are the thresholds or penalties in increasing order, the scaled coefficients in
+        the same order, and the names of the features.
         """
         betas, coefs = _check_betas(self.betas), np.asarray(self.coefs, dtype=float)
         if coefs.ndim != 2 or coefs.shape[1] != len(betas):
@@ -376,7 +380,10 @@ class PathDisplay:
 
 
 def _check_betas(betas: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
-    """Return the points of a logarithmic axis; raise a ValueError unless all are positive."""
+    """Return the thresholds or penalties as a vector; raise a ValueError if one is invalid.
+
+    `name` is the name of the parameter in the message.
+    """
     array = np.asarray(betas)
     if (
         array.ndim != 1
@@ -391,7 +398,7 @@ def _check_betas(betas: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
 
 
 def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
-    """Return the parameters of a fitted regressor that the path shares.
+    """Return the parameters of a fitted regressor with which the path is computed.
 
     If the regressor has selected `alpha` and `l1_ratio`, the selected values are returned.
     """
@@ -406,7 +413,7 @@ def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
 
 
 def _selected(regressor: BaseEstimator, name: str) -> Any:
-    """Return a parameter, or the value that the regressor has selected for it."""
+    """Return the value of a parameter, or the value that the regressor has selected for it."""
     if hasattr(regressor, f"{name}_") and name != "beta":
         return getattr(regressor, f"{name}_")
     best = getattr(regressor, "best_params_", {})

@@ -15,7 +15,7 @@ from ._rows import RowsDisplay
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
-# Number of points of the line, which is curved on a symlog axis.
+# Number of points of the line through the quartiles, which is curved on a symlog axis.
 N_LINE_POINTS = 400
 
 
@@ -78,7 +78,8 @@ class QQDisplay(RowsDisplay):
     -----
     The residual of rank i among n is drawn at the normal quantile
     :math:`\Phi^{-1}((i - 1/2)/n)`; equal residuals have the mean of their ranks [1]_. At most
-    `max_markers` rows are drawn, selected as in :class:`ResidualsDisplay`.
+    `max_markers` rows and the labelled rows are drawn. The rows are selected as in
+    :class:`ResidualsDisplay`.
 
     References
     ----------

@@ -19,7 +19,7 @@ class ResidualsDisplay(TrendDisplay):
     """Residuals against fitted values, with the band ±β and the rows beyond it marked.
 
     For a well-specified model the residuals scatter around zero with the same spread for all
-    fitted values, and most of them are within the band. A smooth curve that leaves zero
+    fitted values, and most of them are within the band. A smooth curve that departs from zero
     suggests that the model lacks a term, and a funnel shape suggests heteroscedastic errors.
     Rows beyond the band are down-weighted in the fit but not necessarily wrong: with normal
     errors and the default threshold 18 % of the rows of clean data are beyond the band.
@@ -33,7 +33,7 @@ class ResidualsDisplay(TrendDisplay):
         Fitted values.
 
     beta : float
-        Threshold in units of y. Rows whose absolute residual exceeds it are marked.
+        Threshold in units of y. Rows whose absolute residual exceeds the threshold are marked.
 
     names : sequence of shape (n_samples,), default=None
         Labels of the rows; by default the row numbers.
@@ -82,10 +82,10 @@ class ResidualsDisplay(TrendDisplay):
     legend counts all rows. A quarter of the markers is reserved for rows beyond the threshold,
     so that all of these rows are drawn if there are few. If more than a quarter of the rows are
     beyond the threshold, the rows within and beyond the threshold are drawn in proportion to
-    their numbers. If not all rows beyond the threshold can be drawn, one in a hundred of their
-    markers shows a row with one of the largest absolute residuals, and the others show a random
-    sample. The display uses markers instead of hexagonal bins, because a single distant row
-    would put all other rows into one bin.
+    their numbers. If not all rows beyond the threshold can be drawn, one in a hundred of the
+    markers beyond the threshold shows a row with one of the largest absolute residuals, and the
+    others show a random sample. The display uses markers instead of hexagonal bins, because a
+    single distant row would put all other rows into one bin.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Base classes of the displays with one marker for each residual, and their axes."""
+"""Base classes of the displays with one marker for each residual, and functions they use."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ LABEL_SUFFIXES = {"linear": "", "symlog": " (logarithmic beyond ±β)"}
 MAX_BETAS_ON_LINEAR_AXIS = 20
 # Maximum number of ticks at powers of 10 on either side of a symlog axis.
 MAX_POWER_TICKS = 5
-# Distance in decades of the first of these ticks from the tick at the threshold: its minimum,
-# its increase with each decade of the axis, and its maximum.
+# The first of these ticks is at least this number of decades from the tick at the threshold:
+# MIN_TICK_GAP plus TICK_GAP_PER_DECADE for each decade of the axis, but not over MAX_TICK_GAP.
 MIN_TICK_GAP, TICK_GAP_PER_DECADE, MAX_TICK_GAP = 0.1, 0.15, 0.6
-# The linear part of a symlog axis is as long as the number of decades beyond it divided by this
-# number, but at least as long as one decade.
+# The linear part of a symlog axis is as long as one logarithmic decade, or longer, so that it is
+# at least the length of the logarithmic part on one side divided by this number.
 MAX_DECADES_PER_LINEAR_DECADE = 4
 # Maximum number of rows from which a smooth curve is computed.
 N_SMOOTHED_ROWS = 2_000
@@ -67,9 +67,9 @@ N_SMOOTHED_ROWS = 2_000
 class RowsDisplay:
     """Base class of displays with one marker for each residual.
 
-    A subclass sets `_residual_axis`, the axis that shows the residuals. It implements
-    `_draw_background`, which draws everything except the markers and returns the coordinates of
-    the markers.
+    A subclass sets `_residual_axis` to the name of the axis that shows the residuals, and
+    implements `_draw_background`. This method draws everything except the markers, and returns
+    the abscissae and the ordinates of the markers.
     """
 
     ax_: Axes
@@ -97,7 +97,7 @@ class RowsDisplay:
 
     @staticmethod
     def _parameters_of(regressor: BaseEstimator) -> dict[str, Any]:
-        """Return further parameters of the display that depend on the kind of regressor."""
+        """Return further parameters of the display, which depend on the kind of regressor."""
         return {}
 
     @classmethod
@@ -127,17 +127,18 @@ class RowsDisplay:
             regressor.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, or ``exog`` of a model of statsmodels. The index of a pandas DataFrame
-            labels the rows.
+            Features, or ``exog`` of a model of statsmodels. If X is a pandas DataFrame, the
+            rows are labelled in the plot by its index.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Targets.
 
         beta : float, default=None
-            Threshold in units of y; by default the attribute `beta_` of the estimator. For a
-            :class:`~sklearn.linear_model.HuberRegressor` it is ``epsilon * scale_``, for
-            ``HuberT`` ``t * scale``, and for a :class:`~skrobust.MMRegressor` and
-            ``TukeyBiweight`` 2.5758 times the scale.
+            Threshold in units of y; by default the attribute `beta_` of the estimator. The
+            default is ``epsilon * scale_`` for a
+            :class:`~sklearn.linear_model.HuberRegressor`, ``t * scale`` for the norm
+            ``HuberT``, and 2.5758 times the scale for a :class:`~skrobust.MMRegressor` and for
+            the norm ``TukeyBiweight``.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
@@ -165,8 +166,8 @@ class RowsDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If there is no threshold, `target` is missing or out of range, or the shapes of the
-            data do not match.
+            If the estimator has no threshold and `beta` is not given, `target` is missing or
+            out of range, or the shapes of the data do not match.
         """
         caller = f"{cls.__name__}.from_estimator"
         check_matplotlib(caller)
@@ -184,7 +185,7 @@ class RowsDisplay:
         target: int | None,
         target_name: str | None,
     ) -> Self:
-        """Return the display of an estimator without drawing it."""
+        """Return a display for a fitted estimator, which has not been drawn."""
         estimator = as_estimator(estimator)
         data = unwrap(estimator, X, y, target)
         if beta is None:
@@ -215,7 +216,8 @@ class RowsDisplay:
         Parameters
         ----------
         y_true : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets. The index of a pandas Series or DataFrame labels the rows.
+            Targets. If `y_true` is a pandas Series or DataFrame, the rows are labelled in the
+            plot by its index.
 
         y_pred : array-like of shape (n_samples,) or (n_samples, n_targets)
             Predictions.
@@ -227,7 +229,8 @@ class RowsDisplay:
             Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the axis labels; by default the name of `y_true`, if any.
+            Name of the target in the axis labels; by default the name of `y_true`, if it has
+            one.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; by default the axes of a new figure.
@@ -287,18 +290,18 @@ class RowsDisplay:
             linear axis would then compress the other residuals.
 
         labelled : int or array-like of int, default=5
-            Rows with labels. An integer k selects the k rows with the largest absolute
-            residuals. An array contains the positions of the rows in y.
+            Rows to label. An integer k selects the k rows with the largest absolute residuals.
+            An array contains the positions of the rows in y.
 
         legend : bool, default=True
             Whether to draw a legend.
 
         max_markers : int, default=2000
-            Maximum number of rows to draw, besides those with labels.
+            Maximum number of rows to draw, not counting the labelled rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``scatter``, used for the rows within the
-            threshold and for those beyond it.
+            threshold and for the rows beyond the threshold, respectively.
 
         Returns
         -------
@@ -329,7 +332,7 @@ class RowsDisplay:
         max_markers: int,
         styles: tuple[Kwargs | None, Kwargs | None],
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Draw everything but the legend, and return the coordinates of all rows."""
+        """Draw everything but the legend; return the abscissae and ordinates of all rows."""
         check_matplotlib(f"{type(self).__name__}.plot")
         max_markers = check_max_markers(max_markers)
         residuals, beta = self._residuals_and_threshold()
@@ -361,7 +364,7 @@ class RowsDisplay:
         return x, y
 
     def _on_axis(self, abs_residuals: Any) -> Any:
-        """Convert absolute residuals to the quantity that the residual axis shows."""
+        """Return the quantities that the residual axis shows for the absolute residuals."""
         return abs_residuals
 
     def _set_residual_axis(
@@ -377,7 +380,7 @@ class RowsDisplay:
         return f"{quantity} of {self.target_name}" if self.target_name else quantity
 
     def _residuals_and_threshold(self) -> tuple[NDArray[np.floating], float]:
-        """Validate the parameters of the display and return residuals and threshold."""
+        """Validate the parameters of the display; return the residuals and the threshold."""
         y_true, y_pred = np.asarray(self.y_true), np.asarray(self.y_pred)
         if y_true.ndim != 1 or y_true.shape != y_pred.shape or y_true.size == 0:
             raise ValueError(
@@ -420,18 +423,18 @@ class TrendDisplay(RowsDisplay):
             linear axis would then compress the other residuals.
 
         labelled : int or array-like of int, default=5
-            Rows with labels. An integer k selects the k rows with the largest absolute
-            residuals. An array contains the positions of the rows in y.
+            Rows to label. An integer k selects the k rows with the largest absolute residuals.
+            An array contains the positions of the rows in y.
 
         legend : bool, default=True
             Whether to draw a legend.
 
         max_markers : int, default=2000
-            Maximum number of rows to draw, besides those with labels.
+            Maximum number of rows to draw, not counting the labelled rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``scatter``, used for the rows within the
-            threshold and for those beyond it.
+            threshold and for the rows beyond the threshold, respectively.
 
         smooth_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``plot``, used for the smooth curve.
@@ -464,7 +467,7 @@ class TrendDisplay(RowsDisplay):
 def draw_smooth(
     ax: Axes, x: NDArray[np.floating], y: NDArray[np.floating], kwargs: Kwargs | None
 ) -> Line2D:
-    """Draw a robust smooth curve through points, of which at most 2,000 are used."""
+    """Draw and return a robust smooth curve, computed from at most 2,000 of the points."""
     rows = sample(np.arange(len(x)), N_SMOOTHED_ROWS)
     style: dict[str, Any] = {"color": COLOURS[2], "lw": 2, "label": "smooth curve"}
     return line(ax, *lowess(x[rows], y[rows]), kwargs, **style)
@@ -478,7 +481,10 @@ def row_names(*data: Any) -> Sequence[Any] | None:
 def threshold_of(
     estimator: BaseEstimator, regressor: BaseEstimator, target: int | None
 ) -> float:
-    """Return the threshold of a fitted estimator, which contains the regressor."""
+    """Return the threshold of a fitted estimator, in units of y.
+
+    `regressor` is the innermost estimator of `estimator`.
+    """
     if isinstance(regressor, MMRegressor):
         return OUTLIER_END * scale_of(regressor)
     if isinstance(regressor, HuberRegressor):
@@ -488,7 +494,7 @@ def threshold_of(
 
 
 def scale_of(regressor: MMRegressor) -> float:
-    """Return the scale of a fit; raise a ValueError if it is zero."""
+    """Return the scale of a fitted MMRegressor; raise a ValueError if the scale is zero."""
     if not regressor.scale_ > 0:
         raise ValueError(
             "The scale of the MMRegressor is 0, because its fit is exact for a majority of the "
@@ -501,7 +507,7 @@ def scale_of(regressor: MMRegressor) -> float:
 def axis_scale(
     residual_axis: str, abs_residuals: NDArray[np.floating], beta: float
 ) -> Literal["linear", "symlog"]:
-    """Validate the parameter `residual_axis` and resolve "auto"."""
+    """Validate the parameter `residual_axis` and return the scale that it selects."""
     if residual_axis not in ("auto", "linear", "symlog"):
         raise ValueError(
             f"residual_axis must be 'auto', 'linear' or 'symlog', got {residual_axis!r}."
@@ -526,12 +532,13 @@ def set_symlog_scale(
     """
     largest = max(np.abs(values).max(), threshold)
     decades = float(np.log10(largest / threshold))
-    # Without a gap the tick label of the first power of 10 could overlap that of the threshold.
-    # Labels take a larger part of a decade if there are more decades.
+    # Without a gap the label of the first power of 10 could overlap the label of the threshold.
+    # With more decades on the axis, a label covers a larger part of a decade.
     gap = min(MAX_TICK_GAP, MIN_TICK_GAP + TICK_GAP_PER_DECADE * decades)
     first = int(np.ceil(np.log10(threshold) + gap))
     last = int(np.floor(np.log10(largest)))
-    # The first tick is as far from the threshold as from the next tick.
+    # Each tick is `step` decades from the previous one, and the first tick about as far from
+    # the threshold.
     step = max(1, -(-(last - first + 1) // MAX_POWER_TICKS))
     ticks = {-threshold: f"−{name}", 0.0: "0", threshold: name}
     for exponent in range(first + step - 1, last + 1, step):

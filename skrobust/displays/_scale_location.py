@@ -1,4 +1,4 @@
-"""Display of the sizes of the residuals against the fitted values."""
+"""Display of the square roots of the absolute residuals against the fitted values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ScaleLocationDisplay(TrendDisplay):
         Fitted values.
 
     beta : float
-        Threshold in units of y. Rows whose absolute residual exceeds it are marked.
+        Threshold in units of y. Rows whose absolute residual exceeds the threshold are marked.
 
     names : sequence of shape (n_samples,), default=None
         Labels of the rows; by default the row numbers.
@@ -70,8 +70,8 @@ class ScaleLocationDisplay(TrendDisplay):
 
     Notes
     -----
-    The residuals are in units of y, as in R's ``plot(lmrob)``, whereas R's ``plot(lm)`` divides
-    them by their standard errors.
+    The residuals are in units of y, as in R's ``plot(lmrob)``, whereas R's ``plot(lm)`` shows
+    residuals divided by their standard errors.
 
     References
     ----------

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Fraction of the points in the neighbourhood of a point of the curve, and number of additional
-# iterations in which points far from the curve are down-weighted, as in R's `lowess`.
+# Fraction of the data points that each local line is fitted to, and number of additional
+# iterations in which data points far from the curve are down-weighted, as in R's `lowess`.
 FRACTION, N_ITERATIONS = 2 / 3, 3
-# Maximum number of points of the curve, which is linear between these points.
+# Maximum number of points at which the curve is computed. It is linear between these points.
 N_CURVE_POINTS = 100
-# Absolute residuals of at least this multiple of their median have weight zero.
+# A data point has weight zero if its absolute residual is at least this multiple of the median
+# of the absolute residuals.
 MAX_MEDIANS = 6
 
 
@@ -22,8 +23,8 @@ def lowess(
     Each point of the curve lies on a straight line that is fitted to the nearest two thirds of
     the data, with tricube weights of the distances and bisquare weights of the residuals (W. S.
     Cleveland, "Robust locally weighted regression and smoothing scatterplots", Journal of the
-    American Statistical Association 74, 1979). The curve is computed at the different values of
-    x, or at 100 of them if there are more.
+    American Statistical Association 74, 1979). The curve is computed at each different value of
+    x, or at 100 values of x if x has more than 100 different values.
     """
     grid = np.unique(x)
     if len(grid) > N_CURVE_POINTS:
@@ -32,7 +33,7 @@ def lowess(
     offsets = x - grid[:, np.newaxis]
     distances = np.abs(offsets)
     width = np.partition(distances, nearest, axis=1)[:, [nearest]]
-    # A neighbourhood of equal abscissae has the width 0.
+    # If all abscissae of a neighbourhood are equal, its width is 0.
     relative = np.divide(distances, width, out=(distances > 0).astype(float), where=width > 0)
     tricube = (1 - np.minimum(relative, 1) ** 3) ** 3
     curve = _local_lines(tricube, offsets, y)
@@ -43,7 +44,7 @@ def lowess(
             break
         weight = (1 - np.minimum(residual / end, 1) ** 2) ** 2
         refined = _local_lines(tricube * weight, offsets, y)
-        # A neighbourhood whose points all have the weight zero keeps its previous line.
+        # Where all points of a neighbourhood have weight zero, the curve keeps its value.
         curve = np.where(np.isnan(refined), curve, refined)
     return grid, curve
 
@@ -51,7 +52,10 @@ def lowess(
 def _local_lines(
     weight: NDArray[np.float64], offsets: NDArray[np.floating], y: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Return the values at offset 0 of weighted least-squares lines, one for each row."""
+    """Return the values at offset 0 of weighted least-squares lines.
+
+    There is one line for each row of `weight` and `offsets`.
+    """
     total = weight.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = (weight * offsets).sum(axis=1) / total
@@ -59,7 +63,7 @@ def _local_lines(
         centred = offsets - mean[:, np.newaxis]
         squares = (weight * centred**2).sum(axis=1)
         slope = (weight * centred) @ y / squares
-    # Without a spread of the abscissae the line is horizontal.
+    # If the abscissae of the points with weight are all equal, the line is horizontal.
     slope[~(squares > 1e-6 * total * np.ptp(offsets, axis=1) ** 2)] = 0.0
     curve: NDArray[np.float64] = mean_y - slope * mean
     return curve

@@ -1,4 +1,7 @@
-"""Results of statsmodels as a fitted regressor. This module does not import statsmodels."""
+"""Adapter with which the displays use results of statsmodels as a fitted regressor.
+
+This module does not import statsmodels.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def rejection_point(self) -> float | None:
-        """Absolute residual beyond which the bisquare weight is 0; None for Huber's weights."""
+        """Absolute residual beyond which the bisquare weight is 0; None for other models."""
         if self.has_norm("TukeyBiweight"):
             return float(self.results.model.M.c * self.results.scale)
         norm = getattr(self.results.model, "M", None)
@@ -69,7 +72,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def as_estimator(model: Any) -> Any:
-    """Return results of statsmodels as a regressor, and any other object unchanged."""
+    """Return a StatsmodelsRegressor for results of statsmodels, or other objects unchanged."""
     wrapper = sys.modules.get("statsmodels.base.wrapper")
     if wrapper is not None and isinstance(model, wrapper.ResultsWrapper):
         return StatsmodelsRegressor(model)

@@ -19,7 +19,7 @@ from ._statsmodels import StatsmodelsRegressor
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
-# Number of points of the weight curve on either side of the threshold.
+# Number of points of the weight curve at positive residuals, and at negative residuals.
 N_WEIGHT_CURVE_POINTS = 200
 # First positive residual of the curve of bisquare weights, relative to the rejection point.
 FIRST_BISQUARE_POINT = 0.01
@@ -29,8 +29,8 @@ class WeightsDisplay(RowsDisplay):
     r"""Robustness weights :math:`\min(1, \beta/|r|)` against the residuals r.
 
     A fit with the Smooth L1 or Huber loss is a weighted least-squares fit with these weights.
-    Rows within the threshold have weight 1; beyond it the weight decreases with the absolute
-    residual. The rows with the smallest weights have labels. The weights of an
+    Rows within the threshold have weight 1; beyond the threshold the weight decreases with the
+    absolute residual. The rows with the smallest weights are labelled. The weights of an
     :class:`~skrobust.MMRegressor` are :math:`(1 - (r/c)^2)_+^2`, which decrease from 1 at r = 0
     to 0 at :math:`|r| = c` and beyond.
 
@@ -59,8 +59,8 @@ class WeightsDisplay(RowsDisplay):
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the rows within the threshold. Their weight is 1 for the Smooth L1 and Huber
-        losses.
+        Markers of the rows within the threshold. The weight of these rows is 1 for the Smooth
+        L1 and Huber losses.
 
     outlier_scatter_ : matplotlib PathCollection
         Markers of the rows beyond the threshold.
@@ -91,8 +91,8 @@ class WeightsDisplay(RowsDisplay):
     -----
     The weight of a row with residual r is :math:`\ell'(r)/r` up to a constant factor, where
     :math:`\ell` is the loss [1]_. The weight does not include `sample_weight`, which is a
-    separate factor. At most `max_markers` rows are drawn, selected as in
-    :class:`ResidualsDisplay`.
+    separate factor. At most `max_markers` rows and the labelled rows are drawn. The rows are
+    selected as in :class:`ResidualsDisplay`.
 
     References
     ----------
