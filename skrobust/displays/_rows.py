@@ -57,8 +57,8 @@ MAX_POWER_TICKS = 5
 # The first of these ticks is at least this number of decades from the tick at the threshold:
 # MIN_TICK_GAP plus TICK_GAP_PER_DECADE for each decade of the axis, but not over MAX_TICK_GAP.
 MIN_TICK_GAP, TICK_GAP_PER_DECADE, MAX_TICK_GAP = 0.1, 0.15, 0.6
-# The linear part of a symlog axis is as long as one logarithmic decade, or longer, so that it is
-# at least the length of the logarithmic part on one side divided by this number.
+# The linear part of a symlog axis is at least as long as one decade, and at least as long as
+# the logarithmic part divided by this number.
 MAX_DECADES_PER_LINEAR_DECADE = 4
 # Maximum number of rows from which a smooth curve is computed.
 N_SMOOTHED_ROWS = 2_000
