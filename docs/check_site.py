@@ -24,7 +24,8 @@ SEARCHES = {
     "breakdown": "user_guide/robust_mm",
     "standard error": "user_guide/limits",
 }
-# Elements whose files a browser loads automatically, and the attribute with the address.
+# HTML elements whose files a browser loads automatically, and the attribute of each element
+# that contains the address of the file.
 FETCHED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 
 

@@ -24,7 +24,7 @@ LABELS = {
 
 
 def draw_slopes(page):
-    """Draw the slopes with the impossible record (filled marker) and without it (circle)."""
+    """Return a figure of the slopes with (dot) and without (circle) the impossible record."""
     names = list(page["effects"])[::-1]
     figure, all_axes = plt.subplots(1, 2, figsize=(8, 2.4), sharey=True, layout="constrained")
     for i, (axes, airport) in enumerate(zip(all_axes, AIRPORTS.values(), strict=True)):
@@ -45,7 +45,7 @@ def draw_slopes(page):
 
 
 def draw_residuals(page):
-    """Draw residuals against fitted values, and label the records that the page discusses."""
+    """Return a figure of the residuals, with labels for the records that the page discusses."""
     figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
     ResidualsDisplay.from_estimator(page["model"], page["X"], page["y"], ax=axes, labelled=0)
     for time, (text, shift, ha) in LABELS.items():
@@ -57,7 +57,7 @@ def draw_residuals(page):
 
 
 def draw_beta(page):
-    """Draw the slopes against β, from approximate median regression to least squares."""
+    """Return a figure of the slopes against β, from median regression to least squares."""
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     betas = np.geomspace(0.1, 1e4, 101)
     models = [page["make_model"](SmoothL1Regressor(beta)) for beta in betas]

@@ -12,8 +12,8 @@ from docutils import nodes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-# Addresses of the pages of names in the documentation of other projects. The inventories of
-# intersphinx are not used, because they would have to be downloaded.
+# Patterns of the addresses of other projects' pages, in which a name replaces {}. The
+# inventories of intersphinx are not used, because they would have to be downloaded.
 PAGES = {
     "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
     "scipy": "https://docs.scipy.org/doc/scipy/reference/generated/{}.html",
@@ -51,7 +51,10 @@ _filters: list = []
 
 
 def link_elsewhere(app, env, node, content):
-    """Return a reference to the page of a name in the documentation of another project."""
+    """Return a link to the page of a name in the documentation of another project.
+
+    The result is None if no pattern is known for the name.
+    """
     target, domain = node.get("reftarget", ""), node.get("refdomain")
     page = PAGES.get(target.split(".")[0]) if domain == "py" else LABELS.get(target)
     if page is None:
@@ -74,7 +77,7 @@ def prepare(app, docname, source):
         if name.endswith(".png"):
             return f"![Results of {script}](/../benchmarks/results/{name})"
         text = path.read_text(encoding="utf-8")
-        # The headings of the file are placed below the heading of the page.
+        # The title is removed, and the other headings are moved below that of the page.
         text = re.sub(r"^# .*\n", "", text)
         text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
         # The file refers to figures relative to the folder of the results.
