@@ -246,7 +246,7 @@ class CoefficientsDisplay:
             Confidence level of the intervals.
 
         standardize : bool, default=True
-            Whether coefficients are multiplied by the standard deviations of their features.
+            Whether to multiply each coefficient by the standard deviation of its feature.
 
         target_name : str, default=None
             Name of the target in the axis label; by default the name of y, if it has one.
@@ -409,7 +409,7 @@ class CoefficientsDisplay:
         self.note_: Text = ax.set_title(note, loc="right", fontsize="medium")
         self.legend_: Legend | None = None
         if reference is not None:
-            # The place of the legend depends on the limits and the labels of the axes.
+            # The legend is drawn last, because its place depends on the limits and the labels.
             self.legend_ = legend(ax, [self.filled_, self.errorbar_.lines[0]])
         return self
 

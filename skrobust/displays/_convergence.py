@@ -61,7 +61,7 @@ class ConvergenceDisplay:
         Gradient norms at the ends of the stages.
 
     tol_line_ : matplotlib Line2D or None
-        Line at `tol`.
+        Vertical line at `tol`; None if `tol` is None or 0.
 
     legend_ : matplotlib Legend
         Legend of the algorithms, with their total numbers of passes.
@@ -225,7 +225,7 @@ class ConvergenceDisplay:
             legend(right, [self.tol_line_])
         self.bars_ = self._draw_passes(left)
         self.legend_ = legend(left, list(self.bars_.values()))
-        # A legend may have extended the vertical axis of one panel. Both get the same limits.
+        # A legend may have extended the vertical axis of one panel, so the limits are aligned.
         top = min(panel.get_ylim()[1] for panel in self.ax_)
         for panel in self.ax_:
             panel.set_ylim(top=top)

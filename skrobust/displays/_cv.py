@@ -60,13 +60,14 @@ class CVDisplay:
         :class:`~skrobust.SmoothL1RegressorCV`.
 
     best_index : int, default=None
-        Index of the selected candidate; by default that of the best mean score.
+        Index of the selected candidate; by default the index of the candidate with the best
+        mean score.
 
     one_standard_error_index : int, default=None
         Index of the candidate that is marked as selected by the one-standard-error rule.
 
     auto_beta : float, default=None
-        Threshold that "auto" stands for. It is marked with a vertical line.
+        Threshold that "auto" stands for. A vertical line marks this threshold.
 
     groups : array-like of shape (n_candidates,) of str, default=None
         Other parameters of each candidate, such as "alpha = 0.1". Candidates with the same
@@ -326,7 +327,7 @@ class CVDisplay:
         if is_number.any() or self.auto_beta is not None:
             ax.set_xscale("log")
         else:
-            ax.set_xticks([])  # the axis has no values
+            ax.set_xticks([])  # no threshold is a number
         self.legend_ = legend(ax)
         return self
 

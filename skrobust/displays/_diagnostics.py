@@ -23,7 +23,7 @@ from ._scale_location import ScaleLocationDisplay
 from ._statsmodels import as_estimator
 from ._weights import WeightsDisplay
 
-# The display of the fourth panel.
+# Type of the display in the fourth panel.
 FourthDisplay: TypeAlias = InfluenceDisplay | OutlierMapDisplay | WeightsDisplay
 
 # Default number of rows that are labelled because of their residuals, and of rows that are
@@ -51,13 +51,13 @@ class DiagnosticsDisplay:
     Parameters
     ----------
     residuals : ResidualsDisplay
-        Residuals against fitted values.
+        Display of the residuals against the fitted values.
 
     quantiles : QQDisplay
-        Quantiles of the residuals.
+        Display of the quantiles of the residuals.
 
     scale_location : ScaleLocationDisplay
-        Square roots of the absolute residuals.
+        Display of the square roots of the absolute residuals.
 
     influence : InfluenceDisplay, OutlierMapDisplay or WeightsDisplay
         The display of the fourth panel.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Annotation
 
-    # One Axes, or an array of them.
+    # A single Axes, or several Axes in a list, tuple or array.
     PanelAxes: TypeAlias = Axes | list[Axes] | tuple[Axes, ...] | NDArray[np.object_]
 else:
     PanelAxes = Any
@@ -181,7 +181,10 @@ def legend(ax: Axes, handles: Any = None) -> Legend:
 
 
 def _legend_within(ax: Axes, draw: Callable[..., Legend], n_handles: int) -> Legend | None:
-    """Draw a legend within the axes, which are extended if necessary; None without room."""
+    """Draw and return a legend within the axes, or return None if there is no space.
+
+    `draw` draws a legend with the given style. The vertical axis is extended if necessary.
+    """
     for corner in (*CORNERS, *EDGES):
         drawn = draw(loc=corner)
         if _is_free(ax, drawn):
@@ -199,7 +202,10 @@ def _legend_within(ax: Axes, draw: Callable[..., Legend], n_handles: int) -> Leg
 
 
 def apply_layout(ax: Axes) -> None:
-    """Compute the limits and the position of the axes, on which positions in pixels depend."""
+    """Let matplotlib compute the limits and the position of the axes.
+
+    Positions in pixels are only valid after this computation.
+    """
     ax.get_xlim()  # matplotlib computes the limits of both axes on demand
     figure: Any = ax.get_figure(root=True)
     engine = figure.get_layout_engine()
@@ -208,7 +214,10 @@ def apply_layout(ax: Axes) -> None:
 
 
 def _extend_upwards(ax: Axes, fraction: float) -> None:
-    """Extend the vertical axis upwards; `fraction` is the new part of its new length."""
+    """Extend the vertical axis upwards.
+
+    `fraction` is the length of the added part, relative to the new length of the axis.
+    """
     transform = ax.yaxis.get_transform()
     low, high = transform.transform(ax.get_ylim())
     end = high + (high - low) * fraction / (1 - fraction)
@@ -289,13 +298,13 @@ def labelled_rows(
 
 
 def row_labels(names: Sequence[Any] | None, rows: NDArray[np.intp]) -> list[str]:
-    """Return the names of rows as text, or their numbers if there are no names.
+    """Return the names of the given rows as text, or the row numbers if `names` is None.
 
-    The levels of a MultiIndex are separated by commas, and dates have no time of midnight.
+    The levels of a MultiIndex are separated by commas. For a date, midnight is left out.
     """
     if names is None:
         return [str(row) for row in rows.tolist()]
-    # The index of a pandas Series is not that of the rows.
+    # Names in a pandas Series are selected by position, not by the index of the Series.
     values = getattr(names, "iloc", names)
     labels = []
     for row in rows.tolist():
@@ -386,7 +395,7 @@ def thin(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the positions of the rows to draw within the threshold, and of those beyond it.
 
-    In total these are at most `max_markers` rows, and additionally the rows in `required`.
+    At most `max_markers` rows are selected, and the rows in `required` are added to them.
 
     A quarter of the markers is reserved for rows beyond the threshold, or a larger fraction if
     these rows are a larger fraction of all rows. If not all rows beyond the threshold can be

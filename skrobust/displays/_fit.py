@@ -60,7 +60,7 @@ class FitDisplay:
         Values of the feature.
 
     y : array-like of shape (n_samples,)
-        Targets.
+        Targets, or partial residuals if `partial_residuals` is True.
 
     grid : array-like of shape (n_grid,)
         Non-decreasing values of the feature at which the curves are evaluated.
@@ -95,7 +95,7 @@ class FitDisplay:
         beyond the edge. An edge without such rows has no entry in the list.
 
     smooth_ : matplotlib Line2D or None
-        Smooth curve through partial residuals, if it was drawn.
+        Smooth curve through the partial residuals; None if `partial_residuals` is False.
 
     note_ : matplotlib Text
         Title on the right. If the curves are averages over more than one row, the title states
@@ -275,7 +275,7 @@ class FitDisplay:
                 f"grid_resolution must be an integer of at least 2, got {grid_resolution!r}."
             )
         grid = np.linspace(x.min(), x.max(), grid_resolution)
-        # One row suffices if there is no other feature.
+        # Without other features all rows have the same predictions, so that one row suffices.
         n_averaged = 1 if features.shape[1] == 1 else min(len(x), N_AVERAGED_ROWS)
         X_grid = _rows_on_grid(features, j, grid, n_averaged)
         curves = {}

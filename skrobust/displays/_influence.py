@@ -76,7 +76,8 @@ class InfluenceDisplay:
         k r² h, where r is the entry of `residual` and h the entry of `leverage`.
 
     psi_deriv : float, default=1.0
-        The derivative of ψ within the threshold, which is less than 1 for a small threshold.
+        The derivative ψ′ within the threshold, where ψ is the derivative of the loss. If the
+        threshold is small, ψ′ is estimated from more rows and is less than 1.
 
     names : sequence of shape (n_samples,), default=None
         Labels of the rows; by default the row numbers.
@@ -99,7 +100,7 @@ class InfluenceDisplay:
         Labels of the rows with the largest Cook's distances.
 
     legend_ : matplotlib Legend or None
-        Legend, if it was drawn.
+        Legend; None if it was not drawn.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -167,7 +168,7 @@ class InfluenceDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the rows of a table.
+        """Draw the influence of the rows in a table of observations.
 
         Parameters
         ----------
@@ -201,7 +202,7 @@ class InfluenceDisplay:
 
     @classmethod
     def _undrawn(cls, table: ObservationTable, target_name: str | None) -> Self:
-        """Return a display of the rows of a table, which has not been drawn."""
+        """Return a display of the rows of a table without drawing the display."""
         if not table._rho.is_convex:
             raise ValueError(
                 "InfluenceDisplay draws the contours of Cook's distance for the Huber loss, "
@@ -234,7 +235,7 @@ class InfluenceDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the influence of the rows of a fitted estimator.
+        """Draw the influence of the rows on a fitted estimator.
 
         Parameters
         ----------
@@ -311,7 +312,7 @@ class InfluenceDisplay:
             Axes to draw on; by default the axes of a new figure.
 
         levels : sequence of float, default=(0.5, 1.0)
-            Cook's distances whose contours are drawn.
+            Values of Cook's distance at which contours are drawn.
 
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
             Scale of the axis of residuals, as in :class:`ResidualsDisplay`.

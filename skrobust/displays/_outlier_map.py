@@ -110,7 +110,7 @@ class OutlierMapDisplay:
         Labels of the rows with the largest absolute residuals.
 
     legend_ : matplotlib Legend or None
-        Legend of the cutoffs, if it was drawn.
+        Legend of the cutoffs; None if it was not drawn.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -181,7 +181,7 @@ class OutlierMapDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        r"""Draw the residuals and the robust distances of rows for a fitted estimator.
+        r"""Draw standardised residuals against robust distances for a fitted estimator.
 
         The cutoff for distances is :math:`\sqrt{\chi^2_{0.975, d}}`, where d is the number of
         features that the distances use. The cutoff for standardised residuals is
@@ -236,7 +236,7 @@ class OutlierMapDisplay:
     def _undrawn(
         cls, estimator: BaseEstimator, X: MatrixLike, y: ArrayLike, target_name: str | None
     ) -> Self:
-        """Return a display for a fitted estimator, which has not been drawn."""
+        """Return a display for a fitted estimator without drawing the display."""
         regressor = innermost_estimator(estimator)
         if not isinstance(regressor, MMRegressor):
             raise ValueError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ResidualsDisplay(TrendDisplay):
-    """Residuals against fitted values, with the band ±β and the rows beyond it marked.
+    """Residuals against fitted values, with the band ±β and marks for the rows beyond ±β.
 
     For a well-specified model the residuals scatter around zero with the same spread for all
     fitted values, and most of them are within the band. A smooth curve that departs from zero
@@ -53,16 +53,16 @@ class ResidualsDisplay(TrendDisplay):
         Band of absolute residuals up to β.
 
     line_ : matplotlib Line2D
-        Line at residual zero.
+        Horizontal line at a residual of zero.
 
     smooth_ : matplotlib Line2D or None
-        Smooth curve, if it was drawn.
+        Smooth curve; None if it was not drawn.
 
     labels_ : list of matplotlib Annotation
         Labels of the rows with the largest absolute residuals.
 
     legend_ : matplotlib Legend or None
-        Legend, if it was drawn.
+        Legend; None if it was not drawn.
 
     ax_ : matplotlib Axes
         Axes of the display.

@@ -185,7 +185,7 @@ class RowsDisplay:
         target: int | None,
         target_name: str | None,
     ) -> Self:
-        """Return a display for a fitted estimator, which has not been drawn."""
+        """Return a display for a fitted estimator without drawing the display."""
         estimator = as_estimator(estimator)
         data = unwrap(estimator, X, y, target)
         if beta is None:
@@ -474,7 +474,7 @@ def draw_smooth(
 
 
 def row_names(*data: Any) -> Sequence[Any] | None:
-    """Return the index of the first pandas object, or None if there is none."""
+    """Return the index of the first pandas object in `data`, or None if there is none."""
     return next((each.index for each in data if hasattr(each, "iloc")), None)
 
 

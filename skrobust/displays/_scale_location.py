@@ -49,13 +49,13 @@ class ScaleLocationDisplay(TrendDisplay):
         Horizontal line at the square root of β.
 
     smooth_ : matplotlib Line2D or None
-        Smooth curve, if it was drawn.
+        Smooth curve; None if it was not drawn.
 
     labels_ : list of matplotlib Annotation
         Labels of the rows with the largest absolute residuals.
 
     legend_ : matplotlib Legend or None
-        Legend, if it was drawn.
+        Legend; None if it was not drawn.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -65,7 +65,7 @@ class ScaleLocationDisplay(TrendDisplay):
 
     See Also
     --------
-    ResidualsDisplay : Residuals with their signs.
+    ResidualsDisplay : Residuals, with their signs, against fitted values.
     DiagnosticsDisplay : This display and three others in one figure.
 
     Notes

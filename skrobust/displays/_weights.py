@@ -75,7 +75,7 @@ class WeightsDisplay(RowsDisplay):
         Labels of the rows with the largest absolute residuals.
 
     legend_ : matplotlib Legend or None
-        Legend, if it was drawn.
+        Legend; None if it was not drawn.
 
     ax_ : matplotlib Axes
         Axes of the display.
