@@ -67,7 +67,8 @@ class CoefficientsDisplay:
         Vertical line at the reference value.
 
     note_ : matplotlib Text
-        Title on the right. If some coefficients are not shown, the title states how many are.
+        Title on the right. If some coefficients are not shown, the title states how many
+        coefficients are shown.
 
     legend_ : matplotlib Legend or None
         Legend with the numbers of intervals that exclude and include the reference value; None

@@ -128,9 +128,9 @@ class OutlierMapDisplay:
     If a row exceeds ten times a cutoff, the axis of this cutoff is linear up to the cutoff and
     logarithmic beyond it, because a linear axis would compress the other rows.
 
-    The fit and the distances must both be robust. Outliers attract a least-squares fit and
-    inflate the sample covariance of the features, so that the outliers would have small
-    residuals and distances.
+    The fit and the distances must both be robust. With least squares and the sample covariance
+    of the features, outliers would attract the fit and inflate the covariance, and would
+    therefore have small residuals and distances.
 
     References
     ----------
