@@ -1,4 +1,4 @@
-"""Robust linear regression with Smooth L1 and Huber losses, for scikit-learn."""
+"""Robust linear regression for scikit-learn: Smooth L1 and Huber losses, MM-estimation."""
 
 from importlib import import_module
 

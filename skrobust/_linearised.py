@@ -53,9 +53,6 @@ MIN_CURVATURE = 1e-8
 # A coefficient is estimable if the component of its unit direction outside the row space is
 # shorter than this.
 ESTIMABLE_TOL = 1e-7
-# Data are accepted as those of the fit if the norm of the whitened gradient, relative to the
-# root mean square of ψ, is at most this.
-GRADIENT_TOL, FLOAT32_GRADIENT_TOL = 1e-5, 1e-4
 # A coefficient depends on a direction if the component of the coefficient along the direction
 # exceeds this fraction of the norm of the coefficient in the row space.
 COMPONENT_RTOL = 1e-8

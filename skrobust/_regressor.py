@@ -169,7 +169,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         - "newton": the semismooth Newton method with an exact line search. If few residuals are
           below `beta_`, the method starts at a larger threshold and lowers it in steps.
 
-        `history_` shows which algorithms were used.
+        With an L1 penalty or ``positive=True`` a proximal Newton method on a working set of
+        features is used instead, and `solver` has no effect. Fits with a schedule or a warm
+        start do not use Anderson acceleration. `history_` shows which algorithms were used.
 
     max_iter : int, default=1000
         Maximum number of iterations on the full data, summed over the stages.
@@ -222,7 +224,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         Numerical rank of the centred features, without the intercept. It is less than the
         number of features if features are constant or linearly dependent up to the rounding of
         X, or if there are more features than rows. If X has so many features that its Gram
-        matrix is not computed (sparse X with at least 200 or dense X with more than 5,000
+        matrix is not computed (sparse X with at least 200 or dense X with at least 5,000
         features), `rank_` is an upper bound.
 
     outliers_ : ndarray or dask Array of bool of shape (n_samples,) or (n_samples, n_targets)
