@@ -395,10 +395,9 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         require_in_memory(name, "search", X=X, y=y, sample_weight=sample_weight, **params)
         (X, y, sample_weight), convert = as_numpy(X=X, y=y, sample_weight=sample_weight)
         _raise_for_params(params, self, "fit")
-        shared = {name: getattr(self, name) for name in _SHARED}
+        is_default_grid = isinstance(self.alphas, Integral)
+        alphas = None if is_default_grid else check_grid("alphas", self.alphas)
         ratios = _check_ratios(self.l1_ratio)
-        is_grid = isinstance(self.alphas, Integral)
-        alphas = [] if is_grid else check_grid("alphas", self.alphas)
         # The validation sets attributes such as the feature names. It sets them on a copy,
         # because `self` must not change before the fit is complete.
         checked = copy(self)
@@ -408,41 +407,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X_used)
         check_penalty_weights(self.penalty_weights, X_used.shape[1])
-
-        def grid_of(beta: Any, ratio: float) -> list[float]:
-            """Return the candidate values of alpha for a threshold and an l1_ratio."""
-            if not is_grid:
-                return alphas
-            model = SmoothL1Regressor(beta, l1_ratio=ratio, **shared)
-            return alpha_grid(int(self.alphas), model, X_used, y_used, weight)
-
-        def default_grid(n: int) -> NDArray[np.float64]:
-            """Return n thresholds, with that of "auto" at index n // 2."""
-            at_auto = sorted(grid_of("auto", ratios[0]), reverse=is_grid)
-            alpha = at_auto[len(at_auto) // 2]
-            first = SmoothL1Regressor(alpha=alpha, l1_ratio=ratios[0], **shared)
-            return default_betas(n, first, X_used, y_used, weight)
-
-        betas, auto_beta = self.betas, np.nan
-        if isinstance(betas, Integral):
-            betas = default_grid(int(betas))
-            auto_beta = betas[len(betas) // 2]
-        elif self.refit == "one_standard_error":
-            auto_beta = default_grid(1)[0]
-        betas = check_grid("betas", betas, zero=False, word="auto")
-        points = []
-        for ratio in ratios:
-            # The points of the grid are ordered by penalties, and for each penalty by
-            # thresholds.
-            columns = [[(beta, alpha) for alpha in grid_of(beta, ratio)] for beta in betas]
-            points += [
-                {"beta": beta, "alpha": alpha, "l1_ratio": ratio}
-                for row in zip(*columns, strict=True)
-                for beta, alpha in row
-            ]
-        models = [SmoothL1Regressor(**point, **shared) for point in points]
-        if not _is_list(self.l1_ratio):
-            points = [{"beta": p["beta"], "alpha": p["alpha"]} for p in points]
+        points, models, auto_beta = self._candidates(ratios, alphas, X_used, y_used, weight)
 
         scorer, routed = self._scorer(), self._routed(sample_weight, params)
         folds = self._folds(X, y, X_used.shape[0], routed.splitter.split)
@@ -474,26 +439,13 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         best = self._selected(results, auto_beta)
         model = models[best]
         refit = context.subcontext(task_name="refit", task_id=len(folds))
-        with refit.propagate_callback_context(model), warnings.catch_warnings():
-            # A single warning for this fit and those of the folds is issued below.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            refit.call_on_fit_task_begin(**data)
-            model.fit(X_used, y_used, sample_weight)
-        refit.call_on_fit_task_end(**data)
+        _refit(model, refit, X_used, y_used, sample_weight, data)
         every = [*reached, *Convergence.of_model(model)]
         warn_unless_converged(name, every, self.tol, self.max_iter, 3 + N_WRAPPERS)
 
-        attributes = vars(model).items()
-        fitted = convert({name: value for name, value in attributes if name.endswith("_")})
-        fitted |= {
-            "alpha_": points[best]["alpha"],
-            "l1_ratio_": model.l1_ratio,
-            "best_params_": points[best],
-            "best_index_": best,
-            "best_score_": float(results["mean_test_score"][best]),
-            "cv_results_": results,
-            "n_splits_": len(folds),
-        }
+        fitted = convert({k: value for k, value in vars(model).items() if k.endswith("_")})
+        fitted |= self._search_attributes(points, results, best, len(folds))
+        fitted["l1_ratio_"] = model.l1_ratio
         if hasattr(checked, "feature_names_in_"):
             fitted["feature_names_in_"] = checked.feature_names_in_
         context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
@@ -501,6 +453,70 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(fitted)
         return self
+
+    def _candidates(
+        self,
+        ratios: list[float],
+        alphas: list[float] | None,
+        X: Any,
+        y: NDArray[Any],
+        weight: NDArray[np.float64] | None,
+    ) -> tuple[list[dict[str, Any]], list[SmoothL1Regressor], float]:
+        """Return the points of the grid, a model for each, and the threshold of "auto".
+
+        `alphas` is None if the penalties are those of a default grid. The threshold of "auto"
+        is NaN unless the grid or `refit` requires it.
+        """
+        shared = {name: getattr(self, name) for name in _SHARED}
+
+        def grid_of(beta: Any, ratio: float) -> list[float]:
+            """Return the candidate values of alpha for a threshold and an l1_ratio."""
+            if alphas is not None:
+                return alphas
+            model = SmoothL1Regressor(beta, l1_ratio=ratio, **shared)
+            return alpha_grid(int(self.alphas), model, X, y, weight)
+
+        def default_grid(n: int) -> NDArray[np.float64]:
+            """Return n thresholds, with that of "auto" at index n // 2."""
+            at_auto = sorted(grid_of("auto", ratios[0]), reverse=alphas is None)
+            alpha = at_auto[len(at_auto) // 2]
+            first = SmoothL1Regressor(alpha=alpha, l1_ratio=ratios[0], **shared)
+            return default_betas(n, first, X, y, weight)
+
+        betas, auto_beta = self.betas, np.nan
+        if isinstance(betas, Integral):
+            betas = default_grid(int(betas))
+            auto_beta = betas[len(betas) // 2]
+        elif self.refit == "one_standard_error":
+            auto_beta = default_grid(1)[0]
+        betas = check_grid("betas", betas, zero=False, word="auto")
+        points = []
+        for ratio in ratios:
+            # The points of the grid are ordered by penalties, and for each penalty by
+            # thresholds.
+            columns = [[(beta, alpha) for alpha in grid_of(beta, ratio)] for beta in betas]
+            points += [
+                {"beta": beta, "alpha": alpha, "l1_ratio": ratio}
+                for row in zip(*columns, strict=True)
+                for beta, alpha in row
+            ]
+        models = [SmoothL1Regressor(**point, **shared) for point in points]
+        if not _is_list(self.l1_ratio):
+            points = [{"beta": p["beta"], "alpha": p["alpha"]} for p in points]
+        return points, models, float(auto_beta)
+
+    def _search_attributes(
+        self, points: list[dict[str, Any]], results: dict[str, Any], best: int, n_splits: int
+    ) -> dict[str, Any]:
+        """Return the fitted attributes that describe the search."""
+        return {
+            "alpha_": points[best]["alpha"],
+            "best_params_": points[best],
+            "best_index_": best,
+            "best_score_": float(results["mean_test_score"][best]),
+            "cv_results_": results,
+            "n_splits_": n_splits,
+        }
 
     def get_metadata_routing(self):
         """Return the routing of the metadata of `fit` to the splitter and the scorer.
@@ -585,7 +601,7 @@ def _negative_mean_absolute_error(
 
 
 def _is_list(l1_ratio: Any) -> bool:
-    return not isinstance(l1_ratio, Real)
+    return np.ndim(l1_ratio) > 0
 
 
 def _check_ratios(l1_ratio: Any) -> list[float]:
@@ -597,6 +613,25 @@ def _check_ratios(l1_ratio: Any) -> list[float]:
         if not (isinstance(ratio, Real) and 0 <= float(ratio) <= 1):
             raise ValueError(f"l1_ratio[{i}] must be in the range [0, 1], got {ratio!r}.")
     return [float(ratio) for ratio in ratios]
+
+
+def _refit(
+    model: SmoothL1Regressor,
+    context: Any,
+    X: Any,
+    y: NDArray[Any],
+    sample_weight: NDArray[np.float64] | None,
+    data: dict[str, Any],
+) -> None:
+    """Fit the selected model to all rows, as a task with the given callback context.
+
+    It issues no ConvergenceWarning, since a single warning covers this fit and the folds.
+    """
+    with context.propagate_callback_context(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        context.call_on_fit_task_begin(**data)
+        model.fit(X, y, sample_weight)
+    context.call_on_fit_task_end(**data)
 
 
 def _fold(

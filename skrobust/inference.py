@@ -1,4 +1,4 @@
-"""Standard errors, intervals, tests and prediction intervals of a fitted estimator."""
+"""Standard errors, confidence intervals, tests and prediction intervals for a fitted estimator."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        Loss in units of the residual, of the dtype of `residual` if that is a
-        floating-point dtype and of float64 otherwise.
+        Loss in units of the residual. Its dtype is that of `residual` if `residual` has a
+        floating-point dtype, and float64 otherwise.
 
     Raises
     ------
@@ -102,8 +102,8 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        Dimensionless derivative in [−1, 1], of the dtype of `residual` if that is a
-        floating-point dtype and of float64 otherwise.
+        Dimensionless derivative, between −1 and 1. Its dtype is that of `residual` if
+        `residual` has a floating-point dtype, and float64 otherwise.
 
     Raises
     ------
@@ -159,8 +159,8 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        Loss in squared units of the residual, of the dtype of `residual` if that is a
-        floating-point dtype and of float64 otherwise.
+        Loss in squared units of the residual. Its dtype is that of `residual` if `residual` has
+        a floating-point dtype, and float64 otherwise.
 
     Raises
     ------
@@ -219,8 +219,8 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        Derivative in [−β, β] in units of the residual, of the dtype of `residual` if that
-        is a floating-point dtype and of float64 otherwise.
+        Derivative in units of the residual, between −β and β. Its dtype is that of `residual`
+        if `residual` has a floating-point dtype, and float64 otherwise.
 
     Raises
     ------

@@ -240,7 +240,8 @@ def test_units_and_order_do_not_matter(certificate, problem, data):
     back[columns] = est.coef_ * (of_X[columns] / of_y)
     size = 1e-6 * (1 + np.abs(base.coef_).max()) * (1 + shift / 1e4)
     assert_allclose(back - added, base.coef_, rtol=0, atol=size)
-    # The scale is at least the rounding error of the features, which may be far from zero.
+    # If the features are far from zero, their rounding errors, multiplied by the
+    # coefficients, limit the accuracy of the scale.
     stored = 8 * np.finfo(float).eps * np.abs(back) @ (np.abs(X).max(axis=0) + shift)
     assert est.beta_ / of_y == pytest.approx(base.beta_, rel=1e-6, abs=max(1e-12, stored))
     # A minimiser may lie where a residual is at the threshold.

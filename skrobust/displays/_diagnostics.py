@@ -81,8 +81,8 @@ class DiagnosticsDisplay:
     ResidualsDisplay : The first panel alone.
     QQDisplay : The second panel alone.
     ScaleLocationDisplay : The third panel alone.
-    InfluenceDisplay : The fourth panel of a Huber fit alone.
-    OutlierMapDisplay : The fourth panel of an MM-estimate alone.
+    InfluenceDisplay : The fourth panel alone, for a Huber fit.
+    OutlierMapDisplay : The fourth panel alone, for an MM-estimate.
     skrobust.inference.observation_table : Diagnostics of each row as numbers.
 
     Examples
