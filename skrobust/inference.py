@@ -1,4 +1,4 @@
-"""Standard errors, confidence intervals, tests and prediction intervals for a fitted estimator."""
+"""Standard errors, tests, confidence and prediction intervals for a fitted estimator."""
 
 from __future__ import annotations
 
