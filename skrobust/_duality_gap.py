@@ -14,6 +14,7 @@ from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import Target
 from ._lazy_data import require_in_memory
 from ._model.duality import duality_gap as huber_duality_gap
+from ._model.scale import is_at_rounding_floor
 from ._regressor import SmoothL1Regressor
 from ._sampling import Problem, whole_problem
 from ._solvers import Rows, choose
@@ -156,7 +157,11 @@ def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> 
     fitted = np.concatenate([[np.ravel(estimator.intercept_)[k]], coef])
     standardised = target.units.from_data(fitted, objective.engine)
     point = objective.evaluate(objective.whitening.coordinates(standardised))
-    scale_in_units = scale / unit if joint else None
-    value = point.value + (0.5 * scale_in_units**2 if scale_in_units else 0.0)
+    value, scale_in_units = point.value, None
+    if joint:
+        value += 0.5 * (scale / unit) ** 2
+        # A scale at the rounding floor is not a variable, so that the threshold is fixed.
+        if not is_at_rounding_floor(objective, point.theta, scale / unit):
+            scale_in_units = scale / unit
     gap = huber_duality_gap(objective, point, scale_in_units)
     return min(gap / value, 1.0) if value else 0.0

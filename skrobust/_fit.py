@@ -24,6 +24,7 @@ from ._model.penalty import ElasticNet, Penalty, Ridge
 from ._model.scale import (
     MIN_THRESHOLD,
     Concomitant,
+    is_at_rounding_floor,
     null_scale,
     rounding_floor,
     rounding_floor_bound,
@@ -451,10 +452,11 @@ def _suboptimality(
     composite = target.spec.is_composite
     if problem.sample is not None or (problem.whiten_by == "scaling" and not composite):
         return suboptimality(objective, solution) if solution.converged else np.nan
-    point, joint = solution.point, isinstance(target.estimator, Concomitant)
-    if joint and scale <= rounding_floor_bound(objective, point.theta):
-        # A scale at the rounding floor is not a variable, so that the threshold is fixed.
-        joint = scale > rounding_floor(objective, point.theta)[1]
+    point = solution.point
+    # A scale at the rounding floor is not a variable, so that the threshold is fixed.
+    joint = isinstance(target.estimator, Concomitant) and not is_at_rounding_floor(
+        objective, point.theta, scale
+    )
     return duality_gap(objective, point, scale if joint else None)
 
 

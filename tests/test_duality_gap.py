@@ -106,3 +106,12 @@ def test_errors_name_what_does_not_fit():
     fitted = SmoothL1Regressor(1.0, alpha=1.0).fit(wide, np.arange(400.0))
     with pytest.raises(ValueError, match=r"Gram matrix of X, .* 300"):
         duality_gap(fitted, wide, np.arange(400.0))
+
+
+@pytest.mark.parametrize(("alpha", "most"), [(1e-3, 2e-9), (1e-6, 2e-6)])
+def test_a_scale_at_the_rounding_floor_is_not_a_variable_of_the_gap(alpha, most):
+    # The rounding errors of y determine the scale of an exact fit.
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    y = 1e6 + X @ [1.0, 2.0]
+    model = SmoothL1Regressor(scale="concomitant", alpha=alpha, l1_ratio=1.0).fit(X, y)
+    assert duality_gap(model, X, y) <= most

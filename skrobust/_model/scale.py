@@ -143,6 +143,13 @@ def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
     return RESIDUAL_ROUNDING * size + _stored_rounding(objective, theta)
 
 
+def is_at_rounding_floor(objective: Whitened, theta: FloatArray, scale: float) -> bool:
+    """Tell whether a scale is at most the rounding floor, below which it is not estimated."""
+    if scale > rounding_floor_bound(objective, theta):
+        return False
+    return scale <= rounding_floor(objective, theta)[1]
+
+
 def _stored_rounding(objective: Whitened, theta: FloatArray) -> float:
     """Return ε Σ_j |μ_j w_j|, the rounding error that the stored features cause in a residual.
 
