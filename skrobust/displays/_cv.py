@@ -35,7 +35,7 @@ MAX_CURVES = 6
 
 
 class CVDisplay:
-    """Mean cross-validation score against β, with standard errors and the selected β.
+    """Mean cross-validation score against β or α, with standard errors and the selected value.
 
     The band shows the standard error of the difference between the best mean score and the mean
     score of each candidate, computed from the differences within the folds. Where the band
@@ -68,6 +68,10 @@ class CVDisplay:
 
     auto_beta : float, default=None
         Threshold that "auto" stands for. A vertical line marks this threshold.
+
+    alphas : array-like of shape (n_candidates,), default=None
+        Positive penalties of the candidates. If they are given, the scores are drawn against
+        the penalties instead of the thresholds.
 
     groups : array-like of shape (n_candidates,) of str, default=None
         Other parameters of each candidate, such as "alpha = 0.1". Candidates with the same
@@ -120,6 +124,9 @@ class CVDisplay:
     groups with the best scores are drawn. Candidates whose score is NaN because their fits
     failed appear as gaps in the curves.
 
+    `from_estimator` draws the scores against α if the search has a single threshold, or if each
+    threshold has its own penalties, as with an integer `alphas`.
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -144,6 +151,7 @@ class CVDisplay:
         best_index: int | None = None,
         one_standard_error_index: int | None = None,
         auto_beta: float | None = None,
+        alphas: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         score_name: str = "Score",
     ) -> None:
@@ -153,6 +161,7 @@ class CVDisplay:
         self.best_index = best_index
         self.one_standard_error_index = one_standard_error_index
         self.auto_beta = auto_beta
+        self.alphas = alphas
         self.groups = groups
         self.score_name = score_name
 
@@ -223,13 +232,11 @@ class CVDisplay:
                 "cv_results_ must have exactly one parameter beta, with the key 'param_beta' "
                 f"or 'param_…__beta', got {beta_keys or parameters}."
             )
+        on_axis = _axis_key(results, parameters, beta_keys[0])
         group_labels = [
-            [
-                f"{key.removeprefix('param_').rpartition('__')[2]} = {value}"
-                for value in results[key]
-            ]
+            [_candidate_label(_parameter_name(key), value) for value in results[key]]
             for key in parameters
-            if key != beta_keys[0] and len(set(map(str, results[key]))) > 1
+            if key != on_axis and len(set(map(str, results[key]))) > 1
         ]
         groups = [", ".join(labels) for labels in zip(*group_labels, strict=True)]
         metric = _metric_name(results, metric, getattr(search, "refit", None))
@@ -241,6 +248,7 @@ class CVDisplay:
             best_index=getattr(search, "best_index_", None),
             one_standard_error_index=one_standard_error,
             auto_beta=auto_beta,
+            alphas=None if on_axis == beta_keys[0] else list(results[on_axis]),
             groups=groups or None,
             score_name=_score_name(search, metric) if score_name is None else score_name,
         )
@@ -291,8 +299,8 @@ class CVDisplay:
         """
         check_matplotlib("CVDisplay.plot")
         candidates = self._candidates()
-        betas, groups, best = candidates.betas, candidates.groups, candidates.best_index
-        is_number = ~np.isnan(betas)
+        values, groups, best = candidates.values, candidates.groups, candidates.best_index
+        is_number = ~np.isnan(values)
         means = -candidates.means if negate_score else candidates.means
         self.ax_ = ax = axes(ax)
         self.figure_ = ax.figure
@@ -303,8 +311,8 @@ class CVDisplay:
         for i, group in enumerate(_best_groups(groups, candidates.means, best)):
             style = line_style(i)
             rows = np.flatnonzero((groups == group) & is_number)
-            rows = rows[np.argsort(betas[rows], kind="stable")]
-            x, y, label = betas[rows], means[rows], group or "mean over folds"
+            rows = rows[np.argsort(values[rows], kind="stable")]
+            x, y, label = values[rows], means[rows], group or "mean over folds"
             self.lines_.append(line(ax, x, y, line_kwargs, label=label, **style))
             if candidates.standard_errors is not None and show_band and group == groups[best]:
                 error = candidates.standard_errors[rows]
@@ -323,7 +331,7 @@ class CVDisplay:
             self.best_score_line_ = ax.axhline(best_mean, label="best mean score", **style)
         self._draw_choices(candidates, means)
         score_name = _negated_name(self.score_name) if negate_score else self.score_name
-        ax.set(xlabel="β", ylabel=score_name)
+        ax.set(xlabel=self._axis_name, ylabel=score_name)
         if is_number.any() or self.auto_beta is not None:
             ax.set_xscale("log")
         else:
@@ -337,7 +345,7 @@ class CVDisplay:
         These are the selected candidate and the candidate of the one-standard-error rule.
         """
         self.auto_beta_line_: Line2D | None = None
-        if self.auto_beta is not None:
+        if self.auto_beta is not None and self.alphas is None:
             auto_beta = check_positive(self.auto_beta, "auto_beta")
             style: dict[str, Any]
             style = {"color": GREY, "linestyle": DASHES[3], "lw": 1.5, "zorder": 0.5}
@@ -345,17 +353,23 @@ class CVDisplay:
             self.auto_beta_line_ = self.ax_.axvline(auto_beta, label=label, **style)
 
         def mark(i: int, prefix: str, **style: Any) -> Line2D:
-            label = _candidate_label(prefix, self.betas[i], candidates.groups[i])
-            return _draw_mark(self.ax_, candidates.betas[i], scores[i], label=label, **style)
+            value = self.betas[i] if self.alphas is None else candidates.values[i]
+            label = f"{prefix}: {self._axis_name}"
+            label = _candidate_label(label, value, candidates.groups[i])
+            return _draw_mark(self.ax_, candidates.values[i], scores[i], label=label, **style)
 
         star = {"marker": "*", "ms": 14, "mec": "white", "color": "black"}
-        self.best_ = mark(candidates.best_index, "chosen: β", **star)
+        self.best_ = mark(candidates.best_index, "chosen", **star)
         self.one_standard_error_: Line2D | None = None
         if self.one_standard_error_index is not None:
             # The marker is a ring, so that the star is visible if both candidates are the same.
             ring = {"marker": "o", "ms": 16, "mew": 1.5, "mfc": "none", "mec": GREY}
-            prefix = "one std. error: β"
-            self.one_standard_error_ = mark(self.one_standard_error_index, prefix, **ring)
+            index = self.one_standard_error_index
+            self.one_standard_error_ = mark(index, "one std. error", **ring)
+
+    @property
+    def _axis_name(self) -> str:
+        return "β" if self.alphas is None else "α"
 
     def _candidates(self) -> _Candidates:
         """Validate the parameters of the display and return the candidates as arrays."""
@@ -364,17 +378,19 @@ class CVDisplay:
         errors = self.standard_errors
         errors = None if errors is None else np.asarray(errors, dtype=float)
         groups = np.full(n_candidates, "") if self.groups is None else np.asarray(self.groups)
+        alphas = None if self.alphas is None else np.asarray(self.alphas, dtype=float)
         arrays = {"mean_scores": means, "standard_errors": errors, "groups": groups}
+        arrays["alphas"] = alphas
         for name, array in arrays.items():
             if array is not None and array.shape != (n_candidates,):
                 raise ValueError(
                     f"{name} must have one entry for each of the {n_candidates} betas, got "
                     f"shape {array.shape}."
                 )
-        betas = np.full(n_candidates, np.nan)
-        for i, beta in enumerate(self.betas):
-            if isinstance(beta, Real):
-                betas[i] = check_positive(float(beta), "Each of betas")
+        values, name = np.full(n_candidates, np.nan), "betas" if alphas is None else "alphas"
+        for i, value in enumerate(self.betas if alphas is None else alphas):
+            if isinstance(value, Real):
+                values[i] = check_positive(float(value), f"Each of {name}")
         if np.isnan(means).all():
             raise ValueError(
                 f"mean_scores must contain a value that is not NaN, got {self.mean_scores!r}."
@@ -388,35 +404,59 @@ class CVDisplay:
                 raise ValueError(
                     f"{name} must be in the range [0, {n_candidates - 1}], got {index!r}."
                 )
-        return _Candidates(betas, means, errors, groups, best)
+        return _Candidates(values, means, errors, groups, best)
 
 
 class _Candidates(NamedTuple):
     """Candidates of a search as arrays of shape (n_candidates,), and the selected index."""
 
-    betas: NDArray[np.float64]  # NaN for a threshold that is not a number
+    # Thresholds or penalties; NaN for a threshold that is not a number.
+    values: NDArray[np.float64]
     means: NDArray[np.float64]
     standard_errors: NDArray[np.float64] | None
     groups: NDArray[np.str_]
     best_index: int
 
 
-def _candidate_label(prefix: str, beta: float | str, group: str) -> str:
+def _candidate_label(prefix: str, value: Any, group: str = "") -> str:
     """Return a legend label such as "β = auto, alpha = 0.1"."""
-    value = f"{beta:.4g}" if isinstance(beta, Real) else beta
-    label = f"{prefix} = {value}"
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    label = f"{prefix} = {float(value):.4g}" if number else f"{prefix} = {value}"
     return f"{label}, {group}" if group else label
 
 
-def _draw_mark(ax: Axes, beta: float, score: float, **style: Any) -> Line2D:
-    """Draw and return a marker at the threshold and the score of a candidate.
+def _parameter_name(key: str) -> str:
+    """Return the name of a parameter, given its key in `cv_results_`; that of beta is β."""
+    name = key.removeprefix("param_").rpartition("__")[2]
+    return "β" if name == "beta" else name
 
-    If `beta` is NaN, the marker is at the right edge of the axes.
+
+def _axis_key(results: Mapping[str, Any], parameters: list[str], beta_key: str) -> str:
+    """Return the key of the parameter of the horizontal axis, which is beta or alpha.
+
+    It is alpha if there are several positive penalties and a single threshold, or if no penalty
+    occurs with two thresholds.
     """
-    if np.isnan(beta):
+    alpha_key = f"{beta_key.removesuffix('beta')}alpha"
+    if alpha_key not in parameters:
+        return beta_key
+    alphas, betas = list(results[alpha_key]), list(map(str, results[beta_key]))
+    if len(set(alphas)) < 2 or not all(isinstance(a, Real) and float(a) > 0 for a in alphas):
+        return beta_key
+    pairs = set(zip(alphas, betas, strict=True))
+    is_own_grid = len(pairs) == len(set(alphas))
+    return alpha_key if len(set(betas)) == 1 or is_own_grid else beta_key
+
+
+def _draw_mark(ax: Axes, value: float, score: float, **style: Any) -> Line2D:
+    """Draw and return a marker at the threshold or penalty and the score of a candidate.
+
+    If `value` is NaN, the marker is at the right edge of the axes.
+    """
+    if np.isnan(value):
         x, transform = 0.97, ax.get_yaxis_transform()
     else:
-        x, transform = beta, ax.transData
+        x, transform = value, ax.transData
     return ax.plot([x], [score], transform=transform, linestyle="", zorder=3, **style)[0]
 
 

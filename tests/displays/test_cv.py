@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import sem
+from sklearn.datasets import load_diabetes
 from sklearn.metrics import make_scorer, mean_absolute_error, r2_score
 from sklearn.model_selection import GridSearchCV
 
@@ -68,12 +69,12 @@ def test_other_parameters_make_curves(data):
     found = GridSearchCV(SmoothL1Regressor(), grid).fit(*data)
     display = CVDisplay.from_estimator(found)
     labels = [line.get_label() for line in display.lines_]
-    assert labels == ["alpha = 0.0", "alpha = 0.1", "alpha = 1.0"]
+    assert labels == ["alpha = 0", "alpha = 0.1", "alpha = 1"]
     for line, alpha in zip(display.lines_, grid["alpha"], strict=True):
         rows = found.cv_results_["param_alpha"] == alpha
         assert_array_equal(line.get_ydata(), found.cv_results_["mean_test_score"][rows])
     best = found.best_params_
-    chosen = f"chosen: β = {best['beta']:.4g}, alpha = {best['alpha']}"
+    chosen = f"chosen: β = {best['beta']:.4g}, alpha = {best['alpha']:.4g}"
     assert display.best_.get_label() == chosen
     assert display.ax_.get_ylabel() == "R2"
 
@@ -214,3 +215,36 @@ def test_thresholds_without_a_number_are_drawn_as_horizontal_lines():
     assert [line.get_ydata()[0] for line in display.auto_lines_] == scores
     assert display.best_.get_ydata() == [-1.0]
     assert len(display.ax_.get_xticks()) == 0
+
+
+def test_scores_are_drawn_against_penalties_if_each_threshold_has_its_own():
+    X, y = load_diabetes(return_X_y=True)
+    options = {"loss": "huber", "l1_ratio": 1.0, "cv": 2}
+    search = SmoothL1RegressorCV(betas=[50.0, 100.0], alphas=4, **options).fit(X, y)
+    display = CVDisplay.from_estimator(search)
+    results = search.cv_results_
+    assert display.ax_.get_xlabel() == "α"
+    assert [curve.get_label() for curve in display.lines_] == ["β = 50", "β = 100"]
+    for curve, beta in zip(display.lines_, [50.0, 100.0], strict=True):
+        rows = np.flatnonzero(results["param_beta"] == beta)[::-1]
+        assert_allclose(curve.get_xdata(), np.array(results["param_alpha"][rows], dtype=float))
+        assert_allclose(curve.get_ydata(), results["mean_test_score"][rows])
+    best = search.best_params_
+    assert display.best_.get_label() == (
+        f"chosen: α = {best['alpha']:.4g}, β = {best['beta']:.4g}"
+    )
+    assert display.auto_beta_line_ is None
+
+
+@pytest.mark.parametrize("alphas", [[0.01, 0.1], [0.0, 0.1]])
+def test_scores_of_one_threshold_are_drawn_against_positive_penalties(alphas):
+    X, y = load_diabetes(return_X_y=True)
+    search = SmoothL1RegressorCV(betas=["auto"], alphas=alphas, loss="huber", cv=2).fit(X, y)
+    display = CVDisplay.from_estimator(search)
+    if min(alphas) > 0:
+        assert display.ax_.get_xlabel() == "α"
+        assert [curve.get_label() for curve in display.lines_] == ["mean over folds"]
+        assert not display.auto_lines_
+    else:
+        assert display.ax_.get_xlabel() == "β"
+        assert len(display.auto_lines_) == 2
