@@ -478,11 +478,13 @@ def _with_small_joint_gap(
     spec, tol = target.spec, target.spec.tol
     if not spec.is_composite or not isinstance(target.estimator, Concomitant):
         return solution
-    for _ in range(MAX_TIGHTER_FITS + 1):
+    rtol = max(spec.tol, ROUNDING_RTOL)
+    for n_fits in range(MAX_TIGHTER_FITS + 1):
         gap = _suboptimality(target, problem, objective, solution, scale)
-        rtol = max(spec.tol, ROUNDING_RTOL)
         if not solution.converged or gap <= rtol * solution.point.value:
             return solution
+        if n_fits == MAX_TIGHTER_FITS:
+            break
         tol *= TIGHTER_TOL_FACTOR
         budget = max_iter - solution.n_iter
         if budget <= 0:
