@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-# The colours of Okabe and Ito, which readers with colour vision deficiency can distinguish,
-# starting with the darkest colours.
+# The colours of Okabe and Ito, which readers with colour vision deficiency can distinguish. The
+# darkest colours come first.
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 _LIBRARIES = ["skrobust", "numpy", "scipy", "scikit-learn", "numba"]
 _LIBRARIES += ["statsmodels", "skglm", "pinball-qr"]
@@ -27,10 +27,10 @@ def timed(function, *args):
 
 
 def _rested(task):
-    """Run a task once this process has no other busy threads; return its run time in seconds.
+    """Wait until no other thread of this process is busy; return the run time of a task in s.
 
-    BLAS threads spin for a tenth of a second after their work and would slow down the task.
-    This function waits in a busy loop, because the processor might reduce its frequency during
+    BLAS threads remain busy for a tenth of a second after their work and would slow down the
+    task. The function waits in a loop, because the processor might reduce its frequency during
     a sleep.
     """
     busy = True
@@ -43,7 +43,7 @@ def _rested(task):
 
 
 def say(text):
-    """Print without a line break and flush."""
+    """Print a text without a line break, and flush the output."""
     print(text, end="", flush=True)
 
 

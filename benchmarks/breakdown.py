@@ -2,11 +2,11 @@
 
 The first table is for outliers in y that are all on the same side of the model. With its
 default parameters, SmoothL1Regressor breaks down at a fraction of outliers between 30 and 33 %.
-So does RLM of statsmodels, which has the same estimating equations and also starts from least
-squares. With about half of the default threshold, or with a threshold that is known beforehand,
-the fit tolerates more outliers. The second table is for outliers in X (leverage points), of
-which no Huber fit tolerates many. `MMRegressor` tolerates the outliers of both tables. The
-benchmark takes a minute and requires statsmodels.
+RLM of statsmodels has the same estimating equations, also starts from least squares, and breaks
+down in the same range. With about half of the default threshold, or with a threshold that is
+known beforehand, SmoothL1Regressor tolerates more outliers. The second table is for outliers in
+X (leverage points), of which no Huber fit tolerates many. `MMRegressor` tolerates the outliers
+of both tables. The benchmark takes a minute and requires statsmodels.
 """
 
 import numpy as np
@@ -55,7 +55,7 @@ def outliers_in_y(n_outliers, rng):
 
 
 def outliers_in_X(n_outliers, rng):
-    """Return X and y; the outliers have a large last feature, for which their slope differs."""
+    """Return X and y; in the outliers the last feature is large and has another slope."""
     X = rng.normal(size=(N, P))
     X[:n_outliers, -1] += 20
     y = INTERCEPT + X @ COEF + rng.normal(size=N)

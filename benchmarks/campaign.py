@@ -32,7 +32,7 @@ from .judge import RTOL, Data, Fit, is_unique, judge, scale_bounds
 
 ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 CONVERGED = {"gradient within tol", "gradient within rounding", "objective within rounding"}
-# Relative tolerances of a scale and of a mean score of cross-validation.
+# Relative tolerances of the scale and of the mean scores of cross-validation.
 SCALE_RTOL, SCORE_RTOL = 1e-6, 1e-6
 # A fit may take PASSES_PER_ITERATION passes over X in each iteration. In each stage it may take
 # OTHER_PASSES more, for the starting point (least squares may take a hundred iterations of
@@ -374,11 +374,11 @@ def _call_path(problem):
 
 
 def _point_flags(problem, point, where):
-    """Return the flags of a fit of a path; its threshold and scale are those of a single fit.
+    """Return the flags of a fit of a path; `point` has the threshold and scale of a single fit.
 
     `where` is the name and the value of the parameter that varies along the path. If the scale
-    is not that of the residuals and the minimiser is not unique, there is no flag, because the
-    MAD may then have several fixed points.
+    differs from the scale of the residuals but the minimiser is not unique, there is no flag,
+    because the MAD may then have several fixed points.
     """
     params, rtol = problem.params, RTOL
     if params["scale"] == "mad" or params["beta"] == "auto":
@@ -390,7 +390,7 @@ def _point_flags(problem, point, where):
             if is_unique(data, point):
                 return [Flag("path, scale", f"{where}: {low} … {high} for {point.scale}")]
             return []
-        # The scale of the single fit equals that of the path only up to this tolerance.
+        # The scale of the single fit equals the scale of the path only up to this tolerance.
         rtol = SCALE_RTOL
     found = _objective_flags(problem, problem.y, point, converged=True, rtol=rtol)
     return [Flag(f"path, {flag.name}", f"{where}: {flag.detail}") for flag in found]

@@ -161,10 +161,10 @@ def targets_table(seconds):
 
 
 def second_kind(shape, kind, n_runs):
-    """Return the additional time and number of compilations of a fit to another kind of input.
+    """Return the additional time and the compilations of a fit to another kind of input.
 
-    The fit follows a fit to an array in C order in the same process. The time is additional to
-    that of further fits to the same input.
+    The fit follows a fit to an array in C order in the same process. The additional time is
+    relative to later fits to the same input.
     """
     return in_fresh_processes(prepared(shape, kind) + _SECOND.format(kind=kind), n_runs)
 

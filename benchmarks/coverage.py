@@ -1,10 +1,10 @@
-"""Coverage probabilities of 95 % intervals: python -m benchmarks.coverage
+"""Coverage of 95 % confidence and prediction intervals: python -m benchmarks.coverage
 
 The coverage is simulated for every kind of covariance of coefficient_table, for the default
 intervals of RLM of statsmodels, for least squares, and for prediction intervals. The
-distributions of the errors meet the assumptions of some kinds of covariance and violate those
-of others. The exit status is nonzero if a limit is not met that the user guide relies on. The
-benchmark takes about half an hour with 1,000 replications.
+distributions of the errors meet the assumptions of some kinds of covariance and violate the
+assumptions of other kinds. The exit status is nonzero if a limit on which the user guide relies
+is not met. The benchmark takes about half an hour with 1,000 replications.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Sample(NamedTuple):
 
 
 def independent(draw):
-    """Return a function that draws samples of independent rows with errors draw(rng, X)."""
+    """Return a function that draws independent rows, whose errors are draw(rng, X)."""
 
     def sample(rng, n, p):
         X = features(rng, n, p)
@@ -136,7 +136,7 @@ def intervals(sample, kinds, bootstrap):
 
 
 def prediction_intervals(fit, default, X):
-    """Return a dict of the prediction intervals of a table, and of those of a simple formula.
+    """Return a dict of prediction intervals, computed from a table and by a simple formula.
 
     The formula combines the scale and the standard error of the fitted value.
     """
@@ -334,8 +334,8 @@ def prediction_rows(results):
 def draw(found, path):
     """Draw the coverage of the coefficient of x₁.
 
-    In some kinds of samples the variance of the errors depends on x₁, or x₁ depends on the
-    cluster.
+    This coefficient is drawn because in some kinds of samples the variance of the errors
+    depends on x₁, or x₁ depends on the cluster.
     """
     figure, axes = plt.subplots(1, len(ERRORS), figsize=(14, 5), sharex=True, sharey=True)
     ns = sorted({n for n, _ in SHAPES})

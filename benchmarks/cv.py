@@ -64,8 +64,8 @@ def difference(X, y):
 def section(title, times, apart):
     """Return the section of the report on one shape of X.
 
-    The section contains the times, and the time of SmoothL1RegressorCV divided by each other
-    time.
+    The section contains the times, and the time of SmoothL1RegressorCV divided by the time of
+    each other estimator.
     """
     rows = []
     for name, runs in times.items():
@@ -90,7 +90,7 @@ def section(title, times, apart):
 
 
 def targets_table(times):
-    """Return a table of ratios of times, as medians and for the fastest runs, with limits."""
+    """Return a table of ratios of median times and of shortest times, and their limits."""
     rows = []
     for name, (target, stretch) in TARGETS.items():
         ratios = [f(times[OURS]) / f(times[name]) for f in (np.median, min)]

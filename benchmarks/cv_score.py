@@ -42,7 +42,7 @@ def far_above(X, error, rows, rng):
 
 
 def above_on_one_side(X, error, rows, rng):
-    """Add 10 to errors, mostly in rows with a large first feature; this biases its slope."""
+    """Add 10 to errors, mostly of rows with a large first feature, which biases its slope."""
     order = np.argsort(X[:, 0] + rng.normal(size=len(X)))
     error[order[len(X) - rows.size :]] += 10
 
@@ -65,9 +65,9 @@ def trimmed(size, scale):
     return np.sort(size, axis=0)[: -(len(size) // 4)].mean(axis=0)
 
 
-# A score is the negated mean, over the folds, of a function that has two arguments: the
-# absolute residuals of the validation rows, of shape (rows, thresholds), and the scale of the
-# default fit.
+# A score is the mean over the folds of a function, with the opposite sign. The function has two
+# arguments: the absolute residuals of the validation rows, of shape (rows, thresholds), and the
+# scale of the default fit.
 SCORES = {
     "mean square (r2)": lambda size, scale: (size**2).mean(axis=0),
     "mean absolute": lambda size, scale: size.mean(axis=0),

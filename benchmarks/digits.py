@@ -82,8 +82,8 @@ def _no_intercept(x, y):
     return X, y, _exact(X, y, intercept=False)
 
 
-# Functions that return X, y and the true least-squares coefficients. The first coefficient is
-# the intercept if there is one.
+# Functions without arguments that return X, y and the true least-squares coefficients. The
+# first coefficient is the intercept if there is one.
 PROBLEMS = {
     "Longley": _longley,
     "Filip": _filip,

@@ -35,7 +35,7 @@ def mean_clipped_square(c):
 
 
 def asymptotic_efficiency(c):
-    """Return (E ψ')² / E ψ² of Huber's ψ with a threshold of c standard deviations."""
+    """Return (E ψ')² / E ψ² for Huber's ψ, normal errors and the threshold c in units of σ."""
     return (1 - 2 * norm.sf(c)) ** 2 / mean_clipped_square(c)
 
 

@@ -26,7 +26,7 @@ AXES = {
 
 
 def times_by_size(shapes, axis, progress):
-    """Return, for each estimator, the sizes at which it ran and its fastest time at each."""
+    """Return the sizes at which each estimator ran, and its shortest time at each size."""
     found = {name: ([], []) for name in NAMES}
     for shape in shapes:
         progress(f"{shape[0]:,} × {shape[1]:,}")
@@ -51,7 +51,7 @@ def exponent(sizes, times):
 def expected(sizes, times, size):
     """Return the time at the next size, extrapolated with an exponent of at least 1.
 
-    The result is 0 if there are fewer than three times.
+    The result is 0 if fewer than three times are known.
     """
     if len(sizes) < 3:
         return 0.0

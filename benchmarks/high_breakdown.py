@@ -204,7 +204,7 @@ def parameters(estimator):
 
 
 def ransac(X, y):
-    """Return the parameters of RANSAC, or NaN if it raises an error without a consensus set."""
+    """Return the parameters of RANSAC, or NaN if RANSAC finds no consensus set."""
     try:
         fit = RANSACRegressor(random_state=0).fit(X, y)
     except ValueError:
@@ -215,8 +215,9 @@ def ransac(X, y):
 def estimates(X, y, seed):
     """Return the parameters of each estimator, and a check of the fit with "s".
 
-    The check consists of the distance of the fitted values from those of MMRegressor and the
-    ratio of the S-scales, which are NaN if the replication is not checked.
+    The check consists of two numbers: the largest distance between the fitted values and the
+    fitted values of MMRegressor, and the ratio of the S-scales. Both numbers are NaN if the
+    replication is not checked.
     """
     A = np.column_stack([X, np.ones(len(y))])
     trimmed = MMRegressor(n_subsamples=N_SUBSAMPLES).fit(X, y)
@@ -343,7 +344,7 @@ def counts_against(cell, result):
 
 
 def is_near(cell, result):
-    """Tell whether a cell violates a requirement, but by less than two standard errors."""
+    """Tell whether a cell violates a requirement by less than two standard errors."""
     beyond = result.ratio > ERROR_LIMIT
     beyond |= cell.decides and result.difference < -EFFICIENCY_LIMIT
     return bool(beyond and not counts_against(cell, result))

@@ -29,10 +29,11 @@ import numpy as np
 LONG = np.longdouble
 EPS = float(np.finfo(float).eps)
 NORMAL_MAD = LONG("0.67448975019608174")
-# The largest relative excess over the minimum that is accepted in addition to rounding errors.
+# The largest accepted excess of the objective over the minimum, relative to the minimum and in
+# addition to rounding errors.
 RTOL = 1e-10
-# A column is a direction of its own if its component orthogonal to earlier directions exceeds
-# the rounding errors of this component by this factor.
+# A column adds a direction if its component orthogonal to the earlier directions is more than
+# CLEAR times as large as the rounding errors of this component.
 CLEAR = 64
 MAX_STEPS, MAX_SCALES = 80, 60
 
@@ -220,8 +221,8 @@ class Neighbourhood:
             upper = min(upper, found_upper)
             if lower >= wanted or upper - lower <= 1e-12 * upper:
                 break
-            # As a function of σ, the minimum over w has a derivative of the sign of
-            # 1 − Σ π u²/σ².
+            # The derivative of the minimum over w with respect to σ has the same sign as 1 − Σ
+            # π u²/σ².
             size = np.sqrt(self.data.share @ (u * u))
             low, high = (low, sigma) if size < sigma else (sigma, high)
             sigma = size * (size / sigma)
@@ -443,7 +444,7 @@ def solve(L, b):
 def scale_bounds(data, fit):
     """Return lower and upper bounds of the scale of the residuals, and a floor.
 
-    The bounds allow for the rounding errors of the residuals. A scale below the floor cannot be
+    The bounds allow for rounding errors of the residuals. A scale below the floor cannot be
     distinguished from zero.
     """
     near = Neighbourhood(data, fit)

@@ -1,10 +1,10 @@
 """Cost of an MM-estimate compared with lmrob and RLMDetSMM: python -m benchmarks.mm
 
 MMRegressor, lmrob of R's robustbase and RLMDetSMM of statsmodels fit the same data in turn,
-each with its defaults. CPU times of all threads are compared, on which other programs have
-little effect. lmrob is left out if Rscript does not find robustbase, and RLMDetSMM is left out
-if the installed statsmodels does not have it. The time of the first fit in a process is
-compared with that of SmoothL1Regressor, and the memory with the size of X.
+each with its defaults. The CPU times of all threads are compared, because other programs have
+little effect on them. lmrob is left out if Rscript does not find robustbase, and RLMDetSMM is
+left out if the installed statsmodels does not have it. The time of the first fit in a process
+is compared with that of SmoothL1Regressor, and the memory with the size of X.
 
 The benchmark takes five minutes and writes mm.md into benchmarks/results/. The exit status is
 nonzero unless all limits are met. With --quick it takes one minute, leaves out lmrob for many
@@ -34,8 +34,8 @@ from .inference import memory_share
 SMALL, TALL, LARGEST = (50, 3), (100_000, 50), (500_000, 20)
 MM, LMROB, RLM, SMOOTH_L1 = "MMRegressor", "lmrob", "RLMDetSMM", "SmoothL1Regressor"
 ROUNDS, N_FITS, N_TALL_FITS, N_FIRST = 11, 20, 5, 5
-# Each line of the input has the name of a file, the numbers of its rows and columns, and a
-# number of fits. The script prints the CPU time per fit in seconds.
+# Each line of the input has the name of a file, the numbers of rows and columns of the data in
+# this file, and a number of fits. The script prints the CPU time per fit in seconds.
 _R = """
 suppressMessages(library(robustbase))
 input <- file("stdin", "r")

@@ -1,11 +1,11 @@
 """Time, accuracy, passes and memory compared with other libraries: python -m benchmarks.peers
 
 The estimators of a scenario run in turn in one process, and times are medians of several runs.
-Times are only comparable for correct solutions. Each row therefore has the relative excess of
-the objective over the lowest value that any estimator with the same objective reached, with or
-without one more Newton step in NumPy. A fit that exceeds the time limit of its scenario is
-stopped and reported as such. The report begins with the performance targets and the measured
-values.
+Times are only comparable for correct solutions. Each row therefore states the relative excess
+of the objective over the lowest known value. This is the lowest value that any estimator with
+the same objective reached, with or without one more Newton step in NumPy. A fit that exceeds
+the time limit of its scenario is stopped and reported as such. The report begins with the
+performance targets and the measured values.
 
 The benchmark takes a quarter of an hour and 5 GB of memory, and writes peers.md, peers.json and
 peers.png into benchmarks/results/. `--quick` uses a tenth of the rows. With `--quick` or
@@ -43,7 +43,7 @@ class OutOfTime(BaseException):
 
 
 class Outcome(NamedTuple):
-    """The fitted estimator, or the reason why there is none."""
+    """The fitted estimator, or the reason why no fit is available."""
 
     fitted: Any
     stopped: str | None = None
@@ -192,8 +192,8 @@ def excesses(todo, fitted):
         first = next(e for e in todo if KINDS[e.kind].goal == goal and e.data is data)
         if goal is None or data.y.ndim > 1:
             continue
-        # The first estimator with the objective is of this package. Without its fit the minimum
-        # is not known.
+        # The first estimator with each objective is from this package. If its fit failed, the
+        # minimum is not known.
         if fitted[entry.label] is None or fitted[first.label] is None:
             continue
         key = goal, id(data)
@@ -203,7 +203,8 @@ def excesses(todo, fitted):
         further = newton_step(data, coef, threshold, goal)
         reached = [values[entry.label][1], objective(data, further, threshold, goal)]
         best[key] = min(best.get(key, np.inf), *reached)
-        # The objective of an exact fit is too small to divide by.
+        # The objective of an exact fit is nearly zero. The excess is then divided by a fraction
+        # of the mean absolute deviation of y.
         null = np.mean(np.abs(data.y - np.median(data.y)))
         least[key] = max(best[key], EXACT * float(null))
     return {
@@ -223,7 +224,7 @@ def objective(data, coef, threshold, goal):
 
 
 def penalty(data, threshold, goal):
-    """Return the factor of ‖w‖²/2 that is added to the mean smooth L1 loss.
+    """Return the factor a of the penalty a ‖w‖²/2 that is added to the mean smooth L1 loss.
 
     The penalty of HuberRegressor is divided by the number of rows, and by the factor by which
     the objective in this module is smaller: the threshold for the Huber loss, and ε for the

@@ -44,10 +44,10 @@ VECTORS, GRAM = 30, 2_000
 class Target(NamedTuple):
     """An upper limit of a quantity, and a stretch target.
 
-    For each pair of rows, the quantity of the first row is divided by that of the second, or
-    their difference is taken if the quantity is "excess". The largest value over the pairs is
-    compared with the limit. A row is given as (scenario, label). If a pair has a single row,
-    the quantity of this row is compared.
+    For each pair of rows, the quantity of the first row is divided by the quantity of the
+    second row, or the difference is taken if the quantity is "excess". The largest value over
+    the pairs is compared with the limit. A row is given as (scenario, label). If a pair has a
+    single row, the quantity of this row is compared.
     """
 
     what: str

@@ -43,7 +43,7 @@ class Case(NamedTuple):
     The penalty is `fraction` times the largest penalty, the smallest one for which all
     coefficients are zero. If `n_alphas` is positive, a path of this number of penalties from
     the largest one to the given one is computed. `limits` are upper limits of the time of
-    SmoothL1Regressor divided by that of another estimator.
+    SmoothL1Regressor divided by the time of another estimator.
     """
 
     n: int
@@ -123,7 +123,7 @@ def skglm(problem, alpha, tol):
 
 
 def skglm_tolerance(problem, alpha):
-    """Return the largest tolerance with which the gap of skglm is small enough, or None."""
+    """Return the largest tolerance for which the gap of skglm is small enough, or None."""
     for power in range(4, 12):
         tol = alpha * 10.0**-power
         start = time.perf_counter()

@@ -38,8 +38,8 @@ from . import RESULTS, described, in_seconds, in_turn, machine, say, table, time
 
 N_ROWS, N_FEATURES, N_BLOCKS = 2_000_000, 50, 10
 N_WORKERS = 2
-# Numbers of blocks, and number of rows of a block, for which the time of a round is overhead
-# almost entirely.
+# Two numbers of blocks, and the number of rows of each block. With so few rows, nearly all of
+# the time of a round is overhead.
 SMALL_BLOCKS, SMALL_ROWS = (2, 64), 1_000
 MODES = {
     "default": {},
@@ -231,7 +231,7 @@ def counted_rounds(n):
 
 
 def killed_worker(client, X, y):
-    """Return the times of fits without and with a lost worker, and if the fits are equal."""
+    """Return the times of fits without and with a lost worker, and whether both are equal."""
     model = SmoothL1Regressor(beta_schedule=SCHEDULE)
     _, without = timed(model.fit, X, y)
     coef = model.coef_
@@ -265,7 +265,7 @@ def cluster():
 
 
 def measure(folder, n, n_counted, seconds):
-    """Return limits with measured values, sentences on them, and if results are equal."""
+    """Return limits with measured values, sentences on them, and whether results are equal."""
     shape = f"{n:,} × {N_FEATURES}"
     say(f"{shape} ... ")
     write_rows(folder, n)

@@ -35,7 +35,8 @@ try:
 except ImportError:
     GeneralizedLinearEstimator = None
 
-# In all scenarios the errors have variance 1, and a tenth of them are multiplied by 10.
+# The threshold of SmoothL1Regressor, epsilon of HuberRegressor, and a small threshold. In all
+# scenarios the errors have variance 1, and a tenth of the errors are multiplied by 10.
 BETA, EPSILON, SMALL_BETA = 1.345, 1.35, 1e-6
 
 
@@ -141,7 +142,7 @@ class Data(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A row of a scenario: its label, a kind of estimator, and the data."""
+    """A row of a scenario: the label of the row, a kind of estimator, and the data."""
 
     label: str
     kind: str

@@ -108,7 +108,7 @@ def evaluations(found, name, ratio=None, beta=None):
 
 
 def excess(found, name):
-    """Return the largest relative excess of the objective over the lowest one of any run."""
+    """Return the largest relative excess of the objective over the lowest value of all runs."""
     return max(
         tried[name].objective / min(other.objective for other in tried.values()) - 1
         for tried in found.values()

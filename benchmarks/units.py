@@ -1,8 +1,9 @@
 """Coefficients of fits to columns in different units: python -m benchmarks.units
 
-HuberRegressor, SmoothL1Regressor with the same (concomitant) objective, and SmoothL1Regressor
-with its defaults are fitted to the same columns in different units. For some of the units,
-HuberRegressor returns wrong coefficients without a warning. The benchmark takes a few seconds.
+Three estimators are fitted to the same columns in different units: HuberRegressor,
+SmoothL1Regressor with the same (concomitant) objective, and SmoothL1Regressor with its
+defaults. For some of the units, HuberRegressor returns wrong coefficients without a warning.
+The benchmark takes a few seconds.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""The engine of blocks for X in memory, which is split into eight uneven blocks of rows.
+"""The engine for blocks of rows, with X in memory, which is split into eight uneven blocks.
 
 One of the blocks has a single row, and one has no row.
 """
@@ -12,7 +12,8 @@ from skrobust._engines import blocks
 from skrobust._engines.block_data import LocalBlocks
 from skrobust._engines.vectors import BlockVector, StoredVector
 
-# Ends of blocks, as fractions of the rows. `split` adds a block of one row and an empty block.
+# Ends of the blocks, as fractions of the number of rows. `split` adds a block of one row and an
+# empty block.
 ENDS = (0.1, 0.3, 0.35, 0.7, 0.9)
 
 
@@ -25,7 +26,7 @@ def split(rows):
 
 
 class BlockEngine(blocks.BlockEngine):
-    """The engine for X in uneven blocks of rows, which are in this process."""
+    """The engine for blocks of rows, given an X in memory, which `split` splits into blocks."""
 
     def __init__(self, X, team):
         if sparse.issparse(X):

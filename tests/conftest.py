@@ -19,8 +19,9 @@ from skrobust._model.whitening import Whitened
 from skrobust._sampling import whiten, whole_problem
 from skrobust._solvers import choose
 
-# The profile "short" is the default and always tries the same cases. The profile "long" is used
-# by pytest tests/test_properties.py --hypothesis-profile=long
+# The profile "short" is the default and always tries the same cases. The profile "long" tries
+# more cases, which differ between runs:
+# pytest tests/test_properties.py --hypothesis-profile=long
 _EVERY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("short", max_examples=60, derandomize=True, **_EVERY)
 settings.register_profile("long", max_examples=2000, print_blob=True, **_EVERY)
@@ -36,11 +37,11 @@ class Certificate:
 
     The coefficients (b, w) minimise the mean Huber loss + a‖w‖²/2 if and only if
     Σ s_i u_i (1, x_i) = a S (0, w), where u_i = clip(r_i, ±β) and S = Σ s_i. Residuals are
-    known up to the rounding of their terms, so that each u_i lies in a known interval.
-    `distance` is the smallest norm of the gradient for u_i in these intervals, in coordinates
-    in which the Hessian of least squares with the penalty is the identity, divided by the root
-    mean square of u. For a threshold near zero and without a penalty, the condition above is
-    the optimality condition of median regression, a linear program.
+    known up to the rounding errors of their terms, so that each u_i lies in a known interval.
+    `distance` is the smallest norm of the gradient for u_i in these intervals, divided by the
+    root mean square of u. The norm is measured in coordinates in which the Hessian of least
+    squares with the penalty is the identity. For a threshold near zero and without a penalty,
+    the condition above is the optimality condition of median regression.
     """
 
     def __init__(self, est, X, y, weight=None):
@@ -62,14 +63,14 @@ class Certificate:
         self.X = X
 
     def _ratio(self):
-        """Return a / α, where a/2 ‖w‖² is the penalty beside the mean Huber loss."""
+        """Return a / α, where a/2 ‖w‖² is the penalty that is added to the mean Huber loss."""
         est = self.est
         if est.loss == "smooth_l1":
             return self.beta
         return np.longdouble(est.scale_) if est.scale == "concomitant" else 1.0
 
     def objective(self):
-        """Return the objective of the user guide, and a bound on its rounding error."""
+        """Return the documented objective, and a bound on the error due to rounding."""
         est, r, s, beta = self.est, np.abs(self.residual), self.weight, self.beta
 
         def value(r):
@@ -85,7 +86,7 @@ class Certificate:
         return found * factor + penalty, error * factor
 
     def scale_bounds(self):
-        """Return bounds on the scale of the residuals, given their rounding errors."""
+        """Return a lower and an upper bound on the scale, given the rounding errors of r."""
         r, s, est = np.abs(self.residual), self.weight, self.est
         low, high = np.maximum(r - self.rounding, 0), r + self.rounding
         if est.scale != "concomitant":
@@ -96,9 +97,9 @@ class Certificate:
     def _whitened(self):
         """Return an orthonormal basis of the columns of the stacked data and penalty rows.
 
-        Also return the square roots of the weights, the diagonal of the penalty rows, the
-        coefficients and the columns that were kept, and the changes of the coefficients along
-        the vectors of the basis.
+        Also return the square roots of the normalised weights, the diagonal of the penalty
+        rows, the coefficients and centred columns that were kept, and the changes of these
+        coefficients along the vectors of the basis.
         """
         s, intercept = self.weight, int(self.est.fit_intercept)
         root = np.sqrt(s / s.sum())
@@ -108,7 +109,7 @@ class Certificate:
         if self.ridge == 0:
             kept = scale > 8 * EPS * np.abs(self.centre)
             Z, scale, w = Z[:, kept], scale[kept], w[kept]
-        # Only the penalty contributes to the unit of a constant column.
+        # For a constant column, whose scale is 0, the unit is determined by the penalty alone.
         unit = np.sqrt(scale**2 + self.ridge)
         ridge = np.full(w.size, np.sqrt(self.ridge))
         if intercept:
@@ -207,10 +208,10 @@ def certificate():
 def _make_objective(
     X, y, weight=None, *, alpha=0.0, per_threshold=False, threshold=1.0, fit_intercept=True
 ):
-    """Return the mean Huber loss plus a ridge penalty, as an objective in coordinates θ.
+    """Return the mean Huber loss plus a ridge penalty, as a function of whitened coordinates θ.
 
-    The whitening is that of least squares on all rows. The penalty is alpha/2 ‖w‖², multiplied
-    by the threshold if `per_threshold`. Unlike in a fit, y keeps its units.
+    The whitening is computed for least squares on all rows. The penalty is alpha/2 ‖w‖²,
+    multiplied by the threshold if `per_threshold`. Unlike in a fit, y keeps its units.
     """
     engine = as_engine(X, ThreadTeam())
     problem = whole_problem(engine, weight, fit_intercept, choose(engine, "auto"))

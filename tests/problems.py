@@ -150,12 +150,12 @@ def in_modes(modes):
 
 
 def grid(values):
-    """Round to multiples of 2⁻²⁰, to which 1e9 can be added exactly."""
+    """Return the values, rounded to multiples of 2⁻²⁰, to which 1e9 can be added exactly."""
     return np.round(values * 2**20) / 2**20
 
 
 def assert_sane(est):
-    """Assert that all attributes are finite, and that threshold and scale are positive."""
+    """Assert that all attributes are finite, and the threshold and the scale positive."""
     for name in ["coef_", "intercept_", "beta_", "scale_", "objective_", "optimality_"]:
         assert np.all(np.isfinite(getattr(est, name))), name
     assert np.all(est.beta_ > 0)

@@ -1,4 +1,4 @@
-"""Functions for tests that run a program in a fresh interpreter, and for these programs.
+"""Functions for tests that run a program in a fresh interpreter, and for the programs.
 
 A program starts with `PREAMBLE`, which imports this module as `programs`. To save time, this
 module does not import pytest.

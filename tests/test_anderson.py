@@ -1,4 +1,4 @@
-"""Anderson's acceleration: the memory of moves of θ, and joint updates of fit and scale."""
+"""Anderson's acceleration: the memory of past steps, and joint updates of θ and the scale."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_at_the_minimiser_the_step_is_the_known_derivative_times_the_change_of_t
 
 
 def test_moves_whose_squares_vanish_are_used():
-    # Moves of this size may occur if a penalty dominates the loss.
+    # Steps of this size may occur if the penalty is much larger than the loss.
     memory, theta = AndersonMemory(None), np.full(3, 1e-170)
     for _ in range(3):
         memory.update(theta, 0.8 * theta, 0.0)
@@ -61,7 +61,7 @@ def whitened_problem(make_objective, weighted=False, n=5_000):
 
 
 def near_start(objective, threshold):
-    """Return a point near the minimiser, as the fit to a sample of rows would be."""
+    """Return a point about as near to the minimiser as the fit to a sample of rows."""
     theta = newton(objective.at_threshold(threshold), np.zeros(7), 1e-10, 100).point.theta
     return theta + 0.1 * np.random.default_rng(1).normal(size=theta.size)
 

@@ -1,4 +1,4 @@
-"""Row vectors and X in blocks give the results of NumPy and of the engine in memory."""
+"""Row vectors and X in blocks give the same results as NumPy and the engines in memory."""
 
 import pickle
 
@@ -33,7 +33,7 @@ from skrobust._reductions import (
 
 @pytest.fixture(scope="module", params=["usual", "small"])
 def limits(request):
-    """Run a test with the usual limits of a block's results, and with small limits.
+    """Run a test with the default limits on the size of a block's results, and small limits.
 
     With small limits a median and a line search need several rounds.
     """
@@ -61,7 +61,7 @@ def in_blocks(ends, *columns):
     ]
 
 
-# The last rows of blocks. If there are many, most blocks have a single row.
+# Rows at which blocks end. If there are many such rows, most blocks have a single row.
 ENDS = st.lists(st.integers(1, 60), max_size=40)
 KINDS = {
     "ties": st.integers(-2, 2).map(float),
@@ -411,7 +411,8 @@ def test_the_engine_of_blocks_computes_what_that_of_an_array_does(layout, kind, 
         r_array, sums_array = array.loss_gradient(coef, y, weight, HUBER, threshold)
         assert_close(gather(r, slice(None)), r_array)
         assert_close(sums, sums_array)
-        # A pass also returns the sums, and the values in a window around the last median.
+        # A pass also returns sums and values near the previous median, which the next median
+        # uses.
         for _ in range(2):
             expected = median(r_array, weight, None, True)
             assert_allclose(median(r, s, None, True), expected, rtol=1e-12)
@@ -562,7 +563,7 @@ def test_a_row_norm_sample_is_unbiased_with_heavy_tails(layout, weighted):
     grams, expected = np.array(grams), np.einsum("i,ij,ik->jk", given, Z, Z)
     error = grams.std(axis=0) / np.sqrt(60)
     assert (np.abs(grams.mean(axis=0) - expected) <= 4.5 * error + 1e-12).all()
-    # The sample is much more precise than a uniform sample would be.
+    # The Gram matrix of the sample is much more precise than it would be for a uniform sample.
     unit = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert (np.std(grams, axis=0) / unit).max() < 0.2
 

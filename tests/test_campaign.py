@@ -111,7 +111,8 @@ def test_the_bounds_of_the_judge_enclose_the_minimum_of_scipy(beta):
     options = {"loss": "huber", "f_scale": beta, "xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
     found = least_squares(lambda w: A @ w - y, np.zeros(5), **options).x
     value = huber(A @ found - y, beta).mean()
-    # The interior-point method of the judge finds the minimum from this poor point.
+    # The interior-point method of the judge finds the minimum from this start, which is far
+    # from the minimiser.
     start = Fit(np.zeros(4), 0.0, beta, 1.0, huber(y, beta).mean(), "huber", 0.0)
     verdict = judge(Data.of(X, y, None, True), start)
     assert verdict.lower <= verdict.upper <= value * (1 + 1e-12)

@@ -26,8 +26,9 @@ def engine_of(kind, n, p):
     return as_engine(X, ThreadTeam())
 
 
-# Kind and shape of X, the rows from which a fit starts, the algorithm of the whitening, and
-# whether Newton's method on the rows near the threshold follows the solutions along a grid.
+# Kind of X, numbers of rows and columns, the rows from which the starting point is computed,
+# the algorithm of the whitening, and whether fits along a grid use Newton's method on the rows
+# near the threshold.
 DATA = {
     "small": ("dense", 200, 5, ALL, "gram", True),
     "one row and one feature": ("dense", 1, 1, ALL, "root", True),
@@ -61,8 +62,9 @@ DATA = {
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fit_at_one_threshold(data, solver):
     kind, n, p, rows, whiten_by, _ = DATA[data]
-    # Only "auto" accelerates the fixed point of coefficients and scale: if X is tall, or if it
-    # is sparse with more rows than features and the features are only scaled.
+    # Only "auto" accelerates the iteration to the fixed point of coefficients and scale. It
+    # does so for tall X, and for sparse X with more rows than features if the whitening only
+    # scales the features.
     scaled = kind == "sparse" and whiten_by == "scaling" and n > p
     accelerate = (rows is UNIFORM or scaled) and solver == "auto"
     expected = Plan(rows, whiten_by, accelerate, MINIMISERS[solver], follow_path=False)
@@ -73,7 +75,7 @@ def test_a_fit_at_one_threshold(data, solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fit_in_stages_or_from_given_coefficients(data, solver):
     kind, n, p, rows, whiten_by, _ = DATA[data]
-    # The start may be far from the minimiser, where a uniform sample is insufficient.
+    # The start may be far from the minimiser, and then a uniform sample is not accurate enough.
     rows = ROW_NORM if rows is UNIFORM else ALL
     expected = Plan(rows, whiten_by, False, MINIMISERS[solver], follow_path=False)
     assert choose(engine_of(kind, n, p), solver, staged=True) == expected

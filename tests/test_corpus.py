@@ -26,8 +26,8 @@ def test_the_fit_is_the_recorded_one(name):
     for attribute, expected in FITS[name].items():
         size = np.abs(expected).max()
         if attribute == "intercept":
-            # The intercept is a difference of terms of the size of y, to which its error is
-            # relative.
+            # The intercept is a difference of terms as large as y, so that its error is
+            # relative to the size of y.
             size = max(size, np.abs(PROBLEMS[name][2]).max())
         assert_allclose(
             values[attribute], expected, rtol=0, atol=rtol * size, err_msg=attribute

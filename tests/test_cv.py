@@ -527,8 +527,8 @@ def test_folds_need_no_copies_of_x(order):
     model.fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # Relative to X, the validation rows take a fifth of the memory, the rows near a threshold a
-    # tenth, and a row vector a sixtieth.
+    # The validation rows take a fifth of the memory of X, the rows near a threshold take a
+    # tenth, and a row vector takes a sixtieth.
     assert peak < 0.65 * X.nbytes
 
 
@@ -542,7 +542,7 @@ def test_jobs_change_no_bit(prefer):
         assert_array_equal(other.cv_results_[name], column)
 
 
-# Old versions of Polars and Python 3.12 warn about every fork.
+# Python 3.12 and old versions of Polars warn about every fork.
 BACKENDS = ["sequential", "threading", "loky", "multiprocessing"]
 may_fork = pytest.mark.filterwarnings(r"ignore:.*fork\(\)")
 

@@ -162,7 +162,7 @@ def loads(tmp_path):
 
 
 def counted(array, loads, max_loads=np.inf):
-    """Return an array that counts the loads of its blocks; those after `max_loads` fail."""
+    """Return an array that counts the loads of its blocks; loads beyond `max_loads` fail."""
 
     # A local function is pickled by value, as the workers cannot import this module.
     def load(rows):
@@ -373,9 +373,9 @@ def test_transfer_of_a_round_does_not_grow_with_the_rows(monkeypatch, n, params)
 
 
 def assert_fails_clean(cluster, error, est, *data):
-    """Assert that a fit fails, leaves the old model unchanged and no key on the scheduler.
+    """Assert that a fit fails, does not change the old model and leaves no key.
 
-    The keys are checked while there is still a reference to the error.
+    The scheduler must have no key while there is still a reference to the exception.
     """
     before = dict(vars(est))
     with pytest.raises(error) as caught:
@@ -511,7 +511,7 @@ def test_blocks_and_vectors_are_made_again_after_a_loss(
 
 
 def lose_all_results(cluster, client):
-    """Make the scheduler cancel all results, as if it could not compute lost data again."""
+    """Make the scheduler cancel all results, as if it could not recompute lost data."""
 
     def forget(dask_scheduler):
         keys = list(dask_scheduler.tasks)
@@ -591,7 +591,7 @@ def test_workers_that_are_lost_for_good_and_a_scheduler_that_is_lost(
 ):
     client, scheduler, worker = by_hand
     X, y = arrays(*numbers())
-    # There is no worker.
+    # First the cluster has no worker.
     nothing = pytest.raises(RuntimeError, match=r"no worker for 0.5 seconds.*0 are left")
     with dask.config.set({"skrobust.round-timeout": 0.5}), nothing:
         fitted.fit(X, y)

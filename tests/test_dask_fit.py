@@ -21,7 +21,7 @@ import dask.array as da  # noqa: E402
 import pandas as pd  # noqa: E402
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "scaleout.json").read_text())["cases"]
-# Uneven blocks, of which one has no row and one a single row.
+# Numbers of rows of the blocks. One block is empty, and one has a single row.
 BLOCKS = (40, 1, 0, 99, 60)
 N, P = sum(BLOCKS), 4
 MODES = {

@@ -80,7 +80,7 @@ def array(values, chunks=CHUNKS):
 
 
 def unknown(values):
-    """Return an array with the blocks of `array`, but of unknown sizes."""
+    """Return an array with the same blocks as `array` does, whose sizes Dask does not know."""
     values = array(values)
     return values[da.ones(N, chunks=(CHUNKS,)) > 0]
 
@@ -504,7 +504,7 @@ def test_lazy_outliers_and_weights_are_those_in_memory(X, lazy, n_targets):
 
 
 def test_columns_of_one_file_have_the_same_blocks(tmp_path):
-    # Dask combines partitions if few columns are read. The number of partitions that are
+    # If few columns of a file are read, Dask combines partitions. How many partitions are
     # combined depends on the columns.
     X, y = problem()
     columns = {f"x{j}": X[:, j] for j in range(P)} | {"y": y}
@@ -513,8 +513,7 @@ def test_columns_of_one_file_have_the_same_blocks(tmp_path):
         pd.DataFrame(columns).iloc[rows].to_parquet(tmp_path / f"part{k:02d}.parquet")
     table = dd.read_parquet(tmp_path)
     if dask.config.get("optimization.tune", None) is None:
-        # Versions of Dask without the setting that prevents this combination require persisted
-        # data.
+        # Without a setting that prevents this combination, the table must be persisted.
         table = table.persist()
     X_lazy, y_lazy = table[["x0", "x1", "x2"]], table["y"]
     model = SmoothL1Regressor().fit(X_lazy.compute(), y_lazy.compute())
@@ -536,8 +535,8 @@ SEARCH = (
 SAMPLE = r"pass a sample of rows, such as X\.sample\(\.\.\.\)\.compute\(\)"
 INFER = r"infer from a sample of rows.*compute\(\)"
 BY_BLOCKS = r"call compute\(\) on both y_true and y_pred, or average the losses by blocks"
-# What is refused for Dask collections: a public name, a call of it with X, y and weights, and
-# the advice in the error message.
+# Calls that are refused for Dask collections: the public name, a function that makes the call
+# with X, y and weights, and a pattern of the advice in the error message.
 REFUSED = [
     ("SmoothL1RegressorCV", lambda X, y, s: SmoothL1RegressorCV().fit(X, y, s), SEARCH),
     ("smooth_l1_path", lambda X, y, s: smooth_l1_path(X, y, sample_weight=s), SEARCH),

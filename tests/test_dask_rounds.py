@@ -1,4 +1,4 @@
-"""The guard against lost workers, with stand-ins for the client, the rounds and the clock."""
+"""The guard against lost workers; stand-ins replace the client, the rounds and the clock."""
 
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for_futures
@@ -19,11 +19,11 @@ class KilledError(Exception):
 
 
 class Cluster:
-    """A stand-in for a client, a round and a clock, with events at given seconds.
+    """A stand-in for a client, a round and a clock, whose workers change at given seconds.
 
-    `workers` maps a second to the workers from this second on, a string with one letter for
-    each, or to an exception that a request for the workers raises. The round ends at the second
-    `ends` with a result or an exception.
+    `workers` maps a second to the workers that exist from this second on, as a string with one
+    letter for each worker, or to an exception that a request for the workers then raises. The
+    round ends at the second `ends` with a result or an exception.
     """
 
     def __init__(self, workers, ends=np.inf, result="result"):
@@ -56,7 +56,7 @@ class Cluster:
 
 @pytest.fixture
 def guarded(monkeypatch):
-    """Return a function that creates a cluster and its guard."""
+    """Return a function that creates a cluster and a guard of this cluster."""
 
     def make(workers, ends=np.inf, result="result"):
         cluster = Cluster(workers, ends, result)
@@ -231,7 +231,7 @@ def test_loss_of_data_without_a_recipe_ends_the_fit_at_once(guarded):
     assert isinstance(caught.value.__cause__, LostWorkersError)
 
 
-# Data at addresses that the dtype does not allow, as after a transfer between workers -------
+# Misaligned data, as after a transfer between workers --------------------------------------
 
 
 def misaligned(array):

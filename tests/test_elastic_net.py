@@ -22,7 +22,7 @@ from skrobust import SmoothL1Regressor
 # fraction of alpha_max.
 REFERENCE = json.loads((Path(__file__).parent / "data" / "penalties.json").read_text())["cases"]
 LASSO = {"l1_ratio": 1.0, "tol": 1e-10}
-# The objective in all its forms, with penalties at which some coefficients are zero.
+# Parameters for each form of the objective, with penalties for which some coefficients are 0.
 MODES = {
     "huber": {"beta": 1.0, "loss": "huber", "alpha": 0.1},
     "smooth_l1": {"beta": 0.5, "alpha": 0.15},
@@ -501,7 +501,7 @@ def test_penalty_weights_compensate_for_other_units_of_the_features(mode, l1_rat
 @pytest.mark.parametrize("t", [1e-6, 1e8])
 @in_every_mode
 def test_another_unit_of_the_target_moves_the_penalty(mode, t):
-    """If y is multiplied by t, alpha and l1_ratio can be adapted such that the fit is as well.
+    """If y is multiplied by t, so are the coefficients for suitable alpha and l1_ratio.
 
     The data term is multiplied by t² for the Huber loss without a concomitant scale, and by t
     otherwise.
@@ -778,7 +778,8 @@ def test_a_fit_that_converges_at_the_rounding_floor_has_a_small_gap(
         model = fit(mode, X, y, alpha=alpha, positive=positive, tol=1e-8)
     assert len(caught) == (model.optimality_ > 1e-8)
     if alpha > 1e-6 or shape == (20, 60):
-        # The rounding errors of the residuals are small compared with the penalty.
+        # There is no warning, because the rounding errors of the residuals are small compared
+        # with the penalty.
         assert not caught
 
 

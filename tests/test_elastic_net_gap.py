@@ -64,7 +64,8 @@ def test_the_gap_of_any_coefficients_is_a_bound(
     X = rng.normal(size=shape) * 10.0 ** rng.integers(-1, 2, size=p)
     y = X[:, 0] / X[:, 0].std() + rng.standard_t(1.5, size=n)
     weight = rng.uniform(0.1, 1.0, size=n) if weighted else None
-    # Few features are without a penalty, because many of them would interpolate wide data.
+    # Only a few features have no penalty, because many such features would interpolate wide
+    # data.
     q = rng.choice([0.0, 0.5, 1.0, 2.0, np.inf], p=[0.1, 0.2, 0.4, 0.2, 0.1], size=p)
     parameters = {"alpha": 10.0 ** rng.uniform(-2, 0), **scale, **penalty}
     model = SmoothL1Regressor(**parameters, penalty_weights=q if uneven else None, tol=1e-9)

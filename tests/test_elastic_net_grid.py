@@ -151,7 +151,8 @@ def test_the_largest_penalty_is_accurate_for_other_types_and_ranges_of_the_featu
     expected = grid(X)
     rounded = X.astype(np.float32)
     assert_allclose(grid(rounded), grid(rounded.astype(float)), rtol=1e-12)
-    # The residuals of features without a penalty have the rounding errors of 1e8.
+    # The residuals of the null model have the rounding errors of the features without a
+    # penalty, which would be too large with a shift of 1e8.
     shift = 1e5 if (q == 0).any() else 1e8
     assert_allclose(grid(X + shift), grid((X + shift) - shift), rtol=1e-10)
     constant = np.full(len(Y), 1e13)

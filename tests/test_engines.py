@@ -48,7 +48,7 @@ def as_kind(X, kind):
 
 
 def raw_engine(X, kind="C", team=None):
-    """Return the engine of X in a given form, without standardisation, whatever its size."""
+    """Return the engine for X in a given form, which is not standardised."""
     engines = {"small": SmallEngine, "csr": SparseEngine}
     make = engines.get(kind.split()[0].removesuffix("64"), DenseEngine)
     return make(as_kind(X, kind), ThreadTeam() if team is None else team)
@@ -71,7 +71,7 @@ def random_weights(rng, n=N):
 
 
 def loss_gradient(engine, coef, y, weight=None, threshold=np.inf, out=None):
-    """Return residuals and sums of a pass with the Huber loss; the default is least squares."""
+    """Return the residuals and sums of a pass with the Huber loss, by default least squares."""
     return engine.loss_gradient(coef, y, weight, HUBER, threshold, out)
 
 
@@ -83,7 +83,7 @@ def problem_of(X, kind, weight, fit_intercept):
 
 @pytest.fixture
 def small_tasks(monkeypatch):
-    """Let tasks have 256 rows, the minimum, so that several lanes sum a Gram matrix."""
+    """Limit tasks to 256 rows, the minimum, so that a Gram matrix has several partial sums."""
     for module in (base, dense):
         monkeypatch.setattr(module, "TASK_BYTES", 1)
 
@@ -232,7 +232,8 @@ def test_a_feature_of_infinite_scale_takes_no_part(kind):
 @pytest.mark.parametrize("n", [1, 200, 1500])
 @pytest.mark.usefixtures("small_tasks")
 def test_gram_is_the_weighted_cross_product(kind, weighted, transformed, n):
-    # 1,500 rows are divided into six tasks of at most 256 rows, which use four lanes.
+    # 1,500 rows are divided into six tasks of at most 256 rows, whose results are added to four
+    # partial sums.
     X, rng = data(n)
     engine = make_engine(X, kind)
     weight = random_weights(rng, n) if weighted else None
@@ -255,7 +256,8 @@ def test_a_centre_near_zero_goes_through_algebra_without_loss(
     monkeypatch.setattr(dense, "CENTRE_FREE_MIN_ELEMENTS", 0)
     n, rng = 1_500, np.random.default_rng(0)
     X = (rng.normal(size=(n, P)) + distance).astype(np.float32).astype(np.float64)
-    # The last feature is constant, so that its centre never counts as far from zero.
+    # The last feature is constant and has an infinite scale, so that its centre divided by its
+    # scale is zero, whatever the distance.
     X[:, -1] = 7.0
     scale = np.append(np.ones(P - 1), np.inf)
     engine = make_engine(X, kind, np.append(np.full(P - 1, distance), 7.0), scale)
@@ -359,7 +361,7 @@ def test_sparse_agrees_with_dense_as_far_as_the_offset_leaves_digits(offset):
 
 @pytest.mark.parametrize("types", [(np.int32, np.int64), (np.int64, np.int32)])
 def test_the_two_index_arrays_of_a_sparse_matrix_may_have_different_types(types):
-    # SciPy makes the types equal, but accepts a matrix whose types differ.
+    # SciPy creates both arrays with the same type, but accepts later changes of their types.
     X, rng = data()
     engine, y, coef = make_engine(X), rng.normal(size=N), rng.normal(size=P + 1)
     S = sparse.csr_array(X)
@@ -395,7 +397,7 @@ def test_row_vectors_in_memory_are_arrays_of_float64(kind):
     zeros = engine.zeros()
     assert zeros.dtype == np.float64
     assert_array_equal(zeros, np.zeros(N))
-    # Each call returns new memory, since callers write to it.
+    # Each call returns new memory, because callers write to the array.
     assert not np.shares_memory(zeros, engine.zeros())
     assert_array_equal(engine.row_vector(values), values)
 
@@ -529,7 +531,7 @@ def test_rescaled_is_x_in_a_larger_unit(kind):
     X, rng = data()
     engine, y, coef = raw_engine(X, kind), rng.normal(size=N), rng.normal(size=P + 1)
     twice = engine.rescaled().rescaled()
-    # The numbers are divided twice by 2⁶⁴, which is exact.
+    # All elements of X are divided twice by 2⁶⁴, without rounding errors.
     assert twice.unit == 2.0**128
     assert twice.dtype == engine.dtype
     in_unit = np.append(coef[0], coef[1:] * twice.unit)
@@ -538,7 +540,8 @@ def test_rescaled_is_x_in_a_larger_unit(kind):
         residual, _ = loss_gradient(engine, coef, y)
         # The copy of a strided X has another layout, so that terms are added in another order.
         assert_allclose(loss_gradient(twice, in_unit, y)[0], residual, 1e-13, 1e-13)
-    # The penalty is that of the coefficients of X, whatever the unit of the engine.
+    # The penalty applies to the coefficients in the units of X, whatever the unit of the
+    # engine.
     penalties = [Ridge.of_strength(0.5, e).hessian_diagonal(coef) for e in (engine, twice)]
     assert_allclose(penalties[1] * twice.unit**2, penalties[0], rtol=1e-14)
 

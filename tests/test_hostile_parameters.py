@@ -52,7 +52,7 @@ for name in ("geometric", "linear", "cosine"):
     CALLS[f"{name} start"] = (function, "start")
     CALLS[f"{name} n_stages"] = (lambda v, f=function: f(10.0, v), "n_stages")
 CALLS["check_schedule"] = (schedules.check_schedule, "beta_schedule")
-# Functions for which NaN and infinity are correct results.
+# Keys of the calls that correctly return NaN or infinity for some values of the parameter.
 LIMITS = [f"{name} residual" for name in losses.__all__]
 
 

@@ -408,7 +408,7 @@ def test_units(kind, parameters, exponents, y_unit, seed):
 
 @st.composite
 def fits(draw):
-    """Draw a function that fits a model to data and returns the table, and data for it."""
+    """Draw a function that returns the table of a fit to given data, and X and y for it."""
     n = draw(st.integers(60, 63))
     X, y = data(n, seed=draw(st.integers(0, 1000)))
     kind, parameters = draw(st.sampled_from(ALL_KINDS)), draw(st.sampled_from(SCALES))

@@ -447,8 +447,8 @@ def test_the_bootstrap_is_refused():
 
 @pytest.mark.parametrize("size", [3.0, 30.0])
 def test_a_bread_that_is_not_positive_definite_is_an_error(size):
-    # The added feature is the indicator of two rows with residuals of ±size scales. At its
-    # coefficient 0 the gradient is zero, and the curvature is negative or zero.
+    # The added feature is the indicator of two rows, whose residuals are ±size times the scale.
+    # At its coefficient 0 the gradient is zero, and the curvature is negative or zero.
     X, y = data(outliers=0)
     model = fit(X, y)
     pair = np.zeros(82)

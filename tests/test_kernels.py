@@ -98,7 +98,7 @@ class Case:
         return residual, sums
 
     def losses(self, r, size):
-        """Return ρ, ψ and the size of the rounding error of ψ, where `size` is that of r."""
+        """Return ρ, ψ and the rounding error of ψ; `size` is the rounding error of r."""
         # Inside the threshold ψ has the rounding error of r, and outside that of β.
         bound = np.where(np.abs(r) < 1.001 * self.beta, size, self.beta)
         return losses.huber(r, self.beta), losses.huber_gradient(r, self.beta), bound

@@ -1,4 +1,4 @@
-"""Minima of quadratic functions with an L1 penalty and bounds, against all sign patterns."""
+"""Minima of quadratic functions with an L1 penalty and bounds; all sign patterns are tried."""
 
 import itertools
 
@@ -16,7 +16,7 @@ def value(H, g, x, slope):
 
 
 def brute_force(H, g, slope, lower):
-    """Return the minimum over all patterns of signs, of which each gives a linear system."""
+    """Return the minimum over all patterns of signs; each pattern gives a linear system."""
     best = 0.0
     for pattern in itertools.product([-1, 0, 1], repeat=len(g)):
         sign = np.array(pattern)
@@ -44,7 +44,7 @@ def programme(seed, k, rank):
 def test_the_minimum_is_the_best_over_all_signs(seed, k, rank):
     H, g, start, slope, lower = programme(seed, k, rank)
     before = start.copy()
-    # The solver damps a singular Hessian.
+    # The solver increases the diagonal of a singular Hessian.
     H += 1e-10 * np.eye(k)
     x = minimise_l1_quadratic(H, g, start, slope, lower, 1e-12)
     assert (x >= lower).all()

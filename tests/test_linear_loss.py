@@ -1,6 +1,6 @@
-"""The value agrees with the formula, and the derivatives with differences of the value.
+"""The objective agrees with its formula, and its derivatives agree with finite differences.
 
-This holds for the objective in standardised coefficients (b, v) and in whitened coordinates θ.
+The objective is a function of standardised coefficients (b, v) or whitened coordinates θ.
 """
 
 import itertools
@@ -299,7 +299,8 @@ def test_gradient_is_continuous_at_the_kinks(make_case, kind):
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_without_an_intercept_no_derivative_changes_b(make_case, kind, penalty):
-    # This also holds if the first row of the whitening M, which belongs to b, is not zero.
+    # The derivatives with respect to b are zero, even if the first row of the whitening M,
+    # which belongs to b, is not zero.
     case = make_case(kind, fit_intercept=False, penalty=penalty)
     coef = case.rng.normal(size=P + 1)
     coef[0] = 0.0

@@ -219,7 +219,8 @@ def test_repeated_fits_are_equal_and_leave_the_global_generator_alone():
 def test_weights_are_numbers_of_rows():
     X, y = data(40, 2)
     weight = np.random.default_rng(0).uniform(0.5, 2.0, size=40)
-    # If the sum of the weights is below the number of rows, they are rescaled to this number.
+    # If the sum of the weights is smaller than the number of rows, the weights are rescaled
+    # such that their sum is the number of rows.
     small = fit(X, y, weight / 100)
     raised = fit(X, y, weight * 40 / weight.sum())
     assert_allclose(small.coef_, raised.coef_, rtol=1e-9)

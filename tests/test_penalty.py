@@ -63,7 +63,7 @@ def test_a_scaled_penalty_is_a_multiple_and_the_penalty_stays_as_it_is(ridge, co
 
 @pytest.mark.parametrize("factor", [1e10, 1e300, 1e308])
 def test_a_scaled_penalty_does_not_overflow(factor):
-    # NumPy does not warn about an overflow either.
+    # NumPy issues no warning if 1e299 times the factor overflows.
     scaled = Ridge(np.array([0.0, 1e-9, 1e299])).scaled(factor)
     diagonal = scaled.hessian_diagonal(np.zeros(3))
     assert_allclose(diagonal, [0.0, 1e-9 * factor, MAX_CURVATURE], rtol=1e-14)

@@ -161,12 +161,14 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, problem):
         assert est.objective_ == pytest.approx(float(value), 1e-9, float(2 * error) + 1e-323)
     if not converged:
         return
-    # With far outliers or a large penalty, rounding of the objective may exceed any decrease.
+    # With distant outliers or a large penalty, the rounding error of the objective may be
+    # larger than any decrease of the objective.
     if found.distance() > 1e-7:
         assert found.descent() <= 1e-12 + 2 * error / value
     if est.scale or est.beta == "auto":
         low, high = found.scale_bounds()
-        # A scale at the rounding floor may exceed that of the residuals, and is less accurate.
+        # A scale at the rounding floor may be larger than the scale of the residuals, and is
+        # less accurate than other scales.
         floor = found.rounding.max() or 1e-31
         assert low * (1 - 1e-7) - floor <= est.scale_ <= max(high * (1 + 1e-7), 4 * floor)
 
@@ -244,7 +246,7 @@ def test_units_and_order_do_not_matter(certificate, problem, data):
     # coefficients, limit the accuracy of the scale.
     stored = 8 * np.finfo(float).eps * np.abs(back) @ (np.abs(X).max(axis=0) + shift)
     assert est.beta_ / of_y == pytest.approx(base.beta_, rel=1e-6, abs=max(1e-12, stored))
-    # A minimiser may lie where a residual is at the threshold.
+    # For some minimisers a residual is exactly at the threshold; such rows are not compared.
     found = certificate(base, X, y)
     from_threshold = np.abs(np.abs(found.residual) - base.beta_)
     clear = (from_threshold > 1e-6 * base.beta_ + found.rounding)[order]
@@ -269,7 +271,7 @@ def test_weights_are_repeated_rows_and_their_unit_is_irrelevant_to_a_scale(probl
     X, y, _, params = problem
     times = np.random.default_rng(seed).integers(1, 4, size=len(y))
     rows = np.repeat(np.arange(len(y)), times)
-    # With ε near 1 the scale is a thousand times less accurate than the coefficients.
+    # If ε is near 1, the scale is a thousand times less accurate than the coefficients.
     params = {**params, "tol": 1e-11}
     one, _ = fitted(X, y, times * 0.1, params)
     other, _ = fitted(X[rows], y[rows], None, params)
@@ -345,9 +347,9 @@ def test_threads_change_no_bit_and_blocks_change_little(certificate, problem, n_
 
 @st.composite
 def objectives(draw, fixed_penalty=True):
-    """Draw an objective, a point in its coordinates, which may be zero, and a generator.
+    """Draw an objective, a point θ, which may be zero, and a random number generator.
 
-    Only with `fixed_penalty` may there be a penalty that is not multiplied by the threshold.
+    Without `fixed_penalty`, a penalty is always multiplied by the threshold.
     """
     X, y = draw(data())
     weight = draw(weights(n=len(y)))

@@ -95,7 +95,7 @@ def test_the_order_of_the_values_does_not_matter():
 
 
 def test_a_median_of_no_numbers_is_none():
-    # This happens if another thread writes NaN to X during a fit.
+    # All residuals may be NaN if another thread writes NaN to X during a fit.
     assert np.isnan(median(np.full(50_000, np.nan)))
     assert np.isnan(median(np.full(50_000, np.nan), near=1.0))
 

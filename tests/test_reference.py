@@ -59,8 +59,8 @@ def tight_rlm(X, y, **options):
 def test_stackloss_reaches_the_fixed_point_that_rlm_approaches(mode):
     X, y = load("stackloss")
     figures = [0.82938433, 0.92606597, -0.12784672, -41.02649835, 2.44053609]
-    # The default tol = 1e-8 also bounds the relative change of the scale. A smaller tol gives
-    # all digits.
+    # The default tol = 1e-8 also bounds the relative change of the scale. With a smaller tol
+    # all published digits are reproduced.
     for tol, bounds in [(1e-8, {"rtol": 5e-8}), (1e-12, {"rtol": 0, "atol": 6e-9})]:
         est = SmoothL1Regressor(tol=tol, **mode).fit(X, y)
         assert_allclose([*est.coef_, est.intercept_, est.scale_], figures, **bounds)
@@ -90,8 +90,9 @@ def test_stackloss_agrees_with_r_rlm(mode):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_fixed_threshold_gives_the_residuals_of_sas(loss):
     # Results of SAS from statsmodels (BSD-3), results_rlm.py, class HuberHuber: Huber's psi at
-    # 1.345 and a scale that skrobust does not have (proposal 2 at 2.5). With that scale, which
-    # a residual and its standardised value give to nine digits, the threshold is fixed.
+    # 1.345 and a scale that skrobust does not have (proposal 2 at 2.5). The threshold is fixed
+    # at 1.345 times this scale. To nine digits the scale is the ratio of a residual to the
+    # standardised residual.
     residuals = [2.909155172, -2.225912162, 4.134132661, 6.163172632, -1.741815737]
     residuals += [-2.789321552, -2.02642336, -1.02642336, -2.593402734, 0.698655]
     residuals += [1.914261011, 1.826699492, -2.031210331, -0.592975466, 2.306098648]
@@ -247,7 +248,7 @@ def test_spark_fits_are_reproduced(spark_data, setting, figures, suite_rtol, ddo
     rtol = 6e-6 if same_problem else suite_rtol
     assert_allclose([*est.coef_ / unit, est.intercept_, est.scale_], figures, rtol=rtol)
     assert_allclose(est.beta_, 1.35 * est.scale_, rtol=1e-12)
-    # The objective is not larger than that of the published figures.
+    # The objective of the fit is not larger than the objective at the published figures.
     published = figures[:2] * unit, *figures[2:]
     best_known = objective(X / unit, y, *published, 1.35, penalty)[0]
     ours = est.objective_ * (1 if loss == "huber" else 1.35)

@@ -198,7 +198,8 @@ def test_line_through_four_fifths_of_the_rows_is_recovered(mode, y_shift, weight
     y[off] += grid(10 + 5 * np.random.default_rng(5).normal(size=off.sum()))
     est = SmoothL1Regressor(**mode).fit(base, y, weight)
     assert_sane(est)
-    # Rows on the line have residuals of the size of rounding errors, including those of y.
+    # Rows on the line have residuals as large as rounding errors, including the rounding errors
+    # of y.
     held = 1e-9 + 4 * EPS * y_shift
     assert_allclose((est.coef_ - [2.0, -1.0, 0.5]) * base.std(axis=0), 0, atol=held)
     assert_allclose(est.intercept_ + est.coef_ @ base[0], y_line[0], rtol=0, atol=4 * held)

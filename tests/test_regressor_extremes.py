@@ -63,8 +63,9 @@ def test_the_residual_of_a_row_of_weight_zero_may_overflow():
 
 
 def test_the_squares_of_the_residuals_of_an_exact_fit_may_underflow():
-    # The least-squares residuals are of the order of 1e-170, and their root mean square is 0.
-    # An earlier solver divided by this root mean square. Found by a random search.
+    # The least-squares residuals are of the order of 1e-170. Their squares underflow, so that
+    # their computed root mean square is 0, and a solver must not divide by the root mean
+    # square. Found by a random search.
     group = np.array([0, 0, 3, 1, 2, 2, 2, 0, 1, 0, 1])
     groups = np.column_stack([np.eye(4)[group][:, :3], np.full(11, 7.0)])
     y = np.array([3.0, 0.0, -3.0, 0.0])[group]

@@ -170,7 +170,8 @@ def test_optimality_tells_how_far_the_objective_is_from_its_minimum(params, loss
     for max_iter in range(1, 15):
         est = stopped(max_iter, loss=loss, **params)
         above = 1 - best.objective_ / est.objective_
-        # The duality gap is an upper bound, and proportional to the gradient, not its square.
+        # The duality gap is an upper bound of the suboptimality. Near the minimum, the gap is
+        # proportional to the gradient, and the suboptimality to the square of the gradient.
         assert above - 1e-14 <= est.optimality_ <= 30 * np.sqrt(max(above, 1e-12))
         checked += above > 1e-9
     assert checked >= 2

@@ -45,7 +45,7 @@ def test_threshold_and_scale_are_those_of_the_table(
     assert_allclose(est.beta_, factor * est.scale_, rtol=1e-15)
     if kind == "mad":
         assert_allclose(est.scale_, weighted_mad(r, weight), rtol=1e-7)
-        # The coefficients minimise the objective at that threshold.
+        # The coefficients minimise the objective with the threshold `beta_`.
         fixed = SmoothL1Regressor(est.beta_, loss=loss, alpha=alpha).fit(X, Y, weight)
         assert_allclose(est.coef_, fixed.coef_, rtol=1e-7)
         assert_allclose(est.intercept_, fixed.intercept_, rtol=1e-7)
@@ -86,8 +86,9 @@ def problem_with_several_fixed_points(seed):
 
 @pytest.mark.parametrize("seed", [41, 74, 429, 517, 701, 754, 786, 1431])
 def test_the_fixed_point_of_the_mad_below_least_squares_is_found_if_there_are_several(seed):
-    # R's rlm alternates between the scale of the residuals and the fit at that scale. A search
-    # over 1,500 random problems found these seeds, for which the MAD has several fixed points.
+    # R's rlm alternates between computing the scale of the residuals and the fit at this scale.
+    # A search over 1,500 random problems found these seeds, for which the MAD has several fixed
+    # points.
     X, y = problem_with_several_fixed_points(seed)
     scale, previous = weighted_mad(residual(LinearRegression().fit(X, y), X, y)), 0.0
     while abs(scale - previous) > 1e-12 * scale:
@@ -110,7 +111,8 @@ def test_the_fixed_point_of_the_mad_may_differ_from_that_of_rlm():
     est = SmoothL1Regressor().fit(x, y)
     assert_allclose(est.scale_, 2.4182852625764326, rtol=1e-9)
     assert_allclose([est.intercept_, *est.coef_], [-1.624234646, 0.15691791], rtol=1e-7)
-    # Both scales are fixed points: the residuals of the fit at 1.345 × scale have that scale.
+    # Both scales are fixed points: the fit with the threshold 1.345 × scale has residuals with
+    # this scale.
     for scale in (est.scale_, 3.8849993688704103):
         fit = SmoothL1Regressor(1.345 * scale).fit(x, y)
         assert_allclose(weighted_mad(residual(fit, x, y)), scale, rtol=1e-7)

@@ -1,8 +1,8 @@
 """Effects of a fit on threads, processes, signals, imports and memory.
 
-Tests that need a fresh interpreter run a program in one, which may use tests/programs.py. No
-test limits run times, which benchmarks/cold_start.py measures. Timeouts only serve to end a
-test in a deadlock, which would otherwise block the suite.
+Tests that need a fresh interpreter start one to run a program, which may import
+tests/programs.py. No test limits run times, which benchmarks/cold_start.py measures. Timeouts
+only serve to end a test in a deadlock, which would otherwise block the suite.
 """
 
 import multiprocessing
@@ -545,20 +545,20 @@ def first_fit():
 
 @pytest.mark.slow
 def test_import_brings_nothing_beyond_scikit_learns_linear_models(first_fit):
-    # In particular, neither Numba nor matplotlib is imported, which would take most of the
-    # time.
+    # In particular, the import of Numba or matplotlib would take most of the time.
     assert first_fit[:2] == ["{'skrobust'}", "[]"]
 
 
 @pytest.mark.slow
 def test_displays_are_imported_on_first_use_and_matplotlib_to_draw(first_fit):
-    # Any other attribute raises an AttributeError.
+    # An attribute that does not exist raises an AttributeError.
     assert first_fit[2] == "module 'skrobust' has no attribute 'display'"
 
 
 @pytest.mark.slow
 def test_a_first_fit_compiles_four_functions_and_fits_of_other_modes_none(first_fit):
-    # The pass over the rows and the functions it calls: sums of a row, loss and prefetch.
+    # The four functions are the pass over the rows and the functions that it calls: sums of a
+    # row, loss and prefetch.
     assert first_fit[3:] == ["4 4"] + ["[]"] * (len(SAME_KERNELS) + 1)
 
 

@@ -125,7 +125,7 @@ def test_the_concomitant_scale_with_ties_and_zeros(epsilon):
         residual = rng.integers(-2, 3, size=12).astype(float)
         outside = np.mean(residual != 0)
         sigma = concomitant(epsilon, residual)
-        if outside * epsilon**2 <= 1:  # even with all rows outside the sum is too small
+        if outside * epsilon**2 <= 1:  # too few residuals are nonzero
             assert sigma == 0.0
         else:
             assert np.mean(np.minimum((residual / sigma) ** 2, epsilon**2)) == pytest.approx(1)
@@ -321,7 +321,8 @@ def test_the_floor_knows_the_rounding_of_the_location_that_was_subtracted(make_o
 def test_the_scale_without_coefficients_is_positive(estimator):
     y = np.random.default_rng(0).normal(size=30)
     assert null_scale(estimator, y, None) == estimator.estimate(y, None)
-    # First the rounding errors of most rows are zero, and then those of all rows.
+    # Most elements of `few` are zero, so that the MAD is zero and is replaced by the mean of
+    # |y|.
     few = np.where(np.arange(30) < 1, 60.0, 0.0)
     assert null_scale(estimator, few, None) == (estimator.estimate(few, None) or 2.0)
     assert null_scale(Mad(AUTO_MAD), few, None) == 2.0

@@ -1,4 +1,4 @@
-"""Wide sparse X is only scaled, without a Gram matrix: the fit is that of dense X."""
+"""Wide sparse X is scaled, without a Gram matrix, and the fit equals the fit to dense X."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""A fit to tall X starts from a sample of rows; the result is always that for all rows."""
+"""A fit to tall X starts from a sample of rows, and its result is the fit to all rows."""
 
 import numpy as np
 import pytest
@@ -54,12 +54,13 @@ def fits(monkeypatch, X, y, weight=None, **params):
 def assert_same(sampled, whole):
     size = np.abs(whole.coef_).max() + 1e-300
     assert_allclose(sampled.coef_, whole.coef_, rtol=1e-7, atol=1e-7 * size)
-    # With the MAD the objective is not stationary as a function of the scale.
+    # With the MAD, the objective is not stationary as a function of the scale, so that
+    # `objective_` is less accurate than with a concomitant scale or a fixed threshold.
     fixed = whole.scale == "concomitant" or (whole.beta != "auto" and whole.scale is None)
     assert_allclose(sampled.objective_, whole.objective_, rtol=1e-10 if fixed else 1e-7)
     assert_allclose(sampled.scale_, whole.scale_, rtol=1e-7)
-    # `optimality_` is an estimate of second order if the fit starts from a sample of rows, and
-    # otherwise a bound of first order.
+    # If the fit starts from a sample of rows, `optimality_` is a second-order estimate of the
+    # suboptimality; otherwise it is a first-order bound.
     assert 0 <= sampled.optimality_ < 1e-8
 
 

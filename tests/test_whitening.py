@@ -1,4 +1,4 @@
-"""The whitening makes the Hessian of the quadratic model the identity and keeps its range.
+"""The whitening turns the Hessian of the quadratic model into the identity on its range.
 
 The rows Z = [1, z] are scaled so that ZᵀZ is a mean over the rows. With H = ZᵀZ + diag(0, λ),
 the transform M satisfies MᵀHM = I, and its columns span all (b, v) that the data and the
@@ -232,7 +232,7 @@ def test_rows_with_a_penalty_reach_the_ridge_solution(fit_intercept, n, p, alpha
     v = (np.array(solution[:n]) @ z / exact_penalty).astype(float)
     b = float(solution[n]) if fit_intercept else 0.0
     assert_allclose(found[0], b, rtol=0, atol=1e-12 * np.abs(target).max())
-    size = np.sqrt(penalty)  # in the norm of the penalty
+    size = np.sqrt(penalty)  # errors are measured in the norm of the penalty
     assert_allclose(size * found[1:], size * v, rtol=0, atol=1e-9 * (size * np.abs(v)).max())
 
 
@@ -335,7 +335,7 @@ def test_with_no_more_rows_than_features_there_is_no_gram_matrix(fit_intercept, 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_rows_of_weight_zero_have_no_influence(fit_intercept):
-    # Only 3 of 9 rows have a weight, so that 3 directions can be distinguished.
+    # Only 3 of the 9 rows have a positive weight, so that 3 directions can be distinguished.
     rng = np.random.default_rng(0)
     X, weight = rng.normal(size=(9, 6)), np.repeat([1.0, 0.0], [3, 6])
     few = problem_of(X[:3], np.ones(3), fit_intercept)

@@ -1,4 +1,4 @@
-"""The columns and rows of a working set against sums over all rows, and fits along grids."""
+"""The columns and rows of a working set give the sums over all rows; fits along grids."""
 
 import numpy as np
 import pytest

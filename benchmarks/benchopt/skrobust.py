@@ -47,5 +47,5 @@ class Solver(BaseSolver):
             self.model.set_params(max_iter=max(1, n_iter)).fit(self.X, self.y)
 
     def get_result(self):
-        """Return b, σ and w as the vector that the objective of the benchmark takes apart."""
+        """Return b, σ and w in one vector, as the objective of the benchmark expects."""
         return np.r_[self.model.intercept_, self.model.scale_, self.model.coef_]

@@ -34,7 +34,8 @@ def intervals_of(display):
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_the_legend_hides_no_interval(sign):
-    # The first row is on the left or right of the others, which leave the corner free.
+    # The first interval is on the left or right of all others, so that a corner of the axes is
+    # free for the legend.
     coef = sign * np.array([-9.0, 5.0, 4.5, 4.0])
     reach = np.array([4.0, 1.0, 1.0, 1.0])
     arrays = {"names": NAMES[1:], "coef": coef, "lower": coef - reach, "upper": coef + reach}

@@ -130,7 +130,7 @@ def test_weights_are_those_of_the_table(data):
     assert_array_equal(display.cooks_distance, table.cooks_distance)
     twice = InfluenceDisplay.from_estimator(model, X, y, sample_weight=2 * weight)
     assert_allclose(twice.cook_factor, display.cook_factor, rtol=1e-9)
-    # The contours hold for rows with the mean of the sample weights.
+    # The contours apply to a row whose sample weight is the mean of all sample weights.
     distances = display._cooks_distances(
         np.asarray(display.leverage), np.abs(np.asarray(display.residual))
     )
