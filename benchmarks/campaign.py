@@ -115,7 +115,7 @@ def _shape(rng):
 
 
 def _features(rng, n, p, form):
-    """Return features in float64, whose values the dtype of X can store, and their traits."""
+    """Return float64 features that are exact in the dtype of X, and their traits."""
     kind = _choice(rng, normal=4, integers=2, heavy=2, levels=1)
     X = {
         "normal": lambda: rng.normal(size=(n, p)) + rng.integers(2) * rng.normal(size=(n, 1)),

@@ -1,8 +1,8 @@
 """Time of the first import and the first fit of a process: python -m benchmarks.cold_start
 
 The benchmark also measures the time from an interrupt to the end of a fit. The test suite does
-not measure these times. It tests which modules are imported, which functions are compiled, and
-that no pass over the data follows an interrupt.
+not measure these times. The test suite checks which modules are imported, which functions are
+compiled, and that no pass over the data follows an interrupt.
 
 All times are medians of five runs in fresh processes without a cache of compiled functions. The
 benchmark takes three minutes and writes cold_start.md into benchmarks/results/. With `--runs 1`

@@ -115,7 +115,7 @@ def true_intercepts():
 def intervals(sample, kinds, bootstrap):
     """Return the fitted model, a dict of the intervals of each kind, and a table.
 
-    The table, from which prediction intervals are computed, is that of the default kind.
+    The table has the default kind of covariance, and is used to compute prediction intervals.
     """
     X, y, groups = sample
     fit = SmoothL1Regressor().fit(X, y)

@@ -3,8 +3,8 @@
 SmoothL1RegressorCV with 20 thresholds and 5 folds is compared with GridSearchCV of
 SmoothL1Regressor on the same grid, with GridSearchCV of HuberRegressor over 20 values of
 epsilon, and with 20 fits of SmoothL1Regressor without cross-validation. All of them run in turn
-in one process. The benchmark takes two minutes, most of which HuberRegressor needs, and writes
-cv.md into benchmarks/results/. It should be run on an idle machine.
+in one process. The benchmark takes two minutes, mostly for HuberRegressor, and writes cv.md
+into benchmarks/results/. It should be run on an idle machine.
 """
 
 import argparse
@@ -29,7 +29,8 @@ SCORING = "neg_mean_absolute_error"
 OURS, TWO_JOBS, MADS = "SmoothL1RegressorCV", "the same, n_jobs=2", 'the same, scale="mad"'
 GRID, GRID_MADS = "GridSearchCV(SmoothL1Regressor)", 'the same with scale="mad"'
 FITS, HUBER = "20 × SmoothL1Regressor, no folds", "GridSearchCV(HuberRegressor)"
-# Time of SmoothL1RegressorCV divided by that of another estimator: target and stretch target.
+# Target and stretch target for the time of SmoothL1RegressorCV divided by the time of another
+# estimator.
 TARGETS = {GRID: (1 / 5, None), HUBER: (1 / 40, None), FITS: (None, 1.0)}
 
 

@@ -40,7 +40,7 @@ def asymptotic_efficiency(c):
 
 
 def concomitant_scale(epsilon):
-    """Return the limit of σ̂ / σ, where σ̂ is the concomitant scale and σ that of the errors.
+    """Return the limit of σ̂ / σ for normal errors N(0, σ²), where σ̂ is the concomitant scale.
 
     The derivative of the objective is zero if E min(r² / σ̂², ε²) = 1, so that σ̂ < σ for every
     finite ε.

@@ -300,9 +300,9 @@ class Result(NamedTuple):
     def of(cls, cell, errors):
         """Return the result of a cell, given the errors of shape (replications, estimators).
 
-        The standard errors are those of functions of means to first order. With Cauchy errors
-        the squared error of least squares has no expectation, and the efficiencies are relative
-        to "s" instead.
+        The standard errors of functions of means are computed to first order. With Cauchy
+        errors the squared error of least squares has no expectation, and the efficiencies are
+        relative to "s" instead.
         """
         n = len(errors)
         trimmed, s, _, base, _ = errors.T

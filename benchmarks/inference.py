@@ -1,8 +1,8 @@
-"""Time of a table of standard errors, relative to that of a fit: python -m benchmarks.inference
+"""Time of standard errors, relative to the time of a fit: python -m benchmarks.inference
 
 Calls of coefficient_table and fits with default parameters are measured in turn. The bootstrap
-and the fits that it is compared with run in one thread, and their CPU time is measured, on
-which other programs have little effect. The benchmark takes three minutes and writes
+and the fits with which it is compared run in one thread. Their CPU time is measured, because
+other programs have little effect on CPU time. The benchmark takes three minutes and writes
 inference.md into benchmarks/results/. The exit status is nonzero unless all limits are met.
 """
 
@@ -91,7 +91,7 @@ def memory_share(task, data):
 
 
 def measure(shape):
-    """Return, for each task of a shape, its median time, time ratio and memory ratio.
+    """Return the median time, time ratio and memory ratio of each task of a shape.
 
     The time is in seconds. The ratios are to the time of a fit and to the size of X.
     """

@@ -14,9 +14,9 @@ The value F(0) of the fit is compared with a lower bound of F. Each u gives a lo
 (Boyd and Vandenberghe, 2004, section 5.5). For the concomitant scale, u is σ times a vector
 whose elements are at most ε in absolute value and have a weighted mean square of at most 1, and
 the term −u_i²/2 is absent. The first u is the vector of clipped residuals of the fit, changed
-such that these conditions hold. If its bound is not close enough to F(0), a primal-dual
-interior-point method computes better u and d, which either certify the fit or give a lower
-objective. All quantities are changes relative to the fit, which avoids cancellation.
+such that these conditions hold. If the bound from this u is not close enough to F(0), a
+primal-dual interior-point method computes better u and d. They either certify the fit or give a
+lower objective. All quantities are changes relative to the fit, which avoids cancellation.
 
 Without a penalty, d is restricted to directions in which the features are more than 64 times as
 large as the rounding errors of their stored values.
@@ -143,9 +143,9 @@ class Neighbourhood:
         """Return bounds of the rounding errors of the residuals.
 
         The first bound is for exact coefficients, the second includes the rounding of the
-        stored coefficients. The rounding error of a sum of p terms is about √p times that of a
-        single term (Higham and Mary, "A new approach to probabilistic rounding error analysis",
-        SIAM J. Sci. Comput. 41, 2019).
+        stored coefficients. The rounding error of a sum of p terms is about √p times the
+        rounding error of a single term (Higham and Mary, "A new approach to probabilistic
+        rounding error analysis", SIAM J. Sci. Comput. 41, 2019).
         """
         data, w = self.data, np.abs(self.w)
         terms = max(2.0, np.sqrt(w.size))
@@ -354,7 +354,8 @@ class InteriorPoint:
         self.d, self.u = np.zeros(Q.shape[1], LONG), np.zeros_like(r)
         start = max(share @ np.abs(self.r), beta / 100, LONG(1e-30))
         self.above, self.below = (np.maximum(sign * self.r, 0) + start for sign in (1, -1))
-        # β − u and β + u are variables of their own, because subtraction would lose digits.
+        # β − u and β + u are stored as separate variables, because subtraction would lose
+        # digits.
         self.high, self.low = np.full_like(r, beta), np.full_like(r, beta)
 
     def points(self):

@@ -4,7 +4,7 @@ MMRegressor, lmrob of R's robustbase and RLMDetSMM of statsmodels fit the same d
 each with its defaults. The CPU times of all threads are compared, because other programs have
 little effect on them. lmrob is left out if Rscript does not find robustbase, and RLMDetSMM is
 left out if the installed statsmodels does not have it. The time of the first fit in a process
-is compared with that of SmoothL1Regressor, and the memory with the size of X.
+is compared with the first fit of SmoothL1Regressor, and the memory with the size of X.
 
 The benchmark takes five minutes and writes mm.md into benchmarks/results/. The exit status is
 nonzero unless all limits are met. With --quick it takes one minute, leaves out lmrob for many

@@ -162,9 +162,9 @@ def measured(target, results):
 
 
 def compare(quantity, time, row, other=None):
-    """Return a quantity of a row, relative to the other row if there is one.
+    """Return a quantity of a row, relative to the row `other` if it is given.
 
-    The result is infinite if the fit was stopped, and None if the other row has no value.
+    The result is infinite if the fit was stopped, and None if `other` has no value.
     """
     if row["stopped"]:
         return math.inf

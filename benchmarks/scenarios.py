@@ -116,8 +116,8 @@ MISSING = {
     SKGLM: GeneralizedLinearEstimator is None,
     PINBALL: InteriorPoint is None,
 }
-# Prefixes of the estimators that are compiled in their first fit, which is not measured, and
-# estimators whose memory tracemalloc does not measure.
+# Estimators whose names start with an element of COMPILED are compiled in the first fit, which
+# is not measured. tracemalloc cannot measure the memory of the estimators in UNSEEN.
 COMPILED, UNSEEN = (OURS, SKGLM), (QUANTILE, PINBALL)
 ALL = [FIXED, SKGLM, SGD, AUTO, RLM_, CONCOMITANT, HUBER, RIDGE, LINEAR]
 FAST = [name for name in ALL if name != RLM_]
@@ -180,7 +180,7 @@ def leverage(rng, n, p):
 
 
 def rare_levels(rng, n, p):
-    """Return columns half of which are indicators of levels that 3 to n / 20 rows have."""
+    """Return columns, half of them indicators of levels that occur in 3 to n / 20 rows."""
     X = normal(rng, n, p)
     count = np.geomspace(3, n / 20, p // 2).astype(int)
     level = np.repeat(np.arange(p // 2), count)

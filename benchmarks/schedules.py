@@ -4,9 +4,9 @@ The same problems are fitted without a schedule and with each named schedule, fo
 thresholds and numbers of stages. The problems differ in β/σ, in the number of rows per column
 and in the share of outliers. The benchmark counts evaluations, that is passes over X, which are
 the same on every machine, and compares the objective with the lowest value that any of the fits
-reached. It also compares the CPU time of a fit with a small threshold with that of linear
-programming; other programs have little effect on CPU time. The benchmark takes two minutes and
-writes schedules.md and schedules.png into benchmarks/results/.
+reached. It also compares a fit with a small threshold with linear programming, by CPU time, on
+which other programs have little effect. The benchmark takes two minutes and writes schedules.md
+and schedules.png into benchmarks/results/.
 """
 
 import argparse

@@ -26,7 +26,7 @@ CONCOMITANT = "SmoothL1(1.35, concomitant)"
 
 
 def make_data(n_rows, n_features, seed=0):
-    """Return normal columns, and y with errors of which a tenth are multiplied by 10."""
+    """Return normal columns, and y, for which a tenth of the errors are multiplied by 10."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_rows, n_features))
     error = rng.normal(size=n_rows)

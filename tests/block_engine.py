@@ -1,4 +1,4 @@
-"""The engine for blocks of rows, with X in memory, which is split into eight uneven blocks.
+"""The engine for blocks of rows, for an X in memory that is split into eight uneven blocks.
 
 One of the blocks has a single row, and one has no row.
 """
@@ -26,7 +26,7 @@ def split(rows):
 
 
 class BlockEngine(blocks.BlockEngine):
-    """The engine for blocks of rows, given an X in memory, which `split` splits into blocks."""
+    """The engine for blocks of rows, for an X in memory that `split` divides into blocks."""
 
     def __init__(self, X, team):
         if sparse.issparse(X):

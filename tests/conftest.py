@@ -211,7 +211,7 @@ def _make_objective(
     """Return the mean Huber loss plus a ridge penalty, as a function of whitened coordinates θ.
 
     The whitening is computed for least squares on all rows. The penalty is alpha/2 ‖w‖²,
-    multiplied by the threshold if `per_threshold`. Unlike in a fit, y keeps its units.
+    multiplied by the threshold if `per_threshold`. Unlike in a fit, y is not rescaled.
     """
     engine = as_engine(X, ThreadTeam())
     problem = whole_problem(engine, weight, fit_intercept, choose(engine, "auto"))

@@ -81,7 +81,7 @@ def residual(est, X=X, y=Y):
 
 
 def weighted_mad(r, weight=None):
-    """Return the normalised MAD of residuals that are repeated by their integer weights."""
+    """Return the normalised MAD of the residuals, each repeated by its integer weight."""
     rows = (
         np.arange(len(r))
         if weight is None

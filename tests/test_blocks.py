@@ -261,7 +261,7 @@ def test_an_expression_has_the_values_of_arrays(name, values, ends):
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
     assert_array_equal(gather(found, slice(None)), expected)
-    # The operands keep their values.
+    # The operands of the expressions are not changed.
     assert_array_equal(gather(a, slice(None)), values)
 
 

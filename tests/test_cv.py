@@ -415,8 +415,8 @@ def test_a_difficult_fold_changes_no_standard_error():
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        # In the first two cases the mean score of "auto" is 0.2 below that of 0.5; the standard
-        # errors of this difference are 0.32 and 0.
+        # In the first two cases the mean score of "auto" is 0.2 below the mean score of 0.5;
+        # the standard errors of this difference are 0.32 and 0.
         ({0.5: [1, 1, 1], "auto": [1.3, 0.2, 0.9], 50.0: [0, 0, 0]}, "auto"),
         ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [0, 0, 0]}, 0.5),
         ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [1.3, 0.2, 0.9]}, 0.5),

@@ -36,8 +36,7 @@ import skrobust._engines.cluster  # noqa: E402
 from skrobust._engines.dask_blocks import DaskBlocks  # noqa: E402
 
 pytestmark = [
-    # These warnings are due to slow machines, and to tests whose data are part of the task
-    # graph.
+    # Dask issues these warnings on slow machines, and if the data are part of the task graph.
     pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning"),
     # Older versions of Dask warn if a scheduler in this process is used despite a client.
@@ -549,7 +548,7 @@ def test_loss_of_data_that_were_only_scattered_ends_the_fit(client, cluster, fit
 
 @pytest.fixture
 def by_hand(tmp_path):
-    """Yield a client, its scheduler process, and a function that starts a worker process."""
+    """Yield a client, the scheduler process, and a function that starts a worker process."""
     processes = []
 
     def start(kind, *args):

@@ -70,7 +70,7 @@ def arrays(*values, blocks=BLOCKS):
 def assert_same_fit(model, expected, X, y, rtol=1e-8):
     """Assert that a model fitted to Dask collections equals the model fitted in memory."""
     X = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
-    # With float32 the coefficients are rounded.
+    # Coefficients of float32 data are rounded to float32.
     rtol = max(rtol, 4 * float(np.finfo(expected.coef_.dtype).eps))
     # Without this unit, squares of extreme values would overflow or underflow.
     unit = np.abs(X).max(axis=0)
@@ -372,7 +372,7 @@ HOSTILE = {
 )
 def test_hostile_features_give_the_fit_in_memory(kind, mode, weighted):
     X, y, weight = problem()
-    # Both fits leave out rows of weight zero.
+    # The fit in memory and the fit to blocks leave out rows of weight zero.
     weight[:5] = 0.0
     check(HOSTILE[kind](X), y, weight if weighted else None, rtol=1e-7, **MODES[mode])
 
@@ -563,7 +563,8 @@ def test_negative_weights_are_refused():
 
 def test_weights_that_are_all_zero_are_refused_as_in_memory():
     X, y, _ = problem()
-    # In memory, the message is that of scikit-learn if its version checks the weights.
+    # In memory the error is raised by scikit-learn, if the installed version checks the
+    # weights.
     message = "Sample weights must contain at least one non-zero number|got only zeros"
     for data in ((X, y, np.zeros(N)), arrays(X, y, np.zeros(N))):
         with pytest.raises(ValueError, match=message):

@@ -372,7 +372,8 @@ def test_the_two_index_arrays_of_a_sparse_matrix_may_have_different_types(types)
 
 
 def test_sparse_blocks_are_few():
-    # Each block has p sums, which must stay few compared with the elements of X.
+    # Each block has p sums. The number of all sums must be small compared with the number of
+    # elements of X.
     X = sparse.random_array((40_000, 300), density=0.3, rng=np.random.default_rng(0)).tocsr()
     engine = as_engine(X, ThreadTeam())
     assert isinstance(engine, SparseEngine)
@@ -522,7 +523,7 @@ def test_all_standardisations_of_one_x_count_their_passes_together(kind):
     for k, one in enumerate([engine, other, rescaled, rescaled.rescaled()], start=1):
         loss_gradient(one, np.ones(P + 1), y)
         assert [e.n_passes for e in (engine, other, rescaled)] == [k] * 3
-    # An engine that was created separately for the same X has its own count.
+    # An engine that was created separately for the same X has a separate count of passes.
     assert standard.n_passes == 0
 
 
@@ -538,7 +539,8 @@ def test_rescaled_is_x_in_a_larger_unit(kind):
     if engine.dtype == np.float64:
         assert_array_equal(twice.rows(slice(None))[:, 1:] * twice.unit, X)
         residual, _ = loss_gradient(engine, coef, y)
-        # The copy of a strided X has another layout, so that terms are added in another order.
+        # The copy of a strided X has another layout than X, so that terms are added in another
+        # order.
         assert_allclose(loss_gradient(twice, in_unit, y)[0], residual, 1e-13, 1e-13)
     # The penalty applies to the coefficients in the units of X, whatever the unit of the
     # engine.
@@ -596,7 +598,8 @@ def test_a_row_norm_sample_draws_rows_by_their_norms(weighted):
     for _ in range(draws):
         rows, row_weight = engine.row_norm_sample(weight, 60, rng)
         assert np.all(np.diff(rows) > 0)
-        # The weight of a row in the sample is its weight divided by its probability.
+        # The weight of a row in the sample is the weight of the row divided by the probability
+        # of drawing this row.
         assert_allclose(row_weight, s[rows] / expected[rows], rtol=1e-6)
         drawn[rows] += 1
         sizes.append(rows.size)

@@ -89,7 +89,8 @@ class Fit:
         # does not minimise the objective.
         resolved = est.scale == "mad" or (est.scale is None and est.beta == "auto")
         self.accuracy = 1e-7 if resolved else 1e-10
-        # The intercept is a sum, whose accuracy is limited by the rounding errors of its terms.
+        # The accuracy of the intercept is limited by the rounding errors of the terms of which
+        # it is the sum.
         held = abs(est.intercept_) + np.abs(slopes).sum() + abs(y_shift)
         self.rounding = 4 * np.finfo(float).eps * held / y_unit
 
@@ -493,7 +494,7 @@ def test_units_of_tall_data_do_not_matter(tall, tall_fit, mode):
 
 @pytest.mark.parametrize("mode", ["beta", "auto", "concomitant"])
 def test_order_of_the_rows_of_tall_data_does_not_matter(tall, tall_fit, mode):
-    # Another order of the rows gives another sample.
+    # If the rows are permuted, another sample of rows is drawn.
     X, y = tall
     order = np.random.default_rng(6).permutation(TALL_N)
     Fit(model(mode), X[order], y[order]).assert_same(tall_fit[mode], other_rows=order)

@@ -1,6 +1,6 @@
 """Ill-conditioned, degenerate and heavy-tailed data.
 
-A fit that is reported as converged has the minimum of its objective, and other fits warn.
+A fit without a ConvergenceWarning minimises the objective.
 """
 
 import importlib.util

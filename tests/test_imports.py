@@ -174,7 +174,7 @@ def path_of(module):
 
 
 def is_module(name):
-    """Tell whether a full name is that of a module of the package."""
+    """Tell whether a full name is the name of a module of the package."""
     inside = name.removeprefix("skrobust").removeprefix(".")
     return name.partition(".")[0] == "skrobust" and path_of(inside).exists()
 

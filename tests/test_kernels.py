@@ -1,7 +1,8 @@
 """The compiled passes compute the formulas of the losses, for every layout of X.
 
-The references are computed in extended precision. The error of each sum may be 1e-14 of the sum
-of the absolute values of its terms, a limit that a float64 sum meets in any order.
+The references are computed in extended precision. The error of each sum may be 1e-14 times the
+sum of the absolute values of its terms. A float64 sum meets this limit, whatever the order of
+the terms.
 """
 
 import math
@@ -99,7 +100,8 @@ class Case:
 
     def losses(self, r, size):
         """Return ρ, ψ and the rounding error of ψ; `size` is the rounding error of r."""
-        # Inside the threshold ψ has the rounding error of r, and outside that of β.
+        # Inside the threshold ψ has the rounding error of r, and outside it the rounding error
+        # of β.
         bound = np.where(np.abs(r) < 1.001 * self.beta, size, self.beta)
         return losses.huber(r, self.beta), losses.huber_gradient(r, self.beta), bound
 
@@ -293,7 +295,7 @@ def test_a_value_that_is_not_finite_shows_in_the_sums(layout, bad):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_column_of_large_offset_keeps_its_digits(layout):
-    # 2²⁷ + noise is exact here, and so is its difference from the centre.
+    # The values 2²⁷ + noise are exact, and so are their differences from the centre.
     rng = np.random.default_rng(0)
     z = np.round(rng.normal(size=(40, 3)) * 2**20) / 2**20
     case = Case(n=40, p=3)

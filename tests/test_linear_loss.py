@@ -33,7 +33,7 @@ def with_least_squares(*betas):
 
 
 class Case:
-    """An objective and its data: features in very different units, y with heavy tails."""
+    """An objective and its data, with features in very different units and heavy-tailed y."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Case:
     def in_coordinates(self, coordinates):
         """Return the objective as a function of θ or (b, v), a point, and directions.
 
-        The directions are those of all variables. Without an intercept b is not a variable.
+        There is one direction for each variable. Without an intercept b is not a variable.
         """
         if coordinates == "theta":
             return self.objective, self.theta, np.eye(self.theta.size)
@@ -248,8 +248,8 @@ def test_gradient_is_the_derivative_of_the_value(make_case, mode, beta, coordina
     objective, x, directions = case.in_coordinates(coordinates)
     objective = objective.at_threshold(beta)
     point = objective.evaluate(x)
-    # The curvature is at most that of the squared loss, which is 1 in θ and in (b, v). A kink
-    # within the finite difference thus causes an error of at most twice the step.
+    # The curvature is at most the curvature of the squared loss, which is 1 in θ and in (b, v).
+    # A kink within the finite difference thus causes an error of at most twice the step.
     curvature = 1.0
     if case.alpha and coordinates == "coefficients":
         curvature += objective.penalty.hessian_diagonal(x).max()

@@ -1,4 +1,4 @@
-"""`MMRegressor` against R's lmrob, its own equations, equivariances and edge cases."""
+"""`MMRegressor` against R's lmrob; estimating equations, equivariances and edge cases."""
 
 import json
 import pickle

@@ -425,8 +425,8 @@ def test_without_variables_there_is_nothing_to_minimise(make_objective):
 
 
 def test_a_flat_minimum_between_two_clusters_is_found(make_objective):
-    # Any intercept between −99 and 99 is optimal. The value of the solution is that of the
-    # minimum at this threshold, not at the larger thresholds of the continuation.
+    # Any intercept between −99 and 99 is optimal. The value of the solution is the minimum at
+    # this threshold, and not at a larger threshold of the continuation.
     objective = make_objective(np.zeros((20, 1)), np.repeat([-100.0, 100.0], 10))
     for start in (-150.0, -3.0, 0.0, 99.5):
         solution = newton(objective, np.array([start]), 1e-8, 100)

@@ -201,7 +201,7 @@ def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
     if slopes[0] >= 0:
         return 0.0
     if slopes[-1] < 0:
-        # Beyond the last breakpoint the slope is that of the penalty.
+        # Beyond the last breakpoint the slope is the slope of the penalty.
         return ends[-1] - slopes[-1] / penalty_slope[1]
     k = next(i for i, slope in enumerate(slopes) if slope >= 0)
     (low, high), (a, b) = ends[k - 1 : k + 1], slopes[k - 1 : k + 1]
@@ -209,7 +209,7 @@ def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
 
 
 def line_problem(seed, n=30, weighted=False):
-    """Return residuals, their changes along a direction in which most decrease, and weights."""
+    """Return residuals, changes of the residuals that decrease most of them, and weights."""
     rng = np.random.default_rng(seed)
     r = rng.standard_t(2, size=n)
     change = -r * rng.uniform(0, 1, size=n) + 0.3 * rng.normal(size=n)

@@ -4,7 +4,7 @@ The references are the results of R and SAS in the tests of statsmodels, RLM of 
 a small tolerance, the tests of the Huber loss in Spark with their data, and HuberRegressor of
 scikit-learn. Only figures and formulas are taken from these projects. Data come from installed
 packages or from a formula, or are the 24 numbers of a printed table. If a published figure is
-not converged, a comment at the tolerance states its error.
+not converged, a comment at the tolerance states the error of the figure.
 """
 
 import functools
@@ -69,9 +69,9 @@ def test_stackloss_reaches_the_fixed_point_that_rlm_approaches(mode):
 
 @pytest.mark.parametrize("mode", RLM_MODES)
 def test_stackloss_agrees_with_r_rlm(mode):
-    # R's MASS::rlm from statsmodels (BSD-3), robust/tests/results/results_rlm.py, class
-    # Huber. R stopped at a change of 1e-4, so the tolerances are those of statsmodels'
-    # own robust/tests/test_rlm.py: four decimals, three for the scale.
+    # R's MASS::rlm from statsmodels (BSD-3), robust/tests/results/results_rlm.py, class Huber.
+    # R stopped at a change of 1e-4. The tolerances are therefore taken from
+    # robust/tests/test_rlm.py of statsmodels: four decimals, and three for the scale.
     X, y = load("stackloss")
     est = SmoothL1Regressor(**mode).fit(X, y)
     assert_allclose(est.coef_, [0.82937387, 0.92610818, -0.12784916], rtol=0, atol=1e-4)

@@ -92,8 +92,8 @@ def test_the_intercept_is_that_of_the_rounded_coefficients(to_format):
     est = SmoothL1Regressor().fit(to_format(far), target)
     assert est.coef_.dtype == np.float32
     expected = SmoothL1Regressor().fit(exact, target).predict(exact)
-    # The coefficients have rounding errors of 3e-8, which the intercept must compensate at the
-    # mean of X, 1e6.
+    # The coefficients have rounding errors of 3e-8. The intercept must compensate for these
+    # errors at the mean of X, which is 1e6.
     assert_allclose(exact @ est.coef_ + est.intercept_, expected, rtol=0, atol=1e-6)
 
 

@@ -209,8 +209,8 @@ def test_line_through_four_fifths_of_the_rows_is_recovered(mode, y_shift, weight
 
 @in_modes(OF_SCALE)
 def test_rows_on_a_line_to_rounding_are_no_outliers_however_large(mode):
-    # The rounding errors of y differ between rows by factors of up to 1e9. The scale is their
-    # median.
+    # The rounding errors of y differ between rows by factors of up to 1e9. The scale is the
+    # median of the rounding errors.
     x = np.geomspace(1e-3, 1e6, 200) * np.where(np.arange(200) % 2, 1.0, -1.0)
     y = 1.1 * x + 0.3
     off = np.arange(200) % 10 == 0
@@ -351,8 +351,8 @@ def test_the_scale_is_at_its_floor_where_most_of_y_is_zero():
 
 
 def test_every_third_value_of_y_may_be_an_outlier():
-    # The location of y, which determines its units, is computed from a part of the rows. If
-    # these rows were equally spaced, all of them could be outliers.
+    # The location of y is computed from a sample of the rows. If the sampled rows were equally
+    # spaced, all of them could be outliers.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30_000, 3))
     y = X @ [1.0, 2.0, 3.0] + 5 + rng.normal(size=30_000)

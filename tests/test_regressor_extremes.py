@@ -52,8 +52,8 @@ def test_the_penalty_is_kept_where_the_square_of_a_unit_leaves_the_range(unit):
 
 
 def test_the_residual_of_a_row_of_weight_zero_may_overflow():
-    # The linear predictor of the first row is infinite, and zero times infinity is NaN:
-    # such a row must not enter the sums. Found by a random search.
+    # The linear predictor of the first row is infinite, and zero times infinity is NaN. The row
+    # must therefore not enter the sums. Found by a random search.
     rng = np.random.default_rng(0)
     far = rng.normal(size=(20, 2))
     y, weight = 1e150 * far @ [1.0, -1.0] + 1e149 * rng.normal(size=20), np.ones(20)

@@ -147,7 +147,7 @@ def test_the_search_does_not_pass_a_mad_far_below_least_squares(seed):
 
     Because one residual is 1e6, φ is linear from 1e5 nearly down to the fixed point. Found by a
     random search: the secant through two points of this range leads past the fixed point to the
-    rounding floor. Before such a long step φ is evaluated in between.
+    rounding floor. Before a long step, φ is therefore evaluated at a scale in between.
     """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(12, 1))

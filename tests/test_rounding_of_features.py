@@ -191,10 +191,10 @@ def test_rows_of_an_exact_fit_on_shifted_features_are_no_outliers(mode, shift):
 @pytest.mark.parametrize("offset", [3e6, 1e7, 3e7])
 @pytest.mark.parametrize("n", [12, 60])
 def test_a_column_known_to_few_digits_does_not_affect_the_other_columns(offset, n):
-    # In float32 the rounding error of the last column is of the order of its deviation. If X
-    # does not have full rank, a direction that includes this column is dropped. In an earlier
-    # version the coefficients were orthogonal to this direction, and the objective was up to 5
-    # % above that of a fit to the other columns.
+    # In float32 the rounding error of the last column is of the order of its standard
+    # deviation. If X does not have full rank, a direction that includes this column is dropped.
+    # In an earlier version the coefficients were orthogonal to this direction, and the
+    # objective was up to 5 % larger than for a fit to the other columns.
     rng = np.random.default_rng(0)
     others = rng.normal(size=(n, 3))
     others = np.column_stack([others, 2 * others[:, 0]])

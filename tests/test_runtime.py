@@ -191,7 +191,7 @@ for name, results in found.items():
 
 @pytest.mark.slow
 def test_fits_before_and_after_a_fork_and_in_every_joblib_backend_agree():
-    # There is one thread in each worker; processes receive read-only memory maps.
+    # Each worker uses one thread, and worker processes receive read-only memory maps.
     output = run(PREAMBLE + BACKENDS).split("\n")
     assert output == [
         "before True {1} False",
@@ -545,7 +545,7 @@ def first_fit():
 
 @pytest.mark.slow
 def test_import_brings_nothing_beyond_scikit_learns_linear_models(first_fit):
-    # In particular, the import of Numba or matplotlib would take most of the time.
+    # Neither Numba nor matplotlib is imported. Their imports would take most of the time.
     assert first_fit[:2] == ["{'skrobust'}", "[]"]
 
 

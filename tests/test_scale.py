@@ -210,7 +210,7 @@ def test_auto_has_95_percent_efficiency_under_normal_errors():
     scale = concomitant_limit(AUTO_CONCOMITANT)
     assert scale == pytest.approx(0.843, abs=5e-4)
     assert huber_efficiency(AUTO_CONCOMITANT * scale) == pytest.approx(0.95, abs=2e-5)
-    # The efficiency of HuberRegressor with its default, epsilon=1.35.
+    # The limit of the scale and the efficiency of HuberRegressor with its default epsilon.
     assert concomitant_limit(1.35) == pytest.approx(0.681, abs=5e-4)
     assert huber_efficiency(1.35 * concomitant_limit(1.35)) == pytest.approx(0.889, abs=5e-4)
 
@@ -268,7 +268,8 @@ def test_the_scale_at_a_point_is_that_of_its_residuals(make_objective, estimator
     point = objective.evaluate(rng.normal(size=4))
     scale = estimator.estimate(point.residual, weight)
     assert estimator.scale(objective, point) == scale
-    # At the threshold that belongs to the scale, a warm start from the scale has no effect.
+    # If the threshold of the objective belongs to the scale, a warm start from the scale does
+    # not change the result.
     at_scale = objective.at_threshold(estimator.threshold(scale)).evaluate(point.theta)
     assert estimator.scale(objective, at_scale, scale) == pytest.approx(scale, rel=1e-12)
 

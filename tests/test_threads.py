@@ -331,8 +331,9 @@ print(overlap, alone, before == counts())
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_overlapping_limits_of_running_threads_are_restored_by_the_last(fails):
-    # Thread A limits BLAS, and then thread B does. A ends its limit, with an error or not,
-    # before B does. Both threads run until the end of the program.
+    # Thread A sets a limit for BLAS, and then thread B sets one. A removes its limit before B
+    # does, either normally or because of an error. Both threads run until the end of the
+    # program.
     environment = {"OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     assert run(OVERLAP.format(fails=fails), **environment) == "[1] [1] True"
 

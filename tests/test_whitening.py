@@ -32,7 +32,7 @@ EPS = np.finfo(float).eps
 
 
 def rows_of(X, fit_intercept=True):
-    """Return standardised rows [1, z]/√n of X, centred if there is an intercept."""
+    """Return rows [1, z]/√n of standardised X, which is centred if there is an intercept."""
     z = X - X.mean(axis=0) * fit_intercept
     size = np.sqrt((z**2).mean(axis=0))
     z /= np.where(size > 0, size, 1.0)

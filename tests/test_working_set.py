@@ -31,7 +31,7 @@ def columns_of(X, y, weight=None, fit_intercept=True):
 
 
 def assert_sums(columns, X, inside):
-    """Assert that the columns and their Hessian are those of X."""
+    """Assert that the columns and their Hessian equal the columns and the Hessian of X."""
     Z = np.column_stack([np.ones(len(X)), X])[:, columns.index]
     assert_array_equal(columns.Z, Z.T)
     assert_allclose(columns.H, (Z[inside].T * columns.s[inside]) @ Z[inside], atol=1e-13)

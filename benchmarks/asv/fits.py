@@ -7,7 +7,7 @@ from skrobust import SmoothL1Regressor, smooth_l1_path
 
 
 def _data(n, p, n_targets=None):
-    """Return normal features, and y with errors of which a tenth are multiplied by 10."""
+    """Return normal features, and y, for which a tenth of the errors are multiplied by 10."""
     rng = np.random.default_rng(0)
     shape = (n,) if n_targets is None else (n, n_targets)
     X = rng.normal(size=(n, p))

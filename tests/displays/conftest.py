@@ -42,7 +42,7 @@ def mm(data):
 
 @pytest.fixture(scope="session")
 def exact():
-    """Return a fit that is exact for most rows, and its data."""
+    """Return a fit that is exact for most rows, and the data of this fit."""
     X = np.arange(40.0)[:, np.newaxis]
     y = 2 * X[:, 0] + 1
     y[:5] += 10

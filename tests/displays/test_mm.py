@@ -1,4 +1,4 @@
-"""Displays of an MMRegressor: what they show, and the advice in their error messages."""
+"""Displays of an MMRegressor: what is shown, and the advice in error messages."""
 
 import numpy as np
 import pytest
