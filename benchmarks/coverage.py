@@ -150,7 +150,7 @@ def prediction_intervals(fit, default, X):
 
 
 def simulate(cell, seeds, truths, n_bootstrap):
-    """Return a dict of the outcomes of all replications for each kind of interval.
+    """Return a dict that maps each kind of interval to the outcomes of all replications.
 
     An array of outcomes has the shape (replications, 2, coefficients or new rows).
     """

@@ -73,7 +73,7 @@ def shown(sizes_and_times, size):
 
 
 def draw(results, path):
-    """Draw the time against the size on logarithmic axes; the legend has the exponents."""
+    """Draw the times against the sizes on logarithmic axes; the legend states the exponents."""
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(

@@ -443,7 +443,7 @@ def solve(L, b):
 
 
 def scale_bounds(data, fit):
-    """Return lower and upper bounds of the scale of the residuals, and a floor.
+    """Return a lower and an upper bound of the scale of the residuals, and a floor.
 
     The bounds allow for rounding errors of the residuals. A scale below the floor cannot be
     distinguished from zero.

@@ -39,7 +39,7 @@ EXACT = 1e-6
 
 
 class OutOfTime(BaseException):
-    """A fit took longer than its limit."""
+    """Raised when a fit takes longer than the time limit."""
 
 
 class Outcome(NamedTuple):

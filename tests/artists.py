@@ -5,7 +5,7 @@ from sklearn.base import BaseEstimator
 
 
 def scatter_of(display):
-    """Return the positions of all markers of a display, within and beyond the threshold."""
+    """Return the positions of the markers of all rows, including the outliers."""
     parts = [display.scatter_, display.outlier_scatter_]
     return np.vstack([part.get_offsets().data for part in parts])
 

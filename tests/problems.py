@@ -98,7 +98,7 @@ def concomitant(r, sigma, epsilon, loss, weight=None):
 
 
 def documented_objective(est, X=X, y=Y, weight=None):
-    """Return the objective in the docstring of the estimator, at the fitted attributes."""
+    """Return the objective, by the formula in the docstring of the estimator."""
     r = residual(est, X, y)
     if est.scale == "concomitant":
         epsilon = 1.5960 if est.beta == "auto" else est.beta
@@ -138,7 +138,7 @@ DEGENERATE_MODES = [
     {"beta": 1.0, "beta_schedule": "linear"},
 ]
 OF_SCALE = [mode for mode in DEGENERATE_MODES if mode.get("beta", 0) == 0 or "scale" in mode]
-# Tests in all other modes are marked as slow.
+# Modes in which tests are not marked as slow.
 QUICK_MODES = [{}, {"beta": 1e-6}, {"scale": "concomitant"}]
 
 

@@ -68,7 +68,7 @@ def blas_threads():
 SHAPES = {
     "tall": (60_000, 40),  # the fit starts from a sample of rows
     "whole": (40_000, 30),  # the fit uses threads, but no sample
-    "gram": (1_500, 210),  # bits of BLAS and LAPACK depend on the number of threads
+    "gram": (1_500, 210),  # results of BLAS depend on the number of threads
 }
 LAYOUTS = {
     "C": np.ascontiguousarray,

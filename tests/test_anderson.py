@@ -52,7 +52,7 @@ def test_moves_whose_squares_vanish_are_used():
 
 
 def whitened_problem(make_objective, weighted=False, n=5_000):
-    """Return a problem for which the least-squares whitening is accurate."""
+    """Return an objective for which the whitening for least squares is accurate."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, 6)) @ rng.normal(size=(6, 6))
     y = X @ rng.normal(size=6) + rng.standard_t(3, size=n)

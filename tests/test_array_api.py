@@ -1,4 +1,4 @@
-"""scikit-learn's array API dispatch, in a process in which SciPy supports it.
+"""scikit-learn's array API dispatch, in a process in which SciPy supports the array API.
 
 The environment variable SCIPY_ARRAY_API must be set before SciPy is imported.
 """

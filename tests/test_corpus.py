@@ -2,7 +2,7 @@
 
 Another version of BLAS or of the compiler changes the last digits of sums. Newton's method is
 accurate to the rounding of the problem, and Anderson's acceleration of tall data to `tol`. The
-coefficients of float32 data are accurate to the precision of float32.
+coefficients of float32 data are only accurate to the precision of float32.
 """
 
 import json

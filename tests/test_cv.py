@@ -1,4 +1,4 @@
-"""SmoothL1RegressorCV gives the results of GridSearchCV and follows its conventions.
+"""SmoothL1RegressorCV gives the same results as GridSearchCV and has the same conventions.
 
 GridSearchCV over beta is also tested here, with every joblib backend.
 """

@@ -54,7 +54,7 @@ STAGES = {"beta_schedule": [9, 3, 1]}
 
 @pytest.fixture(autouse=True)
 def _time_limit():
-    """Make a test fail that takes too long, even if it waits for a lock."""
+    """Make a test fail after a time limit, even if the test waits for a lock."""
 
     def end(*args):
         pytest.fail(f"the test took longer than {SECONDS} seconds")
@@ -281,7 +281,7 @@ def test_two_fits_at_once_are_independent(client):
             assert_same_bits(found[beta], fit(X, y, beta=beta))
 
 
-# Who computes, and what is loaded --------------------------------------------------------
+# Workers that compute, and blocks that are loaded ----------------------------------------
 
 
 def test_scheduler_of_the_configuration_wins_over_a_client(client, cluster, three_stages):

@@ -334,7 +334,7 @@ def test_numbers_of_betas_and_alphas_use_the_fit_at_the_middle_penalty(shape, m)
     Z, y = data(*shape)
     options = {"loss": "huber", "penalty_weights": np.linspace(0.5, 2, shape[1])}
     with warnings.catch_warnings():
-        # Fits that nearly interpolate need not converge.
+        # Fits that nearly interpolate the data need not converge.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = SmoothL1RegressorCV(3, alphas=m, l1_ratio=[0.5, 1.0], cv=2, **options)
         model.fit(Z, y)

@@ -183,8 +183,9 @@ def test_a_pass_returns_residuals_and_their_sums(monkeypatch, kind, weighted, th
     ],
 )
 def test_a_part_of_an_array_gives_the_bits_of_its_copy(monkeypatch, kind, part):
-    # For example, the rows of a fold are a part of a column-major frame. The elements outside
-    # the part are NaN, so that any use of them changes the results.
+    # Parts of column-major arrays occur, for example, if the rows of a fold are selected from a
+    # data frame. The elements outside the part are NaN, so that their use would change the
+    # results.
     monkeypatch.setattr(dense, "BLOCK_ELEMENTS", 64)
     X, rng = data(N, 9)
     whole = np.full(X.shape, np.nan, order=kind)

@@ -94,7 +94,8 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, name, kind, p
         warnings.simplefilter("error")
         warnings.simplefilter("always", ConvergenceWarning)
         est = SmoothL1Regressor(**params).fit(X, y)
-    # With nearly equal columns, coefficients of 1e9 cancel, so that the fit may not converge.
+    # With nearly equal columns, terms with coefficients of 1e9 cancel, so that the fit may not
+    # converge.
     assert not caught or name == "nearly equal"
     found = certificate(est, X, y)
     value, error = found.objective()

@@ -212,7 +212,8 @@ def test_a_common_factor_of_importance_weights_changes_nothing(kind):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_joint_covariance_solves_the_stacked_equations(weighted):
-    # J is computed by finite differences of the scores of coefficients and concomitant scale.
+    # The Jacobian J of the scores of the coefficients and the concomitant scale is computed by
+    # finite differences.
     X, y = data(60)
     y = y + np.random.default_rng(2).exponential(size=60)
     s = np.random.default_rng(3).uniform(0.5, 2, 60) if weighted else np.ones(60)

@@ -134,8 +134,9 @@ def test_huber_kinds_are_those_of_statsmodels(kind):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scale", ["s", "trimmed"])
 def test_joint_covariance_solves_the_stacked_equations(scale, weighted):
-    # J is computed by finite differences of the scores of θ_S, σ_S, the trimmed scale and θ.
-    # The indicator in the score of the trimmed scale is smoothed with a normal kernel.
+    # The Jacobian J of the scores of θ_S, σ_S, the trimmed scale and θ is computed by finite
+    # differences. The indicator in the score of the trimmed scale is smoothed with a normal
+    # kernel.
     X, y = data(100)
     s = np.random.default_rng(1).uniform(0.5, 2.0, 100) if weighted else np.ones(100)
     model = fit(X, y, s if weighted else None, scale=scale)

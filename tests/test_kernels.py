@@ -202,7 +202,7 @@ def test_any_number_of_rows_and_features_fills_every_block(n, p, size):
 @pytest.mark.parametrize("together", [2, 4])
 @pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:-1], np.s_[::-1], np.s_[:, ::2]])
 def test_rows_are_prefetched(monkeypatch, part, together):
-    # The loops are not compiled, and the minimum size for prefetching is zero.
+    # The loops run without compilation, and the minimum size for prefetching is set to zero.
     addresses: list = []
     monkeypatch.setattr(kernels, "PREFETCH_MIN_X_BYTES", 0)
     monkeypatch.setattr(kernels, "_prefetch", addresses.append)
@@ -283,7 +283,7 @@ def test_with_weights_as_a_mask_the_least_squares_pass_is_a_hessian_vector_produ
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_shows_in_the_sums(layout, bad):
-    # Row 0 is processed together with others, and row 6 on its own.
+    # Row 0 is processed together with other rows, and row 6 is processed alone.
     for row in (0, 6):
         case = Case(n=7)
         case.X[row, 2] = bad

@@ -86,9 +86,9 @@ class Case:
         return self.coef[0] - w @ self.engine.centre, w
 
     def in_coordinates(self, coordinates):
-        """Return the objective as a function of θ or (b, v), a point, and directions.
+        """Return the objective as a function of θ or (b, v), a point, and unit vectors.
 
-        There is one direction for each variable. Without an intercept b is not a variable.
+        There is one unit vector for each variable. Without an intercept b is not a variable.
         """
         if coordinates == "theta":
             return self.objective, self.theta, np.eye(self.theta.size)

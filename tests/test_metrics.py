@@ -1,4 +1,4 @@
-"""Tests of the metrics: formulas, limits that equal metrics of scikit-learn, and accuracy."""
+"""Tests of the metrics: formulas, equality with scikit-learn in limiting cases, accuracy."""
 
 from fractions import Fraction
 from itertools import pairwise

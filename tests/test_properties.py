@@ -64,7 +64,7 @@ def _features(draw, rng, n, p):
 
 @st.composite
 def data(draw, max_n=40, max_p=6):
-    """Draw X, and y as a linear function of X with errors, some large and on one side."""
+    """Draw X, and y, a linear function of X plus errors; some errors are large and positive."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, p = draw(st.integers(1, max_n)), draw(st.integers(1, max_p))
     X = _features(draw, rng, n, p)

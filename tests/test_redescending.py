@@ -75,7 +75,7 @@ def test_the_m_scale_descends_to_a_stationary_point_that_solves_its_equation(bis
     u = np.minimum(np.abs(r) / scale / c, 1)
     assert (1 - (1 - u**2) ** 3).sum() == pytest.approx(target, rel=1e-12)
     assert scale <= estimator.estimate(objective.evaluate(start).residual, None)
-    # The scale is not lower at nearby coefficients.
+    # The scale is a local minimum: the scale at nearby coefficients is not lower.
     Z = np.column_stack([np.ones(80), X])
     theta = np.linalg.lstsq(Z, y - r)[0]
     rng = np.random.default_rng(2)

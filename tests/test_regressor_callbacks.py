@@ -27,7 +27,8 @@ from problems import (
 )
 from skrobust import SmoothL1Regressor
 
-# Names, in the modules that use them, of steps of a fit that tests replace by failing ones.
+# Names of functions that perform steps of a fit. In the modules that call these functions,
+# tests replace them by functions that fail.
 SAMPLING, STAGES, ENGINE = "RowSampler", "fit_stages", "as_engine"
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def cores(monkeypatch):
-    """Let there be eight usable cores and no limits, whatever the machine."""
+    """Simulate eight usable cores, without limits on the number of threads."""
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 8)

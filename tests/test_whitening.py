@@ -165,8 +165,8 @@ def test_rows_of_dependent_features_have_no_component_in_the_null_space(
 
 
 def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction():
-    # Two columns are equal except that 1e8 is added to one of them, whose values are thereby
-    # rounded by up to 1e-8.
+    # Two columns are equal except that 1e8 is added to the second column, which rounds the
+    # values of this column by up to 1e-8.
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
     X = np.column_stack([x, x + 1e8, rng.normal(size=100)])

@@ -128,7 +128,7 @@ def test_a_legend_has_a_smaller_font_before_it_leaves_the_axes(model):
     figure.draw_without_rendering()
     width = right.bbox.width
     display = ConvergenceDisplay.from_estimator(model, ax=left)
-    figure.draw_without_rendering()  # a warning if the axes had no room
+    figure.draw_without_rendering()  # warns if the axes have no room
     box = display.legend_.get_window_extent()
     assert box.x1 <= display.ax_[0].bbox.x1
     assert display.legend_.get_texts()[0].get_fontsize() < plt.rcParams["font.size"]
