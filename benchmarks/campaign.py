@@ -3,8 +3,8 @@
 Each problem is drawn with its own seed. The problems differ in shape, units, tails of the
 errors, ties, outliers, rows that can be fitted exactly, storage of X, weights and all
 parameters. Some problems have columns that are collinear, constant or far from zero. Every fit
-that is reported as converged is checked: its objective is compared with certified bounds of the
-minimum (`judge`), its scale with the scale of its residuals, and its number of passes with a
+that is reported as converged is checked: the objective is compared with certified bounds of the
+minimum (`judge`), the scale with the scale of the residuals, and the number of passes with a
 multiple of `max_iter`. No fit may raise an exception or issue a warning other than
 ConvergenceWarning. Paths and cross-validation are compared with single fits. Each violation is
 a flag; `--one 123` prints the flags of problem 123. The benchmark takes about 20 minutes on two

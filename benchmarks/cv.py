@@ -21,8 +21,8 @@ from . import RESULTS, Progress, described, in_seconds, in_turn, machine, table,
 from .tall import make_data
 
 SHAPES = {"50,000 × 30": (50_000, 30), "500 × 10": (500, 10)}
-# In the data of benchmarks.tall the errors have variance 1, and a tenth of them are multiplied
-# by 10.
+# The grid of thresholds. In the data of benchmarks.tall the errors have variance 1, and a tenth
+# of the errors are multiplied by 10.
 BETAS = 1.345 * np.geomspace(0.1, 10, 20)
 EPSILONS = np.geomspace(1.05, 5, 20)
 SCORING = "neg_mean_absolute_error"

@@ -42,8 +42,8 @@ def asymptotic_efficiency(c):
 def concomitant_scale(epsilon):
     """Return the limit of σ̂ / σ for normal errors N(0, σ²), where σ̂ is the concomitant scale.
 
-    The derivative of the objective is zero if E min(r² / σ̂², ε²) = 1, so that σ̂ < σ for every
-    finite ε.
+    The derivative of the objective with respect to σ̂ is zero if E min(r² / σ̂², ε²) = 1, so
+    that σ̂ < σ for every finite ε.
     """
     return brentq(lambda s: mean_clipped_square(epsilon * s) / s**2 - 1, 0.01, 1)
 

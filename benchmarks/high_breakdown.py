@@ -47,7 +47,8 @@ TRIMMED, S, SMOOTH_L1, LEAST_SQUARES, RANSAC = NAMES = [
 ]
 SEED, N_SUBSAMPLES, CHUNK, ROUND, N_EXTENSIONS = 20_261, 100, 50, 100, 3
 # RANSAC takes longer than all other estimators together and therefore runs in the first
-# N_RANSAC replications of each cell only. The fits with "s" are checked in the first N_CHECKED.
+# N_RANSAC replications of each cell only. The fits with "s" are checked in the first N_CHECKED
+# replications.
 N_RANSAC, N_CHECKED = 50, 3
 M_CONSTANT = constant_of_efficiency(0.95)
 IRLS_STEPS, IRLS_TOL = 500, 1e-9
@@ -191,7 +192,7 @@ def m_estimate(A, y, theta, scale):
         G, gradient = (A.T * weight) @ A, A.T @ (weight * residual)
         try:
             step = np.linalg.solve(G, gradient)
-        except np.linalg.LinAlgError:  # a level of a factor without rows of positive weight
+        except np.linalg.LinAlgError:  # no row of a level of the factor has a positive weight
             step = np.linalg.lstsq(G, gradient)[0]
         theta = theta + step
         if np.linalg.norm(step) <= IRLS_TOL * scale:

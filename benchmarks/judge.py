@@ -81,8 +81,8 @@ class Fit(NamedTuple):
 class Verdict(NamedTuple):
     """The documented objective at the fit, bounds of its minimum, and effects of rounding.
 
-    `slack` bounds the rounding error of the reported objective, and `stored` the effect of the
-    rounding of the stored coefficients on the objective.
+    `slack` bounds the rounding error of the reported objective, and `stored` bounds the effect
+    of the rounding of the stored coefficients on the objective.
     """
 
     value: float
@@ -119,7 +119,7 @@ def is_unique(data, fit):
 
 
 class Neighbourhood:
-    """The objective around a fit."""
+    """The objective as a function of changes of a fit."""
 
     def __init__(self, data, fit):
         self.data, self.fit, self.w = data, fit, np.asarray(fit.coef, LONG)
@@ -142,7 +142,7 @@ class Neighbourhood:
     def rounding_of_residuals(self):
         """Return bounds of the rounding errors of the residuals.
 
-        The first bound is for exact coefficients, the second includes the rounding of the
+        The first bound is for exact coefficients. The second bound includes the rounding of the
         stored coefficients. The rounding error of a sum of p terms is about √p times the
         rounding error of a single term (Higham and Mary, "A new approach to probabilistic
         rounding error analysis", SIAM J. Sci. Comput. 41, 2019).
@@ -461,7 +461,7 @@ def scale_bounds(data, fit):
 
 
 def weighted_median(values, share):
-    """Return the weighted median, equal to the median of rows repeated by their weights."""
+    """Return the weighted median; for integer weights, the median of the repeated values."""
     order = np.argsort(values)
     total = np.cumsum(share[order])
     lower = np.searchsorted(total, LONG("0.5") - 1e-12)

@@ -374,7 +374,7 @@ def draw_times(axes, record):
 def draw_targets(axes, targets):
     """Draw measured values and stretch targets, divided by the targets.
 
-    The measured value is the larger of the two values for the medians and the fastest runs.
+    The measured value is the larger of two values: for the medians, and for the fastest runs.
     """
     for line, found in enumerate(targets):
         if found["measured"] is None:

@@ -41,9 +41,9 @@ class Case(NamedTuple):
     """A shape, the number of features with an effect, and a penalty.
 
     The penalty is `fraction` times the largest penalty, the smallest one for which all
-    coefficients are zero. If `n_alphas` is positive, a path of this number of penalties from
-    the largest one to the given one is computed. `limits` are upper limits of the time of
-    SmoothL1Regressor divided by the time of another estimator.
+    coefficients are zero. If `n_alphas` is positive, a path of `n_alphas` penalties is
+    computed, from the largest penalty to the penalty of the case. `limits` are upper limits of
+    the time of SmoothL1Regressor divided by the time of another estimator.
     """
 
     n: int

@@ -136,7 +136,7 @@ def named_table(found):
 
 
 def variants_table(found):
-    """Return a table of the evaluations divided by those without a schedule."""
+    """Return a table of evaluations, divided by the evaluations without a schedule."""
     base = evaluations(found, NONE)
     rows = [
         [
@@ -156,7 +156,7 @@ def cpu_seconds(function, *args):
 
 
 def lad_rows(progress):
-    """Return table rows that compare fits with a small threshold with linear programming."""
+    """Return table rows that compare linear programming and fits with a small threshold."""
     rows = []
     for n, p in SIZES:
         progress(f"linear programming, {n:,} × {p}")

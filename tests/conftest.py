@@ -53,7 +53,8 @@ class Certificate:
         fitted = X @ w + est.intercept_
         self.residual = y - fitted
         self.centre = (s @ X / s.sum()) * bool(est.fit_intercept)
-        # The intercept is a location of y minus the linear predictor at a location of X.
+        # The intercept is computed as a location of y minus the linear predictor at a location
+        # of X.
         moved = abs(est.intercept_) + np.median(np.abs(y)) * bool(est.fit_intercept)
         moved = np.abs(y) + moved + np.abs(self.centre) @ np.abs(w)
         eps = np.finfo(est.coef_.dtype).eps

@@ -1,4 +1,4 @@
-"""Fits to Dask collections, with the schedulers of Dask that run in this process."""
+"""Fits to Dask collections, with schedulers of Dask that run in this process."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -424,8 +424,8 @@ def test_weights_that_are_all_equal_have_no_effect():
 def test_weights_of_widely_different_sizes_give_the_fit_in_memory():
     X, y, _ = problem()
     weight = 10.0 ** np.random.default_rng(0).uniform(-12, 0, size=N)
-    # In a sum with other weights, weights this small are lost to rounding, but all weights of
-    # one block are this small.
+    # Added to the other weights, weights this small are rounded away. In one block, however,
+    # all weights are this small.
     weight[40:60] = 1e-320
     weight[41:] *= 1e3
     check(X, y, weight, rtol=1e-7)

@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 from problems import weighted_mad
 from skrobust import SmoothL1Regressor
 
-# Minimisers that Clarabel found, refined by an exact solve on the active set. Each "alpha" is a
-# fraction of alpha_max.
+# Minimisers that the solver Clarabel found, refined by an exact solve on the active set. Each
+# "alpha" is a fraction of alpha_max.
 REFERENCE = json.loads((Path(__file__).parent / "data" / "penalties.json").read_text())["cases"]
 LASSO = {"l1_ratio": 1.0, "tol": 1e-10}
 # Parameters for each form of the objective, with penalties for which some coefficients are 0.

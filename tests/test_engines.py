@@ -1,4 +1,4 @@
-"""Each engine gives the results of NumPy for the matrix [1, (X − centre) / scale]."""
+"""Each engine gives the same results as NumPy for the matrix [1, (X − centre) / scale]."""
 
 import numpy as np
 import pytest

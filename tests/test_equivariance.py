@@ -85,8 +85,8 @@ class Fit:
         squared = est.loss == "huber" and est.scale is None
         squared |= est.loss == "huber" and est.scale == "mad"
         self.objective = est.objective_ / y_unit / (y_unit if squared else 1.0)
-        # The objective changes only to second order with errors of a minimiser, but the MAD
-        # does not minimise the objective.
+        # Errors of a minimiser change the objective only to second order. With the MAD the
+        # scale does not minimise the objective, so that this does not apply.
         resolved = est.scale == "mad" or (est.scale is None and est.beta == "auto")
         self.accuracy = 1e-7 if resolved else 1e-10
         # The accuracy of the intercept is limited by the rounding errors of the terms of which
@@ -225,7 +225,7 @@ def test_units_at_the_ends_of_the_range_do_not_matter(mode, of, unit):
 
 
 def test_objective_is_the_same_where_the_minimiser_is_not_unique():
-    # With two distant clusters, every intercept between them is a minimiser, in any units.
+    # In any units, every intercept between the two distant clusters is a minimiser.
     y = np.repeat([0.0, 100.0], 20) + np.tile(np.arange(4.0), 10)
     x = np.tile([-1.0, 1.0], 20)[:, None]
     base = SmoothL1Regressor(beta=1.0).fit(x, y)
@@ -528,8 +528,9 @@ def test_form_of_data_for_several_threads_does_not_matter(tall, form):
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.1, 0.1), (1.0, 3.0), (0.1, 0.3)])
 def test_tie_of_the_median_survives_the_rounding_of_a_sum_of_weights(weights):
-    # Rows with half of the weight have residuals ±1, the others ±2. The median of |r| is the
-    # mean of 1 and 2, unless rounding errors in the sums of 1e6 weights break the tie.
+    # The residuals are ±1 in rows with half of the total weight, and ±2 in the remaining rows.
+    # The median of |r| is the mean of 1 and 2, unless rounding errors in the sums of 1e6
+    # weights break the tie.
     n = 1_000_000
     y = np.tile([1.0, 2.0, -1.0, -2.0], n // 4)
     x = np.where(np.arange(n) % 8 < 4, 1.0, -1.0)

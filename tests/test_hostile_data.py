@@ -18,8 +18,8 @@ from skrobust import SmoothL1Regressor
 
 pytestmark = pytest.mark.usefixtures("each_engine")
 
-# benchmarks/digits.py is not part of the package. It contains the problems and a function that
-# counts correct digits.
+# benchmarks/digits.py is not part of the package. The file contains the problems and a function
+# that counts correct digits.
 _FILE = Path(__file__).parents[1] / "benchmarks" / "digits.py"
 _SPEC = importlib.util.spec_from_file_location("digits", _FILE)
 table = importlib.util.module_from_spec(_SPEC)
@@ -117,8 +117,8 @@ def test_the_default_breaks_down_at_forty_percent_on_one_side_as_documented():
     assert not est.outliers_.any()
 
 
-# The number of correct digits that is required: half a digit less than the minimum over the
-# OpenBLAS kernels for six processors and the code that Numba generates for three.
+# The required number of correct digits. It is half a digit less than the minimum over the
+# OpenBLAS kernels for six processors and the code of Numba for three processors.
 DIGITS = {
     "Longley": 11.0,
     "Filip": 6.2,

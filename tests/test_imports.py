@@ -14,7 +14,7 @@ import skrobust
 
 ROOT = Path(skrobust.__file__).parent
 # All modules from top to bottom; each imports only modules that are further down. The name of a
-# package stands for its `__init__` module, and "" for skrobust/__init__.py.
+# package stands for the `__init__` module of the package, and "" for skrobust/__init__.py.
 LAYERS = [
     # Modules that users import.
     "",
@@ -62,7 +62,7 @@ LAYERS = [
     "_callbacks",
     "_validation",
     "_attributes",
-    # The fit of one target, from its start to the result.
+    # The fit of one target, from the starting point to the result.
     "_fit",
     "_units",
     "_spec",

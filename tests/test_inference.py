@@ -278,7 +278,8 @@ def test_a_small_threshold_has_the_asymptotic_variance_of_the_median():
     y = rng.normal(size=40_000)
     X = rng.normal(size=(40_000, 1))
     table = coefficient_table(SmoothL1Regressor(1e-6).fit(X, y), X, y, covariance="HC0")
-    # The window of the density estimate has 2,300 rows, so that its standard error is 2 %.
+    # The window of the density estimate has 2,300 rows, so that the estimate has a standard
+    # error of 2 %.
     assert_allclose(table.std_err, np.sqrt(np.pi / 2 / 40_000), rtol=0.06)
 
 

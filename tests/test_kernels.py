@@ -25,7 +25,7 @@ DTYPES = [np.float64, np.float32]
 INDEX_DTYPES = [np.int32, np.int64]
 ROUNDING = 1e-14
 # The largest number of float64 features for which four rows are processed together, and the
-# smallest number for which two rows are.
+# smallest number for which only two rows are processed together.
 NARROW, WIDE = kernels.FOUR_ROWS_MAX_BYTES // 8, kernels.FOUR_ROWS_MAX_BYTES // 8 + 1
 
 

@@ -140,8 +140,8 @@ def test_a_small_threshold_takes_few_passes(make_case, n, beta):
 
 def test_rows_without_weight_are_no_rows_of_a_vertex(make_objective):
     # Rows of weight zero are, for example, the validation rows of a fold. In the first group of
-    # rows, the rows above and below the row without weight have equal weights, so that its
-    # multiplier is zero.
+    # rows, the rows above and below the row without weight have equal weights, so that the
+    # multiplier of the row without weight is zero.
     rng, beta = np.random.default_rng(0), 1e-7
     X = np.repeat(np.eye(3), [5, 15, 15], axis=0)
     y = np.concatenate([[0.3, 0.3, -0.3, -0.3, 0.0], rng.normal(size=30)])

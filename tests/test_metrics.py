@@ -196,15 +196,16 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
     weights = weights if weighted else np.ones(len(y))
 
     def scores(constants):
-        # Each column is the same target; its prediction is one of the constants.
+        # Each column of `targets` is y, and the predictions for the column are one of the
+        # constants.
         predictions = np.tile(constants, (len(y), 1))
         targets = np.tile(y[:, None], len(constants))
         keywords = {"sample_weight": weights, "beta": beta, "multioutput": "raw_values"}
         return D2_OF(targets, predictions, **keywords)
 
-    # No constant prediction has a score above 0, and the one that another minimiser finds has
-    # the score 0. The other minimiser uses units in which y is about 1, because its tolerance
-    # is absolute.
+    # No constant prediction has a score above 0, and the constant that SciPy finds has the
+    # score 0. The search uses units in which y is about 1, because the tolerance of SciPy is
+    # absolute.
     found = minimize_scalar(
         lambda constant: weights @ smooth_l1(y / scale - constant, relative_beta),
         bounds=(y.min() / scale, y.max() / scale),

@@ -458,8 +458,9 @@ def test_a_solution_cannot_be_changed(make_case):
 
 def test_a_vertex_whose_multiplier_is_beyond_the_threshold_is_no_minimum(make_objective):
     # At a vertex one row has the residual 0. The threshold is far below the rounding of y, so
-    # that a Newton step at either vertex changes this residual by less than its rounding. The
-    # minimum is the vertex of the second row, because the slope of the first row is smaller.
+    # that a Newton step at either vertex changes this residual by less than the rounding error
+    # of the residual. The minimum is the vertex of the second row, because the slope of the
+    # first row is smaller.
     X, y = np.array([[1.0], [3.0]]), np.array([1000.0, 3001.0])
     objective = make_objective(X, y, threshold=1e-16, fit_intercept=False)
 

@@ -75,8 +75,8 @@ def test_the_strength_is_that_of_the_coefficients_in_the_units_of_the_data(alpha
     scale = np.array([1e-3, 1.0, 200.0])
     engine = engine_of([5.0, 0.0, -1.0], scale)
     if rescaled:
-        # The standardised features do not change, because the scale is divided by the unit as
-        # well.
+        # Both X and the scale are divided by the unit, so that the standardised features do not
+        # change.
         unit = engine.rescaled().unit
         engine = engine.rescaled().with_standardisation(engine.centre, scale / unit)
         assert unit == 2.0**64

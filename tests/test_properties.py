@@ -196,7 +196,7 @@ def test_the_certificate_refuses_what_is_moved_from_the_optimum(certificate, pro
 
 
 def assert_same(certificate, problem, one, other):
-    """Assert that two fits have the same objective."""
+    """Assert that the objectives of two fits are equal."""
     X, y, weight, _ = problem
     _, error = certificate(one, X, y, weight).objective()
     with np.errstate(over="ignore"):
@@ -242,8 +242,8 @@ def test_units_and_order_do_not_matter(certificate, problem, data):
     back[columns] = est.coef_ * (of_X[columns] / of_y)
     size = 1e-6 * (1 + np.abs(base.coef_).max()) * (1 + shift / 1e4)
     assert_allclose(back - added, base.coef_, rtol=0, atol=size)
-    # If the features are far from zero, their rounding errors, multiplied by the
-    # coefficients, limit the accuracy of the scale.
+    # The accuracy of the scale is limited by the rounding errors of the features, multiplied by
+    # the coefficients. These errors are large if the features are far from zero.
     stored = 8 * np.finfo(float).eps * np.abs(back) @ (np.abs(X).max(axis=0) + shift)
     assert est.beta_ / of_y == pytest.approx(base.beta_, rel=1e-6, abs=max(1e-12, stored))
     # For some minimisers a residual is exactly at the threshold; such rows are not compared.
@@ -388,7 +388,7 @@ def test_gradient_is_the_derivative_of_the_value(problem, kink):
     step /= np.linalg.norm(step)
     h = 1e-4 * max(1.0, point.psi_rms)
     ahead, behind = (objective.evaluate(theta + t * step).value for t in (h, -h))
-    # The curvature along a unit step is at most one, and its jump at a kink is less than one.
+    # The curvature along a unit step is at most one, and changes by less than one at a kink.
     rounding = 1e-15 * objective.linear.data.y.size * point.value / h
     assert abs((ahead - behind) / (2 * h) - step @ point.gradient) <= 2 * h + rounding
 

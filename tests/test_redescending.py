@@ -1,4 +1,4 @@
-"""Descent for the bisquare, at a fixed scale and at the M-scale, compared with NumPy."""
+"""Minimisation of the bisquare loss at a fixed scale, and of the M-scale."""
 
 import numpy as np
 import pytest

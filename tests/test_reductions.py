@@ -192,7 +192,7 @@ def line_slope(t, r, change, weight, beta, penalty_slope):
 
 
 def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
-    """Return the first zero of the slope, which is linear between the breakpoints."""
+    """Return the first zero of the slope; the slope is linear between the breakpoints."""
     with np.errstate(divide="ignore", invalid="ignore"):
         lengths = np.concatenate([(end - r) / change for end in (-beta, beta)])
     ends = [0.0, *np.unique(lengths[(lengths > 0) & np.isfinite(lengths)])]
@@ -288,7 +288,7 @@ def test_a_direction_that_changes_nothing_has_a_finite_length():
 
 
 class Rows:
-    """A row vector of another engine."""
+    """A row vector of an engine that is not in the package."""
 
 
 @pytest.mark.parametrize(

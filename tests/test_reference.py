@@ -45,7 +45,7 @@ def load(name):
 
 
 def tight_rlm(X, y, **options):
-    """Return fitted values and scale of RLM; it converges because the columns are scaled."""
+    """Return fitted values and scale of RLM, which converges because the columns are scaled."""
     design = sm.add_constant((X - X.mean(axis=0)) / X.std(axis=0))
     model = sm.RLM(y, design, M=HuberT(t=1.345))
     result = model.fit(maxiter=500, tol=1e-12, conv="coefs", **options)
@@ -108,8 +108,9 @@ def test_fixed_threshold_gives_the_residuals_of_sas(loss):
 
 def test_phones_agree_with_the_help_page_of_r():
     # R's MASS (GPL), help page summary.rlm: rlm(calls ~ year, phones, maxit = 50). The
-    # iteration converges slowly and R stops it at 1e-4. Its limit has the intercept -102.530
-    # and the scale 9.009, from which the values that R prints differ by up to 0.3 %.
+    # iteration converges slowly, and R stops at a change of 1e-4. In the limit the intercept is
+    # -102.530 and the scale is 9.009. The values that R prints differ from this limit by up to
+    # 0.3 %.
     X, y = PHONES
     est = SmoothL1Regressor().fit(X, y)
     assert_allclose([est.coef_[0], est.intercept_], [2.041, -102.622], rtol=1e-3)
@@ -310,8 +311,9 @@ def test_huber_regressor_is_matched(standardised_data, epsilon, a, intercept, we
         fit_intercept=intercept,
     ).fit(X, y, weight)
 
-    # HuberRegressor stops at a relative decrease of 2e-9 whatever its tol, so that its
-    # coefficients are accurate to about 5e-5. The objectives are compared more closely.
+    # HuberRegressor stops at a relative decrease of 2e-9, whatever the value of tol. Its
+    # coefficients are therefore accurate to about 5e-5. The objectives are compared more
+    # closely.
     assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-4)
     assert_allclose(ours.intercept_, theirs.intercept_, rtol=0, atol=1e-4)
     assert_allclose(ours.scale_, theirs.scale_, rtol=1e-4)

@@ -41,7 +41,8 @@ def test_exact_fit_is_found_and_has_no_outliers(mode, y_shift, shift, weight):
     assert_allclose(level, y.mean(), rtol=1e-12, atol=1e-9 + held)
     assert not est.outliers_.any()
     if mode in OF_SCALE:
-        # The floor is the rounding error of y − ȳ, and of y and X where they are far from zero.
+        # The scale is the rounding floor, which depends on the rounding errors of y − ȳ, y and
+        # X.
         stored = EPS * np.abs(X_far).max(axis=0) @ np.abs(est.coef_)
         assert est.scale_ <= 1e3 * EPS * np.ptp(y) + 4 * EPS * np.abs(y).max() + 4 * stored
 

@@ -43,8 +43,8 @@ def test_coefficients_beyond_the_dtype_are_refused(dtype):
 
 @pytest.mark.parametrize("unit", [1.0, 1e-151, 1e100])
 def test_the_penalty_is_kept_where_the_square_of_a_unit_leaves_the_range(unit):
-    # The penalty has squared units of y divided by units of X, whose product must neither
-    # underflow nor overflow during the computation. Found by a random search.
+    # The penalty is rescaled by powers of the units of y and X. Intermediate results must
+    # neither underflow nor overflow. Found by a random search.
     base = SmoothL1Regressor(1.0, alpha=0.3, loss="huber").fit(X, Y)
     params = {"beta": unit, "alpha": 0.3 * unit**2, "loss": "huber"}
     est = SmoothL1Regressor(**params).fit(X * unit, Y * unit)

@@ -210,8 +210,8 @@ def test_the_warning_points_at_the_call_of_fit():
 
 @pytest.mark.parametrize(("n", "seed"), [(300, 25), (1000, 48), (1000, 81), (1000, 110)])
 def test_newton_steps_within_rounding_do_not_cycle(n, seed):
-    # Newton's method alternated until max_iter between two points, of which one has the lower
-    # value and the other the smaller gradient.
+    # In an earlier version Newton's method alternated between two points until max_iter. One
+    # point had the lower value, and the second point had the smaller gradient.
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, 1)) + 10.0 ** rng.integers(0, 7)
     est = SmoothL1Regressor(beta=1.0).fit(X, X.sum(axis=1) / X.std())

@@ -170,7 +170,8 @@ def fit(X, y, weight=None, **parameters):
 def check_passes(model, expected):
     """Assert that the fit in blocks takes about as many passes as the expected fit.
 
-    L-BFGS may take many more or fewer, since rounding errors determine when it ends.
+    L-BFGS is excluded: its number of passes may differ, because rounding errors determine when
+    L-BFGS ends.
     """
     if model.solver != "lbfgs":
         n_eval = [sum(stage["n_eval"] for stage in m.history_) for m in (model, expected)]

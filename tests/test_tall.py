@@ -122,7 +122,7 @@ def test_passes_are_few(monkeypatch):
 
 
 def tall(columns, seed=0):
-    """Return data so tall that fits start from a sample of rows, with continuous errors."""
+    """Return data with continuous errors, so tall that fits start from a sample of rows."""
     rng = np.random.default_rng(seed)
     X = columns(rng)
     return X, X.sum(axis=1) + rng.standard_t(3, X.shape[0])

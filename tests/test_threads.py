@@ -280,8 +280,9 @@ def test_any_exception_restores_the_threads_of_blas(three_blas_threads, error):
 
 
 def test_a_thread_limits_blas_also_where_another_has_limited_it_before(three_blas_threads):
-    # threadpoolctl 3.7 and later ignore all threads except the first that set a limit, as long
-    # as the first exists. Here the first is the main thread, as after any fit in that thread.
+    # As long as the first thread that set a limit exists, threadpoolctl 3.7 and later ignore
+    # the limits of all other threads. Here this first thread is the main thread, as after any
+    # fit in the main thread.
     def visit():
         with single_threaded_blas():
             return blas_threads()

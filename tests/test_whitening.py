@@ -313,7 +313,8 @@ def test_dependent_features_are_whitened_by_the_rows(kind):
 
 
 def test_columns_that_differ_by_rounding_only_are_one_direction():
-    # The tolerance is the rounding of the data, 1e8 · eps relative to the column's spread.
+    # The tolerance is the rounding error of the second column, 1e8 · eps, relative to the
+    # spread of the column.
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
     problem = problem_of(np.column_stack([x, x + 1e8, rng.normal(size=100)]))

@@ -164,7 +164,8 @@ def test_a_point_of_a_fine_grid_takes_a_few_iterations():
     X = rng.normal(size=(1000, 30))
     y = X[:, :5].sum(axis=1) + rng.normal(size=1000)
     path = smooth_l1_path(X, y, beta=1.0, loss="huber", l1_ratio=1.0, alphas=60)
-    # n_iters counts Newton steps and passes. At the first point all coefficients are zero.
+    # n_iters counts Newton steps and passes. At the first point of the path all coefficients
+    # are zero.
     assert np.median(path.n_iters[1:]) <= 4
 
 
@@ -175,7 +176,7 @@ def tall():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(4000, 6))
     X[:, 4] = 0.0
-    # A feature that varies in few rows, of high leverage.
+    # This feature varies in a few rows only, which have a high leverage.
     X[7::900, 4] = 100.0
     y = X[:, :3].sum(axis=1) + X[:, 4] + rng.normal(size=4000)
     y[::10] += 20.0
@@ -227,7 +228,7 @@ def test_a_fit_that_is_stopped_after_a_sample_is_not_above_the_null_model(
 @pytest.mark.parametrize("fold", range(5))
 def test_paths_near_interpolation_converge(fold):
     # With fewer rows than features, the step to the minimum for the rows inside the threshold
-    # may move a residual from beyond the threshold to beyond it with the other sign.
+    # may move a residual from above β to below −β, or from below −β to above β.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 300))
     y = X[:, :5] @ [3.0, -2.0, 2.0, -1.5, 1.0] + rng.normal(size=100)
