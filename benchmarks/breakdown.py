@@ -55,7 +55,7 @@ def outliers_in_y(n_outliers, rng):
 
 
 def outliers_in_X(n_outliers, rng):
-    """Return X and y; in the outliers the last feature is large and has another slope."""
+    """Return X and y; outliers have a large last feature, whose slope has the opposite sign."""
     X = rng.normal(size=(N, P))
     X[:n_outliers, -1] += 20
     y = INTERCEPT + X @ COEF + rng.normal(size=N)

@@ -1,8 +1,9 @@
 """Fits to about 150 well-conditioned problems, in all modes, agree with recorded values.
 
 Another version of BLAS or of the compiler changes the last digits of sums. Newton's method is
-accurate to the rounding of the problem, and Anderson's acceleration of tall data to `tol`. The
-coefficients of float32 data are only accurate to the precision of float32.
+accurate to the rounding errors of the problem, and Anderson's acceleration, which is used for
+tall data, is accurate to `tol`. The coefficients of float32 data are only accurate to the
+precision of float32.
 """
 
 import json

@@ -15,7 +15,7 @@ TIMEOUT, MAX_RECOVERIES = 60.0, 3
 
 
 class KilledError(Exception):
-    """An exception that stands for a lost worker."""
+    """The exception that a stand-in raises for a lost worker."""
 
 
 class Cluster:

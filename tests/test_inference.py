@@ -245,7 +245,8 @@ def test_the_scores_of_the_scale_vanish_at_the_fit():
         coef = np.array([model.intercept_, *model.coef_])
         fit = LinearisedFit(as_engine(X, ThreadTeam()), y, None, False, loss, coef, True)
         total = abs(float(scale_scores(fit).g.sum()))
-        # With the MAD half of the rows are on each side of the median, up to half a row.
+        # With the MAD, the numbers of rows above and below the median differ by at most one
+        # row.
         allowed = 1e-6 * fit.scale**2 * 80 if isinstance(loss.estimator, Concomitant) else 0.5
         assert total <= allowed
 
@@ -410,7 +411,7 @@ def test_units(kind, parameters, exponents, y_unit, seed):
 
 @st.composite
 def fits(draw):
-    """Draw a function that returns the table of a fit to given data, and X and y for it."""
+    """Draw a function that fits a model and returns the coefficient table, and X and y."""
     n = draw(st.integers(60, 63))
     X, y = data(n, seed=draw(st.integers(0, 1000)))
     kind, parameters = draw(st.sampled_from(ALL_KINDS)), draw(st.sampled_from(SCALES))
@@ -434,7 +435,7 @@ vectors = st.lists(st.floats(-10, 10), min_size=4, max_size=4).map(np.array)
 
 
 def assert_same_table(table, coef, covariance):
-    """Compare coefficients and covariance, in units of the standard errors."""
+    """Assert that coefficients and covariance are equal, in units of the standard errors."""
     std_err = np.sqrt(np.diagonal(covariance))
     assert_allclose((table.coef - coef) / std_err, 0, atol=1e-6)
     assert_allclose((table.covariance - covariance) / np.outer(std_err, std_err), 0, atol=1e-6)

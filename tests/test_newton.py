@@ -316,9 +316,8 @@ def test_the_estimated_suboptimality_is_of_the_size_of_the_true_one(
         true, estimate = solution.point.value - least, case.suboptimality(solution, beta)
         if true > 1e-11 * least:
             compared += 1
-            # The rows inside the threshold change along the step, so that the quadratic model
-            # is accurate only up to a factor. Conjugate gradients overestimate the smallest
-            # eigenvalue.
+            # Rows cross the threshold along the step, so that the quadratic model is accurate
+            # only up to a factor. Conjugate gradients overestimate the smallest eigenvalue.
             assert estimate >= true * (0.5 if step == "direct" else 0.2)
             assert estimate <= 20 * true
         else:

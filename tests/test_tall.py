@@ -195,7 +195,8 @@ def test_more_iterations_never_give_a_larger_objective(monkeypatch, kind):
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_outliers_on_one_side_take_few_passes(share):
-    # The minimiser depends on the scale. Without the derivative dθ/ds the fit took 32 passes.
+    # The minimiser θ depends on the scale s. A fit that did not use the derivative dθ/ds took
+    # 32 passes.
     X, _ = tall(lambda rng: rng.normal(size=(200_000, 10)))
     rng = np.random.default_rng(1)
     error = rng.normal(size=len(X))
