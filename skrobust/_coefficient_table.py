@@ -64,14 +64,14 @@ class WaldTest(NamedTuple):
 
 
 class Standardised(NamedTuple):
-    """The fit in terms of standardised features, which avoids cancellation in variances.
+    """The fit for standardised features, which avoids cancellation in variances of predictions.
 
     (b, v) are the intercept and the coefficients of the standardised features Z, so that
-    predictions are `offset` + Z (b, v). Their covariance is `unit`² `V`, and the matrix
+    predictions are `offset` + Z (b, v). The covariance of (b, v) is `unit`² `V`, and the matrix
     `to_data` converts (b, v) to the coefficients of the table. The columns of `basis` are an
-    orthonormal basis of the row space, and those of `undetermined` are an orthonormal basis of
-    the directions without a standard error. `replicates` contains (b, v) of each bootstrap
-    replicate; it is None for other kinds of covariance.
+    orthonormal basis of the row space, and the columns of `undetermined` are an orthonormal
+    basis of the directions without a standard error. `replicates` contains (b, v) of each
+    bootstrap replicate; `replicates` is None for other kinds of covariance.
     """
 
     centre: FloatArray
@@ -161,11 +161,12 @@ def _quantile(values: FloatArray, weight: FloatArray, fraction: float) -> float:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CoefficientTable:
-    """Coefficients with standard errors, tests and intervals.
+    """Coefficients with standard errors, tests and confidence intervals.
 
-    The table is returned by :func:`coefficient_table`. It does not keep the data, except for
-    the leave-one-out residuals and their weights. In the shapes below, p is the number of all
-    coefficients, including the intercept and coefficients without a standard error.
+    The table is returned by :func:`coefficient_table`. The table does not store the data,
+    except for the leave-one-out residuals and the weights of their rows. In the shapes below, p
+    is the number of all coefficients, including the intercept and coefficients without a
+    standard error.
 
     Attributes
     ----------
@@ -175,8 +176,8 @@ class CoefficientTable:
         named "(intercept)", with more parentheses if necessary.
 
     coef, std_err, statistic, p_value : ndarray of shape (p,)
-        Coefficients, standard errors, their ratios and the two-sided p-values of the ratios;
-        NaN for coefficients that the data do not determine.
+        Coefficients, their standard errors, the coefficients divided by their standard errors,
+        and the two-sided p-values; NaN for coefficients that the data do not determine.
 
     covariance : ndarray of shape (p, p) or None
         Covariance matrix of the coefficients; None for the bootstrap. The unit of an entry is
@@ -198,14 +199,15 @@ class CoefficientTable:
         Number of groups.
 
     rank : int or float
-        Rank of the features and the intercept, which is subtracted from n in the degrees of
-        freedom; with a penalty, the effective number of coefficients.
+        Rank of the features and the intercept; with a penalty, the effective number of
+        coefficients. The default degrees of freedom are `n_samples` minus this number, unless
+        the rows are grouped.
 
     feature_scale : ndarray of shape (p,)
         Weighted standard deviations of the features, 0 for the intercept.
 
     replicates : ndarray of shape (n_resamples, p) or None
-        Coefficients of the bootstrap replicates; None for other kinds.
+        Coefficients of the bootstrap replicates; None for other kinds of covariance.
 
     title, footer : str
         The first and the last line of the printed table: a description of the fit, and the
@@ -245,7 +247,7 @@ class CoefficientTable:
     footer: str
     penalized: bool = False
     # All coefficients, including those that are NaN in `coef`, since an estimable combination
-    # of the latter can be tested.
+    # of such coefficients can be tested.
     _fitted_coef: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
     _fit_intercept: bool = field(default=True, repr=False)
     _standardised: Standardised | None = field(default=None, repr=False)
@@ -267,7 +269,7 @@ class CoefficientTable:
 
     @property
     def p_value(self) -> FloatArray:
-        """Two-sided p-values of tests that a coefficient is zero; NaN for a penalised fit."""
+        """Two-sided p-values of the tests that each coefficient is zero; NaN if penalised."""
         if self.replicates is not None and not self.penalized:
             kept = self._kept_replicates()
             below, above = (kept <= 0).sum(axis=0), (kept >= 0).sum(axis=0)
@@ -308,7 +310,7 @@ class CoefficientTable:
         return kept
 
     def conf_int(self, level: float = 0.95) -> FloatArray:
-        """Return confidence intervals.
+        """Return confidence intervals for the coefficients.
 
         Parameters
         ----------
@@ -343,7 +345,8 @@ class CoefficientTable:
 
         .. math:: F = (Rθ - v)^\top (R V R^\top)^{-1} (Rθ - v) / q
 
-        is compared with the distribution F(q, df), or with χ²(q)/q if df is infinite.
+        where V is the covariance matrix of the coefficients. The statistic F is compared with
+        the distribution F(q, df), or with χ²(q)/q if df is infinite.
 
         Parameters
         ----------
@@ -460,7 +463,7 @@ class CoefficientTable:
         -------
         prediction : ndarray of shape (m, 3)
             Prediction, lower end and upper end of the interval in each row, in the units of the
-            target of the regressor.
+            target to which the regressor was fitted.
         """
         check_level(level)
         X = self._features("predict", X)
@@ -510,11 +513,12 @@ class CoefficientTable:
     ) -> FloatArray:
         r"""Return predictions with intervals for new observations.
 
-        The interval is the prediction ± the ⌈(n + 1) · level⌉-th smallest absolute
-        leave-one-out residual (the jackknife). With weights of sum S, this residual is the
-        smallest one such that the absolute residuals up to it have at least the weight
-        level · S(n + 1)/n. The interval allows for outliers that are as frequent as in the
-        training data. It has the given coverage on average over X, but not for each X.
+        The ends of the interval are the prediction ± the ⌈(n + 1) · level⌉-th smallest absolute
+        leave-one-out residual (the jackknife), where n is the number of rows. With sample
+        weights of sum S, the interval uses the smallest absolute residual for which the rows
+        with absolute residuals up to this value have at least the weight level · S(n + 1)/n.
+        The interval allows for outliers that are as frequent as in the training data. The
+        coverage is `level` on average over the distribution of X, but not for each value of X.
 
         Parameters
         ----------
@@ -533,7 +537,7 @@ class CoefficientTable:
         -------
         prediction : ndarray of shape (m, 3)
             Prediction, lower end and upper end of the interval in each row, in the units of the
-            target of the regressor.
+            target to which the regressor was fitted.
 
         Raises
         ------

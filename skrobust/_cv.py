@@ -58,11 +58,12 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     r"""Smooth L1 or Huber regression with the threshold selected by cross-validation.
 
     A :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in
-    `alphas` and each fold of `cv`. With the pair of threshold and penalty that has the best
-    mean score, or that another rule selects, the model is then fitted to all rows. In each
-    fold, a fit starts from the solution for the previous candidate, takes about one pass over
-    X, and reaches the same tolerance as a fit of :class:`SmoothL1Regressor`. Rows outside the
-    training fold have weight zero, so that X is not copied.
+    `alphas` and each fold of `cv`. The rule `refit` then selects a pair of threshold and
+    penalty, by default the pair with the best mean score, and the model is fitted to all rows
+    with this pair. In each fold, a fit starts from the solution for the previous candidate,
+    takes about one pass over X, and reaches the same tolerance as a fit of
+    :class:`SmoothL1Regressor`. Rows outside the training fold have weight zero, so that X is
+    not copied.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
 
@@ -73,23 +74,24 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         candidates are used for all targets; use ``scale="mad"`` if the targets have different
         units.
 
-        - An array-like contains the candidates in any order: numbers, in units of y or of the
-          scale as for the parameter `beta` of :class:`SmoothL1Regressor`, and "auto".
+        - An array-like contains the candidates in any order. Each candidate is "auto" or a
+          number, in units of y or of the scale as for the parameter `beta` of
+          :class:`SmoothL1Regressor`.
         - An integer with ``scale=None`` or "mad" is the number of thresholds in a geometrically
           spaced grid. The grid contains the threshold of ``beta="auto"`` and ranges from a
-          tenth of it to about ten times it. With ``scale=None`` the threshold of "auto" is
-          computed from the residuals of a fit to all rows.
+          tenth of this threshold to about ten times this threshold. With ``scale=None`` the
+          threshold of "auto" is computed from the residuals of a fit to all rows.
         - An integer with ``scale="concomitant"`` is the number of thresholds in a grid in which
           the excess of the thresholds over 1 is spaced in this way.
 
     alphas : int or array-like, default=(0.0,)
         Candidate values of the constant `alpha` that multiplies the penalty, in any order, or
         the number of candidates in a default grid. Use ``loss="huber"`` to search over
-        penalties: with "smooth_l1" the loss decreases as beta grows, whereas the penalty does
-        not, and the penalty becomes dominant. An integer requires ``l1_ratio > 0``. There is
-        then a geometric grid for each pair of threshold and `l1_ratio`, from the smallest
-        `alpha` for which all penalised coefficients are zero down to 0.001 of this value (0.01
-        of it with more features than rows).
+        penalties: with "smooth_l1" the loss decreases as beta grows and the penalty does not,
+        so that the penalty dominates the objective at large thresholds. An integer requires
+        ``l1_ratio > 0``. A geometric grid is then computed for each pair of threshold and
+        `l1_ratio`, from the smallest `alpha` for which all penalised coefficients are zero down
+        to 0.001 of this value (0.01 of it with more features than rows).
 
     l1_ratio : float or array-like, default=0.0
         Share of the L1 penalty in the elastic-net penalty, between 0 and 1, as in
@@ -133,10 +135,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Rule that selects the pair of threshold and penalty for the fit to all rows.
 
         - "best" selects the pair with the best mean score. On data with outliers this rule
-          gives more accurate fits than the following one (:file:`benchmarks/cv_score.py`).
+          gives more accurate fits than "one_standard_error" (:file:`benchmarks/cv_score.py`).
         - "one_standard_error" considers the pairs whose mean score is within one standard error
-          of the best mean score. Among these pairs it selects the one whose threshold is
-          closest to that of "auto" and, for this threshold, the strongest penalty (see Notes).
+          of the best mean score. Among these pairs it selects the pair whose threshold is
+          closest to the threshold of "auto" and, for this threshold, the strongest penalty (see
+          Notes).
         - A callable receives `cv_results_` and returns the index of the selected pair, as for
           :class:`~sklearn.model_selection.GridSearchCV`.
 
@@ -177,13 +180,14 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ``refit="best"``.
 
     cv_results_ : dict of str to array
-        Parameters and scores of the pairs, which are in the order of `l1_ratio`, for each ratio
-        in the order of `alphas`, and for each penalty in the order of `betas`. The keys are
-        "param_beta", "param_alpha", "param_l1_ratio" (if `l1_ratio` is an array-like),
-        "params", "split0_test_score" and so on for each fold, "mean_test_score",
-        "std_test_score", "rank_test_score" and "se_test_difference" (the standard error of the
-        difference between the best mean score and the mean score of the pair, see Notes; NaN if
-        there is a single fold). The dict can be converted to a ``pandas.DataFrame``.
+        Parameters and scores of the pairs. The pairs are in the order of `l1_ratio`. Pairs with
+        the same ratio are in the order of `alphas`, and pairs with the same ratio and penalty
+        are in the order of `betas`. The keys are "param_beta", "param_alpha", "param_l1_ratio"
+        (if `l1_ratio` is an array-like), "params", "split0_test_score" and so on for each fold,
+        "mean_test_score", "std_test_score", "rank_test_score" and "se_test_difference" (the
+        standard error of the difference between the best mean score and the mean score of the
+        pair, see Notes; NaN if there is a single fold). The dict can be converted to a
+        ``pandas.DataFrame``.
 
     n_splits_ : int
         Number of folds.
@@ -257,11 +261,12 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     where :math:`\bar d(c) \ge 0` is the mean difference. Breiman et al. [2]_ use the standard
     error of :math:`\bar s(c^*)` instead, which includes the variation between the folds. The
     candidates with :math:`\bar d(c) \le \operatorname{SE}(c)` are within one standard error of
-    the best candidate. Among them, ``refit="one_standard_error"`` selects by the following
-    criteria, in this order:
+    the best candidate. Among these candidates, ``refit="one_standard_error"`` selects by the
+    following criteria, in this order:
 
-    1. the threshold closest to that of "auto" on a logarithmic scale (of the excess over 1 with
-       ``scale="concomitant"``); "auto" itself is selected if it is among these candidates;
+    1. the threshold closest to the threshold of "auto" on a logarithmic scale (with
+       ``scale="concomitant"`` the excess over 1 is compared); "auto" itself is selected if it
+       is among these candidates;
     2. the largest `l1_ratio`, and then the largest `alpha`;
     3. the best mean score.
 
@@ -462,10 +467,10 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         y: NDArray[Any],
         weight: NDArray[np.float64] | None,
     ) -> tuple[list[dict[str, Any]], list[SmoothL1Regressor], float]:
-        """Return the points of the grid, a model for each, and the threshold of "auto".
+        """Return the points of the grid, a model for each point, and the threshold of "auto".
 
-        `alphas` is None if the penalties are those of a default grid. The threshold of "auto"
-        is NaN unless the grid or `refit` requires it.
+        `alphas` is None if the penalties form a default grid. The threshold of "auto" is NaN
+        unless the grid or `refit` requires it.
         """
         shared = {name: getattr(self, name) for name in _SHARED}
 
@@ -477,7 +482,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
             return alpha_grid(int(self.alphas), model, X, y, weight)
 
         def default_grid(n: int) -> NDArray[np.float64]:
-            """Return n thresholds, with that of "auto" at index n // 2."""
+            """Return n thresholds, with the threshold of "auto" at index n // 2."""
             at_auto = sorted(grid_of("auto", ratios[0]), reverse=alphas is None)
             alpha = at_auto[len(at_auto) // 2]
             first = SmoothL1Regressor(alpha=alpha, l1_ratio=ratios[0], **shared)
@@ -530,7 +535,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
         router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
         split = MethodMapping().add(caller="fit", callee="split")
-        # An iterable of splits requests no metadata, and check_cv could exhaust it.
+        # An iterable of splits requests no metadata, and check_cv could exhaust the iterable.
         cv = self.cv if hasattr(self.cv, "split") else check_cv()
         router.add(splitter=cv, method_mapping=split)
         if self.scoring is not None:
@@ -625,7 +630,8 @@ def _refit(
 ) -> None:
     """Fit the selected model to all rows, as a task with the given callback context.
 
-    It issues no ConvergenceWarning, since a single warning covers this fit and the folds.
+    No ConvergenceWarning is issued here, since the caller issues a single one for this fit and
+    the folds.
     """
     with context.propagate_callback_context(model), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -733,10 +739,11 @@ def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[
 
 
 def paired_standard_errors(scores: NDArray[np.float64], best: int) -> NDArray[np.float64]:
-    """Return the standard error of the mean difference between the best and each score.
+    """Return the standard errors of the mean differences from the scores of the best candidate.
 
     The scores have shape (n_splits, n_candidates), and `best` is the index of the best
-    candidate. The result has one element for each candidate; it is NaN for a single split.
+    candidate. The result has one element for each candidate. With a single split all elements
+    are NaN.
     """
     n_splits = len(scores)
     if n_splits == 1:

@@ -34,7 +34,8 @@ from ._model.scale import RESIDUAL_ROUNDING
 from ._robust_distance import RobustDistance
 from ._validation import check_data, drop_zero_weight, finite_weight
 
-# The absolute value of a normal residual exceeds this many scales with probability 0.01.
+# Threshold of `outliers_`, in scales. The absolute value of a normal residual exceeds this
+# threshold with probability 0.01.
 OUTLIER_END = float(ndtri(0.995))
 # With fewer rows per coefficient than this, the fit is unreliable and `fit` issues a warning.
 RELIABLE_ROWS_PER_COEFFICIENT = 5
@@ -45,22 +46,23 @@ BLOCK_ELEMENTS = 2**14
 class MMRegressor(LinearRegressor):
     r"""Linear regression that is robust to outliers in y and in X (MM-estimator).
 
-    Up to nearly half of the rows may be outliers of any kind, including leverage points,
-    without an unbounded effect on the fit. With normal errors the coefficients have
-    asymptotically 95 % of the efficiency of least squares. Repeated fits to the same data are
-    equal, because the seed of the random starts is fixed by default.
+    The effect of outliers of any kind, including leverage points, is bounded if nearly half of
+    the rows or fewer are outliers. With normal errors the coefficients have asymptotically 95 %
+    of the efficiency of least squares. By default, repeated fits to the same data are equal,
+    because the seed of the random starts is fixed.
 
     Let :math:`r_i` be the residuals, :math:`s_i` the sample weights, S the sum of the weights,
     k the rank of the features and the intercept, and
     :math:`\rho_c(u) = 1 - (1 - \min(|u|/c, 1)^2)^3` Tukey's bisquare. The fit has two steps:
 
-    1. The S-estimate minimises the scale :math:`\hat\sigma_S` that solves
+    1. The S-estimate minimises the scale :math:`\hat\sigma_S`, which is the solution of
        :math:`\sum_i s_i\,\rho_{c_S}(r_i/\hat\sigma_S) = b\,(S - k)`, where b is the breakdown
        point [1]_.
-    2. The MM-estimate is the minimum of :math:`\sum_i s_i\,\rho_{c_M}(r_i/\hat\sigma)` that is
-       reached by descent from the S-estimate, with the scale :math:`\hat\sigma` fixed [2]_.
+    2. The MM-estimate is the local minimiser of :math:`\sum_i s_i\,\rho_{c_M}(r_i/\hat\sigma)`
+       that is reached by descent from the S-estimate, with the scale :math:`\hat\sigma` fixed
+       [2]_.
 
-    The constants :math:`c_S` and :math:`c_M` follow from `breakdown` and `efficiency`. The
+    The constant :math:`c_S` is determined by `breakdown`, and :math:`c_M` by `efficiency`. The
     objective is not convex. The S-estimate is the best of the minima that are reached from
     several deterministic and random starts. It is not guaranteed to be the global minimum.
 
@@ -70,22 +72,23 @@ class MMRegressor(LinearRegressor):
     ----------
     efficiency : float, default=0.95
         Asymptotic efficiency relative to least squares under normal errors, between 0.5 and
-        0.99. It determines :math:`c_M`. A larger efficiency increases the bias that outliers
-        of moderate size cause.
+        0.99. The efficiency determines :math:`c_M`. A larger efficiency increases the bias that
+        outliers of moderate size cause.
 
     breakdown : float, default=0.5
-        Breakdown point of the S-estimate, in (0, 0.5]. It determines :math:`c_S`. It must be
-        large enough that the S-estimate is not more efficient than `efficiency`.
+        Breakdown point of the S-estimate, in (0, 0.5]. It determines :math:`c_S`. The breakdown
+        point must be so large that the efficiency of the S-estimate does not exceed
+        `efficiency`.
 
     scale : {"trimmed", "s"}, default="trimmed"
         Scale :math:`\hat\sigma` of the M-estimate.
 
-        - "trimmed": the standard deviation of the residuals of the S-estimate that are not
-          outliers, at most :math:`\hat\sigma_S` and at least
-          :math:`\hat\sigma_S\,c_S/c_M`. These bounds preserve the breakdown point. In a
-          simulation, the efficiency on clean data with at least ten rows per feature was at
-          most 0.012 lower than with "s". With 20 to 40 % of outliers at 5 to 10 standard
-          deviations, the error was as low as a third of the error with "s".
+        - "trimmed": the standard deviation of those residuals of the S-estimate that are not
+          outliers, limited to the range from :math:`\hat\sigma_S\,c_S/c_M` to
+          :math:`\hat\sigma_S`. This range preserves the breakdown point. In a simulation, the
+          efficiency on clean data with at least ten rows per feature was at most 0.012 lower
+          than with "s". With 20 to 40 % of outliers at 5 to 10 standard deviations, the error
+          was as low as a third of the error with "s".
         - "s": the scale :math:`\hat\sigma_S` of the S-estimate, as in R's ``lmrob``. Outliers
           increase this scale, so that outliers of moderate size keep a positive weight.
 
@@ -104,7 +107,7 @@ class MMRegressor(LinearRegressor):
 
     tol : float, default=1e-8
         Tolerance of the stopping criterion: the norm of the gradient in whitened coordinates,
-        relative to the root mean square of :math:`\psi`.
+        relative to the root mean square of the derivatives of :math:`\rho_c` at the residuals.
 
     random_state : int, RandomState instance or None, default=0
         Seed of the random subsets, and of the sample of rows if the starts use one. Pass None
@@ -119,8 +122,8 @@ class MMRegressor(LinearRegressor):
         Intercept; 0.0 if ``fit_intercept=False``.
 
     scale_, s_scale_ : float
-        Scales :math:`\hat\sigma` and :math:`\hat\sigma_S`, in units of y. They are equal if
-        ``scale="s"``, and zero if the fit is exact for a majority of the rows.
+        Scales :math:`\hat\sigma` and :math:`\hat\sigma_S`, in units of y. The two scales are
+        equal if ``scale="s"``. Both are zero if the fit is exact for a majority of the rows.
 
     s_coef_ : ndarray of shape (n_features,)
         Coefficients of the S-estimate.
@@ -174,21 +177,21 @@ class MMRegressor(LinearRegressor):
     An integer sample weight is equivalent to repeating the row. The sum S of the weights counts
     as the number of rows, so that multiplying all weights by a constant changes the fit. If S
     is smaller than the number of rows of positive weight, the weights are rescaled such that S
-    equals that number.
+    equals this number.
 
-    The starts use a random sample of max(2000, 20 n_features) rows if the data have more than
-    1.5 times as many rows. Otherwise the starts use all rows, and the result does not depend on
-    the order of the rows. With more than 200 features the starts from sensitivity components
-    are omitted.
+    The starts use a random sample of max(2000, 20 n_features) rows if the number of rows of the
+    data exceeds 1.5 times this number. Otherwise the starts use all rows, and the result does
+    not depend on the order of the rows. With more than 200 features the starts from sensitivity
+    components are omitted.
 
-    With few rows per coefficient the efficiency is lower than the asymptotic efficiency. A
-    cluster of outliers that is fitted after a small change of the coefficients may attract the
-    estimate. The rows of such a cluster are then not in `outliers_`.
+    With few rows per coefficient the efficiency is lower than the asymptotic efficiency. If a
+    cluster of outliers can be fitted by a small change of the coefficients, it may attract the
+    estimate. `outliers_` is then False for the rows of this cluster.
 
-    If features are linearly dependent, the coefficients have no component in the null space of
-    the features after these have been centred by their medians (with an intercept) and divided
-    by their median absolute deviations, or by their root mean square where more than half of
-    the values are equal.
+    If features are linearly dependent, the coefficients for standardised features have no
+    component in the null space of these features. Each feature is centred by its median (with
+    an intercept) and divided by its median absolute deviation, or by its root mean square if
+    more than half of its values are equal.
 
     References
     ----------
@@ -391,13 +394,14 @@ class MMRegressor(LinearRegressor):
         r"""Return the robust distances of rows from the centre of the features.
 
         The distance is :math:`\sqrt{(x - m)^T C^{-1} (x - m)}`. The centre m and the covariance
-        C are computed from the training rows with positive `weights_` (those in the sample if
-        the starts use one) in two steps [1]_: from the half of the rows whose covariance has
-        the smallest determinant, and then from all rows whose squared distance is at most the
-        97.5 % quantile of :math:`\chi^2`. In both steps C is scaled so that the median of the
-        squared distances equals the median of :math:`\chi^2`. Features of which more than half
-        of the values are equal, such as indicators, and features that depend linearly on other
-        features are left out.
+        C are computed from the training rows with positive `weights_` or, if the starts use a
+        sample, from such rows of the sample. The computation has two steps [1]_. The first step
+        uses the half of the rows whose covariance has the smallest determinant. The second step
+        uses all rows whose squared distance after the first step is at most the 97.5 % quantile
+        of :math:`\chi^2`. In both steps C is scaled so that the median of the squared distances
+        equals the median of :math:`\chi^2`. Features of which more than half of the values are
+        equal, such as indicators, and features that depend linearly on other features are left
+        out.
 
         Parameters
         ----------
@@ -494,7 +498,8 @@ def _spec(model: MMRegressor) -> MMSpec:
             f"S-estimate is already more efficient. breakdown must be at least {least:.4f} for "
             "this efficiency."
         )
-    # At the rounded bound, the constant of the S-estimate may be slightly too large.
+    # If `breakdown` equals the rounded bound, the constant of the S-estimate may be too large
+    # by a rounding error.
     s_constant = min(constant_of_breakdown(float(model.breakdown)), m_constant)
     return MMSpec(
         s_constant,
@@ -550,7 +555,7 @@ def _row_attributes(
     zero: NDArray[np.intp] | None,
     spec: MMSpec,
 ) -> dict[str, Any]:
-    """Return `weights_`, `outliers_` and `leverage_` of all rows, also of those of weight 0."""
+    """Return `weights_`, `outliers_` and `leverage_`, including those of rows of weight 0."""
     if result.is_exact is None:
         outliers = np.abs(result.residual) > OUTLIER_END * result.scale
     else:
@@ -599,7 +604,7 @@ class _Callbacks:
         self._task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
 
     def _end_task(self, coef: FloatArray, intercept: float) -> bool:
-        """End the current task, and tell whether a callback asks the fit to stop."""
+        """End the current task, and return whether a callback asks the fit to stop."""
         stop: bool = self._task.call_on_fit_task_end(
             estimator=self._estimator,
             reconstruction_attributes=lambda: {"coef_": coef, "intercept_": intercept},
@@ -608,7 +613,7 @@ class _Callbacks:
         return stop
 
     def after_s(self, coef: FloatArray, intercept: float) -> bool:
-        """End the first task, begin the second, and tell whether a callback asks to stop."""
+        """End the first task, begin the second, and return whether a callback asks to stop."""
         stop = self._end_task(coef, intercept)
         self._begin("M-estimate")
         return stop

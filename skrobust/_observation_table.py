@@ -58,13 +58,14 @@ def observation_table(
         D_i = \frac{\delta_i^\top V^{-1} \delta_i}{p}
             = \frac{m}{p v} \, \frac{s_i c_i^2 q_i}{(1 - h_i)^2}
 
-    with the rank p, Huber's covariance :math:`V = v A^{-1} / m`, :math:`m = \sum_i s_i d_i /
-    \sum_i s_i` and :math:`v = \sum_i s_i c_i^2 / (n - p)`. For a large threshold these are the
-    values of least squares, which R's ``plot(lm)`` and statsmodels' ``OLSInfluence`` show. A
-    row whose residual is beyond the threshold has leverage 0. The influence of such a row is
-    bounded in y, but grows with the distance of the row from the others in X. With the bisquare
-    of an :class:`~skrobust.MMRegressor` a row beyond the threshold has no influence, and other
-    rows with large residuals have negative leverages.
+    with the rank p, Huber's covariance :math:`V = v A^{-1} / m`,
+    :math:`m = \sum_i s_i d_i / \sum_i s_i` and :math:`v = \sum_i s_i c_i^2 / (n - p)`. For a
+    large threshold these quantities equal those of least squares, as computed by R's
+    ``plot(lm)`` and statsmodels' ``OLSInfluence``. A row whose residual is beyond the threshold
+    has leverage 0. The influence of such a row is bounded in y, but grows with the distance of
+    the row from the other rows in X. With the bisquare of an :class:`~skrobust.MMRegressor` a
+    row beyond the threshold has no influence, and other rows with large residuals have negative
+    leverages.
 
     Parameters
     ----------
@@ -118,10 +119,10 @@ def observation_table(
 
     Notes
     -----
-    A row that alone determines a coefficient has h = 1, an infinite leave-one-out residual and
-    an infinite Cook's distance. If few residuals are within a small threshold, :math:`\psi'` is
-    estimated from a wider window, as in :func:`coefficient_table`. With the bisquare, leverages
-    above 0.99 are replaced by 0.99 in the Newton step.
+    A row that alone determines a coefficient has leverage 1, an infinite leave-one-out residual
+    and an infinite Cook's distance. If few residuals are within a small threshold,
+    :math:`\psi'` is estimated from a wider window, as in :func:`coefficient_table`. With the
+    bisquare, leverages above 0.99 are replaced by 0.99 in the Newton step.
 
     References
     ----------
@@ -200,7 +201,7 @@ class _Rows(NamedTuple):
         h = fit.psi_deriv * q
         remaining, alone = fit.remaining_curvature(q)
         remaining[alone] = np.nan
-        # If the residual were zero, d of the row would be `slope`, and A would change as well.
+        # If the residual were zero, d_i would be `slope`, and A would change as well.
         potential = fit.slope * q / (1.0 + (fit.slope - fit.psi_deriv) * q)
         change = q / remaining
         change *= fit.psi
@@ -278,9 +279,9 @@ class ObservationTable:
         Robustness weights ψ(r)/r in [0, 1].
 
     leverage : ndarray of shape (n_samples,)
-        Leverages h. A row whose residual is beyond the threshold has leverage 0, unless a wider
-        window is used (see :func:`observation_table`). The leverages are between 0 and 1,
-        except for an MMRegressor.
+        Leverages h. A row whose residual is beyond the threshold has leverage 0, unless ψ′ is
+        estimated from a wider window (see :func:`observation_table`). The leverages are between
+        0 and 1, except for an MMRegressor.
 
     leave_one_out_residual : ndarray of shape (n_samples,)
         Residual of each row in a fit without the row, approximated by one Newton step.
@@ -289,9 +290,10 @@ class ObservationTable:
         Cook's distances, computed from the same Newton step.
 
     outlier : ndarray of bool of shape (n_samples,)
-        True for the rows beyond the threshold. Such a row is down-weighted but not necessarily
-        wrong: with the default threshold, 18 % of the rows of clean data with normal errors are
-        outliers in this sense. For an MMRegressor this is the mask `outliers_`.
+        True for the rows whose absolute residual exceeds the threshold. Such a row is
+        down-weighted but not necessarily wrong: with the default threshold, 18 % of the rows of
+        clean data with normal errors are outliers in this sense. For an MMRegressor the array
+        equals the attribute `outliers_`.
 
     index : pandas.Index or range
         Labels of the rows.
@@ -300,8 +302,8 @@ class ObservationTable:
         Description of the fit, which is the first line of the printed table.
 
     beta, scale : float
-        The threshold and the scale of the residuals. The scale is that of the fit or, with a
-        fixed threshold, the normalised MAD of the residuals.
+        The threshold and the scale of the residuals. With a fixed threshold the scale is the
+        normalised MAD of the residuals, and otherwise it is the estimated scale of the fit.
 
     Examples
     --------
@@ -337,7 +339,7 @@ class ObservationTable:
 
     @property
     def frame(self) -> pandas.DataFrame:
-        """The table as a pandas DataFrame, with the labels of the rows."""
+        """The table as a pandas DataFrame, whose index contains the labels of the rows."""
         import pandas
 
         columns = {name: getattr(self, name) for name in COLUMNS}

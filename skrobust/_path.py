@@ -35,7 +35,7 @@ _SHARED = ("beta", "loss", "scale", *_PENALTY, "fit_intercept", "solver", "max_i
 
 
 class Path(NamedTuple):
-    """Result of `smooth_l1_path`: the grid, and an array of results for its points."""
+    """Result of `smooth_l1_path`: the grid, and four arrays of results at its points."""
 
     grid: np.ndarray
     coefs: np.ndarray
@@ -188,9 +188,9 @@ def smooth_l1_path(
 
     Notes
     -----
-    The minimiser is a piecewise linear function of the threshold, with a breakpoint at each
-    threshold that is equal to the absolute residual of a row [1]_. The fit at each point of the
-    grid starts from a linear extrapolation of the previous minimiser.
+    Without a penalty, the minimiser is a piecewise linear function of the threshold, with a
+    breakpoint at each threshold that is equal to the absolute residual of a row [1]_. The fit
+    at each point of the grid starts from a linear extrapolation of the previous minimiser.
 
     References
     ----------

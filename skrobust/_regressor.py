@@ -38,10 +38,10 @@ _LAZY_FORMULAS = {
 class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     r"""Linear regression with the Smooth L1 or Huber loss.
 
-    The loss of a residual is quadratic below a threshold and linear above it, which limits the
-    influence of outliers in y. With the default ``beta="auto"`` the threshold is estimated from
-    the data. The features need no scaling: without a penalty the predictions do not depend on
-    their units.
+    The loss of a residual is quadratic below a threshold and linear above it. The linear part
+    limits the influence of outliers in y. With the default ``beta="auto"`` the threshold is
+    estimated from the data. The features need no scaling: without a penalty the predictions do
+    not depend on the units of the features.
 
     With residuals :math:`r_i = y_i - x_i^T w - b`, sample weights :math:`s_i`, their sum
     :math:`S` and the threshold :math:`\beta`, the coefficients w and the intercept b minimise
@@ -49,10 +49,10 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     .. math:: \frac{1}{S} \sum_i s_i \, \ell(r_i) + P(w), \qquad
               P(w) = \alpha \sum_j q_j \Bigl[\rho\, |w_j| + \frac{1 - \rho}{2}\, w_j^2\Bigr]
 
-    with :math:`\rho` = `l1_ratio` and :math:`q` = `penalty_weights`, subject to
-    :math:`w \ge 0` if `positive` is True. By default there is no penalty; ``alpha > 0`` alone
-    adds the ridge penalty :math:`\frac{\alpha}{2} \lVert w \rVert^2`. The loss :math:`\ell` is
-    one of
+    with :math:`\rho` = `l1_ratio` and :math:`q` = `penalty_weights`, subject to :math:`w \ge 0`
+    if `positive` is True. By default there is no penalty. If only `alpha` is set to a positive
+    value, the penalty is the ridge penalty :math:`\frac{\alpha}{2} \lVert w \rVert^2`. The loss
+    :math:`\ell` is one of
 
     .. math::
 
@@ -69,29 +69,32 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         "auto".
 
         - A number is in units of y if ``scale=None``, like the parameter `beta` of PyTorch's
-          ``SmoothL1Loss`` and `delta` of its ``HuberLoss``. Otherwise it is in units of the
-          estimated scale.
+          ``SmoothL1Loss`` and `delta` of its ``HuberLoss``. Otherwise the number is in units of
+          the estimated scale.
         - "auto" is the threshold at which the fit has 95 % of the efficiency of least squares
           under normal errors: 1.5960 concomitant scales if ``scale="concomitant"``, otherwise
           1.345 normalised MADs of the residuals.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
         Loss function. The Huber loss is the Smooth L1 loss multiplied by beta, so that both
-        give the same coefficients without a penalty. With ``alpha > 0`` they differ:
+        give the same coefficients without a penalty. With ``alpha > 0`` the coefficients
+        differ:
 
-        - "smooth_l1": as beta grows, the loss decreases like 1/beta, whereas the penalty does
-          not, and the penalty becomes dominant.
+        - "smooth_l1": as beta grows, the loss decreases like 1/beta and the penalty does not,
+          so that the penalty dominates the objective.
         - "huber": as beta grows, the fit tends to penalised least squares, that is to
           :class:`~sklearn.linear_model.Ridge` or :class:`~sklearn.linear_model.ElasticNet`. Use
-          this loss to search over beta with a penalty. With a ridge penalty only this loss,
-          with ``scale=None`` or "mad", is scale equivariant: if y, and a `beta` in units of y,
-          are multiplied by a constant, so are the coefficients. With ``l1_ratio=1`` this holds
-          for "smooth_l1", and for both losses with ``scale="concomitant"``.
+          this loss to search over beta with a penalty. A fit is scale equivariant if
+          multiplying y, and a `beta` in units of y, by a constant multiplies the coefficients
+          by this constant. With a ridge penalty, a fit is scale equivariant only with this loss
+          and ``scale=None`` or "mad". With ``l1_ratio=1`` a fit is scale equivariant with
+          "smooth_l1", and with both losses if ``scale="concomitant"``.
 
     scale : {"mad", "concomitant"} or None, default=None
         Estimator of the scale of the residuals, which is the unit of `beta`.
 
-        - None: the scale is not estimated, unless ``beta="auto"``, which uses the MAD.
+        - None: the scale is not estimated. With ``beta="auto"``, however, None is equivalent to
+          "mad".
         - "mad": the normalised MAD, that is the median of :math:`|r_i|` divided by
           :math:`\Phi^{-1}(3/4)`. Starting from least squares, the scale and the fit are updated
           until the scale is the MAD of the residuals of the fit, as in R's ``MASS::rlm`` and in
@@ -112,7 +115,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         Constant that multiplies the penalty on the coefficients; a non-negative number. The
         intercept is not penalised, and ``alpha=0`` means no penalty. As beta grows, the fit
         with ``loss="huber"`` tends to ``Ridge(alpha=alpha * S)``, where S is the sum of the
-        sample weights, or, with ``l1_ratio > 0``, to
+        sample weights. With ``l1_ratio > 0`` the fit tends to
         ``ElasticNet(alpha=alpha, l1_ratio=l1_ratio)``. The objective of
         ``HuberRegressor(epsilon=e, alpha=a)`` is obtained with ``loss="huber"``,
         ``scale="concomitant"``, ``beta=e`` and ``alpha=a / S``.
@@ -133,7 +136,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         A feature with weight 0 is not penalised, and a feature with infinite weight has the
         coefficient 0, even if ``alpha=0``. None means that all weights are 1. The weights are
         used as given, whereas R's glmnet rescales its penalty factors to the sum `n_features`.
-        A penalty is not invariant to the units of the features; with ``l1_ratio=1``,
+        The effect of a penalty depends on the units of the features; with ``l1_ratio=1``,
         ``penalty_weights=X.std(axis=0)`` has the same effect as standardising the features.
 
     fit_intercept : bool, default=True
@@ -150,9 +153,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         - "geometric", "linear" or "cosine": the schedule of this name in
           :mod:`skrobust.schedules`. The first threshold exceeds nearly all absolute residuals.
 
-        The solution does not depend on the schedule; `history_` records the stages. A fit with
-        a schedule takes more passes over X than a fit without one, because the solvers lower
-        the threshold in steps by themselves if it is small.
+        The solution does not depend on the schedule; `history_` records the stages. A schedule
+        increases the number of passes over X: without a schedule, the solvers lower a small
+        threshold in steps by themselves.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
         Algorithm that minimises the objective. All solvers reach the same minimum, and the
@@ -164,8 +167,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
           Newton's method is used for other X, preceded by L-BFGS if X has more than 20,000
           elements.
         - "lbfgs": SciPy's L-BFGS until rounding errors of the objective stop its line search,
-          followed by Newton's method until `tol` is reached. It is slow if beta is far below
-          the scale of the residuals.
+          followed by Newton's method until `tol` is reached. This solver is slow if beta is far
+          below the scale of the residuals.
         - "newton": the semismooth Newton method with an exact line search. If few residuals are
           below `beta_`, the method starts at a larger threshold and lowers it in steps.
 
@@ -186,15 +189,15 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         features scaled to variance one, and `optimality_` must also be at most `tol`.
 
     warm_start : bool, default=False
-        If True, `fit` starts from the coefficients of the previous call if the numbers of
-        features and targets are unchanged. If False, the previous coefficients are not used.
-        An estimated scale does not depend on these coefficients.
+        If True, `fit` starts from the coefficients of the previous call, provided that the
+        numbers of features and targets are unchanged. If False, the previous coefficients are
+        not used. An estimated scale does not depend on these coefficients.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients, in the dtype of X. With an L1 penalty or a constraint, coefficients that
-        are not selected are exactly 0.
+        Coefficients, in the dtype of X. With an L1 penalty or a constraint, some coefficients
+        can be exactly 0.
 
     intercept_ : float or ndarray of shape (n_targets,)
         Intercept in float64; 0.0 if ``fit_intercept=False``.
@@ -213,12 +216,12 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
     optimality_ : float or ndarray of shape (n_targets,)
         Relative duality gap, an upper bound of the relative suboptimality
-        :math:`(F - \min F) / F` of `objective_`. For tall data, of which a sample of rows is
-        used, and for X whose Gram matrix is not computed (see `rank_`), the attribute is
-        instead an estimate from the Newton decrement, or NaN if the fit did not converge;
-        :func:`duality_gap` computes the upper bound for tall data. With an L1 penalty, and with
-        ``positive=True`` and a penalty, the attribute is the upper bound for all data, even if
-        the fit did not converge.
+        :math:`(F - \min F) / F` of `objective_`. For tall data, where the fit starts from a
+        sample of the rows, and for X whose Gram matrix is not computed (see `rank_`), the
+        attribute is instead an estimate from the Newton decrement, or NaN if the fit did not
+        converge. For tall data :func:`duality_gap` computes the upper bound. With an L1
+        penalty, and with ``positive=True`` and a penalty, the attribute is the upper bound for
+        all data, even if the fit did not converge.
 
     rank_ : int
         Numerical rank of the centred features, without the intercept. It is less than the
@@ -237,8 +240,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     weights_ : ndarray or dask Array of shape (n_samples,) or (n_samples, n_targets)
         Robustness weights :math:`\min(1, \beta/|r_i|)` of the rows, in [0, 1] and float64. The
         fit is a weighted least-squares fit with these weights multiplied by `sample_weight`.
-        They are below 1 exactly for the rows where `outliers_` is True. They are called
-        ``weights`` in statsmodels' ``RLM`` and ``w`` in R's ``rlm``.
+        The weight of a row is below 1 if and only if `outliers_` is True for this row. These
+        weights are called ``weights`` in statsmodels' ``RLM`` and ``w`` in R's ``rlm``.
 
     history_ : list of dict
         One dict for each stage of each target, with the keys "target", "beta", "scale",
@@ -280,11 +283,11 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     :class:`MMRegressor` resists them.
 
     If features are linearly dependent and there is neither a penalty nor a constraint, the
-    minimiser is not unique. Among the minimisers, the one is selected whose coefficients for
-    standardised features have no component in the null space of these features. Features are
-    standardised by their weighted standard deviation (by their root mean square without an
-    intercept). A feature whose mean is so large that fewer than six digits of its deviations
-    from the mean are stored receives a smaller coefficient than this rule implies.
+    minimiser is not unique. The fit selects the minimiser whose coefficients for standardised
+    features have no component in the null space of these features. Features are standardised by
+    their weighted standard deviation (by their root mean square without an intercept). If the
+    mean of a feature is so large that its deviations from the mean are stored with fewer than
+    six digits, its coefficient is smaller than this rule implies.
 
     References
     ----------
@@ -423,7 +426,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         return self._set_fitted(partial(self._fit, spec=spec), X, y, sample_weight)
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: FitSpec) -> dict[str, Any]:
-        """Fit all targets, and return the fitted attributes that the validation does not set.
+        """Fit all targets, and return the fitted attributes that `validate_data` does not set.
 
         A ConvergenceWarning is issued if the fit of a target does not converge.
         """
@@ -494,7 +497,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         return list(np.column_stack([intercept, coef]).astype(np.float64))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without lazy attributes; loading it does not require Dask."""
+        """Return the state without lazy attributes, so that Dask is not required to load it."""
         state: dict[str, Any] = dict(super().__getstate__())
         for name in _LAZY_FORMULAS:
             if is_dask(state.get(name)):

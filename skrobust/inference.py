@@ -40,8 +40,8 @@ from ._lazy_data import require_in_memory
 from ._linearised import LinearisedFit
 from ._observation_table import ObservationTable, observation_table
 
-# Kinds that need the leverages of rows or clusters, and the maximum number of features of a
-# sparse X for which these kinds are available.
+# Kinds of covariance that need the leverages of rows or clusters, and the maximum number of
+# features of a sparse X for which these kinds are available.
 LEVERAGE_KINDS, LEVERAGE_MAX_FEATURES = ("HC2", "HC3", "CR3"), 5_000
 
 __all__ = [
@@ -87,14 +87,16 @@ def coefficient_table(
 ):
     r"""Return the coefficients of a fitted estimator with standard errors and tests.
 
-    The default, HC3, is valid for independent rows whose errors may have different variances:
+    The default covariance, HC3, is valid for independent rows whose errors may have different
+    variances:
 
     .. math:: V = A^{-1} \sum_i \frac{s_i^2 ψ(r_i)^2}{(1 - h_i)^2} z_i z_i^\top A^{-1},
         \qquad A = \sum_i s_i ψ'(r_i) z_i z_i^\top + S \tilde α D
 
-    where z = (1, x), s are the weights with sum S, h the leverages and S α̃ D the curvature of a
-    ridge penalty [1]_ [2]_. If the threshold is a multiple of an estimated scale, the
-    uncertainty of the scale is included. The user guide describes the other kinds.
+    where z = (1, x), ψ is the derivative of the loss, s are the sample weights with sum S, h
+    are the leverages, and S α̃ D is the curvature of a ridge penalty [1]_ [2]_. If the
+    threshold is a multiple of an estimated scale, the uncertainty of the scale is included. The
+    user guide describes the other kinds of covariance.
 
     Parameters
     ----------
@@ -104,13 +106,13 @@ def coefficient_table(
         :class:`~sklearn.compose.TransformedTargetRegressor` that contains one.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The data of the fit.
+        The features of the fit.
 
     y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        The target of the fit.
+        The targets of the fit.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        The weights of the fit.
+        The sample weights of the fit.
 
     covariance : str, default="auto"
         The kind of covariance:
@@ -135,11 +137,12 @@ def coefficient_table(
     scale : {"joint", "fixed"}, default="joint"
         Whether the uncertainty of an estimated scale is included. With a fixed threshold, and
         for H1 to H3, "joint" gives the same table as "fixed". The scale of an MMRegressor
-        depends on the S-estimate, whose uncertainty "joint" includes [4]_.
+        depends on the S-estimate. "joint" then includes the uncertainty of the S-estimate [4]_.
 
     df : {"auto", "normal", "bell-mccaffrey"} or float, default="auto"
-        Degrees of freedom of the t distribution. "auto" uses n − p, or the number of clusters
-        minus one if `groups` is given. "normal" uses the normal distribution.
+        Degrees of freedom of the t distribution. "auto" uses the number of clusters minus one
+        if `groups` is given, and otherwise n − p, where n is the number of rows and p is the
+        rank of the features and the intercept. "normal" uses the normal distribution.
         "bell-mccaffrey" computes degrees of freedom for each coefficient [3]_ and requires
         ``covariance="HC2"`` without groups.
 
@@ -177,7 +180,8 @@ def coefficient_table(
     -----
     UserWarning
         If some coefficients have no standard error, if the coefficients are penalised, or if
-        the uncertainty of the scale is not included, because its equation is nearly singular.
+        the uncertainty of the scale is not included, because the joint equations for the
+        coefficients and the scale are nearly singular.
 
     ConvergenceWarning
         If the fit stopped early.
@@ -494,7 +498,7 @@ def _table(
         _fit_intercept=fit.fit_intercept,
         _standardised=standardised,
         _left_out=left_out,
-        # The copies keep the attributes of this fit if the estimator is fitted again.
+        # Copies are stored, so that the table does not change if the estimator is fitted again.
         _regressor=_without_rows(regressor),
         _transformers=tuple(copy.copy(step) for step in data.transformers),
         _target=data.target,

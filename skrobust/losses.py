@@ -18,7 +18,7 @@ from ._lazy_data import require_in_memory
 
 __all__ = ["huber", "huber_gradient", "smooth_l1", "smooth_l1_gradient"]
 
-# An array for array arguments and a NumPy scalar for scalar arguments.
+# The results are arrays for array arguments and NumPy scalars for scalar arguments.
 ArrayOrScalar: TypeAlias = NDArray[np.floating] | np.floating
 
 
@@ -53,7 +53,7 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
 
     See Also
     --------
-    huber : The same loss multiplied by β.
+    huber : This loss multiplied by β.
     smooth_l1_gradient : The derivative of this loss.
 
     Notes
@@ -114,7 +114,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
 
     See Also
     --------
-    huber_gradient : The same derivative multiplied by β.
+    huber_gradient : This derivative multiplied by β.
 
     Notes
     -----
@@ -125,7 +125,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
         \end{cases}
 
     With β = 1 this is the derivative of the loss of [1]_. With β = 0 the loss is not
-    differentiable at r = 0; the subgradient 0 is returned there.
+    differentiable at r = 0; the subgradient 0 is returned at this point.
 
     References
     ----------
@@ -171,7 +171,7 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
 
     See Also
     --------
-    smooth_l1 : The same loss divided by β.
+    smooth_l1 : This loss divided by β.
     huber_gradient : The derivative of this loss.
     scipy.special.huber : The same function, called as ``huber(delta, r)``.
 
@@ -231,7 +231,7 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
 
     See Also
     --------
-    smooth_l1_gradient : The same derivative divided by β.
+    smooth_l1_gradient : This derivative divided by β.
 
     Notes
     -----
@@ -296,7 +296,7 @@ def _abs_slope(
 ) -> NDArray[np.floating]:
     """Return min(|r|, β)/β, the absolute value of the derivative of Smooth L1.
 
-    The ratio is at most 1, so that neither squaring r nor dividing by a tiny β can overflow.
+    The losses are computed from this ratio, since r² and r²/β may overflow.
     """
     clipped = np.minimum(abs_residual, beta)
     return np.where(clipped == beta, 1.0, clipped / beta)

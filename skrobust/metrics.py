@@ -82,8 +82,8 @@ def mean_smooth_l1_loss(
 
     multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
         How the losses of several outputs are aggregated: "raw_values" returns one loss per
-        output, "uniform_average" their mean, and an array of shape (n_outputs,) gives the
-        weights of their average.
+        output, "uniform_average" returns the mean of the losses, and an array of shape
+        (n_outputs,) contains the weights of a weighted mean.
 
     beta : float, default=1.0
         Threshold β ≥ 0 in units of y. With ``beta=0`` the loss is the mean absolute error.
@@ -101,7 +101,7 @@ def mean_smooth_l1_loss(
 
     See Also
     --------
-    mean_huber_loss : The same loss multiplied by its threshold.
+    mean_huber_loss : This loss multiplied by its threshold.
     d2_smooth_l1_score : Fraction of this loss explained by a model.
 
     Notes
@@ -161,8 +161,8 @@ def mean_huber_loss(
 
     multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
         How the losses of several outputs are aggregated: "raw_values" returns one loss per
-        output, "uniform_average" their mean, and an array of shape (n_outputs,) gives the
-        weights of their average.
+        output, "uniform_average" returns the mean of the losses, and an array of shape
+        (n_outputs,) contains the weights of a weighted mean.
 
     delta : float, default=1.0
         Threshold δ ≥ 0 in units of y. With ``delta=float("inf")`` the loss is half the mean
@@ -181,7 +181,7 @@ def mean_huber_loss(
 
     See Also
     --------
-    mean_smooth_l1_loss : The same loss divided by its threshold.
+    mean_smooth_l1_loss : This loss divided by its threshold.
     d2_smooth_l1_score : Fraction of this loss explained by a model.
 
     Notes
@@ -240,8 +240,8 @@ def d2_smooth_l1_score(
 
     multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
         How the scores of several outputs are aggregated: "raw_values" returns one score per
-        output, "uniform_average" their mean, and an array of shape (n_outputs,) gives the
-        weights of their average.
+        output, "uniform_average" returns the mean of the scores, and an array of shape
+        (n_outputs,) contains the weights of a weighted mean.
 
     beta : float, default=1.0
         Threshold β ≥ 0 in units of y. With ``beta=0`` the score is
@@ -281,9 +281,9 @@ def d2_smooth_l1_score(
         D^2 = 1 - \frac{\sum_i s_i\, \ell_\beta(y_i - \hat y_i)}
                         {\min_c \sum_i s_i\, \ell_\beta(y_i - c)}
 
-    which is the definition of [1]_ for this loss. The minimising constant c is the Huber
-    M-estimate of the location of y with a fixed threshold. The accuracy of c is only limited by
-    rounding, whatever the units of y.
+    This is the definition in [1]_ for the Smooth L1 loss. The minimising constant c is the
+    Huber M-estimate of the location of y with a fixed threshold. The accuracy of c is only
+    limited by rounding, whatever the units of y.
 
     References
     ----------
@@ -369,9 +369,10 @@ def _deviations_from_best_constant(y: Floats, weights: Floats, beta: float) -> F
     """
     # Centring first keeps the result accurate if the mean of y is large.
     y = y - np.median(y)
-    # For β above the range of y all residuals are within the threshold, and a larger β would
-    # only round off digits of y in y ± β. Below 1e-150 the minimiser is that of β = 0 (the
-    # largest |y| is about 1), but the derivative used here, that of the Huber loss, vanishes.
+    # Clipping β does not change the minimiser. If β exceeds the range of y, all residuals are
+    # within the threshold, and a larger β would only round off digits of y in y ± β. If β is
+    # below 1e-150, the minimiser is the one for β = 0 (the largest |y| is about 1), but the
+    # derivative of the Huber loss, which is used here, would vanish.
     beta = float(np.clip(beta, 1e-150, np.ptp(y)))
 
     def derivative(constant: float) -> float:

@@ -229,7 +229,7 @@ def check_schedule(
 
 
 def _schedule_violation(multipliers: NDArray[Any]) -> str:
-    """Return what makes the multipliers invalid, as a predicate, or "" if they are valid."""
+    """Return why the multipliers are invalid, as a predicate, or "" if they are valid."""
     if multipliers.ndim != 1 or multipliers.dtype.kind not in "fiu":
         return "is not a one-dimensional sequence of numbers"
     if len(multipliers) == 0:
@@ -255,5 +255,5 @@ def _stage_fractions(start: float, n_stages: int) -> NDArray[np.float64]:
 
 
 def _without_duplicates(multipliers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Merge multipliers that are equal after rounding."""
+    """Return the multipliers in decreasing order, with values equal after rounding merged."""
     return np.unique(multipliers)[::-1].copy()
