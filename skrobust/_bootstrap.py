@@ -3,11 +3,12 @@
 Each fit to a resample is a replicate. Most replicates converge in a few Newton steps from the
 original fit. These steps are computed for a batch of replicates at once, with each row of X
 represented by its coordinates q in the row space. The row weights of the batch form a matrix
-with one replicate in each row. This matrix, with zeros for residuals beyond the threshold, is
-multiplied by the matrix of the products q_i q_j, which gives the Hessians of all replicates. If
-the scale is estimated, the equation to solve is u(θ, σ(θ)) = 0, where u is the sum of the
-scores and σ(θ) is the scale of the residuals. In the notation of `_covariance`, the Jacobian of
-−u is A − a bᵀ/e. A replicate that does not converge in this way is fitted individually.
+with one replicate in each row. The product of this matrix, with zeros for residuals beyond the
+threshold, and the matrix of the products q_i q_j of two coordinates gives the Hessians of all
+replicates. If the scale is estimated, the equation to solve is u(θ, σ(θ)) = 0, where u is the
+sum of the scores and σ(θ) is the scale of the residuals. In the notation of `_covariance`, the
+Jacobian of −u is A − a bᵀ/e. A replicate that does not converge in this way is fitted
+individually.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
 # have full rank if a squared pivot of its Gram matrix, divided in the same way, is at most
 # MIN_PIVOT.
 PROVEN_PIVOT, MIN_PIVOT = 1e-6, 1e-10
-# If the norm of the gradient after a step exceeds this fraction of the norm before it, the next
-# step uses Huber's weights.
+# If the norm of the gradient after a step exceeds this fraction of the norm before the step,
+# the next step uses Huber's weights.
 MAX_REMAINING_GRADIENT = 0.8
 # This multiple of the total weight is added to the diagonal of a Hessian, since the Hessian may
 # become singular during the iteration.
@@ -55,10 +56,10 @@ HESSIAN_RIDGE = 1e-12
 # A replicate may have several scales σ for which σ is the MAD of the residuals at θ(σ). A scale
 # within this factor of the scale of the original fit is accepted.
 NEAR_SCALE_FACTOR = 2.0
-# The median of |r| is searched for within a relative distance of its last value. The distance
-# is FIRST_REACH / √n in the first step. In later steps it is the last relative change of the
-# median, but at least MIN_REACH / n. If the median is not found within this distance, the
-# distance is multiplied by WIDER_REACH.
+# The median of |r| is searched for within a relative distance of its previous value. The
+# distance is FIRST_REACH / √n in the first step. In later steps it is the last relative change
+# of the median, but at least MIN_REACH / n. If the median is not found within this distance,
+# the distance is multiplied by WIDER_REACH.
 FIRST_REACH, MIN_REACH, WIDER_REACH = 1.5, 12.0, 8.0
 # From this step on, counted from 0, the slope of a MAD is computed from the rows that give the
 # median of |r|.
@@ -356,8 +357,8 @@ class _BatchNewton:
     def _penalty_weight(self, now: _State) -> FloatArray:
         """Return the total weight S.
 
-        If the penalty depends on the scale, S is multiplied by the ratio of the scale to that
-        of the original fit.
+        If the penalty depends on the scale, S is multiplied by the ratio of the scale to the
+        scale of the original fit.
         """
         return now.total * (now.scale / self.fit.scale) if self.moves else now.total
 
@@ -415,7 +416,7 @@ def _solve(H: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]:
-    """Tell which matrices have only squared Cholesky pivots above `min_pivot`."""
+    """Return a mask of the matrices whose squared Cholesky pivots all exceed `min_pivot`."""
     try:
         L = np.linalg.cholesky(H)
     except np.linalg.LinAlgError:

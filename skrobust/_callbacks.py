@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks, with replacements for versions before 1.9, which lack them."""
+"""scikit-learn's callbacks, and replacements for versions of scikit-learn before 1.9."""
 
 from collections.abc import Callable
 from contextlib import nullcontext

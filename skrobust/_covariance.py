@@ -1,15 +1,18 @@
 """Covariance matrices of the coefficients of a linearised fit.
 
-All sandwich covariances are V = Σ δδᵀ with influences δ = A⁻¹u, where A and the scores u are
-those of `_linearised`. The kinds differ in the scores, which are those of single rows, are
-corrected for the leverage of the rows, or are sums over clusters. HAC adds products of the
-score of a row with the scores of the rows before it. If the scale is estimated, the score g of
-the scale is stacked below u:
+All sandwich covariances are V = Σ δδᵀ with influences δ = A⁻¹u, where the matrix A and the
+scores u are defined in `_linearised`. The kinds differ in the scores: HC0 and HC1 use the
+scores of the rows, HC2 and HC3 correct these scores for the leverages, CR0 and CR1 use sums of
+scores over clusters, and CR3 corrects these sums for the leverages of the clusters. HAC adds
+products of the score of a row with the scores of the rows before it. If the scale is estimated,
+the score g of the scale is stacked below u:
 
     (δθ, δσ) = J⁻¹(u, g),   J = [[A, a], [bᵀ, e]]
 
-In coordinates in which A is the identity, δθ = u + a (bᵀu − g) / (e − bᵀa). This is a linear
-map T of the stacked score (u, g), so that V = T (Σ (u, g)(u, g)ᵀ) Tᵀ.
+a is the negative derivative of Σ u with respect to σ, and b and e are the negative derivatives
+of Σ g with respect to θ and σ. In coordinates in which A is the identity,
+δθ = u + a (bᵀu − g) / (e − bᵀa). This is a linear map T of the stacked score (u, g), so that
+V = T (Σ (u, g)(u, g)ᵀ) Tᵀ.
 
 References: Huber and Ronchetti, "Robust Statistics", 2009, section 7.6 (H1 to H3); White,
 Econometrica 48, 1980 (HC0); MacKinnon and White, J. Econometrics 29, 1985 (HC1 to HC3); Liang
@@ -316,8 +319,8 @@ def _without_cluster(
 ) -> tuple[FloatArray, FloatArray]:
     """Return (I − QᵀQ)⁺U for Q = √(s d) ZL, and a basis of the null space of I − QᵀQ.
 
-    I − QᵀQ is the curvature without cluster g, A − A_g, in whitened coordinates. If a cluster
-    has fewer rows than there are coefficients, the smaller matrix QQᵀ is used, since
+    I − QᵀQ is the curvature A without the terms of the cluster, in whitened coordinates. If a
+    cluster has fewer rows than there are coefficients, the smaller matrix QQᵀ is used, since
     (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. The terms of rows with negative d are subtracted in QᵀQ.
     """
     is_negative = curvature < 0
@@ -389,7 +392,7 @@ def _hac_moments(
 def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     """Return the degrees of freedom of each coefficient with HC2 (Bell and McCaffrey, 2002).
 
-    For the coefficient that corresponds to the row a of A⁻¹ they are
+    For the coefficient that corresponds to the row a of A⁻¹ the degrees of freedom are
     (Σ w(1 − h̃))² / (Σ w²(1 − 2h̃) + tr N²), where h̃ are the leverages of least squares,
     w = (zᵀa)² / (1 − h̃) and N = Zᵀ diag(w) Z (ZᵀZ)⁻¹.
     """

@@ -53,9 +53,9 @@ SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
 SAMPLE_MAX_CONTRACTION = 0.7
 # Tolerance of the least-squares fit whose residuals give the first estimate of a scale.
 LEAST_SQUARES_TOL = 1e-3
-# Numbers of passes over X in which Anderson's acceleration must halve its error, after a
-# uniform sample and otherwise, and the maximum number of its restarts. After a uniform sample
-# fewer passes are allowed, since another sample can follow.
+# Anderson's acceleration must halve its error within this number of passes over X, after a
+# uniform sample and otherwise. After a uniform sample fewer passes are allowed, since another
+# sample can follow. MAX_RESTARTS is the maximum number of restarts.
 UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
 MAX_RESTARTS = 8
 # A warm start is ignored if the absolute value of one of its whitened coordinates, in units of
@@ -100,7 +100,7 @@ class StageResult(NamedTuple):
 
 
 class InitialPoint(NamedTuple):
-    """A starting point: an objective, coordinates θ, a scale, and the sensitivity to the scale.
+    """A starting point: an objective, coordinates θ, a scale, and the sensitivity of θ to it.
 
     The scale is NaN if β is fixed. The sensitivity is None if θ is not near the minimiser.
     """
@@ -337,7 +337,7 @@ def _lowest(
     scale: float,
     earlier: list[FloatArray],
 ) -> tuple[Solution, float]:
-    """Return the point with the lowest value of the final objective, and its scale.
+    """Return the solution with the lowest value of the final objective, and its scale.
 
     The candidates are the solution, which did not converge, and the coefficients from which the
     stages started; `earlier` contains these coefficients in units of the data. The concomitant
@@ -361,7 +361,7 @@ def _lowest(
 
 
 class _LowestPoint:
-    """The lowest value of the objective so far, at a fixed threshold, and its coefficients.
+    """The lowest objective so far, at a fixed threshold, and the coefficients that attain it.
 
     The coefficients are stored in the units of the data.
     """
@@ -510,7 +510,7 @@ def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
 
 
 def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
-    """Return the least-squares fit, or an approximation of it, and the scale.
+    """Return a starting point: the least-squares fit, or an approximation of it, and the scale.
 
     With a composite penalty the result is that of `_composite_start`.
     """
@@ -528,7 +528,8 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
     if objective.n_variables > objective.engine.n + 1:
         # The coordinates are not whitened, so that a gradient step does not lead to the
-        # least-squares fit. At the least-squares fit all rows may be inside the threshold.
+        # least-squares fit. This fit is computed by Newton's method. All of its residuals may
+        # be within the threshold.
         linear = LinearLoss(start.linear.data, HUBER, start.linear.penalty, np.inf)
         squares = Whitened(linear, objective.whitening)
         theta = newton(squares, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point.theta
@@ -544,7 +545,7 @@ def _composite_start(
     """Return the starting point and the scale for a penalty with an L1 part or bounds.
 
     The starting point is the penalised least-squares fit if the scale is estimated from its
-    residuals, and otherwise the fit of a sample of rows or the null model.
+    residuals, and otherwise the fit to a sample of rows or the null model.
     """
     theta = np.zeros(objective.n_variables)
     if target.estimator is None and target.plan.start_from_sample:
@@ -615,7 +616,8 @@ def _restart(
 
     If `residual` is None, this is the starting point from the next sample, or from all rows if
     there is no other sample. Otherwise `residual` contains the residuals of the current sample
-    at the point `near`. The point is then unchanged, and its whitening is computed anew.
+    at the point `near`. The point is then unchanged, and the whitening is computed at this
+    point.
     """
     if residual is None:
         sampler.next_level()
@@ -636,7 +638,8 @@ def _majorant_whitening(
     θ and the sensitivity are also returned, in the new coordinates. The quadratic function with
     Huber's weights ψ(r)/r touches the objective from above (Huber and Ronchetti, 2009, section
     7.8). Near the minimiser its Hessian is close to that of the objective, since the weights of
-    most rows beyond the threshold are small. Elsewhere it prevents steps that are too long.
+    most rows beyond the threshold are small. Far from the minimiser, this Hessian prevents
+    steps that are too long.
     """
     _, theta, scale, sensitivity = near
     assert sensitivity is not None
@@ -665,10 +668,11 @@ def solution_path(
 ) -> Iterator[tuple[int, StageResult]]:
     """Minimise the objective of one target for each of the specs, whose schedules are None.
 
-    Yields the index of each spec with its StageResult. The penalties are increasing, and for
-    each penalty the thresholds are decreasing; with a composite penalty the order is that of
-    `_composite_path`. Rows of weight zero are ignored. If the fit for a spec without a
-    composite penalty does not converge, this spec is fitted separately by `own_fit`.
+    Yields the index of each spec with its StageResult. The specs are processed in the order of
+    increasing penalties and, for each penalty, of decreasing thresholds. Specs with a composite
+    penalty are processed in the order of `_composite_path`. Rows of weight zero are ignored. If
+    the fit for a spec without a composite penalty does not converge, this spec is fitted
+    separately by `own_fit`.
     """
     target = Target(y, problem.fit_intercept, specs[0], plan)
     if specs[0].is_composite:
@@ -699,7 +703,8 @@ def _composite_path(
     """
     theta: FloatArray | None = None
     # The starting points are fitted at an infinite threshold by `target.minimiser`. The fits of
-    # the path use a copy, so that the sums stored by the two do not replace each other.
+    # the path use a copy, so that the sums stored by the two minimisers do not replace each
+    # other.
     minimiser = copy(target.minimiser)
     for index in sorted(
         range(len(specs)), key=lambda i: (*_path_order(specs[i]), -specs[i].alpha)

@@ -28,8 +28,8 @@ from ._solvers.result import Status
 from ._unwrap import inner_estimator, innermost_estimator, unwrap
 from ._validation import drop_zero_weight
 
-# The data are taken as those of the fit if the relative gradient is at most the largest of
-# GRADIENT_TOL, GRADIENT_PER_TOL · `tol` and GRADIENT_PER_FINAL · (the gradient at the end of
+# The data are regarded as the data of the fit if the relative gradient is at most the largest
+# of GRADIENT_TOL, GRADIENT_PER_TOL · `tol` and GRADIENT_PER_FINAL · (the gradient at the end of
 # the fit). The tolerance is larger for coefficients of dtype float32, which are rounded.
 GRADIENT_TOL, GRADIENT_PER_TOL, GRADIENT_PER_FINAL = 1e-5, 100.0, 10.0
 FLOAT32_GRADIENT_TOL = 1e-4
@@ -66,7 +66,7 @@ class FittedData(NamedTuple):
 
     `labels` contains the labels of the rows of positive weight. `positive` contains the
     positions of these rows among all `n_rows` rows, or is None if all weights are positive.
-    `transformers` convert the X of the estimator to that of the regressor, and `is_wrapped`
+    `transformers` convert the X of the estimator to the X of the regressor, and `is_wrapped`
     tells whether the regressor is part of another estimator.
     """
 
@@ -110,7 +110,7 @@ def fitted_data(
 ) -> FittedData:
     """Return the fit, linearised at its coefficients, and its data.
 
-    A ValueError is raised if the data are not those of the fit.
+    A ValueError is raised if the data are not the data to which the estimator was fitted.
     """
     regressor = innermost_estimator(estimator)
     if not isinstance(regressor, SmoothL1Regressor | SmoothL1RegressorCV | MMRegressor):
@@ -332,7 +332,7 @@ def _rounding_gradient(fit: LinearisedFit, regressor: Any) -> float:
 
 
 def _check_gradient(fit: LinearisedFit, regressor: Any, description: FitDescription) -> None:
-    """Raise a ValueError if the gradient shows that the data are not those of the fit.
+    """Raise a ValueError if the gradient shows that the data are not the data of the fit.
 
     If the residuals are rounding errors, nothing is checked: the gradient then consists of
     rounding errors as well, and may have any size relative to the residuals.

@@ -31,8 +31,8 @@ FloatArray = NDArray[np.float64]
 
 # A default grid extends from the threshold of "auto" divided by this factor to about this
 # threshold multiplied by the factor. At the smallest threshold of the grid the fit is close to
-# least absolute deviations. At the largest one it is close to least squares, unless there are
-# gross outliers.
+# least absolute deviations. At the largest threshold the fit is close to least squares, unless
+# there are gross outliers.
 GRID_SPAN = 10.0
 # Smallest penalty of a default grid, as a fraction of the largest penalty. GRID_ALPHA_MIN_WIDE
 # applies if there are more features than rows.
@@ -42,8 +42,9 @@ GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
 # maximum number of iterations of its fit. The largest penalty is increased by the fraction
 # NULL_MODEL_MARGIN, so that all penalised coefficients are zero despite this tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
-# The largest tolerance of the fit with the largest penalty. The default tolerance of the scale
-# exceeds the margin, so that a coefficient could be nonzero.
+# Upper bound of the tolerance of the fit with the largest penalty. With the default tolerance,
+# the error of the scale could exceed NULL_MODEL_MARGIN, and a penalised coefficient could be
+# nonzero.
 LARGEST_PENALTY_TOL = 1e-11
 # If the scale of the residuals is at most this fraction of the mean absolute deviation of y,
 # the fit is regarded as exact. No threshold is derived from this scale, since it is due to
@@ -57,7 +58,7 @@ def check_grid(
     """Validate the values of a grid, and return them as a list of floats.
 
     `name` is the name of the grid in error messages. The values must be positive, or
-    non-negative if `zero` is True. If `word` is given, values equal to it are also accepted.
+    non-negative if `zero` is True. If `word` is given, this word is also accepted as a value.
     """
     numbers: list[Any] = list(values)
     if not numbers:
@@ -79,7 +80,7 @@ def default_betas(
 ) -> FloatArray:
     """Return n increasing thresholds, with the threshold of "auto" at index n // 2.
 
-    The thresholds are geometrically spaced; with scale="concomitant" their excess over 1 is.
+    The thresholds, or with scale="concomitant" their excesses over 1, are geometrically spaced.
     They are multiples of the scale of the residuals if `model.scale` is "mad" or "concomitant".
     With scale=None they are in units of y. The threshold of "auto" is then computed for each
     target from the scale of the fitted model, and the geometric mean of these thresholds is
@@ -170,9 +171,9 @@ def alpha_max(model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None) ->
 def _null_model(
     model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None, q: FloatArray
 ) -> tuple[FloatArray, Any]:
-    """Return the residuals of the features of weight zero, for each target, and their fit."""
+    """Return the residuals of the null model for each target, and the fitted null model."""
     free = np.flatnonzero(q == 0) if (q == 0).any() else np.zeros(1, dtype=int)
-    # Predictions have the dtype of X, so that those of float32 would be too inaccurate.
+    # Predictions have the dtype of X, and float32 predictions would be too inaccurate.
     X_free = X[:, free].astype(np.float64)
     null = clone(model).set_params(
         alpha=0.0,
@@ -189,7 +190,7 @@ def _null_model(
 
 
 def _slopes(model: Any, X: Any, c: FloatArray, weight: FloatArray | None) -> FloatArray:
-    """Return Σ c x of centred features, of shape (n_targets, n_features); 0 if constant."""
+    """Return Σ c x for each target and each centred feature x; 0 for a constant feature."""
     with single_threaded_blas(), ThreadTeam() as team:
         engine = as_engine(X, team)
         plan = choose(engine, model.solver, composite=True)

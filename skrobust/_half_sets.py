@@ -5,9 +5,9 @@ half-set by the half of the rows with the smallest Mahalanobis distances. The de
 covariance never increases (Rousseeuw and Van Driessen, "A fast algorithm for the minimum
 covariance determinant estimator", Technometrics 41, 1999). The two initial half-sets are
 deterministic, as in Hubert, Rousseeuw and Verdonck ("A deterministic algorithm for robust
-location and scatter", JCGS 21, 2012). One contains the rows nearest to the spatial median in
-Euclidean distances, and the other contains the nearest rows in Mahalanobis distances that are
-based on the spatial sign covariance.
+location and scatter", JCGS 21, 2012). The first one contains the rows with the smallest
+Euclidean distances from the spatial median. The second one contains the rows with the smallest
+Mahalanobis distances based on the spatial sign covariance.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_CONCENTRATION_STEPS = 30
 # The concentration steps end if a step lowers the log determinant by less than this.
 LOG_DETERMINANT_ATOL = 1e-9
 # Lower bound of the variances along the axes of the spatial sign covariance, as a fraction of
-# the largest of them.
+# the largest variance.
 MIN_RELATIVE_VARIANCE = 1e-2
 
 
@@ -71,7 +71,7 @@ def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipso
 
 
 def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[NDArray[np.intp]]:
-    """Return the rows of the half-set for each start, in the order of the determinants.
+    """Return the rows of the half-set for each start, in increasing order of the determinants.
 
     The features should have comparable units. A half-set whose rows lie on a hyperplane is left
     out unless `ridge` is positive.

@@ -5,9 +5,9 @@ loss only through two functions of the residual, c = ψ(r) and d = ψ′(r):
 
     A = Σ s d zzᵀ + S α̃ D        u_i = s_i c_i z_i        h_i = s_i d_i z_iᵀA⁻¹z_i
 
-A is the curvature of the objective. The u_i are the scores, which sum to S α̃ Dθ at the fit, and
-the h_i the leverages. A⁻¹u_i is the influence of row i on the coefficients. α̃ is the factor of
-the ridge penalty in the objective with the Huber loss, and D = diag(0, 1, …, 1).
+A is the curvature of the objective. The u_i are the scores, which sum to S α̃ Dθ at the fit,
+and the h_i are the leverages. A⁻¹u_i is the influence of row i on the coefficients. α̃ is the
+factor of the ridge penalty in the objective with the Huber loss, and D = diag(0, 1, …, 1).
 
 For the Huber loss d = 1[|r| < β]. If few residuals are within the threshold, d is replaced by
 (β/w) 1[|r| < w], whose mean estimates the same quantity as the mean of d, but from more rows.
@@ -47,8 +47,8 @@ from ._units import TargetUnits
 # On either side of the median, the window contains the fraction WINDOW_SHARE_FACTOR · n^(−1/3)
 # of normal residuals, but at most WINDOW_MAX_SHARE.
 WINDOW_SHARE_FACTOR, WINDOW_MAX_SHARE = 0.971, 0.45
-# A direction is undetermined if its curvature, divided by that of least squares, is less than
-# this.
+# A direction is undetermined if its curvature, divided by its curvature for least squares, is
+# less than this.
 MIN_CURVATURE = 1e-8
 # A coefficient is estimable if the component of its unit direction outside the row space is
 # shorter than this.
@@ -59,10 +59,10 @@ COMPONENT_RTOL = 1e-8
 
 
 # If 1 − h of a row, or the curvature that remains without a cluster, is less than this, some
-# direction is determined by that row or cluster alone.
+# direction is determined by this row or cluster alone.
 MIN_REMAINING = 1e-8
-# Maximum leverage of a row if the loss is not convex. Otherwise the leverages could exceed 1,
-# because of rows of negative curvature.
+# Maximum leverage of a row if the loss is not convex. Without this bound, rows of negative
+# curvature could increase the leverages of other rows above 1.
 MAX_LEVERAGE = 0.99
 
 
@@ -379,7 +379,7 @@ def _standardised(
     """Return the problem with standardised features.
 
     If `robustness` is given, the means and standard deviations of the features are weighted by
-    it.
+    `robustness`.
     """
     plan = choose(engine, "auto")._replace(whiten_by="root")
     if robustness is None:

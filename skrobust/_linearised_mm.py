@@ -6,15 +6,15 @@ weights s, the influence of an observation on σ_S is
 
     δσ_S = (ρ_S(u) − ε(1 − k/S)) / e,        e = Σ s ρ_S′(u) u / σ_S
 
-This formula has no term in the coefficients of the S-estimate, since these minimise σ_S (Croux,
-Dhaene and Hoorelbeke, "Robust standard errors for robust estimators", 2003). The trimmed scale,
-with K and κ of `trimmed_scale`, solves
+This formula has no term in the coefficients of the S-estimate, since these coefficients
+minimise σ_S (Croux, Dhaene and Hoorelbeke, "Robust standard errors for robust estimators",
+2003). The trimmed scale, with K and κ of `trimmed_scale`, solves
 
     Σ s g = 0,    g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/S,    δσ = (g − bᵀδθ_S) / e
 
-where b and e are now the sums of −∂g/∂θ and −∂g/∂σ, and δθ_S is the influence on the
-coefficients of the S-estimate, which is that of an M-estimate with the scale σ_S. A trimmed
-scale that is at one of its bounds is a multiple of σ_S.
+where b and e are now the sums of −∂g/∂θ and −∂g/∂σ. The influence δθ_S on the coefficients of
+the S-estimate equals the influence on an M-estimate with the scale σ_S. A trimmed scale that is
+at one of its bounds is a multiple of σ_S.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ MIN_TRIMMED_SHARE = 0.1
 class SEstimate(NamedTuple):
     """The S-estimate of a fit, in the units of the data.
 
-    `constant` is that of the bisquare, and `total` is the sum S of the weights, which counts as
-    the number of rows in the fit.
+    `constant` is the constant of the bisquare, and `total` is the sum S of the weights, which
+    counts as the number of rows in the fit.
     """
 
     intercept_and_coef: FloatArray

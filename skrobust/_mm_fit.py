@@ -25,8 +25,8 @@ from ._starts import Start, StartProblem, best_starts
 from ._units import TargetUnits
 
 _EPS = float(np.finfo(float).eps)
-# The starts use a sample of max(SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE · p) rows, or all rows
-# if there are at most ALL_ROWS_FACTOR times as many.
+# The starts use a sample of m = max(SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE · p) rows, or all
+# rows if there are at most ALL_ROWS_FACTOR · m rows.
 SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE, ALL_ROWS_FACTOR = 2_000, 20, 1.5
 # Number of rows that are added to the sample for each direction outside its row space. The part
 # of a row outside this space is regarded as a rounding error if its length is at most
@@ -45,7 +45,7 @@ WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
 # is computed from about LOCATION_PROBE_ROWS rows.
 MAX_DEVIATION, LOCATION_PROBE_ROWS = 1e100, 10_000
 # Number of times that least squares is solved: the second solution, which is fitted to the
-# residuals of the first, corrects the rounding errors of the first.
+# residuals of the first solution, corrects the rounding errors of the first solution.
 LEAST_SQUARES_ROUNDS = 2
 
 
@@ -71,7 +71,7 @@ class MMResult(NamedTuple):
 
     `weights` are ψ(r)/r. `is_exact` is a mask of the rows that are fitted exactly, or None if
     the scale is positive. `rank` is the number k of coefficients that the rows determine, and
-    `interpolates` tells whether there are not more rows than this.
+    `interpolates` tells whether the number of rows is at most k.
     """
 
     coef: FloatArray
@@ -428,7 +428,7 @@ def _interpolation(
 def _least_squares(
     objective: Whitened, theta: FloatArray, rows: NDArray[np.bool_]
 ) -> FloatArray:
-    """Return the least-squares fit to some rows; the loss of the objective is not used."""
+    """Return the least-squares fit to a mask of rows, whatever the loss of the objective."""
     for _ in range(LEAST_SQUARES_ROUNDS):
         residual = objective.evaluate(theta).residual
         Z = objective.rows(np.flatnonzero(rows))

@@ -65,7 +65,7 @@ def median(
 
 @singledispatch
 def location(rows: RowVector) -> float:
-    """Return the median of the values, or an approximation of it if there are many values."""
+    """Return the median of the values, or an approximation if there are many values."""
     raise _not_implemented("location", rows)
 
 
@@ -89,7 +89,7 @@ def smallest(rows: RowVector, m: int) -> NDArray[np.intp]:
 
 @singledispatch
 def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
-    """Return Σ s over the rows with |r| > end, and Σ s r² over the others."""
+    """Return Σ s over the rows with |r| > end, and Σ s r² over the other rows."""
     raise _not_implemented("clipped_sums", rows)
 
 
@@ -191,9 +191,9 @@ def _median_window(
 
 
 def _middle(values: FloatArray, n: int, below: int = 0) -> float:
-    """Return the median of n values, given those of the `values` that may be the median.
+    """Return the median of n values, given a subset of `values` that contains the middle ones.
 
-    `below` of the n values are less than all given values.
+    `below` of the n values are less than all values of the subset.
     """
     # A partition at one index is much faster than at both middle indices.
     k = n // 2 - below
@@ -204,7 +204,7 @@ def _middle(values: FloatArray, n: int, below: int = 0) -> float:
 def _sorted_window(
     rows: FloatArray, weight: FloatArray, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, the sorted values in it and their cumulated weights."""
+    """Return the weight below a window, the sorted values inside it and cumulated weights."""
     below, values, weights = _inside(rows, weight, window, absolute)
     order = np.argsort(values)
     return below, values[order], below + np.cumsum(weights[order])
@@ -213,7 +213,7 @@ def _sorted_window(
 def _inside(
     rows: FloatArray, weight: FloatArray | None, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, the values in it and their weights.
+    """Return the weight below a window, the values inside the window and their weights.
 
     Without weights, the number of values is returned in place of the weight, and the array of
     weights is empty.
@@ -344,8 +344,8 @@ def _line_minimum(
         return np.sort(np.concatenate(lengths))
 
     low, high = 0.0, 1.0 if slope(1.0) >= 0 else MAX_STEP_LENGTH
-    # The two breakpoints of some rows that bracket the minimum have few breakpoints of the
-    # other rows between them, and only these must be sorted.
+    # The minimum is first bracketed by two breakpoints of some rows. Only the breakpoints of
+    # the other rows that lie between these two, of which there are few, must then be sorted.
     stride = change.size // LINE_SEARCH_PROBE_ROWS
     for step in (stride, 1) if stride else (1,):
         lengths = breakpoints(low, high, step)

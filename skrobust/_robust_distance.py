@@ -95,8 +95,8 @@ def _shape(
 ) -> Ellipsoid | None:
     """Return the ellipsoid of the given rows, scaled so that it is consistent under normality.
 
-    The median of the squared distances of all rows is then the median of χ² with d degrees of
-    freedom.
+    The median of the squared distances of all rows then equals the median of χ² with d degrees
+    of freedom.
     """
     shape = ellipsoid(features[rows], weight[rows], ridge=0.0)
     if shape is None:

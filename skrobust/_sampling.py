@@ -92,9 +92,9 @@ class RowSampler:
 def _levels(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Iterator[tuple[Problem, Problem | None, bool]]:
-    """Yield each problem of a RowSampler with its sample and whether the sample is uniform.
+    """Yield each problem of a RowSampler, its sample, and whether this sample is uniform.
 
-    The sample is None if there is none, and otherwise contains an engine.
+    The sample contains an engine. It is None for a problem that has no sample.
     """
     if plan.rows is Rows.ALL:
         yield whole_problem(engine, weight, fit_intercept, plan), None, False
@@ -147,7 +147,7 @@ def whole_problem(
 ) -> Problem:
     """Return the problem of all rows with standardised features.
 
-    It contains the Gram matrix if the whitening uses it.
+    The problem contains the Gram matrix if the whitening uses this matrix.
     """
     return _with_gram(standardised_problem(engine, weight, fit_intercept, plan))
 
@@ -203,7 +203,7 @@ def _with_sample(
 
 
 def _with_gram(problem: Problem) -> Problem:
-    """Return the problem with its Gram matrix, without it if the whitening does not use it."""
+    """Return the problem with its Gram matrix if the whitening uses this matrix."""
     engine, weight = problem.engine, problem.weight
     assert engine is not None
     if problem.whiten_by != "gram":

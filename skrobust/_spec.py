@@ -21,8 +21,8 @@ class FitSpec(NamedTuple):
 
     The threshold is `beta`, in units of y, if `scale` is None. Otherwise the threshold is a
     multiple of the estimated scale, and `beta` is NaN. The penalty is added to the Huber loss
-    divided by β if `alpha_per_threshold` is True, and to the Huber loss otherwise. `loss` names
-    the loss of the reported objective.
+    divided by β if `alpha_per_threshold` is True, and to the Huber loss otherwise. `loss` is
+    the name of the loss in the reported objective.
     """
 
     beta: float

@@ -62,7 +62,7 @@ MAX_LEVERAGE = 1.0 - 1e-8
 # half-sets are computed.
 HALF_SET_RIDGE = 1e-2
 # Fraction of the mean diagonal element that is added to the diagonal of the matrix of a step,
-# so that it is not singular, and relative tolerance of the M-scales of candidates.
+# so that the matrix is not singular, and relative tolerance of the M-scales of candidates.
 STEP_RIDGE, SCALE_RTOL = 1e-12, 1e-6
 # Two candidates are regarded as equal if the norm of the difference of their coefficients, in
 # whitened coordinates, is at most this fraction of the scale.
@@ -304,7 +304,7 @@ def _feature_half_sets(problem: StartProblem) -> list[NDArray[np.intp]]:
 def _deterministic_starts(
     problem: StartProblem, halves: list[NDArray[np.intp]]
 ) -> tuple[FloatArray, FloatArray, list[str]]:
-    """Return the improved candidates that are not random subsets, their M-scales and kinds."""
+    """Return the improved deterministic candidates, their M-scales and their kinds."""
     subsets = [np.arange(problem.m), *halves]
     weights = np.concatenate([_weights_of(problem, rows[None]) for rows in subsets])
     least_squares = problem.weighted_fits(weights)

@@ -97,7 +97,7 @@ def unwrap(
             target_name = _transformed_name(regressor, target_name)
         regressor = inner
     y_values = column(y_values, target, "y")
-    # The transformers are fitted in the library of X.
+    # X is converted after the transformers, which are fitted to arrays of the library of X.
     (X,), _ = as_numpy(X=X)
     regressor = with_numpy_attributes(regressor)
     return UnwrappedData(regressor, X, y_values, target_name, feature_names)
