@@ -73,7 +73,7 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
 def with_numpy_attributes(estimator: Any) -> Any:
     """Return a copy of a fitted estimator whose attributes are NumPy arrays.
 
-    An estimator without attributes of another library is returned as it is.
+    An estimator whose attributes are not arrays of another library is returned unchanged.
     """
     foreign = {name: value for name, value in vars(estimator).items() if _is_foreign(value)}
     if not foreign:
@@ -122,7 +122,7 @@ def _is_numeric(value: Any) -> bool:
 
 
 def _on_cpu(name: str, value: Any) -> Any:
-    """Return an array of another library as a NumPy array that shares its memory.
+    """Return an array of another library as a NumPy array that shares the memory.
 
     Other values are returned unchanged.
     """

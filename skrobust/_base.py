@@ -67,9 +67,9 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predicted values, in units of y. Their dtype is float32 if X and the coefficients
             are float32, and float64 otherwise. For a Dask collection the predictions are lazy.
-            If X is a dask Array, they are a dask Array with the same blocks of rows. If X is a
-            DataFrame, they are a Series with the same index, or for several targets a DataFrame
-            with the columns 0, 1, ….
+            If X is a dask Array, the predictions are a dask Array with the same blocks of rows
+            as X. If X is a DataFrame, the predictions are a Series with the index of X, or for
+            several targets a DataFrame with the columns 0, 1, ….
 
         Raises
         ------
@@ -77,9 +77,9 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             If the estimator is not fitted.
 
         ValueError
-            If X contains NaN or infinity, or if its features differ from those of `fit`. The
-            features of a Dask collection are checked immediately, and its values when the
-            predictions are computed.
+            If X contains NaN or infinity, or if the features of X differ from the features seen
+            during `fit`. If X is a Dask collection, its features are checked immediately, and
+            its values are checked when the predictions are computed.
 
         TypeError
             If X is a Dask collection that is not numeric.
@@ -118,7 +118,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         score : float
             R², as computed by :func:`~sklearn.metrics.r2_score`, averaged over the targets. For
-            Dask collections it is computed from sums over the blocks of rows.
+            Dask collections R² is computed from sums over the blocks of rows.
 
         Raises
         ------

@@ -57,9 +57,9 @@ HESSIAN_RIDGE = 1e-12
 # within this factor of the scale of the original fit is accepted.
 NEAR_SCALE_FACTOR = 2.0
 # The median of |r| is searched for within a relative distance of its previous value. The
-# distance is FIRST_REACH / √n in the first step. In later steps it is the last relative change
-# of the median, but at least MIN_REACH / n. If the median is not found within this distance,
-# the distance is multiplied by WIDER_REACH.
+# distance is FIRST_REACH / √n in the first step. In later steps the distance is the last
+# relative change of the median, but at least MIN_REACH / n. If the median is not found within
+# this distance, the distance is multiplied by WIDER_REACH.
 FIRST_REACH, MIN_REACH, WIDER_REACH = 1.5, 12.0, 8.0
 # From this step on, counted from 0, the slope of a MAD is computed from the rows that give the
 # median of |r|.
@@ -90,8 +90,8 @@ def bootstrap_replicates(
 ) -> Replicates:
     """Return the coefficients of fits to rows, or clusters, drawn with replacement.
 
-    With `joint`, each replicate estimates the scale again if the original fit estimated it.
-    Otherwise all replicates use the threshold of the original fit.
+    With `joint`, each replicate estimates the scale again if the original fit estimated the
+    scale. Otherwise all replicates use the threshold of the original fit.
     """
     draw = weight_sampler(fit, clusters, generator(random_state))
     estimator = fit.loss.estimator if joint else None
@@ -192,7 +192,7 @@ class _OwnFit:
 
 
 class _State(NamedTuple):
-    """Replicates that have not converged, one in each row.
+    """State of the replicates that have not converged, with one replicate in each row.
 
     `weight` contains the weights of the rows, and `total` is their sum. `theta` is the
     difference from the original fit in coordinates of the row space, `slope` is −dσ/dθ, `reach`
@@ -285,8 +285,8 @@ class _BatchNewton:
         """Return the state of the replicates of proven full rank after the first step.
 
         Also return a mask of the replicates to be fitted individually. The residuals of this
-        step are those of the original fit, so that all sums over the rows are linear in the
-        weights.
+        step are the residuals of the original fit, so that all sums over the rows are linear in
+        the weights.
         """
         fit, m = self.fit, weight.shape[0]
         inside = np.abs(fit.residual) <= fit.beta
@@ -344,7 +344,7 @@ class _BatchNewton:
         return now._replace(scale=scale, reach=reach), self.estimator.factor * scale, settled
 
     def _may_be_another_scale(self, now: _State) -> NDArray[np.bool_]:
-        """Tell for which replicates a fit may select a scale other than that of the state.
+        """Tell for which replicates a fit may select a scale that differs from the state's.
 
         Several scales may equal the MAD of the residuals if there are few rows, or if most rows
         are fitted exactly. A fit selects the first one below the scale of the least-squares

@@ -29,8 +29,8 @@ TEXT_MAX_ROWS, TEXT_END_ROWS = 40, 20
 # Number of rows of X that are standardised at once.
 PREDICT_BLOCK_ROWS = 4_096
 # A linear combination of the coefficients has no standard error if its component outside the
-# row space is at least the fraction ESTIMABLE_TOL of its norm, or its component along
-# undetermined directions at least the fraction COMPONENT_TOL.
+# row space is at least the fraction ESTIMABLE_TOL of its norm, or if its component along
+# undetermined directions is at least the fraction COMPONENT_TOL of its norm.
 ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
 # Bound on the relative rounding errors of a sum of weights, and of n + 1 times a level.
 ROUNDING = 1e-12

@@ -70,7 +70,7 @@ class Covariance(NamedTuple):
 
 
 class _ScaleScores(NamedTuple):
-    """g for one copy of each row, a and b in whitened coordinates, and the pivot e − bᵀa."""
+    """The scores g of one copy of each row, a and b in whitened coordinates, and e − bᵀa."""
 
     g: RowVector
     a: FloatArray
@@ -290,7 +290,7 @@ def _chunk_sums(
 ) -> _ClusterSums:
     """Return the sums over the clusters of a chunk.
 
-    If the curvatures s d are given, the scores are those of CR3, and the leave-one-out
+    If the curvatures s d are given, the scores are corrected as in CR3, and the leave-one-out
     residuals are written to `left_out`.
     """
     every = np.concatenate(rows)

@@ -81,8 +81,9 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
           spaced grid. The grid contains the threshold of ``beta="auto"`` and ranges from a
           tenth of this threshold to about ten times this threshold. With ``scale=None`` the
           threshold of "auto" is computed from the residuals of a fit to all rows.
-        - An integer with ``scale="concomitant"`` is the number of thresholds in a grid in which
-          the excess of the thresholds over 1 is spaced in this way.
+        - An integer with ``scale="concomitant"`` is the number of thresholds in a grid whose
+          excesses over 1 are geometrically spaced, from a tenth of the excess of the threshold
+          of "auto" to about ten times this excess.
 
     alphas : int or array-like, default=(0.0,)
         Candidate values of the constant `alpha` that multiplies the penalty, in any order, or
@@ -242,8 +243,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     Notes
     -----
-    The objective is that of :class:`SmoothL1Regressor`. The score of candidate c, a pair of
-    threshold and penalty, in fold k of K is
+    The model minimises the objective of :class:`SmoothL1Regressor`. The score of candidate c, a
+    pair of threshold and penalty, in fold k of K is
 
     .. math:: s_k(c) = \operatorname{score}(w_k(c),\ \text{rows of fold } k)
 
@@ -259,10 +260,10 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
               \sum_{k=1}^{K} \big(d_k(c) - \bar d(c)\big)^2 \Big)^{1/2}
 
     where :math:`\bar d(c) \ge 0` is the mean difference. Breiman et al. [2]_ use the standard
-    error of :math:`\bar s(c^*)` instead, which includes the variation between the folds. The
-    candidates with :math:`\bar d(c) \le \operatorname{SE}(c)` are within one standard error of
-    the best candidate. Among these candidates, ``refit="one_standard_error"`` selects by the
-    following criteria, in this order:
+    error of :math:`\bar s(c^*)` instead. That standard error includes the variation between the
+    folds. The candidates with :math:`\bar d(c) \le \operatorname{SE}(c)` are within one
+    standard error of the best candidate. Among these candidates, ``refit="one_standard_error"``
+    selects by the following criteria, in this order:
 
     1. the threshold closest to the threshold of "auto" on a logarithmic scale (with
        ``scale="concomitant"`` the excess over 1 is compared); "auto" itself is selected if it

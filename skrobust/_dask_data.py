@@ -52,8 +52,8 @@ class DaskData:
         """Do nothing, since the weights are computed lazily."""
 
     def row_attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        # The attributes are lazy and may be computed long after the fit. They therefore refer
-        # to the collections of the caller.
+        # The attributes are lazy and may be computed long after the fit. These attributes
+        # therefore refer to the collections of the caller.
         model = SimpleNamespace(**attributes)
         return {
             "weights_": robustness_weights(model, self._X, self.y),

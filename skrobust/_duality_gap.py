@@ -71,7 +71,7 @@ def duality_gap(
 
     ValueError
         If X has too many features to form its Gram matrix (in general 5,000 or more, or 200 or
-        more if X is sparse), or if the data do not match those of the fit.
+        more if X is sparse), or if the data do not match the fitted attributes.
 
     References
     ----------

@@ -100,7 +100,7 @@ class StageResult(NamedTuple):
 
 
 class InitialPoint(NamedTuple):
-    """A starting point: an objective, coordinates θ, a scale, and the sensitivity of θ to it.
+    """A starting point: an objective, coordinates θ, a scale σ, and the sensitivity of θ to σ.
 
     The scale is NaN if β is fixed. The sensitivity is None if θ is not near the minimiser.
     """
@@ -153,7 +153,7 @@ class Target:
             alpha = spec.alpha * units.unit if spec.alpha_per_threshold else spec.alpha
             penalty = Ridge.of_strength(alpha, engine, spec.penalty_weights)
         if spec.is_composite:
-            # |w| has the unit of y, and w² has the unit of y².
+            # The terms |w| and w² of the penalty have the units of y and y².
             l1, l2 = spec.l1_ratio * alpha / units.unit, (1.0 - spec.l1_ratio) * alpha
             penalty = ElasticNet.of_strength(
                 l1, l2, spec.penalty_weights, spec.positive, engine
@@ -469,7 +469,7 @@ def _with_small_joint_gap(
     scale: float,
     max_iter: int,
 ) -> Solution:
-    """Return the solution, or a more accurate one if its joint duality gap exceeds `tol`.
+    """Return the solution, or a more accurate solution if its joint duality gap exceeds `tol`.
 
     With a concomitant scale and a small L1 penalty, the joint gap for the coefficients and the
     scale may be much larger than the gap for the coefficients alone. The stopping criterion of
@@ -512,7 +512,7 @@ def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
 def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     """Return a starting point: the least-squares fit, or an approximation of it, and the scale.
 
-    With a composite penalty the result is that of `_composite_start`.
+    With a composite penalty the starting point is computed by `_composite_start`.
     """
     beta, scale, estimator = target.beta, np.nan, target.estimator
     moves = target.penalty_moves_with_scale
@@ -561,9 +561,9 @@ def _composite_start(
 
 
 def _null_scale(target: Target, problem: Problem) -> float:
-    """Return the scale of the residuals if all coefficients are zero, in units of the target.
+    """Return the scale of the residuals of the null model, in units of the target.
 
-    The intercept is then the mean of y.
+    In this model all coefficients are zero, and the intercept is the mean of y.
     """
     assert target.estimator is not None
     y, weight = target.units.y_for(problem), problem.weight
@@ -637,9 +637,9 @@ def _majorant_whitening(
 
     θ and the sensitivity are also returned, in the new coordinates. The quadratic function with
     Huber's weights ψ(r)/r touches the objective from above (Huber and Ronchetti, 2009, section
-    7.8). Near the minimiser its Hessian is close to that of the objective, since the weights of
-    most rows beyond the threshold are small. Far from the minimiser, this Hessian prevents
-    steps that are too long.
+    7.8). Near the minimiser the Hessian of this function is close to the Hessian of the
+    objective, since the weights of most rows beyond the threshold are small. Far from the
+    minimiser, this Hessian prevents steps that are too long.
     """
     _, theta, scale, sensitivity = near
     assert sensitivity is not None

@@ -108,7 +108,7 @@ def fitted_data(
     target: int | None,
     team: ThreadTeam,
 ) -> FittedData:
-    """Return the fit, linearised at its coefficients, and its data.
+    """Return the linearised fit of an estimator, and the data of this fit.
 
     A ValueError is raised if the data are not the data to which the estimator was fitted.
     """
@@ -229,8 +229,8 @@ def _mm_fit(
     )
     if fit.scale_is_rounding():
         raise ValueError(EXACT_MM_FIT)
-    # The gradient that the fit reached is not stored. If the scale of the S-estimate shows that
-    # these are the data of the fit, the gradient on these data is used instead.
+    # The gradient that an MM fit reached is not stored. If the scale of the S-estimate shows
+    # that these are the data of the fit, the gradient on these data is used instead.
     gradient = fit.relative_gradient()
     rounding = _rounding_gradient(fit, regressor)
     if gradient <= max(GRADIENT_TOL, rounding) or not fit.s_scale_agrees():

@@ -39,8 +39,9 @@ GRID_SPAN = 10.0
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
 # The largest penalty is computed from the null model, which contains the intercept and the
 # features without a penalty. NULL_MODEL_TOL and NULL_MODEL_MAX_ITER are the tolerance and the
-# maximum number of iterations of its fit. The largest penalty is increased by the fraction
-# NULL_MODEL_MARGIN, so that all penalised coefficients are zero despite this tolerance.
+# maximum number of iterations of the fit of this model. The largest penalty is increased by the
+# fraction NULL_MODEL_MARGIN, so that all penalised coefficients are zero despite this
+# tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
 # Upper bound of the tolerance of the fit with the largest penalty. With the default tolerance,
 # the error of the scale could exceed NULL_MODEL_MARGIN, and a penalised coefficient could be
@@ -148,8 +149,8 @@ def alpha_max(model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None) ->
 
     For the Huber loss this value is max_j |Σ s c x_j| / (S ρ q_j), where c = clip(r, ±β), s are
     the sample weights, S = Σ s, x_j is feature j minus its mean, ρ is `l1_ratio`, and q_j is
-    the penalty weight. The residuals r are those of the null model, which contains only the
-    intercept and the features without a penalty.
+    the penalty weight. The residuals r are the residuals of the null model, which contains only
+    the intercept and the features without a penalty.
     """
     q = check_penalty_weights(model.penalty_weights, X.shape[1])
     q = np.ones(X.shape[1]) if q is None else q

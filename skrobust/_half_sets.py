@@ -85,7 +85,7 @@ def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[ND
 
 
 def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
-    """Return the rows of smallest distance that together have half of the weight or more."""
+    """Return the rows of smallest distance that together have at least half of the weight."""
     order = np.argsort(distance, kind="stable")
     cumulated = np.cumsum(weight[order])
     n = int(np.searchsorted(cumulated, 0.5 * cumulated[-1])) + 1

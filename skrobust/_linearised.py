@@ -323,7 +323,8 @@ class LinearisedFit:
         """Return the weighted standard deviations of the features, in their units."""
         engine = self.engine
         varies = np.isfinite(engine.scale)
-        # Without an intercept features are scaled by their root mean squares.
+        # Without an intercept `engine.scale` contains root mean squares, not standard
+        # deviations.
         mean = np.zeros(engine.p)
         if not self.fit_intercept:
             ones = np.ones(engine.n)

@@ -30,7 +30,8 @@ from ._model.scale import MScale, trimmed_scores
 from ._reductions import RowVector
 
 # Tolerance with which the data of the fit must solve the equation of the S-scale, relative to
-# sup ρ_S. The tolerance is larger for float32, since the coefficients are rounded.
+# sup ρ_S. The tolerance is larger for float32 data, since the coefficients are rounded to
+# float32.
 S_SCALE_RTOL, FLOAT32_S_SCALE_RTOL = 1e-7, 1e-4
 # The trimmed scale is at a bound if its relative distance from the bound is less than this.
 BOUND_RTOL = 1e-9

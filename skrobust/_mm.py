@@ -134,7 +134,7 @@ class MMRegressor(LinearRegressor):
     weights_ : ndarray of shape (n_samples,)
         Robustness weight :math:`(1 - (r_i/(c_M\hat\sigma))^2)_+^2` of each row, between 0 and
         1. It does not include the sample weight. If the scale is zero, the weight is 1 for the
-        rows that are fitted exactly and 0 for the others.
+        rows that are fitted exactly and 0 for the other rows.
 
     outliers_ : ndarray of shape (n_samples,)
         Boolean mask of the rows with :math:`|r_i| > 2.576\,\hat\sigma`, which holds for 1 % of
@@ -185,8 +185,8 @@ class MMRegressor(LinearRegressor):
     components are omitted.
 
     With few rows per coefficient the efficiency is lower than the asymptotic efficiency. If a
-    cluster of outliers can be fitted by a small change of the coefficients, it may attract the
-    estimate. `outliers_` is then False for the rows of this cluster.
+    cluster of outliers can be fitted by a small change of the coefficients, this cluster may
+    attract the estimate. `outliers_` is then False for the rows of this cluster.
 
     If features are linearly dependent, the coefficients for standardised features have no
     component in the null space of these features. Each feature is centred by its median (with

@@ -41,8 +41,8 @@ S_BUDGET = 0.75
 # scaled down to this maximum. Rows with a leverage of more than WHITENING_MAX_LEVERAGE times
 # the median leverage are then scaled down to this leverage, in WHITENING_ROUNDS rounds.
 WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
-# Deviations of y from the median are clipped at this multiple of the typical deviation, which
-# is computed from about LOCATION_PROBE_ROWS rows.
+# Deviations of y from the median are clipped at the multiple MAX_DEVIATION of their median
+# absolute value, which is computed from about LOCATION_PROBE_ROWS rows.
 MAX_DEVIATION, LOCATION_PROBE_ROWS = 1e100, 10_000
 # Number of times that least squares is solved: the second solution, which is fitted to the
 # residuals of the first solution, corrects the rounding errors of the first solution.
@@ -385,7 +385,7 @@ def _interpolation(
 ) -> MMResult | None:
     """Return the interpolating fit of minimum norm; None if there are more rows than the rank.
 
-    The norm is that of the coefficients for standardised features.
+    The norm is computed from the coefficients for standardised features.
     """
     plan = choose(engine, "auto", loss=BISQUARE)._replace(whiten_by="root")
     problem = standardised_problem(engine, weight, spec.fit_intercept, plan)
@@ -437,7 +437,7 @@ def _least_squares(
 
 
 def _centre_and_size(y: RowVector) -> tuple[float, float]:
-    """Return the median of y, and the median of the nonzero absolute deviations from it."""
+    """Return the median m of y, and the median of the nonzero values of |y − m|."""
     some = slice(None, None, max(1, y.size // LOCATION_PROBE_ROWS))
     probe = gather(y, some)
     centre = median(probe)

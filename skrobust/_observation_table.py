@@ -102,9 +102,9 @@ def observation_table(
         MMRegressor.
 
     ValueError
-        If the data are not those of the fit, if there are no more rows than coefficients, if
-        `target` is missing or out of range, or if the estimated scale is only rounding error
-        because at least half of the rows are fitted exactly.
+        If the data differ from the data of the fit, if there are no more rows than
+        coefficients, if `target` is missing or out of range, or if the estimated scale is only
+        rounding error because at least half of the rows are fitted exactly.
 
     Warns
     -----

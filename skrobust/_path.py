@@ -75,7 +75,7 @@ def smooth_l1_path(
 ):
     """Compute the coefficients at a sequence of thresholds or penalties.
 
-    The objective is that of :class:`SmoothL1Regressor`. Each fit starts from the previous
+    Each fit minimises the objective of :class:`SmoothL1Regressor`. It starts from the previous
     solution, takes about one pass over X if X has many more rows than columns, and reaches the
     same tolerance as a fit of :class:`SmoothL1Regressor`. If X is very wide (sparse with 200
     columns or more, or dense of rank above 2,000), each fit takes more passes. If X is sparse
@@ -93,8 +93,9 @@ def smooth_l1_path(
         Thresholds at which to compute the path, in any order, or the number of thresholds in a
         default grid. The default grid contains the threshold of ``beta="auto"``. It is
         geometrically spaced from a tenth of this threshold to about ten times this threshold.
-        With ``scale="concomitant"`` the excess of the thresholds over 1 is spaced in this way.
-        If neither `betas` nor `alphas` is given, the grid has 20 thresholds.
+        With ``scale="concomitant"`` the excesses of the thresholds over 1 are spaced in this
+        way, instead of the thresholds themselves. If neither `betas` nor `alphas` is given, the
+        grid has 20 thresholds.
 
     alphas : int or array-like of shape (n_points,), default=None
         Values of `alpha` at which to compute the path, in any order, or the number of values in

@@ -16,7 +16,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-# An ndarray for an engine in memory; the class of another engine implements NumPy's protocols.
+# The type of row vectors: ndarray for an engine in memory, and for another engine a class that
+# implements NumPy's protocols.
 RowVector: TypeAlias = Any
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -95,7 +96,7 @@ def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple
 
 @singledispatch
 def share_outside(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
-    """Return the share of the weight in the rows with |r| > end, and its standard error.
+    """Return the weight share of the rows with |r| > end, and the standard error of the share.
 
     In memory, both are estimated from random rows, so that the other rows are not read.
     """
@@ -213,10 +214,10 @@ def _sorted_window(
 def _inside(
     rows: FloatArray, weight: FloatArray | None, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, the values inside the window and their weights.
+    """Return the weight of the values below a window, the values inside it and their weights.
 
-    Without weights, the number of values is returned in place of the weight, and the array of
-    weights is empty.
+    Without weights, the number of the values below the window is returned in place of their
+    weight, and the array of weights is empty.
     """
     low, high = window
     below_window, values, weights = 0.0, [], []
@@ -259,7 +260,7 @@ def _gather(rows: NDArray[Any], index: slice | NDArray[Any]) -> NDArray[Any]:
 def _smallest(rows: FloatArray, m: int) -> NDArray[np.intp]:
     if m >= rows.size:
         return np.arange(rows.size)
-    # The copy allows the indices of all rows to be freed.
+    # The copy is made so that the memory of the indices of all rows is released.
     return np.argpartition(rows, m)[:m].copy()
 
 

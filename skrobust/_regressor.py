@@ -159,7 +159,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
         Algorithm that minimises the objective. All solvers reach the same minimum, and the
-        standardisation, the starting point and the estimator of the scale are the same for all.
+        standardisation, the starting point and the estimator of the scale are the same for all
+        solvers.
 
         - "auto": the fastest algorithm for the data. Anderson acceleration of the coefficients
           and the scale is used for tall dense X (at least 400 rows per feature and two million
@@ -224,7 +225,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         all data, even if the fit did not converge.
 
     rank_ : int
-        Numerical rank of the centred features, without the intercept. It is less than the
+        Numerical rank of the centred features, without the intercept. The rank is less than the
         number of features if features are constant or linearly dependent up to the rounding of
         X, or if there are more features than rows. If X has so many features that its Gram
         matrix is not computed (sparse X with at least 200 or dense X with at least 5,000

@@ -1,10 +1,10 @@
 """Robust distances of rows from the centre of the features.
 
-The distances are Mahalanobis distances with a robust centre and covariance. Initially these are
-the mean and covariance of the half of the rows whose covariance has the smallest determinant
-(the minimum covariance determinant of Rousseeuw and Van Driessen, Technometrics 41, 1999). The
-final centre and covariance are computed from all rows whose initial distance is at most the
-97.5 % quantile under normality.
+The distances are Mahalanobis distances with a robust centre and covariance. The initial centre
+and covariance are the mean and covariance of the half of the rows whose covariance has the
+smallest determinant (the minimum covariance determinant of Rousseeuw and Van Driessen,
+Technometrics 41, 1999). The final centre and covariance are computed from all rows whose
+initial distance is at most the 97.5 % quantile under normality.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ._reductions import median
 # Probability that the distance of a normally distributed row is below the cutoff.
 CUTOFF_PROBABILITY = 0.975
 MAX_FEATURES = 500
-# A column is linearly dependent on earlier columns if its component orthogonal to them is at
-# most the larger of two fractions of its length: DEPENDENCE_RTOL, and DEPENDENCE_ROUNDING times
-# the relative rounding errors.
+# A column is linearly dependent on earlier columns if its component orthogonal to these columns
+# is at most the larger of two fractions of its length: DEPENDENCE_RTOL, and DEPENDENCE_ROUNDING
+# times the relative rounding errors.
 DEPENDENCE_RTOL, DEPENDENCE_ROUNDING = 1e-8, 10.0
 
 

@@ -36,9 +36,10 @@ class Problem(NamedTuple):
     """The engine, the weights and the Gram matrix that all targets share.
 
     `gram` is the weighted mean of (1, z)(1, z)ᵀ, where z contains the standardised features of
-    a row. It is None if the whitening does not use it. `sample` is the problem restricted to a
-    subset of the rows, or None, and `sample.rows` contains the indices of these rows. The
-    engine of the sample is None; it is created when the fit of a target starts.
+    a row. `gram` is None if the whitening does not use this matrix. `sample` is the problem
+    restricted to a subset of the rows, or None, and `sample.rows` contains the indices of these
+    rows. The engine of the sample is None; this engine is created when the fit of a target
+    starts.
     """
 
     engine: Engine | None
@@ -51,7 +52,7 @@ class Problem(NamedTuple):
 
 
 class RowSampler:
-    """Holds the current problem, which `next_level` replaces by one that uses more data.
+    """Holds the current problem, which `next_level` replaces by a problem with more data.
 
     For tall X there are three problems:
 

@@ -39,7 +39,7 @@ class FitSpec(NamedTuple):
 
     @property
     def is_composite(self) -> bool:
-        """Whether the penalty has an L1 part or bounds."""
+        """Whether the objective has an L1 penalty or bounds on the coefficients."""
         return self.positive or (self.alpha > 0 and self.l1_ratio > 0)
 
     def with_penalty_weights(self, weights: FloatArray | None) -> FitSpec:

@@ -41,8 +41,8 @@ SUBSET_STEPS, DETERMINISTIC_STEPS = 2, 10
 # Number of random subsets in a group. In every second group the rows of the first half-set are
 # drawn before all other rows.
 SUBSET_GROUP = 100
-# A row is regarded as linearly dependent on earlier rows if its component orthogonal to them is
-# at most this fraction of its norm.
+# A row is regarded as linearly dependent on earlier rows if its component orthogonal to these
+# rows is at most this fraction of its norm.
 MIN_INDEPENDENT_PART = 1e-8
 # Number of random rows per coefficient among which linearly independent rows are searched for
 # if the first k rows are linearly dependent. If this fails, all rows are searched.
@@ -127,7 +127,8 @@ class StartProblem:
         if self._products is not None:
             G = (weights @ self._products).reshape(-1, self.k, self.k)
         else:
-            # NumPy computes the product of a matrix with its own transpose in half the time.
+            # NumPy computes the product of a matrix and its own transpose in half the time of
+            # another product.
             roots = (np.sqrt(w)[:, None] * self.Z for w in weights)
             G = np.stack([root.T @ root for root in roots])
         diagonal = np.einsum("ijj->ij", G)

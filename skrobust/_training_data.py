@@ -61,7 +61,7 @@ class ArrayData:
             )
         self.n_features, self.dtype = self._X.shape[1], self._X.dtype
         self._name = type(estimator).__name__
-        # The targets are converted if the kernels do not accept their dtype.
+        # Targets of a dtype that the kernels do not accept are converted to float64.
         columns = self.y if self.y.dtype.kind in "fiu" else self.y.astype(np.float64)
         self._columns: NDArray[Any] = columns.reshape(columns.shape[0], -1).T
 

@@ -44,7 +44,7 @@ class TargetUnits:
         return self._y
 
     def release(self) -> None:
-        """Forget y in these units, to save memory."""
+        """Release the copy of y in the units of the target, to save memory."""
         self._y = None
 
     def _scaled(self, y: RowVector) -> RowVector:

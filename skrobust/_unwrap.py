@@ -1,7 +1,7 @@
 """Access to the regressor inside pipelines, searches and transformed targets.
 
-A display needs the innermost regressor of an estimator, the data as that regressor receives
-them, and one of several targets.
+A display needs the innermost regressor of an estimator, the data that this regressor receives,
+and one of several targets.
 """
 
 from collections.abc import Sequence
@@ -145,7 +145,7 @@ def check_target(target: int | None, n_targets: int) -> None:
 
 
 def target_name_of(y: ArrayLike, target: int | None) -> str | None:
-    """Return the name of a series or of the target's column in a dataframe, if it has one."""
+    """Return the name of a series, or of the target's column in a dataframe, or None."""
     name = getattr(y, "name", None)
     columns = column_names(y)
     if columns is not None and (len(columns) == 1 or isinstance(target, Integral)):

@@ -172,9 +172,9 @@ def coefficient_table(
         If the estimator does not contain one of the regressors of this package.
 
     ValueError
-        If the data are not those of the fit, if there are too few rows, if the parameters are
-        not compatible with each other or with the data, or if the estimated scale is only
-        rounding error because at least half of the rows are fitted exactly.
+        If the data differ from the data of the fit, if there are too few rows, if the
+        parameters are not compatible with each other or with the data, or if the estimated
+        scale is only rounding error because at least half of the rows are fitted exactly.
 
     Warns
     -----

@@ -41,7 +41,7 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        Loss in units of the residual. Its dtype is that of `residual` if `residual` has a
+        Loss in units of the residual. Its dtype is the dtype of `residual` if `residual` has a
         floating-point dtype, and float64 otherwise.
 
     Raises
@@ -102,7 +102,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        Dimensionless derivative, between −1 and 1. Its dtype is that of `residual` if
+        Dimensionless derivative, between −1 and 1. Its dtype is the dtype of `residual` if
         `residual` has a floating-point dtype, and float64 otherwise.
 
     Raises
@@ -159,8 +159,8 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        Loss in squared units of the residual. Its dtype is that of `residual` if `residual` has
-        a floating-point dtype, and float64 otherwise.
+        Loss in squared units of the residual. Its dtype is the dtype of `residual` if
+        `residual` has a floating-point dtype, and float64 otherwise.
 
     Raises
     ------
@@ -219,8 +219,8 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        Derivative in units of the residual, between −β and β. Its dtype is that of `residual`
-        if `residual` has a floating-point dtype, and float64 otherwise.
+        Derivative in units of the residual, between −β and β. Its dtype is the dtype of
+        `residual` if `residual` has a floating-point dtype, and float64 otherwise.
 
     Raises
     ------
@@ -275,7 +275,7 @@ def _check_loss_arguments(
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Validate residuals and thresholds and convert both to one floating-point dtype.
 
-    The dtype is that of `residual` if it is a floating-point dtype, and float64 otherwise.
+    The dtype is the dtype of `residual` if it is a floating-point dtype, and float64 otherwise.
     """
     require_in_memory(loss, "loss", residual=residual, beta=beta)
     residual_array, beta_array = np.asarray(residual), np.asarray(beta)

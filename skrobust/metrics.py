@@ -1,7 +1,8 @@
 """Regression metrics for the Smooth L1 and Huber losses, with scikit-learn's conventions.
 
-The metrics evaluate a model with the loss that it minimises. They can be used wherever
-scikit-learn accepts a metric; :func:`sklearn.metrics.make_scorer` turns them into scorers.
+The metrics evaluate a model with the loss that the fit of the model minimises. The metrics can
+be used wherever scikit-learn accepts a metric; :func:`sklearn.metrics.make_scorer` converts a
+metric to a scorer.
 """
 
 import warnings
@@ -111,7 +112,7 @@ def mean_smooth_l1_loss(
 
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, \ell_\beta(y_i - \hat y_i)
 
-    Without sample weights and for a single output this is PyTorch's
+    Without sample weights and for a single output this metric equals PyTorch's
     ``SmoothL1Loss(beta=beta)``; with β = 1 it is the mean of the loss of [1]_.
 
     References
@@ -191,8 +192,8 @@ def mean_huber_loss(
 
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, h_\delta(y_i - \hat y_i)
 
-    Without sample weights and for a single output this is PyTorch's
-    ``HuberLoss(delta=delta)`` and Keras' ``Huber(delta=delta)``, the mean of the loss of
+    Without sample weights and for a single output this metric equals PyTorch's
+    ``HuberLoss(delta=delta)`` and Keras' ``Huber(delta=delta)``. It is the mean of the loss of
     [1]_.
 
     References
@@ -402,7 +403,7 @@ def _check_data(
     sample_weight: ArrayLike | None,
     multioutput: str | ArrayLike,
 ) -> _MetricData:
-    """Validate the arguments of a metric and remove the rows of weight zero.
+    """Return the validated arguments of a metric, without the rows of weight zero.
 
     scikit-learn's function for this purpose is private, and its signature differs between
     versions.
@@ -436,7 +437,7 @@ def _check_data(
 
 
 def _check_weights(weights: ArrayLike, name: str, size: int) -> Floats:
-    """Validate weights and rescale them so that the largest is in [0.5, 1)."""
+    """Return the validated weights, rescaled so that the largest weight is in [0.5, 1)."""
     array: Floats = check_array(weights, ensure_2d=False, dtype=np.float64, input_name=name)
     if array.shape != (size,):
         raise ValueError(f"{name} must have shape ({size},), got {array.shape}")

@@ -1,4 +1,4 @@
-"""Schedules of the threshold β: decreasing multipliers of its final value.
+"""Schedules of the threshold β: decreasing multipliers of the final threshold.
 
 A schedule is an array of multipliers of the final threshold, one for each stage of a fit.
 The multipliers are strictly decreasing and end in exactly 1, so that the last stage minimises
@@ -180,8 +180,8 @@ def check_schedule(
     Parameters
     ----------
     beta_schedule : {"geometric", "linear", "cosine"}, array-like or None
-        Name of a schedule, or an array of multipliers of shape (n_stages,), which must be
-        finite, strictly decreasing and end in exactly 1.
+        Name of a schedule, or an array of multipliers of shape (n_stages,). The multipliers
+        must be finite and strictly decreasing, and the last one must be exactly 1.
 
     Returns
     -------
