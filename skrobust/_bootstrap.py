@@ -31,8 +31,8 @@ from ._solvers import choose
 from ._spec import FitSpec
 
 # Tolerance for the norm of the whitened gradient of a replicate, relative to the root mean
-# square of ψ at the original fit. The distance of a converged replicate from the minimiser is
-# at most about √n times this value, in standard errors.
+# square of ψ at the original fit. The distance of a converged replicate from the minimiser, in
+# units of the standard errors, is at most about √n times this tolerance.
 TOL = 2e-8
 # Maximum number of Newton steps in a batch, and of iterations of an individual fit.
 NEWTON_MAX_STEPS, OWN_MAX_ITER = 20, 10_000
@@ -120,7 +120,8 @@ def bootstrap_replicates(
 def generator(random_state: object) -> np.random.Generator:
     """Return a new random generator.
 
-    Its seed is drawn from NumPy's global random state only if `random_state` is that state.
+    The seed of this generator is drawn from NumPy's global random state only if `random_state`
+    is that state.
     """
     if random_state is None:
         return np.random.default_rng()
@@ -387,8 +388,8 @@ class _BatchNewton:
         """Return the Newton steps of θ and of the scale.
 
         `outside` is Σ s k sign(r) q over the rows beyond the threshold, where k is the
-        threshold divided by the scale. It is None if the scale is not estimated. `gap` is the
-        Newton step of the scale at fixed θ.
+        threshold divided by the scale. `outside` is None if the scale is not estimated. `gap`
+        is the Newton step of the scale at fixed θ.
         """
         if outside is None:
             return _solve(H, u[:, :, None])[:, :, 0], np.zeros(len(u))

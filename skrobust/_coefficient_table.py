@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas
 
 # The printed table shows all coefficients if there are at most TEXT_MAX_ROWS, and otherwise the
-# first and the last TEXT_END_ROWS.
+# first and the last TEXT_END_ROWS coefficients.
 TEXT_MAX_ROWS, TEXT_END_ROWS = 40, 20
 # Number of rows of X that are standardised at once.
 PREDICT_BLOCK_ROWS = 4_096
@@ -126,9 +126,9 @@ class LeftOut(NamedTuple):
         quantile of the absolute residuals for the share `level`. Otherwise the upper end is the
         quantile of the residuals for the share (1 + `level`)/2, and the lower end is minus the
         quantile of the negated residuals for the same share. The quantile for a share is the
-        smallest value such that the values up to it have at least the fraction
-        share · (n + 1)/n of the total weight. Without weights, it is the
-        ⌈(n + 1) · share⌉-th smallest value.
+        smallest residual such that the residuals up to this value have at least the fraction
+        share · (n + 1)/n of the total weight. Without weights, it is the ⌈(n + 1) · share⌉-th
+        smallest value.
         """
         share = level if symmetric else (1.0 + level) / 2.0
         # The factor allows for rounding errors of the share and of sums of weights.
@@ -517,8 +517,9 @@ class CoefficientTable:
         leave-one-out residual (the jackknife), where n is the number of rows. With sample
         weights of sum S, the interval uses the smallest absolute residual for which the rows
         with absolute residuals up to this value have at least the weight level · S(n + 1)/n.
-        The interval allows for outliers that are as frequent as in the training data. The
-        coverage is `level` on average over the distribution of X, but not for each value of X.
+        The coverage also holds if new observations contain outliers as often as the training
+        data. The coverage is `level` on average over the distribution of X, but not for each
+        value of X.
 
         Parameters
         ----------

@@ -59,7 +59,7 @@ class Covariance(NamedTuple):
     `scale_kind` is "joint" if V includes the uncertainty of the scale, and "fixed" otherwise.
     `lost` contains the directions that are each determined by a single row or cluster, and
     `lost_rows` the indices of the corresponding rows. The leave-one-out residuals are None for
-    kinds without leverage.
+    kinds that do not use leverages.
     """
 
     V: FloatArray

@@ -92,7 +92,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         so that the penalty dominates the objective at large thresholds. An integer requires
         ``l1_ratio > 0``. A geometric grid is then computed for each pair of threshold and
         `l1_ratio`, from the smallest `alpha` for which all penalised coefficients are zero down
-        to 0.001 of this value (0.01 of it with more features than rows).
+        to 0.001 of this value (0.01 of this value with more features than rows).
 
     l1_ratio : float or array-like, default=0.0
         Share of the L1 penalty in the elastic-net penalty, between 0 and 1, as in
@@ -631,8 +631,8 @@ def _refit(
 ) -> None:
     """Fit the selected model to all rows, as a task with the given callback context.
 
-    No ConvergenceWarning is issued here, since the caller issues a single one for this fit and
-    the folds.
+    No ConvergenceWarning is issued here, since the caller issues a single warning for this fit
+    and the folds.
     """
     with context.propagate_callback_context(model), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -603,7 +603,8 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
     point = solution.point
     near = InitialPoint(objective, point.theta, scale, sensitivity)
     whitening, theta, sensitivity = _majorant_whitening(target, near, objective, point.residual)
-    # The memory of the sample is released before all of y is converted to its units.
+    # The memory of the sample is released before all values of y are converted to the units of
+    # the target.
     del objective, near, point, solution
     linear = target.linear_loss(problem, target.threshold(scale))
     return InitialPoint(Whitened(linear, whitening), theta, scale, sensitivity)
@@ -744,7 +745,7 @@ def _composite_path(
 def _path_order(spec: FitSpec) -> tuple[bool, float]:
     """Return a sort key: estimated thresholds precede fixed ones, and both are decreasing.
 
-    The search for an estimated threshold starts from a larger threshold.
+    Estimated thresholds come first, since their search starts from a larger threshold.
     """
     estimated = spec.scale is not None
     return not estimated, -(spec.scale.factor if spec.scale is not None else spec.beta)

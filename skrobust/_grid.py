@@ -93,7 +93,8 @@ def default_betas(
     if model.scale == "mad":
         return AUTO_MAD * steps
     with warnings.catch_warnings():
-        # An approximate scale suffices, and the user has not requested this fit.
+        # No warning is issued, since an approximate scale suffices and the user has not
+        # requested this fit.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted_scales = np.ravel(clone(model).fit(X, y, weight).scale_)
     targets = y.reshape(y.shape[0], -1).T.astype(np.float64)

@@ -255,9 +255,9 @@ class LinearisedFit:
             self.row_space = root
         else:
             if robustness is not None:
-                # Each row has at least the weight that scales it to unit length. Outliers then
-                # do not determine which directions are rounding errors, and features that vary
-                # only in outliers are not regarded as constant.
+                # Each row has at least the weight that scales this row to unit length. Outliers
+                # then do not determine which directions are rounding errors, and features that
+                # vary only in outliers are not regarded as constant.
                 least = 1.0 / engine.squared_norms(np.eye(varies.size))
                 rows = self.times_weight(np.maximum(robustness, least))
                 problem = problem._replace(weight=rows)
@@ -307,7 +307,7 @@ class LinearisedFit:
         return float(np.linalg.norm(self.root.T @ gradient)) / size if size else 0.0
 
     def rounding_gradient(self, dtype: Any) -> float:
-        """Return a bound on the relative gradient of coefficients rounded to a dtype."""
+        """Return a bound on the relative gradient due to rounding of the coefficients."""
         engine = self.engine
         size = np.abs(self.coef[1:]) @ np.hypot(1.0, engine.centre / engine.scale)
         rms = float(np.sqrt(self._sums[-1] / self.total))

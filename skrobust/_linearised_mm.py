@@ -35,8 +35,8 @@ from ._reductions import RowVector
 S_SCALE_RTOL, FLOAT32_S_SCALE_RTOL = 1e-7, 1e-4
 # The trimmed scale is at a bound if its relative distance from the bound is less than this.
 BOUND_RTOL = 1e-9
-# The trimmed scale is regarded as fixed if the term of e for the density of the residuals at
-# ±Kσ reduces e to less than this fraction of the other term.
+# e is the difference of a sum of squares and a term for the density of the residuals at ±Kσ.
+# The trimmed scale is regarded as fixed if e is less than this fraction of the sum of squares.
 MIN_TRIMMED_SHARE = 0.1
 
 

@@ -94,8 +94,8 @@ class MMRegressor(LinearRegressor):
 
     n_subsamples : int, default=500
         Number of random subsets of rows from which the S-estimate starts, in addition to the
-        deterministic starts. With 0 the fit does not depend on `random_state`, unless there are
-        so many rows that the starts use a sample of the rows (see Notes).
+        deterministic starts. If `n_subsamples` is 0, the fit does not depend on `random_state`,
+        unless there are so many rows that the starts use a sample of the rows (see Notes).
 
     fit_intercept : bool, default=True
         Whether to fit an intercept. If False, the model has no intercept, and the data are
@@ -179,10 +179,10 @@ class MMRegressor(LinearRegressor):
     is smaller than the number of rows of positive weight, the weights are rescaled such that S
     equals this number.
 
-    The starts use a random sample of max(2000, 20 n_features) rows if the number of rows of the
-    data exceeds 1.5 times this number. Otherwise the starts use all rows, and the result does
-    not depend on the order of the rows. With more than 200 features the starts from sensitivity
-    components are omitted.
+    If the data have more than 1.5 m rows, where m is max(2000, 20 n_features), the starts use a
+    random sample of m rows. Otherwise the starts use all rows, and the result does not depend
+    on the order of the rows. With more than 200 features the starts from sensitivity components
+    are omitted.
 
     With few rows per coefficient the efficiency is lower than the asymptotic efficiency. If a
     cluster of outliers can be fitted by a small change of the coefficients, this cluster may

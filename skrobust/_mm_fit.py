@@ -383,7 +383,7 @@ class _Fit:
 def _interpolation(
     engine: Engine, y: RowVector, weight: RowVector | None, spec: MMSpec
 ) -> MMResult | None:
-    """Return the interpolating fit of minimum norm; None if there are more rows than the rank.
+    """Return the interpolating fit of minimum norm; None if the rank is less than n.
 
     The norm is computed from the coefficients for standardised features.
     """

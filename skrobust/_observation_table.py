@@ -48,8 +48,8 @@ def observation_table(
 
     .. math:: h_i = d_i q_i, \qquad q_i = s_i z_i^\top A^{-1} z_i.
 
-    One Newton step without row i changes the coefficients by :math:`-\delta_i`. This gives the
-    leave-one-out residual and Cook's distance [1]_:
+    One Newton step without row i changes the coefficients by :math:`-\delta_i`. This step gives
+    the leave-one-out residual and Cook's distance [1]_:
 
     .. math::
 
@@ -287,7 +287,7 @@ class ObservationTable:
         Residual of each row in a fit without the row, approximated by one Newton step.
 
     cooks_distance : ndarray of shape (n_samples,)
-        Cook's distances, computed from the same Newton step.
+        Cook's distance of each row, computed from one Newton step.
 
     outlier : ndarray of bool of shape (n_samples,)
         True for the rows whose absolute residual exceeds the threshold. Such a row is

@@ -46,7 +46,7 @@ class Path(NamedTuple):
 
 @validate_params(
     {
-        # X and y are validated in the function, with messages that contain their names.
+        # X and y are validated in the function, so that error messages contain their names.
         "betas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "alphas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "sample_weight": ["array-like", None],
@@ -91,7 +91,7 @@ def smooth_l1_path(
 
     betas : int or array-like of shape (n_points,), default=None
         Thresholds at which to compute the path, in any order, or the number of thresholds in a
-        default grid. The default grid contains the threshold of ``beta="auto"``. It is
+        default grid. The default grid contains the threshold of ``beta="auto"``. This grid is
         geometrically spaced from a tenth of this threshold to about ten times this threshold.
         With ``scale="concomitant"`` the excesses of the thresholds over 1 are spaced in this
         way, instead of the thresholds themselves. If neither `betas` nor `alphas` is given, the
@@ -100,9 +100,9 @@ def smooth_l1_path(
     alphas : int or array-like of shape (n_points,), default=None
         Values of `alpha` at which to compute the path, in any order, or the number of values in
         a default grid. `alphas` and `betas` cannot be combined. The default grid requires
-        ``l1_ratio > 0``. It is geometrically spaced from the smallest `alpha` for which all
-        penalised coefficients are zero down to 0.001 times this value (0.01 times this value if
-        there are more features than rows).
+        ``l1_ratio > 0``. This grid is geometrically spaced from the smallest `alpha` for which
+        all penalised coefficients are zero down to 0.001 times this value (0.01 times this
+        value if there are more features than rows).
 
     beta : float or "auto", default="auto"
         Threshold of a path over `alphas`.

@@ -58,8 +58,8 @@ class RowSampler:
 
     1. The first problem has a uniform sample of the rows. Rare levels of a categorical feature
        and high-leverage rows may be missing in this sample.
-    2. The second problem has a sample of rows that are drawn with probabilities increasing with
-       their norms. Computing the norms takes two passes over X.
+    2. The second problem has a sample of rows that are drawn with probabilities that increase
+       with the norms of the rows. Computing the norms takes two passes over X.
     3. The last problem has no sample, but the Gram matrix of all rows.
 
     The first problem is omitted if `plan.rows` is `ROW_NORM_SAMPLE`. For other X there is only
@@ -95,7 +95,7 @@ def _levels(
 ) -> Iterator[tuple[Problem, Problem | None, bool]]:
     """Yield each problem of a RowSampler, its sample, and whether this sample is uniform.
 
-    The sample contains an engine. It is None for a problem that has no sample.
+    The sample contains an engine. The sample is None for a problem that uses all rows.
     """
     if plan.rows is Rows.ALL:
         yield whole_problem(engine, weight, fit_intercept, plan), None, False
@@ -216,10 +216,10 @@ def _with_gram(problem: Problem) -> Problem:
 def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
     """Return the whitening of the standardised features.
 
-    If `problem.whiten_by` is "scaling", the whitening only scales the features. Otherwise it is
-    computed from a Cholesky factor of the Gram matrix or, if the Gram matrix is unknown or
-    ill-conditioned, from a singular value decomposition of the rows. `penalty` is the diagonal
-    of the penalty's Hessian, without the intercept, of shape (p,).
+    If `problem.whiten_by` is "scaling", the whitening only scales the features. Otherwise the
+    whitening is computed from a Cholesky factor of the Gram matrix or, if the Gram matrix is
+    unknown or ill-conditioned, from a singular value decomposition of the rows. `penalty` is
+    the diagonal of the penalty's Hessian, without the intercept, of shape (p,).
     """
     engine, fit_intercept = problem.engine, problem.fit_intercept
     assert engine is not None

@@ -36,9 +36,10 @@ class TargetUnits:
         """Return y in these units for the rows of a problem."""
         if problem.rows is not None:
             return self._scaled(gather(self._y_raw, problem.rows))
-        # y of all rows is computed only after the fit of a sample, to save memory. It is not a
-        # cached_property, because in Python 3.11 all instances share the lock of such a
-        # property, and the lock would stay locked in a process that is forked during a fit.
+        # y of all rows is computed only after the fit of a sample, to save memory. The method
+        # does not use a cached_property, because in Python 3.11 all instances share the lock of
+        # such a property, and the lock would stay locked in a process that is forked during a
+        # fit.
         if self._y is None:
             self._y = self._scaled(self._y_raw)
         return self._y

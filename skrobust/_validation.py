@@ -49,7 +49,7 @@ def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
 
 
 def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
-    """Return the weights, or None; they must be finite, non-negative and not all zero."""
+    """Return the validated weights or None; a ValueError is raised for invalid weights."""
     if sample_weight is None:
         return None
     weight: FloatArray = _check_sample_weight(

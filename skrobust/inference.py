@@ -156,7 +156,7 @@ def coefficient_table(
         The number of resamples of "bootstrap".
 
     random_state : int, RandomState instance or None, default=None
-        Controls the random numbers of "bootstrap".
+        Seed of the random resamples of "bootstrap".
 
     Returns
     -------

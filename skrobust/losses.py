@@ -64,9 +64,9 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
             |r| - \beta / 2  & \text{otherwise}
         \end{cases}
 
-    This is PyTorch's ``SmoothL1Loss``; with β = 1 it is the loss of [1]_. The limit β → 0 is
-    the absolute value, which is returned for β = 0. The limit β → ∞ is 0, which is returned
-    for β = ∞.
+    This is PyTorch's ``SmoothL1Loss``; with β = 1 it is the loss of [1]_. As β → 0 the loss
+    tends to the absolute value, which is returned for β = 0. As β → ∞ the loss tends to 0,
+    which is returned for β = ∞.
 
     References
     ----------
