@@ -43,9 +43,9 @@ MAX_PRODUCTS = 2**21
 # the Hessians of a batch.
 BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
 # A replicate has full rank if all squared Cholesky pivots of its Hessian at the original fit,
-# in whitened coordinates and divided by the total weight, are above PROVEN_PIVOT. It does not
-# have full rank if a squared pivot of its Gram matrix, divided in the same way, is at most
-# MIN_PIVOT.
+# in whitened coordinates and divided by the total weight, are above PROVEN_PIVOT. The replicate
+# does not have full rank if a squared pivot of its Gram matrix, divided in the same way, is at
+# most MIN_PIVOT.
 PROVEN_PIVOT, MIN_PIVOT = 1e-6, 1e-10
 # If the norm of the gradient after a step exceeds this fraction of the norm before the step,
 # the next step uses Huber's weights.
@@ -99,7 +99,7 @@ def bootstrap_replicates(
     batched = fit.engine.n * k * (k + 1) // 2 <= MAX_PRODUCTS
     size = max(1, min(BATCH_ELEMENTS // fit.engine.n, MAX_HESSIAN_ELEMENTS // max(k, 1) ** 2))
     coef = np.full((n_resamples, fit.coef.size), np.nan)
-    # A step that is too long may overflow. The replicate is then fitted individually.
+    # A Newton step may overflow. The replicate is then fitted individually.
     with single_threaded_blas(), np.errstate(all="ignore"):
         newton = _BatchNewton(fit, estimator) if batched else None
         fit_alone = _OwnFit(fit, estimator)
@@ -268,7 +268,8 @@ class _BatchNewton:
             inner = now.weight * (psi == r)
             curvature = inner
             if stalls.any():
-                # Huber's weights β/max(|r|, β) majorise ψ′, so that no step is too long.
+                # Huber's weights β/max(|r|, β) majorise ψ′, so that a step at a fixed scale
+                # does not increase the objective.
                 end = beta[~done][stalls, None]
                 curvature = inner.copy()
                 curvature[stalls] = (
@@ -348,8 +349,8 @@ class _BatchNewton:
         """Tell for which replicates a fit may select a scale that differs from the state's.
 
         Several scales may equal the MAD of the residuals if there are few rows, or if most rows
-        are fitted exactly. A fit selects the first one below the scale of the least-squares
-        residuals.
+        are fitted exactly. A fit selects the first of these scales below the scale of the
+        least-squares residuals.
         """
         factor = now.scale / self.fit.scale
         far = (factor < 1.0 / NEAR_SCALE_FACTOR) | (factor > NEAR_SCALE_FACTOR)

@@ -127,8 +127,8 @@ class LeftOut(NamedTuple):
         quantile of the residuals for the share (1 + `level`)/2, and the lower end is minus the
         quantile of the negated residuals for the same share. The quantile for a share is the
         smallest residual such that the residuals up to this value have at least the fraction
-        share · (n + 1)/n of the total weight. Without weights, it is the ⌈(n + 1) · share⌉-th
-        smallest value.
+        share · (n + 1)/n of the total weight. Without weights, the quantile is the
+        ⌈(n + 1) · share⌉-th smallest residual.
         """
         share = level if symmetric else (1.0 + level) / 2.0
         # The factor allows for rounding errors of the share and of sums of weights.
@@ -211,7 +211,7 @@ class CoefficientTable:
 
     title, footer : str
         The first and the last line of the printed table: a description of the fit, and the
-        assumptions of the intervals.
+        assumptions of the confidence intervals.
 
     penalized : bool
         Whether the fit has a penalty. If so, tests are not available.
@@ -281,7 +281,7 @@ class CoefficientTable:
 
     @property
     def frame(self) -> pandas.DataFrame:
-        """Return the table as a DataFrame with 95 % intervals."""
+        """Return the table as a DataFrame with 95 % confidence intervals."""
         import pandas
 
         lower, upper = self.conf_int().T

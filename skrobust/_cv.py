@@ -177,8 +177,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ``refit="best"`` selects the first of them.
 
     best_score_ : float
-        Mean score of the selected pair over the folds. It is the best mean score only with
-        ``refit="best"``.
+        Mean score of the selected pair over the folds. This score is the best mean score only
+        with ``refit="best"``.
 
     cv_results_ : dict of str to array
         Parameters and scores of the pairs. The pairs are in the order of `l1_ratio`. Pairs with
@@ -222,8 +222,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         "auto", 18 % of the rows of data without outliers are beyond the threshold.
 
     weights_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        Robustness weights of the rows in the final fit, in [0, 1] and float64. They are 1 for
-        the rows where `outliers_` is False.
+        Robustness weights of the rows in the final fit, in [0, 1] and float64. The weights are
+        1 for the rows where `outliers_` is False.
 
     history_ : list of dict
         Stages of the final fit, as in :class:`SmoothL1Regressor`.
@@ -404,8 +404,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         is_default_grid = isinstance(self.alphas, Integral)
         alphas = None if is_default_grid else check_grid("alphas", self.alphas)
         ratios = _check_ratios(self.l1_ratio)
-        # The validation sets attributes such as the feature names. It sets them on a copy,
-        # because `self` must not change before the fit is complete.
+        # The validation sets attributes such as the feature names. These attributes are set on
+        # a copy, because `self` must not change before the fit is complete.
         checked = copy(self)
         X_used, y_used, weight = check_data(
             partial(validate_data, checked), X, y, sample_weight

@@ -2,9 +2,9 @@
 schedule, and return the results.
 
 This module carries out the plan that `_solvers.choose` returns. For tall X the model is first
-fitted to a sample of rows, which gives a starting point near the minimiser and a whitening that
-is computed at this point. Each stage of a schedule, and each fit along a grid of parameters,
-starts from the previous solution.
+fitted to a sample of rows. This fit gives a starting point near the minimiser and a whitening
+that is computed at this point. Each stage of a schedule, and each fit along a grid of
+parameters, starts from the previous solution.
 """
 
 from __future__ import annotations
@@ -341,7 +341,7 @@ def _lowest(
 
     The candidates are the solution, which did not converge, and the coefficients from which the
     stages started; `earlier` contains these coefficients in units of the data. The concomitant
-    scale is a variable of the objective, so that it is computed for each candidate.
+    scale is a variable of the objective, so that the scale is computed for each candidate.
     """
     coef = [target.units.from_data(start, objective.engine) for start in earlier]
     starts = [objective.whitening.coordinates(given) for given in coef]
@@ -445,9 +445,9 @@ def _suboptimality(
 ) -> float:
     """Return an upper bound on F − min F, or an estimate of this difference.
 
-    The bound is the duality gap, which requires an objective that is whitened for all rows or a
-    composite penalty. Otherwise the difference is estimated from the Newton decrement; the
-    result is then NaN if the fit did not converge.
+    The bound is the duality gap, which is available for a composite penalty and for an
+    objective that is whitened for all rows. Otherwise the difference is estimated from the
+    Newton decrement; the result is then NaN if the fit did not converge.
     """
     composite = target.spec.is_composite
     if problem.sample is not None or (problem.whiten_by == "scaling" and not composite):
@@ -780,7 +780,7 @@ def _path_point(
 ) -> tuple[StageResult | None, float]:
     """Return the StageResult for the spec of the target, and the scale.
 
-    If the fit did not converge, the StageResult is None, and the scale is the given one.
+    If the fit did not converge, the StageResult is None, and `scale` is returned unchanged.
     """
     spec, estimator = target.spec, target.estimator
     n_passes = _engine_of(problem).n_passes

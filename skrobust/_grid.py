@@ -82,10 +82,10 @@ def default_betas(
     """Return n increasing thresholds, with the threshold of "auto" at index n // 2.
 
     The thresholds, or with scale="concomitant" their excesses over 1, are geometrically spaced.
-    They are multiples of the scale of the residuals if `model.scale` is "mad" or "concomitant".
-    With scale=None they are in units of y. The threshold of "auto" is then computed for each
-    target from the scale of the fitted model, and the geometric mean of these thresholds is
-    used.
+    The thresholds are multiples of the scale of the residuals if `model.scale` is "mad" or
+    "concomitant". With scale=None they are in units of y. The threshold of "auto" is then
+    computed for each target from the scale of the fitted model, and the geometric mean of these
+    thresholds is used.
     """
     steps: FloatArray = GRID_SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
     if model.scale == "concomitant":

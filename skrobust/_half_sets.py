@@ -5,9 +5,9 @@ half-set by the half of the rows with the smallest Mahalanobis distances. The de
 covariance never increases (Rousseeuw and Van Driessen, "A fast algorithm for the minimum
 covariance determinant estimator", Technometrics 41, 1999). The two initial half-sets are
 deterministic, as in Hubert, Rousseeuw and Verdonck ("A deterministic algorithm for robust
-location and scatter", JCGS 21, 2012). The first one contains the rows with the smallest
-Euclidean distances from the spatial median. The second one contains the rows with the smallest
-Mahalanobis distances based on the spatial sign covariance.
+location and scatter", JCGS 21, 2012). The first half-set contains the rows with the smallest
+Euclidean distances from the spatial median. The second half-set contains the rows with the
+smallest Mahalanobis distances based on the spatial sign covariance.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ MAX_LEVERAGE = 0.99
 class FittedLoss(NamedTuple):
     """The objective of a fitted estimator for one target, in the units of y.
 
-    `estimator` is the estimator of the scale, or None if the threshold is fixed. `penalty` is α̃
-    in the objective with the Huber loss. It is proportional to the scale if
+    `estimator` is the estimator of the scale, or None if the threshold is fixed. `penalty` is
+    α̃ in the objective with the Huber loss. This factor is proportional to the scale if
     `penalty_moves_with_scale` is True. `rho` is the loss.
     """
 

@@ -64,7 +64,8 @@ class MMRegressor(LinearRegressor):
 
     The constant :math:`c_S` is determined by `breakdown`, and :math:`c_M` by `efficiency`. The
     objective is not convex. The S-estimate is the best of the minima that are reached from
-    several deterministic and random starts. It is not guaranteed to be the global minimum.
+    several deterministic and random starts. This minimum is not guaranteed to be the global
+    minimum.
 
     Read more in the :doc:`user guide </user_guide/robust_mm>`.
 
@@ -76,9 +77,9 @@ class MMRegressor(LinearRegressor):
         outliers of moderate size cause.
 
     breakdown : float, default=0.5
-        Breakdown point of the S-estimate, in (0, 0.5]. It determines :math:`c_S`. The breakdown
-        point must be so large that the efficiency of the S-estimate does not exceed
-        `efficiency`.
+        Breakdown point of the S-estimate, in (0, 0.5]. This parameter determines :math:`c_S`.
+        The breakdown point must be so large that the efficiency of the S-estimate does not
+        exceed `efficiency`.
 
     scale : {"trimmed", "s"}, default="trimmed"
         Scale :math:`\hat\sigma` of the M-estimate.
@@ -110,8 +111,8 @@ class MMRegressor(LinearRegressor):
         relative to the root mean square of the derivatives of :math:`\rho_c` at the residuals.
 
     random_state : int, RandomState instance or None, default=0
-        Seed of the random subsets, and of the sample of rows if the starts use one. Pass None
-        for different subsets at each call.
+        Seed of the random subsets, and of the sample of rows if the starts use one. With None
+        the subsets differ between calls of `fit`.
 
     Attributes
     ----------
@@ -133,8 +134,8 @@ class MMRegressor(LinearRegressor):
 
     weights_ : ndarray of shape (n_samples,)
         Robustness weight :math:`(1 - (r_i/(c_M\hat\sigma))^2)_+^2` of each row, between 0 and
-        1. It does not include the sample weight. If the scale is zero, the weight is 1 for the
-        rows that are fitted exactly and 0 for the other rows.
+        1. The robustness weight does not include the sample weight. If the scale is zero, the
+        weight is 1 for the rows that are fitted exactly and 0 for the other rows.
 
     outliers_ : ndarray of shape (n_samples,)
         Boolean mask of the rows with :math:`|r_i| > 2.576\,\hat\sigma`, which holds for 1 % of

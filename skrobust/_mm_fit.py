@@ -354,7 +354,7 @@ class _Fit:
     ) -> MMResult:
         unit = self.units.unit
         estimates = *self.to_data(theta), *self.to_data(s_theta)
-        # To save memory, the target, to which the objective refers, is released first.
+        # To save memory, the target and the objective, which contains it, are released first.
         self.units.release()
         del self.y, self.objective
         inside = gather(weights, self.rows) > 0
@@ -383,9 +383,10 @@ class _Fit:
 def _interpolation(
     engine: Engine, y: RowVector, weight: RowVector | None, spec: MMSpec
 ) -> MMResult | None:
-    """Return the interpolating fit of minimum norm; None if the rank is less than n.
+    """Return the interpolating fit of minimum norm, or None if none exists.
 
-    The norm is computed from the coefficients for standardised features.
+    The result is None if the number of rows exceeds the rank. The norm is computed from the
+    coefficients for standardised features.
     """
     plan = choose(engine, "auto", loss=BISQUARE)._replace(whiten_by="root")
     problem = standardised_problem(engine, weight, spec.fit_intercept, plan)

@@ -109,7 +109,7 @@ def observation_table(
     Warns
     -----
     ConvergenceWarning
-        If the fit stopped early.
+        If the fit stopped before it converged.
 
     See Also
     --------

@@ -110,7 +110,7 @@ def _shape(
 def _columns_with_spread(
     features: FloatArray, weight: FloatArray, rounding: FloatArray
 ) -> NDArray[np.intp]:
-    """Return the indices of linearly independent columns with at most half equal values."""
+    """Return the indices of independent columns with at most half of their values equal."""
     half = 0.5 * weight.sum()
     centre = np.array([median(column, weight) for column in features.T])
     varying = np.flatnonzero(weight @ (features == centre) <= half)
@@ -134,7 +134,7 @@ def _independent_columns(A: FloatArray, rtol: float) -> list[int]:
     Q = np.empty((A.shape[0], A.shape[1]))
     for j, column in enumerate(A.T):
         basis, part = Q[:, : len(kept)], column
-        # The second projection removes the rounding errors of the first.
+        # The second projection removes the rounding errors of the first projection.
         for _ in range(2):
             part = part - basis @ (basis.T @ part)
         length = float(np.linalg.norm(part))

@@ -75,7 +75,7 @@ class RowSampler:
         self.next_level()
 
     def next_level(self) -> None:
-        """Replace the current problem by the next one; the last problem has no sample."""
+        """Replace the current problem by the next problem; the last problem has no sample."""
         self.problem, self._sample, self.is_uniform = next(self._levels)
 
     def sample(self) -> Problem:
@@ -240,8 +240,8 @@ def feature_rank(problem: Problem) -> int:
     """Return the numerical rank of the matrix of standardised features.
 
     If the whitening only scales the features, the result is an upper bound of the rank: the
-    number of features that are not constant or, if it is smaller, the number of rows (minus 1
-    with an intercept).
+    smaller of the number of non-constant features and the number of rows (minus 1 with an
+    intercept).
     """
     known = problem if problem.sample is None else problem.sample
     assert problem.engine is not None

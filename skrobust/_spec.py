@@ -45,7 +45,8 @@ class FitSpec(NamedTuple):
     def with_penalty_weights(self, weights: FloatArray | None) -> FitSpec:
         """Return the spec with validated penalty weights.
 
-        Infinite weights are replaced by zero; their features are excluded from the fit.
+        Infinite weights are replaced by zero, since the features with these weights are
+        excluded from the fit.
         """
         if weights is None:
             return self

@@ -184,7 +184,7 @@ def coefficient_table(
         coefficients and the scale are nearly singular.
 
     ConvergenceWarning
-        If the fit stopped early.
+        If the fit stopped before it converged.
 
     Notes
     -----

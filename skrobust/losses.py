@@ -275,7 +275,8 @@ def _check_loss_arguments(
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Validate residuals and thresholds and convert both to one floating-point dtype.
 
-    The dtype is the dtype of `residual` if it is a floating-point dtype, and float64 otherwise.
+    The arrays have the dtype of `residual` if this is a floating-point dtype, and float64
+    otherwise.
     """
     require_in_memory(loss, "loss", residual=residual, beta=beta)
     residual_array, beta_array = np.asarray(residual), np.asarray(beta)
@@ -307,8 +308,8 @@ def _loss_over_slope(
 ) -> NDArray[np.floating]:
     """Return the loss divided by its absolute derivative, which is the same for both losses.
 
-    The quotient is |r|/2 if |r| < β and |r| − β/2 otherwise. In both cases it is the larger of
-    these two values. `np.fmax` ignores the NaN of ∞ − ∞ that arises from an infinite residual
-    with β = ∞, so that the loss is infinite in this case.
+    The quotient is |r|/2 if |r| < β and |r| − β/2 otherwise. In both cases the quotient is the
+    larger of these two values. `np.fmax` ignores the NaN of ∞ − ∞ that arises from an infinite
+    residual with β = ∞, so that the loss is infinite in this case.
     """
     return np.fmax(abs_residual - beta / 2, abs_residual / 2)
