@@ -6,8 +6,8 @@ first of three stages. Dask starts another worker and generates the lost blocks 
 coefficients of both fits are bit-for-bit identical.
 
 The script requires pip install ".[dask]" and scikit-learn 1.9, whose callbacks show the
-progress and kill the worker. It needs a few GB of memory and a few minutes, or less with a
-smaller number of `--rows`.
+progress and kill the worker. With ten million rows the script needs a few GB of memory and
+takes a few minutes. The option `--rows` sets the number of rows.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from sklearn.callback import ProgressBar
 from skrobust import SmoothL1Regressor
 
 N_FEATURES, N_BLOCKS = 10, 10
-# Thresholds of the stages, as multiples of the threshold of the last stage.
+# Thresholds of the three stages, as multiples of the threshold of the last stage.
 SCHEDULE = [4, 2, 1]
 
 

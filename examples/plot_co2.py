@@ -3,9 +3,9 @@ A trend from records with wrong digits
 ======================================
 
 The data are weekly concentrations of carbon dioxide at Mauna Loa from 1958 to 2001, in parts
-per million (ppm), which are included in statsmodels. In one of eight weeks since 1985 we change
-the leading digit of the record (355 becomes 255). Three regressors with default parameters are
-fitted to the concentration as a function of the calendar year.
+per million (ppm), which are included in statsmodels. In one of eight records since 1985 the
+leading digit is changed (355 becomes 255). Three regressors with default parameters are fitted
+to the concentration as a function of the calendar year.
 
 ``python examples/plot_co2.py docs/_static/co2.png`` saves the figure for the README.
 """
@@ -28,11 +28,11 @@ y = right.copy()
 y[wrong] -= 100
 
 # %%
-# The wrong records decrease the slope of the least-squares fit. ``HuberRegressor`` limits their
-# influence, but its optimiser stops before it reaches the minimum and does not warn: it takes
-# steps in the units of the data, in which a year near 1980 and an intercept near −2300 are
-# badly scaled. ``SmoothL1Regressor`` standardises the features internally and finds nearly the
-# slope of the correct records.
+# The wrong records decrease the slope of the least-squares fit. ``HuberRegressor`` limits the
+# influence of these records, but its optimiser stops before it reaches the minimum, and no
+# warning is issued. The reason is that the optimiser takes steps in the units of the data, in
+# which a year near 1980 and an intercept near −2300 are badly scaled. ``SmoothL1Regressor``
+# standardises the features internally. Its slope is close to the slope of the correct records.
 
 X = year[:, np.newaxis]
 models = [LinearRegression(), HuberRegressor(), SmoothL1Regressor()]
@@ -43,8 +43,9 @@ slope_right = LinearRegression().fit(X, right).coef_[0]
 print(f"{'correct records':18} {slope_right:5.2f} ppm per year")
 
 # %%
-# For each line, the following constants contain a colour of Okabe and Ito's palette, which
-# colour-blind readers can distinguish, a dash pattern, and the vertical alignment of the label.
+# The following constants contain the style of each line: a colour, a dash pattern, and the
+# vertical alignment of the label. The colours are from Okabe and Ito's palette, and can be
+# distinguished by colour-blind readers.
 
 LEAST_SQUARES = "#D55E00", (0, (6, 2)), "center"
 HUBER = "#0072B2", (0, (1.5, 1.5)), "top"

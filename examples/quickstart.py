@@ -1,8 +1,8 @@
 """Robust regression on real data with wrong targets: python examples/quickstart.py
 
-Some training targets of scikit-learn's diabetes data, whose features have their original units,
-are corrupted by errors that also occur in real records. Three regressors are compared by their
-errors on clean held-out rows. The script takes about 20 seconds; the figure requires
+The data are scikit-learn's diabetes data, with features in their original units. Some training
+targets are corrupted by errors that also occur in real records. Three regressors are compared
+by their errors on clean held-out rows. The script takes about 20 seconds; the figure requires
 matplotlib.
 """
 
@@ -67,7 +67,7 @@ def pipeline(*steps):
 
 
 def candidates(beta):
-    """Return a dict of the pipelines to compare; `beta` is the threshold of the last one."""
+    """Return the pipelines to compare, by name. The last pipeline has the threshold `beta`."""
     return {
         LEAST_SQUARES: pipeline(LinearRegression()),
         "HuberRegressor, defaults": pipeline(HuberRegressor()),
@@ -99,7 +99,7 @@ def fit(model, X, y):
 
 
 def compare(models, X_train, y_train, X_test, y_test):
-    """Fit the models, print a row for each, and return their errors on the clean rows."""
+    """Fit the models, print a row for each model, and return their errors on clean rows."""
     print(f"   {'model':32}{'error':>7}{'time':>11}{'iterations':>13}   converged")
     errors = {}
     for name, model in models.items():
@@ -111,7 +111,7 @@ def compare(models, X_train, y_train, X_test, y_test):
 
 
 def search(X, y, scoring, refit=True):
-    """Return a fitted GridSearchCV over beta."""
+    """Return a fitted GridSearchCV over the thresholds `BETAS`."""
     model, grid = pipeline(SmoothL1Regressor()), {"smoothl1regressor__beta": BETAS}
     return GridSearchCV(model, grid, scoring=scoring, refit=refit).fit(X, y)
 
@@ -154,7 +154,7 @@ def draw_fits(axes, models, X, y, wrong):
 
 
 def draw_errors(axes, boxes):
-    """Plot the errors on the clean held-out rows; a box is (name, colour, errors)."""
+    """Draw a box plot of errors on clean rows for each (name, colour, errors) of `boxes`."""
     for place, (name, colour, errors) in enumerate(boxes):
         label = f"{name}\nmean |error| {np.abs(errors).mean():.1f}"
         shape = {"positions": [-place], "widths": 0.6, "orientation": "horizontal"}
@@ -165,7 +165,7 @@ def draw_errors(axes, boxes):
 
 
 def draw(models, X, y, wrong, errors, errors_unit, unharmed):
-    """Save the figure as quickstart.png."""
+    """Draw the fits and their errors, and save the figure as quickstart.png."""
     from matplotlib.figure import Figure  # not pyplot, which may need a display
 
     boxes = [("LinearRegression, correct targets", "0.8", unharmed)]

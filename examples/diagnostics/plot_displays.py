@@ -2,10 +2,10 @@
 Displays of a fitted model
 ==========================
 
-The displays of :mod:`skrobust.displays` follow the conventions of the displays of scikit-learn:
-a call of ``from_estimator`` draws the plot, and the artists are attributes of the returned
-object. This example shows displays of fits to scikit-learn's diabetes data, in which the target
-of every eighth record is multiplied by ten.
+The displays of :mod:`skrobust.displays` follow the conventions of scikit-learn's displays: the
+class method ``from_estimator`` draws the plot and returns an object whose attributes are the
+artists of the plot. This example shows displays of fits to scikit-learn's diabetes data, in
+which the target of every eighth record is multiplied by ten.
 """
 
 import matplotlib.pyplot as plt
@@ -33,10 +33,10 @@ model.fit(X, y)
 # %%
 # Residuals and robustness weights
 # --------------------------------
-# A row whose residual r exceeds the threshold has the robustness weight β/\|r\|, and the other
-# rows have the weight 1. If some residuals are much larger than the others, the axis of the
-# residuals is logarithmic outside the band \|r\| ≤ β. The rows with the largest residuals are
-# labelled.
+# A row whose absolute residual \|r\| exceeds the threshold β has the robustness weight β/\|r\|,
+# and the other rows have the weight 1. If some residuals are much larger than the other
+# residuals, the axis of the residuals is logarithmic outside the band \|r\| ≤ β. The rows with
+# the largest residuals are labelled.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
 ResidualsDisplay.from_estimator(model, X, y, ax=left)
@@ -69,10 +69,10 @@ plt.show()
 # %%
 # One of several features
 # -----------------------
-# If a model has several features, the curve shows the predictions as a function of one of them,
-# averaged over the values that the rows have in the other features. Each row is drawn at the
-# value of the curve plus its residual, so that a smooth curve through the rows shows the form
-# of the effect.
+# If a model has several features, the curve shows the predictions as a function of one feature,
+# averaged over the values of the other features in the rows. Each row is drawn at the value of
+# the curve plus its residual, so that a smooth curve through the rows shows the form of the
+# effect.
 
 FitDisplay.from_estimator(model, X, y, feature="bmi", partial_residuals=True)
 plt.show()
@@ -95,8 +95,8 @@ plt.show()
 # %%
 # Convergence
 # -----------
-# This display shows the number of passes over the data and the norm of the gradient in each
-# stage of the fit.
+# ``ConvergenceDisplay`` shows the number of passes over the data and the norm of the gradient
+# in each stage of the fit.
 
 ConvergenceDisplay.from_estimator(model)
 plt.show()

@@ -5,8 +5,8 @@ Standard errors where the variance of the errors grows
 The households of Engel (1857) spend between 240 and 2,030 Belgian francs a year on food, and
 the spread of these expenditures around the regression line grows with the income. The standard
 errors of statsmodels' ``RLM`` and of R's ``rlm`` assume that the distribution of the errors
-does not depend on the features. This example compares these standard errors with those that
-:func:`~skrobust.inference.coefficient_table` computes by default.
+does not depend on the features. This example compares the standard errors of ``RLM`` with the
+default standard errors of :func:`~skrobust.inference.coefficient_table`.
 """
 
 import matplotlib.pyplot as plt
@@ -25,9 +25,9 @@ model = SmoothL1Regressor().fit(X, y)
 # %%
 # The kinds of standard errors
 # ----------------------------
-# H1 is the kind that ``RLM`` computes by default, so that the first two standard errors are
-# equal up to the tolerance of ``RLM``. HC3, the default of this package, allows a different
-# variance for each error.
+# H1 is the kind of standard error that ``RLM`` computes by default, so that the first two
+# standard errors are equal up to the tolerance of ``RLM``. HC3, the default of this package,
+# allows a different variance for the error of each row.
 
 rlm = sm.RLM(y, sm.add_constant(X)).fit(tol=1e-10, maxiter=1000)
 print(f"{'RLM':11}{rlm.bse['income']:.5f}")
@@ -46,10 +46,10 @@ print(table)
 # %%
 # Intervals of the mean and of a new household
 # --------------------------------------------
-# The narrow band is the interval of the mean computed from HC3, and the dashed lines are the
-# same interval computed from H1. The outer lines are the prediction interval, which has the
-# same width for all incomes: it covers 95 % of all households, but less than 95 % of the
-# households with a high income.
+# The narrow band is the confidence interval of the mean, computed from HC3. The dashed lines
+# are the confidence interval of the mean, computed from H1. The dotted lines are the prediction
+# interval, which has the same width for all incomes. It covers 95 % of all households, but less
+# than 95 % of the households with a high income.
 
 income = X.sample(0).reindex(range(200))
 income["income"] = np.linspace(X["income"].min(), X["income"].max(), 200)
@@ -74,7 +74,7 @@ plt.show()
 # -----------------
 # A forest plot shows the coefficients of a larger model, which is fitted to scikit-learn's
 # diabetes data. Each coefficient is multiplied by the standard deviation of its feature. A
-# marker is filled if the interval excludes zero.
+# marker is filled if the confidence interval of the coefficient excludes zero.
 
 X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 table = coefficient_table(SmoothL1Regressor().fit(X, y), X, y)

@@ -3,10 +3,10 @@ Heavy-tailed and normal errors
 ==============================
 
 In this example the errors of a linear model are drawn from Student's t-distribution. With 1
-degree of freedom it is the Cauchy distribution, which has no mean; with 30 degrees of freedom
-it is close to the normal distribution. For each number of degrees of freedom, 100 data sets of
-200 rows and 5 features are drawn, and an estimator is judged by the Euclidean norm of the error
-of its coefficients.
+degree of freedom this distribution is the Cauchy distribution, which does not have a mean. With
+30 degrees of freedom the t-distribution is close to the normal distribution. For each number of
+degrees of freedom, 100 data sets of 200 rows and 5 features are drawn. The error of an
+estimator is the Euclidean norm of the error of its coefficients.
 """
 
 import matplotlib.pyplot as plt
@@ -44,9 +44,9 @@ for name, found in middle.items():
 # %%
 # With nearly normal errors ``SmoothL1Regressor`` is almost as precise as least squares: for
 # normal errors its asymptotic variance is 5 % larger. With heavy tails the error of
-# ``SmoothL1Regressor`` is much smaller than that of least squares. For the heaviest tails the
-# error of median regression is smaller still, but with 30 degrees of freedom it is 18 % larger
-# than that of ``SmoothL1Regressor()``.
+# ``SmoothL1Regressor`` is much smaller than the error of least squares. For the heaviest tails
+# the error of median regression is even smaller, but with 30 degrees of freedom it is 18 %
+# larger than the error of ``SmoothL1Regressor()``.
 
 STYLES = [("#D55E00", "s--"), ("#0072B2", "^:"), ("#009E73", "o-")]
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")

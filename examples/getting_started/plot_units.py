@@ -2,10 +2,11 @@
 Invariance to the units of the features
 =======================================
 
-Without a penalty, changing the unit of a feature changes its coefficient by the same factor
-and leaves the predictions unchanged. Numerical implementations do not always have this
-property. This example multiplies one column of scikit-learn's diabetes data by powers of ten
-and compares the predictions of ``HuberRegressor`` and :class:`~skrobust.SmoothL1Regressor`.
+Without a penalty, the predictions of a linear regression do not depend on the units of the
+features: if a feature is multiplied by a factor, its coefficient is divided by this factor.
+Numerical implementations do not always have this property. This example multiplies one column
+of scikit-learn's diabetes data by powers of ten and compares the predictions of
+``HuberRegressor`` and :class:`~skrobust.SmoothL1Regressor`.
 """
 
 import warnings
@@ -26,7 +27,7 @@ BLOOD_PRESSURE = 3
 # %%
 # Both models minimise the same objective: the counterpart of ``epsilon=1.35`` is ``beta=1.35``
 # with ``scale="concomitant"``. The reference is ``HuberRegressor`` after a ``StandardScaler``.
-# Its ``alpha`` is zero, because the effect of a penalty depends on the units.
+# All models have ``alpha=0``, because the effect of a penalty depends on the units.
 
 scaled = make_pipeline(StandardScaler(), HuberRegressor(alpha=0, max_iter=10_000, tol=1e-9))
 reference = scaled.fit(X, y).predict(X)
@@ -54,9 +55,9 @@ for name in models:
 
 # %%
 # ``HuberRegressor`` is accurate only for a narrow range of units and issues no warning for
-# other units. It should therefore always be used after a scaler. The predictions of
-# ``SmoothL1Regressor`` differ from the reference only by about the error of the reference
-# itself.
+# other units. ``HuberRegressor`` should therefore always be used after a scaler. The
+# predictions of ``SmoothL1Regressor`` differ from the reference only by about the numerical
+# error of the reference.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 for name, colour, style in [

@@ -16,9 +16,10 @@ import numpy as np
 from skrobust import SmoothL1Regressor
 
 # %%
-# A sensor measures a target with normal errors of standard deviation 0.5. In 8 % of the rows it
-# reports a value that is too high by about 6. The blocks are generated when they are needed.
-# Functions such as ``dask.array.from_npy_stack`` read blocks from files instead.
+# A sensor measures a target with normal errors of standard deviation 0.5. In 8 % of the rows
+# the sensor reports a value that is too large by about 6. The blocks are generated when they
+# are needed. Functions such as ``dask.array.from_npy_stack`` create Dask arrays whose blocks
+# are read from files.
 
 N_SAMPLES, N_FEATURES, CHUNK = 500_000, 8, 50_000
 rng = da.random.default_rng(0)

@@ -2,10 +2,10 @@
 Sparse text counts
 ==================
 
-:class:`~skrobust.SmoothL1Regressor` accepts CSR matrices without converting them. This example
-simulates the counts of 2,000 words, whose frequencies follow Zipf's law, in 20,000 documents.
-The score of a document depends on the counts of some of the words, and a tenth of the scores
-are replaced by random numbers.
+:class:`~skrobust.SmoothL1Regressor` accepts CSR matrices, and does not convert them to dense
+arrays. This example simulates the counts of 2,000 words, whose frequencies follow Zipf's law,
+in 20,000 documents. The score of a document depends on the counts of some of the words, and a
+tenth of the scores are replaced by random numbers.
 """
 
 import matplotlib.pyplot as plt

@@ -5,8 +5,8 @@ A swapped height and weight: one high-leverage record
 Davis (1990) measured the weight and the height of people who exercise regularly. In one record
 of a woman the two numbers are swapped: 166 kg and 57 cm. The other heights lie between 148 and
 178 cm, so that this record has a very high leverage in a regression of weight on height. This
-example shows the effect of such a record on least squares and on fits with a Huber loss, and
-that an MM-estimator resists the record.
+example shows the effect of this record on least squares and on fits with a Huber loss. It also
+shows that an MM-estimator resists the record.
 """
 
 import matplotlib.pyplot as plt
@@ -28,7 +28,7 @@ from skrobust.displays import DiagnosticsDisplay
 # numbers are from C. Davis, "Body image and weight preoccupation: a comparison between
 # exercising and non-exercising women", Appetite 15, 13–21, 1990. They are published as the data
 # set ``Davis`` of the R package carData (J. Fox, S. Weisberg and B. Price; licence GPL, version
-# 2 or later). Only these measurements are reproduced, and nothing else of that package.
+# 2 or later). Only these measurements of the package carData are reproduced.
 
 records = np.fromstring(
     """
@@ -56,8 +56,8 @@ print(f"record {swapped}: weight {weight[swapped]:.0f} kg, height {height[swappe
 # %%
 # Leverage
 # --------
-# The leverage of a row is its element on the diagonal of the hat matrix. Leverages depend on
-# the features only and lie between 0 and 1, and their mean is the number of coefficients
+# The leverage of a row is its element on the diagonal of the hat matrix. Leverages depend only
+# on the features and lie between 0 and 1. The mean leverage is the number of coefficients
 # divided by the number of rows. A common rule is to inspect rows whose leverage exceeds twice
 # the mean.
 
@@ -88,14 +88,14 @@ for name, model in models.items():
 
 # %%
 # The slope of least squares becomes negative. The three fits whose loss grows linearly
-# (``HuberRegressor``, ``QuantileRegressor`` and ``SmoothL1Regressor``) have a positive slope,
-# which is 30 % to 50 % smaller than for the corrected data. The influence of a row on a fit is
-# a product of two factors: one depends on the residual, the other on the features. The Huber
-# loss bounds only the first factor. The height of 57 cm is 19 standard deviations below the
-# mean of the other heights, so that the row has a large effect in spite of a small robustness
-# weight. The slope of ``TheilSenRegressor`` is 5 % smaller than for the corrected data. The
-# slope of ``MMRegressor`` hardly changes, because its bisquare loss gives the record the weight
-# zero.
+# (``HuberRegressor``, ``QuantileRegressor`` and ``SmoothL1Regressor``) have positive slopes,
+# which are 30 % to 50 % smaller than the slopes for the corrected data. The influence of a row
+# on a fit is a product of two factors: one depends on the residual, the other on the features.
+# The Huber loss bounds only the first factor. The height of 57 cm is 19 standard deviations
+# below the mean of the other heights, so that the row has a large effect although its
+# robustness weight is small. The slope of ``TheilSenRegressor`` is 5 % smaller than its slope
+# for the corrected data. The slope of ``MMRegressor`` hardly changes, because its bisquare loss
+# gives the record the weight zero.
 
 robust = models["SmoothL1Regressor"]
 residual = weight - robust.predict(height[:, np.newaxis])
@@ -104,10 +104,10 @@ print(f"robustness weight of the swapped record: {row_weight:.3f}")
 print(f"flagged in outliers_: {bool(robust.outliers_[swapped])}")
 
 # %%
-# The record is flagged in ``outliers_``, because its residual is large, too. A large residual
-# is not guaranteed: a leverage point may attract the fit so strongly that its residual is
-# small. Check the leverage of the rows before the fit, or look at ``leverage_`` of
-# ``MMRegressor``. In this data set the remedy is to correct the record.
+# The record is flagged in ``outliers_``, because its residual is also large. The residual of a
+# leverage point is not always large, because the point may attract the fit so strongly that its
+# residual is small. Check the leverage of the rows before the fit, or look at ``leverage_`` of
+# ``MMRegressor``. In these data the remedy is to correct the record.
 #
 # :class:`~skrobust.displays.DiagnosticsDisplay` labels the record in each of its four panels.
 # In the fourth panel the record, with a leverage of 0.8, is the only row beyond the contours of

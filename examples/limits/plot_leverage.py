@@ -3,10 +3,10 @@ Leverage points: outliers in the features
 =========================================
 
 A Huber fit is robust to outliers in the target, because it bounds the influence of large
-residuals. A row with extreme features has high leverage: it attracts the fit, and its residual
-may be small. No fit with a convex loss of the residuals is robust to such rows, but an
-MM-estimator is. In this example with Engel's data, first the expenditure on food and then the
-income of seven of 235 households are multiplied by ten.
+residuals. A row with extreme features has high leverage: the row attracts the fit, and its
+residual may be small. No fit with a convex loss of the residuals is robust to rows with high
+leverage, but an MM-estimator is. In this example, seven of the 235 households in Engel's data
+are corrupted. First their expenditures on food and then their incomes are multiplied by ten.
 """
 
 import matplotlib.pyplot as plt
@@ -47,11 +47,11 @@ for name, model in models.items():
 
 # %%
 # The corrupted expenditures change the slope of ``SmoothL1Regressor`` by less than 0.01. With
-# the corrupted incomes the slope of ``SmoothL1Regressor`` is as wrong as that of least squares.
-# If features may be corrupted, inspect the leverage before the fit, or use ``MMRegressor``,
-# whose slope changes by less than 0.01 with both corruptions, or scikit-learn's
-# ``RANSACRegressor`` or ``TheilSenRegressor``. :doc:`/user_guide/robust_mm` explains when to
-# use ``MMRegressor``.
+# the corrupted incomes the slope of ``SmoothL1Regressor`` is as wrong as the slope of least
+# squares. The slope of ``MMRegressor`` changes by less than 0.01 with both corruptions. If
+# features may be corrupted, inspect the leverage before the fit, or use ``MMRegressor`` or
+# scikit-learn's ``RANSACRegressor`` or ``TheilSenRegressor``. :doc:`/user_guide/robust_mm`
+# explains when to use ``MMRegressor``.
 
 STYLES = [
     ("#D55E00", "--"),

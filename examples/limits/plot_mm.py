@@ -2,11 +2,11 @@
 MM-estimation: clusters of leverage points
 ==========================================
 
-Rows with extreme features have high leverage. If several such rows form a cluster, the cluster
-attracts a fit with a convex loss, so that the residuals of its rows may be small.
-:class:`~skrobust.MMRegressor` resists such rows as long as they are less than half of the data.
-This example compares ``MMRegressor`` with three other estimators and shows the outlier map of
-its fit.
+Rows with extreme features have high leverage. If several rows with high leverage form a
+cluster, the cluster attracts a fit with a convex loss, so that the residuals of the rows in the
+cluster may be small. :class:`~skrobust.MMRegressor` resists rows with high leverage as long as
+they are less than half of the rows. This example compares ``MMRegressor`` with three other
+estimators and shows the outlier map of its fit.
 """
 
 import matplotlib.pyplot as plt
@@ -20,8 +20,8 @@ from skrobust.displays import OutlierMapDisplay
 # The data
 # --------
 # Most rows follow the model y = 1 + x with normal errors. A cluster of 30 of the 150 rows is
-# far from this line at large values of x, a second cluster of 10 rows is on the line at still
-# larger values, and 10 rows have a large error.
+# far from this line at large values of x, a second cluster of 10 rows is on the line at even
+# larger values of x, and 10 rows have a large error.
 
 rng = np.random.default_rng(0)
 x = np.concatenate(
@@ -52,8 +52,8 @@ for name, model in models.items():
     print(f"{name:18} intercept {model.intercept_:6.2f}   slope {model.coef_[0]:6.2f}")
 
 # %%
-# Only the slope of ``MMRegressor`` is close to 1. The other fits pass between the first cluster
-# and the majority of the rows.
+# Only the slope of ``MMRegressor`` is close to 1. The lines of the other fits pass between the
+# first cluster and the majority of the rows.
 
 ends = np.array([[-3.0], [10.5]])
 STYLES = [("#D55E00", "--"), ("#CC79A7", "-."), ("#0072B2", ":"), ("#009E73", "-")]

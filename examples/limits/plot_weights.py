@@ -3,10 +3,10 @@ Sample weights and unequal variances
 ====================================
 
 A sample weight of 3 is equivalent to repeating the row three times. A weight does not describe
-the variance of a row. If the variance differs between rows, a single threshold is not suitable
-for all of them; dividing each row by its standard deviation makes the errors comparable. This
-example illustrates both statements with Engel's household data, in which the variance of the
-expenditure grows with the income.
+the variance of the error of a row. If the variances of the errors differ, a single threshold is
+not suitable for all rows. Dividing each row by the standard deviation of its error makes the
+errors comparable. This example illustrates both statements with Engel's household data, in
+which the variance of the expenditure grows with the income.
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +21,8 @@ X = income[:, np.newaxis]
 
 # %%
 # Incomes are rounded to hundreds and expenditures to fifties, so that some households have the
-# same income and expenditure. The distinct households, weighted by their counts, give the same
-# fit as all households.
+# same income and expenditure. A fit to the distinct households, weighted by their counts,
+# equals the fit to all households.
 
 pairs = np.column_stack([100 * np.round(income / 100), 50 * np.round(food / 50)])
 distinct, count = np.unique(pairs, axis=0, return_counts=True)
@@ -35,8 +35,8 @@ print(f"{len(distinct)} rows: slope {fewer.coef_[0]:.10f}, scale {fewer.scale_:.
 # Unequal variances
 # -----------------
 # With a single threshold most rows with residuals beyond the threshold are households with a
-# high income, because the variance of their expenditure is larger. The model food = a +
-# b·income, divided by the income, is food/income = b + a·(1/income). The errors of this
+# high income, because the expenditures of these households have larger errors. The model food =
+# a + b·income, divided by the income, is food/income = b + a·(1/income). The errors of this
 # regression have similar variances, and its intercept is the slope b.
 
 original = SmoothL1Regressor().fit(X, food)

@@ -2,10 +2,10 @@
 The effect of the threshold β
 =============================
 
-With a large threshold β every residual is penalised quadratically, and the fit is one of least
-squares. With a small β every residual is penalised by its absolute value, and the fit estimates
-the conditional median. This example shows how the slope of a fit to Engel's household data
-changes between these two limits.
+If the threshold β is large, every residual is penalised quadratically, and the fit is a
+least-squares fit. If β is small, nearly every residual is penalised by its absolute value, and
+the fit estimates the conditional median. This example shows how the slope of a fit to Engel's
+household data changes between these two limits.
 """
 
 import matplotlib.pyplot as plt
@@ -38,7 +38,8 @@ print(f'beta="auto"            {auto.coef_[0]:.4f}   β = {auto.beta_:.1f}')
 
 # %%
 # The default has 95 % of the efficiency of least squares if the errors are normal. With normal
-# errors 18 % of the residuals exceed the default threshold; in these data 20 % exceed it.
+# errors 18 % of the absolute residuals exceed the default threshold. In these data the
+# percentage is 20 %.
 
 figure, (top, bottom) = plt.subplots(
     2, 1, figsize=(6.4, 5), sharex=True, layout="constrained", height_ratios=[2, 1]

@@ -2,9 +2,9 @@
 Choosing the threshold by cross-validation
 ==========================================
 
-The threshold β separates small residuals, which are penalised quadratically, from large ones,
-which are penalised linearly. This example compares three ways to choose β: the default, which
-is a multiple of the scale of the residuals; cross-validation by
+The threshold β separates small residuals, which are penalised quadratically, from large
+residuals, which are penalised linearly. This example compares three ways to choose β: the
+default, which is a multiple of the scale of the residuals; cross-validation by
 :class:`~skrobust.SmoothL1RegressorCV`; and scikit-learn's
 :class:`~sklearn.model_selection.GridSearchCV`. The data are scikit-learn's diabetes data, first
 unchanged and then with a wrong decimal point in a fifth of the training records. The example
@@ -67,15 +67,16 @@ for title, target in (("Original data", y_train), ("20 % multiplied by ten", sli
 
 # %%
 # The two searches by the mean absolute error select the same threshold from the same scores;
-# SmoothL1RegressorCV takes less time, because its fits share work. On the original data a
-# search does not reduce the error. With a fifth of the records wrong in the same direction,
-# the scale estimate of the default is too large, and a smaller threshold has a smaller error.
+# SmoothL1RegressorCV takes less time, because its fits share computations. On the original data
+# a search does not reduce the error. If a fifth of the targets are too large, the scale that
+# the default estimates is too large as well, and the error is smaller with a smaller threshold.
 
 # %%
 # Score and error along β
 # -----------------------
-# The figures show the cross-validated score and the error on the clean test rows, which is
-# unknown in practice. From each curve its minimum is subtracted.
+# The figures show the cross-validated error, by which the search selects β, and the error on
+# the clean test rows, which is unknown in practice. The minimum of each curve is subtracted
+# from the curve.
 
 for title, target in (("Original data", y_train), ("20 % multiplied by ten", slipped)):
     figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
@@ -100,10 +101,11 @@ plt.show()
 # %%
 # With a penalty
 # --------------
-# For large β the data term of the Smooth L1 loss decreases like 1/β, so that a penalty with the
-# same α dominates, and a search over β would compare degrees of regularisation. The data term
-# of the Huber loss does not decrease for large β: use ``loss="huber"`` with a penalty.
-# Standardise the features as well, because the effect of a penalty depends on their units.
+# For large β the data term of the Smooth L1 loss decreases like 1/β, so that a penalty with a
+# fixed α dominates the objective, and a search over β would compare degrees of regularisation.
+# The data term of the Huber loss does not decrease for large β. Therefore use ``loss="huber"``
+# with a penalty. Standardise the features as well, because the effect of a penalty depends on
+# the units of the features.
 
 search = SmoothL1RegressorCV(10, alphas=np.logspace(0, 4, 9), loss="huber")
 model = make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), search)
@@ -114,5 +116,6 @@ print(f"\n65 features, beta={search.beta_:.1f}, alpha={search.alpha_:g}: {error(
 # Recommendation
 # --------------
 # Start with the default. Use SmoothL1RegressorCV if more than a tenth of the rows may be wrong,
-# in particular if their errors have the same sign, or if a penalty must be chosen as well. Use
-# GridSearchCV if β is one of several parameters of a pipeline, and pass a robust ``scoring``.
+# in particular if their targets are all too large or all too small, or if a penalty must be
+# chosen as well. Use GridSearchCV if β is one of several parameters of a pipeline, and pass a
+# robust ``scoring``.

@@ -3,10 +3,10 @@ Non-negative coefficients: a mixture and its spectrum
 =====================================================
 
 The spectrum of a mixture is a sum of the spectra of its components, multiplied by their
-concentrations, which cannot be negative. A few channels contain spikes, such as those that
-cosmic rays cause in Raman spectra. This example estimates the concentrations by non-negative
-least squares and by ``SmoothL1Regressor(positive=True)``, which limits the influence of the
-spikes.
+concentrations, which cannot be negative. A few channels of the spectrum contain spikes, such as
+the spikes that cosmic rays cause in Raman spectra. This example estimates the concentrations by
+non-negative least squares and by ``SmoothL1Regressor(positive=True)``, which limits the
+influence of the spikes.
 """
 
 import matplotlib.pyplot as plt
@@ -24,7 +24,8 @@ def band(centre, width):
 
 
 # %%
-# Six reference spectra of two bands each overlap. Three of the components are in the mixture.
+# Each of the six reference spectra consists of two bands, and the spectra overlap. Three of the
+# components are in the mixture.
 
 centres = [(60, 210), (90, 300), (120, 240), (160, 330), (190, 270), (100, 350)]
 references = np.column_stack([band(a, 25) + 0.6 * band(b, 30) for a, b in centres])
@@ -50,7 +51,7 @@ for name, model in models.items():
 
 # %%
 # The spikes change the concentrations that least squares estimates, and one component that is
-# not in the mixture has a positive concentration. Without the constraint ``SmoothL1Regressor``
+# not in the mixture has a positive concentration. Without the constraint, ``SmoothL1Regressor``
 # estimates a slightly negative concentration of an absent component. With the constraint,
 # coefficients at the bound are exactly zero.
 

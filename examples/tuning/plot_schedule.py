@@ -3,10 +3,10 @@ Decreasing the threshold in stages
 ==================================
 
 With ``beta_schedule`` a fit consists of several stages. The first threshold exceeds nearly all
-residuals, so that the first stage is close to least squares. Each following stage has a smaller
-threshold and starts from the solution of the previous one, and the last stage has the requested
-threshold. The example uses Engel's household data, in which a tenth of the expenditures are
-increased by 2000 francs, and a threshold of 100 francs.
+residuals, so that the solution of the first stage is close to a least-squares fit. Each
+following stage has a smaller threshold and starts from the solution of the previous stage. The
+last stage has the requested threshold. The example uses Engel's household data, in which a
+tenth of the expenditures are increased by 2000 francs, and a threshold of 100 francs.
 """
 
 import matplotlib.pyplot as plt
@@ -38,8 +38,8 @@ print(f"with a schedule {model.coef_[0]:.9f}, without {direct.coef_[0]:.9f}")
 print(f"objectives      {model.objective_:.9f},        {direct.objective_:.9f}")
 
 # %%
-# The fit of each stage equals that of ``SmoothL1Regressor(beta)``, where ``beta`` is the
-# threshold of the stage.
+# The solution of each stage equals the fit of ``SmoothL1Regressor(beta)``, where ``beta`` is
+# the threshold of the stage.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 axes.plot(X[:, 0], y, ".", color="0.75")

@@ -3,9 +3,9 @@ The path of a sparse fit with wrong targets
 ===========================================
 
 With an L1 penalty the coefficients of most features are exactly zero, and the strength of the
-penalty determines how many are nonzero. This example shows the coefficients as functions of the
-penalty, with the squared loss and with the Huber loss, for data in which 5 of 40 features have
-an effect and 10 % of the targets are wrong.
+penalty determines how many coefficients are nonzero. This example shows the coefficients as
+functions of the penalty, with the squared loss and with the Huber loss, for data in which 5 of
+40 features have an effect and 10 % of the targets are wrong.
 """
 
 import matplotlib.pyplot as plt
@@ -49,7 +49,7 @@ for ax, (title, penalties, coefs) in zip(axes, panels, strict=True):
 axes[0].set_ylabel("coefficient (dotted: true value)")
 
 # %%
-# The output shows how many features are selected when the last of the five features that have
+# The output is the number of features in the model when the last of the five features that have
 # an effect enters the model.
 
 for name, coefs in (("Lasso", lasso), ("Huber loss", path.coefs)):
