@@ -3,8 +3,8 @@
 A display stores the data of a figure. Its method ``plot(ax=None)`` draws the data and returns
 the display, which then has the matplotlib artists as attributes. The class methods
 ``from_estimator`` and ``from_predictions`` create a display and draw it. A legend never hides
-data: it is placed outside the axes if there is no space within them. matplotlib is only
-imported when a display is drawn.
+data: a legend for which there is no space within the axes is placed outside the axes.
+matplotlib is imported only when a display is drawn.
 """
 
 from ._coefficients import CoefficientsDisplay

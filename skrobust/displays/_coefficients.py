@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
-# Heights in inches of one coefficient and of the horizontal axis with its label, and minimum
-# height of a figure.
+# Heights in inches: the row of one coefficient, the horizontal axis with its label, and the
+# minimum of a figure.
 ROW_HEIGHT, AXIS_HEIGHT, MIN_HEIGHT = 0.28, 1.2, 2.4
 
 
@@ -53,7 +53,8 @@ class CoefficientsDisplay:
         Name of the target in the axis label.
 
     description : str, default=None
-        Kind of covariance of the intervals, such as "HC3", which the axis label states.
+        Kind of the covariance matrix from which the intervals were computed, such as "HC3". The
+        axis label states the kind.
 
     Attributes
     ----------
@@ -61,7 +62,7 @@ class CoefficientsDisplay:
         Markers and intervals.
 
     filled_ : matplotlib Line2D
-        Filled markers of the coefficients whose interval excludes the reference value.
+        Filled markers of the coefficients whose intervals exclude the reference value.
 
     reference_line_ : matplotlib Line2D or None
         Vertical line at the reference value.
@@ -238,7 +239,7 @@ class CoefficientsDisplay:
 
         scale : {"joint", "fixed"}, default="joint"
             Whether the intervals include the uncertainty of an estimated scale ("joint"), or
-            are those for a known scale ("fixed").
+            the scale is treated as known ("fixed").
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
@@ -276,7 +277,7 @@ class CoefficientsDisplay:
             MMRegressor.
 
         ValueError
-            If a parameter is out of range, or the data are not those of the fit.
+            If a parameter is out of range, or the data are not the training data.
         """
         caller = "CoefficientsDisplay.from_estimator"
         check_matplotlib(caller)
@@ -322,7 +323,7 @@ class CoefficientsDisplay:
     def _of_results(
         cls, results: Any, level: float, standardize: bool, target_name: str | None
     ) -> Self:
-        """Return a display of the coefficients in results of statsmodels, intercept first."""
+        """Return a display of coefficients of statsmodels, with the intercept first."""
         exog = np.asarray(results.model.exog)
         is_constant = np.ptp(exog, axis=0) == 0
         order = np.argsort(~is_constant, kind="stable")
@@ -410,7 +411,7 @@ class CoefficientsDisplay:
         self.note_: Text = ax.set_title(note, loc="right", fontsize="medium")
         self.legend_: Legend | None = None
         if reference is not None:
-            # The legend is drawn last, because its place depends on the limits and the labels.
+            # The legend is drawn last, because its place depends on the axis limits and labels.
             self.legend_ = legend(ax, [self.filled_, self.errorbar_.lines[0]])
         return self
 
@@ -434,8 +435,8 @@ class CoefficientsDisplay:
         self.errorbar_ = ax.errorbar(
             coef, rows, xerr=reach, **(style | dict(errorbar_kwargs or {}))
         )
-        # `xerr` assumes that each interval contains the coefficient. A percentile interval of
-        # the bootstrap may not contain it.
+        # The argument `xerr` requires that each interval contains its coefficient. A percentile
+        # interval of the bootstrap may not contain its coefficient, so the ends are set here.
         ends = np.stack(
             [np.stack([lower, rows], axis=1), np.stack([upper, rows], axis=1)], axis=1
         )
@@ -474,9 +475,10 @@ class CoefficientsDisplay:
     def _arrays(
         self,
     ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Validate the parameters of the display; return names, coefficients and intervals.
+        """Validate the parameters of the display, and return them as arrays.
 
-        The intervals are returned as two vectors, their lower and their upper ends.
+        The returned values are the names, the coefficients, and the lower and the upper ends of
+        the intervals.
         """
         names = [str(name) for name in self.names]
         arrays = [
@@ -495,7 +497,7 @@ class CoefficientsDisplay:
 
 
 def _has_intercept(names: Sequence[str]) -> int:
-    """Return 1 if the first name is that of the intercept, otherwise 0."""
+    """Return 1 if the first name is the name of the intercept, otherwise 0."""
     return int(len(names) > 0 and names[0] == intercept_name(names[1:]))
 
 
@@ -519,7 +521,7 @@ def _selected(
 ) -> NDArray[np.intp]:
     """Return the indices of the coefficients to show, from top to bottom.
 
-    Wherever the coefficients are sorted, NaN is last.
+    When the coefficients are sorted, NaN is last.
     """
     size = np.abs(coef)
     if len(candidates) > max_features:

@@ -74,7 +74,7 @@ class ConvergenceDisplay:
 
     See Also
     --------
-    skrobust.SmoothL1Regressor : Its attribute `history_` contains the stages.
+    skrobust.SmoothL1Regressor : Estimator whose attribute `history_` contains the stages.
 
     Notes
     -----
@@ -234,7 +234,7 @@ class ConvergenceDisplay:
     def _draw_passes(self, ax: Axes) -> dict[str, BarContainer]:
         """Draw a bar for each stage, with a section for the passes of each algorithm.
 
-        Return the sections of each algorithm, with the names of the algorithms as keys.
+        Return a dict that maps the name of each algorithm to its sections.
         """
         names = dict.fromkeys(name for stage in self.history for name in stage["algorithms"])
         ends, bars = np.zeros(len(self.history)), {}

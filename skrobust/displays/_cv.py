@@ -38,11 +38,11 @@ class CVDisplay:
     """Mean cross-validation score against β or α, with standard errors and the selected value.
 
     The band shows the standard error of the difference between the best mean score and the mean
-    score of each candidate, computed from the differences within the folds. Where the band
-    reaches the line of the best mean score, the candidate is within one standard error of the
-    best one, and the difference between the two may be due to chance. The standard deviation of
-    the scores over the folds is not shown, because it mostly reflects that some folds are
-    difficult for all candidates.
+    score of each candidate, computed from the differences within the folds. If the band of a
+    candidate reaches the line of the best mean score, the mean score of the candidate is within
+    one standard error of the best mean score, and the difference may be due to chance. The
+    standard deviation of the scores over the folds is not shown, because this standard
+    deviation mostly reflects that some folds are difficult for all candidates.
 
     Parameters
     ----------
@@ -342,7 +342,8 @@ class CVDisplay:
     def _draw_choices(self, candidates: _Candidates, scores: NDArray[np.float64]) -> None:
         """Mark the threshold of "auto" and up to two candidates.
 
-        These are the selected candidate and the candidate of the one-standard-error rule.
+        The two candidates are the selected candidate and the candidate that the
+        one-standard-error rule selects.
         """
         self.auto_beta_line_: Line2D | None = None
         if self.auto_beta is not None and self.alphas is None:
@@ -408,7 +409,7 @@ class CVDisplay:
 
 
 class _Candidates(NamedTuple):
-    """Candidates of a search as arrays of shape (n_candidates,), and the selected index."""
+    """Candidates of a search as arrays, and the index of the selected candidate."""
 
     # Thresholds or penalties; NaN for a threshold that is not a number.
     values: NDArray[np.float64]
@@ -463,9 +464,9 @@ def _draw_mark(ax: Axes, value: float, score: float, **style: Any) -> Line2D:
 def _best_groups(
     groups: NDArray[np.str_], scores: NDArray[np.float64], best_index: int
 ) -> list[str]:
-    """Return the groups to draw in order of appearance, at most MAX_CURVES.
+    """Return at most MAX_CURVES groups to draw, in order of appearance.
 
-    These are the group of the selected candidate and the other groups with the best scores.
+    The group of the selected candidate is drawn, and the other groups with the best scores.
     """
     scores = np.where(np.isnan(scores), -np.inf, scores)
     best_scores = {
@@ -487,7 +488,7 @@ def _metric_name(results: Mapping[str, Any], metric: str | None, refit: object) 
 
 
 def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.float64] | None:
-    """Return the standard error of the difference between each mean score and the best one.
+    """Return the standard error of the difference between the best and each mean score.
 
     The result is None if there are fewer than two splits.
     """
@@ -502,7 +503,7 @@ def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.floa
 def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]:
     """Return the threshold of "auto", and the index that the one-standard-error rule selects.
 
-    Either of the two is None if it is unknown.
+    None is returned instead of a value that is unknown.
     """
     if not isinstance(search, SmoothL1RegressorCV):
         return None, None
@@ -516,7 +517,8 @@ def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]
         return auto_beta, None
     reference = np.nan if auto_beta is None else auto_beta
     index = one_standard_error_index(search.cv_results_, reference, search.scale)
-    # The rule selects the threshold closest to that of "auto", which may be unknown.
+    # The rule selects the candidate whose threshold is closest to the threshold of "auto". If
+    # the threshold of "auto" is unknown, the index is valid only if "auto" itself is selected.
     is_known = auto_beta is not None or betas[index] == "auto"
     return auto_beta, index if is_known else None
 
@@ -539,7 +541,7 @@ def _score_name(search: BaseEstimator, metric: str) -> str:
 
 
 def _negated_name(score_name: str) -> str:
-    """Return the name of the negated score; the negated score of an error is the error."""
+    """Return the name of the negated score, such as "Mean error" for "Negative mean error"."""
     error_name = score_name.removeprefix("Negative ")
     if error_name != score_name:
         return error_name.capitalize()

@@ -44,9 +44,9 @@ class DiagnosticsDisplay:
     regressor of another package, and for an `MMRegressor` without robust distances, for example
     because all features are indicators.
 
-    The same rows are labelled in all panels: those with the largest absolute residuals and, for
-    a Huber fit, those with the largest Cook's distances. A leverage point that attracts the
-    fit, so that its residual is small, is thus labelled in all panels.
+    The same rows are labelled in all panels: the rows with the largest absolute residuals and,
+    for a Huber fit, the rows with the largest Cook's distances. A leverage point that attracts
+    the fit may have a small residual, but is labelled because of its Cook's distance.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class DiagnosticsDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the data are not those of the fit, `beta` is required but not given, a Huber fit
+            If the data are not the training data, `beta` is required but not given, a Huber fit
             has no more rows than coefficients, or a parameter is out of range.
         """
         caller = "DiagnosticsDisplay.from_estimator"

@@ -27,8 +27,8 @@ else:
 Kwargs: TypeAlias = Mapping[str, Any]
 
 # Colours from the palette of Okabe and Ito, which readers with colour vision deficiency can
-# distinguish. Its yellow, which is too pale on white, and its black are left out. Blue and
-# vermillion, which differ most, come first.
+# distinguish. The yellow of the palette is left out, because it is too pale on white, and the
+# black is left out. Blue and vermillion come first, because they differ most from each other.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 # Lines also differ in markers and dashes, so that no distinction depends on colour alone.
 MARKERS = ["o", "s", "^", "D", "v", "P"]
@@ -43,7 +43,8 @@ GREY = "0.5"
 TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
 # Minimum fraction of the markers that is reserved for rows beyond the threshold.
 MIN_BEYOND_FRACTION = 0.25
-# One in this many of the markers beyond the threshold is reserved for the largest residuals.
+# Number of markers beyond the threshold for each marker that is reserved for a row with one of
+# the largest residuals.
 MARKERS_PER_EXTREME_ROW = 100
 # Default number of labelled rows.
 N_LABELLED = 5
@@ -90,8 +91,8 @@ def panel_axes(
 ) -> NDArray[np.object_]:
     """Return a grid of axes.
 
-    The axes are the given ones, those of a new figure if `ax` is None, or new ones in the
-    position of a single given Axes.
+    If `ax` is None, the axes belong to a new figure. A single Axes is replaced by new axes in
+    the same position. Several Axes are returned as an array.
     """
     import matplotlib.pyplot as plt
 
@@ -147,7 +148,7 @@ def line(
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Return colour, marker and dashes of line i.
+    """Return the colour, the marker and the dashes of line i.
 
     Any two of the first 36 lines differ in their markers or in their dashes.
     """
@@ -393,7 +394,7 @@ def thin(
     max_markers: int,
     required: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the positions of the rows to draw within the threshold, and of those beyond it.
+    """Return the positions of the rows to draw within the threshold, and beyond the threshold.
 
     At most `max_markers` rows are selected, and the rows in `required` are added to them.
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
     from matplotlib.lines import Line2D
 
-# Maximum number of rows over whose other features a curve is averaged.
+# Maximum number of rows over which the predictions of a curve are averaged.
 N_AVERAGED_ROWS = 100
 # The vertical axis covers the rows within this many interquartile ranges of the quartiles of y.
 N_INTERQUARTILE_RANGES = 3
@@ -75,7 +75,7 @@ class FitDisplay:
         Name of the target in the axis labels.
 
     n_averaged : int, default=1
-        Number of rows over whose other features the curves are averaged. The title states this
+        Number of rows over which the predictions of a curve are averaged. The title states this
         number if it is greater than 1.
 
     partial_residuals : bool, default=False
@@ -415,7 +415,7 @@ class FitDisplay:
 def _named_estimators(
     estimator: BaseEstimator | Sequence[BaseEstimator] | Mapping[str, BaseEstimator],
 ) -> Mapping[str, BaseEstimator]:
-    """Return the estimators with distinct names as keys; check that they are fitted."""
+    """Return a dict of estimators with distinct names, and check that they are fitted."""
     named: Mapping[str, BaseEstimator]
     if isinstance(estimator, dict):
         named = {name: as_estimator(each) for name, each in estimator.items()}
@@ -467,7 +467,7 @@ def _feature_index(X: Any, feature: int | str | None) -> int:
 def _rows_on_grid(X: Any, j: int, grid: NDArray[np.float64], n_rows: int) -> Any:
     """Return rows of X with feature j replaced by each value of the grid.
 
-    The same random rows are used for each value.
+    The same randomly selected rows are used for each value.
     """
     rows = np.random.default_rng(0).choice(len(X), n_rows, replace=False)
     rows, values = np.tile(rows, len(grid)), np.repeat(grid, n_rows)

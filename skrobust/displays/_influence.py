@@ -77,7 +77,7 @@ class InfluenceDisplay:
 
     psi_deriv : float, default=1.0
         The derivative ψ′ within the threshold, where ψ is the derivative of the loss. If the
-        threshold is small, ψ′ is estimated from more rows and is less than 1.
+        threshold is small, the mean of ψ′ in a wider window is used, which is less than 1.
 
     names : sequence of shape (n_samples,), default=None
         Labels of the rows; by default the row numbers.
@@ -115,12 +115,12 @@ class InfluenceDisplay:
 
     Notes
     -----
-    For a large threshold the display is that of R's ``plot(lm, which=5)``. The influence of a
+    For a large threshold the display equals R's ``plot(lm, which=5)``. The influence of a
     row beyond the threshold β is bounded in y. A row of leverage h is beyond the threshold if
     its leave-one-out residual exceeds β/(1 − h), so that the contours bend to the right along
-    the curve β/(1 − h) and end in vertical lines. With sample weights the contours are those of
-    a row of mean weight. A row with leverage 1, which alone determines a coefficient, is not
-    drawn; the legend shows the number of such rows.
+    the curve β/(1 − h) and end in vertical lines. With sample weights the contours are valid
+    for a row of mean weight. A row with leverage 1, which alone determines a coefficient, is
+    not drawn. The legend shows the number of rows with leverage 1.
 
     Examples
     --------
@@ -195,7 +195,7 @@ class InfluenceDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If a parameter is out of range, or the table is that of an MMRegressor.
+            If a parameter is out of range, or the table describes an MMRegressor.
         """
         check_matplotlib("InfluenceDisplay.from_table")
         return cls._undrawn(table, target_name).plot(ax=ax, **kwargs)
@@ -283,7 +283,7 @@ class InfluenceDisplay:
             If the estimator neither is nor contains a SmoothL1Regressor or SmoothL1RegressorCV.
 
         ValueError
-            If the data are not those of the fit, a parameter is out of range, or the estimator
+            If the data are not the training data, a parameter is out of range, or the estimator
             is an MMRegressor, for which the contours are not valid.
         """
         caller = "InfluenceDisplay.from_estimator"
@@ -417,10 +417,10 @@ class InfluenceDisplay:
         ax.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
 
     def _contour(self, level: float, n_beyond: int, dashes: Any) -> Line2D:
-        """Draw and return a contour of Cook's distance, with `n_beyond` rows in its label.
+        """Draw and return the contour of a level of Cook's distance.
 
         At each residual the contour is at the smallest leverage for which Cook's distance is at
-        least `level`.
+        least `level`. The label of the contour states the number of rows beyond it, `n_beyond`.
         """
         ax, rows = self.ax_, count_label(n_beyond, "rows", n_beyond)
         largest = max(np.abs(ax.get_ylim()))
@@ -449,7 +449,8 @@ class InfluenceDisplay:
         beta, slope = float(self.beta), float(self.psi_deriv)
         t = leverage / (slope * (1 - leverage))
         c = np.minimum(residual / (1 + t), beta)
-        # A row has the curvature ψ′ if its residual is within the window β/ψ′, otherwise 0.
+        # The curvature of the loss of a row is ψ′ if the residual of the row is less than β/ψ′,
+        # and 0 otherwise.
         is_inside = (residual - c * t) * slope < beta
         distances: NDArray[np.float64] = (
             self.cook_factor * c**2 * t * (1 + slope * t * is_inside)

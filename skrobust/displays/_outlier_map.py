@@ -49,7 +49,7 @@ AXES = "axes fraction"
 # cutoff.
 MAX_CUTOFFS_ON_LINEAR_AXIS = 10
 # An axis extends to at least MIN_CUTOFFS times the cutoff, and beyond the last row by MARGIN
-# times its length, so that there is space for the names of the regions.
+# times the length of the axis, so that there is space for the names of the regions.
 MIN_CUTOFFS, MARGIN = 1.5, 0.18
 # Minimum size of the random sample of regular rows, as a fraction of `max_markers`.
 MIN_REGULAR_FRACTION = 0.25
@@ -192,7 +192,7 @@ class OutlierMapDisplay:
         estimator : fitted estimator
             A :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. For a
-            TransformedTargetRegressor the residuals are those of the transformed target.
+            TransformedTargetRegressor the residuals are in units of the transformed target.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features of the training data or of other data. If X is a pandas DataFrame, the rows
@@ -279,9 +279,9 @@ class OutlierMapDisplay:
             Whether to draw a legend.
 
         max_markers : int, default=2000
-            Number of rows up to which all rows are drawn. If there are more rows, a random
-            sample of the regular rows is drawn, with a fixed seed and a size of at least a
-            quarter of `max_markers`. Leverage points and outliers are always drawn.
+            Maximum number of rows for which all rows are drawn. If there are more rows, a
+            random sample of the regular rows is drawn, with a fixed seed and a size of at least
+            a quarter of `max_markers`. Leverage points and outliers are always drawn.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``scatter``, used for the rows within the cutoff

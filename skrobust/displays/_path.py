@@ -48,10 +48,10 @@ N_COUNTS = 7
 class PathDisplay:
     """Coefficients against the threshold β or the penalty α.
 
-    For a small β the coefficients approach those of least absolute deviations, and for a large
-    β those of least squares. A coefficient that is nearly constant does not depend on how
-    outliers are treated. A coefficient that varies with β indicates that the rows with large
-    residuals disagree with the other rows. If some coefficients are zero, as with an L1
+    For a small β the coefficients approach the least absolute deviations estimate, and for a
+    large β the least-squares estimate. A coefficient that is nearly constant does not depend on
+    how outliers are treated. A coefficient that varies with β indicates that the rows with
+    large residuals disagree with the other rows. If some coefficients are zero, as with an L1
     penalty, the numbers of nonzero coefficients are shown above the axes.
 
     Parameters
@@ -153,8 +153,8 @@ class PathDisplay:
             A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. The fitted
             transformers of a pipeline or TransformedTargetRegressor are applied to the data.
-            The estimator is not changed. The threshold of the estimator is marked or, if
-            `alphas` is given, its penalty.
+            The estimator is not changed. A vertical line marks the threshold of the estimator
+            or, if `alphas` is given, the penalty of the estimator.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features to which the path is fitted.
@@ -350,8 +350,8 @@ class PathDisplay:
     def _sorted_arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
         """Validate the parameters of the display and return sorted arrays.
 
-        These are the thresholds or penalties in increasing order, the scaled coefficients in
-        the same order, and the names of the features.
+        The returned values are the thresholds or penalties in increasing order, the scaled
+        coefficients in the same order, and the names of the features.
         """
         betas, coefs = _check_betas(self.betas), np.asarray(self.coefs, dtype=float)
         if coefs.ndim != 2 or coefs.shape[1] != len(betas):

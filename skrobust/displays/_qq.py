@@ -1,4 +1,4 @@
-"""Display of the quantiles of the residuals against those of the normal distribution."""
+"""Display of quantiles of the residuals against quantiles of the normal distribution."""
 
 from __future__ import annotations
 

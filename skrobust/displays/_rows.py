@@ -1,4 +1,4 @@
-"""Base classes of the displays with one marker for each residual, and functions they use."""
+"""Base classes of the displays with one marker for each residual, and their functions."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ LABEL_SUFFIXES = {"linear": "", "symlog": " (logarithmic beyond ±β)"}
 MAX_BETAS_ON_LINEAR_AXIS = 20
 # Maximum number of ticks at powers of 10 on either side of a symlog axis.
 MAX_POWER_TICKS = 5
-# The first of these ticks is at least this number of decades from the tick at the threshold:
-# MIN_TICK_GAP plus TICK_GAP_PER_DECADE for each decade of the axis, but not over MAX_TICK_GAP.
+# Minimum number of decades between the tick at the threshold and the first tick at a power of
+# 10: MIN_TICK_GAP plus TICK_GAP_PER_DECADE for each decade of the axis, at most MAX_TICK_GAP.
 MIN_TICK_GAP, TICK_GAP_PER_DECADE, MAX_TICK_GAP = 0.1, 0.15, 0.6
 # The linear part of a symlog axis is at least as long as one decade, and at least as long as
 # the logarithmic part divided by this number.
@@ -97,7 +97,7 @@ class RowsDisplay:
 
     @staticmethod
     def _parameters_of(regressor: BaseEstimator) -> dict[str, Any]:
-        """Return further parameters of the display, which depend on the kind of regressor."""
+        """Return the parameters of the display that only some kinds of regressors have."""
         return {}
 
     @classmethod
@@ -537,8 +537,8 @@ def set_symlog_scale(
     gap = min(MAX_TICK_GAP, MIN_TICK_GAP + TICK_GAP_PER_DECADE * decades)
     first = int(np.ceil(np.log10(threshold) + gap))
     last = int(np.floor(np.log10(largest)))
-    # Each tick is `step` decades from the previous one, and the first tick about as far from
-    # the threshold.
+    # Each tick is `step` decades from the previous tick, and the first tick is about `step`
+    # decades from the threshold.
     step = max(1, -(-(last - first + 1) // MAX_POWER_TICKS))
     ticks = {-threshold: f"−{name}", 0.0: "0", threshold: name}
     for exponent in range(first + step - 1, last + 1, step):

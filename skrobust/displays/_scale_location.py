@@ -18,7 +18,8 @@ class ScaleLocationDisplay(TrendDisplay):
     r"""Square roots of the absolute residuals against fitted values.
 
     A smooth curve that rises or falls suggests that the errors are heteroscedastic. The
-    distribution of the square roots is less skewed than that of the absolute residuals [1]_.
+    distribution of the square roots is less skewed than the distribution of the absolute
+    residuals [1]_.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 # Fraction of the data points that each local line is fitted to, and number of additional
 # iterations in which data points far from the curve are down-weighted, as in R's `lowess`.
 FRACTION, N_ITERATIONS = 2 / 3, 3
-# Maximum number of points at which the curve is computed. It is linear between these points.
+# Maximum number of points at which the curve is computed. The curve is linear between points.
 N_CURVE_POINTS = 100
 # A data point has weight zero if its absolute residual is at least this multiple of the median
 # of the absolute residuals.
