@@ -27,7 +27,7 @@ RowVector = Any
 FloatArray = NDArray[np.float64]
 RowIndex = slice | NDArray[Any]
 
-# If numbers are below this bound, neither their squares nor sums of these squares overflow.
+# If absolute values are below this bound, neither their squares nor sums of squares overflow.
 MAX_SQUARABLE = 1e140
 # Name of the estimator in error messages about the data.
 _ESTIMATOR = "SmoothL1Regressor"
@@ -71,18 +71,19 @@ class Engine(ABC):
     eps : float
         Machine epsilon of the arithmetic.
     n_passes : int
-        Number of passes over X so far, including those with other standardisations of X.
+        Number of passes over X so far, including passes with other standardisations of X.
     centre, scale : ndarray of shape (p,)
-        Centre and scale of each feature. A constant feature has scale inf, so that its z is 0.
+        Centre and scale of each feature. A constant feature has scale inf, so that z_ij is 0.
     unit : float
         The power of two by which X was divided to avoid overflow; see `rescaled`.
     """
 
     n: int
     p: int
-    # Number of features for which a Gram matrix takes as long as the passes that it saves.
+    # Number of features for which computing a Gram matrix takes as long as the passes over X
+    # that the matrix saves.
     gram_max_features: int
-    # Number of times that the engine waited for results of blocks of rows; zero in memory.
+    # Number of times that the engine waited for results of blocks; zero for X in memory.
     n_rounds = 0
     # Whether row vectors are ndarrays, which `PathNewton` needs.
     in_memory = True
@@ -102,7 +103,7 @@ class Engine(ABC):
         self.unit = 1.0
         # Mask of the features that are left out and always have scale inf, or None.
         self._excluded: NDArray[np.bool_] | None = None
-        # Counts the passes of all standardisations of this X.
+        # Number of passes over X, in a list that the engines of all standardisations share.
         self._passes = [0]
 
     @property
@@ -155,9 +156,9 @@ class Engine(ABC):
     ) -> tuple[RowVector, FloatArray]:
         """Return the residuals r = y − b − z·v at coef = (b, v) and sums over the rows.
 
-        The sums (Σ s ψ, Σ s ψ z, Σ s ρ, Σ s ψ²) have shape (p + 3,), where s are the weights,
-        and ρ and ψ are the functions of the loss at r and the threshold. The residuals are
-        written to `out` if it is given. One pass over X is needed.
+        The sums are the array (Σ s ψ, Σ s ψ z, Σ s ρ, Σ s ψ²) of shape (p + 3,), where s are
+        the weights, and ρ and ψ = ρ′ are the values of the loss and its derivative at r. The
+        residuals are written to `out` if `out` is given. The method makes one pass over X.
         """
 
     def abs_dot(self, coef: FloatArray) -> RowVector:
@@ -165,7 +166,7 @@ class Engine(ABC):
         return np.concatenate([np.abs(self.rows(part)) @ coef for part in self.blocks()])
 
     def squared_norms(self, transform: FloatArray) -> RowVector:
-        """Return the squared norm of each row of ZM for a transform M, computed in blocks."""
+        """Return the squared norm of each row of ZM for a matrix M, computed in blocks."""
         norms, parts = np.empty(self.n), self.blocks()
 
         def compute(first: int, step: int) -> None:
@@ -192,12 +193,12 @@ class Engine(ABC):
     def columns(self, index: NDArray[np.intp], out: FloatArray | None = None) -> FloatArray:
         """Return the m standardised columns z_j at an index as an array of shape (n, m).
 
-        The columns are written to `out` if it is given.
+        The columns are written to `out` if `out` is given.
         """
         raise NotImplementedError
 
     def row_combination(self, c: RowVector, loss: CompiledLoss) -> FloatArray:
-        """Return the sum of c (1, z) over all rows, of shape (p + 1,), in one pass.
+        """Return the sum of c (1, z) over all rows, an array of shape (p + 1,), in one pass.
 
         The loss must have ψ(r) = r at an infinite threshold.
         """
@@ -229,17 +230,18 @@ class Engine(ABC):
         """Return the Gram matrix Σ s ZᵀZ over the rows of positive weight."""
 
     def transformed_gram(self, weight: RowVector | None, transform: FloatArray) -> FloatArray:
-        """Return Mᵀ (Σ s ZᵀZ) M for a transform M.
+        """Return Mᵀ (Σ s ZᵀZ) M for a matrix M.
 
-        A dense engine computes this matrix from ZM, which is more accurate.
+        A dense engine computes the result from ZM, because this is more accurate than products
+        of M with the Gram matrix.
         """
         return transform.T @ self.gram(weight) @ transform
 
     def root(self, weight: RowVector | None = None) -> FloatArray:
         """Return R with RᵀR = Σ s ZᵀZ / Σ s, without the rounding errors of a Gram matrix.
 
-        R is the triangular factor of a QR decomposition of √(s / Σ s) Z, or this matrix itself
-        if it has few rows.
+        R is the triangular factor of a QR decomposition of √(s / Σ s) Z or, if Z has few rows,
+        the matrix √(s / Σ s) Z itself.
         """
         unit = np.sqrt(self.n if weight is None else weight.sum())
         size = max(ROOT_BLOCK_ROWS, 4 * (self.p + 1))
@@ -285,19 +287,19 @@ class Engine(ABC):
     def row_norm_sample(
         self, weight: RowVector | None, m: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.intp], FloatArray]:
-        """Draw about m rows with probabilities that grow with the norm of z_i.
+        """Draw about m rows with probabilities that increase with the norm of z_i.
 
         Returns the indices of the rows and their weights, which are `weight` divided by the
-        probabilities. The Gram matrix of these rows is close to that of all rows, even if the
-        features have heavy tails (M. W. Mahoney, "Randomized algorithms for matrices and data",
-        2011, section 4).
+        probabilities. The weighted Gram matrix of the drawn rows is close to the Gram matrix of
+        all rows, even if the features have heavy tails (M. W. Mahoney, "Randomized algorithms
+        for matrices and data", 2011, section 4).
         """
         probability = self.row_norms_squared() + 1.0
         if weight is not None:
             probability *= weight
         probability *= m / probability.sum()
         # Probabilities above one are replaced by one, and the other probabilities are
-        # increased, so that their sum remains m.
+        # increased, so that the sum of all probabilities remains m.
         for _ in range(10):
             certain = probability >= 1.0
             factor = (m - certain.sum()) / probability[~certain].sum()

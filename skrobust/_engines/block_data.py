@@ -156,7 +156,7 @@ def _figures(vector: FloatArray) -> Figures:
 
 
 def _combined(figures: Sequence[Figures]) -> Figures:
-    """Return the statistics of a vector, given those of its blocks."""
+    """Return the statistics of a vector, given the statistics of each block."""
     lowest, highest, sums, values, shares = zip(*figures, strict=True)
     values, shares = np.concatenate(values), np.concatenate(shares)
     return Figures(min(lowest), max(highest), sum(sums), values, shares)
@@ -177,7 +177,7 @@ class CheckedBlocks(Blocks):
         self._given_vectors: list[StoredVector] = []
 
     def adopt(self, summaries: Sequence[BlockSummary], n_features: int, dtype: Any) -> None:
-        """Check the data by the summaries of all blocks, and set the attributes."""
+        """Check the summaries of all blocks, and set the attributes."""
         self._check_lengths(summaries)
         given = [summary.lengths[0] for summary in summaries]
         self._first_rows = np.concatenate([[0], np.cumsum(given)])
@@ -215,7 +215,7 @@ class CheckedBlocks(Blocks):
     def set_vectors(self, targets: Sequence[Any], weight: Any) -> None:
         """Set the targets and the weight, given handles to their values in the blocks.
 
-        If they have been set before, only the handles are replaced.
+        If the targets have been set before, only the handles are replaced.
         """
         if not self._given_vectors:
             figures = [*self.target_figures, self.weight_figures]

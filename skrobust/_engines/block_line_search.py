@@ -1,10 +1,10 @@
 """The exact line search of `_reductions` for row vectors in blocks.
 
-The slope of the objective along a line is a piecewise linear function of the step length. Its
-root is first located approximately by a sample of the rows. Slopes at a few step lengths around
-this approximation give an interval in which the residuals of few rows reach the threshold.
-These rows are gathered. In this interval, the contribution of the other rows to the slope is
-linear.
+The slope of the objective along a line is a piecewise linear function of the step length. The
+root of this function is first approximated from a sample of the rows. The slopes at a few step
+lengths around this approximation give an interval in which the residuals of only a few rows
+reach the threshold. These rows are gathered. In this interval, the contribution of the other
+rows to the slope is linear.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .. import _reductions
 from .base import FloatArray
 from .vectors import Block, BlockVector
 
-# Number of sampled rows that locate the minimum approximately, and relative distances from this
-# approximation at which slopes are computed first.
+# Number of sampled rows from which the minimum is approximated, and relative distances from the
+# approximation at which the first slopes are computed.
 PROBE_ROWS = 5_000
 DISTANCES = np.array([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3])
 # Number of step lengths at which slopes are computed in each later round, maximum number of
@@ -44,7 +44,7 @@ def _line_step(
 ) -> tuple[FloatArray, list[Any] | None]:
     """Return the slopes of a block at the given step lengths, and some rows or None.
 
-    The rows are those whose residuals reach the threshold at a step length between `low` and
+    The residual of each returned row reaches the threshold at a step length between `low` and
     `high`. None is returned if there are more than MAX_ROWS_PER_BLOCK such rows.
     """
     r, change, _ = vectors

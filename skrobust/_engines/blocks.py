@@ -37,8 +37,8 @@ from .vectors import (
     constant,
 )
 
-# Number of bins for each factor of two in a histogram of q = s(|z|² + 1), and number of such
-# factors that the histogram covers.
+# Number of bins for each factor of two in a histogram of q = s(|z|² + 1), where s is the weight
+# of a row and z its standardised features, and number of factors of two in the histogram.
 BINS_PER_OCTAVE, MAX_OCTAVES = 16, 64
 EPS = float(np.finfo(float).eps)
 
@@ -119,7 +119,7 @@ def _gram(
 def _root(
     block: Block, vectors: list[Any], standardisation: Standardisation
 ) -> tuple[float, FloatArray]:
-    """Return the total weight of a block, and R with RᵀR = Σ s ZᵀZ."""
+    """Return the total weight of a block, and a matrix R with RᵀR = Σ s ZᵀZ."""
     (s,) = vectors
     total = float(block.n if s is None else s.sum())
     if not total:
@@ -292,9 +292,9 @@ class BlockEngine(Engine):
         kept = sigma > EPS * max(self.n, columns.size) * sigma[0]
         inverse_root = Vt[kept] / sigma[kept][:, None]
         coef = np.zeros(self.p + 1)
-        # The second iteration corrects the rounding errors of the first (Björck, "Stability
-        # analysis of the method of seminormal equations for linear least squares problems",
-        # 1987).
+        # The second iteration corrects the rounding errors of the first iteration (Björck,
+        # "Stability analysis of the method of seminormal equations for linear least squares
+        # problems", 1987).
         for _ in range(2):
             _, sums = self.loss_gradient(coef, rows, weight, loss, np.inf)
             coef[columns] += inverse_root.T @ (inverse_root @ sums[columns]) / total
@@ -304,8 +304,8 @@ class BlockEngine(Engine):
         self, weight: RowVector | None, index: RowIndex
     ) -> tuple[FloatArray, FloatArray]:
         # The moments of blocks are combined (Chan, Golub and LeVeque, "Algorithms for computing
-        # the sample variance", Amer. Statist. 37, 1983). A constant column has a standard
-        # deviation of zero, since the means of all blocks equal the mean of the first block.
+        # the sample variance", Amer. Statist. 37, 1983). The computed standard deviation of a
+        # constant column is exactly zero, since the means of all blocks are equal.
         found = [f for f in self._run(_moments, weight, self.unit) if f is not None]
         total, first = sum(part[0] for part in found), found[0][1]
         mean = first + _summed(S * (m - first) for S, m, _ in found) / total
@@ -371,7 +371,7 @@ class BlockEngine(Engine):
         q = BlockVector(blocks, stored)
         counts, sums = _summed(f[0] for f in found), _summed(f[1] for f in found)
         factor = _sampling_factor(counts, sums, m)
-        # The features of the drawn rows are returned with their indices, which saves a round.
+        # To save a round, the features of the drawn rows are returned with their indices.
         vectors = [q, *(BlockVector(blocks, v) for v in self._given_vectors())]
         drawn = blocks.run(_drawn, vectors, factor, int(rng.integers(2**31)), with_X=True)
         starts = blocks.starts()[:-1]
@@ -389,7 +389,7 @@ class BlockEngine(Engine):
 
 
 def _stored(vector: BlockVector) -> StoredVector:
-    """Return the stored vector in an expression that contains only one."""
+    """Return the only stored vector that an expression contains."""
     e = vector.expression
     while not isinstance(e, StoredVector):
         e = next(part for part in e[1:] if isinstance(part, (tuple, StoredVector)))

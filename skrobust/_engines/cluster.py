@@ -30,8 +30,8 @@ from .dask_blocks import (
 from .rounds import Guard, LostWorkersError
 from .vectors import Expression, StoredVector, Task
 
-# The workers hold X during a fit if X, y and the weights take at most this fraction of their
-# memory.
+# The workers hold X during a fit if X, y and the weights take at most this fraction of the
+# memory of the workers.
 MAX_MEMORY_SHARE = 0.5
 # Names and default values of settings in dask.config, which are the parameters `timeout` and
 # `max_recoveries` of `Guard`.
@@ -39,10 +39,11 @@ ROUND_TIMEOUT, MAX_RECOVERIES = ("skrobust.round-timeout", 60.0), ("skrobust.max
 
 
 class ClusterBlocks(DaskBlocks):
-    """Blocks whose vectors, and X if it fits, are held by the workers of a cluster.
+    """Blocks whose vectors are held by the workers of a cluster.
 
-    If workers are lost, the blocks are loaded again, and the vectors in use are recomputed from
-    their recipes. The results of the fit do not change.
+    The workers also hold X if the data fit into their memory. If workers are lost, the blocks
+    are loaded again, and the vectors in use are recomputed from their recipes. The results of
+    the fit do not change.
     """
 
     def __init__(
@@ -51,8 +52,8 @@ class ClusterBlocks(DaskBlocks):
         settings = (dask.config.get(*setting) for setting in (ROUND_TIMEOUT, MAX_RECOVERIES))
         losses = distributed.CancelledError, distributed.KilledWorker, CommClosedError
         self._client, self._guard = client, Guard(client, losses, *settings)
-        # The futures of the fit. They are released explicitly at the end of the fit, because
-        # the traceback of an exception could keep them alive.
+        # The futures of the fit. The futures are released explicitly at the end of the fit,
+        # because the traceback of an exception could keep them alive.
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()
         self._is_loaded = False
         # Handles to the blocks of X in each unit, or None if X is loaded in each round.
@@ -128,7 +129,7 @@ class ClusterBlocks(DaskBlocks):
         if not holds_X:
             blocks = [delayed(without_X, pure=False)(block) for block in blocks]
         self.n_rounds += 1
-        # With a single call, data that X and y share are loaded only once.
+        # With a single call of `persist`, data that X and y share are loaded only once.
         blocks = client.persist(blocks)
         held = self._own(distributed.futures_of(block)[0] for block in blocks)
         summaries = client.map(operator.itemgetter(0), held, pure=False)
@@ -143,8 +144,8 @@ class ClusterBlocks(DaskBlocks):
         self._X = self._column("X") if holds_X else None
         self._set_given()
         if holds_X:
-            # The futures of the blocks are dropped, because Dask would count the memory of X
-            # twice.
+            # The futures of the blocks are dropped, because Dask would otherwise count the
+            # memory of X twice.
             self._blocks = []
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
@@ -152,7 +153,7 @@ class ClusterBlocks(DaskBlocks):
         return self._own(submit(column_of, b, field, j, pure=False) for b in self._blocks)
 
     def _by_worker(self, held: list[Any]) -> list[Unit]:
-        """Group the blocks of each worker into units, at most one for each of its threads."""
+        """Group the blocks of each worker into at most one unit for each of its threads."""
         where, threads = self._client.who_has(held), self._client.nthreads()
         numbers = defaultdict(list)
         for k, future in enumerate(held):

@@ -50,8 +50,8 @@ def kernels() -> ModuleType:
 
 
 def _import_kernels() -> ModuleType:
-    # The importing thread holds the lock itself, because the thread that waits for it may be
-    # interrupted.
+    # The importing thread holds the lock itself, because the thread that waits for the import
+    # may be interrupted.
     with _compile_lock:
         return import_module(f"{__package__}.kernels")
 
@@ -63,8 +63,8 @@ def _acquire() -> None:
     """
     acquired: list[bool] = []
     try:
-        # A single call acquires the lock and records this, so that no signal handler can run
-        # in between.
+        # A single call acquires the lock and records the acquisition, so that no signal handler
+        # can run in between.
         acquired.extend(map(_compile_lock.acquire, [True]))
     finally:
         if not acquired:

@@ -149,8 +149,8 @@ def _abs_residual(model: Any, X: Any, y: Any) -> da.Array:
     """Return the absolute residuals in float64 as a lazy array."""
     coef = model.coef_.astype(np.float64)
     prediction = row_array("X", _prediction(X, coef, model.intercept_, np.float64))
-    # The result has the block sizes of the first array, which are known if possible. With
-    # `align_arrays`, Dask would refuse to combine known with unknown sizes.
+    # The result has the block sizes of the first array, so an array with known sizes comes
+    # first. With `align_arrays`, Dask would refuse to combine known with unknown sizes.
     arrays = sorted([row_array("y", y), prediction], key=lambda array: np.isnan(array.shape[0]))
     index = "ij"[: prediction.ndim]
     arguments = [argument for array in arrays for argument in (array, index)]
@@ -167,7 +167,7 @@ class _BlockSums(NamedTuple):
     `total` is the sum of the weights, and the weighted mean of y is `first` + `shift`.
     `squares` and `errors` are the weighted sums of squares of y minus its mean and of y minus
     its prediction. `fault` describes invalid data. The task returns this message instead of
-    raising an error, so that the error raised is always that of the first invalid block.
+    raising an error, so that the raised error always describes the first invalid block.
     """
 
     n_rows: int
@@ -211,7 +211,7 @@ def _block_sums(
 def _r2(blocks: tuple[_BlockSums, ...]) -> float:
     """Return R² from the sums of all blocks, with the conventions of scikit-learn's r2_score.
 
-    The sums of squares are combined by the formula for the variance of a union.
+    The sums of squares are combined by the formula for the variance of a union of samples.
     """
     n = 0
     for k, block in enumerate(blocks):

@@ -1,8 +1,8 @@
 """Blocks of Dask arrays that are computed by the schedulers of this process.
 
-In a round, one task for each block loads the block of X and discards it afterwards. The module
-`cluster` is used with the workers of a cluster, which hold X during a fit if X is not too
-large. A round then has one task for each thread of a worker, and this task processes blocks
+In a round, one task for each block loads the block of X and discards it afterwards. With a
+cluster the module `cluster` is used. The workers of the cluster hold X during a fit if X is not
+too large. A round then has one task for each thread of a worker, and this task processes blocks
 that the worker holds.
 """
 
@@ -45,7 +45,7 @@ class Unit(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A task on blocks, its arguments besides X and the stored vectors, and `keep`.
+    """A task on blocks, the arguments of the task besides X and the vectors, and `keep`.
 
     `keep` tells whether the task also returns a vector, which is stored.
     """
@@ -59,8 +59,8 @@ class Call(NamedTuple):
 def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> Any:
     """Run the task of a call for each block of a unit.
 
-    Returns the results of the blocks, and the vectors that the task returned with them if the
-    call keeps vectors, otherwise None.
+    Returns the results of the blocks and, if the call keeps vectors, the vectors that the task
+    returned with the results, otherwise None.
     """
     task, expressions, arguments, keep = call.value
     vectors = [parts.value if isinstance(parts, Opaque) else parts for parts in stored]
@@ -79,7 +79,7 @@ def load(
 ) -> list[Any]:
     """Return the rows of positive weight of a block of X, in a list of one element.
 
-    `prepared` contains the vectors of the block and the mask of these rows.
+    `prepared` contains the vectors of the block and the mask of the rows of positive weight.
     """
     (held,) = prepared.value if isinstance(prepared, Opaque) else prepared
     X = as_matrix(X, dtype)
@@ -144,7 +144,7 @@ class DaskBlocks(CheckedBlocks):
     def _prepared(self, X: list[Any] | None = None) -> list[Any]:
         """Return a delayed result of `prepare` for each block.
 
-        `X` contains the blocks of X or placeholders for them; None stands for the blocks.
+        `X` contains the blocks of X or placeholders for the blocks, and by default the blocks.
         """
         make = delayed(prepare, pure=False)
         X = self._delayed[0] if X is None else X
@@ -180,7 +180,7 @@ class DaskBlocks(CheckedBlocks):
         return [rows(n, self._n_features) for n in X.chunks[0]]
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
-        """Return for each unit a handle to a field of its blocks, or to element j of each."""
+        """Return, for each unit, a handle to a field of its blocks or to element j of it."""
         return [Opaque(column_of(block.value, field, j)) for block in self._blocks]
 
     def _set_given(self) -> None:

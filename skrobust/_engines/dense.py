@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 BLOCK_ELEMENTS, MIN_COLUMN_BYTES = 65_536, 512
 # Number of features for which a Gram matrix takes as long as a pass over X.
 GRAM_FEATURES_PER_PASS = 20
-# Number of partial sums of a Gram matrix. It is fixed, so that the sum does not depend on the
-# number of threads.
+# Number of partial sums of a Gram matrix. This number is fixed, so that the matrix does not
+# depend on the number of threads.
 GRAM_LANES = 4
 # If the centre of each column is at most CENTRE_FREE_MAX_SHIFT standard deviations from zero, x
 # has as many accurate digits as x − centre (except for most values of a column with
@@ -162,7 +162,7 @@ class DenseEngine(Engine):
         return x if self._kernel_centre is None else x - self._kernel_centre
 
     def _raw(self, index: RowIndex) -> NDArray[Any]:
-        # `take` is much faster than indexing, but it copies all of X if X has another layout.
+        # `take` is much faster than indexing, but copies all of X unless X is C-contiguous.
         if self._X.flags.c_contiguous and not isinstance(index, slice):
             part: NDArray[Any] = self._X.take(index, axis=0)
             return part
@@ -213,9 +213,9 @@ class DenseEngine(Engine):
     def moments(
         self, weight: RowVector | None, index: RowIndex
     ) -> tuple[FloatArray, FloatArray]:
-        # Sums of deviations from an approximate mean are accurate. The approximate mean is
-        # computed from rows of positive weight, so that all deviations are zero in a column
-        # that is constant on the rows of positive weight.
+        # Sums of deviations from an approximate mean are more accurate than sums of values. The
+        # approximate mean is computed from rows of positive weight, so that all deviations are
+        # zero in a column that is constant on the rows of positive weight.
         if weight is not None:
             rows = np.arange(self.n)[index]
             rows = rows[weight[rows] > 0]
@@ -273,7 +273,7 @@ class DenseEngine(Engine):
         engine = DenseEngine(np.asarray(self._raw(index), order=self._layout), self._team)
         engine.unit = self.unit
         engine = engine.with_standardisation(self.centre, self.scale)
-        # The engine of the taken rows uses the kernel of X, so that no other is compiled.
+        # The engine of the taken rows uses the kernel of X, so that no new kernel is compiled.
         engine._layout, engine._kernel_centre = self._layout, self._kernel_centre
         return engine
 
@@ -282,8 +282,8 @@ def _contiguous(X: NDArray[Any]) -> tuple[Literal["C", "F", "A"], NDArray[Any]]:
     """Return the layout of X, and X extended by the gaps between its rows or columns.
 
     The layout is "C", "F", or "A" for any other strides. A slice of a contiguous array has such
-    gaps in memory. It is contiguous if the gaps are included, so that no other kernel is
-    compiled for it. No pass reads the gaps.
+    gaps in memory. The slice is contiguous if the gaps are included, so that no other kernel is
+    compiled for the slice. No pass reads the gaps.
     """
     if X.flags.forc:
         return "C" if X.flags.c_contiguous else "F", X

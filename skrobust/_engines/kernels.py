@@ -30,7 +30,7 @@ from numba.extending import intrinsic, overload
 
 from .compile import compile_once
 
-# The flags let LLVM vectorise a sum without declaring that NaN and infinity do not occur.
+# The flags allow LLVM to vectorise a sum, but not to assume that NaN and infinity are absent.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 # Number of bytes by which prefetching is ahead of the computation. With 100 features a pass
 # takes .6 to 1.0 times as long as without prefetching; the gain is larger for faster memory. An
@@ -55,8 +55,8 @@ def _jit(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _array(dtype: Any, ndim: int, layout: Any = "C") -> Any:
-    # A writable array may be passed if a read-only one is declared, but not conversely. pandas
-    # and joblib pass read-only arrays. They would be rejected if writable ones were declared.
+    # A function that declares a read-only array also accepts a writable array, but not
+    # conversely. The arrays that pandas and joblib pass are read-only.
     return types.Array(dtype, ndim, layout, readonly=True)
 
 
@@ -71,8 +71,8 @@ def dense_pass(rho_psi: RhoPsi, X: Any, layout: str, centred: bool) -> Any:
     """Return the pass for a loss and a dense X of this dtype and layout.
 
     The layout is "C", "F" or "A" (any strides). The pass reads as many rows as there are
-    residuals and as many columns as there are coefficients; the array that is passed to it may
-    have more rows or columns. `centred` tells whether μ is subtracted. If not, the compiler
+    residuals and as many columns as there are coefficients; the given array may have more rows
+    or columns. `centred` tells whether μ is subtracted. If μ is not subtracted, the compiler
     removes the code that uses μ.
     """
     together = 4 if X.shape[1] * X.itemsize <= FOUR_ROWS_MAX_BYTES else 2
@@ -229,7 +229,7 @@ def _columns_pass(rho_psi: RhoPsi) -> Callable[..., None]:
     loss = _compiled_loss(rho_psi)
 
     def columns_pass(X, centre, w, b, y, weight, threshold, residual, sums, first, step, size):
-        """Process the blocks first, first + step, …, each of which should fit in the cache."""
+        """Process the blocks first, first + step, …; each block should fit in the cache."""
         n, p = residual.shape[0], w.shape[0]
         stride = 1 if weight.shape[0] == n else 0
         for k in range(first, sums.shape[0], step):

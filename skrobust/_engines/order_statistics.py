@@ -1,10 +1,10 @@
 """The functions of `_reductions` for row vectors in blocks: medians, other ranks, sums.
 
 The value of a given rank is searched for in an interval. Each block returns the weight of the
-values below the interval and the values inside it or, if there are many, a histogram of them,
-which gives a smaller interval. A pass over X returns these quantities for intervals of |r|
-around the last median of |r|. The new median of |r| then needs no further round, or one further
-round if it is far from the last one.
+values below the interval, and the values inside the interval. If a block has many values inside
+the interval, the block returns a histogram of these values, which gives a smaller interval. A
+pass over X returns these quantities for intervals of |r| around the last median of |r|. The new
+median of |r| then needs no further round, or one if the two medians are far apart.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .base import FloatArray
 from .vectors import Block, BlockVector, StoredVector
 
 # Maximum number of values inside an interval that a block returns, and number of bins of the
-# histogram that it returns if there are more. A pass returns the values or histograms of two
-# intervals, which take at most 32 KiB for each block.
+# histogram that a block with more values returns. A pass returns the values or histograms of
+# two intervals, which take at most 32 KiB for each block.
 MAX_VALUES_PER_BLOCK, BINS = 1_000, 512
 # Expected number of values of each block in the interval around the last median, maximum
 # half-width of this interval relative to the median, and relative half-width of the interval
@@ -36,7 +36,7 @@ EPS = float(np.finfo(float).eps)
 
 
 class Inside(NamedTuple):
-    """The values of a block in an interval or a histogram of them, and the weight below it.
+    """The values of a block in an interval or their histogram, and the weight of lower values.
 
     For each bin of the histogram, `heights` contains the weight, `lowest` the smallest and
     `highest` the largest value.
@@ -120,7 +120,7 @@ def _probe(
 def _positions(
     block: Block, vectors: list[Any], end: float, m: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the positions of the values below `end`, and of at most m values equal to it."""
+    """Return the positions of the values below `end`, and of up to m values equal to `end`."""
     v = vectors[0]
     return np.flatnonzero(v < end), np.flatnonzero(v == end)[:m]
 
@@ -157,7 +157,7 @@ def rows_of_block(
 
 
 class Ranks(NamedTuple):
-    """Sorted values, and the weight of all values up to each of them."""
+    """Sorted values, and the cumulative weight of the values up to each value."""
 
     values: FloatArray
     cumulated: FloatArray
@@ -201,7 +201,7 @@ def _ranks(
         last = min(int(np.searchsorted(cumulated, ranks[1], side="right")), last_bin)
         low, high = float(lowest[first]), float(highest[first])
         if first < last or low == high:
-            # The ranks are in different bins, or all values of their bin are equal.
+            # The two ranks are in different bins, or all values of their bin are equal.
             return Ranks(np.array([high, lowest[last]]), cumulated[[first, last]])
         parts = None
 

@@ -1,8 +1,8 @@
 """Waiting for the results of rounds on a cluster, and detection of lost workers.
 
-A cluster recomputes lost results from their recipes. However, it waits forever if no worker is
-left, and it cancels results that have no recipe. `Guard` distinguishes such a loss from a slow
-round. After a loss, the caller loads its data again and repeats the round.
+A cluster recomputes lost results from their recipes. However, the cluster waits forever if no
+worker is left, and cancels results that have no recipe. `Guard` distinguishes these two losses
+from a slow round. After a loss, the caller loads its data again and repeats the round.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ WAIT_SECONDS = 1.0
 
 
 class Client(Protocol):
-    """The part of `distributed.Client`, the connection to a cluster, that is used here."""
+    """The part of `distributed.Client`, the connection to a cluster, that this module uses."""
 
     status: str
 
@@ -74,7 +74,7 @@ class Guard:
         ) from cause
 
     def await_workers(self) -> set[str]:
-        """Return the addresses of the workers as soon as there is one.
+        """Return the addresses of the workers as soon as there is a worker.
 
         A RuntimeError is raised if there is no worker within the timeout.
         """
@@ -107,8 +107,8 @@ class Guard:
         try:
             return pending.result()
         except self._losses as error:
-            # The loss of the scheduler causes the same exceptions. This call then raises a
-            # RuntimeError.
+            # The loss of the scheduler causes the same exceptions as the loss of a worker. If
+            # the scheduler is lost, this call raises a RuntimeError.
             self.workers()
             raise LostWorkersError(f"{type(error).__name__}: {error}") from error
 

@@ -9,8 +9,8 @@ import numpy as np
 from .base import CompiledLoss, FloatArray, RowVector
 from .dense import DenseEngine
 
-# With at most this many elements, two products with the standardised rows take no longer than a
-# compiled pass, and Numba need not be imported.
+# Maximum number of elements of X for this engine. Two products with the standardised rows then
+# take no longer than a compiled pass, and Numba need not be imported.
 SMALL_MAX_ELEMENTS = 20_000
 
 

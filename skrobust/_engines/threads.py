@@ -1,7 +1,8 @@
 """Threads for the passes of a fit, and the limit of one BLAS thread during a fit.
 
 The kernels run in Python threads over fixed blocks of rows. BLAS threads would compete with
-them for the cores, and would make the last bits of results depend on their number.
+these threads for the cores, and the last bits of results would depend on the number of BLAS
+threads.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ import joblib
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
-# With fewer elements per pass than this, waking another thread takes more time than it saves.
+# Minimum number of elements of X for a pass in several threads. With fewer elements, waking
+# another thread takes more time than the thread saves.
 MIN_ELEMENTS_PER_EXTRA_THREAD = 1_000_000
 
 
 def n_threads() -> int:
     """Return the number of threads of a fit.
 
-    It is the number of cores, but at most OMP_NUM_THREADS and NUMBA_NUM_THREADS, or 1 in a
-    worker of joblib.
+    This is the number of cores, but at most OMP_NUM_THREADS and NUMBA_NUM_THREADS. In a worker
+    of joblib this is 1.
     """
     # joblib.effective_n_jobs returns all cores in a worker of the threading backend.
     if get_active_backend()[0].nesting_level:
@@ -108,7 +110,7 @@ def _blas() -> Any:
 
 
 def _take_over_threadpoolctl() -> None:
-    """Allow this thread to set the limit of BLAS threads, whichever thread has set one before.
+    """Allow this thread to set the limit of BLAS threads if another thread has set a limit.
 
     Since version 3.7 threadpoolctl ignores all threads except the first that sets a limit.
     """
@@ -149,7 +151,7 @@ def single_threaded_blas() -> Iterator[None]:
 def _limit_blas() -> None:
     """Limit BLAS to one thread.
 
-    All original numbers of threads are saved first, so that none is lost by Ctrl-C.
+    All original numbers of threads are saved first, so that Ctrl-C cannot lose a number.
     """
     global _saved
     if not _saved:

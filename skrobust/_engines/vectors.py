@@ -136,7 +136,7 @@ class Blocks(ABC):
 
     @abstractmethod
     def describe(self, number: int) -> str:
-        """Return the number of a block in the data of the caller and its rows, as a text."""
+        """Return a text with the number and the rows of a block in the data of the caller."""
 
     @property
     def n(self) -> int:
@@ -204,7 +204,7 @@ class Blocks(ABC):
         return _evaluated(expression, values, index.size)
 
     def reduce(self, task: Task, vectors: Sequence[BlockVector | None], *arguments: Any) -> Any:
-        """Return the results of a task on vectors, which are remembered for later calls."""
+        """Return the results of a task on vectors, and remember the results for later calls."""
         key = task, tuple(None if v is None else _key(v.expression) for v in vectors), arguments
         if key not in self._memo:
             while len(self._memo) >= MEMO_SIZE:
@@ -233,8 +233,8 @@ def aligned(rows: Any) -> Any:
     """Return an array or sparse matrix at addresses that its dtype requires.
 
     After a transfer between processes an array may be at other addresses. The kernels do not
-    accept such an array, and sums over it differ in the last bit from those over an aligned
-    copy.
+    accept such an array, and sums over the array differ in the last bit from sums over an
+    aligned copy.
     """
     parts = [rows.data, rows.indices, rows.indptr] if sparse.issparse(rows) else [rows]
     if all(part.flags.aligned for part in parts):
@@ -260,7 +260,7 @@ def _value(e: Expression, stored: Sequence[Any]) -> Any:
 def _compiled(
     vectors: Sequence[BlockVector | None],
 ) -> tuple[list[StoredVector], list[Expression]]:
-    """Return the stored vectors in expressions, and the expressions with slots in their place.
+    """Return the stored vectors in expressions, and the expressions with slots for the vectors.
 
     Expressions that are None remain None.
     """
@@ -384,8 +384,8 @@ class BlockVector(NDArrayOperatorsMixin):
 def _known(e: Expression) -> tuple[float, float, float] | None:
     """Return the minimum, maximum and sum of an expression if they are known, otherwise None.
 
-    They are known for a vector with known statistics from which numbers were subtracted or
-    which was divided by positive numbers. Both operations are monotone in floating-point
+    They are known if the expression subtracts numbers from a vector with known statistics, or
+    divides the vector by positive numbers. Both operations are monotone in floating-point
     arithmetic. After a subtraction the sum is returned as NaN.
     """
     if isinstance(e, StoredVector):
