@@ -118,8 +118,8 @@ def choose(
     Anderson's acceleration is    the fit restarts from a sample of rows by their norms. Then
     slow                          the minimiser and the fixed point of the scale follow
                                   (`_fit`)
-    PathNewton does not converge  the minimiser continues from the best point. If it does not
-                                  converge either, the fit is repeated without the grid
+    PathNewton does not converge  the minimiser continues from the best point. If the minimiser
+                                  does not converge, the fit is repeated without the grid
     ============================= ==========================================================
     """
     n, p = engine.n, engine.p

@@ -4,8 +4,8 @@ If the coordinates θ are whitened at the minimiser of the objective F, −∇F 
 step. Anderson's acceleration of the iteration θ ← θ − ∇F (type II; Walker and Ni, SIAM J.
 Numer. Anal. 49, 2011) converges as fast as conjugate gradients, but requires neither products
 with the Hessian nor differences of values of F, which are dominated by rounding near the
-minimiser. It requires a starting point near the minimiser, such as the fit to a sample of rows;
-from other starting points it ends early.
+minimiser. The acceleration requires a starting point near the minimiser, such as the fit to a
+sample of rows. From other starting points the acceleration ends early.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ MEMORY_MOVES = 8
 MAX_GRADIENT_STEP = 2.0
 MIN_INDEPENDENT_PART = 1e-8
 # The error is the larger one of the relative gradient and |φ̂/s − 1|, where φ̂ is the scale of
-# the residuals. If it is at most this, another step changes the objective by less than its
-# rounding error.
+# the residuals. If the error is at most FREE_STEP_TOL, another step changes the objective by
+# less than the rounding error of the objective.
 FREE_STEP_TOL = 1e-7
-# A curvature in whitened coordinates below this is due to rounding or to an inaccurate
+# A curvature in whitened coordinates below this value is due to rounding or to an inaccurate
 # whitening.
 MIN_CURVATURE = 0.05
 # If the relative gradient is below this fraction of the error, the coefficients are much more
 # accurate than the scale.
 MAX_FIT_ERROR_RATIO = 0.1
-# The acceleration ends if the error is larger than half of this.
+# The acceleration ends if one of the first errors is larger than half of this value.
 MAX_ERROR = 1e3
 
 
@@ -70,13 +70,12 @@ def anderson(
     """Update coefficients and scale together until both converge, in one pass over X per step.
 
     The scale s is updated to s + (φ̂ − s)/(1 − contraction), where φ̂ is the scale of the
-    current residuals. The contraction dφ/ds is first that of `sensitivity`, and is later
+    current residuals. The contraction dφ/ds is first taken from `sensitivity`, and later
     estimated from two steps. At a fixed threshold `estimator` is None, and s does not change.
-    The acceleration ends if it is slow, that is, if the error is not halved in `patience`
-    passes.
+    The acceleration ends if the error is not halved in `patience` passes.
 
-    After convergence the coefficients are updated once more if the error is small. This makes
-    them about ten times as accurate, which is not verified by another pass.
+    After convergence the coefficients are updated once more if the error is small. This update
+    makes the coefficients about ten times as accurate. No other pass verifies the accuracy.
     """
     s, out, errors, n_passes = scale, None, [], objective.n_passes
     contraction, last_fit = max(sensitivity.contraction, 0.0), None

@@ -2,10 +2,10 @@
 
     min ½ xᵀHx − gᵀx + Σ_j λ_j |x_j|,   x_j ≥ l_j,   l_j = 0 or −∞
 
-Coordinate descent finds the signs of the coordinates. A Cholesky factor of H for the free
-coordinates, those that the penalty and the bounds do not hold at zero, then gives the step to
-the minimum for these signs. A coordinate that reaches zero along the step remains zero. The
-numbers of cycles and of steps are limited.
+Coordinate descent finds the signs of the coordinates. The free coordinates are the coordinates
+that the penalty and the bounds do not hold at zero. A Cholesky factor of H for the free
+coordinates then gives the step to the minimum for these signs. A coordinate that reaches zero
+along the step remains zero. The numbers of cycles and of steps are limited.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def minimise_l1_quadratic(
     lower: FloatArray,
     tol: float,
 ) -> FloatArray:
-    """Return the minimiser; its violation of the optimality conditions is at most `tol`.
+    """Return the minimiser up to a violation `tol` of the optimality conditions.
 
     The violation may be larger if the maximum number of rounds is reached.
     """
@@ -88,8 +88,8 @@ def _exact_steps(
         return float(slope @ np.abs(y) - 0.5 * y @ (q + g))
 
     lowest = value(y, q)
-    # The coordinates that have reached zero, and the columns of B⁻¹ for these coordinates, by
-    # which a step is corrected so that they remain zero.
+    # The coordinates that have reached zero, and the columns of B⁻¹ for these coordinates. The
+    # columns are used to correct a step, so that the coordinates remain zero.
     at_zero, E = np.zeros(0, dtype=int), np.zeros((free.size, 0))
     for _ in range(EXACT_STEPS):
         sign = np.sign(y)

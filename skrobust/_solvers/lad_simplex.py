@@ -1,14 +1,14 @@
 """The vertex of least absolute deviations near a point, found along edges.
 
 A vertex is a point at which as many linearly independent rows as there are variables have
-residual zero; these are the rows of the vertex. An edge is a line along which all but one of
-them have residual zero. If β is tiny, the minimiser is next to a vertex of the least absolute
-deviations, and the rows of the vertex are inside the threshold. Newton's method, in which many
-rows cross the threshold at a time, approaches the vertex quickly but identifies its rows
-slowly. From a vertex nearby, few edges lead to the optimal vertex (Barrodale and Roberts, "An
-improved algorithm for discrete l1 linear approximation", SIAM J. Numer. Anal. 10, 1973). Only
-the rows with the smallest absolute residuals are considered, since the residuals of the other
-rows do not change sign.
+residual zero. These rows are called the rows of the vertex. An edge is a line along which all
+rows of a vertex except one have residual zero. If β is tiny, the minimiser is next to a vertex
+of the least absolute deviations, and the rows of the vertex are inside the threshold. In
+Newton's method many rows cross the threshold at a time. The method therefore approaches the
+vertex quickly, but identifies the rows of the vertex slowly. From a vertex nearby, few edges
+lead to the optimal vertex (Barrodale and Roberts, "An improved algorithm for discrete l1 linear
+approximation", SIAM J. Numer. Anal. 10, 1973). Only the rows with the smallest absolute
+residuals are considered, since the residuals of the other rows do not change sign.
 
 With an L1 penalty the minimiser is also next to a vertex: each term λ|x| is the loss of an
 additional row, whose residual is −x.
@@ -143,7 +143,7 @@ def _vertex(
     inverse, multipliers = _simplex(A, start, weight, far_gradient, basis, inverse)
     if multipliers is None:
         return None
-    # At the minimiser the residual of a row of the vertex is proportional to its multiplier.
+    # At the minimiser the residual of each row of the vertex is proportional to its multiplier.
     # The step is corrected once, because the updates of the inverse have rounding errors.
     inside = r[basis] + beta[basis] * multipliers / weight[basis]
     step = inverse @ inside
@@ -194,7 +194,7 @@ def _simplex(
             j = int(violation.argmax())
             if violation[j] <= 1e-9 * weight[basis[j]]:
                 return inverse, multipliers
-            # Row j of the basis leaves it. Along the edge the slope of the objective increases
+            # Row j leaves the basis. Along the edge the slope of the objective increases
             # wherever another residual crosses zero.
             side = 1.0 if multipliers[j] > 0 else -1.0
             change = A @ (side * inverse[:, j])

@@ -37,10 +37,10 @@ VALUE_RTOL = 4 * float(np.finfo(float).eps)
 
 
 def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
-    """Minimise F by L-BFGS until rounding errors stop it, then by Newton's method to `tol`.
+    """Minimise F by L-BFGS up to rounding errors, then by Newton's method to `tol`.
 
     L-BFGS may use at most half of `max_iter` and at most LBFGS_LONG_MAX_EVALUATIONS evaluations
-    of F. With a tiny threshold it would otherwise need more than `max_iter` iterations.
+    of F. With a tiny threshold L-BFGS alone would need more than `max_iter` iterations.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
@@ -51,7 +51,7 @@ def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> 
 def lbfgs_then_newton(
     objective: Whitened, start: FloatArray, tol: float, max_iter: int
 ) -> Solution:
-    """Minimise F by L-BFGS until it is near the minimiser, then by Newton's method to `tol`.
+    """Minimise F by L-BFGS approximately, then by Newton's method to `tol`.
 
     L-BFGS is used first because a pass takes less time than a Newton step. Newton's method is
     used alone if X is small, if `start` is near the minimiser, or if few rows are inside the
@@ -92,8 +92,8 @@ def lbfgs_descent(
 
     SciPy's first step always has length one. The coordinates are divided by the norm of the
     first gradient, so that the first step is the Newton step of a quadratic function in
-    whitened coordinates. ftol is zero because a small decrease does not mean that the minimiser
-    is near.
+    whitened coordinates. SciPy's option ftol is zero, because a small decrease of F does not
+    mean that the minimiser is near.
     """
     unit = float(np.sqrt(start.gradient @ start.gradient))
     if max_iter <= 0 or not unit or start.relative_gradient <= gtol:

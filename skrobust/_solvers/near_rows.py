@@ -2,7 +2,7 @@
 
 The loss of a row that stays on one side of the threshold is quadratic along a step δ of the
 coefficients: inside the threshold ψ = r changes by −z·δ, and outside ψ = ±β is constant. For a
-row that crosses the threshold, the change of s ψ differs from that of the quadratic function by
+row that crosses the threshold, the change of s ψ differs from the quadratic model by
 
     e = s (ψ(r_new) − ψ(r) − [r inside] (r_new − r)),
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from .._engines.base import FloatArray
 from .working_columns import WorkingColumns
 
-# A row is near the threshold if the distance of |r| from it is at most NEAR_CHANGES times the
-# root mean square, over the rows inside, of the changes of the residuals in the first step. If
+# A row is near the threshold if | |r| − β | is at most NEAR_CHANGES times the root mean square,
+# over the rows inside the threshold, of the changes of the residuals in the first step. If
 # more than the fraction COPY_MAX_FRACTION of the rows are near, all rows are used, without a
 # copy of their features.
 NEAR_CHANGES, COPY_MAX_FRACTION = 4.0, 0.25

@@ -1,6 +1,6 @@
 """Semismooth Newton method with an exact line search and a continuation in the threshold.
 
-The objective F is piecewise quadratic. If the rows inside the threshold are those at the
+The objective F is piecewise quadratic. If the same rows are inside the threshold as at the
 minimiser, a full Newton step leads to the minimiser. The steps of `minimise` are:
 
 1. A Newton step is computed by a Cholesky factorisation of the Hessian or, if a Hessian would
@@ -37,10 +37,10 @@ from .result import NewtonStep, Solution, Status
 
 _EPS = float(np.finfo(float).eps)
 # The continuation, step 4, starts at a threshold with MIN_INSIDE_PER_VARIABLE rows inside per
-# variable. If it fails, it is restarted from a threshold with the fraction RESTART_SHARE_INSIDE
-# of all rows inside. Each threshold is at least THRESHOLD_FACTOR times the previous one. The
-# minimisation at a threshold ends when a Newton step changes the residuals by about
-# CONTINUATION_RTOL times the threshold.
+# variable. If the continuation fails, it is restarted from a threshold with the fraction
+# RESTART_SHARE_INSIDE of all rows inside. Each threshold is at least THRESHOLD_FACTOR times the
+# previous threshold. The minimisation at a threshold ends when a Newton step changes the
+# residuals by about CONTINUATION_RTOL times the threshold.
 MIN_INSIDE_PER_VARIABLE = 5
 RESTART_SHARE_INSIDE = 0.95
 THRESHOLD_FACTOR = 0.1
@@ -49,14 +49,14 @@ CONTINUATION_RTOL = 0.3
 # inside the threshold. In addition, the expected number of rows inside the final threshold must
 # not exceed the number of variables by more than the fraction VERTEX_MAX_EXTRA_FRACTION. With
 # more than VERTEX_MAX_VARIABLES variables no vertex is searched for, since edges are followed
-# one by one. A vertex is accepted if Newton's method from it reaches the relative gradient
-# VERTEX_GTOL in at most VERTEX_MAX_ITER iterations.
+# one by one. A vertex is accepted if Newton's method, started at the vertex, reaches the
+# relative gradient VERTEX_GTOL in at most VERTEX_MAX_ITER iterations.
 VERTEX_MAX_INSIDE_PER_VARIABLE, VERTEX_MAX_EXTRA_FRACTION = 3, 0.25
 VERTEX_MAX_VARIABLES = 1_000
 VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20
-# A Hessian is formed if it takes at most HESSIAN_OVERHEAD operations plus
-# HESSIAN_OPERATIONS_PER_ELEMENT for each element of X, the time of about four passes over X. It
-# is also formed if conjugate gradients need more than CG_MAX_PRODUCTS products. The maximum
+# A Hessian is formed if this takes at most HESSIAN_OVERHEAD operations plus
+# HESSIAN_OPERATIONS_PER_ELEMENT for each element of X, the time of about four passes over X. A
+# Hessian is also formed if conjugate gradients need over CG_MAX_PRODUCTS products. The maximum
 # number of variables for which a Hessian is formed is HESSIAN_MAX_VARIABLES, or
 # SMALL_HESSIAN_MAX_VARIABLES if the Hessian would be larger than X.
 HESSIAN_OVERHEAD, HESSIAN_OPERATIONS_PER_ELEMENT = 3_000_000, 4
@@ -71,12 +71,12 @@ DECREMENT_RTOL, VALUE_RISE_RTOL = 500 * _EPS, 1e-6
 # the gradient is due to rounding errors.
 PSI_RTOL = 1e-6
 # A backtracking line search ends when the length of the step, as a fraction of the Newton step,
-# is at most this.
+# is at most this value.
 MIN_STEP_LENGTH = 1e-10
 
 
 class _Descent(NamedTuple):
-    """The last point of a sequence of Newton steps, the number of iterations, the last step.
+    """The last point and step of a sequence of Newton steps, and the number of iterations.
 
     `stalled` tells whether the sequence ended because no step reduced the objective.
     """
@@ -98,8 +98,8 @@ def minimise(
 ) -> Solution:
     """Minimise F from an evaluated point; return the solution without issuing a warning.
 
-    `n_passes` is the number of passes over X that are not counted for Newton's method, that is,
-    `objective.n_passes` before the first pass that is counted.
+    `n_passes` is the value of `objective.n_passes` before the first pass over X that is counted
+    for Newton's method.
     """
     descent, n_vertices = _Descent(start, 0), 0
     exact = start.relative_gradient > tol and _near_exact_fit(objective, start)
@@ -241,8 +241,9 @@ def _newton_step(
 ) -> NewtonStep:
     """Return the Newton step −H⁻¹g, by a Cholesky factorisation or by conjugate gradients.
 
-    Conjugate gradients are used if `is_matrix_free` is True. If they are slow, the Hessian is
-    formed afterwards, and their products are counted as iterations of the step.
+    Conjugate gradients are used if `is_matrix_free` is True. If conjugate gradients are slow,
+    the Hessian is formed afterwards. The products with the Hessian are then counted as
+    iterations of the step.
     """
     row_weight = objective.psi_deriv(point)
     can_form = can_form_hessian(objective)
@@ -262,7 +263,7 @@ def _direct_step(
     k = H.shape[0]
     if k == 0:
         return NewtonStep(np.zeros(0), 1, lambda gradient: 0.0)
-    # If no row is inside the threshold, the curvature is replaced by that of a single row.
+    # If no row is inside the threshold, the curvature of a single row is used.
     curvature = max(float(np.trace(H)) / k, 1.0 / objective.linear.data.total)
     if not np.isfinite(curvature):
         return NewtonStep(np.zeros(k), 1, lambda gradient: np.inf)
@@ -291,7 +292,7 @@ def _cg_step(
 ) -> tuple[NewtonStep, bool]:
     """Return the step by conjugate gradients, and whether it is sufficiently accurate.
 
-    A higher accuracy than the required one would not reduce the number of Newton steps.
+    A higher accuracy of the step would not reduce the number of Newton steps.
     """
     product = objective.hessian_product(point.theta, row_weight, out)
     norm = point.relative_gradient
@@ -372,15 +373,15 @@ def _newton_steps(
         trial = objective.evaluate(point.theta + step.direction, out)
         trial_norm, rise = trial.relative_gradient, trial.value - point.value
         slope = float(step.direction @ point.gradient)
-        # The gradient is more reliable than the value, which may increase by its rounding
-        # error. If the value increases by more than that, the steps may repeat in a cycle.
+        # The gradient is more reliable than the value, which rounding errors may increase. If
+        # the value increases by more than rounding errors, the steps may repeat in a cycle.
         nearer = trial_norm <= 0.5 * norm and rise <= VALUE_RISE_RTOL * point.value
         # A damped step may be much shorter than the step to the minimum along its direction.
         if step.damped or (rise > 1e-4 * slope and not nearer):
             trial = _line_search(objective, point, step, trial)
             trial_norm = trial.relative_gradient
-        # The gradient is compared with the smallest one so far. A comparison with the last one
-        # would allow a cycle of two points.
+        # The norm of the gradient is compared with the smallest norm so far. A comparison with
+        # the last norm would allow a cycle of two points.
         smaller = trial_norm < 0.9 * lowest_norm
         if point.value - trial.value > 4 * _EPS * point.value or smaller:
             lowest_norm = min(lowest_norm, trial_norm)
@@ -429,11 +430,11 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
     """Tell whether rounding errors alone can cause the gradient.
 
     `rounding` is the rounding error of a residual relative to the terms of which the residual
-    is the difference. The rows considered are those whose residuals do not exceed the threshold
-    by more than their rounding errors. Rounding errors can cause the gradient if the Newton
-    step for these rows changes no residual by more than its rounding error. If there are not
-    more such rows than variables, ψ after the step must also not exceed the threshold. A
-    gradient can also be caused by the rounding errors of the whitened features.
+    is the difference. Only the rows are considered whose residuals do not exceed the threshold
+    by more than rounding errors. Rounding errors can cause the gradient if the Newton step for
+    these rows changes no residual by more than its rounding error. If there are not more such
+    rows than variables, ψ after the step must also not exceed the threshold. A gradient can
+    also be caused by the rounding errors of the whitened features.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
@@ -470,7 +471,7 @@ def _decrement_is_negligible(objective: Whitened, point: Evaluation) -> bool:
 
 
 def few_rows_inside(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether so few rows are inside the threshold that it is lowered in steps."""
+    """Tell whether few rows are inside the threshold, so that step 4 is required."""
     return _continuation_threshold(objective, point, None) is not None
 
 
@@ -538,7 +539,8 @@ def _continuation(
             if point.relative_gradient <= VERTEX_GTOL:
                 return point, used, n_vertices
         # The number of rows inside, minus the number of variables, is about proportional to the
-        # threshold. At the next threshold it should be at least the number of variables.
+        # threshold. This difference should be at least the number of variables at the next
+        # threshold.
         factor = THRESHOLD_FACTOR if few else max(THRESHOLD_FACTOR, k / (n_inside - k))
         lower = max(factor * threshold, beta)
         theta = theta + (threshold - lower) / (threshold - beta) * step.direction
@@ -569,7 +571,7 @@ def _n_inside(point: Evaluation, threshold: float) -> int:
 def _at_vertex(
     objective: Whitened, passing: Whitened, point: Evaluation, max_iter: int
 ) -> tuple[Evaluation | None, int, int]:
-    """Return a point near the minimiser, the number of iterations, and that of vertices tried.
+    """Return a point near the minimiser, and the numbers of iterations and of vertices tried.
 
     The point is None unless the minimiser is at a vertex or near a vertex.
     """

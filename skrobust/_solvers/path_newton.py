@@ -27,11 +27,11 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status, add_passes
 from .scale_fixed_point import Minimiser
 
-# With more variables than this, computing the k × k matrices for k variables takes longer than
-# the passes that they save.
+# Maximum number of variables. For more variables, computing the k × k matrices for k variables
+# takes longer than the passes over X that the matrices save.
 PATH_MAX_VARIABLES = 2_000
-# Threshold of a least-squares fit. It exceeds every residual in the units of a target, and its
-# square is finite.
+# Threshold of a least-squares fit. This threshold exceeds every residual in the units of a
+# target, and its square is finite.
 LEAST_SQUARES_THRESHOLD = 1e100
 # A row is near the threshold if the distance of |r| from the threshold is at most this multiple
 # of the norm of the first Newton step. In whitened coordinates this norm is the standard
@@ -135,7 +135,7 @@ class PathNewton:
         return solution._replace(n_iter=used + solution.n_iter, passes=passes)
 
     def _penalty_hessian(self, objective: Whitened) -> FloatArray | None:
-        """Return Mᵀ∇²P M for the penalty P of an objective, or None if it is zero.
+        """Return Mᵀ∇²P M for the penalty P of an objective, or None if this matrix is zero.
 
         P is a multiple of the penalty of the first objective.
         """
@@ -151,7 +151,7 @@ class PathNewton:
         return hessian
 
     def _update(self, objective: Whitened, point: Evaluation) -> None:
-        """Update the sums H, u and v to an evaluated point."""
+        """Set the sums H, u and v to their values at an evaluated point."""
         self.point = point
         side = _sign_outside(point.residual, objective.threshold)
         for rows in self._blocks(self._with_weight(side != self._side)):
@@ -196,7 +196,7 @@ class PathNewton:
     def _newton(
         self, theta: FloatArray, beta: float, P: FloatArray | None
     ) -> tuple[FloatArray, Any]:
-        """Return the Newton step for the current sides of the rows, and a factor of H + P.
+        """Return the Newton step for the current sides of the rows, and a factor LLᵀ of H + P.
 
         P is the Hessian of the penalty, or None.
         """
@@ -212,7 +212,7 @@ class PathNewton:
     ) -> None:
         """Update H, u and v for rows that move to new sides of the threshold.
 
-        Z contains these rows of [1, X], standardised, and r their residuals.
+        `Z` contains the standardised rows [1, z], and `r` the residuals of these rows.
         """
         before, self._side[rows] = self._side[rows], side
         s = np.ones(rows.size) if self._weight is None else self._weight[rows]

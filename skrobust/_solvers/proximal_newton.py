@@ -16,16 +16,16 @@ from .near_rows import NearRows
 from .working_columns import WorkingColumns
 
 MAX_STEPS = 60
-# The damping is a number that is added to the diagonal of the Hessian, whose elements are at
-# most 1. It is at least MIN_DAMPING, apart from the exceptions below. After a step that is
-# shorter than SHORT_STEP times the full step, it is at least SHORT_STEP_DAMPING.
+# The damping is a number that is added to the diagonal elements of the Hessian, which are at
+# most 1. The damping is at least MIN_DAMPING, apart from the exceptions below, and at least
+# SHORT_STEP_DAMPING after a step that is shorter than SHORT_STEP times the full step.
 MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
-# Minimum damping for coefficients that have a bound but no penalty. Their minimiser may not be
-# unique, and should not depend on rounding errors.
+# Minimum damping for coefficients that have a bound but no penalty. The minimiser over these
+# coefficients may not be unique, and should not depend on rounding errors.
 BOUNDED_DAMPING = 1e-6
 # The minimum damping for a coefficient with a quadratic penalty is the curvature of the penalty
-# if this is between MIN_DAMPING_WITH_RIDGE and MIN_DAMPING, and otherwise the nearer one of
-# these values. A damping larger than the curvature would shorten the steps.
+# if this curvature is between MIN_DAMPING_WITH_RIDGE and MIN_DAMPING, and otherwise the nearer
+# one of these values. A damping larger than the curvature would shorten the steps.
 MIN_DAMPING_WITH_RIDGE = 1e-12
 
 
@@ -44,7 +44,7 @@ def proximal_newton(
 
     `residual` contains the residuals at the coefficients `x`. `gradient` is the gradient of the
     loss with respect to these coefficients, or None if it is unknown. `tol` is an upper bound
-    of the violation of the optimality conditions, relative to the root mean square of ψ.
+    on the violation of the optimality conditions, relative to the root mean square of ψ.
     """
     index = columns.index
     slope, ridge, lower = penalty.slope[index], penalty.diagonal[index], penalty.lower[index]

@@ -4,18 +4,18 @@ The step of iteratively reweighted least squares from a point with residuals r i
 
     d = (Σ s w ζζᵀ)⁻¹ Σ s w r ζ,      w = ψ(r)/r,
 
-with the sample weights s and the whitened rows ζ. It never raises the objective, because the
-quadratic function with the weights w touches the objective from above. Reweighting converges
-linearly. Near the minimum Newton's method, with ψ′ instead of w in the matrix, converges
-quadratically. Each iteration takes the Newton step if the Hessian is positive definite and the
-step does not raise the objective. Otherwise it takes a step with a weighted mean of both
-matrices or, if this step raises the objective, the reweighted step.
+with the sample weights s and the whitened rows ζ. This step never raises the objective, because
+the quadratic function with the weights w touches the objective from above. Reweighting
+converges linearly. Near the minimum Newton's method, with ψ′ instead of w in the matrix,
+converges quadratically. Each iteration takes the Newton step if the Hessian is positive
+definite and the step does not raise the objective. Otherwise the iteration takes a step with a
+weighted mean of both matrices or, if this step raises the objective, the reweighted step.
 
 An S-estimate minimises the M-scale σ(θ), which is defined by a constant value of Σ s ρ(r/σ).
 Since dσ/dθ is zero at the minimum, both steps can be computed as for an M-estimate with the
-threshold of the current scale: if a step does not raise this objective, it does not raise the
-M-scale (Yohai, "High breakdown-point and high efficiency robust estimates for regression",
-Annals of Statistics 15, 1987).
+threshold of the current scale. A step that does not raise the objective of this M-estimate does
+not raise the M-scale (Yohai, "High breakdown-point and high efficiency robust estimates for
+regression", Annals of Statistics 15, 1987).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .._model.whitening import Whitened, Whitening, inverse_cholesky
 from .result import Solution, Status
 
 # A Newton step is tried if the relative gradient is below NEWTON_MAX_GRADIENT. For an
-# M-estimate its length must also be at most NEWTON_MAX_STEP times the threshold, since a longer
-# step may lead to another local minimum.
+# M-estimate the length of the step must also be at most NEWTON_MAX_STEP times the threshold,
+# since a longer step may lead to another local minimum.
 NEWTON_MAX_GRADIENT, NEWTON_MAX_STEP = 0.3, 0.1
 # Weights of the Hessian in the weighted means of the Hessian and the matrix of the reweighted
 # step. The means are tried, in this order, if the Newton step is not taken.
@@ -46,8 +46,8 @@ TARGET_RTOL = 1e-12
 # are not fitted exactly are counted.
 NEAR_EXACT = 1e8
 # Largest relative increase of the objective that rounding errors may cause. If no step reduces
-# the objective, a point is regarded as the minimum up to the relative gradient
-# ROUNDING_GRADIENT.
+# the objective, a point with a relative gradient of at most ROUNDING_GRADIENT is regarded as
+# the minimum.
 VALUE_RISE_RTOL, ROUNDING_GRADIENT = 1e-13, 1e-6
 
 
@@ -108,7 +108,7 @@ def _rewhitened(objective: Whitened, point: Evaluation) -> tuple[Whitened, Evalu
     """Return the objective and the point in new coordinates, and the transform T.
 
     The new coordinates are whitened with the weights ψ(r)/r. The previous coordinates are T
-    times the new ones; T is None if the coordinates are not changed. In the previous
+    times the new coordinates. T is None if the coordinates are not changed. In the previous
     coordinates high-leverage rows that are not outliers make the gradient large and sensitive
     to rounding errors in some directions.
     """
@@ -154,7 +154,7 @@ def _at_m_scale(
 def _step(objective: Whitened, point: Evaluation, longest: float) -> Evaluation | None:
     """Return the point after the first step that descends, or None if no step descends.
 
-    The steps are tried in the order of the module docstring: the Newton step, those with
+    The steps are tried in the order of the module docstring: the Newton step, the steps with
     weighted means of both matrices, and the reweighted step. All steps except the reweighted
     step have at most the length `longest`.
     """
@@ -196,8 +196,8 @@ def _hessian(objective: Whitened, point: Evaluation) -> FloatArray:
 
     ψ′, the weight of a row in the Hessian, is negative beyond the inflection point of the loss.
     """
-    # Gram matrices require non-negative weights, so that the Hessian is the difference of two.
-    # The memory of each vector of n numbers is released before the next one is computed.
+    # The Hessian is the difference of two Gram matrices, which require non-negative weights.
+    # The memory of each vector of n numbers is released before the next vector is computed.
     parts = []
     for sign in (1.0, -1.0):
         curvature = objective.psi_deriv(point)

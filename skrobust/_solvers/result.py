@@ -50,7 +50,7 @@ class NewtonStep(NamedTuple):
 class Solution(NamedTuple):
     """The result of a minimisation, converged or not.
 
-    `newton_step` is the last Newton step, or None if there is none. `passes` contains the
+    `newton_step` is the last Newton step, or None if it is unknown. `passes` contains the
     number of passes over X of each algorithm that ran.
     """
 

@@ -89,7 +89,7 @@ class WorkingColumns:
         self.inside = inside
 
     def _extend_hessian(self) -> None:
-        """Add the rows and columns of new features to H, for the rows in the mask so far."""
+        """Add the rows and columns of new features to H, summed over the rows in `inside`."""
         k, Z, weight = len(self.H), self.Z, np.where(self.inside, self.s, 0.0)
         products = np.zeros((len(Z) - k, len(Z)))
         for rows in self._blocks(weight.size):

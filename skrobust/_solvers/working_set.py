@@ -1,7 +1,7 @@
 """Proximal Newton method on a working set of features, for a penalty with an L1 part or bounds.
 
-The working set contains the features with nonzero coefficients and those that violate the
-optimality conditions most. Each outer iteration has three steps:
+The working set contains the features with nonzero coefficients and the features that violate
+the optimality conditions most. Each outer iteration has three steps:
 
 1. Newton steps minimise the objective over the coefficients of the working set
    (`proximal_newton`). The Hessian is updated for the rows that cross the threshold.
@@ -38,10 +38,11 @@ from .result import Solution, Status
 from .working_columns import LastPoint, WorkingColumns
 from .working_vertex import psi_at_vertex, vertex_near
 
-# The maximum number of features that join the working set at a time is the larger one of the
-# first value and the second value times the number of nonzero coefficients. FIRST applies to
-# the first outer iteration, and LATER to all others. LATER is smaller, because with more
-# features than rows a large working set takes longer than additional passes over X.
+# The maximum number of features that join the working set at a time is the larger one of two
+# numbers: the first value, and the second value times the number of nonzero coefficients. FIRST
+# applies to the first outer iteration, and LATER to all later iterations. LATER is smaller,
+# because for more features than rows the Newton steps on a large working set take longer than
+# additional passes over X.
 FIRST, LATER = (50, 1.0), (10, 0.25)
 # Tolerance of early minimisations on the working set.
 ROUGH_TOL = 1e-2
@@ -71,7 +72,7 @@ VALUE_RTOL = 1e-12
 class WorkingSet:
     """A minimiser for an `ElasticNet` penalty, in scaled coordinates.
 
-    The columns of the working set and the Hessian for them are stored for the next call.
+    The columns of the working set and their Hessian are stored for the next call.
     """
 
     def __init__(self) -> None:
@@ -194,7 +195,7 @@ class _Descent:
         return self._accuracy(tol)
 
     def shorten_unpenalised(self) -> None:
-        """Replace the unpenalised coefficients by the shortest ones with the same residuals.
+        """Replace the unpenalised coefficients by the shortest vector with the same residuals.
 
         The coefficients are only changed if their features are linearly dependent.
         """
@@ -209,7 +210,7 @@ class _Descent:
             self.point = self.objective.evaluate(self.coef[self.first :])
 
     def restore_lowest(self) -> None:
-        """Set the point to the one with the smallest objective.
+        """Set the point to the candidate with the smallest objective.
 
         The candidates are the evaluated points and the model with the intercept alone.
         """
@@ -225,7 +226,7 @@ class _Descent:
             self.point = self.lowest
 
     def _lower_penalty(self, max_iter: int) -> None:
-        """Minimise with a larger penalty, which is halved until it is near the given one."""
+        """Minimise with a larger penalty, and halve it until it is near the given penalty."""
         slope = self.penalty.slope
         penalised = self.usable & (slope > 0) & (self.coef == 0)
         size = self.penalty.limited_part(-self.loss_gradient)[penalised] / slope[penalised]
@@ -310,8 +311,8 @@ class _Descent:
     def _solve(self, penalty: ElasticNet, tol: float, max_iter: int) -> None:
         """Minimise over the coefficients of the working set.
 
-        If few rows are inside the threshold, it is lowered in steps. One iteration is left for
-        the pass over X that follows.
+        If few rows are inside the threshold, the threshold is lowered in steps. One iteration
+        is left for the pass over X that follows.
         """
         max_iter -= 1
         rounding = rounding_floor_bound(self.objective, self.coef[self.first :])
@@ -357,7 +358,7 @@ class _Descent:
         columns, index = self.columns, self.columns.index
         if self.vertex is not None:
             # At a vertex the gradient is computed from the multipliers, not from the residuals.
-            # It is therefore not used.
+            # This gradient is therefore not used here.
             self.vertex, self.is_evaluated = None, False
         is_known = self.is_evaluated and beta == self.beta
         start, residual = self.coef[index], self.residual
@@ -394,8 +395,8 @@ class _Descent:
     def _exact_intercept(self) -> None:
         """Minimise over the intercept alone, so that Σ s ψ(r) is zero.
 
-        The duality gap requires this. Newton's steps are restricted to a bracket, because they
-        may fail if few rows or no rows are inside the threshold.
+        The duality gap can only be computed if this sum is zero. Newton's steps are restricted
+        to a bracket, because they may fail if few rows or no rows are inside the threshold.
         """
         if self.first or self.vertex is not None:
             return

@@ -1,8 +1,9 @@
 """The vertex next to the minimiser on a working set if the threshold is small.
 
-As many rows are then inside the threshold as there are nonzero coefficients, the intercept
-included. Rounding errors of the residuals may dominate ψ(r) of these rows. It is therefore
-computed from the multipliers of the linear program (`lad_simplex`).
+If the threshold is small, as many rows are inside the threshold as there are nonzero
+coefficients, the intercept included. Rounding errors of the residuals may dominate ψ(r) of
+these rows. ψ(r) is therefore computed from the multipliers of the linear program
+(`lad_simplex`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ VERTEX_TOL = 1e-10
 
 
 def psi_at_vertex(residual: FloatArray, beta: float, vertex: L1Vertex | None) -> FloatArray:
-    """Return ψ(r) for each row. For the rows of a vertex, ψ(r) is that of `vertex`.
+    """Return ψ(r) for each row. For the rows of a vertex, ψ(r) is taken from `vertex`.
 
     The multipliers of these rows are more accurate than their residuals.
     """
@@ -47,7 +48,7 @@ def vertex_near(
     beta: float,
     tol: float,
 ) -> L1Vertex | None:
-    """Return the minimiser on the working set at the threshold `beta`, and its vertex.
+    """Return the minimiser on the working set at the threshold `beta`, as an L1Vertex.
 
     The result is None if no vertex is found next to the minimiser. The coefficients `coef`,
     which are (b, v), and their residuals approximate the minimiser at `threshold`, which is not
