@@ -40,18 +40,18 @@ def elastic_net_gap(
     scale: float | None = None,
     gradient: FloatArray | None = None,
 ) -> float:
-    """Return the duality gap for a penalty with an L1 part or bounds, or of some features only.
+    """Return the duality gap for a penalty with an L1 part or bounds, or on some features only.
 
     The objective need not be whitened. The dual variable u is the component of ψ(r) orthogonal
     to the intercept and to the features without a penalty, scaled down until it is feasible.
-    The function takes one pass over X or more. It takes no pass if each feature has a penalty
-    and `gradient`, the gradient of the loss, is given.
+    The function takes one pass over X or more, but no pass if each feature has a penalty and
+    `gradient`, the gradient of the loss, is given.
 
     If rounding errors of the residuals are not small compared with the threshold, they
-    dominate ψ(r) of the rows inside. If X is in memory, the smaller one of the gaps for ψ(r)
-    and for a corrected ψ(r) is then returned. If the penalty is so small that rounding errors
-    of u_v exceed its slope, the gap without the penalty plus the value of the penalty may be
-    returned.
+    dominate ψ(r) of the rows inside the threshold. If X is in memory, the smaller one of the
+    gaps for ψ(r) and for a corrected ψ(r) is then returned. If the penalty is so small that
+    rounding errors of u_v exceed the slope of the penalty, the gap without the penalty plus the
+    value of the penalty may be returned.
     """
     linear = objective.linear
     penalty = linear.penalty
@@ -92,10 +92,9 @@ class _ElasticNetDual:
     def gap(self, near: RowVector, gradient: FloatArray | None = None) -> float:
         """Return the duality gap for a feasible u that is computed from the row vector `near`.
 
-        `gradient` is −(1/S) Σ s near (1, z), or None if it is unknown. A feature that has a
-        lower bound but no penalty need not be orthogonal to u. u is orthogonal to such a
-        feature only if the coefficient is nonzero, or if the dual constraint of the feature
-        would otherwise be violated.
+        `gradient` is −(1/S) Σ s near (1, z), or None if it is unknown. For a feature that has a
+        lower bound but no penalty, u is orthogonal to the feature only if the coefficient is
+        nonzero, or if the dual constraint of the feature would otherwise be violated.
         """
         penalty, coef, data = self.penalty, self.coef, self.linear.data
         c, r, scale = self.psi, self.residual, self.scale
@@ -130,8 +129,8 @@ class _ElasticNetDual:
     def corrected(self, rounding: float) -> RowVector:
         """Return ψ(r) with the smallest corrections for which (1/S) Σ s ψ z_j = ∂P/∂v_j.
 
-        The equations are those of the nonzero coefficients and, with an intercept, Σ s ψ = 0.
-        Only the rows inside the threshold are corrected.
+        There is one equation for each nonzero coefficient v_j and, with an intercept, the
+        equation Σ s ψ = 0. Only the rows inside the threshold are corrected.
         """
         data, coef = self.linear.data, self.coef
         inside = np.abs(self.residual) <= self.beta + rounding
@@ -158,7 +157,7 @@ class _ElasticNetDual:
         )
 
     def _slope(self, u: RowVector) -> FloatArray:
-        """Return (1/S) Σ s u (1, z), of shape (p + 1,)."""
+        """Return (1/S) Σ s u (1, z), an array of shape (p + 1,)."""
         data = self.linear.data
         weighted = u if data.weight is None else data.weight * u
         slope: FloatArray = data.engine.row_combination(weighted, self.linear.loss) / data.total
@@ -215,7 +214,7 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
         u_v = (slope - linear.evaluate(coef).gradient) / shrink
         positive = d > 0
         gap += float(((slope - u_v)[positive] ** 2 / (2.0 * d[positive])).sum())
-    # The gap is at most F (with a scale, F + σ²/2), the gap for u = 0, which is feasible.
+    # u = 0 is feasible and has the gap F or, with a scale, F + σ²/2. The gap is at most this.
     value = point.value if scale is None else point.value + 0.5 * scale * scale
     return min(max(gap, 0.0), value)
 

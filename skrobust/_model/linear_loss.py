@@ -6,8 +6,8 @@
 
 Here z are the standardised features, ρ is a loss, ψ = ρ′, s are the sample weights, S = Σ s,
 and P is a penalty. The smooth L1 loss is the Huber loss divided by β. The objective with the
-smooth L1 loss and the penalty P therefore has the same minimiser as that with the Huber loss
-and the penalty β·P.
+smooth L1 loss and the penalty P therefore has the same minimiser as the objective with the
+Huber loss and the penalty β·P.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .penalty import Penalty
 if TYPE_CHECKING:
     from .whitening import Whitening
 
-# A whitening transform that amplifies rounding errors by more than this is applied to rows, not
-# to a Gram matrix.
+# A whitening transform that amplifies rounding errors by more than this factor is applied to
+# the rows, not to the Gram matrix.
 MAX_GRAM_CONDITION = 100.0
 # A Hessian may be computed as the difference of the Gram matrices of all rows and of the rows
 # outside the threshold. If rows of high leverage are outside, cancellation may make the
 # difference inaccurate. The difference is used if its smallest squared pivot is larger than
-# this.
+# this value.
 MIN_DOWNDATED_PIVOT = 1e-3
 
 
@@ -53,7 +53,7 @@ class Evaluation(NamedTuple):
     def relative_gradient(self) -> float:
         """The norm of the gradient divided by `psi_rms`, a dimensionless number.
 
-        In whitened coordinates and without a penalty it is between 0 and 1.
+        In whitened coordinates and without a penalty this number is between 0 and 1.
         """
         # Unlike a scalar product, this norm does not overflow.
         length = float(dnrm2(self.gradient)) if self.gradient.size else 0.0
@@ -66,9 +66,10 @@ class RegressionData(NamedTuple):
     """The data that all objectives of a target share.
 
     `gram` is ZᵀSZ / Σ s for the rows Z = [1, z] and S = diag(s), or None if it is unknown, and
-    `total` is Σ s. `y_shift` is the location that was subtracted from y; the rounding errors of
-    y are relative to y before this subtraction. Rounding errors of the residuals are relative
-    to the deviations of y from `y_location`, or from the mean of y if `y_location` is None.
+    `total` is Σ s. `y_shift` is the location that was subtracted from y. The rounding errors of
+    y are proportional to y before this subtraction. The rounding errors of the residuals are
+    proportional to the deviations of y from `y_location`, or from the mean of y if `y_location`
+    is None.
     """
 
     engine: Engine
@@ -134,7 +135,7 @@ class LinearLoss:
         self.penalty = penalty.scaled(threshold) if penalty and scale_up else penalty
 
     def at_threshold(self, threshold: float) -> LinearLoss:
-        """Return the same objective at another threshold."""
+        """Return the objective with another threshold."""
         return LinearLoss(
             self.data, self.loss, self._unit_penalty, threshold, self._per_threshold
         )
@@ -157,7 +158,7 @@ class LinearLoss:
     def evaluate(self, coef: FloatArray, out: RowVector | None = None) -> Evaluation:
         """Return the Evaluation at coef = (b, v), computed in one pass over X.
 
-        If `out` is given, the residuals are written to it.
+        If `out` is given, the residuals are written to `out`.
         """
         engine, y, weight, fit_intercept, _, _, total, *_ = self.data
         residual, sums = engine.loss_gradient(coef, y, weight, self.loss, self.threshold, out)
@@ -199,8 +200,8 @@ class LinearLoss:
     def n_hessian_rows(self, row_weight: RowVector, basis: Whitening) -> int:
         """Return the number of rows from which `hessian` is computed.
 
-        If the Gram matrix of all rows is known, these are the rows inside the threshold or the
-        rows outside, whichever are fewer.
+        If the Gram matrix of all rows is known, the Hessian is computed from the rows inside
+        the threshold or from the rows outside, whichever are fewer.
         """
         n_rows = int(np.count_nonzero(row_weight))
         if self.data.gram is None or basis.condition > MAX_GRAM_CONDITION:
@@ -227,8 +228,8 @@ class LinearLoss:
         diagonal = None if self.penalty is None else self.penalty.hessian_diagonal(coef)
 
         def product(direction: FloatArray) -> FloatArray:
-            # The product is the gradient of a least-squares objective with the weights ψ′. Its
-            # loss is the Huber loss with an infinite threshold.
+            # The product is the gradient of a least-squares objective with the weights ψ′,
+            # whose loss is the Huber loss with an infinite threshold.
             _, sums = engine.loss_gradient(direction, zeros, weight, HUBER, np.inf, out)
             Hd: FloatArray = -sums[:-2] / total
             if not self.data.fit_intercept:

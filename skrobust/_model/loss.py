@@ -51,8 +51,8 @@ class Loss(ABC):
     def windowed_psi_deriv(self, r: RowVector, threshold: float, window: float) -> RowVector:
         """Return ψ′ at each residual or, if ψ′ is a step function, values with a similar mean.
 
-        These values are positive for |r| < `window`, which is not smaller than the threshold,
-        so that their mean depends on more residuals.
+        The values are positive for |r| < `window`. The window is not smaller than the
+        threshold, so that the mean of the values depends on more residuals than the mean of ψ′.
         """
         return self.psi_deriv(r, threshold)
 
@@ -62,7 +62,7 @@ class Loss(ABC):
     ) -> RowVector:
         """Return the weight ψ(r)/r of each residual, a number between 0 and 1.
 
-        If `out` is given, the result is written to it. `out` and `r` may be the same array.
+        If `out` is given, the weights are written to `out`, which may be the same array as `r`.
         """
 
 
@@ -119,9 +119,9 @@ def _bisquare_rho_psi(r: float, threshold: float) -> tuple[float, float]:
 class Bisquare(Loss):
     """Tukey's bisquare loss: k²/6 (1 − (1 − z²)³) with z = min(|r|/k, 1) and the threshold k.
 
-    The derivative ψ = r(1 − z²)² has the slope 1 at zero. It is zero for |r| ≥ k, so that
-    residuals beyond the threshold have no influence. The objective may have several local
-    minima.
+    The derivative ψ = r(1 − z²)² has the slope 1 at zero. For |r| ≥ k the derivative is zero,
+    so that residuals beyond the threshold have no influence. The objective may have several
+    local minima.
     """
 
     is_convex = False

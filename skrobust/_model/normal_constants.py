@@ -23,8 +23,8 @@ from scipy.special import erfc, gammainc
 
 from .._engines.base import FloatArray
 
-# Bracket of the constant for a given efficiency. The efficiency of the first constant is lower,
-# and that of the second one higher, than any efficiency that can be requested.
+# Bracket of the constant for a given efficiency. All efficiencies that can be requested are
+# between the efficiency of the first constant and the efficiency of the second constant.
 EFFICIENCY_BRACKET = 1.2, 20.0
 # The moments (2j − 1)!! of order 2j of a standard normal variable, for j = 0, …, 5.
 NORMAL_MOMENTS = np.array([1.0, 1.0, 3.0, 15.0, 105.0, 945.0])
@@ -38,7 +38,7 @@ def _moments(c: float) -> FloatArray:
 
 
 def mean_rho(c: float) -> float:
-    """Return E ρ for the constant c, the breakdown point of the M-scale if it is at most ½."""
+    """Return E ρ for the constant c. If E ρ ≤ ½, it is the breakdown point of the M-scale."""
     _, m2, m4, m6, _, _ = _moments(c)
     return float(3 * m2 / c**2 - 3 * m4 / c**4 + m6 / c**6 + erfc(c / np.sqrt(2.0)))
 

@@ -27,7 +27,7 @@ class Penalty(ABC):
 
     @abstractmethod
     def gradient(self, coef: FloatArray) -> FloatArray:
-        """Return ∇P at coef = (b, v), of shape (p + 1,)."""
+        """Return ∇P at coef = (b, v), an array of shape (p + 1,)."""
 
     def subgradient(self, coef: FloatArray, gradient: FloatArray) -> FloatArray:
         """Return the shortest subgradient of the objective at `coef`.
@@ -39,7 +39,7 @@ class Penalty(ABC):
 
     @abstractmethod
     def hessian_diagonal(self, coef: FloatArray) -> FloatArray:
-        """Return the diagonal of ∇²P, of shape (p + 1,). The other elements of ∇²P are zero."""
+        """Return the p + 1 diagonal elements of ∇²P. The other elements of ∇²P are zero."""
 
     @abstractmethod
     def scaled(self, factor: float) -> Penalty:
@@ -54,7 +54,7 @@ class Ridge(Penalty):
     Parameters
     ----------
     diagonal : ndarray of shape (p + 1,)
-        The curvatures d_j, preceded by 0 for the intercept.
+        The element 0 for the intercept, followed by the curvatures d_j.
     """
 
     is_quadratic = True
@@ -102,7 +102,7 @@ class ElasticNet(Penalty):
     Parameters
     ----------
     slope, diagonal, lower : ndarrays of shape (p + 1,)
-        The λ_j, the d_j and the l_j, preceded by 0, 0 and −∞ for the intercept.
+        The values of λ_j, d_j and l_j. The first elements, for the intercept, are 0, 0 and −∞.
     """
 
     is_quadratic = False
@@ -175,9 +175,9 @@ class ElasticNet(Penalty):
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return two masks of features without a penalty, each of shape (p + 1,).
 
-        The first mask contains the features with a lower bound, and the second mask those
-        without a bound. `varying` is a mask of the features that are not constant, of shape
-        (p,).
+        The first mask contains the features with a lower bound, and the second mask the
+        features without a bound. `varying` is a mask of the p features that tells which
+        features are not constant.
         """
         unpenalised = np.concatenate([[False], varying]) & (self.slope + self.diagonal == 0)
         bounded = self.lower == 0
@@ -186,8 +186,9 @@ class ElasticNet(Penalty):
     def dual_scale(self, slope: FloatArray) -> float:
         """Return the largest t ≤ 1 for which t · slope is feasible in the dual.
 
-        `slope` is (1/S) Σ s u z for a dual variable u. Its component for a feature with λ_j > 0
-        and d_j = 0 must not exceed λ_j in absolute value (or, with a lower bound, in value).
+        `slope` is (1/S) Σ s u z for a dual variable u. A slope is feasible if |slope_j| or, for
+        a coefficient with a lower bound, slope_j does not exceed λ_j for any feature with
+        λ_j > 0 and d_j = 0.
         """
         size = self.limited_part(slope)
         exceeds = (self.diagonal == 0) & (self.slope > 0) & (size > self.slope)

@@ -1,9 +1,9 @@
 """The scale of the residuals: the normalised MAD, the concomitant scale and the M-scale.
 
-Each of these scales is a function σ̂(r) of the residuals. With an estimated threshold β·s, s is
-the scale of the residuals of the fit with this threshold. `_solvers.scale_fixed_point` and
-`_solvers.anderson` solve this fixed-point equation. An S-estimate minimises the M-scale; the
-minimum is found by `_solvers.redescending`.
+Each of these scales is a function σ̂(r) of the residuals. An estimated threshold is β·s, where
+s equals the scale of the residuals of the fit with this threshold. `_solvers.scale_fixed_point`
+and `_solvers.anderson` solve this fixed-point equation. An S-estimate minimises the M-scale.
+The minimum is found by `_solvers.redescending`.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ NORMAL_MAD = float(ndtri(0.75))
 # threshold AUTO_CONCOMITANT, σ̂ estimates .843 σ.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
-# Smallest threshold in the units of the target. A smaller threshold gives the same fit, but its
-# square underflows.
+# Smallest threshold in the units of the target. The square of a smaller threshold would
+# underflow, and the fit with a smaller threshold would be the same.
 MIN_THRESHOLD = 1e-100
 # Number of rows from which a first estimate of the concomitant scale is computed.
 SCALE_PROBE_ROWS = 2_000
-# The concomitant scale of at most this many rows is computed by sorting, which takes less time
-# than Newton's method.
+# Maximum number of rows for which the concomitant scale is computed by sorting, which is then
+# faster than Newton's method.
 SORT_MAX_ROWS = 4_000
 # The step from an approximate scale to the scale is used if it changes the scale by less than
 # the factor WARM_MAX_FACTOR. The step is computed from an estimate of the fraction of rows
 # beyond the threshold if the relative error of the step is at most WARM_STEP_RTOL.
 WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
 # A first estimate of the scale, relative to the largest absolute residual, is used if it
-# exceeds this value, so that its square does not underflow.
+# exceeds this value, so that the square of the estimate does not underflow.
 MIN_RELATIVE_SCALE = 1e-150
-# Bound of the rounding error of a residual, relative to the terms of which the residual is the
-# difference.
+# Bound on the rounding error of a residual, relative to the sum of |y| and the absolute terms
+# of the linear predictor.
 RESIDUAL_ROUNDING = 32 * _EPS
 # A residual within this relative distance of the median is regarded as equal to the median.
 MEDIAN_RTOL = 1e-6
@@ -71,7 +71,7 @@ TYPICAL_MAX_Z = 30
 
 
 class WarmScale(NamedTuple):
-    """An approximate scale, and the root mean square of ψ(r) with the threshold for it."""
+    """An approximate scale, and the root mean square of ψ(r) at the corresponding threshold."""
 
     scale: float
     psi_rms: float
@@ -89,8 +89,8 @@ class ScaleEstimator(ABC):
     ) -> float:
         """Return the scale of the residuals.
 
-        If `warm` is given, the result may be an approximation, a single Newton step from
-        `warm.scale`. If `warm.scale` is the scale of the residuals, this step is zero.
+        If `warm` is given, the result may be the approximation after a single Newton step from
+        `warm.scale`. If `warm.scale` is the scale of the residuals, the Newton step is zero.
         """
 
     @abstractmethod
@@ -99,17 +99,17 @@ class ScaleEstimator(ABC):
     ) -> tuple[RowVector, RowVector, RowVector]:
         """Return g, b and e of each row, where the scale σ is the solution of Σ s g = 0.
 
-        −∂g/∂σ is e, and −∂g/∂θ is b z, where z contains the features of the row. `n` is the
-        number of observations.
+        The derivatives of g define b and e: −∂g/∂σ is e, and −∂g/∂θ is b z, where z contains
+        the features of the row. `n` is the number of observations.
         """
 
     def threshold(self, scale: float) -> float:
         return max(self.factor * scale, MIN_THRESHOLD)
 
     def scale(self, objective: Whitened, point: Evaluation, near: float | None = None) -> float:
-        """Return the scale of the residuals at a point, or the rounding floor if it is larger.
+        """Return the scale of the residuals at a point, or a larger rounding floor.
 
-        `near` is an approximate scale to which the threshold of the objective belongs, or None.
+        `near` is None, or an approximate scale for which the objective has its threshold.
         """
         warm = None if near is None else WarmScale(near, point.psi_rms)
         scale = self.estimate(point.residual, objective.linear.data.weight, warm)
@@ -119,11 +119,11 @@ class ScaleEstimator(ABC):
 
 
 def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, float]:
-    """Return a bound of the rounding error of each residual, and the rounding floor of a scale.
+    """Return a bound on the rounding error of each residual, and the rounding floor of a scale.
 
-    A residual is the difference of y and the linear predictor. It contains the rounding errors
-    of this difference and of the stored values of y and the features. The rounding floor is the
-    median of the bounds; a smaller scale is due to rounding errors.
+    A residual is the difference of y and the linear predictor. The residual contains the
+    rounding errors of this difference and of the stored values of y and the features. The
+    rounding floor is the median of the bounds. A smaller scale is due to rounding errors.
     """
     data = objective.linear.data
     y, weight = data.y, data.weight
@@ -163,7 +163,7 @@ def _stored_rounding(objective: Whitened, theta: FloatArray) -> float:
 def null_scale(estimator: ScaleEstimator, y: RowVector, weight: RowVector | None) -> float:
     """Return a positive scale of the residuals y of the model in which all coefficients are 0.
 
-    If the estimated scale is 0, it is replaced by the mean of |y| or, if that is also 0, by the
+    If the estimated scale is 0, it is replaced by the mean of |y| or, if all y are 0, by the
     machine epsilon.
     """
     return estimator.estimate(y, weight) or float(np.abs(y).mean()) or _EPS
@@ -182,10 +182,10 @@ class Mad(ScaleEstimator):
     ) -> tuple[RowVector, RowVector, RowVector]:
         """Return g = ½ − 1[|r| ≤ qσ] of each row with q = Φ⁻¹(¾), and smoothed derivatives.
 
-        The indicator function has no derivative at ±qσ. Its contribution to the derivatives of
-        Σ s g is estimated from the density of r at ±qσ, with a normal kernel of standard
-        deviation 1.06 σ n^(−1/5) (Silverman, "Density Estimation for Statistics and Data
-        Analysis", 1986, section 3.4).
+        The indicator function has no derivative at ±qσ. The contribution of the indicator
+        function to the derivatives of Σ s g is estimated from the density of r at ±qσ, with a
+        normal kernel of standard deviation 1.06 σ n^(−1/5) (Silverman, "Density Estimation for
+        Statistics and Data Analysis", 1986, section 3.4).
         """
         end = NORMAL_MAD * scale
         upper, lower = _density_terms(residual, end, scale, n)
@@ -203,7 +203,7 @@ def _density_terms(
 ) -> tuple[RowVector, RowVector]:
     """Return the contributions of each row to the estimated densities at `end` and at −`end`.
 
-    The densities are those of the residuals of `n` observations with the given scale.
+    The densities are estimated from the residuals of `n` observations with the given scale.
     """
     width = KERNEL_WIDTH * scale * n**-0.2
     unit = 1.0 / (np.sqrt(2.0 * np.pi) * width)
@@ -223,7 +223,7 @@ def _density_terms(
 def mad(
     residual: RowVector, weight: RowVector | None = None, near: float | None = None
 ) -> float:
-    """Return the median of |r| divided by Φ⁻¹(3/4); `near` is an approximate value of it."""
+    """Return the median of |r| divided by Φ⁻¹(3/4); `near` is an approximate result."""
     expected = None if near is None else near * NORMAL_MAD
     return median(residual, weight, expected, absolute=True) / NORMAL_MAD
 
@@ -234,7 +234,7 @@ class Concomitant(ScaleEstimator):
     ε is the factor, and H_ε is twice the Huber loss with the threshold ε. As a function of
     u = 1/σ², the left side of the equation is concave and piecewise linear. Newton's method
     approaches the root from below, without sorting. The last step is exact, apart from rounding
-    errors, because the root is on the same linear piece.
+    errors, because the step starts on the linear piece that contains the root.
     """
 
     def estimate(
@@ -255,8 +255,8 @@ class Concomitant(ScaleEstimator):
         guess = self.estimate(
             gather(size, some), None if weight is None else gather(weight, some)
         )
-        # The function of u is concave, so that one Newton step from any guess leads to a point
-        # that is not above the root.
+        # The left side of the equation is a concave function of u, so that one Newton step from
+        # any guess leads to a point that is not above the root.
         u = self._newton_step(guess**-2.0, size, weight) if guess > MIN_RELATIVE_SCALE else 0.0
         while True:
             next_u = self._newton_step(u, size, weight)
@@ -300,9 +300,9 @@ class Concomitant(ScaleEstimator):
     ) -> float | None:
         """Return the scale after one Newton step from an approximate scale.
 
-        The result is None if the step is too long. The sums in the step are known, except for
-        the fraction of the rows with |r| > εσ. An estimate of this fraction suffices, because
-        at the root the step is zero for any value of the fraction.
+        The result is None if the step is too long. The sums that the step requires are known,
+        except for the fraction of the rows with |r| > εσ. An estimate of this fraction
+        suffices, because at the root the step is zero for any value of the fraction.
         """
         epsilon = self.factor
         outside, error = share_outside(residual, weight, epsilon * warm.scale)
@@ -422,10 +422,10 @@ def trimmed_scale(
 
     The scale σ is the limit of the iteration σ ← √(Σ_in s_i r_i² / (Σ_in s_i − k)) / κ, which
     starts from the S-scale and decreases. The sums are over the residuals with |r| ≤ Kσ, and κ²
-    is the variance of a standard normal variable truncated to ±K. The standard deviation of the
-    residuals of an S-estimate with the efficiency e is √(1 + k/(n e)) times that of the errors,
-    so that K is 2.5 times this factor. If σ falls to `least`, the result is `least`. `n` is the
-    total weight.
+    is the variance of a standard normal variable truncated to ±K. The residuals of an
+    S-estimate with the efficiency e have a standard deviation √(1 + k/(n e)) times as large as
+    the errors, so that K is 2.5 times this factor. If σ falls to `least`, the result is
+    `least`. `n` is the total weight.
     """
     K, kappa = _trimming(n, k, s_constant)
     s = s_scale
@@ -445,9 +445,9 @@ def trimmed_scale(
 class TrimmedScores(NamedTuple):
     """g and b of each row, where the trimmed scale σ solves Σ s g = 0, and two sums.
 
-    `slope` contains b; −∂g/∂θ is b z, where z contains the features of the row. The difference
-    `squares` − `density` is −Σ s ∂g/∂σ. Its part `density` is due to the ends of the interval
-    that contains the residuals.
+    `slope` contains b, which is defined by −∂g/∂θ = b z, where z contains the features of the
+    row. The difference `squares` − `density` is −Σ s ∂g/∂σ. The term `density` is due to the
+    ends of the interval |r| ≤ Kσ of `trimmed_scale`.
     """
 
     g: RowVector
@@ -467,8 +467,9 @@ def trimmed_scores(
 ) -> TrimmedScores:
     """Return the TrimmedScores with g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/n.
 
-    The indicator function has no derivative at ±Kσ. Its contribution to the derivatives is
-    estimated from the density of the residuals at ±Kσ, as for the MAD of `n_rows` observations.
+    The indicator function has no derivative at ±Kσ. The contribution of the indicator function
+    to the derivatives is estimated from the density of the residuals at ±Kσ, as for the MAD of
+    `n_rows` observations.
     """
     K, kappa = _trimming(n, k, s_constant)
     end, variance = K * scale, (kappa * scale) ** 2

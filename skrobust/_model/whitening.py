@@ -22,9 +22,9 @@ from .._engines.base import FloatArray, RowIndex
 from .._reductions import RowVector
 from .linear_loss import Evaluation, LinearLoss
 
-# A Cholesky factor of H, scaled to a unit diagonal, is used if its squared pivots are at least
-# this large. Rounding errors of the Gram matrix then affect at most half of the digits, and
-# Newton's method corrects this.
+# Minimum squared pivot of a Cholesky factor of H, scaled to a unit diagonal, for which the
+# factor is used. Rounding errors of the Gram matrix then affect at most half of the digits of
+# the factor, and Newton's method corrects the resulting errors.
 MIN_SQUARED_PIVOT = 1e-8
 # A feature is coarse if its rounding error exceeds this fraction of its standard deviation. A
 # coarse feature has a larger weight in the inner product of `_basis_beyond_rounding`.
@@ -32,7 +32,7 @@ COARSE_BOUND = 1e-6
 
 
 class Whitening(NamedTuple):
-    """A transform M of shape (p + 1, k), dense or sparse, and its condition.
+    """A transform M of shape (p + 1, k), a dense or sparse matrix, and its condition.
 
     `condition` is the factor by which M may amplify rounding errors.
     """
@@ -77,7 +77,7 @@ class Whitened:
         return self.engine.n_passes
 
     def at_threshold(self, threshold: float) -> Whitened:
-        """Return the same objective at another threshold, in the same coordinates."""
+        """Return the objective with another threshold, in the same coordinates."""
         return Whitened(self.linear.at_threshold(threshold), self.whitening)
 
     def coef(self, theta: FloatArray) -> FloatArray:
@@ -118,7 +118,7 @@ class Whitened:
         """Return the gradient that `lower` would have at a point with the same rows inside.
 
         `lower` is the objective with a lower threshold. The contribution of the rows outside
-        the threshold to the gradient is proportional to the threshold. The function takes one
+        the threshold to the gradient is proportional to the threshold. The method takes one
         pass over X and overwrites `out`.
         """
         M, coef = self._M, self._M @ point.theta
@@ -185,12 +185,12 @@ def whiten_rows(
     """Return the whitening, computed from a matrix R with RᵀR = ZᵀSZ / Σ s.
 
     Without a penalty, the coefficients have no component along directions that rounding errors
-    of the features could have produced; `rounding` contains a bound of these errors for each
-    feature, relative to its scale. With a penalty the minimiser is unique, and no such
-    direction is omitted. The coefficients at the minimiser, in the *original* units, are then a
-    linear combination of the rows of X, because the gradient of the loss is such a combination.
-    M therefore only spans linear combinations of the rows. `tol` is the relative rounding error
-    of singular values.
+    of the features could have produced. `rounding` contains, for each feature, a bound on the
+    rounding errors relative to the scale of the feature. With a penalty the minimiser is
+    unique, and no direction is omitted because of rounding errors. The coefficients at the
+    minimiser, in the *original* units, are then a linear combination of the rows of X, because
+    the gradient of the loss is a linear combination of these rows. M therefore only spans
+    linear combinations of the rows. `tol` is the relative rounding error of singular values.
     """
     features = R[:, 1:]
     if not penalty.any():
@@ -234,7 +234,8 @@ def whiten_rows(
 def whiten_columns(penalty: FloatArray, fit_intercept: bool) -> Whitening:
     """Return a whitening that only scales the columns of Z, with a sparse diagonal transform.
 
-    It is used if a k × k matrix for k variables would be too large or take too long.
+    This whitening is used if a k × k matrix for k variables would be too large or would take
+    too long to compute.
     """
     unit = np.concatenate([[1.0], 1.0 / np.sqrt(1.0 + penalty)])
     scaling = sparse.diags_array(unit).tocsr()
@@ -259,10 +260,10 @@ def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
 
     Column j of A has the rounding error bounds_j. A direction v may be due to rounding errors
     if |Av| is at most |bounds·v|. These directions correspond to the singular values of
-    A / bounds that are at most 1. The basis is orthogonal to them in an inner product in which
-    a column with a rounding error above COARSE_BOUND is weighted by this error. Since A is not
-    nearly zero along the direction of such a column, the direction must not remove a component
-    of the other columns.
+    A / bounds that are at most 1. The basis is orthogonal to these directions in an inner
+    product in which a column with a rounding error above COARSE_BOUND is weighted by this
+    error. Since A is not nearly zero along the direction of a column with this weight, the
+    direction must not remove a component of the other columns.
     """
     sigma, V = _row_space(A / bounds, 0.0)
     kept = V[:, sigma > 1.0]
@@ -280,9 +281,9 @@ def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
 
 
 def _row_space(R: FloatArray, tol: float) -> tuple[FloatArray, FloatArray]:
-    """Return the singular values above `tol` times the largest one, and right singular vectors.
+    """Return the singular values above `tol` times the largest one, and a matrix of vectors.
 
-    The right singular vectors are the columns of the second result.
+    The columns of the matrix are the right singular vectors for these singular values.
     """
     if R.shape[0] > R.shape[1]:
         R = qr(R, mode="r", check_finite=False)[0][: R.shape[1]]
