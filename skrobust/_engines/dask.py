@@ -138,7 +138,7 @@ def _prediction(
     if not isinstance(X, da.Array):
         meta = _predict_frame(X._meta, **options)
         return X.map_partitions(_predict_frame, meta=meta, **options)
-    # The column chunks of a block are passed as a list, because Dask would copy them to
+    # The column chunks of a block are passed as a list, because Dask would copy the chunks to
     # concatenate them.
     index, targets = ("i", {}) if coef.ndim == 1 else ("ik", {"k": len(coef)})
     options |= {"meta": np.empty((0,) * coef.ndim, dtype), "new_axes": targets}

@@ -180,7 +180,7 @@ class DaskBlocks(CheckedBlocks):
         return [rows(n, self._n_features) for n in X.chunks[0]]
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
-        """Return, for each unit, a handle to a field of its blocks or to element j of it."""
+        """Return, for each unit, a handle to a field of its blocks, or to one element of it."""
         return [Opaque(column_of(block.value, field, j)) for block in self._blocks]
 
     def _set_given(self) -> None:

@@ -38,10 +38,10 @@ GRAM_FEATURES_PER_PASS = 20
 GRAM_LANES = 4
 # If the centre of each column is at most CENTRE_FREE_MAX_SHIFT standard deviations from zero, x
 # has as many accurate digits as x − centre (except for most values of a column with
-# high-leverage rows). To save time, a pass over at least CENTRE_FREE_MIN_ELEMENTS elements of
-# such an X does not subtract the centre.
+# high-leverage rows). If X has this property and at least CENTRE_FREE_MIN_ELEMENTS elements, a
+# pass does not subtract the centre, in order to save time.
 CENTRE_FREE_MAX_SHIFT, CENTRE_FREE_MIN_ELEMENTS = 1.0, 50_000
-# The standardised rows are stored if X has fewer elements than this.
+# The standardised rows are stored if X has fewer elements than this number.
 STORE_STANDARDISED_MAX_ELEMENTS = 4_000
 _UNIT_WEIGHT = np.ones(1)
 

@@ -46,8 +46,8 @@ class SparseEngine(Engine):
             X.sum_duplicates()
         n_blocks = max(1, min(MAX_BLOCKS, X.nnz // BLOCK_ELEMENTS))
         super().__init__(X, team, -(-X.shape[0] // n_blocks))
-        # SciPy accepts index arrays of different dtypes. They are converted to a common dtype
-        # and viewed as unsigned integers, because Numba tests whether a signed index is
+        # SciPy accepts index arrays of different dtypes. The arrays are converted to a common
+        # dtype and viewed as unsigned integers, because Numba tests whether a signed index is
         # negative, and these tests take longer than the arithmetic.
         dtype = np.result_type(X.indices, X.indptr)
         self._index = tuple(

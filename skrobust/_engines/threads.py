@@ -131,7 +131,7 @@ def single_threaded_blas() -> Iterator[None]:
     """Limit BLAS to one thread while any fit of this process is in progress.
 
     The limit applies to the whole process, so that overlapping fits share it: the first fit
-    saves the numbers of threads, and the last one restores them.
+    saves the numbers of threads, and the last fit restores these numbers.
     """
     fit = object()
     try:

@@ -20,7 +20,7 @@ class Loss(ABC):
 
     # If both properties are True, the loss must be the Huber loss or consist of the same
     # quadratic and linear pieces. The exact line search, the continuation in the threshold, the
-    # vertex of least absolute deviations and the sums along a grid require such a loss.
+    # vertex of least absolute deviations and the sums along a grid require a loss of this kind.
     is_convex: bool
     is_piecewise_quadratic: bool
     # The function that returns (ρ, ψ) for two numbers, the residual r and the threshold.

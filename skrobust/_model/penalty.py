@@ -209,6 +209,6 @@ class ElasticNet(Penalty):
     def limited_part(self, slope: FloatArray) -> FloatArray:
         """Return, for each feature, the quantity that the optimality conditions limit to λ_j.
 
-        This is |slope_j|, or slope_j if the coefficient has a lower bound.
+        The quantity is |slope_j|, or slope_j if the coefficient has a lower bound.
         """
         return np.where(self.lower == 0, slope, np.abs(slope))

@@ -107,7 +107,7 @@ class ScaleEstimator(ABC):
         return max(self.factor * scale, MIN_THRESHOLD)
 
     def scale(self, objective: Whitened, point: Evaluation, near: float | None = None) -> float:
-        """Return the scale of the residuals at a point, or a larger rounding floor.
+        """Return the scale of the residuals at a point, but at least the rounding floor.
 
         `near` is None, or an approximate scale for which the objective has its threshold.
         """
@@ -333,7 +333,7 @@ class Concomitant(ScaleEstimator):
 class MScale(ScaleEstimator):
     """The M-scale with the bisquare, which is the σ with Σ s_i ρ_c(r_i/σ) = target.
 
-    ρ_c is the bisquare with the threshold c and the supremum 1; c is the factor. For an
+    ρ_c is the bisquare with the threshold c = `factor` and the supremum 1. For an
     S-estimate with the breakdown point b and k coefficients, the target is b(S − k) with
     S = Σ s_i, and E ρ_c = b at the standard normal distribution (Rousseeuw and Yohai, "Robust
     regression by means of S-estimators", 1984).

@@ -281,9 +281,9 @@ def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
 
 
 def _row_space(R: FloatArray, tol: float) -> tuple[FloatArray, FloatArray]:
-    """Return the singular values above `tol` times the largest one, and a matrix of vectors.
+    """Return the singular values above `tol` times the largest one, and a matrix V.
 
-    The columns of the matrix are the right singular vectors for these singular values.
+    The columns of V are the right singular vectors for these singular values.
     """
     if R.shape[0] > R.shape[1]:
         R = qr(R, mode="r", check_finite=False)[0][: R.shape[1]]

@@ -1,9 +1,9 @@
 """SciPy's L-BFGS on the compiled loss and gradient, in whitened coordinates.
 
 L-BFGS approaches the minimiser in about ten passes over X, since the variables are whitened,
-and does not require a Hessian. It cannot reduce the relative gradient much below 1e-7, because
-its line search compares values of the objective F, whose differences are then dominated by
-rounding. Newton's method continues from the best point of L-BFGS.
+and does not require a Hessian. L-BFGS cannot reduce the relative gradient much below 1e-7,
+because its line search compares values of the objective F. The differences of these values are
+then dominated by rounding. Newton's method continues from the best point of L-BFGS.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class NearRows:
     def move(self, t: float) -> FloatArray:
         """Move the residuals along the step, and update the Hessian for the rows that cross.
 
-        Returns Σ e z, the amount that these rows add to Σ s ψ z because they cross.
+        Returns Σ e z, the amount by which the crossing of the threshold changes Σ s ψ z.
         """
         excess = self._excess(t)
         inside = self._psi == self._r

@@ -429,12 +429,12 @@ def _near_exact_fit(objective: Whitened, point: Evaluation) -> bool:
 def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) -> bool:
     """Tell whether rounding errors alone can cause the gradient.
 
-    `rounding` is the rounding error of a residual relative to the terms of which the residual
-    is the difference. Only the rows are considered whose residuals do not exceed the threshold
-    by more than rounding errors. Rounding errors can cause the gradient if the Newton step for
-    these rows changes no residual by more than its rounding error. If there are not more such
-    rows than variables, ψ after the step must also not exceed the threshold. A gradient can
-    also be caused by the rounding errors of the whitened features.
+    `rounding` is the rounding error of a residual, relative to the sum of |y| and the absolute
+    terms of the linear predictor. Only the rows are considered whose residuals do not exceed
+    the threshold by more than rounding errors. Rounding errors can cause the gradient if the
+    Newton step for these rows changes no residual by more than its rounding error. If there are
+    not more such rows than variables, ψ after the step must also not exceed the threshold. A
+    gradient can also be caused by the rounding errors of the whitened features.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True

@@ -6,10 +6,10 @@ whitened rows ζ = Mᵀ(1, z), the weights s, S = Σ s and
     H = (1/S) Σ_inside s ζζᵀ    u = (1/S) Σ_inside s ζ r    v = (1/S) Σ_outside s ζ sign(r)
 
 the gradient of the mean Huber loss is −(u + βv). A step δ of the coordinates θ subtracts Hδ
-from u, and a row that crosses the threshold moves from one sum to the other, so that Newton's
-method only reads the rows near the threshold. One pass over X then computes the gradient and
-finds other rows that have crossed the threshold (Madsen and Nielsen, 1993; Rosset and Zhu,
-Annals of Statistics 35, 2007).
+from u. The term of a row that crosses the threshold is removed from H and u and added to v, or
+conversely. Newton's method therefore only reads the rows near the threshold. One pass over X
+then computes the gradient and finds other rows that have crossed the threshold (Madsen and
+Nielsen, 1993; Rosset and Zhu, Annals of Statistics 35, 2007).
 """
 
 from __future__ import annotations

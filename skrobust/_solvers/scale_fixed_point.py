@@ -39,11 +39,12 @@ PROBE_FRACTION, FLOOR_CLEARANCE = 1e-3, 1e4
 ROUND_MIN_ITER, MIN_ROUNDS = 100, 4
 # Tolerance of the next fit, as a fraction of the relative gap |φ(s)/s − 1| of the scale.
 FIT_PER_SCALE_ACCURACY = 0.03
-# If X has fewer elements than this, every fit uses the final tolerance, since a rough fit would
-# save only the last Newton step. Otherwise the tolerance of the first fit is ROUGH_INNER_TOL.
+# If X has fewer than EXACT_INNER_MAX_ELEMENTS elements, every fit uses the final tolerance,
+# since a rough fit would save only the last Newton step. Otherwise the tolerance of the first
+# fit is ROUGH_INNER_TOL.
 EXACT_INNER_MAX_ELEMENTS = 100_000
 ROUGH_INNER_TOL = 1e-3
-# If the contraction changes by less than this between two steps, φ is regarded as affine.
+# If the contraction changes by less than this value between two steps, φ is regarded as affine.
 AFFINE_CONTRACTION_ATOL = 1e-3
 
 

@@ -99,7 +99,7 @@ class WorkingColumns:
         self.H = H
 
     def _add_products(self, mask: NDArray[np.bool_], sign: int) -> None:
-        """Add Σ s zzᵀ over the rows in a mask to H; subtract it if `sign` is negative."""
+        """Add Σ s zzᵀ over the rows in a mask to H, or subtract it if `sign` is negative."""
         rows = np.flatnonzero(mask)
         root = np.sqrt(self.s[rows])
         for block in self._blocks(rows.size):

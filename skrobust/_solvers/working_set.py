@@ -340,8 +340,8 @@ class _Descent:
     ) -> bool:
         """Move to the minimiser on the working set if it is next to a vertex.
 
-        The current point approximates the minimiser at the threshold `beta`. Returns whether
-        such a vertex was found.
+        The current point approximates the minimiser at the threshold `beta`. Returns whether a
+        vertex next to the minimiser was found.
         """
         if self.n_iter >= max_iter:
             return False

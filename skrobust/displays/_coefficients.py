@@ -72,8 +72,8 @@ class CoefficientsDisplay:
         coefficients are shown.
 
     legend_ : matplotlib Legend or None
-        Legend with the numbers of intervals that exclude and include the reference value; None
-        if there is no reference value.
+        Legend with the number of intervals that exclude the reference value and the number of
+        intervals that include it; None if there is no reference value.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -214,9 +214,9 @@ class CoefficientsDisplay:
             A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
             :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. Results of
-            statsmodels, such as those of ``RLM``, are also accepted. Their own confidence
-            intervals are then drawn, and the parameters from `sample_weight` to `target` must
-            have their default values.
+            statsmodels, such as the results of ``RLM``, are also accepted. The confidence
+            intervals of statsmodels are then drawn, and the parameters from `sample_weight` to
+            `target` must have their default values.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features of the fit.
@@ -235,7 +235,7 @@ class CoefficientsDisplay:
 
         weights : {"importance", "frequency"}, default="importance"
             Meaning of `sample_weight`: the importance of each row, or the number of identical
-            rows that it represents.
+            rows that the row represents.
 
         scale : {"joint", "fixed"}, default="joint"
             Whether the intervals include the uncertainty of an estimated scale ("joint"), or

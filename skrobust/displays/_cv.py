@@ -363,7 +363,7 @@ class CVDisplay:
         self.best_ = mark(candidates.best_index, "chosen", **star)
         self.one_standard_error_: Line2D | None = None
         if self.one_standard_error_index is not None:
-            # The marker is a ring, so that the star is visible if both candidates are the same.
+            # The marker is a ring, so that the star is visible if the two candidates coincide.
             ring = {"marker": "o", "ms": 16, "mew": 1.5, "mfc": "none", "mec": GREY}
             index = self.one_standard_error_index
             self.one_standard_error_ = mark(index, "one std. error", **ring)

@@ -38,8 +38,8 @@ class DiagnosticsDisplay:
 
     The panels show the residuals against the fitted values, the quantiles of the residuals
     against the quantiles of the normal distribution, the square roots of the absolute residuals
-    against the fitted values, and the influence of the rows on the fit. The panels correspond
-    to those of R's ``plot(lm)``. For an :class:`~skrobust.MMRegressor` the fourth panel is the
+    against the fitted values, and the influence of the rows on the fit. R's ``plot(lm)`` has
+    the corresponding panels. For an :class:`~skrobust.MMRegressor` the fourth panel is the
     outlier map, as in R's ``plot(lmrob)``. The fourth panel shows the robustness weights for a
     regressor of another package, and for an `MMRegressor` without robust distances, for example
     because all features are indicators.

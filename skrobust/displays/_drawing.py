@@ -164,8 +164,8 @@ def legend(ax: Axes, handles: Any = None) -> Legend:
     """Draw and return a legend of `handles`, or of all labelled artists, that hides no data.
 
     The legend is placed at a corner or an edge of the axes where there is space. If there is no
-    such place, the vertical axis is extended to make space above the data. If the legend is too
-    large for this even with a smaller font, it is placed to the right of the axes.
+    such place, the vertical axis is extended to make space above the data. If the extension
+    would be too large even with a smaller font, the legend is placed to the right of the axes.
     """
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]

@@ -265,9 +265,9 @@ class PathDisplay:
             Axes to draw on; by default the axes of a new figure.
 
         n_labelled : int, default=10
-            Maximum number of features with individual styles and legend entries. These are the
-            features whose coefficients have the largest absolute values at any threshold or
-            penalty. The curves of the other features are grey.
+            Maximum number of features with individual styles and legend entries. The features
+            whose coefficients have the largest absolute values at any threshold or penalty are
+            selected. The curves of the other features are grey.
 
         line_kwargs : dict, default=None
             Keyword arguments for matplotlib's ``plot``, used for each curve.

@@ -77,8 +77,8 @@ class QQDisplay(RowsDisplay):
     Notes
     -----
     The residual of rank i among n is drawn at the normal quantile
-    :math:`\Phi^{-1}((i - 1/2)/n)`; equal residuals have the mean of their ranks [1]_. At most
-    `max_markers` rows and the labelled rows are drawn. The rows are selected as in
+    :math:`\Phi^{-1}((i - 1/2)/n)` [1]_. Equal residuals are assigned the mean of their ranks.
+    At most `max_markers` rows and the labelled rows are drawn. The rows are selected as in
     :class:`ResidualsDisplay`.
 
     References

@@ -78,7 +78,7 @@ class ResidualsDisplay(TrendDisplay):
 
     Notes
     -----
-    If there are more than `max_markers` rows, a random sample with a fixed seed is drawn; the
+    If there are more than `max_markers` rows, a random sample with a fixed seed is drawn. The
     legend counts all rows. A quarter of the markers is reserved for rows beyond the threshold,
     so that all of these rows are drawn if there are few. If more than a quarter of the rows are
     beyond the threshold, the rows within and beyond the threshold are drawn in proportion to

@@ -21,7 +21,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     results : statsmodels results
-        Results of ``fit``, such as those of ``RLM``.
+        Results of a linear model, such as ``RLM(y, X).fit()``.
     """
 
     def __init__(self, results: Any) -> None:
@@ -42,7 +42,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.results.predict(X), dtype=float)
 
     def has_norm(self, name: str) -> bool:
-        """Tell whether the results are those of an ``RLM`` with the named norm."""
+        """Tell whether the model of the results is an ``RLM`` with the named norm."""
         norms = sys.modules.get("statsmodels.robust.norms")
         return norms is not None and isinstance(
             getattr(self.results.model, "M", None), getattr(norms, name)

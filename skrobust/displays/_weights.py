@@ -29,10 +29,10 @@ class WeightsDisplay(RowsDisplay):
     r"""Robustness weights :math:`\min(1, \beta/|r|)` against the residuals r.
 
     A fit with the Smooth L1 or Huber loss is a weighted least-squares fit with these weights.
-    Rows within the threshold have weight 1; beyond the threshold the weight decreases with the
-    absolute residual. The rows with the smallest weights are labelled. The weights of an
-    :class:`~skrobust.MMRegressor` are :math:`(1 - (r/c)^2)_+^2`, which decrease from 1 at r = 0
-    to 0 at :math:`|r| = c` and beyond.
+    Rows within the threshold have weight 1. Beyond the threshold the weight decreases as the
+    absolute residual increases. The rows with the smallest weights are labelled. For an
+    :class:`~skrobust.MMRegressor` the weights are :math:`(1 - (r/c)^2)_+^2`, which decrease
+    from 1 at r = 0 to 0 at :math:`|r| = c` and beyond.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ class WeightsDisplay(RowsDisplay):
 
     rejection_point : float, default=None
         The absolute residual c in units of y beyond which the weight of an
-        :class:`~skrobust.MMRegressor` is 0. By default the weights are those of the Smooth L1
-        and Huber losses.
+        :class:`~skrobust.MMRegressor` is 0. By default the weights of the Smooth L1 and Huber
+        losses are drawn.
 
     Attributes
     ----------
