@@ -33,8 +33,8 @@ from .vectors import Expression, StoredVector, Task
 # The workers hold X during a fit if X, y and the weights take at most this fraction of the
 # memory of the workers.
 MAX_MEMORY_SHARE = 0.5
-# Names and default values of settings in dask.config, which are the parameters `timeout` and
-# `max_recoveries` of `Guard`.
+# Names in dask.config and default values of the parameters `timeout` and `max_recoveries` of
+# `Guard`.
 ROUND_TIMEOUT, MAX_RECOVERIES = ("skrobust.round-timeout", 60.0), ("skrobust.max-recoveries", 3)
 
 

@@ -166,8 +166,9 @@ class _BlockSums(NamedTuple):
 
     `total` is the sum of the weights, and the weighted mean of y is `first` + `shift`.
     `squares` and `errors` are the weighted sums of squares of y minus its mean and of y minus
-    its prediction. `fault` describes invalid data. The task returns this message instead of
-    raising an error, so that the raised error always describes the first invalid block.
+    its prediction. `fault` is a message about invalid data, or None. The task returns this
+    message instead of raising an error, so that the raised error always describes the first
+    invalid block.
     """
 
     n_rows: int

@@ -6,7 +6,7 @@ returns, for each block of rows, the sums
     Σ s_i ψ_i x̃_i,    Σ s_i ψ_i,    Σ s_i ρ_i,    Σ s_i ψ_i²
 
 where x̃_i = x_i − μ is a centred row, r_i = y_i − b − x̃_i·w is its residual, s_i is its weight,
-and (ρ_i, ψ_i) is the value of the loss at r_i and the threshold. The loss is a function of
+and ρ_i and ψ_i are the values of the loss and its derivative at r_i. The loss is a function of
 scalars, (r, threshold) ↦ (ρ, ψ), which is compiled into the loops on first use.
 
 With the Huber loss and an infinite threshold, a pass computes the gradient of least squares. If

@@ -4,7 +4,7 @@ The value of a given rank is searched for in an interval. Each block returns the
 values below the interval, and the values inside the interval. If a block has many values inside
 the interval, the block returns a histogram of these values, which gives a smaller interval. A
 pass over X returns these quantities for intervals of |r| around the last median of |r|. The new
-median of |r| then needs no further round, or one if the two medians are far apart.
+median of |r| then requires no further round, or one round if the two medians are far apart.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The engine for X as a CSR matrix.
 
-The centre is subtracted from sums over the rows, because centring X would destroy its sparsity.
+The centre is subtracted from sums over the rows, because a centred X would not be sparse.
 """
 
 from __future__ import annotations

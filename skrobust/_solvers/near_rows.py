@@ -23,9 +23,9 @@ from .working_columns import WorkingColumns
 # more than the fraction COPY_MAX_FRACTION of the rows are near, all rows are used, without a
 # copy of their features.
 NEAR_CHANGES, COPY_MAX_FRACTION = 4.0, 0.25
-# Maximum number of steps of the line search, and the fraction of the absolute derivative at the
-# start of the Newton step at which the line search ends. A secant step keeps a distance of
-# SECANT_MARGIN times the width of the bracket from the ends of the bracket.
+# Maximum number of steps of the line search. The line search ends when the absolute derivative
+# is at most LINE_SEARCH_FACTOR times its value at the start of the Newton step. A secant step
+# keeps a distance of SECANT_MARGIN times the width of the bracket from the ends of the bracket.
 LINE_SEARCH_STEPS, LINE_SEARCH_FACTOR, SECANT_MARGIN = 30, 0.1, 0.1
 
 

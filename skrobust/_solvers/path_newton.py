@@ -27,8 +27,8 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status, add_passes
 from .scale_fixed_point import Minimiser
 
-# Maximum number of variables. For more variables, computing the k × k matrices for k variables
-# takes longer than the passes over X that the matrices save.
+# Maximum number of variables for `PathNewton`. For more variables, computing the k × k matrices
+# for k variables takes longer than the passes over X that the matrices save.
 PATH_MAX_VARIABLES = 2_000
 # Threshold of a least-squares fit. This threshold exceeds every residual in the units of a
 # target, and its square is finite.

@@ -77,7 +77,7 @@ def proximal_newton(
             damping = max(SHORT_STEP_DAMPING, 10 * damping)
         else:
             damping = 0.1 * damping if damping > 0.1 * SHORT_STEP_DAMPING else 0.0
-    # If these small coefficients are set to zero, the optimality conditions are still satisfied
-    # to the tolerance, whatever rows are inside the threshold, since Σ s z² over all rows is 1.
+    # If these small coefficients are set to zero, the optimality conditions remain satisfied to
+    # the tolerance, whichever rows are inside the threshold, since Σ s z² over all rows is 1.
     tiny = (slope > 0) & (np.abs(x) * (1.0 + ridge) <= tol * slope)
     return np.where(tiny, 0.0, x), n_steps

@@ -13,9 +13,9 @@ weighted mean of both matrices or, if this step raises the objective, the reweig
 
 An S-estimate minimises the M-scale σ(θ), which is defined by a constant value of Σ s ρ(r/σ).
 Since dσ/dθ is zero at the minimum, both steps can be computed as for an M-estimate with the
-threshold of the current scale. A step that does not raise the objective of this M-estimate does
-not raise the M-scale (Yohai, "High breakdown-point and high efficiency robust estimates for
-regression", Annals of Statistics 15, 1987).
+threshold for the current scale. A step that does not raise the objective of this M-estimate
+does not raise the M-scale (Yohai, "High breakdown-point and high efficiency robust estimates
+for regression", Annals of Statistics 15, 1987).
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from .._engines.base import FloatArray
 from .._model.linear_loss import RegressionData
 
-# Number of elements and minimum number of rows of X in a block of Z. The product of a block
-# with its transpose must take longer than the addition of this product to H.
+# Number of elements and minimum number of rows of X in a block of Z. A block is so large that
+# its product with its transpose takes longer than the addition of this product to H.
 BLOCK_ELEMENTS, BLOCK_MIN_ROWS = 2**19, 2**10
 
 

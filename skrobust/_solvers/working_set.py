@@ -11,9 +11,10 @@ the optimality conditions most. Each outer iteration has three steps:
 
 If the gradient of the loss at the start is much larger than the slopes of the L1 penalty, the
 model is first fitted with a larger penalty, which is halved until it is near the given penalty.
-This keeps the working set small. If few rows are inside the threshold, the threshold is lowered
-in steps (Madsen and Nielsen, "A finite smoothing algorithm for linear l1 estimation", SIAM J.
-Optim. 3, 1993), until the minimiser is next to a vertex (`working_vertex`).
+The larger penalty keeps the working set small. If few rows are inside the threshold, the
+threshold is lowered in steps (Madsen and Nielsen, "A finite smoothing algorithm for linear l1
+estimation", SIAM J. Optim. 3, 1993), until the minimiser is next to a vertex
+(`working_vertex`).
 
 References: Lee, Sun and Saunders, "Proximal Newton-type methods for minimizing composite
 functions", SIAM J. Optim. 24, 2014; Massias, Gramfort and Salmon, "Celer: a fast solver for the

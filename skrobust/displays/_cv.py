@@ -186,7 +186,7 @@ class CVDisplay:
             estimators are accepted if their `cv_results_` have a single parameter "beta" and
             the key "mean_test_score". The standard errors require the scores of two splits or
             more, with the keys "split0_test_score" and so on. The selected candidate has the
-            index `best_index_` or, without this attribute, the best score. For a
+            index `best_index_` or, if the estimator lacks this attribute, the best score. For a
             SmoothL1RegressorCV, the candidate that the one-standard-error rule selects and the
             threshold of "auto" are also marked. With ``scale=None`` the threshold of "auto" is
             only known if `betas` is an integer.

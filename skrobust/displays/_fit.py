@@ -50,9 +50,9 @@ class FitDisplay:
     """Fitted curves of one or more estimators over a scatter plot of one feature.
 
     If the estimators have several features, a curve is the average of the predictions over the
-    other features (partial dependence), as the title states. The distance of a row from the
-    curve is then not the residual of the row, unless partial residuals are drawn instead of the
-    targets (a component-plus-residual plot [1]_).
+    other features (partial dependence), and the title states this. The distance of a row from
+    the curve is then not the residual of the row, unless partial residuals are drawn instead of
+    the targets (a component-plus-residual plot [1]_).
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ def lowess(
     Each point of the curve lies on a straight line that is fitted to the nearest two thirds of
     the data, with tricube weights of the distances and bisquare weights of the residuals (W. S.
     Cleveland, "Robust locally weighted regression and smoothing scatterplots", Journal of the
-    American Statistical Association 74, 1979). The curve is computed at each different value of
-    x, or at 100 values of x if x has more than 100 different values.
+    American Statistical Association 74, 1979). The curve is computed at each distinct value of
+    x, or at 100 values of x if x has more than 100 distinct values.
     """
     grid = np.unique(x)
     if len(grid) > N_CURVE_POINTS:
