@@ -224,7 +224,7 @@ def _sum_of_histograms(
 
 
 def first_interval(threshold: float) -> list[Interval]:
-    """Return a list of the interval in which the first median of |r| is expected.
+    """Return a list with the interval in which the first median of |r| is expected.
 
     The list is empty if the threshold is infinite.
     """

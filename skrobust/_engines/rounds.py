@@ -1,7 +1,7 @@
 """Waiting for the results of rounds on a cluster, and detection of lost workers.
 
 A cluster recomputes lost results from their recipes. However, the cluster waits forever if no
-worker is left, and cancels results that have no recipe. `Guard` distinguishes these two losses
+worker is left, and cancels results that have no recipe. `Guard` distinguishes both situations
 from a slow round. After a loss, the caller loads its data again and repeats the round.
 """
 

@@ -81,7 +81,7 @@ class ThreadTeam:
         try:
             futures = [self._pool.submit(task, t, size) for t in range(1, size)]
         except RuntimeError:
-            # No thread can be started: the main thread has ended, or there are too many.
+            # No thread can be started: the main thread has ended, or too many threads exist.
             self._close()
             self._size = 1
             task(0, 1)

@@ -241,9 +241,10 @@ class LinearLoss:
     def inside_gradient(
         self, point: Evaluation, coef: FloatArray, out: RowVector
     ) -> FloatArray:
-        """Return −(1/S) Σ_inside s r (1, z), the contribution of the rows inside to ∇F.
+        """Return −(1/S) Σ_inside s r (1, z), summed over the rows inside the threshold.
 
-        The function takes one pass over X and overwrites `out`.
+        This is the contribution of these rows to ∇F. The method takes one pass over X and
+        overwrites `out`.
         """
         engine, y, _, fit_intercept, _, _, total, *_ = self.data
         weight = self._weighted(self.loss.psi_deriv(point.residual, self.threshold))

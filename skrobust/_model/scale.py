@@ -45,9 +45,9 @@ SCALE_PROBE_ROWS = 2_000
 # Maximum number of rows for which the concomitant scale is computed by sorting, which is then
 # faster than Newton's method.
 SORT_MAX_ROWS = 4_000
-# The step from an approximate scale to the scale is used if it changes the scale by less than
-# the factor WARM_MAX_FACTOR. The step is computed from an estimate of the fraction of rows
-# beyond the threshold if the relative error of the step is at most WARM_STEP_RTOL.
+# A Newton step from an approximate scale is used if the step changes the scale by less than the
+# factor WARM_MAX_FACTOR. The step is computed from an estimate of the fraction of rows beyond
+# the threshold if the relative error of the step is at most WARM_STEP_RTOL.
 WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
 # A first estimate of the scale, relative to the largest absolute residual, is used if it
 # exceeds this value, so that the square of the estimate does not underflow.

@@ -87,7 +87,7 @@ class Whitened:
     def evaluate(self, theta: FloatArray, out: RowVector | None = None) -> Evaluation:
         """Return the Evaluation at θ, computed in one pass over X.
 
-        If `out` is given, the residuals are written to it.
+        If `out` is given, the residuals are written to `out`.
         """
         _, value, gradient, residual, psi_rms = self.linear.evaluate(self._M @ theta, out)
         with np.errstate(invalid="ignore"):
