@@ -323,7 +323,7 @@ class CoefficientsDisplay:
     def _of_results(
         cls, results: Any, level: float, standardize: bool, target_name: str | None
     ) -> Self:
-        """Return a display of coefficients of statsmodels, with the intercept first."""
+        """Return a display of results of statsmodels, with the intercept first."""
         exog = np.asarray(results.model.exog)
         is_constant = np.ptp(exog, axis=0) == 0
         order = np.argsort(~is_constant, kind="stable")
