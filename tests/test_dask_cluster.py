@@ -66,6 +66,13 @@ def _time_limit():
     signal.signal(signal.SIGALRM, earlier)
 
 
+@pytest.fixture(autouse=True)
+def _default_scheduler():
+    """Restore the default scheduler, which a client that is closed within a fit leaves set."""
+    with dask.config.set(scheduler=None):
+        yield
+
+
 @pytest.fixture(scope="module")
 def cluster():
     options = {"dashboard_address": ":0", "worker_dashboard_address": None}

@@ -94,7 +94,7 @@ def test_the_order_of_the_values_does_not_matter():
     assert_allclose(values, kept, rtol=0)
 
 
-def test_a_median_of_no_numbers_is_none():
+def test_a_median_of_no_numbers_is_nan():
     # All residuals may be NaN if another thread writes NaN to X during a fit.
     assert np.isnan(median(np.full(50_000, np.nan)))
     assert np.isnan(median(np.full(50_000, np.nan), near=1.0))
