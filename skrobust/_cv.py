@@ -773,7 +773,8 @@ def one_standard_error_index(
         1.0 if isinstance(beta, str) else (beta - origin) / (auto_beta - origin)
         for beta in results["param_beta"]
     ]
-    # Without rounding, equal distances on the two sides of "auto" would differ slightly.
+    # The distances are rounded, since rounding errors may make equal distances on the two sides
+    # of "auto" differ slightly.
     distance = np.abs(np.log(ratio)).round(9)
     l1_ratio = results.get("param_l1_ratio", np.zeros(len(mean)))
     # The last key of lexsort has the highest priority.

@@ -226,8 +226,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
     rank_ : int
         Numerical rank of the centred features, without the intercept. The rank is less than the
-        number of features if features are constant or linearly dependent up to the rounding of
-        X, or if there are more features than rows. If X has so many features that its Gram
+        number of features if some features are constant or linearly dependent, up to rounding
+        errors in X, or if there are more features than rows. If X has so many features that its Gram
         matrix is not computed (sparse X with at least 200 or dense X with at least 5,000
         features), `rank_` is an upper bound.
 

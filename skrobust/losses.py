@@ -145,7 +145,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
 @through_numpy("residual", "beta")
 @np.errstate(all="ignore")
 def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
-    r"""Huber loss: half the square near zero and linear beyond the threshold.
+    r"""Huber loss: quadratic (r²/2) near zero and linear beyond the threshold.
 
     Parameters
     ----------

@@ -244,7 +244,7 @@ class DiagnosticsDisplay:
             of subplots.
 
         TypeError
-            If `ax` does not consist of matplotlib Axes.
+            If `ax` is neither a matplotlib Axes nor an array of matplotlib Axes.
         """
         check_matplotlib("DiagnosticsDisplay.plot")
         residuals = np.asarray(self.residuals.y_true) - np.asarray(self.residuals.y_pred)
