@@ -144,7 +144,7 @@ def first_fits(n_runs=5):
 
 
 def first_fit_cases():
-    """Yield the name and shape of the data, the kind of input and the estimator for each row."""
+    """Yield the name and shape of the data, the kind of input and the estimator of a row."""
     for name, shape in SHAPES.items():
         yield from ((name, shape, kind, DEFAULT) for kind in KINDS)
         yield from ((name, shape, "C", estimator) for estimator in WITH_C)

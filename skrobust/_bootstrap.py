@@ -349,8 +349,8 @@ class _BatchNewton:
         """Tell for which replicates a fit may select a scale that differs from the state's.
 
         If there are few rows, or if most rows are fitted exactly, there may be several scales
-        that equal the MAD of the residuals of the fit with that scale. A fit selects the first of these scales below the scale of the
-        least-squares residuals.
+        that equal the MAD of the residuals of the fit with that scale. A fit selects the first
+        of these scales below the scale of the least-squares residuals.
         """
         factor = now.scale / self.fit.scale
         far = (factor < 1.0 / NEAR_SCALE_FACTOR) | (factor > NEAR_SCALE_FACTOR)
@@ -438,10 +438,10 @@ def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]
 def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.intp]]]:
     """Return the normalised weighted medians of |r|, and the two rows that give each median.
 
-    For each replicate, only the values in a window around its current scale are sorted. If the median is not in the
-    window, the window is widened. If the values up to some value have half of the total weight,
-    up to rounding errors of the sum, the median is the mean of this value and the next, as in
-    `_reductions.median`.
+    For each replicate, only the values in a window around its current scale are sorted. If the
+    median is not in the window, the window is widened. If the values up to some value have half
+    of the total weight, up to rounding errors of the sum, the median is the mean of this value
+    and the next, as in `_reductions.median`.
     """
     m, n = size.shape
     reach = now.reach[:, None]

@@ -227,8 +227,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     rank_ : int
         Numerical rank of the centred features, without the intercept. The rank is less than the
         number of features if some features are constant or linearly dependent, up to rounding
-        errors in X, or if there are more features than rows. If X has so many features that its Gram
-        matrix is not computed (sparse X with at least 200 or dense X with at least 5,000
+        errors in X, or if there are more features than rows. If X has so many features that its
+        Gram matrix is not computed (sparse X with at least 200 or dense X with at least 5,000
         features), `rank_` is an upper bound.
 
     outliers_ : ndarray or dask Array of bool of shape (n_samples,) or (n_samples, n_targets)

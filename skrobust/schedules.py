@@ -229,7 +229,7 @@ def check_schedule(
 
 
 def _schedule_violation(multipliers: NDArray[Any]) -> str:
-    """Return what is wrong with the multipliers, such as "is empty", or "" if they are valid."""
+    """Return what is wrong with the multipliers, such as "is empty"; "" if they are valid."""
     if multipliers.ndim != 1 or multipliers.dtype.kind not in "fiu":
         return "is not a one-dimensional sequence of numbers"
     if len(multipliers) == 0:

@@ -1,8 +1,8 @@
 """Tuning constants c of the bisquare for a given breakdown point or a given efficiency.
 
 Let u be a standard normal variable with the truncated moments M_2j = E u^2j 1[|u| < c]. Let ρ
-be the bisquare scaled to the supremum 1, and let ψ be the derivative of the bisquare, scaled such
-that ψ′(0) = 1. Then
+be the bisquare scaled to the supremum 1, and let ψ be the derivative of the bisquare, scaled
+such that ψ′(0) = 1. Then
 
     E ρ  = 3M₂/c² − 3M₄/c⁴ + M₆/c⁶ + P(|u| > c),
     E ψ′ = M₀ − 6M₂/c² + 5M₄/c⁴,
