@@ -429,9 +429,12 @@ def _score_flags(problem, params, results, i):
         of_train = None if weight is None else weight[train]
         of_test = None if weight is None else weight[test]
         est = SmoothL1Regressor(**params)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
             est.fit(X[train], y[train], of_train)
+        if caught:
+            # The search may converge where a single fit needs more than max_iter iterations.
+            continue
         data = Data.of(X[train], y[train], of_train, params["fit_intercept"])
         if not is_unique(data, _fit_of(est, params, 0)):
             continue
