@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
+from ._array_api import as_numpy, with_numpy_attributes
 from ._engines import as_engine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import Target
@@ -91,6 +92,8 @@ def duality_gap(
     """
     require_in_memory("duality_gap", "duality gap", X=X, y=y, sample_weight=sample_weight)
     check_is_fitted(estimator)
+    (X, y, sample_weight), _ = as_numpy(X=X, y=y, sample_weight=sample_weight)
+    estimator = with_numpy_attributes(estimator)
     check = partial(check_X_y, estimator="duality_gap")
     X, y, weight = check_data(check, X, y, sample_weight)
     if X.shape[1] != estimator.n_features_in_:

@@ -293,6 +293,11 @@ class Convergence(NamedTuple):
         gap = relative_suboptimality(result, spec) if spec.is_composite else None
         return cls(result.converged, result.relative_gradient, gap, result.message)
 
+    def within(self, tol: float) -> Convergence:
+        """Return the convergence for a larger tolerance of the relative gap."""
+        gap = np.inf if self.relative_gap is None else self.relative_gap
+        return self._replace(converged=self.converged or gap <= tol)
+
     @classmethod
     def of_model(cls, model: Any) -> list[Convergence]:
         """Return the Convergence for each target of a model fitted without a schedule."""

@@ -97,10 +97,13 @@ def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray |
         return None
     try:
         weights = np.asarray(penalty_weights)
-        if weights.dtype.kind in "cSU":
+        is_text = weights.dtype == object and any(
+            isinstance(w, str | bytes) for w in weights.flat
+        )
+        if weights.dtype.kind not in "biufO" or is_text:
             raise TypeError(f"the dtype is {weights.dtype}")
         weights = weights.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(
             f"penalty_weights must be numbers, got {penalty_weights!r}."
         ) from error

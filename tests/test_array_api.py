@@ -150,7 +150,7 @@ def test_paths_inference_and_displays_accept_arrays_of_other_libraries():
         import sklearn.preprocessing
         from sklearn.pipeline import make_pipeline
 
-        from skrobust import smooth_l1_path
+        from skrobust import duality_gap, smooth_l1_path
         from skrobust.displays import (
             DiagnosticsDisplay,
             FitDisplay,
@@ -190,8 +190,13 @@ def test_paths_inference_and_displays_accept_arrays_of_other_libraries():
             )
         scaled = make_pipeline(sklearn.preprocessing.MaxAbsScaler(), SmoothL1Regressor())
         PathDisplay.from_estimator(scaled.fit(*strict), *strict, betas=[1.0, 2.0])
+        display = FitDisplay.from_estimator(scaled, *strict, feature=0)
+        same = FitDisplay.from_estimator(sklearn.clone(scaled).fit(X, y), X, y, feature=0)
+        (curve,), (expected,) = display.curves.values(), same.curves.values()
+        assert np.allclose(curve, expected)
         # The tables also accept NumPy arrays if the dispatch is off.
         model = SmoothL1Regressor().fit(*strict)
+        assert duality_gap(model, *strict) == duality_gap(SmoothL1Regressor().fit(X, y), X, y)
         with sklearn.config_context(array_api_dispatch=False):
             table = coefficient_table(model, X, y)
         assert (table.coef == coefficient_table(model, *strict).coef).all()

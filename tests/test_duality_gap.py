@@ -115,3 +115,13 @@ def test_a_scale_at_the_rounding_floor_is_not_a_variable_of_the_gap(alpha, most)
     y = 1e6 + X @ [1.0, 2.0]
     model = SmoothL1Regressor(scale="concomitant", alpha=alpha, l1_ratio=1.0).fit(X, y)
     assert duality_gap(model, X, y) <= most
+
+
+def test_the_units_of_y_do_not_move_a_scale_above_the_rounding_floor():
+    # The product with the unit of y rounds the scale up.
+    rng = np.random.default_rng(29)
+    n, p = int(rng.integers(15, 80)), int(rng.integers(1, 5))
+    X = rng.normal(size=(n, p))
+    y = X @ rng.normal(size=p)
+    model = SmoothL1Regressor(scale="concomitant", loss="huber").fit(X, y)
+    assert duality_gap(model, X, y) < 0.1

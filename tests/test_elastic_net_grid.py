@@ -443,3 +443,35 @@ def test_all_coefficients_at_the_largest_penalty_are_zero_with_an_estimated_scal
     path = smooth_l1_path(X, y, alphas=2, l1_ratio=1.0, scale="concomitant")
     assert_array_equal(path.coefs[:, 0], 0.0)
     assert path.coefs[:, 1].all()
+
+
+def test_the_first_point_of_a_default_grid_need_not_reach_a_smaller_tolerance():
+    # The features are far from zero, so that the gap cannot be much smaller than tol.
+    rng = np.random.default_rng(11)
+    n, p = int(rng.integers(20, 200)), int(rng.integers(2, 30))
+    X = rng.normal(size=(n, p)) * 10.0 ** rng.integers(-3, 4, size=p)
+    X += 10.0 ** rng.integers(0, 6, size=p) * rng.integers(0, 2, size=p)
+    y = X[:, 0] / X[:, 0].std() + rng.standard_t(2, size=n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smooth_l1_path(X, y, alphas=4, l1_ratio=0.9, loss="huber", scale="concomitant")
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+def test_huge_penalties_issue_no_warning(l1_ratio):
+    model = SmoothL1Regressor(alpha=1e200, l1_ratio=l1_ratio, penalty_weights=Q * 1e200)
+    assert_allclose(model.fit(X, Y).coef_[1:3], 0.0, atol=1e-100)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        ["1"] * 6,
+        np.array(["1"] * 6, dtype=object),
+        [10**400] * 6,
+        np.array(["2020"] * 6, dtype="M8[Y]"),
+    ],
+)
+def test_penalty_weights_that_are_not_numbers_are_refused(weights):
+    with pytest.raises(ValueError, match=r"^penalty_weights must be numbers"):
+        SmoothL1Regressor(alpha=1.0, penalty_weights=weights).fit(X, Y)

@@ -70,8 +70,8 @@ class Ridge(Penalty):
 
         `alpha` is α, and `weights` contains the q_j, which are 1 by default.
         """
-        strength = alpha if weights is None else alpha * weights
         with np.errstate(over="ignore"):
+            strength = alpha if weights is None else alpha * weights
             # The square root of α is divided by the scale, since 1/scale² may overflow even if
             # α/scale² does not.
             curvature = (np.sqrt(strength) / engine.scale / engine.unit) ** 2

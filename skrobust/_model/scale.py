@@ -144,7 +144,11 @@ def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
 
 
 def is_at_rounding_floor(objective: Whitened, theta: FloatArray, scale: float) -> bool:
-    """Tell whether a scale is at most the rounding floor, below which it is not estimated."""
+    """Tell whether a scale is at most the rounding floor, and therefore not an estimate.
+
+    A change of units may have increased the scale by rounding errors.
+    """
+    scale *= 1.0 - 4.0 * _EPS
     if scale > rounding_floor_bound(objective, theta):
         return False
     return scale <= rounding_floor(objective, theta)[1]

@@ -67,7 +67,8 @@ class CVDisplay:
         Index of the candidate that is marked as selected by the one-standard-error rule.
 
     auto_beta : float, default=None
-        Threshold that "auto" stands for. A vertical line marks this threshold.
+        Threshold that "auto" stands for. A vertical line marks this threshold, unless `alphas`
+        is given.
 
     alphas : array-like of shape (n_candidates,), default=None
         Positive penalties of the candidates. If they are given, the scores are drawn against
@@ -124,8 +125,9 @@ class CVDisplay:
     groups with the best scores are drawn. Candidates whose score is NaN because their fits
     failed appear as gaps in the curves.
 
-    `from_estimator` draws the scores against α if the search has a single threshold, or if each
-    threshold has its own penalties, as with an integer `alphas`.
+    `from_estimator` draws the scores against α if all penalties are positive and the search has
+    several penalties for a single threshold, or if each threshold has its own penalties, as
+    with an integer `alphas`.
 
     Examples
     --------
@@ -234,7 +236,7 @@ class CVDisplay:
             )
         on_axis = _axis_key(results, parameters, beta_keys[0])
         group_labels = [
-            [_candidate_label(_parameter_name(key), value) for value in results[key]]
+            [f"{_parameter_name(key)} = {label}" for label in _distinct_labels(results[key])]
             for key in parameters
             if key != on_axis and len(set(map(str, results[key]))) > 1
         ]
@@ -291,8 +293,8 @@ class CVDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the arrays do not match, a threshold is not positive and finite, an
-            index is out of range, or all scores are NaN.
+            If the shapes of the arrays do not match, a threshold or a penalty is not positive
+            and finite, an index is out of range, or all scores are NaN.
 
         TypeError
             If `ax` is not matplotlib Axes.
@@ -419,11 +421,21 @@ class _Candidates(NamedTuple):
     best_index: int
 
 
-def _candidate_label(prefix: str, value: Any, group: str = "") -> str:
+def _candidate_label(prefix: str, value: float | str, group: str) -> str:
     """Return a legend label such as "β = auto, alpha = 0.1"."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    label = f"{prefix} = {float(value):.4g}" if number else f"{prefix} = {value}"
+    value = f"{value:.4g}" if isinstance(value, Real) else value
+    label = f"{prefix} = {value}"
     return f"{label}, {group}" if group else label
+
+
+def _distinct_labels(values: Sequence[Any]) -> list[str]:
+    """Return the values as text, with four digits if different values have different texts."""
+    full = [str(value) for value in values]
+    short = [
+        f"{value:.4g}" if isinstance(value, Real) and not isinstance(value, Integral) else text
+        for value, text in zip(values, full, strict=True)
+    ]
+    return short if len(set(short)) == len(set(full)) else full
 
 
 def _parameter_name(key: str) -> str:
@@ -435,18 +447,22 @@ def _parameter_name(key: str) -> str:
 def _axis_key(results: Mapping[str, Any], parameters: list[str], beta_key: str) -> str:
     """Return the key of the parameter of the horizontal axis, which is beta or alpha.
 
-    It is alpha if there are several positive penalties and a single threshold, or if no penalty
-    occurs with two thresholds.
+    It is alpha if there are several positive penalties for each threshold, none of which occurs
+    with another threshold.
     """
     alpha_key = f"{beta_key.removesuffix('beta')}alpha"
     if alpha_key not in parameters:
         return beta_key
     alphas, betas = list(results[alpha_key]), list(map(str, results[beta_key]))
-    if len(set(alphas)) < 2 or not all(isinstance(a, Real) and float(a) > 0 for a in alphas):
+    # The value of a parameter that a part of the grids lacks is masked.
+    if not all(isinstance(alpha, Real) and float(alpha) > 0 for alpha in alphas):
         return beta_key
-    pairs = set(zip(alphas, betas, strict=True))
-    is_own_grid = len(pairs) == len(set(alphas))
-    return alpha_key if len(set(betas)) == 1 or is_own_grid else beta_key
+    of_beta: dict[str, set[float]] = {beta: set() for beta in betas}
+    for alpha, beta in zip(alphas, betas, strict=True):
+        of_beta[beta].add(float(alpha))
+    sizes = [len(found) for found in of_beta.values()]
+    is_own_grid = sum(sizes) == len(set(alphas))
+    return alpha_key if is_own_grid and min(sizes) > 1 else beta_key
 
 
 def _draw_mark(ax: Axes, value: float, score: float, **style: Any) -> Line2D:

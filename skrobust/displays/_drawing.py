@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
@@ -310,7 +311,9 @@ def row_labels(names: Sequence[Any] | None, rows: NDArray[np.intp]) -> list[str]
     labels = []
     for row in rows.tolist():
         levels = values[row] if isinstance(values[row], tuple) else (values[row],)
-        labels.append(", ".join(str(level).removesuffix(" 00:00:00") for level in levels))
+        labels.append(
+            ", ".join(re.sub(r" 00:00:00(?=$|[+-])", "", str(level)) for level in levels)
+        )
     return labels
 
 

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .._array_api import as_numpy, with_numpy_attributes
+from .._array_api import as_numpy
 from .._lazy_data import require_in_memory
 from .._unwrap import MatrixLike, column, column_names, innermost_estimator, target_name_of
 from ._drawing import (
@@ -248,7 +248,7 @@ class FitDisplay:
         check_matplotlib("FitDisplay.from_estimator")
         require_in_memory("FitDisplay.from_estimator", "display", X=X, y=y)
         estimators = _named_estimators(estimator)
-        (X,), _ = as_numpy(X=X)
+        (X,), convert = as_numpy(X=X)
         if sparse.issparse(X):
             raise TypeError(
                 "X must be dense, got a sparse matrix; pass a dense array, such as X.toarray()."
@@ -280,7 +280,8 @@ class FitDisplay:
         X_grid = _rows_on_grid(features, j, grid, n_averaged)
         curves = {}
         for name, regressor in estimators.items():
-            predictions = column(regressor.predict(X_grid), target, f"prediction of {name}")
+            predictions = regressor.predict(convert(X_grid))
+            predictions = column(predictions, target, f"prediction of {name}")
             curves[name] = predictions.reshape(len(grid), -1).mean(axis=1)
         if partial_residuals:
             if len(estimators) > 1:
@@ -288,7 +289,7 @@ class FitDisplay:
                     f"partial_residuals=True requires one estimator, got {len(estimators)}."
                 )
             ((name, regressor),) = estimators.items()
-            predictions = column(regressor.predict(X), target, f"prediction of {name}")
+            predictions = column(regressor.predict(convert(X)), target, f"prediction of {name}")
             y = np.interp(x, grid, curves[name]) + y - predictions
         display = cls(
             x=x,
@@ -439,7 +440,7 @@ def _named_estimators(
         raise ValueError(f"estimator must contain at least one estimator, got {estimator!r}.")
     for fitted_estimator in named.values():
         check_is_fitted(fitted_estimator)
-    return {name: with_numpy_attributes(each) for name, each in named.items()}
+    return named
 
 
 def _feature_index(X: Any, feature: int | str | None) -> int:

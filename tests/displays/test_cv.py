@@ -248,3 +248,31 @@ def test_scores_of_one_threshold_are_drawn_against_positive_penalties(alphas):
     else:
         assert display.ax_.get_xlabel() == "β"
         assert len(display.auto_lines_) == 2
+
+
+@pytest.mark.parametrize(
+    ("grid", "labels"),
+    [
+        # A parameter that a part of the grids lacks.
+        (
+            [{"beta": [1, 2]}, {"beta": [3], "alpha": [0.1, 1.0]}],
+            ["alpha = --", "alpha = 0.1", "alpha = 1"],
+        ),
+        ([{"beta": [1, 2]}, {"alpha": [0.1]}], ["alpha = --", "alpha = 0.1"]),
+        # Values that differ in the fifth digit.
+        (
+            {"beta": [1, 2], "max_iter": [10_000, 10_001]},
+            ["max_iter = 10000", "max_iter = 10001"],
+        ),
+        (
+            {"beta": [1, 2], "alpha": [1.00001, 1.00002]},
+            ["alpha = 1.00001", "alpha = 1.00002"],
+        ),
+    ],
+)
+def test_each_value_of_another_parameter_has_a_curve(grid, labels):
+    X, y = load_diabetes(return_X_y=True)
+    search = GridSearchCV(SmoothL1Regressor(loss="huber"), grid, cv=2).fit(X[:60], y[:60])
+    display = CVDisplay.from_estimator(search)
+    assert display.ax_.get_xlabel() == "β"
+    assert [curve.get_label() for curve in display.lines_] == labels
