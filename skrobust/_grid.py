@@ -61,6 +61,8 @@ def check_grid(
     `name` is the name of the grid in error messages. The values must be positive, or
     non-negative if `zero` is True. If `word` is given, this word is also accepted as a value.
     """
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        raise ValueError(f"{name} must be an integer or have one dimension, got {values!r}.")
     numbers: list[Any] = list(values)
     if not numbers:
         raise ValueError(f"{name} must contain at least one value, got none.")

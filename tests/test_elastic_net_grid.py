@@ -475,3 +475,13 @@ def test_huge_penalties_issue_no_warning(l1_ratio):
 def test_penalty_weights_that_are_not_numbers_are_refused(weights):
     with pytest.raises(ValueError, match=r"^penalty_weights must be numbers"):
         SmoothL1Regressor(alpha=1.0, penalty_weights=weights).fit(X, Y)
+
+
+@pytest.mark.parametrize("name", ["alphas", "betas"])
+def test_a_grid_without_a_dimension_is_named(name):
+    grid = {name: np.array(3)}
+    message = rf"{name} must be an integer or have one dimension, got array\(3\)"
+    with pytest.raises(ValueError, match=message):
+        smooth_l1_path(X, Y, **grid)
+    with pytest.raises(ValueError, match=message):
+        SmoothL1RegressorCV(**grid).fit(X, Y)
