@@ -320,7 +320,12 @@ class CoefficientTable:
         Returns
         -------
         intervals : ndarray of shape (p, 2)
-            Lower and upper ends of the intervals.
+            Lower and upper ends of the intervals, in the units of the coefficients.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1.
         """
         check_level(level)
         if self.replicates is not None:
@@ -464,6 +469,18 @@ class CoefficientTable:
         prediction : ndarray of shape (m, 3)
             Prediction, lower end and upper end of the interval in each row, in the units of the
             target to which the regressor was fitted.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1, or if X contains NaN or infinity or has another
+            number of features.
+
+        Warns
+        -----
+        UserWarning
+            If the intervals of some rows are NaN, because the training data do not determine
+            the predictions of these rows.
         """
         check_level(level)
         X = self._features("predict", X)
@@ -543,8 +560,8 @@ class CoefficientTable:
         Raises
         ------
         ValueError
-            If the kind of covariance is not HC2, HC3 or CR3, or if the fit has too few rows for
-            this level.
+            If the kind of covariance is not HC2, HC3 or CR3, if `level` is not between 0 and 1,
+            or if the fit has too few rows for this level.
         """
         check_level(level)
         if self._left_out is None:

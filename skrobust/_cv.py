@@ -450,8 +450,15 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         warn_unless_converged(name, every, self.tol, self.max_iter, 3 + N_WRAPPERS)
 
         fitted = convert({k: value for k, value in vars(model).items() if k.endswith("_")})
-        fitted |= self._search_attributes(points, results, best, len(folds))
-        fitted["l1_ratio_"] = model.l1_ratio
+        fitted |= {
+            "alpha_": points[best]["alpha"],
+            "l1_ratio_": model.l1_ratio,
+            "best_params_": points[best],
+            "best_index_": best,
+            "best_score_": float(results["mean_test_score"][best]),
+            "cv_results_": results,
+            "n_splits_": len(folds),
+        }
         if hasattr(checked, "feature_names_in_"):
             fitted["feature_names_in_"] = checked.feature_names_in_
         context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
@@ -510,19 +517,6 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         if not _is_list(self.l1_ratio):
             points = [{"beta": p["beta"], "alpha": p["alpha"]} for p in points]
         return points, models, float(auto_beta)
-
-    def _search_attributes(
-        self, points: list[dict[str, Any]], results: dict[str, Any], best: int, n_splits: int
-    ) -> dict[str, Any]:
-        """Return the fitted attributes that describe the search."""
-        return {
-            "alpha_": points[best]["alpha"],
-            "best_params_": points[best],
-            "best_index_": best,
-            "best_score_": float(results["mean_test_score"][best]),
-            "cv_results_": results,
-            "n_splits_": n_splits,
-        }
 
     def get_metadata_routing(self):
         """Return the routing of the metadata of `fit` to the splitter and the scorer.

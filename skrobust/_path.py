@@ -253,7 +253,7 @@ def smooth_l1_path(
         Convergence.of(result, spec) for i, spec in enumerate(specs) for result in results[i]
     ]
     if is_default_grid:
-        # The smaller tolerance of the first point is no requirement of the caller.
+        # The caller has not asked for the smaller tolerance of the first point.
         n_targets = len(results[0])
         reached[:n_targets] = [first.within(tol) for first in reached[:n_targets]]
     warn_unless_converged("smooth_l1_path", reached, tol, max_iter, stacklevel=4)

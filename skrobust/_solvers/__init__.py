@@ -23,9 +23,9 @@ __all__ = ["Plan", "Rows", "choose"]
 # least TALL_MIN_ELEMENTS elements.
 TALL_MIN_ROWS_PER_FEATURE = 400
 TALL_MIN_ELEMENTS = 2_000_000
-# The second limit is smaller if X consists of blocks of rows: a sample saves rounds over the
-# blocks, and a round takes longer than a pass over X in memory.
-TALL_MIN_ELEMENTS_OF_BLOCKS = 500_000
+# If X consists of blocks of rows, the second limit is multiplied by this fraction: a sample
+# saves rounds over the blocks, and a round takes longer than a pass over X in memory.
+TALL_MIN_FRACTION_OF_BLOCKS = 0.25
 # With at least as many features as rows, the whitening requires an n × n matrix and, if X is
 # sparse, a dense copy of X. The matrix is too expensive with more than ROOT_MAX_ROWS rows. The
 # copy is too expensive if it has more than ROOT_MAX_CELLS elements and more than
@@ -124,8 +124,8 @@ def choose(
     """
     n, p = engine.n, engine.p
     tall = engine.can_sample and n >= TALL_MIN_ROWS_PER_FEATURE * p
-    least = TALL_MIN_ELEMENTS if engine.in_memory else TALL_MIN_ELEMENTS_OF_BLOCKS
-    tall = tall and engine.n_elements >= min(least, TALL_MIN_ELEMENTS) and not along_grid
+    fraction = 1.0 if engine.in_memory else TALL_MIN_FRACTION_OF_BLOCKS
+    tall = tall and engine.n_elements >= fraction * TALL_MIN_ELEMENTS and not along_grid
     start_from_sample = tall and composite and not staged
     tall = tall and not composite
     max_cells = max(ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT * engine.n_elements)

@@ -454,7 +454,7 @@ def _axis_key(results: Mapping[str, Any], parameters: list[str], beta_key: str) 
     if alpha_key not in parameters:
         return beta_key
     alphas, betas = list(results[alpha_key]), list(map(str, results[beta_key]))
-    # The value of a parameter that a part of the grids lacks is masked.
+    # If a parameter is missing from some of the grids, its values there are masked.
     if not all(isinstance(alpha, Real) and float(alpha) > 0 for alpha in alphas):
         return beta_key
     of_beta: dict[str, set[float]] = {beta: set() for beta in betas}

@@ -223,10 +223,10 @@ class PathDisplay:
         regressor = data.regressor
         parameters = _path_parameters(regressor)
         along: dict[str, Any] = {
-            "betas": betas if isinstance(betas, Integral) else _check_betas(betas)
+            "betas": betas if isinstance(betas, Integral) else _check_grid(betas)
         }
         if alphas is not None:
-            grid = alphas if isinstance(alphas, Integral) else _check_betas(alphas, "alphas")
+            grid = alphas if isinstance(alphas, Integral) else _check_grid(alphas, "alphas")
             along = {"alphas": grid, "beta": _selected(regressor, "beta")}
             mark = parameters.pop("alpha")
         path = smooth_l1_path(
@@ -353,7 +353,7 @@ class PathDisplay:
         The returned values are the thresholds or penalties in increasing order, the scaled
         coefficients in the same order, and the names of the features.
         """
-        betas, coefs = _check_betas(self.betas), np.asarray(self.coefs, dtype=float)
+        betas, coefs = _check_grid(self.betas), np.asarray(self.coefs, dtype=float)
         if coefs.ndim != 2 or coefs.shape[1] != len(betas):
             raise ValueError(
                 f"coefs must have shape (n_features, {len(betas)}), with one column for each "
@@ -379,12 +379,12 @@ class PathDisplay:
         return betas[order], (coefs * scales[:, None])[:, order], names
 
 
-def _check_betas(betas: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
+def _check_grid(values: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
     """Return the thresholds or penalties as a vector; raise a ValueError if one is invalid.
 
     `name` is the name of the parameter in the message.
     """
-    array = np.asarray(betas)
+    array = np.asarray(values)
     if (
         array.ndim != 1
         or array.size == 0
@@ -392,7 +392,7 @@ def _check_betas(betas: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
         or not ((array > 0) & (array < np.inf)).all()
     ):
         raise ValueError(
-            f"{name} must be a non-empty vector of positive finite numbers, got {betas!r}."
+            f"{name} must be a non-empty vector of positive finite numbers, got {values!r}."
         )
     return array.astype(np.float64)
 

@@ -253,7 +253,7 @@ def test_scores_of_one_threshold_are_drawn_against_positive_penalties(alphas):
 @pytest.mark.parametrize(
     ("grid", "labels"),
     [
-        # A parameter that a part of the grids lacks.
+        # A parameter that is missing from some of the grids.
         (
             [{"beta": [1, 2]}, {"beta": [3], "alpha": [0.1, 1.0]}],
             ["alpha = --", "alpha = 0.1", "alpha = 1"],
