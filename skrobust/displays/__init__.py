@@ -1,10 +1,10 @@
-"""Displays of robust fits, with the conventions of scikit-learn's displays.
+"""Displays of robust fits, following the conventions of scikit-learn's displays.
 
-A display stores the data of a figure. Its method ``plot(ax=None)`` draws the data and returns
-the display, which then has the matplotlib artists as attributes. The class methods
+A display stores the data shown in a figure. Its ``plot(ax=None)`` method draws the data and
+returns the display, whose attributes then include the matplotlib artists. The class methods
 ``from_estimator`` and ``from_predictions`` create a display and draw it. A legend never hides
-data: a legend for which there is no space within the axes is placed outside the axes.
-matplotlib is imported only when a display is drawn.
+data: if it does not fit within the axes, it is placed outside them. matplotlib is imported only
+when a display is drawn.
 """
 
 from ._coefficients import CoefficientsDisplay

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
-# Heights in inches: the row of one coefficient, the horizontal axis with its label, and the
-# minimum of a figure.
+# Heights in inches: one row, the horizontal axis with its label, and the minimum for the whole
+# figure.
 ROW_HEIGHT, AXIS_HEIGHT, MIN_HEIGHT = 0.28, 1.2, 2.4
 
 
 class CoefficientsDisplay:
-    """Coefficients with their confidence intervals, one coefficient in each row.
+    """Coefficients with their confidence intervals, one coefficient per row.
 
-    A marker shows each coefficient, and a horizontal line its interval. The marker is filled if
-    the interval excludes the reference value, which is 0 by default, and hollow otherwise.
+    Each coefficient is drawn as a marker and its interval as a horizontal line. The marker is
+    filled if the interval excludes the reference value, which is 0 by default, and hollow
+    otherwise.
 
     Parameters
     ----------
@@ -40,21 +41,21 @@ class CoefficientsDisplay:
         Names of the coefficients.
 
     coef, lower, upper : array-like of shape (p,)
-        Coefficients, and lower and upper ends of their intervals. Missing values are NaN.
+        Coefficients and the lower and upper ends of their intervals. Missing values are NaN.
 
     level : float, default=0.95
         Confidence level of the intervals.
 
     standardized : bool, default=False
         Whether `coef` has been multiplied by the standard deviations of the features. If so,
-        the axis label states this.
+        the axis label says so.
 
     target_name : str, default=None
-        Name of the target in the axis label.
+        Name of the target in the axis labels.
 
     description : str, default=None
-        Kind of the covariance matrix from which the intervals were computed, such as "HC3". The
-        axis label states the kind.
+        Kind of covariance matrix from which the intervals were computed, such as "HC3". It is
+        shown in the axis label.
 
     Attributes
     ----------
@@ -68,12 +69,12 @@ class CoefficientsDisplay:
         Vertical line at the reference value.
 
     note_ : matplotlib Text
-        Title on the right. If some coefficients are not shown, the title states how many
-        coefficients are shown.
+        Right-aligned title. It gives the number of coefficients shown if some are omitted, and
+        is empty otherwise.
 
     legend_ : matplotlib Legend or None
-        Legend with the number of intervals that exclude the reference value and the number of
-        intervals that include it; None if there is no reference value.
+        Legend with the numbers of intervals that exclude and include the reference value; None
+        if there is no reference value.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -83,8 +84,8 @@ class CoefficientsDisplay:
 
     See Also
     --------
-    skrobust.inference.coefficient_table : The coefficients and intervals as a table.
-    PathDisplay : Coefficients against the threshold.
+    skrobust.inference.coefficient_table : Table of the coefficients and their intervals.
+    PathDisplay : Coefficients as functions of the threshold or the penalty.
 
     Examples
     --------
@@ -132,7 +133,7 @@ class CoefficientsDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the coefficients of a table.
+        """Draw the coefficients in a coefficient table.
 
         Parameters
         ----------
@@ -143,23 +144,23 @@ class CoefficientsDisplay:
             Confidence level of the intervals.
 
         standardize : bool, default=True
-            Whether to multiply each coefficient by the standard deviation of its feature. The
-            coefficients are then all in units of y and can be compared. The intercept is not
+            Whether to multiply each coefficient by the standard deviation of its feature. All
+            coefficients are then in units of y and can be compared. The intercept is not
             multiplied.
 
         target_name : str, default=None
-            Name of the target in the axis label.
+            Name of the target in the axis labels.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : CoefficientsDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -212,34 +213,34 @@ class CoefficientsDisplay:
         ----------
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
-            :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
-            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. Results of
-            statsmodels, such as the results of ``RLM``, are also accepted. The confidence
-            intervals of statsmodels are then drawn, and the parameters from `sample_weight` to
-            `target` must have their default values.
+            :class:`~skrobust.MMRegressor`, or a pipeline, a hyperparameter search or a
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. statsmodels
+            results, such as those of ``RLM``, are also accepted. The display then shows their
+            own confidence intervals, and the parameters from `sample_weight` to `target` must
+            keep their default values.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features of the fit.
+            Training features.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets of the fit.
+            Training targets.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights of the fit.
+            Sample weights used in the fit.
 
         covariance : str, default="auto"
-            Kind of covariance, as in :func:`~skrobust.inference.coefficient_table`.
+            Kind of covariance matrix, as in :func:`~skrobust.inference.coefficient_table`.
 
         groups : array-like of shape (n_samples,), default=None
-            Label of the cluster of each row.
+            Cluster label of each row.
 
         weights : {"importance", "frequency"}, default="importance"
-            Meaning of `sample_weight`: the importance of each row, or the number of identical
-            rows that the row represents.
+            Meaning of `sample_weight`: the importance of each row ("importance"), or the number
+            of identical rows that it represents ("frequency").
 
         scale : {"joint", "fixed"}, default="joint"
-            Whether the intervals include the uncertainty of an estimated scale ("joint"), or
-            the scale is treated as known ("fixed").
+            Whether the intervals account for the uncertainty of an estimated scale ("joint") or
+            treat the scale as known ("fixed").
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
@@ -248,21 +249,24 @@ class CoefficientsDisplay:
             Confidence level of the intervals.
 
         standardize : bool, default=True
-            Whether to multiply each coefficient by the standard deviation of its feature.
+            Whether to multiply each coefficient by the standard deviation of its feature. All
+            coefficients are then in units of y and can be compared. The intercept is not
+            multiplied.
 
         target_name : str, default=None
-            Name of the target in the axis label; by default the name of y, if it has one.
+            Name of the target in the axis labels. By default, the name of y is used if it has
+            one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : CoefficientsDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -273,11 +277,11 @@ class CoefficientsDisplay:
             If the estimator is not fitted.
 
         TypeError
-            If the estimator neither is nor contains a SmoothL1Regressor, SmoothL1RegressorCV or
-            MMRegressor.
+            If the estimator is not a SmoothL1Regressor, SmoothL1RegressorCV or MMRegressor and
+            does not contain one.
 
         ValueError
-            If a parameter is out of range, or the data are not the training data.
+            If a parameter is out of range, or the data differ from the training data.
         """
         caller = "CoefficientsDisplay.from_estimator"
         check_matplotlib(caller)
@@ -323,14 +327,14 @@ class CoefficientsDisplay:
     def _of_results(
         cls, results: Any, level: float, standardize: bool, target_name: str | None
     ) -> Self:
-        """Return a display of results of statsmodels, with the intercept first."""
+        """Return a display of statsmodels results, with the intercept first."""
         exog = np.asarray(results.model.exog)
         is_constant = np.ptp(exog, axis=0) == 0
         order = np.argsort(~is_constant, kind="stable")
         factor = np.where(is_constant | (not standardize), 1.0, exog.std(axis=0))[order]
         names = [results.model.exog_names[j] for j in order if not is_constant[j]]
         intervals = np.asarray(results.conf_int(1 - level))[order]
-        # The results of RLM store the kind of covariance in `fit_options`.
+        # RLM results store the kind of covariance matrix in `fit_options`.
         cov_type = getattr(results, "cov_type", None) or results.fit_options["cov"]
         return cls(
             names=[intercept_name(names)] * int(is_constant.sum()) + names,
@@ -358,12 +362,12 @@ class CoefficientsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         max_features : int, default=20
-            Maximum number of coefficients to show, including the intercept. If there are more
-            coefficients, those with the largest absolute values relative to the widths of their
-            intervals are shown.
+            Maximum number of coefficients to show, including the intercept. If there are more,
+            those with the largest absolute values relative to the widths of their intervals are
+            shown.
 
         intercept : bool, default=False
             Whether to show the intercept.
@@ -373,10 +377,10 @@ class CoefficientsDisplay:
             ("magnitude"), or as in `names` ("given").
 
         reference : float, default=0.0
-            Value that is marked by a vertical line; None for no line.
+            Value to mark with a vertical line; None for no line.
 
         errorbar_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``errorbar``.
+            Keyword arguments passed to matplotlib's ``errorbar``.
 
         Returns
         -------
@@ -389,10 +393,10 @@ class CoefficientsDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the arrays do not match, or a parameter is out of range.
+            If the arrays have inconsistent shapes, or a parameter is out of range.
 
         TypeError
-            If `ax` is not matplotlib Axes.
+            If `ax` is not a matplotlib Axes.
         """
         check_matplotlib("CoefficientsDisplay.plot")
         names, coef, lower, upper = self._arrays()
@@ -411,7 +415,7 @@ class CoefficientsDisplay:
         self.note_: Text = ax.set_title(note, loc="right", fontsize="medium")
         self.legend_: Legend | None = None
         if reference is not None:
-            # The legend is drawn last, because its place depends on the axis limits and labels.
+            # The legend is drawn last because its position depends on axis limits and labels.
             self.legend_ = legend(ax, [self.filled_, self.errorbar_.lines[0]])
         return self
 
@@ -435,8 +439,8 @@ class CoefficientsDisplay:
         self.errorbar_ = ax.errorbar(
             coef, rows, xerr=reach, **(style | dict(errorbar_kwargs or {}))
         )
-        # The argument `xerr` requires that each interval contains its coefficient. A percentile
-        # interval of the bootstrap may not contain its coefficient, so the ends are set here.
+        # `xerr` requires each interval to contain its coefficient. A bootstrap percentile
+        # interval may not contain it, so the ends are set here.
         ends = np.stack(
             [np.stack([lower, rows], axis=1), np.stack([upper, rows], axis=1)], axis=1
         )
@@ -475,10 +479,9 @@ class CoefficientsDisplay:
     def _arrays(
         self,
     ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Validate the parameters of the display, and return them as arrays.
+        """Validate the parameters of the display and return them as arrays.
 
-        The returned values are the names, the coefficients, and the lower and the upper ends of
-        the intervals.
+        Return the names, the coefficients, and the lower and upper ends of the intervals.
         """
         names = [str(name) for name in self.names]
         arrays = [
@@ -521,7 +524,7 @@ def _selected(
 ) -> NDArray[np.intp]:
     """Return the indices of the coefficients to show, from top to bottom.
 
-    When the coefficients are sorted, NaN is last.
+    NaN values are sorted last.
     """
     size = np.abs(coef)
     if len(candidates) > max_features:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.container import BarContainer
     from matplotlib.lines import Line2D
 
-# Keys of the history whose values are shown.
+# Keys of a stage whose values are shown.
 KEYS = ["beta", "algorithms", "gradient_norm", "message"]
 # Height in inches that each stage adds to a figure, and height of a figure without stages.
 STAGE_HEIGHT, AXES_HEIGHT = 0.35, 2.4
@@ -35,36 +35,36 @@ MAX_TICKS = 20
 
 
 class ConvergenceDisplay:
-    """Passes over the data and gradient norm of each stage of a fit.
+    """Passes over X and gradient norm in each stage of a fit.
 
-    A stage minimises the objective at one threshold. A fit without a schedule has one stage.
-    The bars show how many passes over X each algorithm made, and the markers whether the
-    gradient norm at the end of the stage is within the tolerance. The objectives of the stages
-    are not drawn, because objectives at different thresholds are not comparable.
+    Each stage minimises the objective at one threshold, and a fit without a schedule has one
+    stage. The bars show the number of passes over X that each algorithm made. The markers show
+    the gradient norm at the end of each stage, and a vertical line the tolerance. Objective
+    values are not drawn because they are not comparable between thresholds.
 
     Parameters
     ----------
     history : list of dict
-        The stages of one target, as in the attribute `history_` of
-        :class:`~skrobust.SmoothL1Regressor`. The keys "beta", "algorithms", "gradient_norm" and
-        "message" are required.
+        Stages of the fit to one target, as in the `history_` attribute of
+        :class:`~skrobust.SmoothL1Regressor`. Each stage must have the keys "beta",
+        "algorithms", "gradient_norm" and "message".
 
     tol : float, default=None
-        Tolerance of the fit, drawn as a vertical line in the panel of the gradient norm.
+        Tolerance of the fit, drawn as a vertical line in the gradient-norm panel.
 
     Attributes
     ----------
     bars_ : dict of str to matplotlib BarContainer
-        Bars of the passes of each algorithm, with one bar for each stage.
+        Bars for the passes of each algorithm, one bar per stage.
 
     line_ : matplotlib Line2D
-        Gradient norms at the ends of the stages.
+        Gradient norm at the end of each stage.
 
     tol_line_ : matplotlib Line2D or None
         Vertical line at `tol`; None if `tol` is None or 0.
 
     legend_ : matplotlib Legend
-        Legend of the algorithms, with their total numbers of passes.
+        Legend of the algorithms, with the total number of passes of each.
 
     ax_ : ndarray of shape (2,) of matplotlib Axes
         Axes of the two panels, from left to right.
@@ -74,13 +74,13 @@ class ConvergenceDisplay:
 
     See Also
     --------
-    skrobust.SmoothL1Regressor : Estimator whose attribute `history_` contains the stages.
+    skrobust.SmoothL1Regressor : Estimator that records the stages in `history_`.
 
     Notes
     -----
-    The gradient norm is dimensionless and is the quantity that the fit compares with `tol`. A
-    norm of exactly 0, which a logarithmic axis cannot show, is drawn at the machine epsilon of
-    float64. The title of the second panel states why the last stage ended.
+    The gradient norm is the dimensionless quantity that the fit compares with `tol`. A norm of
+    exactly 0, which a logarithmic axis cannot show, is drawn at the float64 machine epsilon.
+    The title of the right panel states why the last stage ended.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class ConvergenceDisplay:
         Parameters
         ----------
         estimator : fitted estimator
-            A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a search or a
+            A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a hyperparameter search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one.
 
         target : int, default=None
@@ -124,12 +124,12 @@ class ConvergenceDisplay:
             Axes to draw on, as described in `plot`.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : ConvergenceDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class ConvergenceDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the estimator has no attribute `history_`, or `target` is missing or out of
+            If the estimator has no `history_` attribute, or `target` is missing or out of
             range.
         """
         check_matplotlib("ConvergenceDisplay.from_estimator")
@@ -168,11 +168,11 @@ class ConvergenceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or array of Axes of shape (2,), default=None
-            Two Axes to draw on, or a single Axes, which is replaced by two Axes in the same
-            position. By default a new figure is created.
+            Two Axes to draw on, or a single Axes to be replaced by two Axes in the same
+            position. If None, a new figure is created.
 
         line_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``plot``, used for the gradient norms.
+            Keyword arguments passed to matplotlib's ``plot`` for the line of gradient norms.
 
         Returns
         -------
@@ -189,7 +189,7 @@ class ConvergenceDisplay:
             or is not part of a grid of subplots.
 
         TypeError
-            If `ax` does not consist of matplotlib Axes.
+            If `ax` is neither a matplotlib Axes nor an array of matplotlib Axes.
         """
         check_matplotlib("ConvergenceDisplay.plot")
         missing = [key for key in KEYS if any(key not in stage for stage in self.history)]
@@ -225,16 +225,16 @@ class ConvergenceDisplay:
             legend(right, [self.tol_line_])
         self.bars_ = self._draw_passes(left)
         self.legend_ = legend(left, list(self.bars_.values()))
-        # A legend may have extended the vertical axis of one panel, so the limits are aligned.
+        # Align the limits: a legend may have extended the vertical axis of one panel.
         top = min(panel.get_ylim()[1] for panel in self.ax_)
         for panel in self.ax_:
             panel.set_ylim(top=top)
         return self
 
     def _draw_passes(self, ax: Axes) -> dict[str, BarContainer]:
-        """Draw a bar for each stage, with a section for the passes of each algorithm.
+        """Draw one stacked bar per stage, with a segment for the passes of each algorithm.
 
-        Return a dict that maps the name of each algorithm to its sections.
+        Return a dict that maps the name of each algorithm to its segments.
         """
         names = dict.fromkeys(name for stage in self.history for name in stage["algorithms"])
         ends, bars = np.zeros(len(self.history)), {}

@@ -1,4 +1,4 @@
-"""Display of the cross-validation scores of a search over the threshold."""
+"""Display of the cross-validation scores of a hyperparameter search over the threshold."""
 
 from __future__ import annotations
 
@@ -37,46 +37,46 @@ MAX_CURVES = 6
 class CVDisplay:
     """Mean cross-validation score against β or α, with standard errors and the selected value.
 
-    The band shows the standard error of the difference between the best mean score and the mean
-    score of each candidate, computed from the differences within the folds. If the band of a
-    candidate reaches the line of the best mean score, the mean score of the candidate is within
-    one standard error of the best mean score, and the difference may be due to chance. The
-    standard deviation of the scores over the folds is not shown, because this standard
-    deviation mostly reflects that some folds are difficult for all candidates.
+    For each candidate, the band shows the standard error of the difference between its mean
+    score and the best mean score, computed from the differences within the folds. If the band
+    reaches the line at the best mean score, the candidate is within one standard error of the
+    best and the difference may be due to chance. The standard deviation of the scores over the
+    folds is not shown because it mostly reflects that some folds are difficult for all
+    candidates.
 
     Parameters
     ----------
     betas : array-like of shape (n_candidates,)
-        Thresholds of the candidates in any order, in the units of the parameter `beta` of
-        the estimator. The score of a threshold that is not a number, such as "auto", is drawn
-        as a horizontal line.
+        Thresholds of the candidates in any order, in the same units as the `beta` parameter of
+        the estimator. The score of a non-numeric threshold, such as "auto", is drawn as a
+        horizontal line.
 
     mean_scores : array-like of shape (n_candidates,)
         Mean score of each candidate over the folds, in the units of the scorer.
 
     standard_errors : array-like of shape (n_candidates,), default=None
-        Standard error of the difference between the best mean score and the mean score of each
-        candidate, such as "se_test_difference" in the `cv_results_` of
+        Standard error of the difference between the mean score of each candidate and the best
+        mean score, such as "se_test_difference" in the `cv_results_` of
         :class:`~skrobust.SmoothL1RegressorCV`.
 
     best_index : int, default=None
-        Index of the selected candidate; by default the index of the candidate with the best
-        mean score.
+        Index of the selected candidate. By default, the candidate with the best mean score is
+        selected.
 
     one_standard_error_index : int, default=None
-        Index of the candidate that is marked as selected by the one-standard-error rule.
+        Index of the candidate to mark as the choice of the one-standard-error rule.
 
     auto_beta : float, default=None
-        Threshold that "auto" stands for. A vertical line marks this threshold, unless `alphas`
+        Threshold to which "auto" corresponds. It is marked by a vertical line unless `alphas`
         is given.
 
     alphas : array-like of shape (n_candidates,), default=None
-        Positive penalties of the candidates. If they are given, the scores are drawn against
-        the penalties instead of the thresholds.
+        Positive penalties of the candidates. If given, the scores are drawn against the
+        penalties instead of the thresholds.
 
     groups : array-like of shape (n_candidates,) of str, default=None
         Other parameters of each candidate, such as "alpha = 0.1". Candidates with the same
-        entry form a group, for which one curve is drawn.
+        entry form a group, drawn as one curve.
 
     score_name : str, default="Score"
         Label of the vertical axis.
@@ -93,7 +93,7 @@ class CVDisplay:
         Horizontal line at the best mean score, if there is a band.
 
     auto_lines_ : list of matplotlib Line2D
-        Horizontal lines at the mean scores of the candidates whose thresholds are not numbers.
+        Horizontal lines at the mean scores of the candidates with non-numeric thresholds.
 
     auto_beta_line_ : matplotlib Line2D or None
         Vertical line at `auto_beta`.
@@ -102,10 +102,10 @@ class CVDisplay:
         Marker of the selected candidate.
 
     one_standard_error_ : matplotlib Line2D or None
-        Marker of the candidate that the one-standard-error rule selects.
+        Marker of the candidate selected by the one-standard-error rule.
 
     legend_ : matplotlib Legend
-        Legend, within the axes if there is space.
+        Legend, placed within the axes if there is space.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -116,18 +116,19 @@ class CVDisplay:
     See Also
     --------
     skrobust.SmoothL1RegressorCV : Cross-validation over thresholds and penalties.
-    sklearn.model_selection.ValidationCurveDisplay : Scores against any parameter, computed by
-        fitting the estimator.
+    sklearn.model_selection.ValidationCurveDisplay : Scores as a function of any
+        parameter, computed by fitting the estimator.
 
     Notes
     -----
-    If there are more than six groups, the group of the selected candidate and the five other
-    groups with the best scores are drawn. Candidates whose score is NaN because their fits
-    failed appear as gaps in the curves.
+    If there are more than six groups, only the group of the selected candidate and the five
+    other groups with the best scores are drawn. Candidates whose scores are NaN because their
+    fits failed leave gaps in the curves.
 
-    `from_estimator` draws the scores against α if all penalties are positive and the search has
-    several penalties for a single threshold, or if each threshold has its own penalties, as
-    with an integer `alphas`.
+    `from_estimator` draws the scores against α if all penalties are positive, each threshold
+    has several penalties, and no two thresholds share a penalty. This is the case, for example,
+    for several penalties at a single threshold, and for an integer `alphas` in
+    :class:`~skrobust.SmoothL1RegressorCV`.
 
     Examples
     --------
@@ -177,39 +178,39 @@ class CVDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the scores of a fitted search.
+        """Draw the scores of a fitted hyperparameter search.
 
         Parameters
         ----------
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1RegressorCV`, a
-            :class:`~sklearn.model_selection.GridSearchCV` over the parameter `beta` of a
+            :class:`~sklearn.model_selection.GridSearchCV` over the `beta` parameter of a
             regressor or of a pipeline, or a pipeline that contains one of these. Other
-            estimators are accepted if their `cv_results_` have a single parameter "beta" and
-            the key "mean_test_score". The standard errors require the scores of two splits or
-            more, with the keys "split0_test_score" and so on. The selected candidate has the
-            index `best_index_` or, if the estimator lacks this attribute, the best score. For a
-            SmoothL1RegressorCV, the candidate that the one-standard-error rule selects and the
-            threshold of "auto" are also marked. With ``scale=None`` the threshold of "auto" is
-            only known if `betas` is an integer.
+            estimators are accepted if their `cv_results_` has a single parameter "beta" and the
+            key "mean_test_score". Standard errors require the scores of at least two splits,
+            under the keys "split0_test_score" and so on. The selected candidate is the one at
+            `best_index_` or, if the estimator lacks this attribute, the one with the best mean
+            score. For a SmoothL1RegressorCV, the candidate selected by the one-standard-error
+            rule and the threshold to which "auto" corresponds are also marked. With
+            ``scale=None``, that threshold is known only if `betas` is an integer.
 
         metric : str, default=None
-            Name of the score to show if the search has several scores; by default the score
-            that its parameter `refit` names.
+            Name of the score to show if the search has several. By default, it is the one named
+            by the `refit` parameter of the search.
 
         score_name : str, default=None
-            Label of the vertical axis; by default the name of the scorer.
+            Label of the vertical axis. By default, the name of the scorer is used.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : CVDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -220,8 +221,8 @@ class CVDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the estimator has no attribute `cv_results_`, or the results do not have exactly
-            one parameter "beta", or there is no score with the given name.
+            If the estimator has no `cv_results_` attribute, the results do not have exactly one
+            parameter "beta", or there is no score named `metric`.
         """
         check_matplotlib("CVDisplay.from_estimator")
         advice = "pass a fitted search over beta, such as GridSearchCV."
@@ -269,18 +270,18 @@ class CVDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         negate_score : bool, default=False
-            Whether to draw the negated scores. A score such as "neg_mean_absolute_error" is
-            then shown as an error.
+            Whether to negate the scores. A score such as "neg_mean_absolute_error" is then
+            shown as an error.
 
         show_band : bool, default=True
             Whether to draw the band of ± one standard error and the line at the best mean
             score.
 
         line_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``plot``, used for each curve.
+            Keyword arguments passed to matplotlib's ``plot`` for each curve.
 
         Returns
         -------
@@ -293,11 +294,11 @@ class CVDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the arrays do not match, a threshold or a penalty is not positive
-            and finite, an index is out of range, or all scores are NaN.
+            If the arrays have inconsistent shapes, a threshold or penalty is not positive and
+            finite, an index is out of range, or all scores are NaN.
 
         TypeError
-            If `ax` is not matplotlib Axes.
+            If `ax` is not a matplotlib Axes.
         """
         check_matplotlib("CVDisplay.plot")
         candidates = self._candidates()
@@ -337,15 +338,15 @@ class CVDisplay:
         if is_number.any() or self.auto_beta is not None:
             ax.set_xscale("log")
         else:
-            ax.set_xticks([])  # no threshold is a number
+            ax.set_xticks([])  # no threshold is numeric
         self.legend_ = legend(ax)
         return self
 
     def _draw_choices(self, candidates: _Candidates, scores: NDArray[np.float64]) -> None:
         """Mark the threshold of "auto" and up to two candidates.
 
-        The two candidates are the selected candidate and the candidate that the
-        one-standard-error rule selects.
+        These are the selected candidate and the choice of the one-standard-error rule, if
+        known.
         """
         self.auto_beta_line_: Line2D | None = None
         if self.auto_beta is not None and self.alphas is None:
@@ -365,7 +366,7 @@ class CVDisplay:
         self.best_ = mark(candidates.best_index, "chosen", **star)
         self.one_standard_error_: Line2D | None = None
         if self.one_standard_error_index is not None:
-            # The marker is a ring, so that the star is visible if the two candidates coincide.
+            # The marker is a ring so that the star remains visible if the candidates coincide.
             ring = {"marker": "o", "ms": 16, "mew": 1.5, "mfc": "none", "mec": GREY}
             index = self.one_standard_error_index
             self.one_standard_error_ = mark(index, "one std. error", **ring)
@@ -413,7 +414,7 @@ class CVDisplay:
 class _Candidates(NamedTuple):
     """Candidates of a search as arrays, and the index of the selected candidate."""
 
-    # Thresholds or penalties; NaN for a threshold that is not a number.
+    # Thresholds or penalties; NaN for a non-numeric threshold.
     values: NDArray[np.float64]
     means: NDArray[np.float64]
     standard_errors: NDArray[np.float64] | None
@@ -429,7 +430,7 @@ def _candidate_label(prefix: str, value: float | str, group: str) -> str:
 
 
 def _distinct_labels(values: Sequence[Any]) -> list[str]:
-    """Return the values as text, with four digits if different values have different texts."""
+    """Return the values as text, rounded to four digits if they remain distinct."""
     full = [str(value) for value in values]
     short = [
         f"{value:.4g}" if isinstance(value, Real) and not isinstance(value, Integral) else text
@@ -439,22 +440,22 @@ def _distinct_labels(values: Sequence[Any]) -> list[str]:
 
 
 def _parameter_name(key: str) -> str:
-    """Return the name of a parameter, given its key in `cv_results_`; that of beta is β."""
+    """Return the name of the parameter for a key of `cv_results_`, with β for beta."""
     name = key.removeprefix("param_").rpartition("__")[2]
     return "β" if name == "beta" else name
 
 
 def _axis_key(results: Mapping[str, Any], parameters: list[str], beta_key: str) -> str:
-    """Return the key of the parameter of the horizontal axis, which is beta or alpha.
+    """Return the key of the parameter on the horizontal axis, which is beta or alpha.
 
-    It is alpha if there are several positive penalties for each threshold, none of which occurs
-    with another threshold.
+    It is alpha if all penalties are positive, each threshold has several penalties, and no two
+    thresholds share a penalty.
     """
     alpha_key = f"{beta_key.removesuffix('beta')}alpha"
     if alpha_key not in parameters:
         return beta_key
     alphas, betas = list(results[alpha_key]), list(map(str, results[beta_key]))
-    # If a parameter is missing from some of the grids, its values there are masked.
+    # The values of a parameter are masked for grids that lack it.
     if not all(isinstance(alpha, Real) and float(alpha) > 0 for alpha in alphas):
         return beta_key
     of_beta: dict[str, set[float]] = {beta: set() for beta in betas}
@@ -466,7 +467,7 @@ def _axis_key(results: Mapping[str, Any], parameters: list[str], beta_key: str) 
 
 
 def _draw_mark(ax: Axes, value: float, score: float, **style: Any) -> Line2D:
-    """Draw and return a marker at the threshold or penalty and the score of a candidate.
+    """Draw and return a marker at the threshold or penalty, and the score, of a candidate.
 
     If `value` is NaN, the marker is at the right edge of the axes.
     """
@@ -482,7 +483,7 @@ def _best_groups(
 ) -> list[str]:
     """Return at most MAX_CURVES groups to draw, in order of appearance.
 
-    The group of the selected candidate is drawn, and the other groups with the best scores.
+    They are the group of the selected candidate and the other groups with the best scores.
     """
     scores = np.where(np.isnan(scores), -np.inf, scores)
     best_scores = {
@@ -493,7 +494,7 @@ def _best_groups(
 
 
 def _metric_name(results: Mapping[str, Any], metric: str | None, refit: object) -> str:
-    """Return the name of a score in the keys of `cv_results_`, such as "score" or "r2"."""
+    """Return the name of a score used in the keys of `cv_results_`, such as "score" or "r2"."""
     prefix = "mean_test_"
     metrics = [key.removeprefix(prefix) for key in results if key.startswith(prefix)]
     default = metrics[0] if len(metrics) == 1 else refit
@@ -504,7 +505,7 @@ def _metric_name(results: Mapping[str, Any], metric: str | None, refit: object) 
 
 
 def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.float64] | None:
-    """Return the standard error of the difference between the best and each mean score.
+    """Return the standard error of the difference between each mean score and the best.
 
     The result is None if there are fewer than two splits.
     """
@@ -517,9 +518,9 @@ def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.floa
 
 
 def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]:
-    """Return the threshold of "auto", and the index that the one-standard-error rule selects.
+    """Return the threshold of "auto" and the index that the one-standard-error rule selects.
 
-    None is returned instead of a value that is unknown.
+    An unknown value is returned as None.
     """
     if not isinstance(search, SmoothL1RegressorCV):
         return None, None
@@ -533,8 +534,9 @@ def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]
         return auto_beta, None
     reference = np.nan if auto_beta is None else auto_beta
     index = one_standard_error_index(search.cv_results_, reference, search.scale)
-    # The rule selects the candidate whose threshold is closest to the threshold of "auto". If
-    # the threshold of "auto" is unknown, the index is valid only if "auto" itself is selected.
+    # Among candidates close to the best, the rule prefers thresholds close to that of "auto".
+    # If the threshold of "auto" is unknown, the index is valid only if "auto" itself is
+    # selected.
     is_known = auto_beta is not None or betas[index] == "auto"
     return auto_beta, index if is_known else None
 

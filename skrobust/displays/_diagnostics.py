@@ -26,8 +26,8 @@ from ._weights import WeightsDisplay
 # Type of the display in the fourth panel.
 FourthDisplay: TypeAlias = InfluenceDisplay | OutlierMapDisplay | WeightsDisplay
 
-# Default number of rows that are labelled because of their residuals, and of rows that are
-# labelled because of their Cook's distances.
+# Default number of rows labelled for large residuals, and of rows labelled for large Cook's
+# distances.
 N_DIAGNOSTIC_LABELS = 3
 # Width and height of a new figure in inches.
 FIGURE_SIZE = (10, 8)
@@ -36,36 +36,36 @@ FIGURE_SIZE = (10, 8)
 class DiagnosticsDisplay:
     """Four diagnostic plots of a fit in one figure.
 
-    The panels show the residuals against the fitted values, the quantiles of the residuals
-    against the quantiles of the normal distribution, the square roots of the absolute residuals
-    against the fitted values, and the influence of the rows on the fit. R's ``plot(lm)`` has
-    the corresponding panels. For an :class:`~skrobust.MMRegressor` the fourth panel is the
-    outlier map, as in R's ``plot(lmrob)``. The fourth panel shows the robustness weights for a
-    regressor of another package, and for an `MMRegressor` without robust distances, for example
-    because all features are indicators.
+    The panels show the residuals against the fitted values, a normal quantile-quantile (Q-Q)
+    plot of the residuals, the square roots of the absolute residuals against the fitted values,
+    and the influence of each row on the fit. They correspond to the panels of R's ``plot(lm)``.
+    For an :class:`~skrobust.MMRegressor`, the fourth panel is an outlier map, as in R's
+    ``plot(lmrob)``. If the `MMRegressor` has no robust distances, for example because all
+    features are indicators, or if the regressor is from another package, the fourth panel shows
+    the robustness weights.
 
-    The same rows are labelled in all panels: the rows with the largest absolute residuals and,
-    for a Huber fit, the rows with the largest Cook's distances. A leverage point that attracts
-    the fit may have a small residual, but is labelled because of its Cook's distance.
+    The same rows are labelled in all panels: those with the largest absolute residuals and, for
+    a Huber fit, those with the largest Cook's distances. A leverage point that attracts the fit
+    may have a small residual, but is labelled because of its large Cook's distance.
 
     Parameters
     ----------
     residuals : ResidualsDisplay
-        Display of the residuals against the fitted values.
+        Residuals against the fitted values.
 
     quantiles : QQDisplay
-        Display of the quantiles of the residuals.
+        Normal Q-Q plot of the residuals.
 
     scale_location : ScaleLocationDisplay
-        Display of the square roots of the absolute residuals.
+        Square roots of the absolute residuals against the fitted values.
 
     influence : InfluenceDisplay, OutlierMapDisplay or WeightsDisplay
-        The display of the fourth panel.
+        Display in the fourth panel.
 
     Attributes
     ----------
     residuals, quantiles, scale_location, influence : displays
-        The displays of the panels, which have the matplotlib artists as attributes.
+        Displays in the panels, which store the matplotlib artists as attributes.
 
     labelled_ : ndarray
         Positions of the labelled rows.
@@ -83,7 +83,7 @@ class DiagnosticsDisplay:
     ScaleLocationDisplay : The third panel alone.
     InfluenceDisplay : The fourth panel alone, for a Huber fit.
     OutlierMapDisplay : The fourth panel alone, for an MM-estimate.
-    skrobust.inference.observation_table : Diagnostics of each row as numbers.
+    skrobust.inference.observation_table : Table of the diagnostics of each row.
 
     Examples
     --------
@@ -131,40 +131,40 @@ class DiagnosticsDisplay:
         ----------
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
-            :class:`~skrobust.MMRegressor`, a pipeline, a search or a
+            :class:`~skrobust.MMRegressor`, a pipeline, a hyperparameter search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one, or a
-            regressor of another package that :class:`WeightsDisplay` accepts.
+            regressor from another package that :class:`WeightsDisplay` accepts.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features of the fit. If X is a pandas DataFrame, the rows are labelled in the plot
-            by its index.
+            Training features. If X is a pandas DataFrame, its index supplies the row labels.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets of the fit.
+            Training targets.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights of the fit, on which leverages and Cook's distances depend.
+            Sample weights used in the fit, on which leverages and Cook's distances depend.
 
         beta : float, default=None
-            Threshold in units of y. Rows whose absolute residual exceeds the threshold are
-            marked. The default is the same as in :class:`ResidualsDisplay`.
+            Threshold in units of y. Rows whose absolute residuals exceed it are drawn as
+            crosses. The default is that of :class:`ResidualsDisplay`.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the axis labels; by default the name of y, if it has one.
+            Name of the target in the axis labels. By default, the name of y is used if it has
+            one.
 
         ax : matplotlib Axes or array of Axes of shape (2, 2), default=None
             Axes to draw on, as described in `plot`.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : DiagnosticsDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -175,8 +175,8 @@ class DiagnosticsDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the data are not the training data, `beta` is required but not given, a Huber fit
-            has no more rows than coefficients, or a parameter is out of range.
+            If the data differ from the training data, `beta` is required but not given, a Huber
+            fit has no more rows than coefficients, or a parameter is out of range.
         """
         caller = "DiagnosticsDisplay.from_estimator"
         check_matplotlib(caller)
@@ -215,19 +215,21 @@ class DiagnosticsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or array of Axes of shape (2, 2), default=None
-            Four Axes to draw on, or a single Axes, which is replaced by four Axes in the same
-            position. By default a new figure is created.
+            Four Axes to draw on, or a single Axes to be replaced by four Axes in the same
+            position. If None, a new figure is created.
 
         labelled : int or array-like of int, default=3
-            Rows to label. An integer k selects the k rows with the largest absolute residuals
-            and the k rows with the largest Cook's distances. An array contains the positions of
-            the rows in y.
+            Rows to label. If an integer k, the k rows with the largest absolute residuals and,
+            for a Huber fit, the k rows with the largest Cook's distances are labelled. If an
+            array, it gives the positions in y of the rows to label.
 
         smooth : bool, default=True
-            Whether to draw robust smooth curves in the two panels that show fitted values.
+            Whether to draw a robust smooth curve (lowess) through the rows in each of the two
+            panels that show fitted values.
 
         max_markers : int, default=2000
-            Maximum number of rows to draw in each panel, not counting the labelled rows.
+            Maximum number of rows to draw in each panel, not counting the labelled rows. An
+            outlier map may show more, because it always shows all leverage points and outliers.
 
         Returns
         -------

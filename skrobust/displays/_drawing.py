@@ -1,4 +1,4 @@
-"""Drawing functions of the displays: axes, styles, legends and the selection of rows."""
+"""Drawing functions shared by the displays: axes, styles, legends and row selection."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 else:
     PanelAxes = Any
 
-# Keyword arguments for a function of matplotlib.
+# Keyword arguments for a matplotlib function.
 Kwargs: TypeAlias = Mapping[str, Any]
 
-# Colours from the palette of Okabe and Ito, which readers with colour vision deficiency can
-# distinguish. The yellow of the palette is left out, because it is too pale on white, and the
-# black is left out. Blue and vermillion come first, because they differ most from each other.
+# Okabe-Ito palette, whose colours readers with colour vision deficiency can distinguish,
+# without black and without yellow, which is too pale on white. Blue and vermillion come first
+# because they differ most.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-# Lines also differ in markers and dashes, so that no distinction depends on colour alone.
+# Lines also differ in markers and dashes, so no distinction depends on colour alone.
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 DASHES = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3))]
 # Bars also differ in hatches.
@@ -39,26 +39,25 @@ HATCHES = ["", "//", "..", "xx", "\\\\", "--"]
 # A grey that is visible on light and on dark backgrounds.
 GREY = "0.5"
 
-# Areas in square points: the total area of all markers, and the minimum and the maximum area of
-# one marker.
+# Areas in square points: all markers together, and the minimum and maximum for one marker.
 TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
-# Minimum fraction of the markers that is reserved for rows beyond the threshold.
+# Minimum fraction of the markers reserved for rows beyond the threshold.
 MIN_BEYOND_FRACTION = 0.25
-# Number of markers beyond the threshold for each marker that is reserved for a row with one of
-# the largest residuals.
+# One in this many markers beyond the threshold is reserved for a row with one of the largest
+# residuals.
 MARKERS_PER_EXTREME_ROW = 100
 # Default number of labelled rows.
 N_LABELLED = 5
-# Candidate positions of the label of a row: horizontal and vertical offsets from the marker in
-# points. The first four are next to the marker, the others one or two text lines further away.
+# Candidate positions of a row label: horizontal and vertical offsets from the marker in points.
+# The first four are next to the marker, the others one or two text lines further away.
 LABEL_OFFSETS = [(dx, sign * dy) for dy in (3, 13, 23) for sign in (1, -1) for dx in (5, -5)]
 # Candidate positions of a legend within the axes.
 CORNERS = ("upper right", "upper left", "lower right", "lower left")
 EDGES = ("center right", "center left", "lower center", "upper center")
 # Font sizes of a legend within the axes, in the order in which they are tried.
 LEGEND_SIZES = (None, "small", "x-small")
-# The vertical axis is extended for a legend if the height of the legend, plus LEGEND_MARGIN in
-# points, is less than the fraction MAX_LEGEND_HEIGHT of the height of the axes.
+# The vertical axis is extended for a legend if the legend height plus LEGEND_MARGIN (in points)
+# is less than MAX_LEGEND_HEIGHT times the height of the axes.
 MAX_LEGEND_HEIGHT, LEGEND_MARGIN = 0.35, 18
 
 
@@ -127,7 +126,7 @@ def scatter(
 ) -> PathCollection:
     """Draw and return markers.
 
-    Each entry of `kwargs` overrides the default, even if the entry has an alias as its name.
+    Each entry of `kwargs` overrides the corresponding default, even if its key is an alias.
     """
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.collections import PathCollection
@@ -149,9 +148,9 @@ def line(
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Return the colour, the marker and the dashes of line i.
+    """Return the colour, marker and dashes of line i.
 
-    Any two of the first 36 lines differ in their markers or in their dashes.
+    Any two of the first 36 lines differ in their markers or their dashes.
     """
     cycle = i // len(COLOURS)
     return {
@@ -164,9 +163,9 @@ def line_style(i: int) -> dict[str, Any]:
 def legend(ax: Axes, handles: Any = None) -> Legend:
     """Draw and return a legend of `handles`, or of all labelled artists, that hides no data.
 
-    The legend is placed at a corner or an edge of the axes where there is space. If there is no
-    such place, the vertical axis is extended to make space above the data. If the extension
-    would be too large even with a smaller font, the legend is placed to the right of the axes.
+    The legend is placed at a corner or edge of the axes where there is space. If there is none,
+    the vertical axis is extended to make space above the data. If the extension would be too
+    large even with a smaller font, the legend is placed to the right of the axes.
     """
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]
@@ -204,9 +203,9 @@ def _legend_within(ax: Axes, draw: Callable[..., Legend], n_handles: int) -> Leg
 
 
 def apply_layout(ax: Axes) -> None:
-    """Let matplotlib compute the limits and the position of the axes.
+    """Let matplotlib compute the limits and position of the axes.
 
-    Positions in pixels are only valid after this computation.
+    Pixel positions are valid only after this computation.
     """
     ax.get_xlim()  # matplotlib computes the limits of both axes on demand
     figure: Any = ax.get_figure(root=True)
@@ -218,7 +217,7 @@ def apply_layout(ax: Axes) -> None:
 def _extend_upwards(ax: Axes, fraction: float) -> None:
     """Extend the vertical axis upwards.
 
-    `fraction` is the length of the added part, relative to the new length of the axis.
+    `fraction` is the added length divided by the new length of the axis.
     """
     transform = ax.yaxis.get_transform()
     low, high = transform.transform(ax.get_ylim())
@@ -227,9 +226,9 @@ def _extend_upwards(ax: Axes, fraction: float) -> None:
 
 
 def _is_free(ax: Axes, artist: Artist) -> bool:
-    """Tell whether an artist within the axes hides nothing but the background.
+    """Return whether an artist within the axes hides nothing but the background.
 
-    The background consists of the artists with a zorder of less than 1.
+    The background consists of the artists with a zorder below 1.
     """
     box = artist.get_window_extent()
     if box.width > ax.bbox.width or box.height > ax.bbox.height:
@@ -262,11 +261,11 @@ def draw_rows(
     labels: tuple[str, str],
     kwargs: tuple[Kwargs | None, Kwargs | None],
 ) -> tuple[PathCollection, PathCollection]:
-    """Draw and return dots for rows within a threshold, and crosses for rows beyond it.
+    """Draw and return dots for rows within a threshold and crosses for rows beyond it.
 
-    The first entry of each pair is for the rows within the threshold, the second for the rows
-    beyond the threshold. `drawn` contains the positions of the rows to draw, and `kwargs` the
-    keyword arguments for `scatter`.
+    The first entry of each pair is for the rows within the threshold and the second for those
+    beyond it. `drawn` gives the positions of the rows to draw and `kwargs` the keyword
+    arguments passed to `scatter`.
     """
     (within, beyond), area = drawn, marker_area(sum(map(len, drawn)))
     dots: dict[str, Any] = {"s": area, "alpha": 0.6, "linewidth": 0.5}
@@ -302,11 +301,11 @@ def labelled_rows(
 def row_labels(names: Sequence[Any] | None, rows: NDArray[np.intp]) -> list[str]:
     """Return the names of the given rows as text, or the row numbers if `names` is None.
 
-    The levels of a MultiIndex are separated by commas. For a date, midnight is left out.
+    The levels of a MultiIndex are separated by commas. A time of midnight is omitted.
     """
     if names is None:
         return [str(row) for row in rows.tolist()]
-    # Names in a pandas Series are selected by position, not by the index of the Series.
+    # Names in a pandas Series are selected by position, not by index label.
     values = getattr(names, "iloc", names)
     labels = []
     for row in rows.tolist():
@@ -360,7 +359,7 @@ def label_rows(
 
 
 def marker_area(n_markers: int) -> float:
-    """Return the area of a marker in square points, which decreases with `n_markers`."""
+    """Return the marker area in square points, which decreases as `n_markers` increases."""
     area = TOTAL_MARKER_AREA / max(n_markers, 1)
     return float(np.clip(area, MIN_MARKER_AREA, MAX_MARKER_AREA))
 
@@ -381,10 +380,10 @@ def check_names(names: Sequence[Any] | None, n_rows: int) -> None:
 
 
 def sample(rows: NDArray[np.intp], size: int) -> NDArray[np.intp]:
-    """Return a random sample of `size` rows, or all rows if there are no more than `size`.
+    """Return a random sample of `size` rows, or all rows if there are at most `size`.
 
-    The seed is fixed, so that repeated calls return the same rows. The rows are not selected
-    with a regular stride, because a stride could coincide with a period of the data.
+    The seed is fixed, so repeated calls return the same rows. The rows are not taken at regular
+    intervals because these could coincide with a period of the data.
     """
     if len(rows) <= size:
         return rows
@@ -397,15 +396,15 @@ def thin(
     max_markers: int,
     required: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the positions of the rows to draw within the threshold, and beyond the threshold.
+    """Return the positions of the rows to draw within the threshold and beyond it.
 
-    At most `max_markers` rows are selected, and the rows in `required` are added to them.
+    At most `max_markers` rows are selected, and the rows in `required` are added.
 
-    A quarter of the markers is reserved for rows beyond the threshold, or a larger fraction if
-    these rows are a larger fraction of all rows. If not all rows beyond the threshold can be
-    drawn, one in a hundred of the markers beyond the threshold shows a row with one of the
-    largest residuals, and the others show a random sample. If only the rows with the largest
-    residuals were drawn, there would seem to be no rows just beyond the threshold.
+    A quarter of the markers are reserved for rows beyond the threshold, or a larger fraction if
+    more than a quarter of all rows are beyond it. If not all rows beyond the threshold can be
+    drawn, one in a hundred of their markers shows a row with one of the largest residuals, and
+    the others show a random sample. If only the largest residuals were drawn, there would seem
+    to be no rows just beyond the threshold.
     """
     within, beyond = np.flatnonzero(~is_beyond), np.flatnonzero(is_beyond)
     beyond_fraction = max(MIN_BEYOND_FRACTION, len(beyond) / len(abs_residuals))
@@ -426,8 +425,8 @@ def thin(
 def count_label(n_rows: int, noun: str, n_drawn: int, suffix: str = "") -> str:
     """Return a legend label such as "1,234 rows above".
 
-    If not all rows are drawn, the number of drawn rows is added on a second line. For a single
-    row, a final "s" of `noun` is removed.
+    If not all rows are drawn, the number drawn is added on a second line. For a single row, a
+    final "s" is removed from `noun`.
     """
     noun = noun if n_rows != 1 else noun.removesuffix("s")
     label = f"{n_rows:,} {noun}{suffix}"

@@ -42,17 +42,17 @@ if TYPE_CHECKING:
 N_AVERAGED_ROWS = 100
 # The vertical axis covers the rows within this many interquartile ranges of the quartiles of y.
 N_INTERQUARTILE_RANGES = 3
-# Number of grid points from one marker of a curve to the next.
+# Number of grid points from one marker on a curve to the next.
 MARKER_SPACING = 15
 
 
 class FitDisplay:
-    """Fitted curves of one or more estimators over a scatter plot of one feature.
+    """Fitted curves of one or more estimators over a scatter plot of y against one feature.
 
-    If the estimators have several features, a curve is the average of the predictions over the
-    other features (partial dependence), and the title states this. The distance of a row from
-    the curve is then not the residual of the row, unless partial residuals are drawn instead of
-    the targets (a component-plus-residual plot [1]_).
+    If the estimators use several features, each curve is the average of the predictions over
+    the other features (partial dependence), as stated in the title. The distance of a row from
+    the curve is then not its residual, unless partial residuals are drawn instead of the
+    targets (a component-plus-residual plot [1]_).
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ class FitDisplay:
         Values of the feature.
 
     y : array-like of shape (n_samples,)
-        Targets, or partial residuals if `partial_residuals` is True.
+        Target values, or partial residuals if `partial_residuals` is True.
 
     grid : array-like of shape (n_grid,)
-        Non-decreasing values of the feature at which the curves are evaluated.
+        Feature values at which the curves are evaluated, in non-decreasing order.
 
     curves : dict of str to array-like of shape (n_grid,)
-        Names of the estimators and their predictions on the grid, in units of y.
+        Predictions on the grid, in units of y, keyed by estimator name.
 
     feature_name : str, default=None
         Name of the feature in the axis labels.
@@ -75,12 +75,12 @@ class FitDisplay:
         Name of the target in the axis labels.
 
     n_averaged : int, default=1
-        Number of rows over which the predictions of a curve are averaged. The title states this
-        number if it is greater than 1.
+        Number of rows over which the predictions of each curve are averaged. It is stated in
+        the title if it exceeds 1.
 
     partial_residuals : bool, default=False
-        Whether `y` contains partial residuals instead of targets. If so, a smooth curve through
-        the partial residuals is drawn.
+        Whether `y` contains partial residuals instead of targets. If so, a smooth curve is
+        drawn through them.
 
     Attributes
     ----------
@@ -91,18 +91,18 @@ class FitDisplay:
         Curves of the estimators, in the order of `curves`.
 
     beyond_ : list of matplotlib PathCollection
-        Triangles at the upper and at the lower edge of the axes, which represent the rows
-        beyond the edge. An edge without such rows has no entry in the list.
+        Triangles at the upper and lower edges of the axes that represent the rows beyond them.
+        An edge with no rows beyond it has no entry.
 
     smooth_ : matplotlib Line2D or None
         Smooth curve through the partial residuals; None if `partial_residuals` is False.
 
     note_ : matplotlib Text
-        Title on the right. If the curves are averages over more than one row, the title states
-        the number of these rows.
+        Right-aligned title. It gives the number of rows averaged over if there is more than
+        one, and is empty otherwise.
 
     legend_ : matplotlib Legend
-        Legend, within the axes if there is space.
+        Legend, placed within the axes if there is space.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -119,8 +119,8 @@ class FitDisplay:
     -----
     The vertical axis covers the curves and the rows within three interquartile ranges of the
     quartiles of y, because distant outliers would otherwise make the curves indistinguishable.
-    Rows beyond this range are shown as triangles at the edges of the axes, and the legend
-    states their number.
+    Rows beyond this range are drawn as triangles at the edges of the axes and counted in the
+    legend.
 
     If there are more than `max_markers` rows, a random sample with a fixed seed is drawn. At
     most half of the markers are triangles.
@@ -187,47 +187,49 @@ class FitDisplay:
         Parameters
         ----------
         estimator : fitted estimator, or list or dict of fitted estimators
-            Regressors, including meta-estimators such as pipelines, and results of linear
-            models of statsmodels. The estimators of a list are named after their classes or, if
-            these coincide, by their representations with parameters. The keys of a dict are
+            Regressors, including meta-estimators such as pipelines, and results of statsmodels
+            linear models. The estimators in a list are named after their classes or, if these
+            are not distinct, by their representations with parameters. The keys of a dict are
             used as names.
 
         X : {array-like, dataframe} of shape (n_samples, n_features)
-            Features; a sparse matrix is not supported.
+            Features. Sparse matrices are not supported.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets.
+            Target values.
 
         feature : int or str, default=None
             Index of the feature to show, or its column name if X is a dataframe; required if
-            there are several features. In that case the predictions are averaged over the other
-            features of at most 100 rows (partial dependence).
+            there are several features. The predictions are then averaged over the values of the
+            other features in at most 100 rows (partial dependence).
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
         partial_residuals : bool, default=False
-            Whether to draw each row at the value of the curve plus the residual of the row,
-            instead of at its target, and a robust smooth curve through these points. If the
-            smooth curve departs from the curve of the estimator, the estimator does not
-            describe the effect of the feature correctly. Requires a single estimator.
+            Whether to draw each row at its partial residual (the value of the curve plus the
+            residual of the row) instead of its target, together with a robust smooth curve
+            (lowess) through the partial residuals. If the smooth curve departs from the fitted
+            curve, the estimator does not describe the effect of the feature correctly. Requires
+            a single estimator.
 
         grid_resolution : int, default=100
-            Number of points of each curve, at least 2.
+            Number of points on each curve, at least 2.
 
         feature_name, target_name : str, default=None
-            Names in the axis labels; by default the column names of X and y, if there are any.
+            Names of the feature and the target in the axis labels. By default, the column names
+            of X and y are used if they have any.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : FitDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -242,8 +244,8 @@ class FitDisplay:
 
         ValueError
             If `feature` or `target` is missing or out of range, the feature is not numeric, two
-            estimators of a list have the same representation, there are several estimators and
-            `partial_residuals` is True, or the shapes of the data do not match.
+            estimators in a list have the same representation, `partial_residuals` is True for
+            several estimators, or the data have inconsistent shapes.
         """
         check_matplotlib("FitDisplay.from_estimator")
         require_in_memory("FitDisplay.from_estimator", "display", X=X, y=y)
@@ -254,7 +256,7 @@ class FitDisplay:
                 "X must be dense, got a sparse matrix; pass a dense array, such as X.toarray()."
             )
         names = column_names(X)
-        # An array, or a dataframe of any library.
+        # An array, or a dataframe from any library.
         features: Any = np.asarray(X) if names is None else X
         j = _feature_index(features, feature)
         if feature_name is None:
@@ -275,7 +277,7 @@ class FitDisplay:
                 f"grid_resolution must be an integer of at least 2, got {grid_resolution!r}."
             )
         grid = np.linspace(x.min(), x.max(), grid_resolution)
-        # Without other features all rows have the same predictions, so that one row suffices.
+        # Without other features, all rows have the same predictions, so one row suffices.
         n_averaged = 1 if features.shape[1] == 1 else min(len(x), N_AVERAGED_ROWS)
         X_grid = _rows_on_grid(features, j, grid, n_averaged)
         curves = {}
@@ -318,25 +320,24 @@ class FitDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         clip : bool, default=True
-            Whether the vertical axis is limited as described in the notes of the class, with
-            triangles for the rows beyond its limits. Otherwise the axis covers all rows.
+            Whether to limit the vertical axis as described in the notes of the class and draw
+            triangles for the rows beyond its limits. If False, the axis covers all rows.
 
         max_markers : int, default=2000
             Maximum number of rows to draw.
 
         scatter_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``scatter``, used for the rows.
+            Keyword arguments passed to matplotlib's ``scatter`` for the rows.
 
         line_kwargs : dict of str to dict, default=None
-            Keyword arguments for matplotlib's ``plot``. The keys are names of estimators, and
-            each entry is used for the curve of the named estimator.
+            Keyword arguments passed to matplotlib's ``plot`` for each curve, keyed by estimator
+            name.
 
         smooth_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``plot``, used for the smooth curve through
-            partial residuals.
+            Keyword arguments passed to matplotlib's ``plot`` for the smooth curve.
 
         Returns
         -------
@@ -349,10 +350,10 @@ class FitDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the arrays do not match, or a parameter is out of range.
+            If the arrays have inconsistent shapes, or a parameter is out of range.
 
         TypeError
-            If `ax` is not matplotlib Axes.
+            If `ax` is not a matplotlib Axes.
         """
         check_matplotlib("FitDisplay.plot")
         max_markers = check_max_markers(max_markers)
@@ -395,7 +396,7 @@ class FitDisplay:
         ]
         self.lines_: list[Line2D] = []
         for i, (name, curve) in enumerate(curves.items()):
-            # The markers of successive curves are shifted, so that they do not coincide.
+            # The markers of successive curves are shifted so that they do not coincide.
             markevery = (3 * i % MARKER_SPACING, MARKER_SPACING)
             style = line_style(i) | {"lw": 2, "markevery": markevery, "label": name}
             self.lines_.append(line(ax, grid, curve, line_kwargs.get(name), **style))
@@ -416,7 +417,7 @@ class FitDisplay:
 def _named_estimators(
     estimator: BaseEstimator | Sequence[BaseEstimator] | Mapping[str, BaseEstimator],
 ) -> Mapping[str, BaseEstimator]:
-    """Return a dict of estimators with distinct names, and check that they are fitted."""
+    """Return a dict of estimators with distinct names after checking that they are fitted."""
     named: Mapping[str, BaseEstimator]
     if isinstance(estimator, dict):
         named = {name: as_estimator(each) for name, each in estimator.items()}
@@ -466,9 +467,9 @@ def _feature_index(X: Any, feature: int | str | None) -> int:
 
 
 def _rows_on_grid(X: Any, j: int, grid: NDArray[np.float64], n_rows: int) -> Any:
-    """Return rows of X with feature j replaced by each value of the grid.
+    """Return rows of X, repeated for each grid value, with feature j set to that value.
 
-    The same randomly selected rows are used for each value.
+    The same randomly selected rows are used for all grid values.
     """
     rows = np.random.default_rng(0).choice(len(X), n_rows, replace=False)
     rows, values = np.tile(rows, len(grid)), np.repeat(grid, n_rows)
@@ -486,7 +487,7 @@ def _rows_on_grid(X: Any, j: int, grid: NDArray[np.float64], n_rows: int) -> Any
 
 
 def _vertical_range(y: NDArray[Any], curves: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
-    """Return the minimum and maximum of the curves and of y without its distant outliers."""
+    """Return the minimum and maximum of the curves and of y, excluding distant outliers."""
     first, third = np.quantile(y, [0.25, 0.75])
     # If most values of y are equal, the interquartile range is 0 and all rows are included.
     margin = N_INTERQUARTILE_RANGES * (third - first) if third > first else np.inf

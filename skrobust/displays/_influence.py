@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
-# Number of positive residuals at which a contour is computed, and number of leverages among
-# which the contour is searched for at each of these residuals.
+# Number of positive residuals at which a contour is computed, and number of leverages searched
+# for the contour at each of them.
 N_CONTOUR_POINTS, N_LEVERAGE_STEPS = 600, 1000
 # Margin of the axes around the rows, as a fraction of the range of the rows.
 MARGIN = 0.08
@@ -48,22 +48,22 @@ MARGIN = 0.08
 class InfluenceDisplay:
     r"""Leave-one-out residuals against leverages, with contours of Cook's distance.
 
-    A row has a large influence on the coefficients if it is both far to the right, where the
-    features are unusual, and far from zero in the vertical direction. Rows beyond a contour
-    should be inspected: if Cook's distance exceeds 1, the coefficients of the fit without the
-    row are outside an approximate 50 % confidence region for the coefficients.
+    A row strongly influences the coefficients if it is both far to the right, where the
+    features are unusual, and far from zero vertically. Rows beyond a contour should be
+    inspected: if Cook's distance exceeds 1, a fit without the row has coefficients outside an
+    approximate 50 % confidence region.
 
     Parameters
     ----------
     leverage : array-like of shape (n_samples,)
-        Leverages. For a row beyond the threshold, whose leverage in the fit is 0, the entry is
-        the leverage that the row would have with a residual of zero.
+        Leverage of each row. For a row beyond the threshold, whose leverage in the fit is 0, it
+        is the leverage that the row would have with a residual of zero.
 
     residual : array-like of shape (n_samples,)
-        Leave-one-out residuals divided by the scale.
+        Leave-one-out residual of each row, divided by the scale.
 
     cooks_distance : array-like of shape (n_samples,)
-        Cook's distances.
+        Cook's distance of each row.
 
     outlier : array-like of bool of shape (n_samples,)
         Mask of the rows beyond the threshold.
@@ -72,18 +72,19 @@ class InfluenceDisplay:
         Threshold in units of the scale.
 
     cook_factor : float
-        The factor k such that a row of mean weight within the threshold has Cook's distance
+        Factor k such that a row of mean sample weight within the threshold has Cook's distance
         k r² h, where r is the entry of `residual` and h the entry of `leverage`.
 
     psi_deriv : float, default=1.0
-        The derivative ψ′ within the threshold, where ψ is the derivative of the loss. If the
-        threshold is small, the mean of ψ′ in a wider window is used, which is less than 1.
+        Derivative ψ′ within the threshold, where ψ is the derivative of the loss. If the
+        threshold is small, the mean of ψ′ over a wider window is used instead and is less than
+        1.
 
     names : sequence of shape (n_samples,), default=None
-        Labels of the rows; by default the row numbers.
+        Row labels. By default, the row numbers are used.
 
     target_name : str, default=None
-        Name of the target in the axis label.
+        Name of the target in the axis labels.
 
     Attributes
     ----------
@@ -94,13 +95,13 @@ class InfluenceDisplay:
         Markers of the rows beyond the threshold.
 
     contours_ : list of matplotlib Line2D
-        Contours of Cook's distance, one for each level.
+        Contours of Cook's distance, one per level.
 
     labels_ : list of matplotlib Annotation
-        Labels of the rows with the largest Cook's distances.
+        Labels of the rows selected by `labelled`.
 
     legend_ : matplotlib Legend or None
-        Legend; None if it was not drawn.
+        Legend; None if ``legend=False``.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -110,17 +111,17 @@ class InfluenceDisplay:
 
     See Also
     --------
-    skrobust.inference.observation_table : The values of this display, with their formulas.
+    skrobust.inference.observation_table : Table of the displayed values, with their formulas.
     ResidualsDisplay : Residuals against fitted values.
 
     Notes
     -----
-    For a large threshold the display equals R's ``plot(lm, which=5)``. The influence of a
-    row beyond the threshold β is bounded in y. A row of leverage h is beyond the threshold if
-    its leave-one-out residual exceeds β/(1 − h), so that the contours bend to the right along
-    the curve β/(1 − h) and end in vertical lines. With sample weights the contours are valid
-    for a row of mean weight. A row with leverage 1, which alone determines a coefficient, is
-    not drawn. The legend shows the number of rows with leverage 1.
+    For a large threshold, the display is equivalent to R's ``plot(lm, which=5)``. The influence
+    of a row beyond the threshold β is bounded in y. A row of leverage h is beyond the threshold
+    if its leave-one-out residual exceeds β/(1 − h), so the contours bend to the right along the
+    curve β/(1 − h) and end in vertical lines. With sample weights, the contours are valid for a
+    row of mean weight. A row with leverage 1, which alone determines a coefficient, is not
+    drawn, but the legend gives the number of such rows.
 
     Examples
     --------
@@ -168,7 +169,7 @@ class InfluenceDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the influence of the rows in a table of observations.
+        """Draw the influence of the rows in an observation table.
 
         Parameters
         ----------
@@ -176,18 +177,19 @@ class InfluenceDisplay:
             Result of :func:`~skrobust.inference.observation_table`.
 
         target_name : str, default=None
-            Name of the target in the axis label; by default the name in the table, if any.
+            Name of the target in the axis labels. By default, the name stored in the table is
+            used if there is one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : InfluenceDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -202,7 +204,7 @@ class InfluenceDisplay:
 
     @classmethod
     def _undrawn(cls, table: ObservationTable, target_name: str | None) -> Self:
-        """Return a display of the rows of a table without drawing the display."""
+        """Return a display of the rows of a table without drawing it."""
         if not table._rho.is_convex:
             raise ValueError(
                 "InfluenceDisplay draws the contours of Cook's distance for the Huber loss, "
@@ -241,35 +243,35 @@ class InfluenceDisplay:
         ----------
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor` or :class:`~skrobust.SmoothL1RegressorCV`, or
-            a pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
-            contains one.
+            a pipeline, a hyperparameter search or a
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features of the fit. If X is a pandas DataFrame, the rows are labelled in the plot
-            by its index.
+            Training features. If X is a pandas DataFrame, its index supplies the row labels.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets of the fit.
+            Training targets.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights of the fit.
+            Sample weights used in the fit.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the axis label; by default the name of y, if it has one.
+            Name of the target in the axis labels. By default, the name of y is used if it has
+            one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : InfluenceDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -280,11 +282,12 @@ class InfluenceDisplay:
             If the estimator is not fitted.
 
         TypeError
-            If the estimator neither is nor contains a SmoothL1Regressor or SmoothL1RegressorCV.
+            If the estimator is not a SmoothL1Regressor or SmoothL1RegressorCV and does not
+            contain one.
 
         ValueError
-            If the data are not the training data, a parameter is out of range, or the estimator
-            is an MMRegressor, for which the contours are not valid.
+            If the data differ from the training data, a parameter is out of range, or the
+            estimator is an MMRegressor, for which the contours are not valid.
         """
         caller = "InfluenceDisplay.from_estimator"
         check_matplotlib(caller)
@@ -309,17 +312,17 @@ class InfluenceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         levels : sequence of float, default=(0.5, 1.0)
             Values of Cook's distance at which contours are drawn.
 
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
-            Scale of the axis of residuals, as in :class:`ResidualsDisplay`.
+            Scale of the residual axis, as in :class:`ResidualsDisplay`.
 
         labelled : int or array-like of int, default=5
-            Rows to label. An integer k selects the k rows with the largest Cook's distances. An
-            array contains the positions of the rows.
+            Rows to label. If an integer k, the k rows with the largest Cook's distances are
+            labelled. If an array, it gives the positions in y of the rows to label.
 
         legend : bool, default=True
             Whether to draw a legend.
@@ -328,8 +331,8 @@ class InfluenceDisplay:
             Maximum number of rows to draw, not counting the labelled rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``scatter``, used for the rows within the
-            threshold and for the rows beyond the threshold, respectively.
+            Keyword arguments passed to matplotlib's ``scatter`` for the rows within and beyond
+            the threshold, respectively.
 
         Returns
         -------
@@ -342,10 +345,10 @@ class InfluenceDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the arrays do not match, or a parameter is out of range.
+            If the arrays have inconsistent shapes, or a parameter is out of range.
 
         TypeError
-            If `ax` is not matplotlib Axes.
+            If `ax` is not a matplotlib Axes.
         """
         check_matplotlib("InfluenceDisplay.plot")
         max_markers = check_max_markers(max_markers)
@@ -417,10 +420,10 @@ class InfluenceDisplay:
         ax.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
 
     def _contour(self, level: float, n_beyond: int, dashes: Any) -> Line2D:
-        """Draw and return the contour of a level of Cook's distance.
+        """Draw and return the contour at one level of Cook's distance.
 
-        At each residual the contour is at the smallest leverage for which Cook's distance is at
-        least `level`. The label of the contour states the number of rows beyond it, `n_beyond`.
+        At each residual, the contour is at the smallest leverage for which Cook's distance is
+        at least `level`. Its label gives the number of rows beyond it, `n_beyond`.
         """
         ax, rows = self.ax_, count_label(n_beyond, "rows", n_beyond)
         largest = max(np.abs(ax.get_ylim()))
@@ -441,16 +444,15 @@ class InfluenceDisplay:
     def _cooks_distances(
         self, leverage: NDArray[np.float64], residual: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the Cook's distances of rows of mean weight.
+        """Return Cook's distance of each row, given mean sample weights.
 
-        `residual` contains leave-one-out residuals, which must be positive. The leave-one-out
-        residual of a row with residual r and leverage h is r + ψ(r) t with t = h/(ψ′(1 − h)).
+        `residual` contains leave-one-out residuals, which must be positive. A row with residual
+        r and leverage h has the leave-one-out residual r + ψ(r) t with t = h/(ψ′(1 − h)).
         """
         beta, slope = float(self.beta), float(self.psi_deriv)
         t = leverage / (slope * (1 - leverage))
         c = np.minimum(residual / (1 + t), beta)
-        # The curvature of the loss of a row is ψ′ if the residual of the row is less than β/ψ′,
-        # and 0 otherwise.
+        # The curvature of the loss is ψ′ at residuals below β/ψ′ and 0 otherwise.
         is_inside = (residual - c * t) * slope < beta
         distances: NDArray[np.float64] = (
             self.cook_factor * c**2 * t * (1 + slope * t * is_inside)
@@ -464,8 +466,8 @@ class InfluenceDisplay:
     ]:
         """Validate the array parameters and return them as vectors.
 
-        The vectors are the leverages, the residuals, Cook's distances and the mask of the rows
-        beyond the threshold.
+        Return the leverages, the residuals, Cook's distances and the mask of the rows beyond
+        the threshold.
         """
         leverage = np.asarray(self.leverage, dtype=float)
         arrays = {
@@ -484,5 +486,5 @@ class InfluenceDisplay:
 
 
 def _contour_dashes(n: int) -> list[Any]:
-    """Return the dash patterns of n contours; no pattern is a solid line."""
+    """Return the dash patterns of n contours, none of which is solid."""
     return [DASHES[1 + i % (len(DASHES) - 1)] for i in range(n)]

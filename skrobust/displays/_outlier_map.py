@@ -38,18 +38,17 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.text import Text
 
-# The kinds of rows, numbered by 2 · (is an outlier) + (is a leverage point), and the plurals of
-# their names.
+# The kinds of rows, numbered by 2 · (is an outlier) + (is a leverage point), and their plurals.
 KINDS = np.array(["regular", "good leverage", "vertical outlier", "bad leverage"])
 NOUNS = ["regular\nrows", "good\nleverage points", "vertical\noutliers", "bad\nleverage points"]
-# Name of the coordinates in which the lower left corner of the axes is (0, 0), and the upper
-# right corner (1, 1).
+# Coordinates in which the lower left corner of the axes is (0, 0) and the upper right corner is
+# (1, 1).
 AXES = "axes fraction"
 # An axis is logarithmic beyond the cutoff if an absolute value exceeds this multiple of the
 # cutoff.
 MAX_CUTOFFS_ON_LINEAR_AXIS = 10
 # An axis extends to at least MIN_CUTOFFS times the cutoff, and beyond the last row by MARGIN
-# times the length of the axis, so that there is space for the names of the regions.
+# times the length of the axis, to leave space for the names of the regions.
 MIN_CUTOFFS, MARGIN = 1.5, 0.18
 # Minimum size of the random sample of regular rows, as a fraction of `max_markers`.
 MIN_REGULAR_FRACTION = 0.25
@@ -58,20 +57,20 @@ MIN_REGULAR_FRACTION = 0.25
 class OutlierMapDisplay:
     r"""Outlier map: standardised residuals against robust distances, with cutoffs.
 
-    The cutoffs divide the rows into four kinds [1]_. Rows with a large residual are outliers:
-    vertical outliers if their features are usual, and bad leverage points if their features are
-    unusual. Good leverage points have unusual features but small residuals, and increase the
-    precision of the fit. With normally distributed data and the default cutoffs, 2.5 % of the
-    rows exceed the cutoff for distances and 1 % exceed the cutoff for residuals. A few rows
-    beyond the cutoffs therefore do not indicate that the data contain outliers.
+    The cutoffs divide the rows into four kinds [1]_. Rows with large residuals are outliers:
+    vertical outliers if their features are typical, and bad leverage points if their features
+    are unusual. Good leverage points have unusual features but small residuals and increase the
+    precision of the fit. All other rows are regular. With normally distributed data and the
+    default cutoffs, 2.5 % of the rows exceed the distance cutoff and 1 % exceed the residual
+    cutoff, so a few rows beyond the cutoffs are no evidence of outliers.
 
     Parameters
     ----------
     robust_distances : array-like of shape (n_samples,)
-        Robust distances of the rows from the centre of the features.
+        Robust distance of each row from the centre of the features.
 
     standardized_residuals : array-like of shape (n_samples,)
-        Residuals divided by the scale.
+        Residual of each row, divided by the scale.
 
     distance_cutoff : float
         Distance beyond which a row is a leverage point.
@@ -80,15 +79,15 @@ class OutlierMapDisplay:
         Absolute standardised residual beyond which a row is an outlier.
 
     names : sequence of shape (n_samples,), default=None
-        Labels of the rows; by default the row numbers.
+        Row labels. By default, the row numbers are used.
 
     target_name : str, default=None
-        Name of the target in the axis label.
+        Name of the target in the axis labels.
 
     Attributes
     ----------
     quadrants : ndarray of shape (n_samples,)
-        The kind of each row: "regular", "good leverage", "vertical outlier" or "bad leverage".
+        Kind of each row: "regular", "good leverage", "vertical outlier" or "bad leverage".
 
     scatter_ : matplotlib PathCollection
         Markers of the regular rows and of the good leverage points.
@@ -97,20 +96,20 @@ class OutlierMapDisplay:
         Markers of the vertical outliers and of the bad leverage points.
 
     residual_lines_ : list of matplotlib Line2D
-        Horizontal lines at the cutoffs for residuals.
+        Horizontal lines at the residual cutoffs.
 
     distance_line_ : matplotlib Line2D
-        Vertical line at the cutoff for distances.
+        Vertical line at the distance cutoff.
 
     region_labels_ : list of matplotlib Text
-        Names of the regions with their numbers of rows. For each kind of outlier there is one
-        region with positive and one with negative residuals.
+        Names of the regions and the number of rows in each. Each kind of outlier has one region
+        for positive residuals and one for negative residuals.
 
     labels_ : list of matplotlib Annotation
-        Labels of the rows with the largest absolute residuals.
+        Labels of the rows selected by `labelled`.
 
     legend_ : matplotlib Legend or None
-        Legend of the cutoffs; None if it was not drawn.
+        Legend of the cutoffs; None if ``legend=False``.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -120,17 +119,17 @@ class OutlierMapDisplay:
 
     See Also
     --------
-    skrobust.MMRegressor.robust_distances : The distances, with their formula.
-    InfluenceDisplay : Leave-one-out residuals against leverages of a Huber fit.
+    skrobust.MMRegressor.robust_distances : Robust distances, with their formula.
+    InfluenceDisplay : Leave-one-out residuals against leverages for a Huber fit.
 
     Notes
     -----
-    If a row exceeds ten times a cutoff, the axis of this cutoff is linear up to the cutoff and
+    If any row exceeds ten times a cutoff, the corresponding axis is linear up to the cutoff and
     logarithmic beyond it, because a linear axis would compress the other rows.
 
-    The fit and the distances must both be robust. With least squares and the sample covariance
-    of the features, outliers would attract the fit and inflate the covariance, and would
-    therefore have small residuals and distances.
+    Both the fit and the distances must be robust. With least squares and the sample covariance
+    of the features, outliers could attract the fit, inflate the covariance, and thus have small
+    residuals and distances.
 
     References
     ----------
@@ -183,37 +182,38 @@ class OutlierMapDisplay:
     ) -> Self:
         r"""Draw standardised residuals against robust distances for a fitted estimator.
 
-        The cutoff for distances is :math:`\sqrt{\chi^2_{0.975, d}}`, where d is the number of
-        features that the distances use. The cutoff for standardised residuals is
+        The distance cutoff is :math:`\sqrt{\chi^2_{0.975, d}}`, where d is the number of
+        features used in the distances. The cutoff for standardised residuals is
         :math:`\Phi^{-1}(0.995) = 2.576`.
 
         Parameters
         ----------
         estimator : fitted estimator
-            A :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
+            A :class:`~skrobust.MMRegressor`, or a pipeline, a hyperparameter search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. For a
-            TransformedTargetRegressor the residuals are in units of the transformed target.
+            TransformedTargetRegressor the residuals are in the units of the transformed target.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features of the training data or of other data. If X is a pandas DataFrame, the rows
-            are labelled in the plot by its index.
+            Features of the training data or of new data. If X is a pandas DataFrame, its index
+            supplies the row labels.
 
         y : array-like of shape (n_samples,)
-            Targets.
+            Target values.
 
         target_name : str, default=None
-            Name of the target in the axis label; by default the name of y, if it has one.
+            Name of the target in the axis labels. By default, the name of y is used if it has
+            one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : OutlierMapDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -224,9 +224,8 @@ class OutlierMapDisplay:
             If the estimator is not fitted.
 
         ValueError
-            If the estimator neither is nor contains an MMRegressor, the scale of the
-            MMRegressor is zero, the MMRegressor has no robust distances, or the shapes of the
-            data do not match.
+            If the estimator is not an MMRegressor and does not contain one, the MMRegressor has
+            zero scale or no robust distances, or the data have inconsistent shapes.
         """
         check_matplotlib("OutlierMapDisplay.from_estimator")
         require_in_memory("OutlierMapDisplay.from_estimator", "display", X=X, y=y)
@@ -236,7 +235,7 @@ class OutlierMapDisplay:
     def _undrawn(
         cls, estimator: BaseEstimator, X: MatrixLike, y: ArrayLike, target_name: str | None
     ) -> Self:
-        """Return a display for a fitted estimator without drawing the display."""
+        """Return a display for a fitted estimator without drawing it."""
         regressor = innermost_estimator(estimator)
         if not isinstance(regressor, MMRegressor):
             raise ValueError(
@@ -269,23 +268,23 @@ class OutlierMapDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         labelled : int or array-like of int, default=5
-            Rows to label. An integer k selects the k rows with the largest absolute residuals.
-            An array contains the positions of the rows in y.
+            Rows to label. If an integer k, the k rows with the largest absolute residuals are
+            labelled. If an array, it gives the positions in y of the rows to label.
 
         legend : bool, default=True
             Whether to draw a legend.
 
         max_markers : int, default=2000
-            Maximum number of rows for which all rows are drawn. If there are more rows, a
-            random sample of the regular rows is drawn, with a fixed seed and a size of at least
-            a quarter of `max_markers`. Leverage points and outliers are always drawn.
+            Maximum number of rows to draw without sampling. If there are more rows, a random
+            sample of the regular rows is drawn, with a fixed seed and a size of at least a
+            quarter of `max_markers`. Leverage points and outliers are always drawn.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``scatter``, used for the rows within the cutoff
-            for residuals and for the outliers, respectively.
+            Keyword arguments passed to matplotlib's ``scatter`` for the rows within the
+            residual cutoff and for the outliers, respectively.
 
         Returns
         -------
@@ -298,11 +297,11 @@ class OutlierMapDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the arrays do not match, a value is not finite, or a parameter is
-            out of range.
+            If the arrays have inconsistent shapes, a value is not finite, or a parameter is out
+            of range.
 
         TypeError
-            If `ax` is not matplotlib Axes.
+            If `ax` is not a matplotlib Axes.
         """
         check_matplotlib("OutlierMapDisplay.plot")
         max_markers = check_max_markers(max_markers)
@@ -365,7 +364,7 @@ class OutlierMapDisplay:
     def _name_regions(
         self, kind: NDArray[np.intp], is_positive: NDArray[np.bool_], n_regular_drawn: int
     ) -> None:
-        """Write the name of each region, and the number of its rows, into the region."""
+        """Write the name and the number of rows of each region into the region."""
         ax, y_end = self.ax_, float(self.residual_cutoff)
         box = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1}
         above, below = (
@@ -384,7 +383,7 @@ class OutlierMapDisplay:
                 fontsize="small",
                 bbox=box,
             )
-            # The name of the regular region is in its upper left corner, where few rows are.
+            # The regular region is named in its upper left corner, where there are few rows.
             for number, count, x, ha, y, y_units, va in (
                 (0, both[0], 0, "left", y_end, "data", "top"),
                 (1, both[1], 1, "right", y_end, "data", "top"),
@@ -421,7 +420,7 @@ class OutlierMapDisplay:
 def _set_scale(
     ax: Axes, name: Literal["x", "y"], cutoff: float, values: NDArray[np.float64]
 ) -> str:
-    """Set the scale and the limits of an axis; return the suffix to add to the axis label."""
+    """Set the scale and limits of an axis; return the suffix to add to the axis label."""
     suffix, axis = "", getattr(ax, f"{name}axis")
     if np.abs(values).max() > MAX_CUTOFFS_ON_LINEAR_AXIS * cutoff:
         set_symlog_scale(ax, name, cutoff, values, f"{cutoff:.3g}")

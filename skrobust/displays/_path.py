@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 # Parameters of the estimator with which the path is computed, besides `alpha` and `l1_ratio`.
 PENALTY_PARAMETERS = ("positive", "penalty_weights")
 SHARED_PARAMETERS = ("loss", "scale", *PENALTY_PARAMETERS, "fit_intercept", "max_iter", "tol")
-# Labels of the axis of thresholds, with the units for each value of the parameter `scale`.
+# Labels of the threshold axis, with the units for each value of the parameter `scale`.
 BETA_LABELS = {
     None: "β",
     "mad": "β, in normalised MADs of the residuals",
     "concomitant": "β, in concomitant scales of the residuals",
 }
-# Number of points of a curve from one marker to the next.
+# Number of path points from one marker on a curve to the next.
 MARKER_SPACING = 3
 ALPHA_LABEL = "α"
-# Maximum number of ticks of the axis with the numbers of nonzero coefficients.
+# Maximum number of ticks on the axis that shows the number of nonzero coefficients.
 N_COUNTS = 7
 
 
 class PathDisplay:
     """Coefficients against the threshold β or the penalty α.
 
-    For a small β the coefficients approach the least absolute deviations estimate, and for a
-    large β the least-squares estimate. A coefficient that is nearly constant does not depend on
-    how outliers are treated. A coefficient that varies with β indicates that the rows with
-    large residuals disagree with the other rows. If some coefficients are zero, as with an L1
-    penalty, the numbers of nonzero coefficients are shown above the axes.
+    For small β, the coefficients approach the least absolute deviations estimate and for large
+    β the least-squares estimate. A nearly constant coefficient does not depend on how outliers
+    are treated. A coefficient that varies with β indicates that the rows with large residuals
+    disagree with the others. If some coefficients are zero, as with an L1 penalty, the number
+    of nonzero coefficients is shown above the axes.
 
     Parameters
     ----------
@@ -63,18 +63,18 @@ class PathDisplay:
         Coefficients at each threshold or penalty.
 
     feature_names : array-like of shape (n_features,), default=None
-        Names of the features in the legend; by default x0, x1, ….
+        Names of the features in the legend. By default, x0, x1, … are used.
 
     feature_scales : array-like of shape (n_features,), default=None
         Factors by which the coefficients are multiplied to make them comparable, such as the
-        standard deviations of the features. By default the coefficients are drawn unscaled.
+        standard deviations of the features. By default, the coefficients are drawn unscaled.
 
     beta : float, default=None
         Threshold or penalty to mark with a vertical line.
 
     beta_name : str, default="β"
-        Label of the axis of thresholds or penalties. The part of the label before the first
-        comma is also the symbol of the marked value in the legend.
+        Label of the horizontal axis. The part before the first comma also serves as the symbol
+        of the marked value in the legend.
 
     Attributes
     ----------
@@ -85,10 +85,10 @@ class PathDisplay:
         Vertical line at `beta`.
 
     count_axis_ : matplotlib SecondaryAxis or None
-        Axis with the numbers of nonzero coefficients, if some coefficients are zero.
+        Axis that shows the number of nonzero coefficients; None if no coefficient is zero.
 
     legend_ : matplotlib Legend
-        Legend, sorted by the coefficients at the largest threshold or penalty.
+        Legend, sorted by coefficient at the largest threshold or penalty.
 
     ax_ : matplotlib Axes
         Axes of the display.
@@ -145,16 +145,16 @@ class PathDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Compute the path with the parameters of a fitted estimator, and draw the path.
+        """Compute and draw the path with the parameters of a fitted estimator.
 
         Parameters
         ----------
         estimator : fitted estimator
-            A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a search or a
+            A :class:`~skrobust.SmoothL1Regressor`, or a pipeline, a hyperparameter search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. The fitted
             transformers of a pipeline or TransformedTargetRegressor are applied to the data.
-            The estimator is not changed. A vertical line marks the threshold of the estimator
-            or, if `alphas` is given, the penalty of the estimator.
+            The estimator is not changed. A vertical line marks its threshold or, if `alphas` is
+            given, its penalty.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features to which the path is fitted.
@@ -163,41 +163,41 @@ class PathDisplay:
             Targets to which the path is fitted.
 
         betas : int or array-like of shape (n_betas,), default=30
-            Thresholds in the units of the parameter `beta` of the estimator: multiples of the
-            estimated scale or, with ``scale=None``, units of y. An integer is the number of
-            thresholds, which are then chosen around the threshold of ``beta="auto"`` as in
+            Thresholds in the same units as the `beta` parameter of the estimator: multiples of
+            the estimated scale or, with ``scale=None``, units of y. If an integer, it gives the
+            number of thresholds, which are chosen around the threshold of ``beta="auto"`` as in
             :func:`~skrobust.smooth_l1_path`.
 
         alphas : int or array-like of shape (n_alphas,), default=None
-            Penalties, or their number. If `alphas` is given, the coefficients are drawn against
-            the penalty, with the threshold of the estimator, and `betas` has no effect. An
-            integer requires an estimator with ``l1_ratio > 0``.
+            Penalties. If given, the coefficients are drawn against the penalty, at the
+            threshold of the estimator, and `betas` has no effect. If an integer, it gives the
+            number of penalties and requires an estimator with ``l1_ratio > 0``.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Individual weights of the samples, non-negative and not all zero. By default all
-            samples have the same weight.
+            Sample weights, non-negative and not all zero. By default, all rows have the same
+            weight.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
         standardize : bool, default=True
-            Whether to multiply each coefficient by the standard deviation of its feature. The
-            coefficients are then all in units of y and can be compared.
+            Whether to multiply each coefficient by the standard deviation of its feature. All
+            coefficients are then in units of y and can be compared.
 
         feature_names : array-like of shape (n_features,), default=None
-            Names of the features in the legend; by default the column names of the data that
-            the regressor receives, if there are any.
+            Names of the features in the legend. By default, the column names of the data passed
+            to the regressor are used if there are any.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display : PathDisplay
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -209,12 +209,12 @@ class PathDisplay:
 
         ValueError
             If the estimator does not contain a SmoothL1Regressor, a threshold is out of range,
-            `target` is missing or out of range, or the shapes of the data do not match.
+            `target` is missing or out of range, or the data have inconsistent shapes.
 
         Warns
         -----
         ConvergenceWarning
-            If any of the fits of the path does not converge.
+            If any fit along the path does not converge.
         """
         caller = "PathDisplay.from_estimator"
         check_matplotlib(caller)
@@ -238,7 +238,7 @@ class PathDisplay:
             feature_scales = scaler.fit(data.X, sample_weight=sample_weight).scale_
         beta = value_of_target(regressor.beta_, target)
         if regressor.scale is not None:
-            # The attribute `beta_` is in units of y, unlike the thresholds of the path.
+            # `beta_` is in units of y, unlike the thresholds of the path.
             beta /= value_of_target(regressor.scale_, target)
         display = cls(
             betas=path.grid,
@@ -262,15 +262,15 @@ class PathDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         n_labelled : int, default=10
             Maximum number of features with individual styles and legend entries. The features
-            whose coefficients have the largest absolute values at any threshold or penalty are
-            selected. The curves of the other features are grey.
+            whose coefficients reach the largest absolute values are selected, and the curves of
+            the others are grey.
 
         line_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``plot``, used for each curve.
+            Keyword arguments passed to matplotlib's ``plot`` for each curve.
 
         Returns
         -------
@@ -283,10 +283,10 @@ class PathDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the arrays do not match, or a parameter is out of range.
+            If the arrays have inconsistent shapes, or a parameter is out of range.
 
         TypeError
-            If `ax` is not matplotlib Axes.
+            If `ax` is not a matplotlib Axes.
         """
         check_matplotlib("PathDisplay.plot")
         betas, coefs, names = self._sorted_arrays()
@@ -302,7 +302,7 @@ class PathDisplay:
         for j, path in enumerate(coefs):
             if j in labelled:
                 i = labelled.index(j)
-                # The markers of successive curves are shifted, so that they do not coincide.
+                # The markers of successive curves are shifted so that they do not coincide.
                 markevery = (i % MARKER_SPACING, MARKER_SPACING)
                 style = line_style(i) | {"ms": 5, "zorder": 2.5, "markevery": markevery}
             else:
@@ -333,9 +333,9 @@ class PathDisplay:
     def _draw_counts(
         self, ax: Axes, betas: NDArray[np.float64], coefs: NDArray[np.float64]
     ) -> Any:
-        """Draw the numbers of nonzero coefficients above the axes.
+        """Draw the number of nonzero coefficients above the axes.
 
-        Return the axis with these numbers, or None if all coefficients are nonzero.
+        Return the axis that shows it, or None if all coefficients are nonzero.
         """
         counts = np.count_nonzero(coefs, axis=0)
         if counts.min() == len(coefs):
@@ -348,10 +348,10 @@ class PathDisplay:
         return axis
 
     def _sorted_arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-        """Validate the parameters of the display and return sorted arrays.
+        """Validate the parameters of the display and sort the arrays.
 
-        The returned values are the thresholds or penalties in increasing order, the scaled
-        coefficients in the same order, and the names of the features.
+        Return the thresholds or penalties in increasing order, the scaled coefficients in the
+        same order, and the names of the features.
         """
         betas, coefs = _check_grid(self.betas), np.asarray(self.coefs, dtype=float)
         if coefs.ndim != 2 or coefs.shape[1] != len(betas):
@@ -382,7 +382,7 @@ class PathDisplay:
 def _check_grid(values: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
     """Return the thresholds or penalties as a vector; raise a ValueError if one is invalid.
 
-    `name` is the name of the parameter in the message.
+    `name` is the parameter name used in the message.
     """
     array = np.asarray(values)
     if (
@@ -398,9 +398,9 @@ def _check_grid(values: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
 
 
 def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
-    """Return the parameters of a fitted regressor with which the path is computed.
+    """Return the parameters of a fitted regressor that are used to compute the path.
 
-    If the regressor has selected `alpha` and `l1_ratio`, the selected values are returned.
+    If the regressor has selected `alpha` and `l1_ratio`, these values are returned.
     """
     required = (*SHARED_PARAMETERS, "beta_", "scale_")
     if not all(hasattr(regressor, name) for name in required):

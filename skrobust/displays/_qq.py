@@ -29,16 +29,16 @@ class QQDisplay(RowsDisplay):
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        Targets.
+        True target values.
 
     y_pred : array-like of shape (n_samples,)
-        Fitted values.
+        Predicted target values.
 
     beta : float
-        Threshold in units of y.
+        Threshold in units of y. Rows whose absolute residuals exceed it are drawn as crosses.
 
     names : sequence of shape (n_samples,), default=None
-        Labels of the rows; by default the row numbers.
+        Row labels. By default, the row numbers are used.
 
     target_name : str, default=None
         Name of the target in the axis labels.
@@ -58,10 +58,10 @@ class QQDisplay(RowsDisplay):
         Horizontal lines at −β and β.
 
     labels_ : list of matplotlib Annotation
-        Labels of the rows with the largest absolute residuals.
+        Labels of the rows selected by `labelled`.
 
     legend_ : matplotlib Legend or None
-        Legend; None if it was not drawn.
+        Legend; None if ``legend=False``.
 
     ax_ : matplotlib Axes
         Axes of the display.

@@ -119,19 +119,20 @@ class RowsDisplay:
         ----------
         estimator : fitted estimator
             A :class:`~skrobust.SmoothL1Regressor`, a :class:`~skrobust.MMRegressor`, or a
-            pipeline, a search or a :class:`~sklearn.compose.TransformedTargetRegressor` that
-            contains one. For a TransformedTargetRegressor the targets, the residuals and the
-            threshold are in the units of the transformed target. Also accepted are
+            pipeline, a hyperparameter search or a
+            :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. For a
+            TransformedTargetRegressor the targets, the residuals and the threshold are in the
+            units of the transformed target. Also accepted are
             :class:`~sklearn.linear_model.HuberRegressor`, the results of statsmodels' ``RLM``
             with the norm ``HuberT`` or ``TukeyBiweight`` and, if `beta` is given, any
             regressor.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, or ``exog`` of a model of statsmodels. If X is a pandas DataFrame, the
-            rows are labelled in the plot by its index.
+            Features, or ``exog`` of a model of statsmodels. If X is a pandas DataFrame, its
+            index supplies the row labels.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets.
+            Target values.
 
         beta : float, default=None
             Threshold in units of y; by default the attribute `beta_` of the estimator. The
@@ -144,18 +145,19 @@ class RowsDisplay:
             Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the axis labels; by default the name of y, if it has one.
+            Name of the target in the axis labels. By default, the name of y is used if it has
+            one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -167,7 +169,7 @@ class RowsDisplay:
 
         ValueError
             If the estimator has no threshold and `beta` is not given, `target` is missing or
-            out of range, or the shapes of the data do not match.
+            out of range, or the data have inconsistent shapes.
         """
         caller = f"{cls.__name__}.from_estimator"
         check_matplotlib(caller)
@@ -185,7 +187,7 @@ class RowsDisplay:
         target: int | None,
         target_name: str | None,
     ) -> Self:
-        """Return a display for a fitted estimator without drawing the display."""
+        """Return a display for a fitted estimator without drawing it."""
         estimator = as_estimator(estimator)
         data = unwrap(estimator, X, y, target)
         if beta is None:
@@ -216,32 +218,33 @@ class RowsDisplay:
         Parameters
         ----------
         y_true : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets. If `y_true` is a pandas Series or DataFrame, the rows are labelled in the
-            plot by its index.
+            True target values. If `y_true` is a pandas Series or DataFrame, its index supplies
+            the row labels.
 
         y_pred : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Predictions.
+            Predicted target values.
 
         beta : float
-            Threshold in units of y.
+            Threshold in units of y. Rows whose absolute residuals exceed it are drawn as
+            crosses.
 
         target : int, default=None
             Index of the target to show; required if there are several targets.
 
         target_name : str, default=None
-            Name of the target in the axis labels; by default the name of `y_true`, if it has
-            one.
+            Name of the target in the axis labels. By default, the name of `y_true` is used if
+            it has one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         **kwargs : dict
-            Additional keyword arguments, passed to `plot`.
+            Additional keyword arguments passed to `plot`.
 
         Returns
         -------
         display
-            The display, which has been drawn.
+            The drawn display.
 
         Raises
         ------
@@ -250,7 +253,7 @@ class RowsDisplay:
 
         ValueError
             If `beta` is not positive and finite, `target` is missing or out of range, or the
-            shapes of the data do not match.
+            data have inconsistent shapes.
         """
         caller = f"{cls.__name__}.from_predictions"
         check_matplotlib(caller)
@@ -282,7 +285,7 @@ class RowsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
             Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond ±β.
@@ -290,8 +293,8 @@ class RowsDisplay:
             linear axis would then compress the other residuals.
 
         labelled : int or array-like of int, default=5
-            Rows to label. An integer k selects the k rows with the largest absolute residuals.
-            An array contains the positions of the rows in y.
+            Rows to label. If an integer k, the k rows with the largest absolute residuals are
+            labelled. If an array, it gives the positions in y of the rows to label.
 
         legend : bool, default=True
             Whether to draw a legend.
@@ -300,8 +303,8 @@ class RowsDisplay:
             Maximum number of rows to draw, not counting the labelled rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``scatter``, used for the rows within the
-            threshold and for the rows beyond the threshold, respectively.
+            Keyword arguments passed to matplotlib's ``scatter`` for the rows within and beyond
+            the threshold, respectively.
 
         Returns
         -------
@@ -314,10 +317,10 @@ class RowsDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the data do not match, or a parameter is out of range.
+            If the data have inconsistent shapes, or a parameter is out of range.
 
         TypeError
-            If `ax` is not matplotlib Axes.
+            If `ax` is not a matplotlib Axes.
         """
         styles = scatter_kwargs, outlier_kwargs
         self._draw(ax, residual_axis, labelled, max_markers, styles)
@@ -412,7 +415,7 @@ class TrendDisplay(RowsDisplay):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; by default the axes of a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         smooth : bool, default=True
             Whether to draw a robust smooth curve through the rows (lowess).
@@ -423,8 +426,8 @@ class TrendDisplay(RowsDisplay):
             linear axis would then compress the other residuals.
 
         labelled : int or array-like of int, default=5
-            Rows to label. An integer k selects the k rows with the largest absolute residuals.
-            An array contains the positions of the rows in y.
+            Rows to label. If an integer k, the k rows with the largest absolute residuals are
+            labelled. If an array, it gives the positions in y of the rows to label.
 
         legend : bool, default=True
             Whether to draw a legend.
@@ -433,11 +436,11 @@ class TrendDisplay(RowsDisplay):
             Maximum number of rows to draw, not counting the labelled rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``scatter``, used for the rows within the
-            threshold and for the rows beyond the threshold, respectively.
+            Keyword arguments passed to matplotlib's ``scatter`` for the rows within and beyond
+            the threshold, respectively.
 
         smooth_kwargs : dict, default=None
-            Keyword arguments for matplotlib's ``plot``, used for the smooth curve.
+            Keyword arguments passed to matplotlib's ``plot`` for the smooth curve.
 
         Returns
         -------
@@ -450,10 +453,10 @@ class TrendDisplay(RowsDisplay):
             If matplotlib is not installed.
 
         ValueError
-            If the shapes of the data do not match, or a parameter is out of range.
+            If the data have inconsistent shapes, or a parameter is out of range.
 
         TypeError
-            If `ax` is not matplotlib Axes.
+            If `ax` is not a matplotlib Axes.
         """
         styles = scatter_kwargs, outlier_kwargs
         x, y = self._draw(ax, residual_axis, labelled, max_markers, styles)
