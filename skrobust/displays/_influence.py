@@ -56,8 +56,8 @@ class InfluenceDisplay:
     Parameters
     ----------
     leverage : array-like of shape (n_samples,)
-        Leverage of each row. For a row beyond the threshold, whose leverage in the fit is 0, it
-        is the leverage that the row would have with a residual of zero.
+        Leverage of each row. For a row beyond the threshold, whose leverage in the fit is 0,
+        the entry is the leverage that the row would have with a residual of zero.
 
     residual : array-like of shape (n_samples,)
         Leave-one-out residual of each row, divided by the scale.
@@ -444,7 +444,7 @@ class InfluenceDisplay:
     def _cooks_distances(
         self, leverage: NDArray[np.float64], residual: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return Cook's distance of each row, given mean sample weights.
+        """Return Cook's distances of rows of mean sample weight.
 
         `residual` contains leave-one-out residuals, which must be positive. A row with residual
         r and leverage h has the leave-one-out residual r + ψ(r) t with t = h/(ψ′(1 − h)).

@@ -128,8 +128,8 @@ class OutlierMapDisplay:
     logarithmic beyond it, because a linear axis would compress the other rows.
 
     Both the fit and the distances must be robust. With least squares and the sample covariance
-    of the features, outliers could attract the fit, inflate the covariance, and thus have small
-    residuals and distances.
+    of the features, outliers would attract the fit, inflate the covariance, and therefore have
+    small residuals and distances.
 
     References
     ----------
@@ -191,7 +191,8 @@ class OutlierMapDisplay:
         estimator : fitted estimator
             A :class:`~skrobust.MMRegressor`, or a pipeline, a hyperparameter search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. For a
-            TransformedTargetRegressor the residuals are in the units of the transformed target.
+            TransformedTargetRegressor, the residuals are in the units of the transformed
+            target.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features of the training data or of new data. If X is a pandas DataFrame, its index

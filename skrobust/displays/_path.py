@@ -48,11 +48,11 @@ N_COUNTS = 7
 class PathDisplay:
     """Coefficients against the threshold β or the penalty α.
 
-    For small β, the coefficients approach the least absolute deviations estimate and for large
-    β the least-squares estimate. A nearly constant coefficient does not depend on how outliers
-    are treated. A coefficient that varies with β indicates that the rows with large residuals
-    disagree with the others. If some coefficients are zero, as with an L1 penalty, the number
-    of nonzero coefficients is shown above the axes.
+    For small β, the coefficients approach the least absolute deviations estimate; for large β,
+    they approach the least-squares estimate. A nearly constant coefficient does not depend on
+    how outliers are treated. A coefficient that varies with β indicates that the rows with
+    large residuals disagree with the others. If some coefficients are zero, as with an L1
+    penalty, the number of nonzero coefficients is shown above the axes.
 
     Parameters
     ----------
@@ -266,8 +266,8 @@ class PathDisplay:
 
         n_labelled : int, default=10
             Maximum number of features with individual styles and legend entries. The features
-            whose coefficients reach the largest absolute values are selected, and the curves of
-            the others are grey.
+            whose coefficients reach the largest absolute values along the path are selected,
+            and the other curves are grey.
 
         line_kwargs : dict, default=None
             Keyword arguments passed to matplotlib's ``plot`` for each curve.

@@ -1,4 +1,4 @@
-"""Display of quantiles of the residuals against quantiles of the normal distribution."""
+"""Normal quantile-quantile plot of the residuals."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ._rows import RowsDisplay
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
-# Number of points of the line through the quartiles, which is curved on a symlog axis.
+# Number of points on the line through the quartiles, which is curved on a symlog axis.
 N_LINE_POINTS = 400
 
 
 class QQDisplay(RowsDisplay):
-    r"""Quantiles of the residuals against the quantiles of the normal distribution.
+    r"""Normal quantile-quantile (Q-Q) plot of the residuals.
 
-    With normal errors the points scatter along the line. With heavy tails the points rise more
-    steeply than the line at both ends. With skewed errors the points leave the line at one end,
-    or form a curve. The lines at the threshold show which part of the tails is down-weighted.
+    With normal errors, the points scatter along the line. With heavy-tailed errors, they rise
+    more steeply than the line at both ends. With skewed errors, they leave the line at one end
+    or form a curve. The lines at ±β show which part of the tails is downweighted.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ class QQDisplay(RowsDisplay):
     Notes
     -----
     The residual of rank i among n is drawn at the normal quantile
-    :math:`\Phi^{-1}((i - 1/2)/n)` [1]_. Equal residuals are assigned the mean of their ranks.
-    At most `max_markers` rows and the labelled rows are drawn. The rows are selected as in
-    :class:`ResidualsDisplay`.
+    :math:`\Phi^{-1}((i - 1/2)/n)` [1]_. Tied residuals are assigned the mean of their ranks. At
+    most `max_markers` rows, selected as in :class:`ResidualsDisplay`, and the labelled rows are
+    drawn.
 
     References
     ----------

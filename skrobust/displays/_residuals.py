@@ -1,4 +1,4 @@
-"""Display of the residuals of a fit against its fitted values."""
+"""Display of residuals against fitted values."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class ResidualsDisplay(TrendDisplay):
-    """Residuals against fitted values, with the band ±β and marks for the rows beyond ±β.
+    """Residuals against fitted values, with the band ±β and the rows beyond it marked.
 
-    For a well-specified model the residuals scatter around zero with the same spread for all
+    For a well-specified model, the residuals scatter around zero with the same spread at all
     fitted values, and most of them are within the band. A smooth curve that departs from zero
     suggests that the model lacks a term, and a funnel shape suggests heteroscedastic errors.
-    Rows beyond the band are down-weighted in the fit but not necessarily wrong: with normal
-    errors and the default threshold 18 % of the rows of clean data are beyond the band.
+    Rows beyond the band are downweighted in the fit but not necessarily erroneous: with normal
+    errors and the default threshold, 18 % of the rows of clean data are beyond it.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class ResidualsDisplay(TrendDisplay):
         Markers of the rows beyond the threshold.
 
     band_ : matplotlib Rectangle
-        Band of absolute residuals up to β.
+        Band of residuals between −β and β.
 
     line_ : matplotlib Line2D
         Horizontal line at a residual of zero.
@@ -78,14 +78,14 @@ class ResidualsDisplay(TrendDisplay):
 
     Notes
     -----
-    If there are more than `max_markers` rows, a random sample with a fixed seed is drawn. The
-    legend counts all rows. A quarter of the markers is reserved for rows beyond the threshold,
-    so that all of these rows are drawn if there are few. If more than a quarter of the rows are
-    beyond the threshold, the rows within and beyond the threshold are drawn in proportion to
-    their numbers. If not all rows beyond the threshold can be drawn, one in a hundred of the
-    markers beyond the threshold shows a row with one of the largest absolute residuals, and the
-    others show a random sample. The display uses markers instead of hexagonal bins, because a
-    single distant row would put all other rows into one bin.
+    If there are more than `max_markers` rows, a random sample with a fixed seed is drawn, but
+    the legend counts all rows. A quarter of the markers are reserved for rows beyond the
+    threshold, so all of these rows are drawn if there are few. If more than a quarter of the
+    rows are beyond the threshold, the rows within and beyond it are drawn in proportion to
+    their numbers. If not all rows beyond the threshold can be drawn, one in a hundred of their
+    markers shows a row with one of the largest absolute residuals, and the others show a random
+    sample. The display uses markers rather than hexagonal bins because a single distant row
+    would put all other rows into one bin.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Base classes of the displays with one marker for each residual, and their functions."""
+"""Base classes and helper functions of the displays with one marker per residual."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
-# Suffix of the label of the residual axis, for each scale of the axis.
+# Suffix of the residual-axis label for each axis scale.
 LABEL_SUFFIXES = {"linear": "", "symlog": " (logarithmic beyond ±β)"}
-# With residual_axis="auto" the axis is symlog if the largest residual exceeds this multiple of
+# With residual_axis="auto", the axis is symlog if the largest residual exceeds this multiple of
 # the threshold.
 MAX_BETAS_ON_LINEAR_AXIS = 20
 # Maximum number of ticks at powers of 10 on either side of a symlog axis.
@@ -60,16 +60,16 @@ MIN_TICK_GAP, TICK_GAP_PER_DECADE, MAX_TICK_GAP = 0.1, 0.15, 0.6
 # The linear part of a symlog axis is at least as long as one decade, and at least as long as
 # the logarithmic part divided by this number.
 MAX_DECADES_PER_LINEAR_DECADE = 4
-# Maximum number of rows from which a smooth curve is computed.
+# Maximum number of rows used to compute a smooth curve.
 N_SMOOTHED_ROWS = 2_000
 
 
 class RowsDisplay:
-    """Base class of displays with one marker for each residual.
+    """Base class of displays with one marker per residual.
 
     A subclass sets `_residual_axis` to the name of the axis that shows the residuals, and
-    implements `_draw_background`. This method draws everything except the markers, and returns
-    the abscissae and the ordinates of the markers.
+    implements `_draw_background`, which draws everything except the markers and returns the
+    abscissae and ordinates of the markers.
     """
 
     ax_: Axes
@@ -97,7 +97,7 @@ class RowsDisplay:
 
     @staticmethod
     def _parameters_of(regressor: BaseEstimator) -> dict[str, Any]:
-        """Return the parameters of the display that only some kinds of regressors have."""
+        """Return the display parameters that apply only to some kinds of regressor."""
         return {}
 
     @classmethod
@@ -121,23 +121,22 @@ class RowsDisplay:
             A :class:`~skrobust.SmoothL1Regressor`, a :class:`~skrobust.MMRegressor`, or a
             pipeline, a hyperparameter search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. For a
-            TransformedTargetRegressor the targets, the residuals and the threshold are in the
-            units of the transformed target. Also accepted are
-            :class:`~sklearn.linear_model.HuberRegressor`, the results of statsmodels' ``RLM``
-            with the norm ``HuberT`` or ``TukeyBiweight`` and, if `beta` is given, any
-            regressor.
+            TransformedTargetRegressor, the targets, the residuals and the threshold are in the
+            units of the transformed target. A :class:`~sklearn.linear_model.HuberRegressor`,
+            results of statsmodels' ``RLM`` with the norm ``HuberT`` or ``TukeyBiweight`` and,
+            if `beta` is given, any other regressor are also accepted.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features, or ``exog`` of a model of statsmodels. If X is a pandas DataFrame, its
-            index supplies the row labels.
+            Features, or ``exog`` of a statsmodels model. If X is a pandas DataFrame, its index
+            supplies the row labels.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values.
 
         beta : float, default=None
-            Threshold in units of y; by default the attribute `beta_` of the estimator. The
-            default is ``epsilon * scale_`` for a
-            :class:`~sklearn.linear_model.HuberRegressor`, ``t * scale`` for the norm
+            Threshold in units of y. Rows whose absolute residuals exceed it are drawn as
+            crosses. The default is the `beta_` attribute of the estimator, ``epsilon * scale_``
+            for a :class:`~sklearn.linear_model.HuberRegressor`, ``t * scale`` for the norm
             ``HuberT``, and 2.5758 times the scale for a :class:`~skrobust.MMRegressor` and for
             the norm ``TukeyBiweight``.
 
@@ -213,7 +212,7 @@ class RowsDisplay:
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the residuals of predictions.
+        """Draw the residuals of given predictions.
 
         Parameters
         ----------
@@ -288,7 +287,7 @@ class RowsDisplay:
             Axes to draw on. If None, a new figure is created.
 
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
-            Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond ±β.
+            Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond.
             "auto" selects "symlog" if the largest absolute residual exceeds 20 β, because a
             linear axis would then compress the other residuals.
 
@@ -367,7 +366,7 @@ class RowsDisplay:
         return x, y
 
     def _on_axis(self, abs_residuals: Any) -> Any:
-        """Return the quantities that the residual axis shows for the absolute residuals."""
+        """Return the values that represent the absolute residuals on the residual axis."""
         return abs_residuals
 
     def _set_residual_axis(
@@ -418,12 +417,13 @@ class TrendDisplay(RowsDisplay):
             Axes to draw on. If None, a new figure is created.
 
         smooth : bool, default=True
-            Whether to draw a robust smooth curve through the rows (lowess).
+            Whether to draw a robust smooth curve (lowess) through the rows.
 
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
-            Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond ±β.
+            Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond.
             "auto" selects "symlog" if the largest absolute residual exceeds 20 β, because a
-            linear axis would then compress the other residuals.
+            linear axis would then compress the other residuals. For the square roots in a
+            :class:`ScaleLocationDisplay`, these limits are √β and 20 √β.
 
         labelled : int or array-like of int, default=5
             Rows to label. If an integer k, the k rows with the largest absolute residuals are
@@ -535,8 +535,8 @@ def set_symlog_scale(
     """
     largest = max(np.abs(values).max(), threshold)
     decades = float(np.log10(largest / threshold))
-    # Without a gap the label of the first power of 10 could overlap the label of the threshold.
-    # With more decades on the axis, a label covers a larger part of a decade.
+    # Without a gap, the label of the first power of 10 could overlap that of the threshold. The
+    # more decades the axis has, the larger the part of a decade that a label covers.
     gap = min(MAX_TICK_GAP, MIN_TICK_GAP + TICK_GAP_PER_DECADE * decades)
     first = int(np.ceil(np.log10(threshold) + gap))
     last = int(np.floor(np.log10(largest)))

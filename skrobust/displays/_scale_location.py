@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 class ScaleLocationDisplay(TrendDisplay):
     r"""Square roots of the absolute residuals against fitted values.
 
-    A smooth curve that rises or falls suggests that the errors are heteroscedastic. The
-    distribution of the square roots is less skewed than the distribution of the absolute
-    residuals [1]_.
+    A smooth curve that rises or falls suggests heteroscedastic errors. The square roots are
+    less skewed than the absolute residuals themselves [1]_.
 
     Parameters
     ----------
@@ -66,7 +65,7 @@ class ScaleLocationDisplay(TrendDisplay):
 
     See Also
     --------
-    ResidualsDisplay : Residuals, with their signs, against fitted values.
+    ResidualsDisplay : Signed residuals against fitted values.
     DiagnosticsDisplay : This display and three others in one figure.
 
     Notes

@@ -1,30 +1,30 @@
-"""A robust smooth curve through points: locally weighted regression."""
+"""Robust smooth curve through points by locally weighted regression (lowess)."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Fraction of the data points that each local line is fitted to, and number of additional
-# iterations in which data points far from the curve are down-weighted, as in R's `lowess`.
+# Fraction of the data points to which each local line is fitted, and number of additional
+# iterations in which data points far from the curve are downweighted, as in R's `lowess`.
 FRACTION, N_ITERATIONS = 2 / 3, 3
-# Maximum number of points at which the curve is computed. The curve is linear between points.
+# Maximum number of points at which the curve is computed, with linear interpolation between.
 N_CURVE_POINTS = 100
 # A data point has weight zero if its absolute residual is at least this multiple of the median
-# of the absolute residuals.
+# absolute residual.
 MAX_MEDIANS = 6
 
 
 def lowess(
     x: NDArray[np.floating], y: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return abscissae and ordinates of Cleveland's lowess curve through the points (x, y).
+    """Return the abscissae and ordinates of Cleveland's lowess curve through the points (x, y).
 
     Each point of the curve lies on a straight line that is fitted to the nearest two thirds of
-    the data, with tricube weights of the distances and bisquare weights of the residuals (W. S.
-    Cleveland, "Robust locally weighted regression and smoothing scatterplots", Journal of the
-    American Statistical Association 74, 1979). The curve is computed at each distinct value of
-    x, or at 100 values of x if x has more than 100 distinct values.
+    the data, with tricube distance weights and bisquare residual weights (W. S. Cleveland,
+    "Robust locally weighted regression and smoothing scatterplots", Journal of the American
+    Statistical Association 74, 1979). The curve is computed at each distinct value of x, or at
+    100 values of x if x has more than 100 distinct values.
     """
     grid = np.unique(x)
     if len(grid) > N_CURVE_POINTS:
@@ -44,7 +44,7 @@ def lowess(
             break
         weight = (1 - np.minimum(residual / end, 1) ** 2) ** 2
         refined = _local_lines(tricube * weight, offsets, y)
-        # Where all points of a neighbourhood have weight zero, the curve keeps its value.
+        # Where all points of a neighbourhood have weight zero, the curve is unchanged.
         curve = np.where(np.isnan(refined), curve, refined)
     return grid, curve
 
@@ -52,7 +52,7 @@ def lowess(
 def _local_lines(
     weight: NDArray[np.float64], offsets: NDArray[np.floating], y: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Return the values at offset 0 of weighted least-squares lines.
+    """Return the values of weighted least-squares lines at offset 0.
 
     There is one line for each row of `weight` and `offsets`.
     """
@@ -63,7 +63,7 @@ def _local_lines(
         centred = offsets - mean[:, np.newaxis]
         squares = (weight * centred**2).sum(axis=1)
         slope = (weight * centred) @ y / squares
-    # If the abscissae of the points with weight are all equal, the line is horizontal.
+    # If all points with nonzero weight have the same abscissa, the line is horizontal.
     slope[~(squares > 1e-6 * total * np.ptp(offsets, axis=1) ** 2)] = 0.0
     curve: NDArray[np.float64] = mean_y - slope * mean
     return curve

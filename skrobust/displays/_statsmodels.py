@@ -1,4 +1,4 @@
-"""Adapter with which the displays use results of statsmodels as a fitted regressor.
+"""Adapter that lets the displays use statsmodels results as a fitted regressor.
 
 This module does not import statsmodels.
 """
@@ -16,7 +16,7 @@ from .._mm import OUTLIER_END
 
 
 class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """The results of a linear model of statsmodels, with the methods of a fitted regressor.
+    """Results of a statsmodels linear model, with the methods of a fitted regressor.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return True
 
     def fit(self, X: Any, y: Any) -> StatsmodelsRegressor:
-        """Return the regressor unchanged; scikit-learn requires the method."""
+        """Return the regressor unchanged; scikit-learn requires this method."""
         return self
 
     @property
@@ -42,7 +42,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.results.predict(X), dtype=float)
 
     def has_norm(self, name: str) -> bool:
-        """Tell whether the model of the results is an ``RLM`` with the named norm."""
+        """Return whether the results are those of an ``RLM`` with the named norm."""
         norms = sys.modules.get("statsmodels.robust.norms")
         return norms is not None and isinstance(
             getattr(self.results.model, "M", None), getattr(norms, name)
@@ -72,7 +72,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def as_estimator(model: Any) -> Any:
-    """Return a StatsmodelsRegressor for results of statsmodels, or other objects unchanged."""
+    """Return a StatsmodelsRegressor for statsmodels results, and other objects unchanged."""
     wrapper = sys.modules.get("statsmodels.base.wrapper")
     if wrapper is not None and isinstance(model, wrapper.ResultsWrapper):
         return StatsmodelsRegressor(model)
