@@ -295,8 +295,10 @@ class CoefficientsDisplay:
                 each is not None for each in (sample_weight, groups, target)
             ):
                 raise ValueError(
-                    "Results of statsmodels have their own confidence intervals; choose the "
-                    "covariance in the call of statsmodels' fit."
+                    "For results of statsmodels, which have their own confidence intervals, "
+                    "sample_weight, covariance, groups, weights, scale and target must have "
+                    "their default values; choose the covariance in the call to statsmodels' "
+                    "fit."
                 )
             return cls._of_results(estimator.results, level, standardize, target_name).plot(
                 ax=ax, **kwargs
@@ -377,7 +379,7 @@ class CoefficientsDisplay:
             ("magnitude"), or as in `names` ("given").
 
         reference : float, default=0.0
-            Value to mark with a vertical line; None for no line.
+            Reference value, marked with a vertical line; None for no reference value.
 
         errorbar_kwargs : dict, default=None
             Keyword arguments passed to matplotlib's ``errorbar``.

@@ -49,7 +49,7 @@ class PathDisplay:
     """Coefficients against the threshold β or the penalty α.
 
     For small β, the coefficients approach the least absolute deviations estimate; for large β,
-    they approach the least-squares estimate. A nearly constant coefficient does not depend on
+    they approach the least-squares estimate. A nearly constant coefficient hardly depends on
     how outliers are treated. A coefficient that varies with β indicates that the rows with
     large residuals disagree with the others. If some coefficients are zero, as with an L1
     penalty, the number of nonzero coefficients is shown above the axes.
