@@ -23,16 +23,16 @@ from ._lazy_data import require_in_memory
 if TYPE_CHECKING:
     import pandas
 
-# The printed table shows all coefficients if there are at most TEXT_MAX_ROWS, and otherwise the
-# first and the last TEXT_END_ROWS coefficients.
+# The printed table shows all coefficients if there are at most TEXT_MAX_ROWS of them, and
+# otherwise the first and last TEXT_END_ROWS.
 TEXT_MAX_ROWS, TEXT_END_ROWS = 40, 20
-# Number of rows of X that are standardised at once.
+# Number of rows of X standardised at a time.
 PREDICT_BLOCK_ROWS = 4_096
-# A linear combination of the coefficients has no standard error if its component outside the
-# row space is at least the fraction ESTIMABLE_TOL of its norm, or if its component along
-# undetermined directions is at least the fraction COMPONENT_TOL of its norm.
+# A linear combination of the coefficients has no standard error if, relative to its norm, its
+# component outside the row space is at least ESTIMABLE_TOL or its component along undetermined
+# directions is at least COMPONENT_TOL.
 ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
-# Bound on the relative rounding errors of a sum of weights, and of n + 1 times a level.
+# Bound on the relative rounding error of a sum of weights and of n + 1 times a level.
 ROUNDING = 1e-12
 
 
@@ -42,13 +42,14 @@ class WaldTest(NamedTuple):
     Parameters
     ----------
     statistic : float
-        F, the Wald statistic divided by the number of restrictions.
+        F statistic: the Wald statistic divided by the number of restrictions.
 
     p_value : float
         Probability of a larger statistic under the null hypothesis.
 
     df_num, df_denom : float
-        Degrees of freedom of the F distribution; `df_denom` is inf for the normal distribution.
+        Numerator and denominator degrees of freedom of the F distribution; `df_denom` is inf if
+        the table uses the normal distribution.
 
     Examples
     --------
@@ -64,14 +65,14 @@ class WaldTest(NamedTuple):
 
 
 class Standardised(NamedTuple):
-    """The fit for standardised features, which avoids cancellation in variances of predictions.
+    """The fit in standardised features, which avoids cancellation in prediction variances.
 
-    (b, v) are the intercept and the coefficients of the standardised features Z, so that
-    predictions are `offset` + Z (b, v). The covariance of (b, v) is `unit`² `V`, and the matrix
-    `to_data` converts (b, v) to the coefficients of the table. The columns of `basis` are an
-    orthonormal basis of the row space, and the columns of `undetermined` are an orthonormal
-    basis of the directions without a standard error. `replicates` contains (b, v) of each
-    bootstrap replicate; `replicates` is None for other kinds of covariance.
+    (b, v) are the intercept and the coefficients of the standardised features z. Predictions
+    are `offset` + Z (b, v), where Z has the rows (1, z). The covariance of (b, v) is
+    `unit`² `V`, and the matrix `to_data` converts (b, v) to the coefficients of the table. The
+    columns of `basis` form an orthonormal basis of the row space, and those of `undetermined`
+    an orthonormal basis of the directions without a standard error. `replicates` contains
+    (b, v) for each bootstrap replicate, and is None for other kinds of covariance.
     """
 
     centre: FloatArray
@@ -91,7 +92,7 @@ class Standardised(NamedTuple):
         return Z
 
     def is_determined(self, combinations: FloatArray) -> NDArray[np.bool_]:
-        """Tell which combinations of (b, v), one in each row, have a standard error."""
+        """Tell which combinations of (b, v), one per row, have a standard error."""
         length = np.linalg.norm(combinations, axis=1, keepdims=True)
         unit = np.divide(
             combinations, length, out=np.zeros_like(combinations), where=length > 0
@@ -122,16 +123,15 @@ class LeftOut(NamedTuple):
     def quantiles(self, n: int, level: float, symmetric: bool) -> tuple[float, float]:
         """Return the ends of an interval that contains a new residual with probability `level`.
 
-        n is the number of observations. If `symmetric` is True, the ends are plus and minus the
-        quantile of the absolute residuals for the share `level`. Otherwise the upper end is the
-        quantile of the residuals for the share (1 + `level`)/2, and the lower end is minus the
-        quantile of the negated residuals for the same share. The quantile for a share is the
-        smallest residual such that the residuals up to this value have at least the fraction
-        share · (n + 1)/n of the total weight. Without weights, the quantile is the
-        ⌈(n + 1) · share⌉-th smallest residual.
+        `n` is the number of observations. If `symmetric` is True, the ends are ± the `level`
+        quantile of the absolute residuals. Otherwise the upper end is the (1 + `level`)/2
+        quantile of the residuals, and the lower end is minus the same quantile of the negated
+        residuals. The q-quantile is the smallest residual for which the residuals up to and
+        including it have at least the fraction q · (n + 1)/n of the total weight; without
+        weights, it is the ⌈(n + 1) · q⌉-th smallest residual.
         """
         share = level if symmetric else (1.0 + level) / 2.0
-        # The factor allows for rounding errors of the share and of sums of weights.
+        # The factor allows for rounding errors in the share and in sums of weights.
         wanted = (n + 1.0) * share * (1.0 - ROUNDING)
         if wanted > n:
             needed = int(np.ceil(share / (1.0 - share) * (1.0 - ROUNDING)))
@@ -154,7 +154,7 @@ class LeftOut(NamedTuple):
 
 
 def _quantile(values: FloatArray, weight: FloatArray, fraction: float) -> float:
-    """Return a weighted quantile of `values`, which are in increasing order."""
+    """Return a weighted quantile of `values`, which must be in increasing order."""
     cumulated = np.cumsum(weight)
     return float(values[np.searchsorted(cumulated, fraction * cumulated[-1])])
 
@@ -163,10 +163,9 @@ def _quantile(values: FloatArray, weight: FloatArray, fraction: float) -> float:
 class CoefficientTable:
     """Coefficients with standard errors, tests and confidence intervals.
 
-    The table is returned by :func:`coefficient_table`. The table does not store the data,
-    except for the leave-one-out residuals and the weights of their rows. In the shapes below, p
-    is the number of all coefficients, including the intercept and coefficients without a
-    standard error.
+    The table is returned by :func:`coefficient_table`. It does not store the data, except for
+    the leave-one-out residuals and the weights of their rows. In the shapes below, p counts all
+    coefficients, including the intercept and those without a standard error.
 
     Attributes
     ----------
@@ -176,45 +175,45 @@ class CoefficientTable:
         named "(intercept)", with more parentheses if necessary.
 
     coef, std_err, statistic, p_value : ndarray of shape (p,)
-        Coefficients, their standard errors, the coefficients divided by their standard errors,
-        and the two-sided p-values; NaN for coefficients that the data do not determine.
+        Coefficients, their standard errors, the ratios of the two, and two-sided p-values; NaN
+        for coefficients that the data do not determine.
 
     covariance : ndarray of shape (p, p) or None
-        Covariance matrix of the coefficients; None for the bootstrap. The unit of an entry is
-        the unit of y² divided by the units of the two features.
+        Covariance matrix of the coefficients; None for the bootstrap. An entry has the units of
+        y² divided by the units of its two features.
 
     df : float or ndarray of shape (p,)
         Degrees of freedom of the t distribution; inf for the normal distribution.
 
     kind : str
-        The kind of covariance, such as "HC3".
+        Kind of covariance, such as "HC3".
 
     scale : {"joint", "fixed"}
         Whether the uncertainty of the scale is included.
 
     n_samples : int
-        Number of rows of positive weight, or the sum of the frequencies.
+        Number of rows with positive weight, or the sum of the frequency weights.
 
     n_groups : int or None
-        Number of groups.
+        Number of groups; None if the rows are not grouped.
 
     rank : int or float
-        Rank of the features and the intercept; with a penalty, the effective number of
-        coefficients. The default degrees of freedom are `n_samples` minus this number, unless
-        the rows are grouped.
+        Rank of the design matrix, including the intercept; with a penalty, the effective number
+        of coefficients. Unless the rows are grouped, the default degrees of freedom are
+        `n_samples` minus `rank`.
 
     feature_scale : ndarray of shape (p,)
-        Weighted standard deviations of the features, 0 for the intercept.
+        Weighted standard deviations of the features; 0 for the intercept.
 
     replicates : ndarray of shape (n_resamples, p) or None
         Coefficients of the bootstrap replicates; None for other kinds of covariance.
 
     title, footer : str
-        The first and the last line of the printed table: a description of the fit, and the
-        assumptions of the confidence intervals.
+        First and last line of the printed table: a description of the fit, and the assumptions
+        of the confidence intervals.
 
     penalized : bool
-        Whether the fit has a penalty. If so, tests are not available.
+        Whether the fit is penalised. If so, tests are not available.
 
     Examples
     --------
@@ -246,8 +245,8 @@ class CoefficientTable:
     title: str
     footer: str
     penalized: bool = False
-    # All coefficients, including those that are NaN in `coef`, since an estimable combination
-    # of such coefficients can be tested.
+    # All coefficients, including those that are NaN in `coef`, because estimable combinations
+    # of these can be tested.
     _fitted_coef: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
     _fit_intercept: bool = field(default=True, repr=False)
     _standardised: Standardised | None = field(default=None, repr=False)
@@ -269,7 +268,7 @@ class CoefficientTable:
 
     @property
     def p_value(self) -> FloatArray:
-        """Two-sided p-values of the tests that each coefficient is zero; NaN if penalised."""
+        """Two-sided p-values for each coefficient being zero; NaN for a penalised fit."""
         if self.replicates is not None and not self.penalized:
             kept = self._kept_replicates()
             below, above = (kept <= 0).sum(axis=0), (kept >= 0).sum(axis=0)
@@ -281,7 +280,7 @@ class CoefficientTable:
 
     @property
     def frame(self) -> pandas.DataFrame:
-        """Return the table as a DataFrame with 95 % confidence intervals."""
+        """The table as a pandas DataFrame, with 95 % confidence intervals."""
         import pandas
 
         lower, upper = self.conf_int().T
@@ -300,11 +299,11 @@ class CoefficientTable:
 
     @property
     def _distribution(self) -> Any:
-        """Return the distribution of a statistic, which is normal for df = ∞."""
+        """The reference distribution of the statistics, which is normal if df is infinite."""
         return norm if np.ndim(self.df) == 0 and np.isinf(self.df) else t_distribution(self.df)
 
     def _kept_replicates(self) -> FloatArray:
-        """Return the replicates that converged."""
+        """Return the replicates that did not fail."""
         assert self.replicates is not None
         kept: FloatArray = self.replicates[~np.isnan(self.replicates).all(axis=1)]
         return kept
@@ -320,7 +319,7 @@ class CoefficientTable:
         Returns
         -------
         intervals : ndarray of shape (p, 2)
-            Lower and upper ends of the intervals, in the units of the coefficients.
+            Lower and upper limits, in the units of the coefficients.
 
         Raises
         ------
@@ -350,17 +349,17 @@ class CoefficientTable:
 
         .. math:: F = (Rθ - v)^\top (R V R^\top)^{-1} (Rθ - v) / q
 
-        where V is the covariance matrix of the coefficients. The statistic F is compared with
-        the distribution F(q, df), or with χ²(q)/q if df is infinite.
+        where V is the covariance matrix of the coefficients. The statistic is compared with the
+        F(q, df) distribution, or with χ²(q)/q if df is infinite.
 
         Parameters
         ----------
         features : list of str, default=None
-            Names of the coefficients that are compared with `values`.
+            Names of the coefficients to compare with `values`.
 
         R : array-like of shape (q, p), default=None
-            Matrix of the restrictions, of full row rank. Exactly one of `features` and `R` must
-            be given.
+            Restriction matrix, of full row rank. Exactly one of `features` and `R` must be
+            given.
 
         values : float or array-like of shape (q,), default=0.0
             The values v of the null hypothesis Rθ = v.
@@ -378,7 +377,7 @@ class CoefficientTable:
         """
         if self.penalized:
             raise ValueError(
-                "wald_test cannot be used: the coefficients are penalized (alpha > 0), so that "
+                "wald_test cannot be used: the coefficients are penalized (alpha > 0), so "
                 "their estimates are biased."
             )
         if self.replicates is not None:
@@ -424,7 +423,7 @@ class CoefficientTable:
             repeated = [name for name in features if self.names.count(name) > 1]
             if repeated:
                 raise ValueError(
-                    f"features must be names of one coefficient each, got {repeated}; use R."
+                    f"features must be names that occur only once, got {repeated}; use R."
                 )
             R = np.eye(p)[[self.names.index(name) for name in features]]
         R = np.atleast_2d(np.asarray(R, dtype=np.float64))
@@ -454,7 +453,7 @@ class CoefficientTable:
     # Predictions -------------------------------------------------------------------------
 
     def predict(self, X: Any, level: float = 0.95) -> FloatArray:
-        """Return the predicted means with confidence intervals.
+        """Return predicted means with confidence intervals.
 
         Parameters
         ----------
@@ -467,20 +466,20 @@ class CoefficientTable:
         Returns
         -------
         prediction : ndarray of shape (m, 3)
-            Prediction, lower end and upper end of the interval in each row, in the units of the
-            target to which the regressor was fitted.
+            Prediction and lower and upper limits for each row, in the units of the target to
+            which the regressor was fitted.
 
         Raises
         ------
         ValueError
-            If `level` is not between 0 and 1, or if X contains NaN or infinity or has another
+            If `level` is not between 0 and 1, or if X contains NaN or infinity or has the wrong
             number of features.
 
         Warns
         -----
         UserWarning
-            If the intervals of some rows are NaN, because the training data do not determine
-            the predictions of these rows.
+            If the intervals of some rows are NaN because the training data do not determine
+            their predictions.
         """
         check_level(level)
         X = self._features("predict", X)
@@ -528,15 +527,15 @@ class CoefficientTable:
     def predict_interval(
         self, X: Any, level: float = 0.95, *, symmetric: bool = True
     ) -> FloatArray:
-        r"""Return predictions with intervals for new observations.
+        r"""Return predictions with prediction intervals for new observations.
 
-        The ends of the interval are the prediction ± the ⌈(n + 1) · level⌉-th smallest absolute
-        leave-one-out residual (the jackknife), where n is the number of rows. With sample
-        weights of sum S, the interval uses the smallest absolute residual for which the rows
-        with absolute residuals up to this value have at least the weight level · S(n + 1)/n.
-        The coverage also holds if new observations contain outliers as often as the training
-        data. The coverage is `level` on average over the distribution of X, but not for each
-        value of X.
+        The limits are the prediction ± the ⌈(n + 1) · level⌉-th smallest absolute leave-one-out
+        residual (the jackknife), where n is the number of rows. With sample weights that sum to
+        S, the interval uses the smallest absolute residual for which the rows with absolute
+        residuals up to and including it have a total weight of at least level · S(n + 1)/n. The
+        coverage is `level` on average over the distribution of X, but not for each value of X.
+        It also holds if outliers are as frequent among the new observations as in the training
+        data.
 
         Parameters
         ----------
@@ -544,18 +543,18 @@ class CoefficientTable:
             Samples with the features that the estimator was fitted on.
 
         level : float, default=0.95
-            Probability with which an interval covers a new observation.
+            Coverage probability of the intervals.
 
         symmetric : bool, default=True
-            If False, the ends are the prediction plus the k-th smallest and plus the k-th
-            largest leave-one-out residual, where k = ⌊(n + 1)(1 − level)/2⌋. Such intervals are
-            suitable for skewed errors.
+            If False, the limits are the prediction plus the k-th smallest and the prediction
+            plus the k-th largest leave-one-out residual, where k = ⌊(n + 1)(1 − level)/2⌋. Such
+            intervals are suitable for skewed errors.
 
         Returns
         -------
         prediction : ndarray of shape (m, 3)
-            Prediction, lower end and upper end of the interval in each row, in the units of the
-            target to which the regressor was fitted.
+            Prediction and lower and upper limits for each row, in the units of the target to
+            which the regressor was fitted.
 
         Raises
         ------
@@ -575,7 +574,7 @@ class CoefficientTable:
         return interval
 
     def _features(self, method: str, X: Any) -> Any:
-        """Return X after the transformers, validated for the regressor."""
+        """Return X transformed by the preceding steps and validated for the regressor."""
         require_in_memory(f"CoefficientTable.{method}", "rows", X=X)
         for transformer in self._transformers:
             X = transformer.transform(X)
@@ -673,8 +672,7 @@ def check_level(level: Any) -> None:
 def _decimals(std_err: float, coef: float) -> int | None:
     """Return the number of decimal places for four significant digits of the standard error.
 
-    Without a standard error, four significant digits of the coefficient are shown. None stands
-    for scientific notation.
+    If there is no standard error, the coefficient is used. None means scientific notation.
     """
     size = next((x for x in (std_err, abs(coef)) if np.isfinite(x) and x > 0), 1.0)
     decimals = 3 - int(np.floor(np.log10(size)))

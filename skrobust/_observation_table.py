@@ -1,4 +1,4 @@
-"""Diagnostics of each row of a fit: residual, weight, leverage and influence."""
+"""Row diagnostics of a fit: residuals, weights, leverages and influences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._unwrap import column, unwrap
 if TYPE_CHECKING:
     import pandas
 
-# Names of the columns of the table, which are also attributes of ObservationTable.
+# Columns of the table, which are also attributes of ObservationTable.
 COLUMNS = (
     "fitted",
     "residual",
@@ -33,7 +33,7 @@ COLUMNS = (
     "cooks_distance",
     "outlier",
 )
-# Maximum number of rows of a printed table.
+# Maximum number of rows in a printed table.
 TEXT_ROWS = 10
 
 
@@ -44,12 +44,13 @@ def observation_table(
 
     With :math:`z = (1, x)`, residuals :math:`r_i`, sample weights :math:`s_i`,
     :math:`c_i = \psi(r_i)`, :math:`d_i = \psi'(r_i)` and
-    :math:`A = \sum_i s_i d_i z_i z_i^\top` (plus the term of a penalty), the leverage is
+    :math:`A = \sum_i s_i d_i z_i z_i^\top` (plus the curvature of the penalty, if any), the
+    leverage is
 
     .. math:: h_i = d_i q_i, \qquad q_i = s_i z_i^\top A^{-1} z_i.
 
-    One Newton step without row i changes the coefficients by :math:`-\delta_i`. This step gives
-    the leave-one-out residual and Cook's distance [1]_:
+    One Newton step after deleting row i changes the coefficients by :math:`-\delta_i`, which
+    gives the leave-one-out residual and Cook's distance [1]_:
 
     .. math::
 
@@ -58,31 +59,31 @@ def observation_table(
         D_i = \frac{\delta_i^\top V^{-1} \delta_i}{p}
             = \frac{m}{p v} \, \frac{s_i c_i^2 q_i}{(1 - h_i)^2}
 
-    with the rank p, Huber's covariance :math:`V = v A^{-1} / m`,
+    where p is the rank, :math:`V = v A^{-1} / m` is Huber's covariance,
     :math:`m = \sum_i s_i d_i / \sum_i s_i` and :math:`v = \sum_i s_i c_i^2 / (n - p)`. For a
-    large threshold these quantities equal those of least squares, as computed by R's
-    ``plot(lm)`` and statsmodels' ``OLSInfluence``. A row whose residual is beyond the threshold
-    has leverage 0. The influence of such a row is bounded in y, but grows with the distance of
-    the row from the other rows in X. With the bisquare of an :class:`~skrobust.MMRegressor` a
-    row beyond the threshold has no influence, and other rows with large residuals have negative
-    leverages.
+    large threshold these quantities equal the least-squares diagnostics of R's ``plot(lm)`` and
+    statsmodels' ``OLSInfluence``. A row whose residual is beyond the threshold has leverage 0.
+    Its influence is bounded in y, but grows with its distance in X from the other rows. With
+    the bisquare of an :class:`~skrobust.MMRegressor`, rows beyond the threshold have no
+    influence, and other rows with large residuals have negative leverages.
 
     Parameters
     ----------
     estimator : fitted estimator
         A :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
-        :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
-        :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. If the target is
-        transformed, all values are in the units of the transformed target.
+        :class:`~skrobust.MMRegressor`, or a pipeline, hyperparameter search or
+        :class:`~sklearn.compose.TransformedTargetRegressor` that contains one of them. If the
+        target is transformed, all values are in the units of the transformed target.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Features of the fit.
+        Training features.
 
     y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        Targets of the fit.
+        Training targets.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Sample weights of the fit. Rows of weight zero have leverage and Cook's distance 0.
+        Sample weights that were passed to ``fit``. Rows of weight zero have leverage and Cook's
+        distance 0.
 
     target : int, default=None
         Index of the target; required if there are several targets.
@@ -90,7 +91,7 @@ def observation_table(
     Returns
     -------
     table : ObservationTable
-        One entry for each row of X; ``table.frame`` is a pandas DataFrame.
+        Table with one entry per row of X; ``table.frame`` is a pandas DataFrame.
 
     Raises
     ------
@@ -102,9 +103,9 @@ def observation_table(
         MMRegressor.
 
     ValueError
-        If the data differ from the data of the fit, if there are no more rows than
-        coefficients, if `target` is missing or out of range, or if the estimated scale is only
-        rounding error because at least half of the rows are fitted exactly.
+        If the data differ from the training data, if there are no more rows than coefficients,
+        if `target` is missing or out of range, or if the estimated scale is only rounding error
+        because at least half of the rows are fitted exactly.
 
     Warns
     -----
@@ -113,16 +114,16 @@ def observation_table(
 
     See Also
     --------
-    skrobust.displays.InfluenceDisplay : Display of the leverages and the leave-one-out
-        residuals of this table.
-    skrobust.displays.QQDisplay : Display of the quantiles of the residuals.
+    skrobust.displays.InfluenceDisplay : Plot of the leverages and leave-one-out residuals of
+        this table.
+    skrobust.displays.QQDisplay : Normal quantile plot of the residuals.
 
     Notes
     -----
     A row that alone determines a coefficient has leverage 1, an infinite leave-one-out residual
     and an infinite Cook's distance. If few residuals are within a small threshold,
     :math:`\psi'` is estimated from a wider window, as in :func:`coefficient_table`. With the
-    bisquare, leverages above 0.99 are replaced by 0.99 in the Newton step.
+    bisquare, leverages above 0.99 are reduced to 0.99 in the Newton step.
 
     References
     ----------
@@ -150,8 +151,8 @@ def observation_table(
         )
         if data.fit.scale_is_rounding():
             raise ValueError(
-                "The estimated scale is only rounding error, since at least half of the rows "
-                "are fitted exactly, so that leverages and influences cannot be computed. The "
+                "Leverages and influences cannot be computed: the estimated scale is only "
+                "rounding error, since at least half of the rows are fitted exactly. The "
                 "attributes weights_ and outliers_ of the estimator are valid for such a fit."
             )
         rows = _Rows.of(data.fit)
@@ -180,7 +181,7 @@ def _prediction(
 
 
 class _Rows(NamedTuple):
-    """Vectors with one number for each row, in the units of the regressor's target.
+    """Vectors with one entry per row, in the units of the regressor's target.
 
     `potential` is the leverage that a row would have if its residual were zero, `left_out` is
     the leave-one-out residual, and `cook` is Cook's distance.
@@ -290,20 +291,20 @@ class ObservationTable:
         Cook's distance of each row, computed from one Newton step.
 
     outlier : ndarray of bool of shape (n_samples,)
-        True for the rows whose absolute residual exceeds the threshold. Such a row is
-        down-weighted but not necessarily wrong: with the default threshold, 18 % of the rows of
-        clean data with normal errors are outliers in this sense. For an MMRegressor the array
-        equals the attribute `outliers_`.
+        True for rows whose absolute residual exceeds the threshold. Such rows are downweighted
+        but not necessarily erroneous: with the default threshold, 18 % of the rows of clean
+        data with normal errors are outliers in this sense. For an MMRegressor the array equals
+        the attribute `outliers_`.
 
     index : pandas.Index or range
         Labels of the rows.
 
     title : str
-        Description of the fit, which is the first line of the printed table.
+        Description of the fit: the first line of the printed table.
 
     beta, scale : float
-        The threshold and the scale of the residuals. With a fixed threshold the scale is the
-        normalised MAD of the residuals, and otherwise it is the estimated scale of the fit.
+        Threshold and scale of the residuals. The scale is the estimated scale of the fit or,
+        with a fixed threshold, the normalised MAD of the residuals.
 
     Examples
     --------
@@ -339,7 +340,7 @@ class ObservationTable:
 
     @property
     def frame(self) -> pandas.DataFrame:
-        """The table as a pandas DataFrame, whose index contains the labels of the rows."""
+        """The table as a pandas DataFrame, indexed by the labels of the rows."""
         import pandas
 
         columns = {name: getattr(self, name) for name in COLUMNS}
@@ -391,7 +392,7 @@ class ObservationTable:
 def _formatted(values: FloatArray) -> list[str]:
     """Format all numbers with the same number of decimals.
 
-    The number with the median absolute value has four significant digits.
+    The median absolute value is shown with four significant digits.
     """
     sizes = np.abs(values[np.isfinite(values) & (values != 0)])
     digits = int(np.floor(np.log10(np.median(sizes)))) if sizes.size else 0

@@ -1,4 +1,4 @@
-"""Standard errors, tests, confidence and prediction intervals for a fitted estimator."""
+"""Standard errors, tests, and confidence and prediction intervals for fitted estimators."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from ._linearised import LinearisedFit
 from ._observation_table import ObservationTable, observation_table
 
 # Kinds of covariance that need the leverages of rows or clusters, and the maximum number of
-# features of a sparse X for which these kinds are available.
+# features for which they are available if X is sparse.
 LEVERAGE_KINDS, LEVERAGE_MAX_FEATURES = ("HC2", "HC3", "CR3"), 5_000
 
 __all__ = [
@@ -87,81 +87,80 @@ def coefficient_table(
 ):
     r"""Return the coefficients of a fitted estimator with standard errors and tests.
 
-    The default covariance, HC3, is valid for independent rows whose errors may have different
-    variances:
+    The default covariance, HC3, assumes independent rows and allows for heteroscedastic errors:
 
     .. math:: V = A^{-1} \sum_i \frac{s_i^2 ψ(r_i)^2}{(1 - h_i)^2} z_i z_i^\top A^{-1},
         \qquad A = \sum_i s_i ψ'(r_i) z_i z_i^\top + S \tilde α D
 
-    where z = (1, x), ψ is the derivative of the loss, s are the sample weights with sum S, h
-    are the leverages, and S α̃ D is the curvature of a ridge penalty [1]_ [2]_. If the
-    threshold is a multiple of an estimated scale, the uncertainty of the scale is included. The
-    user guide describes the other kinds of covariance.
+    where z = (1, x), r are the residuals, ψ is the derivative of the loss, s are the sample
+    weights, S is their sum, h are the leverages, and S α̃ D is the curvature of the ridge
+    penalty, if any [1]_ [2]_. If the threshold is a multiple of an estimated scale, the
+    standard errors include the uncertainty of the scale. The user guide describes the other
+    kinds of covariance.
 
     Parameters
     ----------
     estimator : estimator
         A fitted :class:`~skrobust.SmoothL1Regressor`, :class:`~skrobust.SmoothL1RegressorCV` or
-        :class:`~skrobust.MMRegressor`, or a pipeline, a search or a
-        :class:`~sklearn.compose.TransformedTargetRegressor` that contains one.
+        :class:`~skrobust.MMRegressor`, or a pipeline, hyperparameter search or
+        :class:`~sklearn.compose.TransformedTargetRegressor` that contains one of them.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The features of the fit.
+        Training features.
 
     y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        The targets of the fit.
+        Training targets.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        The sample weights of the fit.
+        Sample weights that were passed to ``fit``.
 
     covariance : str, default="auto"
-        The kind of covariance:
+        Kind of covariance:
 
         - "auto": "HC3", or "CR3" if `groups` is given.
-        - "HC0", "HC1", "HC2", "HC3": independent rows whose errors may have different
-          variances.
+        - "HC0", "HC1", "HC2", "HC3": independent rows with heteroscedastic errors.
         - "H1", "H2", "H3": Huber's covariances, as in statsmodels, for independent rows with
-          errors whose distribution does not depend on the features.
+          identically distributed errors.
         - "CR0", "CR1", "CR3": independent clusters given by `groups`.
         - "HAC": rows in time order, each correlated with the `lags` rows before it.
         - "bootstrap": resampling of rows, or of whole groups if `groups` is given. It is not
           available for an MMRegressor.
 
     groups : array-like of shape (n_samples,), default=None
-        Labels of the clusters.
+        Cluster label of each row.
 
     weights : {"importance", "frequency"}, default="importance"
         Meaning of `sample_weight`: the importance of each row, or the number of identical rows
         that it represents.
 
     scale : {"joint", "fixed"}, default="joint"
-        Whether the uncertainty of an estimated scale is included. With a fixed threshold, and
-        for H1 to H3, "joint" gives the same table as "fixed". The scale of an MMRegressor
-        depends on the S-estimate. "joint" then includes the uncertainty of the S-estimate [4]_.
+        "joint" includes the uncertainty of an estimated scale; "fixed" treats the scale as
+        known. Both give the same table if the threshold is fixed, and for H1 to H3. The scale
+        of an MMRegressor depends on the S-estimate, whose uncertainty "joint" includes [4]_.
 
     df : {"auto", "normal", "bell-mccaffrey"} or float, default="auto"
         Degrees of freedom of the t distribution. "auto" uses the number of clusters minus one
         if `groups` is given, and otherwise n − p, where n is the number of rows and p is the
-        rank of the features and the intercept. "normal" uses the normal distribution.
-        "bell-mccaffrey" computes degrees of freedom for each coefficient [3]_ and requires
-        ``covariance="HC2"`` without groups.
+        rank of the design matrix, including the intercept. "normal" uses the normal
+        distribution. "bell-mccaffrey" computes separate degrees of freedom for each coefficient
+        [3]_ and requires ``covariance="HC2"`` without groups.
 
     target : int, default=None
         Index of the target; required if there are several targets.
 
     lags : int, default=None
-        The number of lags of "HAC"; None for ⌊4 (n/100)^(2/9)⌋.
+        Number of lags for "HAC"; None means ⌊4 (n/100)^(2/9)⌋.
 
     n_resamples : int, default=999
-        The number of resamples of "bootstrap".
+        Number of bootstrap resamples.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the random resamples of "bootstrap".
+        Seed for the bootstrap resampling.
 
     Returns
     -------
     table : CoefficientTable
-        One entry for each coefficient; ``table.frame`` is a pandas DataFrame.
+        Table with one entry per coefficient; ``table.frame`` is a pandas DataFrame.
 
     Raises
     ------
@@ -169,28 +168,29 @@ def coefficient_table(
         If the estimator is not fitted.
 
     TypeError
-        If the estimator does not contain one of the regressors of this package.
+        If the estimator neither is nor contains a regressor of this package.
 
     ValueError
-        If the data differ from the data of the fit, if there are too few rows, if the
-        parameters are not compatible with each other or with the data, or if the estimated
-        scale is only rounding error because at least half of the rows are fitted exactly.
+        If the data differ from the training data, if there are too few rows, if the parameters
+        are incompatible with each other or with the data, or if the estimated scale is only
+        rounding error because at least half of the rows are fitted exactly.
 
     Warns
     -----
     UserWarning
-        If some coefficients have no standard error, if the coefficients are penalised, or if
-        the uncertainty of the scale is not included, because the joint equations for the
-        coefficients and the scale are nearly singular.
+        If some coefficients have no standard error, if the coefficients are penalised, if more
+        than 1 % of the bootstrap resamples are left out, or if the uncertainty of the scale is
+        not included because the joint equations for the coefficients and the scale are nearly
+        singular.
 
     ConvergenceWarning
         If the fit stopped before it converged.
 
     Notes
     -----
-    A threshold or a penalty that was selected by cross-validation, in
-    :class:`~skrobust.SmoothL1RegressorCV` or a search, is regarded as given: standard errors do
-    not include the uncertainty of the selection.
+    A threshold or penalty selected by cross-validation, in
+    :class:`~skrobust.SmoothL1RegressorCV` or a hyperparameter search, is treated as given: the
+    standard errors do not include the uncertainty of the selection.
 
     References
     ----------
@@ -274,12 +274,12 @@ def _check_options(
 
 
 def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
-    """Return the clusters of the rows of positive weight."""
+    """Return the clusters of the rows with positive weight."""
     if groups is None:
         return None
     labels = np.asarray(groups)
     if labels.dtype.kind not in "biu":
-        # An array of strings would make a missing label equal to a string such as "None".
+        # In an array of strings, a missing label would equal a string such as "None".
         labels = np.asarray(groups, dtype=object)
     if labels.shape != (data.n_rows,):
         raise ValueError(
@@ -317,7 +317,7 @@ def _check_kind(fit: LinearisedFit, kind: str) -> None:
     if kind == "bootstrap" and not fit.loss.rho.is_convex:
         raise ValueError(
             "covariance='bootstrap' is not available for MMRegressor: the objective of each "
-            "resample has several minima, so that each resample would need its own search for "
+            "resample has several minima, so each resample would need its own search for "
             "starts, and outliers may be the majority in a resample. Use 'HC3', or 'CR3' with "
             "groups."
         )
@@ -498,7 +498,7 @@ def _table(
         _fit_intercept=fit.fit_intercept,
         _standardised=standardised,
         _left_out=left_out,
-        # Copies are stored, so that the table does not change if the estimator is fitted again.
+        # Copies keep the table unchanged if the estimator is fitted again.
         _regressor=_without_rows(regressor),
         _transformers=tuple(copy.copy(step) for step in data.transformers),
         _target=data.target,
@@ -506,7 +506,7 @@ def _table(
 
 
 def _without_rows(regressor: Any) -> Any:
-    """Return a copy of a fitted regressor without large attributes, such as vectors of rows."""
+    """Return a copy of a fitted regressor without its large attributes."""
     kept = copy.copy(regressor)
     for name in ("weights_", "outliers_", "leverage_", "history_", "cv_results_"):
         vars(kept).pop(name, None)
@@ -578,7 +578,7 @@ def _warn_of_lost(
         which = [names[j] for j in np.flatnonzero(undetermined)]
         warnings.warn(
             "All rows that determine some combination of the coefficients have residuals "
-            f"beyond the threshold, so that the coefficients {which} have no standard error.",
+            f"beyond the threshold, so the coefficients {which} have no standard error.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
@@ -592,7 +592,7 @@ def _warn_of_lost(
             labels = clusters.labels
         shown = [str(labels[i]) for i in alone[:10]]
         warnings.warn(
-            f"{what} {shown} alone determine a combination of the coefficients, so that the "
+            f"{what} {shown} alone determine a combination of the coefficients, so the "
             f"coefficients {which} have no standard error.",
             UserWarning,
             stacklevel=user_stacklevel(),

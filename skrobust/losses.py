@@ -1,7 +1,7 @@
 """Smooth L1 and Huber losses and their derivatives, evaluated elementwise with NumPy.
 
 These functions are the reference implementation against which the compiled kernels of the
-estimators are tested. With the residual r and a threshold β > 0::
+estimators are tested. For a residual r and a threshold β > 0::
 
     smooth_l1:  ℓ_β(r) = r²/(2β) if |r| < β else |r| − β/2
     huber:      h_β(r) = r²/2    if |r| < β else β (|r| − β/2)      h_β = β ℓ_β
@@ -22,9 +22,9 @@ __all__ = ["huber", "huber_gradient", "smooth_l1", "smooth_l1_gradient"]
 ArrayOrScalar: TypeAlias = NDArray[np.floating] | np.floating
 
 
-# NumPy's floating-point warnings are disabled: at the limits of the floating-point range
-# rounding to 0 or infinity gives the correct result, and 0/0 only occurs in branches of
-# `np.where` that are not selected.
+# NumPy's floating-point warnings are disabled: rounding to 0 or infinity at the limits of the
+# floating-point range gives the correct result, and 0/0 occurs only in branches that `np.where`
+# does not select.
 @through_numpy("residual", "beta")
 @np.errstate(all="ignore")
 def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
@@ -33,16 +33,16 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Parameters
     ----------
     residual : array-like of real numbers
-        Residuals r = y − prediction, of any shape. The result for NaN is NaN.
+        Residuals r = y − prediction, of any shape. NaN residuals give NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against `residual`.
+        Threshold 0 ≤ β ≤ ∞ in the units of the residual, broadcast against `residual`.
 
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        Loss in units of the residual. Its dtype is the dtype of `residual` if `residual` has a
-        floating-point dtype, and float64 otherwise.
+        Loss in the units of the residual. Its dtype is that of `residual` if floating-point,
+        and float64 otherwise.
 
     Raises
     ------
@@ -94,16 +94,16 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
     Parameters
     ----------
     residual : array-like of real numbers
-        Residuals r = y − prediction, of any shape. The result for NaN is NaN.
+        Residuals r = y − prediction, of any shape. NaN residuals give NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against `residual`.
+        Threshold 0 ≤ β ≤ ∞ in the units of the residual, broadcast against `residual`.
 
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        Dimensionless derivative, between −1 and 1. Its dtype is the dtype of `residual` if
-        `residual` has a floating-point dtype, and float64 otherwise.
+        Dimensionless derivative, between −1 and 1. Its dtype is that of `residual` if
+        floating-point, and float64 otherwise.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
         \end{cases}
 
     With β = 1 this is the derivative of the loss of [1]_. With β = 0 the loss is not
-    differentiable at r = 0; the subgradient 0 is returned at this point.
+    differentiable at r = 0, where the subgradient 0 is returned.
 
     References
     ----------
@@ -150,17 +150,17 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Parameters
     ----------
     residual : array-like of real numbers
-        Residuals r = y − prediction, of any shape. The result for NaN is NaN.
+        Residuals r = y − prediction, of any shape. NaN residuals give NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against `residual`. Other
-        libraries call this parameter delta.
+        Threshold 0 ≤ β ≤ ∞ in the units of the residual, broadcast against `residual`. Other
+        libraries call it delta.
 
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        Loss in squared units of the residual. Its dtype is the dtype of `residual` if
-        `residual` has a floating-point dtype, and float64 otherwise.
+        Loss in squared units of the residual. Its dtype is that of `residual` if
+        floating-point, and float64 otherwise.
 
     Raises
     ------
@@ -211,16 +211,16 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Parameters
     ----------
     residual : array-like of real numbers
-        Residuals r = y − prediction, of any shape. The result for NaN is NaN.
+        Residuals r = y − prediction, of any shape. NaN residuals give NaN.
 
     beta : float or array-like of floats, default=1.0
-        Threshold 0 ≤ β ≤ ∞ in units of the residual, broadcast against `residual`.
+        Threshold 0 ≤ β ≤ ∞ in the units of the residual, broadcast against `residual`.
 
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        Derivative in units of the residual, between −β and β. Its dtype is the dtype of
-        `residual` if `residual` has a floating-point dtype, and float64 otherwise.
+        Derivative in the units of the residual, between −β and β. Its dtype is that of
+        `residual` if floating-point, and float64 otherwise.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     -----
     .. math:: h_\beta'(r) = \min(\max(r, -\beta), \beta)
 
-    This is Huber's function ψ [1]_.
+    This is Huber's ψ function [1]_.
 
     References
     ----------
@@ -256,10 +256,9 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
 
 
 def as_float(name: str, value: SupportsFloat) -> float:
-    """Return a real number as a float, or raise a ValueError if it exceeds float64.
+    """Return a real number as a float, or raise a ValueError if it overflows float64.
 
-    Python integers and NumPy's long doubles may be larger than the largest float64. Infinity is
-    accepted.
+    Python integers and NumPy long doubles may exceed the largest float64. Infinity is accepted.
     """
     try:
         number = float(value)
@@ -275,8 +274,7 @@ def _check_loss_arguments(
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Validate residuals and thresholds and convert both to one floating-point dtype.
 
-    The arrays have the dtype of `residual` if this is a floating-point dtype, and float64
-    otherwise.
+    The common dtype is that of `residual` if floating-point, and float64 otherwise.
     """
     require_in_memory(loss, "loss", residual=residual, beta=beta)
     residual_array, beta_array = np.asarray(residual), np.asarray(beta)
@@ -297,7 +295,7 @@ def _abs_slope(
 ) -> NDArray[np.floating]:
     """Return min(|r|, β)/β, the absolute value of the derivative of Smooth L1.
 
-    The losses are computed from this ratio, since r² and r²/β may overflow.
+    The Smooth L1 loss is computed from this ratio because r² may overflow.
     """
     clipped = np.minimum(abs_residual, beta)
     return np.where(clipped == beta, 1.0, clipped / beta)
@@ -308,8 +306,8 @@ def _loss_over_slope(
 ) -> NDArray[np.floating]:
     """Return the loss divided by its absolute derivative, which is the same for both losses.
 
-    The quotient is |r|/2 if |r| < β and |r| − β/2 otherwise. In both cases the quotient is the
-    larger of these two values. `np.fmax` ignores the NaN of ∞ − ∞ that arises from an infinite
-    residual with β = ∞, so that the loss is infinite in this case.
+    The quotient is |r|/2 if |r| < β and |r| − β/2 otherwise, and therefore always
+    max(|r|/2, |r| − β/2). For an infinite residual with β = ∞, `np.fmax` ignores the NaN from
+    ∞ − ∞, and the loss is infinite.
     """
     return np.fmax(abs_residual - beta / 2, abs_residual / 2)

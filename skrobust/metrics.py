@@ -1,8 +1,8 @@
 """Regression metrics for the Smooth L1 and Huber losses, with scikit-learn's conventions.
 
-The metrics evaluate a model with the loss that the fit of the model minimises. The metrics can
-be used wherever scikit-learn accepts a metric; :func:`sklearn.metrics.make_scorer` converts a
-metric to a scorer.
+The metrics evaluate a model by the loss that it was fitted to minimise. They can be used
+wherever scikit-learn accepts a metric; :func:`sklearn.metrics.make_scorer` turns them into
+scorers.
 """
 
 import warnings
@@ -83,16 +83,16 @@ def mean_smooth_l1_loss(
 
     multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
         How the losses of several outputs are aggregated: "raw_values" returns one loss per
-        output, "uniform_average" returns the mean of the losses, and an array of shape
-        (n_outputs,) contains the weights of a weighted mean.
+        output, "uniform_average" returns their mean, and an array of shape (n_outputs,) gives
+        the weights of a weighted mean.
 
     beta : float, default=1.0
-        Threshold β ≥ 0 in units of y. With ``beta=0`` the loss is the mean absolute error.
+        Threshold β ≥ 0 in the units of y. With ``beta=0`` the loss is the mean absolute error.
 
     Returns
     -------
     loss : float or ndarray of shape (n_outputs,)
-        Loss in units of y; an array of float64 if ``multioutput="raw_values"``.
+        Loss in the units of y; a float64 array if ``multioutput="raw_values"``.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def mean_smooth_l1_loss(
 
     Notes
     -----
-    With the sample weights :math:`s_i` and the loss :math:`\ell_\beta` of
-    :func:`skrobust.losses.smooth_l1` the metric is
+    With sample weights :math:`s_i` and the loss :math:`\ell_\beta` of
+    :func:`skrobust.losses.smooth_l1`, the metric is
 
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, \ell_\beta(y_i - \hat y_i)
 
-    Without sample weights and for a single output this metric equals PyTorch's
+    Without sample weights and for a single output, this metric equals PyTorch's
     ``SmoothL1Loss(beta=beta)``; with β = 1 it is the mean of the loss of [1]_.
 
     References
@@ -162,17 +162,17 @@ def mean_huber_loss(
 
     multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
         How the losses of several outputs are aggregated: "raw_values" returns one loss per
-        output, "uniform_average" returns the mean of the losses, and an array of shape
-        (n_outputs,) contains the weights of a weighted mean.
+        output, "uniform_average" returns their mean, and an array of shape (n_outputs,) gives
+        the weights of a weighted mean.
 
     delta : float, default=1.0
-        Threshold δ ≥ 0 in units of y. With ``delta=float("inf")`` the loss is half the mean
+        Threshold δ ≥ 0 in the units of y. With ``delta=float("inf")`` the loss is half the mean
         squared error.
 
     Returns
     -------
     loss : float or ndarray of shape (n_outputs,)
-        Loss in squared units of y; an array of float64 if ``multioutput="raw_values"``.
+        Loss in squared units of y; a float64 array if ``multioutput="raw_values"``.
 
     Raises
     ------
@@ -187,12 +187,12 @@ def mean_huber_loss(
 
     Notes
     -----
-    With the sample weights :math:`s_i` and the loss :math:`h_\delta` of
-    :func:`skrobust.losses.huber` the metric is
+    With sample weights :math:`s_i` and the loss :math:`h_\delta` of
+    :func:`skrobust.losses.huber`, the metric is
 
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, h_\delta(y_i - \hat y_i)
 
-    Without sample weights and for a single output this metric equals PyTorch's
+    Without sample weights and for a single output, this metric equals PyTorch's
     ``HuberLoss(delta=delta)`` and Keras' ``Huber(delta=delta)``. It is the mean of the loss of
     [1]_.
 
@@ -223,7 +223,7 @@ def d2_smooth_l1_score(
     multioutput: str | ArrayLike = "uniform_average",
     beta: float = 1.0,
 ) -> float | Floats:
-    r"""D², the fraction of the Smooth L1 loss explained; the best possible value is 1.
+    r"""D² score, the fraction of the Smooth L1 loss explained; the best possible value is 1.
 
     A model that always predicts the best constant scores 0, and a worse model scores below 0.
     D² is the same for the Huber loss, because the factor β cancels.
@@ -241,20 +241,20 @@ def d2_smooth_l1_score(
 
     multioutput : {"raw_values", "uniform_average"} or array-like, default="uniform_average"
         How the scores of several outputs are aggregated: "raw_values" returns one score per
-        output, "uniform_average" returns the mean of the scores, and an array of shape
-        (n_outputs,) contains the weights of a weighted mean.
+        output, "uniform_average" returns their mean, and an array of shape (n_outputs,) gives
+        the weights of a weighted mean.
 
     beta : float, default=1.0
-        Threshold β ≥ 0 in units of y. With ``beta=0`` the score is
+        Threshold β ≥ 0 in the units of y. With ``beta=0`` the score is
         :func:`~sklearn.metrics.d2_absolute_error_score`, and with ``beta=float("inf")`` it is
         :func:`~sklearn.metrics.r2_score`.
 
     Returns
     -------
     score : float or ndarray of shape (n_outputs,)
-        Dimensionless score; an array of float64 if ``multioutput="raw_values"``. With fewer
-        than two samples of positive weight the score is NaN. If `y_true` is constant, the
-        score is 1 for perfect predictions and 0 otherwise, as in scikit-learn.
+        Dimensionless score; a float64 array if ``multioutput="raw_values"``. The score is NaN
+        with fewer than two samples of positive weight. If `y_true` is constant, the score is 1
+        for perfect predictions and 0 otherwise, as in scikit-learn.
 
     Raises
     ------
@@ -270,21 +270,21 @@ def d2_smooth_l1_score(
     See Also
     --------
     mean_smooth_l1_loss : The loss on which the score is based.
-    sklearn.metrics.d2_absolute_error_score : The limit of a small threshold.
-    sklearn.metrics.r2_score : The limit of a large threshold.
+    sklearn.metrics.d2_absolute_error_score : The limit for small thresholds.
+    sklearn.metrics.r2_score : The limit for large thresholds.
 
     Notes
     -----
-    With the sample weights :math:`s_i` and the loss :math:`\ell_\beta` of
-    :func:`skrobust.losses.smooth_l1` the score is
+    With sample weights :math:`s_i` and the loss :math:`\ell_\beta` of
+    :func:`skrobust.losses.smooth_l1`, the score is
 
     .. math::
         D^2 = 1 - \frac{\sum_i s_i\, \ell_\beta(y_i - \hat y_i)}
                         {\min_c \sum_i s_i\, \ell_\beta(y_i - c)}
 
-    This is the definition in [1]_ for the Smooth L1 loss. The minimising constant c is the
-    Huber M-estimate of the location of y with a fixed threshold. The accuracy of c is only
-    limited by rounding, whatever the units of y.
+    This is the definition of [1]_ applied to the Smooth L1 loss. The minimising constant c is
+    Huber's M-estimate of the location of y with a fixed threshold; it is computed to within
+    rounding error, whatever the units of y.
 
     References
     ----------
@@ -344,15 +344,15 @@ def _d2(y_true: Floats, y_pred: Floats, weights: Floats, beta: float) -> float:
     if np.array_equal(y_true, y_pred):
         return 1.0
     # D² is dimensionless and can be computed in any units of y. Division by a power of 2 is
-    # exact and brings the largest target close to 1, so that squares of targets neither
-    # overflow nor underflow. A threshold or a prediction that becomes 0 or infinite in these
-    # units is so extreme that the score does not change.
+    # exact and brings the largest target close to 1, where squares of targets neither overflow
+    # nor underflow. A threshold or prediction that becomes 0 or infinite in these units is so
+    # extreme that the score does not change.
     exponent = np.frexp(np.abs(y_true).max())[1]
     y_true, y_pred = np.ldexp(y_true, -exponent), np.ldexp(y_pred, -exponent)
     threshold = float(np.ldexp(beta, -exponent))
 
     # The two losses differ by the factor β, which cancels in D². The Smooth L1 loss is well
-    # scaled for small thresholds, and the Huber loss for large thresholds.
+    # scaled for small thresholds, and the Huber loss for large ones.
     loss = smooth_l1 if threshold < 1 else huber
     error = float(np.sum(weights * loss(y_true - y_pred, threshold)))
     deviations = _deviations_from_best_constant(y_true, weights, threshold)
@@ -365,14 +365,14 @@ def _deviations_from_best_constant(y: Floats, weights: Floats, beta: float) -> F
 
     The weights must be positive. The derivative of the total loss with respect to c,
     Σ s_i h'_β(c − y_i), is non-decreasing and linear between the breakpoints y_i ± β. Bisection
-    over the sorted breakpoints finds the two breakpoints between which the derivative changes
-    sign, and linear interpolation between these breakpoints gives the root.
+    over the sorted breakpoints finds the pair between which the derivative changes sign, and
+    linear interpolation between them gives the root.
     """
     # Centring first keeps the result accurate if the mean of y is large.
     y = y - np.median(y)
     # Clipping β does not change the minimiser. If β exceeds the range of y, all residuals are
     # within the threshold, and a larger β would only round off digits of y in y ± β. If β is
-    # below 1e-150, the minimiser is the one for β = 0 (the largest |y| is about 1), but the
+    # below 1e-150, the minimiser is that for β = 0 (the largest |y| is about 1), but the
     # derivative of the Huber loss, which is used here, would vanish.
     beta = float(np.clip(beta, 1e-150, np.ptp(y)))
 
@@ -382,7 +382,7 @@ def _deviations_from_best_constant(y: Floats, weights: Floats, beta: float) -> F
     def total_loss(constant: float) -> float:
         return float(np.sum(weights * smooth_l1(constant - y, beta)))
 
-    # Rounding preserves monotonicity, so that bisection on the computed derivative is safe.
+    # Rounding preserves monotonicity, so bisection on the computed derivative is safe.
     breakpoints = np.sort(np.concatenate([y - beta, y + beta]))
     upper_index = bisect_left(breakpoints, 0.0, key=derivative)
     lower, upper = breakpoints[max(upper_index - 1, 0)], breakpoints[upper_index]
@@ -391,7 +391,7 @@ def _deviations_from_best_constant(y: Floats, weights: Floats, beta: float) -> F
     if derivative_lower < 0 < derivative_upper:
         fraction = derivative_upper / (derivative_upper - derivative_lower)
         root -= (upper - lower) * fraction
-    # For β so small that y ± β rounds to y the derivative jumps at the breakpoints, and the
+    # If β is so small that y ± β rounds to y, the derivative jumps at the breakpoints, and the
     # minimum is at one of them.
     best_constant = float(min((root, lower, upper), key=total_loss))
     return y - best_constant
@@ -445,8 +445,8 @@ def _check_weights(weights: ArrayLike, name: str, size: int) -> Floats:
         raise ValueError(f"{name} must be ≥ 0, got {array.min()}")
     if array.max() == 0:
         raise ValueError(f"{name} must contain a positive value, got {weights!r}")
-    # Rescaling by a power of 2 is exact, and the sum of the weights can then neither overflow
-    # nor underflow.
+    # Rescaling by a power of 2 is exact and prevents their sum from overflowing or
+    # underflowing.
     rescaled: Floats = np.ldexp(array, -np.frexp(array.max())[1])
     return rescaled
 

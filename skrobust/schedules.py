@@ -1,8 +1,8 @@
 """Schedules of the threshold β: decreasing multipliers of the final threshold.
 
 A schedule is an array of multipliers of the final threshold, one for each stage of a fit.
-The multipliers are strictly decreasing and end in exactly 1, so that the last stage minimises
-the requested objective. Each stage starts from the solution of the previous stage.
+The multipliers are strictly decreasing and end at exactly 1, so the last stage minimises the
+requested objective. Each stage starts from the solution of the previous one.
 """
 
 import math
@@ -20,9 +20,9 @@ __all__ = ["check_schedule", "cosine", "geometric", "linear"]
 # A function of `start` and `n_stages` that returns the multipliers.
 Schedule: TypeAlias = Callable[..., NDArray[np.float64]]
 
-# Default number of stages. Each additional stage increases the number of passes over X
-# (`benchmarks/schedules.py`). The default is therefore the smallest number for which the three
-# schedules differ; with three stages, linear and cosine schedules are equal.
+# Default number of stages: the smallest for which the three schedules differ, because each
+# additional stage increases the number of passes over X (`benchmarks/schedules.py`). With three
+# stages, the linear and cosine schedules are equal.
 N_STAGES = 4
 
 
@@ -35,19 +35,19 @@ def geometric(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
         First multiplier, dimensionless. If it is at most 1, there is a single stage.
 
     n_stages : int, default=4
-        Number n of stages, at least 1.
+        Number of stages n, at least 1.
 
     Returns
     -------
     multipliers : ndarray of shape (n_stages,), float64
         Strictly decreasing multipliers from `start` to exactly 1, or ``[1.0]`` for a single
-        stage. Multipliers that coincide after rounding are merged, so that there may be
-        fewer than `n_stages` if `start` is just above 1.
+        stage. Multipliers that coincide after rounding are merged, so there may be fewer than
+        `n_stages` if `start` is barely above 1.
 
     Raises
     ------
     ValueError
-        If `start` is not a finite number, or `n_stages` is not a positive integer.
+        If `start` is not a finite number or `n_stages` is not a positive integer.
 
     See Also
     --------
@@ -79,19 +79,19 @@ def linear(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
         First multiplier, dimensionless. If it is at most 1, there is a single stage.
 
     n_stages : int, default=4
-        Number n of stages, at least 1.
+        Number of stages n, at least 1.
 
     Returns
     -------
     multipliers : ndarray of shape (n_stages,), float64
         Strictly decreasing multipliers from `start` to exactly 1, or ``[1.0]`` for a single
-        stage. Multipliers that coincide after rounding are merged, so that there may be
-        fewer than `n_stages` if `start` is just above 1.
+        stage. Multipliers that coincide after rounding are merged, so there may be fewer than
+        `n_stages` if `start` is barely above 1.
 
     Raises
     ------
     ValueError
-        If `start` is not a finite number, or `n_stages` is not a positive integer.
+        If `start` is not a finite number or `n_stages` is not a positive integer.
 
     See Also
     --------
@@ -121,19 +121,19 @@ def cosine(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
         First multiplier, dimensionless. If it is at most 1, there is a single stage.
 
     n_stages : int, default=4
-        Number n of stages, at least 1.
+        Number of stages n, at least 1.
 
     Returns
     -------
     multipliers : ndarray of shape (n_stages,), float64
         Strictly decreasing multipliers from `start` to exactly 1, or ``[1.0]`` for a single
-        stage. Multipliers that coincide after rounding are merged, so that there may be
-        fewer than `n_stages` if `start` is just above 1.
+        stage. Multipliers that coincide after rounding are merged, so there may be fewer than
+        `n_stages` if `start` is barely above 1.
 
     Raises
     ------
     ValueError
-        If `start` is not a finite number, or `n_stages` is not a positive integer.
+        If `start` is not a finite number or `n_stages` is not a positive integer.
 
     See Also
     --------
@@ -175,7 +175,7 @@ _SCHEDULES_BY_NAME: dict[str, Schedule] = {
 def check_schedule(
     beta_schedule: str | ArrayLike | None,
 ) -> Schedule | NDArray[np.float64] | None:
-    """Validate the parameter `beta_schedule`, and replace the name of a schedule by a function.
+    """Validate `beta_schedule` and convert the name of a schedule to its function.
 
     Parameters
     ----------
@@ -255,5 +255,5 @@ def _stage_fractions(start: float, n_stages: int) -> NDArray[np.float64]:
 
 
 def _without_duplicates(multipliers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the multipliers in decreasing order, with values equal after rounding merged."""
+    """Return the distinct multipliers in decreasing order."""
     return np.unique(multipliers)[::-1].copy()
