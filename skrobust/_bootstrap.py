@@ -1,13 +1,13 @@
-"""The pairs bootstrap: the model is fitted again to rows of (X, y) drawn with replacement.
+"""The pairs bootstrap: the model is refitted to rows of (X, y) drawn with replacement.
 
 Each fit to a resample is a replicate. Most replicates converge in a few Newton steps from the
-original fit. These steps are computed for a batch of replicates at once, with each row of X
+original fit, and these steps are computed for a batch of replicates at once. Each row of X is
 represented by its coordinates q in the row space. The row weights of the batch form a matrix
-with one replicate in each row. The product of this matrix, with zeros for residuals beyond the
-threshold, and the matrix of the products q_i q_j of two coordinates gives the Hessians of all
+with one replicate per row, in which the weights of residuals beyond the threshold are set to
+zero. The product of this matrix and the matrix of all q_i q_j gives the Hessians of all
 replicates. If the scale is estimated, the equation to solve is u(θ, σ(θ)) = 0, where u is the
 sum of the scores and σ(θ) is the scale of the residuals. In the notation of `_covariance`, the
-Jacobian of −u is A − a bᵀ/e. A replicate that does not converge in this way is fitted
+Jacobian of −u is A − a bᵀ/e. Replicates that do not converge in this way are fitted
 individually.
 """
 
@@ -31,49 +31,47 @@ from ._solvers import choose
 from ._spec import FitSpec
 
 # Tolerance for the norm of the whitened gradient of a replicate, relative to the root mean
-# square of ψ at the original fit. The distance of a converged replicate from the minimiser, in
-# units of the standard errors, is at most about √n times this tolerance.
+# square of ψ at the original fit. In units of the standard errors, a converged replicate is
+# within about √n times this tolerance of the minimiser.
 TOL = 2e-8
-# Maximum number of Newton steps in a batch, and of iterations of an individual fit.
+# Maximum numbers of Newton steps in a batch and of iterations in an individual fit.
 NEWTON_MAX_STEPS, OWN_MAX_ITER = 20, 10_000
-# Maximum number of elements of the matrix of the products q_i q_j. If the matrix would be
-# larger, each replicate is fitted individually.
+# Maximum number of elements in the matrix of all q_i q_j. If the matrix would be larger, each
+# replicate is fitted individually.
 MAX_PRODUCTS = 2**21
-# Maximum number of elements of the weights of a batch, which should stay in the cache, and of
-# the Hessians of a batch.
+# Maximum numbers of elements in the weights of a batch, which should stay in the cache, and in
+# its Hessians.
 BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
 # A replicate has full rank if all squared Cholesky pivots of its Hessian at the original fit,
-# in whitened coordinates and divided by the total weight, are above PROVEN_PIVOT. The replicate
-# does not have full rank if a squared pivot of its Gram matrix, divided in the same way, is at
-# most MIN_PIVOT.
+# in whitened coordinates and divided by the total weight, exceed PROVEN_PIVOT. It is
+# rank-deficient if a squared pivot of its Gram matrix, divided in the same way, is at most
+# MIN_PIVOT.
 PROVEN_PIVOT, MIN_PIVOT = 1e-6, 1e-10
-# If the norm of the gradient after a step exceeds this fraction of the norm before the step,
-# the next step uses Huber's weights.
+# If the gradient norm after a step exceeds this fraction of the norm before the step, the next
+# step uses Huber's weights.
 MAX_REMAINING_GRADIENT = 0.8
-# This multiple of the total weight is added to the diagonal of a Hessian, since the Hessian may
+# Multiple of the total weight that is added to the diagonal of a Hessian, which might otherwise
 # become singular during the iteration.
 HESSIAN_RIDGE = 1e-12
-# A replicate may have several scales σ for which σ is the MAD of the residuals at θ(σ). A scale
+# A replicate may have several scales σ that equal the MAD of the residuals at θ(σ). A scale
 # within this factor of the scale of the original fit is accepted.
 NEAR_SCALE_FACTOR = 2.0
-# The median of |r| is searched for within a relative distance of its previous value. The
-# distance is FIRST_REACH / √n in the first step. In later steps the distance is the last
-# relative change of the median, but at least MIN_REACH / n. If the median is not found within
-# this distance, the distance is multiplied by WIDER_REACH.
+# The median of |r| is sought within a relative distance of its previous value: FIRST_REACH / √n
+# in the first step, and in later steps the last relative change of the median, but at least
+# MIN_REACH / n. If the median is farther away, the distance is multiplied by WIDER_REACH.
 FIRST_REACH, MIN_REACH, WIDER_REACH = 1.5, 12.0, 8.0
-# From this step on, counted from 0, the slope of a MAD is computed from the rows that give the
-# median of |r|.
+# Step, counted from 0, from which the slope of a MAD is computed from the rows that determine
+# the median of |r|.
 LOCAL_SLOPE_STEP = 1
 
 Draw = Callable[[int], FloatArray]
 
 
 class Replicates(NamedTuple):
-    """Coefficients (b, v) of standardised features, one replicate in each row.
+    """Coefficients (b, v) of standardised features, one replicate per row.
 
-    The target is in the units of `TargetUnits`. The row of a replicate is NaN if the replicate
-    did not converge or has a lower rank than the original fit. `n_failed` is the number of such
-    rows.
+    The target is in the units of `TargetUnits`. A row is NaN if its replicate did not converge
+    or has a lower rank than the original fit. `n_failed` is the number of such rows.
     """
 
     coef: FloatArray
@@ -90,8 +88,8 @@ def bootstrap_replicates(
 ) -> Replicates:
     """Return the coefficients of fits to rows, or clusters, drawn with replacement.
 
-    With `joint`, each replicate estimates the scale again if the original fit estimated the
-    scale. Otherwise all replicates use the threshold of the original fit.
+    With `joint`, each replicate re-estimates the scale if the original fit estimated it.
+    Otherwise all replicates use the threshold of the original fit.
     """
     draw = weight_sampler(fit, clusters, generator(random_state))
     estimator = fit.loss.estimator if joint else None
@@ -99,7 +97,7 @@ def bootstrap_replicates(
     batched = fit.engine.n * k * (k + 1) // 2 <= MAX_PRODUCTS
     size = max(1, min(BATCH_ELEMENTS // fit.engine.n, MAX_HESSIAN_ELEMENTS // max(k, 1) ** 2))
     coef = np.full((n_resamples, fit.coef.size), np.nan)
-    # A Newton step may overflow. The replicate is then fitted individually.
+    # If a Newton step overflows, the replicate is fitted individually.
     with single_threaded_blas(), np.errstate(all="ignore"):
         newton = _BatchNewton(fit, estimator) if batched else None
         fit_alone = _OwnFit(fit, estimator)
@@ -120,8 +118,7 @@ def bootstrap_replicates(
 def generator(random_state: object) -> np.random.Generator:
     """Return a new random generator.
 
-    The seed of this generator is drawn from NumPy's global random state only if `random_state`
-    is that state.
+    Its seed is drawn from NumPy's global random state only if `random_state` is that state.
     """
     if random_state is None:
         return np.random.default_rng()
@@ -176,7 +173,7 @@ class _OwnFit:
         )
 
     def __call__(self, weight: FloatArray) -> FloatArray:
-        """Return (b, v), or NaN if the fit does not converge or does not have full rank."""
+        """Return (b, v), or NaN if the fit does not converge or is rank-deficient."""
         fit = self.fit
         sampler = RowSampler(fit.engine, weight, fit.fit_intercept, self.plan)
         (result,) = fit_stages(sampler, self.y, self.spec)
@@ -193,12 +190,12 @@ class _OwnFit:
 
 
 class _State(NamedTuple):
-    """State of the replicates that have not converged, with one replicate in each row.
+    """State of the replicates that have not converged, with one replicate per row.
 
-    `weight` contains the weights of the rows, and `total` is their sum. `theta` is the
-    difference from the original fit in coordinates of the row space, `slope` is −dσ/dθ, `reach`
-    is the relative distance from the current scale within which the next scale is searched for,
-    and `gradient` is the norm of the gradient.
+    `weight` contains the row weights, and `total` is their sum. `theta` is the difference from
+    the original fit in coordinates of the row space, `slope` is −dσ/dθ, `reach` is the relative
+    distance from the current scale within which the next scale is sought, and `gradient` is the
+    norm of the gradient.
     """
 
     replicate: NDArray[np.intp]
@@ -236,15 +233,14 @@ class _BatchNewton:
         if estimator is not None:
             self.g, b, e = estimator.scores(fit.residual, fit.scale, fit.n)
             self.e = float(fit.times_weight(e).sum()) / fit.total
-            # All replicates start with the slope of the original fit, since the slopes of the
-            # replicates differ little from it.
+            # All replicates start with the slope of the original fit, because their slopes
+            # differ little from it.
             self.slope = (fit.times_weight(b) @ Q) / (self.e * fit.total)
 
     def minimise(self, weight: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
         """Return (b, v) of each replicate, and the indices of replicates to fit individually.
 
-        The (b, v) of replicates without full rank are NaN, and these replicates are not fitted
-        individually.
+        Rank-deficient replicates are not fitted individually; their (b, v) are NaN.
         """
         fit = self.fit
         coef = np.full((weight.shape[0], fit.coef.size), np.nan)
@@ -268,8 +264,8 @@ class _BatchNewton:
             inner = now.weight * (psi == r)
             curvature = inner
             if stalls.any():
-                # Huber's weights β/max(|r|, β) majorise ψ′, so that a step at a fixed scale
-                # does not increase the objective.
+                # Huber's weights β/max(|r|, β) majorise ψ′, so a step at a fixed scale does not
+                # increase the objective.
                 end = beta[~done][stalls, None]
                 curvature = inner.copy()
                 curvature[stalls] = (
@@ -284,11 +280,10 @@ class _BatchNewton:
         return coef, np.flatnonzero(not_known)
 
     def _first_step(self, weight: FloatArray) -> tuple[_State, NDArray[np.bool_]]:
-        """Return the state of the replicates of proven full rank after the first step.
+        """Return the state, after the first step, of the replicates proven to have full rank.
 
-        Also return a mask of the replicates to be fitted individually. The residuals of this
-        step are the residuals of the original fit, so that all sums over the rows are linear in
-        the weights.
+        Also return a mask of the replicates to be fitted individually. The first step uses the
+        residuals of the original fit, so all sums over the rows are linear in the weights.
         """
         fit, m = self.fit, weight.shape[0]
         inside = np.abs(fit.residual) <= fit.beta
@@ -325,8 +320,9 @@ class _BatchNewton:
     ) -> tuple[_State, FloatArray, NDArray[np.bool_] | bool]:
         """Return the state with new scales, the thresholds, and a mask of converged scales.
 
-        The concomitant scale is updated by one Newton step, and the MAD is computed exactly.
-        With `local` the slope of the MAD is computed from the rows that give the median of |r|.
+        A concomitant scale is updated by one Newton step, and a MAD is computed exactly. With
+        `local`, the slope of the MAD is computed from the rows that determine the median of
+        |r|.
         """
         if self.estimator is None:
             return now, np.full(now.total.size, self.fit.beta), True
@@ -346,11 +342,11 @@ class _BatchNewton:
         return now._replace(scale=scale, reach=reach), self.estimator.factor * scale, settled
 
     def _may_be_another_scale(self, now: _State) -> NDArray[np.bool_]:
-        """Tell for which replicates a fit may select a scale that differs from the state's.
+        """Tell for which replicates a fit may select another scale than that of the state.
 
-        If there are few rows, or if most rows are fitted exactly, there may be several scales
-        that equal the MAD of the residuals of the fit with that scale. A fit selects the first
-        of these scales below the scale of the least-squares residuals.
+        If there are few rows or most rows are fitted exactly, several scales may equal the MAD
+        of the residuals of the fit with that scale. A fit selects the first such scale below
+        the scale of the least-squares residuals.
         """
         factor = now.scale / self.fit.scale
         far = (factor < 1.0 / NEAR_SCALE_FACTOR) | (factor > NEAR_SCALE_FACTOR)
@@ -359,8 +355,8 @@ class _BatchNewton:
     def _penalty_weight(self, now: _State) -> FloatArray:
         """Return the total weight S.
 
-        If the penalty depends on the scale, S is multiplied by the ratio of the scale to the
-        scale of the original fit.
+        If the penalty depends on the scale, S is multiplied by the ratio of the scale to that
+        of the original fit.
         """
         return now.total * (now.scale / self.fit.scale) if self.moves else now.total
 
@@ -389,8 +385,8 @@ class _BatchNewton:
         """Return the Newton steps of θ and of the scale.
 
         `outside` is Σ s k sign(r) q over the rows beyond the threshold, where k is the
-        threshold divided by the scale. `outside` is None if the scale is not estimated. `gap`
-        is the Newton step of the scale at fixed θ.
+        threshold divided by the scale, or None if the scale is not estimated. `gap` is the
+        Newton step of the scale at fixed θ.
         """
         if outside is None:
             return _solve(H, u[:, :, None])[:, :, 0], np.zeros(len(u))
@@ -439,9 +435,9 @@ def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.in
     """Return the normalised weighted medians of |r|, and the two rows that give each median.
 
     For each replicate, only the values in a window around its current scale are sorted. If the
-    median is not in the window, the window is widened. If the values up to some value have half
-    of the total weight, up to rounding errors of the sum, the median is the mean of this value
-    and the next, as in `_reductions.median`.
+    median is not in the window, the window is widened. If the values up to and including one of
+    them have half of the total weight, to within rounding error, the median is the mean of that
+    value and the next, as in `_reductions.median`.
     """
     m, n = size.shape
     reach = now.reach[:, None]

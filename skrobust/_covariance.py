@@ -1,18 +1,17 @@
 """Covariance matrices of the coefficients of a linearised fit.
 
 All sandwich covariances are V = Σ δδᵀ with influences δ = A⁻¹u, where the matrix A and the
-scores u are defined in `_linearised`. The kinds differ in the scores: HC0 and HC1 use the
-scores of the rows, HC2 and HC3 correct these scores for the leverages, CR0 and CR1 use sums of
-scores over clusters, and CR3 corrects these sums for the leverages of the clusters. HAC adds
-products of the score of a row with the scores of the rows before it. If the scale is estimated,
-the score g of the scale is stacked below u:
+scores u are defined in `_linearised`. The kinds differ in the scores: HC0 and HC1 use the row
+scores, HC2 and HC3 correct them for leverage, CR0 and CR1 sum them over clusters, and CR3
+corrects these sums for the leverages of the clusters. HAC adds the products of each row's score
+with the scores of preceding rows. If the scale is estimated, its score g is stacked below u:
 
     (δθ, δσ) = J⁻¹(u, g),   J = [[A, a], [bᵀ, e]]
 
 a is the negative derivative of Σ u with respect to σ, and b and e are the negative derivatives
 of Σ g with respect to θ and σ. In coordinates in which A is the identity,
-δθ = u + a (bᵀu − g) / (e − bᵀa). This is a linear map T of the stacked score (u, g), so that
-V = T (Σ (u, g)(u, g)ᵀ) Tᵀ.
+δθ = u + a (bᵀu − g) / (e − bᵀa). This is a linear map T of the stacked score (u, g), and
+therefore V = T (Σ (u, g)(u, g)ᵀ) Tᵀ.
 
 References: Huber and Ronchetti, "Robust Statistics", 2009, section 7.6 (H1 to H3); White,
 Econometrica 48, 1980 (HC0); MacKinnon and White, J. Econometrics 29, 1985 (HC1 to HC3); Liang
@@ -37,16 +36,16 @@ HUBER_KINDS = ("H1", "H2", "H3")
 ROW_KINDS = ("HC0", "HC1", "HC2", "HC3")
 CLUSTER_KINDS = ("CR0", "CR1", "CR3")
 KINDS = (*HUBER_KINDS, *ROW_KINDS, *CLUSTER_KINDS, "HAC")
-# The power of 1/(1 − h) by which the score of a row with leverage h is multiplied.
+# Power of 1/(1 − h) that multiplies the score of a row with leverage h.
 LEVERAGE_POWER = {"HC2": 0.5, "HC3": 1.0}
-# The scale is regarded as fixed if (e − bᵀa) / e is less than this.
+# The scale is treated as fixed if (e − bᵀa) / e is less than this.
 MIN_SCALE_PIVOT = 0.1
 # Number of partial sums over clusters.
 CLUSTER_SUMS = 16
 
 
 class Clusters(NamedTuple):
-    """The index of the cluster of each row, the number of clusters, and their labels."""
+    """The cluster index of each row, the number of clusters, and the cluster labels."""
 
     code: NDArray[np.intp]
     n: int
@@ -57,8 +56,8 @@ class Covariance(NamedTuple):
     """The covariance matrix V of (b, v) in the coordinates of the linearised fit.
 
     `scale_kind` is "joint" if V includes the uncertainty of the scale, and "fixed" otherwise.
-    `lost` contains the directions that are each determined by a single row or cluster, and
-    `lost_rows` the indices of the corresponding rows. The leave-one-out residuals are None for
+    `lost` contains the directions that a single row or cluster alone determines, and
+    `lost_rows` the indices of the rows concerned. The leave-one-out residuals are None for
     kinds that do not use leverages.
     """
 
@@ -81,7 +80,7 @@ class _ScaleScores(NamedTuple):
 def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
     """Return the terms of the scale in the stacked equations; None if the scale is fixed.
 
-    An estimated scale is regarded as fixed if the stacked equations are nearly singular.
+    An estimated scale is treated as fixed if the stacked equations are nearly singular.
     """
     if fit.loss.estimator is None:
         return None
@@ -174,8 +173,8 @@ def _row_moments(
 ) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
     """Return the moments Σ (u, g)(u, g)ᵀ over rows.
 
-    Also return the directions that are each determined by a single row, the indices of those
-    rows, and the leave-one-out residuals.
+    Also return the directions that a single row alone determines, the indices of those rows,
+    and the leave-one-out residuals.
     """
     factor = fit.times_copy(fit.psi)
     lost_rows, left_out = np.zeros(0, np.intp), None
@@ -211,8 +210,8 @@ def _stacked(moments: FloatArray, cross: FloatArray, square: float) -> FloatArra
 class _ClusterSums(NamedTuple):
     """Σ (U, g)(U, g)ᵀ over some clusters, with U and g summed over the rows of a cluster.
 
-    `lost` contains the directions that are each determined by a single cluster, and `lost_rows`
-    the rows of these clusters.
+    `lost` contains the directions that a single cluster alone determines, and `lost_rows` the
+    rows of these clusters.
     """
 
     moments: FloatArray
@@ -225,7 +224,7 @@ def _cluster_moments(
 ) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
     """Return the moments Σ (U, g)(U, g)ᵀ over clusters, which are processed in chunks.
 
-    Also return the directions that are each determined by a single cluster, the rows of these
+    Also return the directions that a single cluster alone determines, the rows of these
     clusters, and the leave-one-out residuals of CR3.
     """
     k, G = fit.n_variables, clusters.n
@@ -238,7 +237,7 @@ def _cluster_moments(
     chunks = _chunks_of_clusters(
         clusters, max(part.stop - part.start for part in fit.engine.blocks())
     )
-    # With a fixed number of partial sums the result does not depend on the number of threads.
+    # With a fixed number of partial sums, the result does not depend on the number of threads.
     every = [_ClusterSums(np.zeros((k + 1, k + 1)), [], []) for _ in range(CLUSTER_SUMS)]
 
     def compute(first: int, step: int) -> None:
@@ -268,7 +267,7 @@ def _chunks_of_clusters(
 ) -> list[tuple[NDArray[np.intp], list[NDArray[np.intp]]]]:
     """Divide the clusters into chunks of about `size` rows.
 
-    Returns for each chunk the numbers of its clusters, and a list of the rows of each cluster.
+    For each chunk, return the indices of its clusters and a list of the rows of each cluster.
     """
     order = np.argsort(clusters.code, kind="stable")
     ends = np.cumsum(np.bincount(clusters.code, minlength=clusters.n))
@@ -321,7 +320,7 @@ def _without_cluster(
 
     I − QᵀQ is the curvature A without the terms of the cluster, in whitened coordinates. If a
     cluster has fewer rows than there are coefficients, the smaller matrix QQᵀ is used, since
-    (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. The terms of rows with negative d are subtracted in QᵀQ.
+    (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. In QᵀQ, the terms of rows with negative d are subtracted.
     """
     is_negative = curvature < 0
     small = Z.shape[0] < fit.n_variables and not is_negative.any()
@@ -363,8 +362,8 @@ def _hac_moments(
 ) -> FloatArray:
     """Return Γ₀ + Σ_l (1 − l/(L+1)) (Γ_l + Γ_lᵀ), computed in blocks of rows.
 
-    Γ_l is the sum over the rows of the products of the scores (u, g) of a row and of the row l
-    rows before it, and L is the number of lags.
+    Γ_l is the sum, over all rows, of the product of the score (u, g) of a row and that of the
+    row l places before it; L is the number of lags.
     """
     n_lags = default_lags(fit.n) if lags is None else lags
     k = fit.n_variables + (scale is not None)
@@ -392,8 +391,8 @@ def _hac_moments(
 def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     """Return the degrees of freedom of each coefficient with HC2 (Bell and McCaffrey, 2002).
 
-    For the coefficient that corresponds to the row a of A⁻¹ the degrees of freedom are
-    (Σ w(1 − h̃))² / (Σ w²(1 − 2h̃) + tr N²), where h̃ are the leverages of least squares,
+    If a is the row of A⁻¹ that corresponds to a coefficient, its degrees of freedom are
+    (Σ w(1 − h̃))² / (Σ w²(1 − 2h̃) + tr N²), where h̃ are the least-squares leverages,
     w = (zᵀa)² / (1 − h̃) and N = Zᵀ diag(w) Z (ZᵀZ)⁻¹.
     """
     engine = fit.engine
@@ -403,7 +402,7 @@ def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     remaining = np.maximum(1.0 - h, MIN_REMAINING)
     df = np.empty(engine.p + 1)
     size = np.abs(fit.to_data).max(axis=1)
-    # Each row a can be rescaled, since df is a homogeneous function of degree 0 of a.
+    # The rows a can be rescaled, because rescaling a does not change df.
     for j, row in enumerate(fit.to_data / np.where(size > 0, size, 1.0)[:, None]):
         if not size[j] or fit.inestimable[j]:
             df[j] = np.nan

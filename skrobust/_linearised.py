@@ -1,4 +1,4 @@
-"""A fitted model with its data, linearised at the fit, as the basis of standard errors.
+"""A fitted model and its data, linearised at the fit, as the basis of standard errors.
 
 Let z = (1, x), r the residual, s the weights and S = Σ s. The standard errors depend on the
 loss only through two functions of the residual, c = ψ(r) and d = ψ′(r):
@@ -9,12 +9,12 @@ A is the curvature of the objective. The u_i are the scores, which sum to S α̃
 and the h_i are the leverages. A⁻¹u_i is the influence of row i on the coefficients. α̃ is the
 factor of the ridge penalty in the objective with the Huber loss, and D = diag(0, 1, …, 1).
 
-For the Huber loss d = 1[|r| < β]. If few residuals are within the threshold, d is replaced by
+For the Huber loss, d = 1[|r| < β]. If few residuals are within the threshold, d is replaced by
 (β/w) 1[|r| < w], whose mean estimates the same quantity as the mean of d, but from more rows.
-The half-width w is the larger of β and the bandwidth of Hall and Sheather ("On the distribution
-of a studentized quantile", JRSS B 50, 1988). For β → 0 this gives Powell's covariance of median
-regression (1991). For the bisquare d is negative where the residual is large, so that rows with
-large residuals have negative leverages and other rows may have leverages above 1.
+The half-width w is the maximum of β and the Hall–Sheather bandwidth ("On the distribution of a
+studentized quantile", JRSS B 50, 1988). For β → 0 this gives Powell's covariance for median
+regression (1991). For the bisquare, d is negative where the residual is large. Rows with large
+residuals therefore have negative leverages, and other rows may have leverages above 1.
 """
 
 from __future__ import annotations
@@ -47,30 +47,30 @@ from ._units import TargetUnits
 # On either side of the median, the window contains the fraction WINDOW_SHARE_FACTOR · n^(−1/3)
 # of normal residuals, but at most WINDOW_MAX_SHARE.
 WINDOW_SHARE_FACTOR, WINDOW_MAX_SHARE = 0.971, 0.45
-# A direction is undetermined if its curvature, divided by its curvature for least squares, is
-# less than this.
+# A direction is undetermined if its curvature is less than this fraction of its curvature for
+# least squares.
 MIN_CURVATURE = 1e-8
 # A coefficient is estimable if the component of its unit direction outside the row space is
 # shorter than this.
 ESTIMABLE_TOL = 1e-7
-# A coefficient depends on a direction if the component of the coefficient along the direction
-# exceeds this fraction of the norm of the coefficient in the row space.
+# A coefficient depends on a direction if its component along the direction exceeds this
+# fraction of its norm in the row space.
 COMPONENT_RTOL = 1e-8
 
 
-# If 1 − h of a row, or the curvature that remains without a cluster, is less than this, some
-# direction is determined by this row or cluster alone.
+# A row or cluster alone determines some direction if 1 − h of the row, or the curvature that
+# remains without the cluster, is less than this.
 MIN_REMAINING = 1e-8
 # Maximum leverage of a row if the loss is not convex. Without this bound, rows of negative
-# curvature could increase the leverages of other rows above 1.
+# curvature could raise the leverages of other rows above 1.
 MAX_LEVERAGE = 0.99
 
 
 class FittedLoss(NamedTuple):
     """The objective of a fitted estimator for one target, in the units of y.
 
-    `estimator` is the estimator of the scale, or None if the threshold is fixed. `penalty` is
-    α̃ in the objective with the Huber loss. This factor is proportional to the scale if
+    `estimator` is the scale estimator, or None if the threshold is fixed. `penalty` is the
+    factor α̃ in the objective with the Huber loss, which is proportional to the scale if
     `penalty_moves_with_scale` is True. `rho` is the loss.
     """
 
@@ -109,9 +109,9 @@ class LinearisedFit:
 
     The data must not contain rows of weight zero. The features are standardised, and y is in
     the units of `TargetUnits`; `to_data` converts coefficients to the units of the data. If the
-    weights ψ(r)/r of the rows are given as `robustness`, rows for which this weight is zero
-    affect neither the units nor the standardisation, except the standardisation of features
-    that vary only in such rows.
+    robustness weights ψ(r)/r are given as `robustness`, rows whose robustness weight is zero
+    affect neither the units nor the standardisation, except for features that vary only in such
+    rows.
 
     Attributes
     ----------
@@ -121,15 +121,15 @@ class LinearisedFit:
     residual, psi, psi_deriv : row vectors
         The residuals r, c = ψ(r) and d = ψ′(r). `slope` is d for a residual of zero.
     copies, weight_of_copy : row vector or None
-        Each row represents `copies` equal rows, each of weight `weight_of_copy`. None means
+        Each row represents `copies` identical rows, each of weight `weight_of_copy`. None means
         that all entries are one.
     root : ndarray of shape (p + 1, k)
         L with LLᵀ = A⁻¹, restricted to the directions that have curvature.
     rank : float
-        The rank of the matrix with the rows zᵀ; with a penalty tr(A⁻¹ Σ s d zzᵀ).
+        The rank of the matrix with rows zᵀ; with a penalty, tr(A⁻¹ Σ s d zzᵀ).
     to_data : ndarray of shape (p + 1, p + 1)
-        The matrix of the map from (b, v) to (intercept, coefficients), except for the shift
-        of y. The rows of constant features are zero.
+        The matrix that maps (b, v) to (intercept, coefficients), apart from the shift of y. The
+        rows of constant features are zero.
     inestimable, undetermined : boolean ndarrays of shape (p + 1,)
         Coefficients that the features do not determine, and coefficients with a component in a
         direction without curvature.
@@ -222,7 +222,7 @@ class LinearisedFit:
     # At the fit --------------------------------------------------------------------------
 
     def _window(self) -> float:
-        """Return the larger of β and the bandwidth of Hall and Sheather at the median."""
+        """Return the maximum of β and the Hall–Sheather bandwidth at the median."""
         share = min(WINDOW_MAX_SHARE, WINDOW_SHARE_FACTOR * self.n ** (-1.0 / 3.0))
         spread = mad(self.residual, self.weight) * float(ndtri(0.5 + share))
         return max(self.beta, spread)
@@ -236,7 +236,7 @@ class LinearisedFit:
         return self.units.unit * back
 
     def _whiten(self, problem: Problem, robustness: RowVector | None) -> None:
-        """Set the root of A⁻¹, by Cholesky decomposition if its pivots prove full rank.
+        """Compute the root of A⁻¹, by Cholesky decomposition if its pivots prove full rank.
 
         Otherwise the row space is computed from the singular values of the rows, and the
         directions with curvature from the eigenvalues of A restricted to the row space.
@@ -255,9 +255,9 @@ class LinearisedFit:
             self.row_space = root
         else:
             if robustness is not None:
-                # Each row has at least the weight that scales this row to unit length. Outliers
-                # then do not determine which directions are rounding errors, and features that
-                # vary only in outliers are not regarded as constant.
+                # Each row has at least the weight that scales it to unit length, so that
+                # outliers do not determine which directions are rounding error, and features
+                # that vary only in outliers are not treated as constant.
                 least = 1.0 / engine.squared_norms(np.eye(varies.size))
                 rows = self.times_weight(np.maximum(robustness, least))
                 problem = problem._replace(weight=rows)
@@ -277,7 +277,7 @@ class LinearisedFit:
         self.root = root / np.sqrt(self.total)
 
     def is_estimable(self, combinations: FloatArray) -> NDArray[np.bool_]:
-        """Tell whether combinations of (b, v), one in each row, are in the row space."""
+        """Tell which combinations of (b, v), one per row, are in the row space."""
         norm = np.linalg.norm(combinations, axis=1, keepdims=True)
         row = np.divide(combinations, norm, out=np.zeros_like(combinations), where=norm > 0)
         Q = qr(self.row_space, mode="economic")[0]
@@ -285,7 +285,7 @@ class LinearisedFit:
         return outside < ESTIMABLE_TOL
 
     def depends_on(self, directions: FloatArray) -> NDArray[np.bool_]:
-        """Tell which coefficients have a component along directions of (b, v)."""
+        """Tell which coefficients have a component along the given directions of (b, v)."""
         back = self.to_data / self.units.unit
         along = np.linalg.norm(back @ directions, axis=1)
         size = np.linalg.norm(back @ self.row_space, axis=1)
@@ -299,8 +299,8 @@ class LinearisedFit:
             self.penalty * self.coef
         )
         size = float(np.sqrt(self._sums[-1]))
-        # A is approximately the mean of |d|, which includes the factor β/w of a window, times
-        # the Gram matrix. The square root of this mean converts the norm to the metric of the
+        # A is approximately the Gram matrix times the mean of |d|, which includes the factor
+        # β/w of a window. The square root of this mean converts the norm to the metric of the
         # Gram matrix.
         curvature = float(np.abs(self.times_weight(self.psi_deriv)).sum()) / self.total
         gradient *= np.sqrt(curvature)
@@ -323,7 +323,7 @@ class LinearisedFit:
         """Return the weighted standard deviations of the features, in their units."""
         engine = self.engine
         varies = np.isfinite(engine.scale)
-        # Without an intercept `engine.scale` contains root mean squares, not standard
+        # Without an intercept, `engine.scale` contains root mean squares, not standard
         # deviations.
         mean = np.zeros(engine.p)
         if not self.fit_intercept:
@@ -343,7 +343,8 @@ class LinearisedFit:
     def remaining_curvature(self, q: RowVector) -> tuple[RowVector, NDArray[np.intp]]:
         """Return 1 − h for each row, and the rows that alone determine a direction.
 
-        `q` is h/d. If the loss is not convex, h is at most MAX_LEVERAGE for the other rows.
+        `q` is h/d. If the loss is not convex, the leverages of all other rows are limited to
+        MAX_LEVERAGE.
         """
         remaining = 1.0 - self.psi_deriv * q
         if not self.loss.rho.is_convex:
@@ -353,7 +354,7 @@ class LinearisedFit:
 
     def scale_slope(self) -> FloatArray:
         """Return a, the negative derivative of Σ u − S α̃ Dθ with respect to the scale."""
-        # ∂ψ/∂σ is (ψ − r ψ′)/σ, where ψ′ is computed with the threshold, not with the window.
+        # ∂ψ/∂σ is (ψ − r ψ′)/σ, where ψ′ is computed from the threshold, not from the window.
         change = self.residual * self.loss.rho.psi_deriv(self.residual, self.beta)
         np.subtract(self.psi, change, out=change)
         a: FloatArray = -self.sum_features(self.times_weight(change)) / self.scale
@@ -362,9 +363,9 @@ class LinearisedFit:
         return a
 
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
-        """Return the terms of the equation of the scale: g for one copy of each row, b and e.
+        """Return the terms of the scale equation: g for one copy of each row, b and e.
 
-        The result is None if the scale is not estimated or if its equation is nearly singular.
+        The result is None if the scale is not estimated.
         """
         if self.loss.estimator is None:
             return None
@@ -379,8 +380,7 @@ def _standardised(
 ) -> Problem:
     """Return the problem with standardised features.
 
-    If `robustness` is given, the means and standard deviations of the features are weighted by
-    `robustness`.
+    If given, `robustness` also weights the means and standard deviations of the features.
     """
     plan = choose(engine, "auto")._replace(whiten_by="root")
     if robustness is None:
@@ -390,7 +390,7 @@ def _standardised(
     assert problem.engine is not None
     centre, scale = problem.engine.centre, problem.engine.scale
     if np.isinf(scale).any():
-        # Features that are constant in the weighted rows may vary in rows of weight zero.
+        # Features that are constant in the rows of nonzero weight may vary in the others.
         every = standardised_problem(problem.engine, weight, fit_intercept, plan).engine
         assert every is not None
         scale = np.where(np.isinf(scale), every.scale, scale)
@@ -400,7 +400,7 @@ def _standardised(
 
 
 def _signed_gram(gram: Callable[[RowVector], FloatArray], weight: RowVector) -> FloatArray:
-    """Return Σ weight zzᵀ for any weights, given a function for non-negative weights."""
+    """Return Σ weight zzᵀ for weights of any sign, given a function for weights ≥ 0."""
     if not (weight < 0).any():
         return gram(weight)
     return gram(np.maximum(weight, 0.0)) - gram(np.maximum(-weight, 0.0))

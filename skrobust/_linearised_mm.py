@@ -1,14 +1,14 @@
-"""A fitted MM-estimate with its data, linearised at the fit.
+"""A fitted MM-estimate and its data, linearised at the fit.
 
-The scale of an MM-estimate is computed from the residuals r of the S-estimate. With u = r/σ_S,
-the bisquare ρ_S of the S-estimate, its breakdown point ε, the rank k and the sum S of the
-weights s, the influence of an observation on σ_S is
+The scale of an MM-estimate is computed from the residuals r of the S-estimate. Let u = r/σ_S,
+ρ_S the bisquare of the S-estimate, ε its breakdown point, k the rank and S the sum of the
+weights s. The influence of an observation on σ_S is
 
     δσ_S = (ρ_S(u) − ε(1 − k/S)) / e,        e = Σ s ρ_S′(u) u / σ_S
 
-This formula has no term in the coefficients of the S-estimate, since these coefficients
-minimise σ_S (Croux, Dhaene and Hoorelbeke, "Robust standard errors for robust estimators",
-2003). The trimmed scale, with K and κ of `trimmed_scale`, solves
+This formula has no term in the coefficients of the S-estimate, because they minimise σ_S
+(Croux, Dhaene and Hoorelbeke, "Robust standard errors for robust estimators", 2003). With K and
+κ as in `trimmed_scale`, the trimmed scale solves
 
     Σ s g = 0,    g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/S,    δσ = (g − bᵀδθ_S) / e
 
@@ -29,14 +29,14 @@ from ._model.loss import BISQUARE
 from ._model.scale import MScale, trimmed_scores
 from ._reductions import RowVector
 
-# Tolerance with which the data of the fit must solve the equation of the S-scale, relative to
-# sup ρ_S. The tolerance is larger for float32 data, since the coefficients are rounded to
-# float32.
+# Tolerance, relative to sup ρ_S, within which the S-scale must solve its equation on the given
+# data. It is larger for float32 data, because their coefficients are rounded to float32.
 S_SCALE_RTOL, FLOAT32_S_SCALE_RTOL = 1e-7, 1e-4
 # The trimmed scale is at a bound if its relative distance from the bound is less than this.
 BOUND_RTOL = 1e-9
-# e is the difference of a sum of squares and a term for the density of the residuals at ±Kσ.
-# The trimmed scale is regarded as fixed if e is less than this fraction of the sum of squares.
+# e is the difference between a sum of squares and a term for the density of the residuals at
+# ±Kσ. The trimmed scale is treated as fixed if e is less than this fraction of the sum of
+# squares.
 MIN_TRIMMED_SHARE = 0.1
 
 
@@ -44,7 +44,7 @@ class SEstimate(NamedTuple):
     """The S-estimate of a fit, in the units of the data.
 
     `constant` is the constant of the bisquare, and `total` is the sum S of the weights, which
-    counts as the number of rows in the fit.
+    the fit uses as the number of rows.
     """
 
     intercept_and_coef: FloatArray
@@ -62,7 +62,7 @@ class LinearisedMM(LinearisedFit):
     scale, constant : float
         The scale of the M-estimate, in the units of y, and the constant of its bisquare.
     robustness : row vector
-        The weights ψ(r)/r of the rows.
+        The robustness weights ψ(r)/r of the rows.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class LinearisedMM(LinearisedFit):
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
         """Return the influences of observations on the scale as g, with b = 0 and e = 1.
 
-        None is returned if the scale is regarded as fixed, or if the S-estimate has directions
-        without curvature.
+        The result is None if the trimmed scale is treated as fixed or if the S-estimate has
+        directions without curvature.
         """
         s, scale = self._s, self._s.scale / self.units.unit
         bounds = scale * s.constant / (self.beta / self.scale), scale
