@@ -1,11 +1,11 @@
 """Operations on row vectors, which have one number per row of X, for solvers and scales.
 
-Each engine has its own class of row vectors. The row vectors of an engine in memory are plain
-float64 ndarrays. The solvers apply two kinds of operations to row vectors: NumPy's elementwise
-functions and reductions (abs, + − × ÷, comparisons, & | ~, clip, astype, zeros_like,
-empty_like, count_nonzero, any, all, sum, min, max, mean, @, average), and the functions of this
-module. Another class of row vectors supports NumPy's functions through NumPy's protocols, and
-registers an implementation of each function of this module.
+The class of row vectors depends on the engine. In-memory engines use plain float64 ndarrays.
+The solvers apply two kinds of operations to row vectors: NumPy's elementwise functions and
+reductions (abs, + − × ÷, comparisons, & | ~, clip, astype, zeros_like, empty_like,
+count_nonzero, any, all, sum, min, max, mean, @, average), and the functions of this module. Any
+other class of row vectors must support these NumPy functions through NumPy's protocols and
+register an implementation of each function of this module.
 """
 
 from bisect import bisect_left
@@ -16,22 +16,22 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-# The type of row vectors: ndarray for an engine in memory, and for another engine a class that
+# The type of row vectors: ndarray for an in-memory engine, and otherwise a class that
 # implements NumPy's protocols.
 RowVector: TypeAlias = Any
 FloatArray: TypeAlias = NDArray[np.float64]
 
-# Number of values from which an approximate median is computed first if there are at least
-# twenty times as many values.
+# Number of values from which a first approximation of the median is computed if there are at
+# least twenty times as many.
 MEDIAN_PROBE_ROWS = 2_000
-# Half-width of the window around an approximate median that the caller passes, as a fraction of
-# this approximation.
+# Half-width of the window around an approximate median passed by the caller, as a fraction of
+# that approximation.
 MEDIAN_WINDOW_RTOL = 0.02
 # Number of random values from which a location is estimated.
 LOCATION_PROBE_ROWS = 1_000
 # Number of random rows from which the share of rows beyond a threshold is estimated.
 SHARE_PROBE_ROWS = 2_000
-# Number of rows in a block, small enough that the temporary arrays of a block stay in the
+# Number of rows per block, small enough for the temporary arrays of a block to stay in the
 # cache.
 BLOCK_ROWS = 2**14
 # Approximate number of rows whose breakpoints bracket the minimum along a line before the
@@ -42,7 +42,7 @@ MAX_STEP_LENGTH = 1e12
 
 
 class RowLoss(Protocol):
-    """The part of the interface of a loss that this module uses."""
+    """The part of a loss's interface that this module uses."""
 
     def rho_and_psi(self, r: RowVector, threshold: float) -> tuple[RowVector, RowVector]: ...
 
@@ -56,9 +56,9 @@ def median(
 ) -> float:
     """Return the weighted median of the values, or of their absolute values.
 
-    An integer weight is equivalent to repeating the value. If the values up to some value have
-    exactly half of the weight, up to the rounding of the sum, the result is the mean of this
-    value and the next one, as in ``np.median``. `near` is an approximation of the median, which
+    An integer weight is equivalent to repeating the value. If the values up to and including
+    one of them have exactly half of the weight, to within rounding error, the result is the
+    mean of that value and the next, as in ``np.median``. `near` is an approximate median, which
     saves time and does not change the result.
     """
     raise _not_implemented("median", rows)
@@ -96,9 +96,9 @@ def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple
 
 @singledispatch
 def share_outside(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
-    """Return the weight share of the rows with |r| > end, and the standard error of the share.
+    """Return the share of the total weight in rows with |r| > end, and its standard error.
 
-    In memory, both are estimated from random rows, so that the other rows are not read.
+    In memory, both are estimated from random rows, so the other rows are not read.
     """
     raise _not_implemented("share_outside", rows)
 
@@ -175,9 +175,9 @@ def _median(
 def _median_window(
     rows: FloatArray, weight: FloatArray | None, near: float | None, absolute: bool
 ) -> tuple[float, float]:
-    """Return the ends of a window in which the median very probably lies.
+    """Return the ends of a window that very probably contains the median.
 
-    Only the values in this window are then sorted.
+    Only the values in this window then need to be sorted.
     """
     if rows.size < 20 * MEDIAN_PROBE_ROWS:
         return -np.inf, np.inf
@@ -192,9 +192,9 @@ def _median_window(
 
 
 def _middle(values: FloatArray, n: int, below: int = 0) -> float:
-    """Return the median of n values, given a subset of `values` that contains the middle ones.
+    """Return the median of n values, given a subset `values` that contains the middle ones.
 
-    `below` of the n values are less than all values of the subset.
+    `below` of the n values are less than all values in the subset.
     """
     # A partition at one index is much faster than at both middle indices.
     k = n // 2 - below
@@ -205,7 +205,7 @@ def _middle(values: FloatArray, n: int, below: int = 0) -> float:
 def _sorted_window(
     rows: FloatArray, weight: FloatArray, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, the sorted values inside it and cumulated weights."""
+    """Return the weight below a window, its sorted values and the cumulative weights."""
     below, values, weights = _inside(rows, weight, window, absolute)
     order = np.argsort(values)
     return below, values[order], below + np.cumsum(weights[order])
@@ -216,8 +216,8 @@ def _inside(
 ) -> tuple[float, FloatArray, FloatArray]:
     """Return the weight of the values below a window, the values inside it and their weights.
 
-    Without weights, the number of the values below the window is returned in place of their
-    weight, and the array of weights is empty.
+    Without weights, the number of values below the window is returned in place of their weight,
+    and the array of weights is empty.
     """
     low, high = window
     below_window, values, weights = 0.0, [], []
@@ -260,7 +260,7 @@ def _gather(rows: NDArray[Any], index: slice | NDArray[Any]) -> NDArray[Any]:
 def _smallest(rows: FloatArray, m: int) -> NDArray[np.intp]:
     if m >= rows.size:
         return np.arange(rows.size)
-    # The copy is made so that the memory of the indices of all rows is released.
+    # The copy allows the index array of all rows to be freed.
     return np.argpartition(rows, m)[:m].copy()
 
 
@@ -286,13 +286,14 @@ def _clipped_sums(
 def _share_outside(
     rows: FloatArray, weight: FloatArray | None, end: float
 ) -> tuple[float, float]:
-    # The rows are random, because evenly spaced rows of periodic data are not representative.
+    # The rows are chosen at random because evenly spaced rows of periodic data are not
+    # representative.
     some = np.random.default_rng(0).integers(rows.size, size=SHARE_PROBE_ROWS)
     s = np.ones(SHARE_PROBE_ROWS) if weight is None else weight[some]
     s = s / s.sum()
     outside = float(s @ (np.abs(rows[some]) > end))
-    # Effective sample size: the mean of this number of rows of equal weight is as precise as
-    # the weighted mean (Kish, 1965).
+    # Effective sample size: the mean of this many equally weighted rows is as precise as the
+    # weighted mean (Kish, 1965).
     n_equal = 1.0 / float(s @ s)
     error = float(np.sqrt((outside * (1.0 - outside) + 1.0 / n_equal) / n_equal))
     return outside, error
@@ -345,8 +346,8 @@ def _line_minimum(
         return np.sort(np.concatenate(lengths))
 
     low, high = 0.0, 1.0 if slope(1.0) >= 0 else MAX_STEP_LENGTH
-    # The minimum is first bracketed by two breakpoints of some rows. Only the breakpoints of
-    # the other rows that lie between these two, of which there are few, must then be sorted.
+    # The minimum is first bracketed by two breakpoints of a subset of the rows. Of the
+    # breakpoints of all rows, only the few inside this bracket must then be sorted.
     stride = change.size // LINE_SEARCH_PROBE_ROWS
     for step in (stride, 1) if stride else (1,):
         lengths = breakpoints(low, high, step)

@@ -1,10 +1,10 @@
 """Robust distances of rows from the centre of the features.
 
-The distances are Mahalanobis distances with a robust centre and covariance. The initial centre
-and covariance are the mean and covariance of the half of the rows whose covariance has the
-smallest determinant (the minimum covariance determinant of Rousseeuw and Van Driessen,
-Technometrics 41, 1999). The final centre and covariance are computed from all rows whose
-initial distance is at most the 97.5 % quantile under normality.
+These are Mahalanobis distances with a robust centre and covariance. The initial estimates are
+the mean and covariance of the half of the rows whose covariance has the smallest determinant
+(the minimum covariance determinant of Rousseeuw and Van Driessen, Technometrics 41, 1999). The
+final estimates use all rows whose initial distance is at most the 97.5 % quantile under
+normality.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ._reductions import median
 # Probability that the distance of a normally distributed row is below the cutoff.
 CUTOFF_PROBABILITY = 0.975
 MAX_FEATURES = 500
-# A column is linearly dependent on earlier columns if its component orthogonal to these columns
-# is at most the larger of two fractions of its length: DEPENDENCE_RTOL, and DEPENDENCE_ROUNDING
-# times the relative rounding errors.
+# A column is linearly dependent on earlier columns if its component orthogonal to them is at
+# most the fraction max(DEPENDENCE_RTOL, DEPENDENCE_ROUNDING · relative rounding error) of its
+# length.
 DEPENDENCE_RTOL, DEPENDENCE_ROUNDING = 1e-8, 10.0
 
 
@@ -60,8 +60,8 @@ def robust_distance(
 ) -> RobustDistance:
     """Return the robust distance whose centre and covariance are estimated from these rows.
 
-    `features` are standardised. `rounding` contains for each feature a bound on the rounding
-    errors of its values.
+    `features` are standardised. `rounding` contains a bound on the rounding error of each
+    feature.
     """
     columns = _columns_with_spread(features, weight, rounding)
     used, d = features[:, columns], columns.size
@@ -71,7 +71,7 @@ def robust_distance(
         )
     if d > MAX_FEATURES:
         return RobustDistance(columns, None, f"there are more than {MAX_FEATURES} features")
-    # Usually the first rows contain enough distinct rows, so that the others are not sorted.
+    # Usually the first rows contain enough distinct ones, and the others need not be sorted.
     n_distinct = 0
     for n in (8 * (d + 1), len(used)):
         n_distinct = n_distinct if n_distinct > 2 * d + 1 else len(np.unique(used[:n], axis=0))
@@ -93,10 +93,10 @@ def robust_distance(
 def _shape(
     features: FloatArray, weight: FloatArray, rows: NDArray[np.intp], d: int
 ) -> Ellipsoid | None:
-    """Return the ellipsoid of the given rows, scaled so that it is consistent under normality.
+    """Return the ellipsoid of the given rows, scaled to be consistent under normality.
 
-    The median of the squared distances of all rows then equals the median of χ² with d degrees
-    of freedom.
+    After scaling, the median of the squared distances of all rows equals the median of χ² with
+    d degrees of freedom.
     """
     shape = ellipsoid(features[rows], weight[rows], ridge=0.0)
     if shape is None:
@@ -110,14 +110,14 @@ def _shape(
 def _columns_with_spread(
     features: FloatArray, weight: FloatArray, rounding: FloatArray
 ) -> NDArray[np.intp]:
-    """Return the indices of independent columns with at most half of their values equal."""
+    """Return the indices of independent columns in which at most half of the values agree."""
     half = 0.5 * weight.sum()
     centre = np.array([median(column, weight) for column in features.T])
     varying = np.flatnonzero(weight @ (features == centre) <= half)
     A = features[:, varying] - centre[varying]
-    # Each row, with a constant column, is divided by its largest absolute value, because a row
-    # of high leverage could otherwise make independent columns appear dependent. The columns
-    # must also be independent of the constant column, which is projected out.
+    # A constant column is appended, and each row is divided by its largest absolute value,
+    # because a high-leverage row could otherwise make independent columns appear dependent. The
+    # columns must also be independent of the constant column, which is projected out.
     constant = 1.0 / np.maximum(A.max(axis=1, initial=1.0), -A.min(axis=1, initial=-1.0))
     A *= constant[:, None]
     A -= np.outer(constant, constant @ A / (constant @ constant))
@@ -134,7 +134,7 @@ def _independent_columns(A: FloatArray, rtol: float) -> list[int]:
     Q = np.empty((A.shape[0], A.shape[1]))
     for j, column in enumerate(A.T):
         basis, part = Q[:, : len(kept)], column
-        # The second projection removes the rounding errors of the first projection.
+        # The second projection removes the rounding errors of the first.
         for _ in range(2):
             part = part - basis @ (basis.T @ part)
         length = float(np.linalg.norm(part))

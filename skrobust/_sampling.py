@@ -1,4 +1,4 @@
-"""Data that all targets share: standardised features, Gram matrix, row sample and whitening."""
+"""Data shared by all targets: standardised features, Gram matrix, row sample and whitening."""
 
 from __future__ import annotations
 
@@ -23,23 +23,21 @@ _EPS = float(np.finfo(float).eps)
 # SAMPLE_MIN_PER_FEATURE and at most SAMPLE_MAX_PER_FEATURE rows per feature.
 MIN_ROWS_PER_SAMPLED_ROW = 18
 SAMPLE_MIN_PER_FEATURE, SAMPLE_MAX_PER_FEATURE = 50, 250
-# Number of rows from which a first estimate of the means and standard deviations of the columns
-# is computed.
+# Number of rows from which the column means and standard deviations are first estimated.
 MOMENT_PROBE_ROWS = 1_000
-# Bound of the rounding errors of a stored column, in units of the machine epsilon times the
-# absolute mean of the column. In these units the rounding error of a column that is a sum of
-# other columns is below 1.
+# Bound on the rounding error of a stored column, in units of machine epsilon times the absolute
+# mean of the column. In these units, the rounding error of a column that is a sum of other
+# columns is below 1.
 STORED_ROUNDING = 2.0
 
 
 class Problem(NamedTuple):
-    """The engine, the weights and the Gram matrix that all targets share.
+    """The engine, weights and Gram matrix shared by all targets.
 
     `gram` is the weighted mean of (1, z)(1, z)ᵀ, where z contains the standardised features of
-    a row. `gram` is None if the whitening does not use this matrix. `sample` is the problem
-    restricted to a subset of the rows, or None, and `sample.rows` contains the indices of these
-    rows. The engine of the sample is None; this engine is created when the fit of a target
-    starts.
+    a row, or None if the whitening does not need it. `sample` is the problem restricted to a
+    sample of the rows, whose indices are in `sample.rows`, or None. `sample.engine` is None;
+    the engine is created when the fit of a target starts.
     """
 
     engine: Engine | None
@@ -52,18 +50,18 @@ class Problem(NamedTuple):
 
 
 class RowSampler:
-    """Holds the current problem, which `next_level` replaces by a problem with more data.
+    """Holds the current problem, which `next_level` replaces with one that uses more data.
 
     For tall X there are three problems:
 
-    1. The first problem has a uniform sample of the rows. Rare levels of a categorical feature
-       and high-leverage rows may be missing in this sample.
-    2. The second problem has a sample of rows that are drawn with probabilities that increase
-       with the norms of the rows. Computing the norms takes two passes over X.
-    3. The last problem has no sample, but the Gram matrix of all rows.
+    1. The first has a uniform sample of the rows, in which rare levels of a categorical feature
+       and high-leverage rows may be missing.
+    2. The second has a sample of rows drawn with probabilities that increase with their norms.
+       Computing the norms takes two passes over X.
+    3. The last has no sample, but the Gram matrix of all rows.
 
-    The first problem is omitted if `plan.rows` is `ROW_NORM_SAMPLE`. For other X there is only
-    the last problem.
+    The first problem is omitted if `plan.rows` is `ROW_NORM_SAMPLE`. If X is not tall, there is
+    only the last problem.
     """
 
     def __init__(
@@ -75,7 +73,7 @@ class RowSampler:
         self.next_level()
 
     def next_level(self) -> None:
-        """Replace the current problem by the next problem; the last problem has no sample."""
+        """Replace the current problem with the next one; the last problem has no sample."""
         self.problem, self._sample, self.is_uniform = next(self._levels)
 
     def sample(self) -> Problem:
@@ -93,9 +91,9 @@ class RowSampler:
 def _levels(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Iterator[tuple[Problem, Problem | None, bool]]:
-    """Yield each problem of a RowSampler, its sample, and whether this sample is uniform.
+    """Yield each problem of a RowSampler, its sample, and whether the sample is uniform.
 
-    The sample contains an engine. The sample is None for a problem that uses all rows.
+    The sample has an engine. It is None for a problem that uses all rows.
     """
     if plan.rows is Rows.ALL:
         yield whole_problem(engine, weight, fit_intercept, plan), None, False
@@ -148,7 +146,7 @@ def whole_problem(
 ) -> Problem:
     """Return the problem of all rows with standardised features.
 
-    The problem contains the Gram matrix if the whitening uses this matrix.
+    It contains the Gram matrix if the whitening uses it.
     """
     return _with_gram(standardised_problem(engine, weight, fit_intercept, plan))
 
@@ -158,8 +156,8 @@ def standardised_problem(
 ) -> Problem:
     """Return the problem of all rows with standardised features, without a Gram matrix.
 
-    The features are standardised by their means and standard deviations over all rows. A
-    ValueError is raised if X contains NaN or infinity.
+    The means and standard deviations are computed from all rows. A ValueError is raised if X
+    contains NaN or infinity.
     """
     probe: slice | NDArray[np.intp] = slice(None)
     if engine.n > MOMENT_PROBE_ROWS:
@@ -181,8 +179,8 @@ def _centre_and_scale(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the centre and the scale of each feature. The scale of a constant feature is inf.
 
-    With an intercept the centre is the mean and the scale the standard deviation. Without an
-    intercept the centre is 0 and the scale the root mean square.
+    With an intercept, the centre is the mean and the scale is the standard deviation. Without
+    one, the centre is 0 and the scale is the root mean square.
     """
     if not fit_intercept:
         mean, std = np.zeros_like(mean), np.hypot(mean, std)
@@ -204,7 +202,7 @@ def _with_sample(
 
 
 def _with_gram(problem: Problem) -> Problem:
-    """Return the problem with its Gram matrix if the whitening uses this matrix."""
+    """Return the problem, with its Gram matrix if the whitening uses it."""
     engine, weight = problem.engine, problem.weight
     assert engine is not None
     if problem.whiten_by != "gram":
@@ -216,10 +214,10 @@ def _with_gram(problem: Problem) -> Problem:
 def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
     """Return the whitening of the standardised features.
 
-    If `problem.whiten_by` is "scaling", the whitening only scales the features. Otherwise the
-    whitening is computed from a Cholesky factor of the Gram matrix or, if the Gram matrix is
-    unknown or ill-conditioned, from a singular value decomposition of the rows. `penalty` is
-    the diagonal of the penalty's Hessian, without the intercept, of shape (p,).
+    If `problem.whiten_by` is "scaling", the whitening only scales the features. Otherwise it is
+    computed from a Cholesky factor of the Gram matrix or, if that matrix is unavailable or
+    ill-conditioned, from a singular value decomposition of the rows. `penalty` is the diagonal
+    of the penalty's Hessian, without the intercept, of shape (p,).
     """
     engine, fit_intercept = problem.engine, problem.fit_intercept
     assert engine is not None
@@ -239,8 +237,8 @@ def whiten(problem: Problem, penalty: FloatArray) -> Whitening:
 def feature_rank(problem: Problem) -> int:
     """Return the numerical rank of the matrix of standardised features.
 
-    If the whitening only scales the features, the result is an upper bound of the rank: the
-    smaller of the number of non-constant features and the number of rows (minus 1 with an
+    If the whitening only scales the features, the result is an upper bound on the rank: the
+    minimum of the number of non-constant features and the number of rows (minus 1 with an
     intercept).
     """
     known = problem if problem.sample is None else problem.sample

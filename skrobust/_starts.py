@@ -3,20 +3,20 @@
 No single kind of starting point leads to the lowest minimum for all data. These kinds are used:
 
 - least squares and least absolute deviations (LAD) on all rows;
-- least squares and LAD on each half-set of the rows (`_half_sets`), in case of clusters of
+- least squares and LAD on each half-set of the rows (`_half_sets`), for data with clusters of
   leverage points;
 - least squares without the rows that are extreme in a principal sensitivity component (Peña and
   Yohai, "A fast procedure for outlier diagnostics in large regression problems", JASA 94,
   1999);
-- exact fits to k random rows, where k is the number of coefficients. A row that depends
-  linearly on rows drawn before it is skipped, so that indicator features do not lead to
-  singular systems (Koller and Stahel, "Nonsingular subsampling for regression S estimators with
+- exact fits to k random rows, where k is the number of coefficients. Rows that are linearly
+  dependent on rows drawn earlier are skipped so that indicator features do not lead to singular
+  systems (Koller and Stahel, "Nonsingular subsampling for regression S estimators with
   categorical predictors", Computational Statistics 32, 2017).
 
-Each candidate is improved by a few steps of iteratively reweighted least squares. The scale is
-updated once per step (Salibián-Barrera and Yohai, "A fast algorithm for S-regression
-estimates", JCGS 15, 2006). The steps of several candidates, a batch, are computed together by
-matrix products.
+Each candidate is improved by a few steps of iteratively reweighted least squares, with one
+update of the scale per step (Salibián-Barrera and Yohai, "A fast algorithm for S-regression
+estimates", JCGS 15, 2006). The steps of a batch of candidates are computed together by matrix
+products.
 """
 
 from __future__ import annotations
@@ -32,44 +32,44 @@ from ._engines.base import FloatArray
 from ._half_sets import half_sets
 from ._model.scale import NORMAL_MAD, m_scale_root
 
-# Maximum number of elements of the matrix of residuals of a batch, and maximum number of
-# elements of the table of the products of two features in each row.
+# Maximum numbers of elements in the residual matrix of a batch and in the table of the products
+# of two features in each row.
 BATCH_ELEMENTS = 2**16
 PRODUCTS_MAX_ELEMENTS = 2**18
 # Numbers of reweighting steps for fits to random subsets and for all other candidates.
 SUBSET_STEPS, DETERMINISTIC_STEPS = 2, 10
-# Number of random subsets in a group. In every second group the rows of the first half-set are
-# drawn before all other rows.
+# Number of random subsets in a group. In every second group, the rows of the first half-set are
+# drawn before all others.
 SUBSET_GROUP = 100
-# A row is regarded as linearly dependent on earlier rows if its component orthogonal to these
-# rows is at most this fraction of its norm.
+# A row is treated as linearly dependent on earlier rows if its component orthogonal to them is
+# at most this fraction of its norm.
 MIN_INDEPENDENT_PART = 1e-8
-# Number of random rows per coefficient among which linearly independent rows are searched for
-# if the first k rows are linearly dependent. If this fails, all rows are searched.
+# If the first k rows are linearly dependent, independent rows are sought among this number of
+# random rows per coefficient. If this fails, all rows are searched.
 SUBSET_ROWS_PER_COEFFICIENT = 8
-# Number of reweighting steps of an approximate LAD fit, and lower bound of the absolute
+# Number of reweighting steps of an approximate LAD fit, and lower bound on the absolute
 # residuals in the weights 1/|r|, as a fraction of the median absolute residual.
 LAD_STEPS, LAD_MIN_RESIDUAL = 15, 1e-4
 # Maximum number of rounds of the search by sensitivity components, and maximum number k of
-# coefficients for which this search is used, because each round takes about k³ operations.
+# coefficients for which it is used, because each round takes about k³ operations.
 SENSITIVITY_ROUNDS, SENSITIVITY_MAX_COEFFICIENTS = 10, 201
 # The next round uses the rows whose absolute residual is at most SENSITIVITY_END times the
 # scale. The search ends if a round lowers the scale by less than the fraction SENSITIVITY_RTOL.
 SENSITIVITY_END, SENSITIVITY_RTOL = 2.0, 1e-6
-# Upper bound of the leverage of a row in the divisor 1 − leverage.
+# Upper bound on the leverage of a row in the divisor 1 − leverage.
 MAX_LEVERAGE = 1.0 - 1e-8
-# This fraction of the mean variance of the features is added to their variances when the
+# Fraction of the mean variance of the features that is added to all variances when the
 # half-sets are computed.
 HALF_SET_RIDGE = 1e-2
-# Fraction of the mean diagonal element that is added to the diagonal of the matrix of a step,
-# so that the matrix is not singular, and relative tolerance of the M-scales of candidates.
+# Fraction of the mean diagonal element that is added to the diagonal of a step's matrix to keep
+# it nonsingular, and relative tolerance of the M-scales of candidates.
 STEP_RIDGE, SCALE_RTOL = 1e-12, 1e-6
-# Two candidates are regarded as equal if the norm of the difference of their coefficients, in
-# whitened coordinates, is at most this fraction of the scale.
+# Two candidates are treated as equal if the norm of the difference between their coefficients,
+# in whitened coordinates, is at most this fraction of the scale.
 SAME_START_RTOL = 1e-2
 # Relative tolerance for rounding errors of a sum of weights.
 HALF_RTOL = 1e-12
-# Lower bound of a scale in a divisor.
+# Lower bound on a scale in a divisor.
 _SMALLEST = 1e-150
 
 
@@ -82,7 +82,7 @@ class Start(NamedTuple):
 
 
 class StartProblem:
-    """The data of an S-estimate in memory: rows, target values, weights and the M-scale.
+    """The in-memory data of an S-estimate: rows, target values, weights and the M-scale.
 
     Parameters
     ----------
@@ -121,14 +121,14 @@ class StartProblem:
     def weighted_steps(self, weights: FloatArray, residuals: FloatArray) -> FloatArray:
         """Return the steps from the candidates to weighted least-squares fits.
 
-        `weights` and `residuals` have a row for each candidate, and so does the result.
+        `weights`, `residuals` and the result have one row per candidate.
         """
         gradient = (weights * residuals) @ self.Z
         if self._products is not None:
             G = (weights @ self._products).reshape(-1, self.k, self.k)
         else:
-            # NumPy computes the product of a matrix and its own transpose in half the time of
-            # another product.
+            # NumPy multiplies a matrix by its own transpose in half the time of a general
+            # product.
             roots = (np.sqrt(w)[:, None] * self.Z for w in weights)
             G = np.stack([root.T @ root for root in roots])
         diagonal = np.einsum("ijj->ij", G)
@@ -144,7 +144,7 @@ class StartProblem:
     def squared_ratios(self, residuals: FloatArray, scales: FloatArray) -> FloatArray:
         """Return min((r/(c s))², 1) of each residual, where s is the scale of the candidate.
 
-        c is `constant`, and `residuals` has a row for each candidate.
+        c is `constant`, and `residuals` has one row per candidate.
         """
         with np.errstate(over="ignore"):
             z = residuals / (self.constant * np.maximum(scales, _SMALLEST))[:, None]
@@ -154,7 +154,7 @@ class StartProblem:
     def m_scales(self, residuals: FloatArray, near: FloatArray) -> FloatArray:
         """Return the M-scale of the residuals of each candidate.
 
-        The M-scale is 0 if too few residuals are nonzero. `near` contains approximate scales.
+        An M-scale is 0 if too few residuals are nonzero. `near` contains approximate scales.
         """
 
         def sums(s: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -220,8 +220,8 @@ class StartProblem:
     def _middle_of_shortest_half(self, residuals: FloatArray) -> FloatArray:
         """Return, for each candidate, the midpoint of the shortest half of its residuals.
 
-        The shortest half is the shortest interval that contains the weight (S + k)/2, where S
-        is the total weight.
+        The shortest half is the shortest interval in which the residuals have a total weight of
+        at least (S + k)/2, where S is the weight of all rows.
         """
         rows = np.arange(len(residuals))
         if self.equal_weights:
@@ -277,7 +277,7 @@ def _differ(theta: FloatArray, other: Start, scale: float) -> bool:
 def _solved(matrices: FloatArray, right_sides: FloatArray) -> FloatArray:
     """Return the solution of the linear system of each matrix and right-hand side.
 
-    If one of the systems is singular, the solutions of minimum norm are returned.
+    If any of the systems is singular, minimum-norm solutions are returned.
     """
     columns = right_sides[:, :, None]
     try:
@@ -293,8 +293,8 @@ def _solved(matrices: FloatArray, right_sides: FloatArray) -> FloatArray:
 def _feature_half_sets(problem: StartProblem) -> list[NDArray[np.intp]]:
     features = problem.Z
     if problem.intercept is not None:
-        # The rows are projected on the directions orthogonal to their mean, which removes the
-        # constant column.
+        # Projecting the rows onto the directions orthogonal to their mean removes the constant
+        # column.
         mean = problem.weight @ problem.Z
         features = problem.Z @ np.linalg.svd(mean[None])[2][1:].T
     if not features.shape[1]:
@@ -325,7 +325,7 @@ def _deterministic_starts(
 def _lad_fits(problem: StartProblem, weights: FloatArray, thetas: FloatArray) -> FloatArray:
     """Return approximate weighted LAD fits, computed by iteratively reweighted least squares.
 
-    The iteration starts from `thetas`. `weights` has a row for each fit.
+    The iteration starts from `thetas`. `weights` has one row per fit.
     """
     for _ in range(LAD_STEPS):
         residuals = problem.residuals(thetas)
@@ -339,10 +339,10 @@ def _lad_fits(problem: StartProblem, weights: FloatArray, thetas: FloatArray) ->
 def _sensitivity_fits(problem: StartProblem) -> FloatArray:
     """Return the best fit so far after each round of the search by sensitivity components.
 
-    A sensitivity component is a principal component of the changes of the fitted values when
-    single rows are left out. In each round the model is fitted several times, each time without
-    the rows that are extreme in one component. The next round uses only the rows with small
-    residuals from the best fit so far.
+    A sensitivity component is a principal component of the changes in the fitted values when
+    single rows are left out. In each round, the model is fitted several times, each time
+    without the rows that are extreme in one component. The next round uses only the rows with
+    small residuals from the best fit so far.
     """
     rows, scale = np.arange(problem.m), np.inf
     found: list[FloatArray] = []
@@ -400,7 +400,7 @@ def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> Flo
 
 
 def _weights_of(problem: StartProblem, subsets: NDArray[np.intp]) -> FloatArray:
-    """Return the weights of all rows for each subset; they are zero outside the subset.
+    """Return, for each subset, the weights of all rows, which are zero outside the subset.
 
     Each row of `subsets` contains the indices of the rows in a subset.
     """
@@ -424,29 +424,28 @@ def _subset_fits(
         outside[halves[0]] = False
     for group, first in enumerate(range(0, n_subsamples, SUBSET_GROUP)):
         n = min(SUBSET_GROUP, n_subsamples - first)
-        # The order of the rows by these random times has the same distribution as the order in
-        # which rows are drawn without replacement with probabilities proportional to their
-        # weights.
+        # Sorting the rows by these random times is equivalent to drawing them without
+        # replacement with probabilities proportional to their weights.
         times = rng.exponential(size=(n, problem.m)) / problem.weight
         if halves and group % 2:
             times[:, outside] += times.max()
         rows = independent_rows(problem.Z, times)
-        # The rows of a subset are linearly independent, so that the systems are nonsingular.
+        # The rows of a subset are linearly independent, so the systems are nonsingular.
         size = max(1, BATCH_ELEMENTS // problem.k**2)
         for i in range(0, len(rows), size):
             part = rows[i : i + size]
             Z, y = problem.Z[part], problem.y[part]
-            # The rows are divided by their norms, since rows of very different norms would make
-            # the systems ill-conditioned.
+            # The rows are divided by their norms because rows of very different norms would
+            # make the systems ill-conditioned.
             length = np.linalg.norm(Z, axis=2)
             yield _solved(Z / length[:, :, None], y / length)
 
 
 def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
-    """Return, for each row of `times`, the first k linearly independent rows of Z.
+    """Return, for each row of `times`, the indices of the first k independent rows of Z.
 
-    The rows of Z are taken in the order of the times, and the result contains their indices. A
-    row of `times` is left out of the result if fewer than k rows are linearly independent.
+    The rows of Z are taken in the order of the times. A row of `times` is left out of the
+    result if fewer than k rows are linearly independent.
     """
     m, k = Z.shape
     found = np.full((len(times), k), -1)
@@ -476,8 +475,8 @@ def _first_rows(times: FloatArray, length: int) -> NDArray[np.intp]:
 def _pivot_rows(Z: FloatArray, order: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return, for each row of `order`, the first k rows that are linearly independent.
 
-    Each row of `order` contains indices of rows of Z, and so does the result. If fewer than k
-    of these rows of Z are linearly independent, the row of the result contains −1 only.
+    `order` and the result contain indices of rows of Z. If fewer than k of the rows in a row of
+    `order` are linearly independent, the row of the result contains only −1.
     """
     k = Z.shape[1]
     A = Z[order]
