@@ -342,11 +342,11 @@ class _BatchNewton:
         return now._replace(scale=scale, reach=reach), self.estimator.factor * scale, settled
 
     def _may_be_another_scale(self, now: _State) -> NDArray[np.bool_]:
-        """Tell for which replicates a fit may select another scale than that of the state.
+        """Tell for which replicates a fit may select a scale other than that of the state.
 
-        If there are few rows or most rows are fitted exactly, several scales may equal the MAD
-        of the residuals of the fit with that scale. A fit selects the first such scale below
-        the scale of the least-squares residuals.
+        If there are few rows or most rows are fitted exactly, several scales may each equal the
+        MAD of the residuals of the fit with that scale. A fit selects the first such scale
+        below the scale of the least-squares residuals.
         """
         factor = now.scale / self.fit.scale
         far = (factor < 1.0 / NEAR_SCALE_FACTOR) | (factor > NEAR_SCALE_FACTOR)
@@ -385,7 +385,7 @@ class _BatchNewton:
         """Return the Newton steps of θ and of the scale.
 
         `outside` is Σ s k sign(r) q over the rows beyond the threshold, where k is the
-        threshold divided by the scale, or None if the scale is not estimated. `gap` is the
+        threshold divided by the scale; it is None if the scale is not estimated. `gap` is the
         Newton step of the scale at fixed θ.
         """
         if outside is None:

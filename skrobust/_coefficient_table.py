@@ -65,7 +65,7 @@ class WaldTest(NamedTuple):
 
 
 class Standardised(NamedTuple):
-    """The fit in standardised features, which avoids cancellation in prediction variances.
+    """The fit in terms of standardised features, which avoids cancellation in variances.
 
     (b, v) are the intercept and the coefficients of the standardised features z. Predictions
     are `offset` + Z (b, v), where Z has the rows (1, z). The covariance of (b, v) is
@@ -179,8 +179,8 @@ class CoefficientTable:
         for coefficients that the data do not determine.
 
     covariance : ndarray of shape (p, p) or None
-        Covariance matrix of the coefficients; None for the bootstrap. An entry has the units of
-        y² divided by the units of its two features.
+        Covariance matrix of the coefficients; None for the bootstrap. Each entry has the units
+        of y² divided by the units of its two features.
 
     df : float or ndarray of shape (p,)
         Degrees of freedom of the t distribution; inf for the normal distribution.
@@ -268,7 +268,7 @@ class CoefficientTable:
 
     @property
     def p_value(self) -> FloatArray:
-        """Two-sided p-values for each coefficient being zero; NaN for a penalised fit."""
+        """Two-sided p-values of the coefficients; NaN for a penalised fit."""
         if self.replicates is not None and not self.penalized:
             kept = self._kept_replicates()
             below, above = (kept <= 0).sum(axis=0), (kept >= 0).sum(axis=0)
@@ -466,7 +466,7 @@ class CoefficientTable:
         Returns
         -------
         prediction : ndarray of shape (m, 3)
-            Prediction and lower and upper limits for each row, in the units of the target to
+            Prediction, lower limit and upper limit for each row, in the units of the target to
             which the regressor was fitted.
 
         Raises
@@ -534,8 +534,8 @@ class CoefficientTable:
         S, the interval uses the smallest absolute residual for which the rows with absolute
         residuals up to and including it have a total weight of at least level · S(n + 1)/n. The
         coverage is `level` on average over the distribution of X, but not for each value of X.
-        It also holds if outliers are as frequent among the new observations as in the training
-        data.
+        The coverage also holds if outliers are as frequent among new observations as in the
+        training data.
 
         Parameters
         ----------
@@ -553,7 +553,7 @@ class CoefficientTable:
         Returns
         -------
         prediction : ndarray of shape (m, 3)
-            Prediction and lower and upper limits for each row, in the units of the target to
+            Prediction, lower limit and upper limit for each row, in the units of the target to
             which the regressor was fitted.
 
         Raises

@@ -1,7 +1,7 @@
 """A fitted model and its data, linearised at the fit, as the basis of standard errors.
 
-Let z = (1, x), r the residual, s the weights and S = Σ s. The standard errors depend on the
-loss only through two functions of the residual, c = ψ(r) and d = ψ′(r):
+Let z = (1, x), and let r be the residual, s the weight and S = Σ s. The standard errors depend
+on the loss only through two functions of the residual, c = ψ(r) and d = ψ′(r):
 
     A = Σ s d zzᵀ + S α̃ D        u_i = s_i c_i z_i        h_i = s_i d_i z_iᵀA⁻¹z_i
 

@@ -1,8 +1,8 @@
 """A fitted MM-estimate and its data, linearised at the fit.
 
 The scale of an MM-estimate is computed from the residuals r of the S-estimate. Let u = r/σ_S,
-ρ_S the bisquare of the S-estimate, ε its breakdown point, k the rank and S the sum of the
-weights s. The influence of an observation on σ_S is
+and let ρ_S be the bisquare of the S-estimate, ε its breakdown point, k the rank and S the sum
+of the weights s. The influence of an observation on σ_S is
 
     δσ_S = (ρ_S(u) − ε(1 − k/S)) / e,        e = Σ s ρ_S′(u) u / σ_S
 
@@ -43,8 +43,8 @@ MIN_TRIMMED_SHARE = 0.1
 class SEstimate(NamedTuple):
     """The S-estimate of a fit, in the units of the data.
 
-    `constant` is the constant of the bisquare, and `total` is the sum S of the weights, which
-    the fit uses as the number of rows.
+    `constant` is the tuning constant of the bisquare, and `total` is the sum S of the weights,
+    which the fit uses as the number of rows.
     """
 
     intercept_and_coef: FloatArray
@@ -60,7 +60,7 @@ class LinearisedMM(LinearisedFit):
     Parameters
     ----------
     scale, constant : float
-        The scale of the M-estimate, in the units of y, and the constant of its bisquare.
+        The scale of the M-estimate, in the units of y, and the tuning constant of its bisquare.
     robustness : row vector
         The robustness weights ψ(r)/r of the rows.
     """

@@ -144,7 +144,7 @@ def uniform_sample(problem: Problem) -> Problem:
 def whole_problem(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Problem:
-    """Return the problem of all rows with standardised features.
+    """Return the problem with all rows and standardised features.
 
     It contains the Gram matrix if the whitening uses it.
     """
@@ -154,7 +154,7 @@ def whole_problem(
 def standardised_problem(
     engine: Engine, weight: RowVector | None, fit_intercept: bool, plan: Plan
 ) -> Problem:
-    """Return the problem of all rows with standardised features, without a Gram matrix.
+    """Return the problem with all rows and standardised features, but no Gram matrix.
 
     The means and standard deviations are computed from all rows. A ValueError is raised if X
     contains NaN or infinity.

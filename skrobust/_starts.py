@@ -53,8 +53,9 @@ LAD_STEPS, LAD_MIN_RESIDUAL = 15, 1e-4
 # Maximum number of rounds of the search by sensitivity components, and maximum number k of
 # coefficients for which it is used, because each round takes about k³ operations.
 SENSITIVITY_ROUNDS, SENSITIVITY_MAX_COEFFICIENTS = 10, 201
-# The next round uses the rows whose absolute residual is at most SENSITIVITY_END times the
-# scale. The search ends if a round lowers the scale by less than the fraction SENSITIVITY_RTOL.
+# Each new round uses the rows whose absolute residuals from the best fit so far are at most
+# SENSITIVITY_END times the scale of that fit. The search ends if a round lowers the scale by
+# less than the fraction SENSITIVITY_RTOL.
 SENSITIVITY_END, SENSITIVITY_RTOL = 2.0, 1e-6
 # Upper bound on the leverage of a row in the divisor 1 − leverage.
 MAX_LEVERAGE = 1.0 - 1e-8

@@ -118,7 +118,7 @@ def coefficient_table(
         Kind of covariance:
 
         - "auto": "HC3", or "CR3" if `groups` is given.
-        - "HC0", "HC1", "HC2", "HC3": independent rows with heteroscedastic errors.
+        - "HC0", "HC1", "HC2", "HC3": independent rows, whose errors may be heteroscedastic.
         - "H1", "H2", "H3": Huber's covariances, as in statsmodels, for independent rows with
           identically distributed errors.
         - "CR0", "CR1", "CR3": independent clusters given by `groups`.

@@ -445,7 +445,7 @@ def _check_weights(weights: ArrayLike, name: str, size: int) -> Floats:
         raise ValueError(f"{name} must be ≥ 0, got {array.min()}")
     if array.max() == 0:
         raise ValueError(f"{name} must contain a positive value, got {weights!r}")
-    # Rescaling by a power of 2 is exact and prevents their sum from overflowing or
+    # Rescaling by a power of 2 is exact and prevents the sum of the weights from overflowing or
     # underflowing.
     rescaled: Floats = np.ldexp(array, -np.frexp(array.max())[1])
     return rescaled
