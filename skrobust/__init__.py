@@ -26,7 +26,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    # These modules are imported on first use, so that importing the package stays fast.
+    # These modules are imported on first use to keep the import of the package fast.
     if name in ("displays", "inference"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Support for scikit-learn's array API dispatch by conversion to and from NumPy arrays.
 
 Arrays of other libraries are converted to NumPy arrays, without a copy if they are in CPU
-memory (DLPack), and results are converted back to the library of X. The conversion takes effect
+memory (DLPack), and results are converted back to the library of X. Arrays are converted only
 under ``sklearn.config_context(array_api_dispatch=True)`` with scikit-learn 1.9 or newer.
 """
 
@@ -28,7 +28,7 @@ except ImportError:
     HAS_DISPATCH = False
 
     def check_same_namespace(X: Any, estimator: Any, *, attribute: str, method: str) -> None:
-        """Accept any X, since there is no dispatch with older versions of scikit-learn."""
+        """Accept any X, because older versions of scikit-learn have no dispatch."""
 
 
 __all__ = [
@@ -49,8 +49,8 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
 
     The keys of `data` are parameter names for error messages. Values that are not arrays of
     another library are returned unchanged. The returned function converts a NumPy array, or the
-    arrays in a dict, to the library and the device of the first value of `data`, and leaves any
-    other result unchanged.
+    arrays in a dict, to the library and device of the first value of `data`; it leaves all
+    other results unchanged.
     """
     values = list(data.values())
     if not _is_dispatched():
@@ -71,9 +71,9 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
 
 
 def with_numpy_attributes(estimator: Any) -> Any:
-    """Return a copy of a fitted estimator whose attributes are NumPy arrays.
+    """Return a copy of a fitted estimator with its attributes as NumPy arrays.
 
-    An estimator whose attributes are not arrays of another library is returned unchanged.
+    An estimator without attributes that are arrays of another library is returned unchanged.
     """
     foreign = {name: value for name, value in vars(estimator).items() if _is_foreign(value)}
     if not foreign:
@@ -86,9 +86,9 @@ def with_numpy_attributes(estimator: Any) -> Any:
 
 
 def through_numpy(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that applies `as_numpy` to array parameters and the result.
+    """Return a decorator that applies `as_numpy` to array parameters and to the result.
 
-    `names` are the names of the array parameters, which are the first parameters of the
+    `names` are the names of the array parameters, which must come first in the signature of the
     function.
     """
 
@@ -122,7 +122,7 @@ def _is_numeric(value: Any) -> bool:
 
 
 def _on_cpu(name: str, value: Any) -> Any:
-    """Return an array of another library as a NumPy array that shares the memory.
+    """Return an array of another library as a NumPy array that shares its memory.
 
     Other values are returned unchanged.
     """
@@ -133,8 +133,8 @@ def _on_cpu(name: str, value: Any) -> Any:
     try:
         device, _ = value.__dlpack_device__()
     except (AttributeError, BufferError, ValueError):
-        # The library does not report the device. If the CPU cannot read the memory, `move_to`
-        # raises an error.
+        # The library does not report the device. `move_to` raises an error if the CPU cannot
+        # read the memory.
         device = 1
     if device not in CPU_DEVICES:
         raise ValueError(

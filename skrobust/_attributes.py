@@ -1,4 +1,4 @@
-"""Conversion of the results of fits to the fitted attributes of an estimator."""
+"""Conversion of fit results to the fitted attributes of an estimator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._spec import FitSpec
 
 
 def documented_objective(result: StageResult, spec: FitSpec) -> tuple[float, float]:
-    """Return the objective as documented for the estimator, and its estimated suboptimality."""
+    """Return the objective as the estimator documents it, and its estimated suboptimality."""
     value, factor = result.value, 1.0
     if isinstance(spec.scale, Concomitant):
         epsilon = spec.scale.factor
@@ -33,9 +33,9 @@ def relative_suboptimality(result: StageResult, spec: FitSpec) -> float:
 def fitted_attributes(
     results: Sequence[Sequence[StageResult]], spec: FitSpec, one_target: bool, dtype: Any
 ) -> dict[str, Any]:
-    """Return the fitted attributes, given the results of the stages of each target.
+    """Return the fitted attributes, given the stage results of each target.
 
-    A ValueError is raised if the coefficients are too large for the dtype of X.
+    Raise a ValueError if the coefficients are too large for the dtype of X.
     """
     last = [stages[-1] for stages in results]
     values: dict[str, list[Any]] = {
@@ -56,8 +56,8 @@ def fitted_attributes(
         name: value[0] if one_target else np.array(value) for name, value in values.items()
     }
     attributes["coef_"] = coef[0] if one_target else coef
-    # In a fit to blocks of rows, `n_rounds` of a result counts the rounds since the start of
-    # the fit. The history contains the number of rounds of each stage.
+    # In a fit to blocks of rows, `n_rounds` of a result counts the rounds since the start of the
+    # fit, whereas the history contains the number of rounds of each stage.
     stages_done = [stage.n_rounds for stages in results for stage in stages]
     rounds = iter(np.diff([0, *stages_done]).tolist())
     attributes["history_"] = [

@@ -15,7 +15,7 @@ from ._callbacks import CallbackSupportMixin
 from ._engines.base import linear_prediction
 from ._lazy_data import all_dask
 
-# Attributes that validate_data sets on the estimator.
+# Attributes that `validate_data` sets on the estimator.
 _FEATURES = ("n_features_in_", "feature_names_in_")
 
 
@@ -26,7 +26,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @property
     def _doc_link_template(self) -> str:
-        # scikit-learn shows no link to the documentation if the template is empty.
+        # If the template is empty, scikit-learn shows no link to the documentation.
         site = _documentation_url()
         return f"{site}/api/{{estimator_module}}.{{estimator_name}}.html" if site else ""
 
@@ -40,7 +40,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def _set_fitted(
         self, fit: Callable[..., dict[str, Any]], X: Any, y: Any, sample_weight: Any
     ) -> Self:
-        """Set the attributes that a fit returns; a fit that fails does not change the model."""
+        """Set the attributes that `fit` returns; if it fails, the model is not changed."""
         before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
         data, convert = as_numpy(X=X, y=y, sample_weight=sample_weight)
         try:
@@ -66,10 +66,10 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predicted values, in units of y. Their dtype is float32 if X and the coefficients
-            are float32, and float64 otherwise. For a Dask collection the predictions are lazy.
-            If X is a dask Array, the predictions are a dask Array with the same blocks of rows
-            as X. If X is a DataFrame, the predictions are a Series with the index of X, or for
-            several targets a DataFrame with the columns 0, 1, ….
+            are float32, and float64 otherwise. For Dask collections the predictions are lazy: a
+            dask Array with the same blocks of rows as X if X is a dask Array; a Series with the
+            index of X if X is a DataFrame, or for several targets a DataFrame with the columns
+            0, 1, ….
 
         Raises
         ------
@@ -78,8 +78,8 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
         ValueError
             If X contains NaN or infinity, or if the features of X differ from the features seen
-            during `fit`. If X is a Dask collection, its features are checked immediately, and
-            its values are checked when the predictions are computed.
+            during `fit`. The features of a Dask collection are checked immediately, its values
+            when the predictions are computed.
 
         TypeError
             If X is a Dask collection that is not numeric.
@@ -112,7 +112,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             True values.
 
         sample_weight : {array-like, dask Array or Series} of shape (n_samples,), default=None
-            Sample weights.
+            Weight of each row. If None, all rows have the same weight.
 
         Returns
         -------
@@ -139,7 +139,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             from ._engines import dask
 
             return dask.score(self, X, y, sample_weight)
-        # Imported here, because sklearn.metrics would slow down the import of the package.
+        # Imported here, because sklearn.metrics would slow down the import of skrobust.
         from sklearn.metrics import r2_score
 
         (y, y_pred, weight), _ = as_numpy(

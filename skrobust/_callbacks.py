@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks, and replacements for versions of scikit-learn before 1.9."""
+"""scikit-learn's callbacks, and replacements for scikit-learn versions before 1.9."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,14 +10,14 @@ try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 
     # Number of stack frames between the caller of `fit` and the body of `fit`: one for the
-    # callbacks and one for the validation of parameters.
+    # callbacks and one for parameter validation.
     N_WRAPPERS = 2
 except ImportError:
-    # Without callbacks only the validation of parameters adds a stack frame.
+    # Without callbacks, only parameter validation adds a stack frame.
     N_WRAPPERS = 1
 
     class _NullCallbackContext:
-        """Callback context without callbacks; all methods do nothing."""
+        """Callback context without callbacks, whose methods do nothing."""
 
         def subcontext(self, **kwargs: Any) -> "_NullCallbackContext":
             return self
@@ -32,7 +32,7 @@ except ImportError:
             return nullcontext()
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Mixin that provides an estimator with a callback context without callbacks."""
+        """Mixin that gives an estimator a callback context without callbacks."""
 
         def _init_callback_context(self, **kwargs: Any) -> _NullCallbackContext:
             return _NullCallbackContext()

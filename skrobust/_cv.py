@@ -57,108 +57,104 @@ _SHARED = ("loss", "scale", *_PENALTY, "fit_intercept", "solver", "max_iter", "t
 class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     r"""Smooth L1 or Huber regression with the threshold selected by cross-validation.
 
-    A :class:`SmoothL1Regressor` is fitted for each threshold in `betas`, each penalty in
-    `alphas` and each fold of `cv`. The rule `refit` then selects a pair of threshold and
-    penalty, by default the pair with the best mean score, and the model is fitted to all rows
-    with this pair. In each fold, a fit starts from the solution for the previous candidate,
-    takes about one pass over X, and reaches the same tolerance as a fit of
-    :class:`SmoothL1Regressor`. Rows outside the training fold have weight zero, so that X is
-    not copied.
+    In each fold of `cv`, a :class:`SmoothL1Regressor` is fitted for each pair of a threshold in
+    `betas` and a penalty in `alphas`. The rule `refit` then selects a pair, by default the pair
+    with the best mean score, and the model with this pair is fitted to all rows. Within a fold,
+    each fit starts from the solution for the previous candidate, takes about one pass over X,
+    and reaches the same tolerance as a fit of :class:`SmoothL1Regressor`. Rows outside the
+    training fold have weight zero, which in general avoids copying the training rows.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
 
     Parameters
     ----------
     betas : int or array-like, default=20
-        Candidate thresholds, or the number of candidates in a default grid. The same
-        candidates are used for all targets; use ``scale="mad"`` if the targets have different
+        Candidate thresholds, in any order, or the number of thresholds in a default grid. All
+        targets share the same candidates; use ``scale="mad"`` if the targets have different
         units.
 
-        - An array-like contains the candidates in any order. Each candidate is "auto" or a
-          number, in units of y or of the scale as for the parameter `beta` of
-          :class:`SmoothL1Regressor`.
-        - An integer with ``scale=None`` or "mad" is the number of thresholds in a geometrically
-          spaced grid. The grid contains the threshold of ``beta="auto"`` and ranges from a
-          tenth of this threshold to about ten times this threshold. With ``scale=None`` the
-          threshold of "auto" is computed from the residuals of a fit to all rows.
-        - An integer with ``scale="concomitant"`` is the number of thresholds in a grid whose
-          excesses over 1 are geometrically spaced, from a tenth of the excess of the threshold
-          of "auto" to about ten times this excess.
+        - An array-like contains thresholds that are each "auto" or a number, as for the
+          parameter `beta` of :class:`SmoothL1Regressor`.
+        - An integer gives a grid that is geometrically spaced from a tenth of the threshold of
+          ``beta="auto"``, which it contains, to about ten times this threshold. With
+          ``scale="concomitant"``, the excesses of the thresholds over 1 are spaced in this way
+          instead. With ``scale=None``, the threshold of "auto" is computed from the residuals
+          of a fit to all rows.
 
     alphas : int or array-like, default=(0.0,)
         Candidate values of the constant `alpha` that multiplies the penalty, in any order, or
-        the number of candidates in a default grid. Use ``loss="huber"`` to search over
-        penalties: with "smooth_l1" the loss decreases as beta grows and the penalty does not,
-        so that the penalty dominates the objective at large thresholds. An integer requires
-        ``l1_ratio > 0``. A geometric grid is then computed for each pair of threshold and
-        `l1_ratio`, from the smallest `alpha` for which all penalised coefficients are zero down
-        to 0.001 of this value (0.01 of this value with more features than rows).
+        the number of values in a default grid. The default grid requires ``l1_ratio > 0``. It
+        is geometrically spaced from the smallest `alpha` for which all penalised coefficients
+        are zero down to 0.001 times this value (0.01 times this value if there are more
+        features than rows), and is computed for each pair of threshold and `l1_ratio`. Use
+        ``loss="huber"`` when searching over penalties: with "smooth_l1", as beta increases, the
+        loss decreases and the penalty does not, so the penalty dominates the objective at large
+        thresholds.
 
     l1_ratio : float or array-like, default=0.0
-        Share of the L1 penalty in the elastic-net penalty, between 0 and 1, as in
-        :class:`SmoothL1Regressor`, or an array-like of candidates.
+        Elastic-net mixing parameter, between 0 and 1, as in :class:`SmoothL1Regressor`, or an
+        array-like of candidates.
 
     positive : bool, default=False
         Whether to constrain the coefficients to be non-negative.
 
     penalty_weights : array-like of shape (n_features,), default=None
-        Factors of the penalties of the features, as in :class:`SmoothL1Regressor`.
+        Factor that multiplies the penalty of each feature, as in :class:`SmoothL1Regressor`.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
         Loss function, as in :class:`SmoothL1Regressor`.
 
     scale : {"mad", "concomitant"} or None, default=None
-        Estimator of the scale of the residuals, as in :class:`SmoothL1Regressor`. The scale is
-        estimated in each fit.
+        Estimator of the residual scale, which is the unit of the thresholds, as in
+        :class:`SmoothL1Regressor`. The scale is estimated in each fit.
 
     fit_intercept : bool, default=True
-        Whether to fit an intercept. If False, the model has no intercept, and the data are
-        expected to be centred.
+        Whether to fit an intercept. If False, no intercept is used and the data are expected to
+        be centred.
 
     cv : int, cross-validation generator or iterable, default=None
         Cross-validation splitting strategy. Possible values are:
 
         - None, for 5-fold cross-validation;
         - an integer, for another number of folds;
-        - a cross-validation splitter of scikit-learn;
-        - an iterable of pairs (train, test) of index arrays.
+        - a scikit-learn cross-validation splitter;
+        - an iterable of (train, test) pairs of index arrays.
 
-        With None or an integer the rows are not shuffled.
+        With None or an integer, the rows are not shuffled.
 
     scoring : str, callable or None, default=None
-        Score of the predictions for the validation folds: the name of a scorer of scikit-learn
-        or a callable ``scorer(estimator, X, y)``; greater values are better. None means the
-        negated mean absolute error. With squared errors, outliers in the validation folds would
-        determine the selected threshold (:file:`benchmarks/cv_score.py`). If sample weights are
-        passed to `fit`, the weights of the validation rows are passed to the scorer.
+        Score of the predictions on the validation folds: the name of a scikit-learn scorer or a
+        callable ``scorer(estimator, X, y)``; greater is better. None means the negated mean
+        absolute error. With squared errors, outliers in the validation folds would determine
+        the selected threshold (:file:`benchmarks/cv_score.py`). If sample weights are passed to
+        `fit`, the weights of the validation rows are passed to the scorer.
 
     refit : {"best", "one_standard_error"} or callable, default="best"
         Rule that selects the pair of threshold and penalty for the fit to all rows.
 
-        - "best" selects the pair with the best mean score. On data with outliers this rule
+        - "best" selects the pair with the best mean score. On data with outliers, this rule
           gives more accurate fits than "one_standard_error" (:file:`benchmarks/cv_score.py`).
         - "one_standard_error" considers the pairs whose mean score is within one standard error
-          of the best mean score. Among these pairs it selects the pair whose threshold is
-          closest to the threshold of "auto" and, for this threshold, the strongest penalty (see
-          Notes).
-        - A callable receives `cv_results_` and returns the index of the selected pair, as for
+          of the best. From these it selects the threshold closest to that of "auto" and, for
+          this threshold, the strongest penalty (see Notes).
+        - A callable receives `cv_results_` and returns the index of the selected pair, as in
           :class:`~sklearn.model_selection.GridSearchCV`.
 
     n_jobs : int or None, default=None
-        Number of folds to fit in parallel. None means 1 unless in a
-        ``joblib.parallel_backend`` context, and -1 means all processors. If the folds are
-        fitted one after the other, each pass over large X uses several threads.
+        Number of folds to fit in parallel. ``None`` means 1 unless in a
+        ``joblib.parallel_backend`` context, and ``-1`` means using all processors. If the folds
+        are fitted one at a time, each pass over a large X uses several threads.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto" a
-        fit reuses sums over the rows that were computed at the previous threshold. With "lbfgs"
-        and "newton" a fit uses only the previous solution, as its starting point.
+        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto",
+        each fit reuses sums over the rows that were computed for the previous fit. With "lbfgs"
+        and "newton", each fit uses only the previous solution, as its starting point.
 
     max_iter : int, default=1000
         Maximum number of iterations of each fit.
 
     tol : float, default=1e-8
-        Tolerance of the stopping criterion, as in :class:`SmoothL1Regressor`.
+        Tolerance for the stopping criterion, as in :class:`SmoothL1Regressor`.
 
     Attributes
     ----------
@@ -169,39 +165,37 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Threshold of the final fit to all rows, in units of y.
 
     best_params_ : dict
-        Values of the selected pair in the grid, with the keys "beta" and "alpha", and
-        "l1_ratio" if `l1_ratio` is an array-like.
+        Selected pair, as values in the grid, with the keys "beta" and "alpha", and "l1_ratio"
+        if `l1_ratio` is an array-like.
 
     best_index_ : int
-        Index of the selected pair in `cv_results_`. If several pairs have the best mean score,
+        Index of the selected pair in `cv_results_`. If several pairs share the best mean score,
         ``refit="best"`` selects the first of them.
 
     best_score_ : float
-        Mean score of the selected pair over the folds. This score is the best mean score only
-        with ``refit="best"``.
+        Mean score of the selected pair over the folds, which is the best mean score if
+        ``refit="best"``.
 
     cv_results_ : dict of str to array
-        Parameters and scores of the pairs. The pairs are in the order of `l1_ratio`. Pairs with
-        the same ratio are in the order of `alphas`, and pairs with the same ratio and penalty
-        are in the order of `betas`. The keys are "param_beta", "param_alpha", "param_l1_ratio"
-        (if `l1_ratio` is an array-like), "params", "split0_test_score" and so on for each fold,
-        "mean_test_score", "std_test_score", "rank_test_score" and "se_test_difference" (the
-        standard error of the difference between the best mean score and the mean score of the
-        pair, see Notes; NaN if there is a single fold). The dict can be converted to a
-        ``pandas.DataFrame``.
+        Parameters and scores of the pairs, which are ordered by `l1_ratio`, then by `alphas`,
+        then by `betas`, each in the given order. The keys are "param_beta", "param_alpha",
+        "param_l1_ratio" (if `l1_ratio` is an array-like), "params", "split0_test_score" and so
+        on for each fold, "mean_test_score", "std_test_score", "rank_test_score" and
+        "se_test_difference" (the standard error of the difference between the best mean score
+        and that of the pair, see Notes; NaN if there is a single fold). The dict can be
+        converted to a ``pandas.DataFrame``.
 
     n_splits_ : int
         Number of folds.
 
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients of the final fit to all rows, in the dtype of X.
+        Coefficients of the final fit, in the dtype of X.
 
     intercept_ : float or ndarray of shape (n_targets,)
-        Intercept of the final fit in float64; 0.0 if ``fit_intercept=False``.
+        Intercept of the final fit, in float64; 0.0 if ``fit_intercept=False``.
 
     scale_ : float or ndarray of shape (n_targets,)
-        Estimated scale of the residuals of the final fit, in units of y; 1.0 if no scale is
-        estimated.
+        Estimated residual scale of the final fit, in units of y; 1.0 if no scale is estimated.
 
     n_iter_ : int or ndarray of shape (n_targets,)
         Number of iterations of the final fit, at least 1.
@@ -210,20 +204,20 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Value of the objective at the solution of the final fit, including the penalty.
 
     optimality_ : float or ndarray of shape (n_targets,)
-        Upper bound or estimate of the relative suboptimality of `objective_`, as in
+        Upper bound on the relative suboptimality of `objective_`, or an estimate of it, as in
         :class:`SmoothL1Regressor`.
 
     rank_ : int
         Numerical rank of the centred features, as in :class:`SmoothL1Regressor`.
 
     outliers_ : ndarray of bool of shape (n_samples,) or (n_samples, n_targets)
-        True for the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`. Such a row
-        is down-weighted but not necessarily wrong: with normal errors and the threshold of
-        "auto", 18 % of the rows of data without outliers are beyond the threshold.
+        Boolean mask of the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`.
+        These rows are downweighted but not necessarily wrong: with normal errors and the
+        threshold of "auto", 18 % of the rows of data without outliers exceed the threshold.
 
     weights_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        Robustness weights of the rows in the final fit, in [0, 1] and float64. The weights are
-        1 for the rows where `outliers_` is False.
+        Robustness weight :math:`\min(1, \beta/|r_i|)` of each row in the final fit, between 0
+        and 1 and in float64.
 
     history_ : list of dict
         Stages of the final fit, as in :class:`SmoothL1Regressor`.
@@ -232,7 +226,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Number of features seen during `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features seen during `fit`. Only defined if all feature names of X are
+        Names of the features seen during `fit`. Defined only if all feature names of X are
         strings.
 
     See Also
@@ -248,32 +242,31 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     .. math:: s_k(c) = \operatorname{score}(w_k(c),\ \text{rows of fold } k)
 
-    where :math:`w_k(c)` is the fit to the rows outside fold k. Not only the fit but also the
-    score should be robust [1]_. The best candidate :math:`c^*` has the largest mean score
+    where :math:`w_k(c)` is the fit to the rows outside fold k. The score should be robust, like
+    the fit [1]_. The best candidate :math:`c^*` has the largest mean score
     :math:`\bar s(c) = \frac{1}{K} \sum_k s_k(c)`.
 
-    **One standard error.** A fold with large errors lowers the scores of all candidates.
+    **One standard error.** Large errors in a fold lower the scores of all candidates.
     Candidates are therefore compared within each fold, by the differences
 
     .. math:: d_k(c) = s_k(c^*) - s_k(c), \qquad
               \operatorname{SE}(c) = \Big( \frac{1}{K (K - 1)}
               \sum_{k=1}^{K} \big(d_k(c) - \bar d(c)\big)^2 \Big)^{1/2}
 
-    where :math:`\bar d(c) \ge 0` is the mean difference. Breiman et al. [2]_ use the standard
-    error of :math:`\bar s(c^*)` instead. That standard error includes the variation between the
-    folds. The candidates with :math:`\bar d(c) \le \operatorname{SE}(c)` are within one
-    standard error of the best candidate. Among these candidates, ``refit="one_standard_error"``
-    selects by the following criteria, in this order:
+    where :math:`\bar d(c) \ge 0` is the mean difference. In contrast, Breiman et al. [2]_ use
+    the standard error of :math:`\bar s(c^*)`, which includes the variation between the folds.
+    The candidates with :math:`\bar d(c) \le \operatorname{SE}(c)` are within one standard error
+    of the best candidate. From these, ``refit="one_standard_error"`` selects by the following
+    criteria, in order of priority:
 
-    1. the threshold closest to the threshold of "auto" on a logarithmic scale (with
-       ``scale="concomitant"`` the excess over 1 is compared); "auto" itself is selected if it
-       is among these candidates;
+    1. the threshold closest to that of "auto" on a logarithmic scale (of the excesses over 1 if
+       ``scale="concomitant"``); "auto" itself is selected if it is among these candidates;
     2. the largest `l1_ratio`, and then the largest `alpha`;
     3. the best mean score.
 
-    Penalties are thus only compared at the same threshold, because the effect of `alpha`
-    depends on the threshold. The training sets overlap, so that the scores of different folds
-    are not independent. The standard error is therefore a rule of thumb, not a test.
+    Penalties are thus compared only at the same threshold, because the effect of `alpha`
+    depends on the threshold. Because the training sets overlap, the scores of different folds
+    are not independent, and the standard error is a rule of thumb, not a test.
 
     References
     ----------
@@ -296,7 +289,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     >>> model.coef_.round(1)
     array([2.9, 2. ])
 
-    On data without outliers the scores hardly depend on the threshold, and the rule
+    On data without outliers, the scores hardly depend on the threshold, and the rule
     "one_standard_error" selects "auto":
 
     >>> y = X @ [3.0, 2.0] + rng.normal(size=200)
@@ -360,14 +353,15 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. Data of dtype float64 or float32 and CSR matrices are not converted.
+            Training data. Arrays and CSR matrices of dtype float64 or float32 are not
+            converted.
 
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Target values. The same threshold and penalty are selected for all targets.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Individual weights of the samples, non-negative and not all zero. By default all
-            samples have the same weight. The weights are used in the fits and in the scores.
+            Weight of each row. Weights must be non-negative and not all zero. If None, all rows
+            have the same weight. The weights are used in the fits and in the scores.
 
         **params : dict
             Metadata for the splitter and the scorer, such as `groups`. Passing metadata
@@ -383,8 +377,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ValueError
             If a parameter is out of range, if there are more folds than rows, if a score is not
             a number, if ``refit="one_standard_error"`` and there is a single fold, or if the
-            data contain NaN or infinity. If the scorer raises an exception, a note with the
-            fold and the parameters is added to the exception.
+            data contain NaN or infinity. If the scorer raises an exception, a note that states
+            the fold and the parameters is added to it.
 
         TypeError
             If y is sparse, or if a callable `refit` does not return an integer.
@@ -404,8 +398,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         is_default_grid = isinstance(self.alphas, Integral)
         alphas = None if is_default_grid else check_grid("alphas", self.alphas)
         ratios = _check_ratios(self.l1_ratio)
-        # The validation sets attributes such as the feature names. These attributes are set on
-        # a copy, because `self` must not change before the fit is complete.
+        # Validation sets attributes such as the feature names. It is given a copy, because
+        # `self` must not change before the fit is complete.
         checked = copy(self)
         X_used, y_used, weight = check_data(
             partial(validate_data, checked), X, y, sample_weight
@@ -428,8 +422,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
             max_subtasks=len(folds) + 1, sequential_subtasks=False
         )
         context.call_on_fit_task_begin(**data)
-        # The callback contexts of all folds are created before the first fold is sent to
-        # another process.
+        # All callback contexts are created before the first fold is sent to another process.
         tasks = [
             context.subcontext(task_name="fold", task_id=k, max_subtasks=len(points))
             for k in range(len(folds))
@@ -462,7 +455,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         if hasattr(checked, "feature_names_in_"):
             fitted["feature_names_in_"] = checked.feature_names_in_
         context.call_on_fit_task_end(reconstruction_attributes=fitted, **data)
-        # All attributes are set together, so that a refit that fails does not change the model.
+        # All attributes are set together, so a failed refit does not change the model.
         self.__dict__.pop("feature_names_in_", None)
         self.__dict__.update(fitted)
         return self
@@ -483,7 +476,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         shared = {name: getattr(self, name) for name in _SHARED}
 
         def grid_of(beta: Any, ratio: float) -> list[float]:
-            """Return the candidate values of alpha for a threshold and an l1_ratio."""
+            """Return the candidate alphas for a threshold and an l1_ratio."""
             if alphas is not None:
                 return alphas
             model = SmoothL1Regressor(beta, l1_ratio=ratio, **shared)
@@ -505,8 +498,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         betas = check_grid("betas", betas, zero=False, word="auto")
         points = []
         for ratio in ratios:
-            # The points of the grid are ordered by penalties, and for each penalty by
-            # thresholds.
+            # The grid points are ordered by penalty, and for each penalty by threshold.
             columns = [[(beta, alpha) for alpha in grid_of(beta, ratio)] for beta in betas]
             points += [
                 {"beta": beta, "alpha": alpha, "l1_ratio": ratio}
@@ -519,12 +511,12 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         return points, models, float(auto_beta)
 
     def get_metadata_routing(self):
-        """Return the routing of the metadata of `fit` to the splitter and the scorer.
+        """Return how `fit` routes metadata to the splitter and the scorer.
 
         Returns
         -------
         routing : MetadataRouter
-            Routing of the metadata.
+            Metadata routing of this estimator.
         """
         from sklearn.model_selection import check_cv
 
@@ -539,8 +531,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         return router
 
     def _scorer(self) -> Callable[..., float]:
-        # Imported here, because importing sklearn.metrics would slow down the import of
-        # skrobust.
+        # Imported here, because sklearn.metrics would slow down the import of skrobust.
         from sklearn.metrics import check_scoring
 
         if self.scoring is None:
@@ -575,7 +566,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         return int(index)
 
     def _folds(self, X: Any, y: Any, n: int, params: dict[str, Any]) -> list[Any]:
-        """Return the indices of the training rows and of the validation rows of each fold."""
+        """Return the indices of the training and validation rows of each fold."""
         from sklearn.model_selection import check_cv
 
         cv = check_cv(self.cv)
@@ -625,8 +616,8 @@ def _refit(
 ) -> None:
     """Fit the selected model to all rows, as a task with the given callback context.
 
-    No ConvergenceWarning is issued here, since the caller issues a single warning for this fit
-    and the folds.
+    No ConvergenceWarning is issued here, because the caller issues a single warning for this
+    fit and the folds.
     """
     with context.propagate_callback_context(model), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -649,7 +640,7 @@ def _fold(
 ) -> tuple[NDArray[np.float64], list[Convergence]]:
     """Return the score of each model for fold k, and the convergence of each fit."""
     train, test = fold
-    # Rows that are not in the training fold have weight zero, so that X is not copied.
+    # Rows outside the training fold have weight zero, which in general avoids copying X.
     inside = np.zeros(X.shape[0])
     # The index of a row is repeated in `train` if the splitter samples with replacement.
     train_rows = np.arange(X.shape[0])[train]
@@ -711,7 +702,7 @@ def _score(
 
 
 def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[str, Any]:
-    """Return `cv_results_`, given the points of the grid and the scores.
+    """Return `cv_results_`, given the grid points and their scores.
 
     The scores have shape (n_splits, n_points).
     """
@@ -719,7 +710,7 @@ def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[
         # A score or its square may be infinite.
         mean, std = scores.mean(axis=0), scores.std(axis=0)
     columns = {f"param_{name}": [point[name] for point in points] for name in points[0]}
-    # The dtype object prevents the conversion of the numbers to strings if "auto" is present.
+    # The dtype object keeps NumPy from converting the numbers to strings if "auto" is present.
     words = any(isinstance(beta, str) for beta in columns["param_beta"])
     return {
         "param_beta": np.array(columns["param_beta"], dtype=object if words else float),
@@ -737,8 +728,8 @@ def paired_standard_errors(scores: NDArray[np.float64], best: int) -> NDArray[np
     """Return the standard errors of the mean differences from the scores of the best candidate.
 
     The scores have shape (n_splits, n_candidates), and `best` is the index of the best
-    candidate. The result has one element for each candidate. With a single split all elements
-    are NaN.
+    candidate. The result has one element per candidate; with a single split all elements are
+    NaN.
     """
     n_splits = len(scores)
     if n_splits == 1:
@@ -767,7 +758,7 @@ def one_standard_error_index(
         1.0 if isinstance(beta, str) else (beta - origin) / (auto_beta - origin)
         for beta in results["param_beta"]
     ]
-    # The distances are rounded, since rounding errors may make equal distances on the two sides
+    # The distances are rounded, because rounding errors may make equal distances on either side
     # of "auto" differ slightly.
     distance = np.abs(np.log(ratio)).round(9)
     l1_ratio = results.get("param_l1_ratio", np.zeros(len(mean)))

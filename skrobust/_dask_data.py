@@ -1,4 +1,4 @@
-"""Training data that are Dask collections; the module is only imported for such data."""
+"""Training data in Dask collections. This module is imported only for such data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._training_data import OpenData
 
 
 class DaskData:
-    """X, y and weights as Dask arrays or frames."""
+    """X, y and sample weights as Dask Arrays, Series or DataFrames."""
 
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
         self.dtype = check_features(estimator, X, reset=True)
@@ -39,21 +39,21 @@ class DaskData:
             blocks.close()
 
     def _blocks(self) -> DaskBlocks:
-        """Return the blocks of rows, with the scheduler that Dask would use."""
+        """Return the blocks of rows, processed by the scheduler that Dask would use."""
         data, client = (self._arrays, self.n_features, self.dtype), current_client()
         if client is None:
             return DaskBlocks(*data)
-        # Imported here, because the package `distributed` is optional.
+        # Imported here, because `distributed` is an optional dependency.
         from ._engines.cluster import ClusterBlocks
 
         return ClusterBlocks(*data, client)
 
     def keep_weights(self, target: int, result: StageResult) -> None:
-        """Do nothing, since the weights are computed lazily."""
+        """Do nothing, because the weights are computed lazily."""
 
     def row_attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        # The attributes are lazy and may be computed long after the fit. These attributes
-        # therefore refer to the collections of the caller.
+        # The attributes are lazy and may be computed long after the fit, so they refer to the
+        # collections of the caller.
         model = SimpleNamespace(**attributes)
         return {
             "weights_": robustness_weights(model, self._X, self.y),

@@ -31,7 +31,7 @@ from ._validation import (
 def duality_gap(
     estimator: Any, X: Any, y: Any, *, sample_weight: Any = None
 ) -> float | NDArray[np.float64]:
-    r"""Return the relative duality gap of a fitted model on its training data.
+    r"""Compute the relative duality gap of a fitted model on its training data.
 
     The gap is an upper bound on the relative suboptimality of the fitted coefficients,
 
@@ -42,9 +42,9 @@ def duality_gap(
     the objective at the threshold `beta_`.
 
     The gap equals the attribute `optimality_` if the fit formed the Gram matrix of all rows.
-    For tall data, for which `optimality_` is an estimate, this function computes the bound. The
-    gap is of first order in the gradient, and the suboptimality is of second order. The gap may
-    therefore be much larger than the suboptimality.
+    For tall data, for which `optimality_` is only an estimate, this function computes the
+    bound. The gap is of first order in the gradient and the suboptimality is of second order,
+    so the gap may be much larger than the suboptimality.
 
     Parameters
     ----------
@@ -52,13 +52,13 @@ def duality_gap(
         A fitted estimator.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Training data of the fit.
+        Training data of the estimator.
 
     y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        Target values of the fit.
+        Target values of the training data.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Sample weights of the fit.
+        Weight of each row in the fit. If None, all rows have the same weight.
 
     Returns
     -------
@@ -71,8 +71,8 @@ def duality_gap(
         If the estimator is not fitted.
 
     ValueError
-        If X has too many features to form its Gram matrix (in general 5,000 or more, or 200 or
-        more if X is sparse), or if the data do not match the fitted attributes.
+        If X has too many features for its Gram matrix (in general at least 5,000, or 200 if X
+        is sparse), or if the data do not match the fitted attributes.
 
     References
     ----------
@@ -131,7 +131,7 @@ def duality_gap(
 
 
 def _spec_of(estimator: Any, k: int, n_features: int) -> FitSpec:
-    """Return the specification of the objective of target k with the fitted threshold."""
+    """Return the specification of the objective of target k at the fitted threshold."""
     beta, scale = float(np.ravel(estimator.beta_)[k]), float(np.ravel(estimator.scale_)[k])
     joint = estimator.scale == "concomitant"
     model = SmoothL1Regressor(
@@ -163,7 +163,7 @@ def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> 
     value, scale_in_units = point.value, None
     if joint:
         value += 0.5 * (scale / unit) ** 2
-        # A scale at the rounding floor is not a variable, so that the threshold is fixed.
+        # A scale at the rounding floor is not a variable, so the threshold is fixed.
         if not is_at_rounding_floor(objective, point.theta, scale / unit):
             scale_in_units = scale / unit
     gap = huber_duality_gap(objective, point, scale_in_units)

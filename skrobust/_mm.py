@@ -37,35 +37,34 @@ from ._validation import check_data, drop_zero_weight, finite_weight
 # Threshold of `outliers_`, in scales. The absolute value of a normal residual exceeds this
 # threshold with probability 0.01.
 OUTLIER_END = float(ndtri(0.995))
-# With fewer rows per coefficient than this, the fit is unreliable and `fit` issues a warning.
+# With fewer rows per coefficient, the fit is unreliable and `fit` issues a warning.
 RELIABLE_ROWS_PER_COEFFICIENT = 5
-# Number of elements of X in a block of rows whose distances are computed together.
+# Number of elements of X in the blocks of rows in which distances are computed.
 BLOCK_ELEMENTS = 2**14
 
 
 class MMRegressor(LinearRegressor):
     r"""Linear regression that is robust to outliers in y and in X (MM-estimator).
 
-    The effect of outliers of any kind, including leverage points, is bounded if nearly half of
-    the rows or fewer are outliers. With normal errors the coefficients have asymptotically 95 %
-    of the efficiency of least squares. By default, repeated fits to the same data are equal,
-    because the seed of the random starts is fixed.
+    The effect of outliers of any kind, including leverage points, is bounded even if nearly
+    half of the rows are outliers. By default, the coefficients are asymptotically 95 % as
+    efficient as least squares under normal errors, and repeated fits to the same data are
+    equal, because the seed of the random starts is fixed.
 
-    Let :math:`r_i` be the residuals, :math:`s_i` the sample weights, S the sum of the weights,
-    k the rank of the features and the intercept, and
-    :math:`\rho_c(u) = 1 - (1 - \min(|u|/c, 1)^2)^3` Tukey's bisquare. The fit has two steps:
+    Let :math:`r_i` be the residuals, :math:`s_i` the sample weights, S their sum, k the rank of
+    the features and the intercept, and :math:`\rho_c(u) = 1 - (1 - \min(|u|/c, 1)^2)^3` Tukey's
+    bisquare. The fit has two steps:
 
     1. The S-estimate minimises the scale :math:`\hat\sigma_S`, which is the solution of
        :math:`\sum_i s_i\,\rho_{c_S}(r_i/\hat\sigma_S) = b\,(S - k)`, where b is the breakdown
        point [1]_.
     2. The MM-estimate is the local minimiser of :math:`\sum_i s_i\,\rho_{c_M}(r_i/\hat\sigma)`
-       that is reached by descent from the S-estimate, with the scale :math:`\hat\sigma` fixed
-       [2]_.
+       that is reached by descent from the S-estimate, with the scale :math:`\hat\sigma` held
+       fixed [2]_.
 
-    The constant :math:`c_S` is determined by `breakdown`, and :math:`c_M` by `efficiency`. The
-    objective is not convex. The S-estimate is the best of the minima that are reached from
-    several deterministic and random starts. This minimum is not guaranteed to be the global
-    minimum.
+    `breakdown` determines the constant :math:`c_S`, and `efficiency` determines :math:`c_M`.
+    The objective is not convex. The S-estimate is the best of the minima reached from several
+    deterministic and random starts, which is not guaranteed to be the global minimum.
 
     Read more in the :doc:`user guide </user_guide/robust_mm>`.
 
@@ -73,46 +72,46 @@ class MMRegressor(LinearRegressor):
     ----------
     efficiency : float, default=0.95
         Asymptotic efficiency relative to least squares under normal errors, between 0.5 and
-        0.99. The efficiency determines :math:`c_M`. A larger efficiency increases the bias that
-        outliers of moderate size cause.
+        0.99, which determines :math:`c_M`. A higher efficiency increases the bias caused by
+        moderate outliers.
 
     breakdown : float, default=0.5
-        Breakdown point of the S-estimate, in (0, 0.5]. This parameter determines :math:`c_S`.
-        The breakdown point must be so large that the efficiency of the S-estimate does not
-        exceed `efficiency`.
+        Breakdown point of the S-estimate, in (0, 0.5], which determines :math:`c_S`. It must be
+        large enough that the efficiency of the S-estimate does not exceed `efficiency`.
 
     scale : {"trimmed", "s"}, default="trimmed"
-        Scale :math:`\hat\sigma` of the M-estimate.
+        Estimator of the residual scale :math:`\hat\sigma` of the second step.
 
-        - "trimmed": the standard deviation of those residuals of the S-estimate that are not
-          outliers, limited to the range from :math:`\hat\sigma_S\,c_S/c_M` to
-          :math:`\hat\sigma_S`. This range preserves the breakdown point. In a simulation, the
+        - "trimmed": the standard deviation of the S-estimate's residuals, excluding outliers.
+          It is limited to the range from :math:`\hat\sigma_S\,c_S/c_M` to
+          :math:`\hat\sigma_S`, which preserves the breakdown point. In a simulation, the
           efficiency on clean data with at least ten rows per feature was at most 0.012 lower
-          than with "s". With 20 to 40 % of outliers at 5 to 10 standard deviations, the error
-          was as low as a third of the error with "s".
+          than with "s". With 20 to 40 % outliers at 5 to 10 standard deviations, the error was
+          as low as a third of the error with "s".
         - "s": the scale :math:`\hat\sigma_S` of the S-estimate, as in R's ``lmrob``. Outliers
-          increase this scale, so that outliers of moderate size keep a positive weight.
+          inflate this scale, so moderate outliers keep a positive weight.
 
     n_subsamples : int, default=500
-        Number of random subsets of rows from which the S-estimate starts, in addition to the
-        deterministic starts. If `n_subsamples` is 0, the fit does not depend on `random_state`,
-        unless there are so many rows that the starts use a sample of the rows (see Notes).
+        Number of starts from random subsets of the rows, in addition to the deterministic
+        starts. With ``n_subsamples=0``, the fit does not depend on `random_state`, unless there
+        are so many rows that the starts use a sample (see Notes).
 
     fit_intercept : bool, default=True
-        Whether to fit an intercept. If False, the model has no intercept, and the data are
-        expected to be centred.
+        Whether to fit an intercept. If False, no intercept is used and the data are expected to
+        be centred.
 
     max_iter : int, default=200
-        Maximum number of iterations of the S-estimate and the M-estimate together, after the
-        starts.
+        Maximum number of iterations of the S-estimate and the M-estimate together, not counting
+        the starts.
 
     tol : float, default=1e-8
-        Tolerance of the stopping criterion: the norm of the gradient in whitened coordinates,
-        relative to the root mean square of the derivatives of :math:`\rho_c` at the residuals.
+        Tolerance for the stopping criterion. The solver stops when the norm of the gradient in
+        whitened coordinates, divided by the root mean square of the derivatives of
+        :math:`\rho_c` at the residuals, is at most `tol`.
 
     random_state : int, RandomState instance or None, default=0
-        Seed of the random subsets, and of the sample of rows if the starts use one. With None
-        the subsets differ between calls of `fit`.
+        Seed for drawing the random subsets and, if the starts use a sample, the sample. Pass an
+        int for reproducible fits. With None, the random numbers differ between calls of `fit`.
 
     Attributes
     ----------
@@ -120,11 +119,11 @@ class MMRegressor(LinearRegressor):
         Coefficients of the MM-estimate, in the dtype of X.
 
     intercept_ : float
-        Intercept; 0.0 if ``fit_intercept=False``.
+        Intercept of the MM-estimate; 0.0 if ``fit_intercept=False``.
 
     scale_, s_scale_ : float
-        Scales :math:`\hat\sigma` and :math:`\hat\sigma_S`, in units of y. The two scales are
-        equal if ``scale="s"``. Both are zero if the fit is exact for a majority of the rows.
+        Scales :math:`\hat\sigma` and :math:`\hat\sigma_S`, in units of y, which are equal if
+        ``scale="s"``. Both are zero if a majority of the rows is fitted exactly.
 
     s_coef_ : ndarray of shape (n_features,)
         Coefficients of the S-estimate.
@@ -134,8 +133,8 @@ class MMRegressor(LinearRegressor):
 
     weights_ : ndarray of shape (n_samples,)
         Robustness weight :math:`(1 - (r_i/(c_M\hat\sigma))^2)_+^2` of each row, between 0 and
-        1. The robustness weight does not include the sample weight. If the scale is zero, the
-        weight is 1 for the rows that are fitted exactly and 0 for the other rows.
+        1, which does not include the sample weight. If the scale is zero, the weight is 1 for
+        the rows that are fitted exactly and 0 for all others.
 
     outliers_ : ndarray of shape (n_samples,)
         Boolean mask of the rows with :math:`|r_i| > 2.576\,\hat\sigma`, which holds for 1 % of
@@ -144,16 +143,16 @@ class MMRegressor(LinearRegressor):
 
     leverage_ : ndarray of shape (n_samples,)
         Boolean mask of the rows whose robust distance exceeds the square root of the 97.5 %
-        quantile of :math:`\chi^2` (see `robust_distances`). The mask is True for about 2.5 % of
-        normally distributed rows if there are many rows per feature, and for about a quarter of
-        such rows with only 8 rows per feature. All elements are False if robust distances
-        cannot be computed.
+        quantile of :math:`\chi^2` (see `robust_distances`). With normally distributed features,
+        the mask is True for about 2.5 % of the rows if there are many rows per feature, and for
+        about a quarter if there are only 8 rows per feature. All elements are False if robust
+        distances cannot be computed.
 
     start_ : {"least_squares", "lad", "half_set", "sensitivity", "subset"}
-        The kind of start that led to the S-estimate: a fit to all rows ("least_squares" or
-        "lad"), a fit to the half of the rows whose features are closest together ("half_set"),
-        a fit without the extreme rows of a principal sensitivity component ("sensitivity"), or
-        a fit to a random subset ("subset").
+        Kind of start that led to the S-estimate: a fit to all rows ("least_squares" or "lad"),
+        to the half of the rows whose features are closest together ("half_set"), to all but the
+        extreme rows of a principal sensitivity component ("sensitivity"), or to a random subset
+        ("subset").
 
     n_iter_ : int
         Total number of iterations of the S-estimate and the M-estimate.
@@ -162,13 +161,13 @@ class MMRegressor(LinearRegressor):
         Number of features seen during `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features seen during `fit`. Only defined if all feature names of X are
+        Names of the features seen during `fit`. Defined only if all feature names of X are
         strings.
 
     See Also
     --------
     SmoothL1Regressor : Regression with a convex objective and penalties, for data with less
-        than about 30 % of outliers in y and no leverage points.
+        than about 30 % outliers in y and no leverage points.
     sklearn.linear_model.RANSACRegressor : Fits to random subsets, with a threshold for the
         residuals.
     sklearn.linear_model.TheilSenRegressor : Median of fits to random subsets.
@@ -176,23 +175,23 @@ class MMRegressor(LinearRegressor):
     Notes
     -----
     An integer sample weight is equivalent to repeating the row. The sum S of the weights counts
-    as the number of rows, so that multiplying all weights by a constant changes the fit. If S
-    is smaller than the number of rows of positive weight, the weights are rescaled such that S
-    equals this number.
+    as the number of rows, so multiplying all weights by a constant changes the fit. If S is
+    smaller than the number of rows with positive weight, the weights are rescaled to sum to
+    this number.
 
     If the data have more than 1.5 m rows, where m is max(2000, 20 n_features), the starts use a
     random sample of m rows. Otherwise the starts use all rows, and the result does not depend
-    on the order of the rows. With more than 200 features the starts from sensitivity components
-    are omitted.
+    on the order of the rows. With more than 200 features, the starts from sensitivity
+    components are omitted.
 
-    With few rows per coefficient the efficiency is lower than the asymptotic efficiency. If a
-    cluster of outliers can be fitted by a small change of the coefficients, this cluster may
-    attract the estimate. `outliers_` is then False for the rows of this cluster.
+    With few rows per coefficient, the efficiency is lower than its asymptotic value. A cluster
+    of outliers that can be fitted by a small change in the coefficients may attract the
+    estimate, in which case `outliers_` is False for the rows of the cluster.
 
     If features are linearly dependent, the coefficients for standardised features have no
-    component in the null space of these features. Each feature is centred by its median (with
-    an intercept) and divided by its median absolute deviation, or by its root mean square if
-    more than half of its values are equal.
+    component in the null space of these features. Each feature is centred at its median (with
+    an intercept) and divided by its median absolute deviation, or by its root mean square
+    deviation if more than half of its values are equal.
 
     References
     ----------
@@ -261,12 +260,13 @@ class MMRegressor(LinearRegressor):
             Training data.
 
         y : array-like of shape (n_samples,)
-            Target values. For several targets use
+            Target values. For several targets, use
             :class:`~sklearn.multioutput.MultiOutputRegressor`.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Individual weights of the samples, non-negative and not all zero. An integer weight
-            k is equivalent to repeating the row k times.
+            Weight of each row. Weights must be non-negative and not all zero. If None, all rows
+            have the same weight. An integer weight k is equivalent to repeating the row k
+            times.
 
         Returns
         -------
@@ -276,7 +276,7 @@ class MMRegressor(LinearRegressor):
         Raises
         ------
         ValueError
-            If a parameter is out of range or `breakdown` is too small for `efficiency`; if the
+            If a parameter is out of range; if `breakdown` is too small for `efficiency`; if the
             data contain NaN or infinity; if y has several columns; if a weight is negative or
             all weights are zero; or if the coefficients are too large for the dtype of X.
 
@@ -287,10 +287,10 @@ class MMRegressor(LinearRegressor):
         -----
         UserWarning
             If there are fewer than five rows per coefficient, or if a majority of the rows, but
-            not all rows, are fitted exactly.
+            not all of them, are fitted exactly.
 
         DataConversionWarning
-            If y has the shape (n_samples, 1).
+            If y has shape (n_samples, 1).
 
         ConvergenceWarning
             If the fit does not reach `tol`. The best coefficients found are kept.
@@ -301,7 +301,7 @@ class MMRegressor(LinearRegressor):
         return self._set_fitted(partial(self._fit, spec=spec), X, y, sample_weight)
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: MMSpec) -> dict[str, Any]:
-        """Return the fitted attributes that `validate_data` does not set; warn if necessary."""
+        """Return the fitted attributes that `validate_data` does not set; warn if needed."""
         X, y, _ = check_data(partial(validate_data, self), X_raw, y_raw, None)
         weight = finite_weight(sample_weight, X)
         if y.ndim == 2 and y.shape[1] > 1:
@@ -359,8 +359,8 @@ class MMRegressor(LinearRegressor):
 
     def _warn(self, result: MMResult, rows: _FitRows, spec: MMSpec) -> None:
         S, k = rows.total, result.rank
-        # The stack frames below the caller are `fit` with its wrappers, `_set_fitted`, `_fit`
-        # and this method.
+        # The stack frames between the caller and the warning are `fit` with its wrappers,
+        # `_set_fitted`, `_fit` and this method.
         stacklevel = 5 + N_WRAPPERS
         if RELIABLE_ROWS_PER_COEFFICIENT * k > S:
             warnings.warn(
@@ -392,29 +392,28 @@ class MMRegressor(LinearRegressor):
             )
 
     def robust_distances(self, X):
-        r"""Return the robust distances of rows from the centre of the features.
+        r"""Return the robust distance of each row of X from the centre of the training data.
 
         The distance is :math:`\sqrt{(x - m)^T C^{-1} (x - m)}`. The centre m and the covariance
-        C are computed from the training rows with positive `weights_` or, if the starts use a
-        sample, from such rows of the sample. The computation has two steps [1]_. The first step
+        C are estimated from the training rows with positive `weights_` or, if the starts use a
+        sample, from such rows of the sample. The estimation has two steps [1]_. The first step
         uses the half of the rows whose covariance has the smallest determinant. The second step
         uses all rows whose squared distance after the first step is at most the 97.5 % quantile
-        of :math:`\chi^2`. In both steps C is scaled so that the median of the squared distances
-        equals the median of :math:`\chi^2`. Features of which more than half of the values are
-        equal, such as indicators, and features that depend linearly on other features are left
-        out.
+        of :math:`\chi^2`. In both steps C is scaled so that the median squared distance equals
+        the median of :math:`\chi^2`. Features in which more than half of the values are equal,
+        such as indicators, and features that depend linearly on others are left out.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows of features.
+            Rows whose distances are computed.
 
         Returns
         -------
         distances : ndarray of shape (n_samples,)
-            Distances, of dtype float64. The distances of normally distributed rows have
-            approximately a :math:`\chi` distribution. Its number of degrees of freedom is the
-            number of features that are not left out.
+            Distances, in float64. For normally distributed rows they follow approximately a
+            :math:`\chi` distribution with as many degrees of freedom as there are features that
+            are not left out.
 
         Raises
         ------
@@ -423,9 +422,9 @@ class MMRegressor(LinearRegressor):
 
         ValueError
             If the robust centre and covariance could not be computed from the training data:
-            if all features are left out, if there are fewer than 2d + 2 different rows for the
-            d remaining features, if d > 500, if half of the rows lie on a hyperplane, or if
-            there are not more rows than coefficients.
+            if all features are left out, if there are fewer than 2d + 2 distinct rows for the d
+            remaining features, if d > 500, if half of the rows lie on a hyperplane, or if there
+            are no more rows than coefficients.
 
         References
         ----------
@@ -451,8 +450,8 @@ class MMRegressor(LinearRegressor):
 class _FitRows(NamedTuple):
     """The rows of the fit, which are sorted and distinct if the starts use all rows.
 
-    `inverse` contains for each data row of positive weight the index of the equal row of the
-    fit, or is None if the rows of the fit are these data rows.
+    For each data row of positive weight, `inverse` contains the index of the equal row of the
+    fit. It is None if the rows of the fit are these data rows themselves.
     """
 
     X: Any
@@ -490,7 +489,7 @@ class _DataDistance(NamedTuple):
 
 
 def _spec(model: MMRegressor) -> MMSpec:
-    """Return the MMSpec of an estimator, after checking that its parameters are compatible."""
+    """Check that the parameters of an estimator are compatible, and return its MMSpec."""
     m_constant = constant_of_efficiency(float(model.efficiency))
     least = round(mean_rho(m_constant), 4)
     if model.breakdown < least:
@@ -499,8 +498,8 @@ def _spec(model: MMRegressor) -> MMSpec:
             f"S-estimate is already more efficient. breakdown must be at least {least:.4f} for "
             "this efficiency."
         )
-    # If `breakdown` equals the rounded bound, the constant of the S-estimate may be too large
-    # by a rounding error.
+    # If `breakdown` equals the rounded bound, rounding error may make the constant of the
+    # S-estimate slightly too large.
     s_constant = min(constant_of_breakdown(float(model.breakdown)), m_constant)
     return MMSpec(
         s_constant,
@@ -525,7 +524,7 @@ def _fit_rows(X: Any, y: FloatArray, weight: FloatArray | None) -> _FitRows:
     """Return the rows of the fit, sorted and without duplicates if the starts use all rows.
 
     The weights of equal rows are summed. The fit then depends neither on the order of the rows
-    nor on whether equal rows are repeated or weighted.
+    nor on whether a row is repeated or has a larger weight.
     """
     n, p = X.shape
     if not uses_all_rows(n, p):
@@ -556,7 +555,7 @@ def _row_attributes(
     zero: NDArray[np.intp] | None,
     spec: MMSpec,
 ) -> dict[str, Any]:
-    """Return `weights_`, `outliers_` and `leverage_`, including those of rows of weight 0."""
+    """Return `weights_`, `outliers_` and `leverage_` of all rows, including weight 0."""
     if result.is_exact is None:
         outliers = np.abs(result.residual) > OUTLIER_END * result.scale
     else:

@@ -35,7 +35,7 @@ _SHARED = ("beta", "loss", "scale", *_PENALTY, "fit_intercept", "solver", "max_i
 
 
 class Path(NamedTuple):
-    """Result of `smooth_l1_path`: the grid, and four arrays of results at its points."""
+    """Result of `smooth_l1_path`: the grid, and four arrays with the results at its points."""
 
     grid: np.ndarray
     coefs: np.ndarray
@@ -46,7 +46,7 @@ class Path(NamedTuple):
 
 @validate_params(
     {
-        # X and y are validated in the function, so that error messages contain their names.
+        # X and y are validated in the function, so that error messages name them.
         "betas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "alphas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "sample_weight": ["array-like", None],
@@ -77,77 +77,76 @@ def smooth_l1_path(
 
     Each fit minimises the objective of :class:`SmoothL1Regressor`. It starts from the previous
     solution, takes about one pass over X if X has many more rows than columns, and reaches the
-    same tolerance as a fit of :class:`SmoothL1Regressor`. If X is very wide (sparse with 200
-    columns or more, or dense of rank above 2,000), each fit takes more passes. If X is sparse
-    and very wide, a fit without an L1 penalty or bounds does not use the previous solution.
+    same tolerance as a fit of :class:`SmoothL1Regressor`. If X is very wide (sparse with at
+    least 200 columns, or dense with a rank above 2,000), each fit takes more passes. If X is
+    sparse and very wide, or dense with more than 5,000 rows and at least 5,000 columns, fits
+    without an L1 penalty or ``positive=True`` do not use the previous solution.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        Training data. Data of dtype float64 or float32 and CSR matrices are not converted.
+        Training data. Arrays and CSR matrices of dtype float64 or float32 are not converted.
 
     y : array-like of shape (n_samples,) or (n_samples, n_targets)
         Target values. The path of each target is computed independently.
 
     betas : int or array-like of shape (n_points,), default=None
         Thresholds at which to compute the path, in any order, or the number of thresholds in a
-        default grid. The default grid contains the threshold of ``beta="auto"``. This grid is
-        geometrically spaced from a tenth of this threshold to about ten times this threshold.
-        With ``scale="concomitant"`` the excesses of the thresholds over 1 are spaced in this
-        way, instead of the thresholds themselves. If neither `betas` nor `alphas` is given, the
-        grid has 20 thresholds.
+        default grid. The default grid is geometrically spaced from a tenth of the threshold of
+        ``beta="auto"``, which it contains, to about ten times this threshold. With
+        ``scale="concomitant"``, the excesses of the thresholds over 1 are spaced in this way
+        instead. If neither `betas` nor `alphas` is given, the grid has 20 thresholds.
 
     alphas : int or array-like of shape (n_points,), default=None
         Values of `alpha` at which to compute the path, in any order, or the number of values in
         a default grid. `alphas` and `betas` cannot be combined. The default grid requires
-        ``l1_ratio > 0``. This grid is geometrically spaced from the smallest `alpha` for which
-        all penalised coefficients are zero down to 0.001 times this value (0.01 times this
-        value if there are more features than rows).
+        ``l1_ratio > 0``. It is geometrically spaced from the smallest `alpha` for which all
+        penalised coefficients are zero down to 0.001 times this value (0.01 times this value if
+        there are more features than rows).
 
     beta : float or "auto", default="auto"
-        Threshold of a path over `alphas`.
+        Threshold at which the loss changes from quadratic to linear, for a path over `alphas`.
 
     alpha : float, default=0.0
-        Non-negative constant that multiplies the penalty of a path over `betas`. Use
-        ``loss="huber"`` if `alpha` is positive: with "smooth_l1" the loss decreases as the
-        threshold increases, and the penalty dominates the objective at large thresholds.
+        Constant that multiplies the penalty on the coefficients, for a path over `betas`. Must
+        be non-negative; ``alpha=0`` means no penalty. Use ``loss="huber"`` with a penalty: with
+        "smooth_l1", as beta increases, the loss decreases and the penalty does not, so the
+        penalty dominates the objective at large thresholds.
 
     l1_ratio : float, default=0.0
-        Share of the L1 penalty in the elastic-net penalty, between 0 and 1, as in
-        :class:`SmoothL1Regressor`.
+        Elastic-net mixing parameter, between 0 and 1, as in :class:`SmoothL1Regressor`.
 
     positive : bool, default=False
         Whether to constrain the coefficients to be non-negative.
 
     penalty_weights : array-like of shape (n_features,), default=None
-        Factors of the penalties of the features, as in :class:`SmoothL1Regressor`.
+        Factor that multiplies the penalty of each feature, as in :class:`SmoothL1Regressor`.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
         Loss function, as in :class:`SmoothL1Regressor`.
 
     scale : {"mad", "concomitant"} or None, default=None
-        Estimator of the scale of the residuals, which is the unit of the thresholds, as in
-        :class:`SmoothL1Regressor`. With None the thresholds are in units of y.
+        Estimator of the residual scale, which is the unit of the thresholds, as in
+        :class:`SmoothL1Regressor`. With None, the thresholds are in units of y.
 
     fit_intercept : bool, default=True
-        Whether to fit an intercept. If False, the model has no intercept, and the data are
-        expected to be centred.
+        Whether to fit an intercept. If False, no intercept is used and the data are expected to
+        be centred.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Individual weights of the samples, non-negative and not all zero. By default all samples
+        Weight of each row. Weights must be non-negative and not all zero. If None, all rows
         have the same weight.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto"
-        each fit also uses sums over the rows that were computed at the previous point of the
-        path. With "lbfgs" and "newton" each fit only uses the previous solution, as its
-        starting point.
+        Algorithm that minimises the objective, as in :class:`SmoothL1Regressor`. With "auto",
+        each fit reuses sums over the rows that were computed for the previous fit. With "lbfgs"
+        and "newton", each fit uses only the previous solution, as its starting point.
 
     max_iter : int, default=1000
         Maximum number of iterations of each fit.
 
     tol : float, default=1e-8
-        Tolerance of the stopping criterion, as in :class:`SmoothL1Regressor`.
+        Tolerance for the stopping criterion, as in :class:`SmoothL1Regressor`.
 
     Returns
     -------
@@ -158,21 +157,21 @@ def smooth_l1_path(
         Coefficients at each point of the path, in the dtype of X.
 
     intercepts : ndarray of shape (n_points,) or (n_targets, n_points)
-        Intercepts at each point of the path, in float64.
+        Intercept at each point of the path, in float64.
 
     objectives : ndarray of shape (n_points,) or (n_targets, n_points)
-        Minimum of the objective at each point of the path, including the penalty.
+        Value of the objective at each point of the path, including the penalty.
 
     n_iters : ndarray of shape (n_points,) or (n_targets, n_points)
-        Number of iterations of each fit. `smooth_l1_path` returns a named tuple of these five
-        arrays.
+        Number of iterations of each fit, at least 1. The five arrays are returned as a named
+        tuple.
 
     Raises
     ------
     ValueError
-        If both `betas` and `alphas` are given, if a threshold or a penalty is out of range
-        (such as ``beta <= 1`` with ``scale="concomitant"``), if the data contain NaN or
-        infinity, if a sample weight is negative, or if all sample weights are zero.
+        If both `betas` and `alphas` are given; if a threshold or a penalty is out of range,
+        such as ``beta <= 1`` with ``scale="concomitant"``; if the data contain NaN or infinity;
+        or if a weight is negative or all weights are zero.
 
     TypeError
         If y is sparse.
@@ -190,8 +189,8 @@ def smooth_l1_path(
     Notes
     -----
     Without a penalty, the minimiser is a piecewise linear function of the threshold, with a
-    breakpoint at each threshold that is equal to the absolute residual of a row [1]_. The fit
-    at each point of the grid starts from a linear extrapolation of the previous minimiser.
+    breakpoint at each threshold that equals the absolute residual of a row [1]_. The fit at
+    each grid point starts from a linear extrapolation of the previous minimiser.
 
     References
     ----------
@@ -216,8 +215,8 @@ def smooth_l1_path(
     require_in_memory("smooth_l1_path", "search", X=X, y=y, sample_weight=sample_weight)
     if betas is not None and alphas is not None:
         raise ValueError(
-            "Only one of betas and alphas can be given, got both; instead of the other one, "
-            "pass a single number as beta or alpha."
+            "Only one of betas and alphas can be given, got both; pass the parameter that is "
+            "fixed along the path as a single number, beta or alpha."
         )
     common = {"loss": loss, "scale": scale, "fit_intercept": fit_intercept}
     common |= {"solver": solver, "max_iter": max_iter, "tol": tol}
@@ -253,7 +252,7 @@ def smooth_l1_path(
         Convergence.of(result, spec) for i, spec in enumerate(specs) for result in results[i]
     ]
     if is_default_grid:
-        # The caller has not asked for the smaller tolerance of the first point.
+        # The caller did not ask for the smaller tolerance of the first point.
         n_targets = len(results[0])
         reached[:n_targets] = [first.within(tol) for first in reached[:n_targets]]
     warn_unless_converged("smooth_l1_path", reached, tol, max_iter, stacklevel=4)

@@ -38,21 +38,21 @@ _LAZY_FORMULAS = {
 class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     r"""Linear regression with the Smooth L1 or Huber loss.
 
-    The loss of a residual is quadratic below a threshold and linear above it. The linear part
-    limits the influence of outliers in y. With the default ``beta="auto"`` the threshold is
-    estimated from the data. The features need no scaling: without a penalty the predictions do
-    not depend on the units of the features.
+    The loss of a residual is quadratic below a threshold and linear above it, which limits the
+    influence of outliers in y. With the default ``beta="auto"``, the threshold is estimated
+    from the data. The features need not be scaled: without a penalty, the predictions do not
+    depend on the units of the features.
 
-    With residuals :math:`r_i = y_i - x_i^T w - b`, sample weights :math:`s_i`, their sum
-    :math:`S` and the threshold :math:`\beta`, the coefficients w and the intercept b minimise
+    Let :math:`r_i = y_i - x_i^T w - b` be the residuals, :math:`s_i` the sample weights,
+    :math:`S` their sum and :math:`\beta` the threshold. The coefficients w and the intercept b
+    minimise
 
     .. math:: \frac{1}{S} \sum_i s_i \, \ell(r_i) + P(w), \qquad
               P(w) = \alpha \sum_j q_j \Bigl[\rho\, |w_j| + \frac{1 - \rho}{2}\, w_j^2\Bigr]
 
     with :math:`\rho` = `l1_ratio` and :math:`q` = `penalty_weights`, subject to :math:`w \ge 0`
-    if `positive` is True. By default there is no penalty. If only `alpha` is set to a positive
-    value, the penalty is the ridge penalty :math:`\frac{\alpha}{2} \lVert w \rVert^2`. The loss
-    :math:`\ell` is one of
+    if `positive` is True. There is no penalty by default. Setting only `alpha` gives the ridge
+    penalty :math:`\frac{\alpha}{2} \lVert w \rVert^2`. The loss :math:`\ell` is one of
 
     .. math::
 
@@ -65,43 +65,42 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     Parameters
     ----------
     beta : float or "auto", default="auto"
-        Threshold at which the loss changes from quadratic to linear; a positive number or
-        "auto".
+        Threshold at which the loss changes from quadratic to linear.
 
-        - A number is in units of y if ``scale=None``, like the parameter `beta` of PyTorch's
-          ``SmoothL1Loss`` and `delta` of its ``HuberLoss``. Otherwise the number is in units of
-          the estimated scale.
-        - "auto" is the threshold at which the fit has 95 % of the efficiency of least squares
-          under normal errors: 1.5960 concomitant scales if ``scale="concomitant"``, otherwise
-          1.345 normalised MADs of the residuals.
+        - A number must be positive. With ``scale=None`` it is in units of y, like `beta` in
+          PyTorch's ``SmoothL1Loss`` and `delta` in its ``HuberLoss``; otherwise it is a
+          multiple of the estimated scale.
+        - "auto" is the threshold at which the fit is 95 % as efficient as least squares under
+          normal errors: 1.5960 concomitant scales if ``scale="concomitant"``, otherwise 1.345
+          normalised MADs of the residuals.
 
     loss : {"smooth_l1", "huber"}, default="smooth_l1"
-        Loss function. The Huber loss is the Smooth L1 loss multiplied by beta, so that both
-        give the same coefficients without a penalty. With ``alpha > 0`` the coefficients
-        differ:
+        Loss function. The Huber loss is the Smooth L1 loss multiplied by beta, so both give the
+        same coefficients without a penalty. With ``alpha > 0`` the coefficients differ:
 
-        - "smooth_l1": as beta grows, the loss decreases like 1/beta and the penalty does not,
-          so that the penalty dominates the objective.
-        - "huber": as beta grows, the fit tends to penalised least squares, that is to
+        - "smooth_l1": as beta increases, the loss decreases like 1/beta and the penalty does
+          not, so the penalty dominates the objective at large thresholds.
+        - "huber": as beta increases, the fit tends to penalised least squares, that is, to
           :class:`~sklearn.linear_model.Ridge` or :class:`~sklearn.linear_model.ElasticNet`. Use
-          this loss to search over beta with a penalty. A fit is scale equivariant if
-          multiplying y, and a `beta` in units of y, by a constant multiplies the coefficients
-          by this constant. With a ridge penalty, a fit is scale equivariant only with this loss
-          and ``scale=None`` or "mad". With ``l1_ratio=1`` a fit is scale equivariant with
-          "smooth_l1", and with both losses if ``scale="concomitant"``.
+          this loss when searching over beta with a penalty.
+
+        A fit is scale equivariant if multiplying y, and a `beta` in units of y, by a constant
+        multiplies the coefficients by the same constant. With a ridge penalty, only fits with
+        ``loss="huber"`` and ``scale=None`` or "mad" are scale equivariant. With ``l1_ratio=1``,
+        fits with "smooth_l1" are, and those with "huber" if ``scale="concomitant"``.
 
     scale : {"mad", "concomitant"} or None, default=None
-        Estimator of the scale of the residuals, which is the unit of `beta`.
+        Estimator of the residual scale, which is the unit of `beta`.
 
-        - None: the scale is not estimated. With ``beta="auto"``, however, None is equivalent to
+        - None: no scale is estimated, except that with ``beta="auto"`` None is equivalent to
           "mad".
-        - "mad": the normalised MAD, that is the median of :math:`|r_i|` divided by
-          :math:`\Phi^{-1}(3/4)`. Starting from least squares, the scale and the fit are updated
-          until the scale is the MAD of the residuals of the fit, as in R's ``MASS::rlm`` and in
-          ``RLM`` of statsmodels.
+        - "mad": the normalised MAD, that is, the median of :math:`|r_i|` divided by
+          :math:`\Phi^{-1}(3/4)`. Starting from least squares, the scale and the coefficients
+          are updated until the scale is the MAD of the residuals of the fit, as in R's
+          ``MASS::rlm`` and in ``RLM`` of statsmodels.
         - "concomitant": the objective is minimised jointly over the coefficients and the scale
           :math:`\sigma`, as in :class:`~sklearn.linear_model.HuberRegressor`, whose parameter
-          `epsilon` corresponds to `beta`. This scale requires ``beta > 1``. The objective for
+          `epsilon` corresponds to `beta`. Requires ``beta > 1``. The objective for
           ``loss="huber"`` is
 
           .. math:: \frac{1}{2S} \sum_i s_i \bigl[\sigma + H_\beta(r_i/\sigma)\,\sigma\bigr]
@@ -112,36 +111,34 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
           and for ``loss="smooth_l1"`` the first term is divided by beta.
 
     alpha : float, default=0.0
-        Constant that multiplies the penalty on the coefficients; a non-negative number. The
-        intercept is not penalised, and ``alpha=0`` means no penalty. As beta grows, the fit
+        Constant that multiplies the penalty on the coefficients. Must be non-negative;
+        ``alpha=0`` means no penalty. The intercept is not penalised. As beta increases, the fit
         with ``loss="huber"`` tends to ``Ridge(alpha=alpha * S)``, where S is the sum of the
-        sample weights. With ``l1_ratio > 0`` the fit tends to
-        ``ElasticNet(alpha=alpha, l1_ratio=l1_ratio)``. The objective of
-        ``HuberRegressor(epsilon=e, alpha=a)`` is obtained with ``loss="huber"``,
-        ``scale="concomitant"``, ``beta=e`` and ``alpha=a / S``.
+        sample weights, or to ``ElasticNet(alpha=alpha, l1_ratio=l1_ratio)`` if
+        ``l1_ratio > 0``. To minimise the objective of ``HuberRegressor(epsilon=e, alpha=a)``,
+        set ``loss="huber"``, ``scale="concomitant"``, ``beta=e`` and ``alpha=a / S``.
 
     l1_ratio : float, default=0.0
-        Share :math:`\rho` of the L1 penalty in the elastic-net penalty, between 0 and 1.
-        ``l1_ratio=0`` is the ridge penalty, ``l1_ratio=1`` is the lasso penalty, and values
-        between 0 and 1 combine both. With ``l1_ratio > 0`` coefficients can be exactly zero.
-        The parameter has no effect if ``alpha=0``: ``l1_ratio=1`` with the default `alpha` does
-        not give a sparse model.
+        Elastic-net mixing parameter :math:`\rho`, between 0 and 1: 0 gives the ridge penalty, 1
+        the lasso penalty, and values in between combine both. With ``l1_ratio > 0``,
+        coefficients can be exactly zero. If ``alpha=0``, the default, `l1_ratio` has no effect
+        and even ``l1_ratio=1`` does not give a sparse model.
 
     positive : bool, default=False
-        Whether to constrain the coefficients to be non-negative. The constraint also applies if
+        Whether to constrain the coefficients to be non-negative. The constraint applies even if
         ``alpha=0``. The intercept is not constrained.
 
     penalty_weights : array-like of shape (n_features,) or None, default=None
-        Factors :math:`q_j` of the penalties of the features; non-negative numbers or infinity.
-        A feature with weight 0 is not penalised, and a feature with infinite weight has the
-        coefficient 0, even if ``alpha=0``. None means that all weights are 1. The weights are
-        used as given, whereas R's glmnet rescales its penalty factors to the sum `n_features`.
+        Factor :math:`q_j` that multiplies the penalty of each feature; a non-negative number or
+        infinity. None means that all factors are 1. A feature with weight 0 is not penalised; a
+        feature with infinite weight has coefficient 0, even if ``alpha=0``. The weights are
+        used as given, whereas R's glmnet rescales its penalty factors to sum to `n_features`.
         The effect of a penalty depends on the units of the features; with ``l1_ratio=1``,
         ``penalty_weights=X.std(axis=0)`` has the same effect as standardising the features.
 
     fit_intercept : bool, default=True
-        Whether to fit an intercept. If False, the model has no intercept, and the data are
-        expected to be centred.
+        Whether to fit an intercept. If False, no intercept is used and the data are expected to
+        be centred.
 
     beta_schedule : {"geometric", "linear", "cosine"}, array-like or None, default=None
         Multipliers of the threshold for a fit in several stages, each of which starts from the
@@ -151,144 +148,146 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         - array-like: strictly decreasing multipliers that end in 1, such as
           ``[50, 10, 2, 1]``.
         - "geometric", "linear" or "cosine": the schedule of this name in
-          :mod:`skrobust.schedules`. The first threshold exceeds nearly all absolute residuals.
+          :mod:`skrobust.schedules`. Its first threshold exceeds nearly all absolute residuals.
 
         The solution does not depend on the schedule; `history_` records the stages. A schedule
-        increases the number of passes over X: without a schedule, the solvers lower a small
-        threshold in steps by themselves.
+        takes additional passes over X, and even without one the solvers approach a small
+        threshold in steps.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
-        Algorithm that minimises the objective. All solvers reach the same minimum, and the
-        standardisation, the starting point and the estimator of the scale are the same for all
-        solvers.
+        Algorithm that minimises the objective. All solvers reach the same minimum, and they
+        share the standardisation, the starting point and the scale estimator.
 
-        - "auto": the fastest algorithm for the data. Anderson acceleration of the coefficients
-          and the scale is used for tall dense X (at least 400 rows per feature and two million
-          elements) and for sparse X with at least 200 features and more rows than features.
-          Newton's method is used for other X, preceded by L-BFGS if X has more than 20,000
-          elements.
-        - "lbfgs": SciPy's L-BFGS until rounding errors of the objective stop its line search,
-          followed by Newton's method until `tol` is reached. This solver is slow if beta is far
-          below the scale of the residuals.
-        - "newton": the semismooth Newton method with an exact line search. If few residuals are
-          below `beta_`, the method starts at a larger threshold and lowers it in steps.
+        - "auto": the fastest algorithm for the data. Tall dense X (at least 400 rows per
+          feature and two million elements) and sparse X with at least 200 features and more
+          rows than features use Anderson acceleration of the coefficients and the scale. Other
+          X use Newton's method, preceded by L-BFGS if X has more than 20,000 elements.
+        - "lbfgs": SciPy's L-BFGS until rounding errors in the objective stop its line search,
+          then Newton's method until `tol` is reached. This solver is slow if beta is far below
+          the residual scale.
+        - "newton": the semismooth Newton method with an exact line search. If few absolute
+          residuals are below `beta_`, it starts at a larger threshold and lowers the threshold
+          in steps.
 
-        With an L1 penalty or ``positive=True`` a proximal Newton method on a working set of
-        features is used instead, and `solver` has no effect. Fits with a schedule or a warm
-        start do not use Anderson acceleration. `history_` shows which algorithms were used.
+        With an L1 penalty or ``positive=True``, `solver` has no effect: these fits use a
+        proximal Newton method on a working set of features. Fits with a schedule or a warm
+        start do not use Anderson acceleration. `history_` records which algorithms were used.
 
     max_iter : int, default=1000
         Maximum number of iterations on the full data, summed over the stages.
 
     tol : float, default=1e-8
-        Tolerance of the stopping criterion. The solver stops when the norm of the gradient,
+        Tolerance for the stopping criterion. The solver stops when the norm of the gradient,
         divided by the root mean square of the residuals clipped at the threshold, is at most
         `tol`. The gradient is taken in coordinates in which the features are uncorrelated and
-        have variance one, so that `tol` is dimensionless. With ``tol=0`` the solver stops when
-        rounding errors prevent further progress. With an L1 penalty or a constraint, the norm
-        of the gradient is replaced by the largest violation of the optimality conditions for
-        features scaled to variance one, and `optimality_` must also be at most `tol`.
+        have unit variance, which makes `tol` dimensionless. With ``tol=0`` the solver stops
+        when rounding errors prevent further progress. With an L1 penalty or
+        ``positive=True``, the gradient norm is replaced by the largest violation of the
+        optimality conditions for features scaled to unit variance, and `optimality_` must also
+        be at most `tol`.
 
     warm_start : bool, default=False
         If True, `fit` starts from the coefficients of the previous call, provided that the
         numbers of features and targets are unchanged. If False, the previous coefficients are
-        not used. An estimated scale does not depend on these coefficients.
+        ignored. The estimated scale does not depend on these coefficients.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        Coefficients, in the dtype of X. With an L1 penalty or a constraint, some coefficients
+        Coefficients, in the dtype of X. With an L1 penalty or ``positive=True``, some of them
         can be exactly 0.
 
     intercept_ : float or ndarray of shape (n_targets,)
-        Intercept in float64; 0.0 if ``fit_intercept=False``.
+        Intercept, in float64; 0.0 if ``fit_intercept=False``.
 
     beta_ : float or ndarray of shape (n_targets,)
         Threshold of the fit, in units of y.
 
     scale_ : float or ndarray of shape (n_targets,)
-        Estimated scale of the residuals, in units of y; 1.0 if no scale is estimated.
+        Estimated residual scale, in units of y; 1.0 if no scale is estimated.
 
     n_iter_ : int or ndarray of shape (n_targets,)
         Number of iterations on the full data, at least 1.
 
     objective_ : float or ndarray of shape (n_targets,)
-        Value of the objective at the solution, penalty included.
+        Value of the objective at the solution, including the penalty.
 
     optimality_ : float or ndarray of shape (n_targets,)
-        Relative duality gap, an upper bound of the relative suboptimality
+        Relative duality gap, an upper bound on the relative suboptimality
         :math:`(F - \min F) / F` of `objective_`. For tall data, where the fit starts from a
-        sample of the rows, and for X whose Gram matrix is not computed (see `rank_`), the
-        attribute is instead an estimate from the Newton decrement, or NaN if the fit did not
-        converge. For tall data :func:`duality_gap` computes the upper bound. With an L1
-        penalty, and with ``positive=True`` and a penalty, the attribute is the upper bound for
-        all data, even if the fit did not converge.
+        sample, and for X whose Gram matrix is not computed (see `rank_`), it is instead an
+        estimate from the Newton decrement, or NaN if the fit did not converge. For tall data,
+        :func:`duality_gap` computes the upper bound. With an L1 penalty, or with
+        ``positive=True`` and a penalty, it is always the upper bound, even if the fit did not
+        converge.
 
     rank_ : int
-        Numerical rank of the centred features, without the intercept. The rank is less than the
-        number of features if some features are constant or linearly dependent, up to rounding
-        errors in X, or if there are more features than rows. If X has so many features that its
-        Gram matrix is not computed (sparse X with at least 200 or dense X with at least 5,000
-        features), `rank_` is an upper bound.
+        Numerical rank of the centred features, not counting the intercept. The rank is less
+        than the number of features if some features are constant or linearly dependent, up to
+        rounding errors in X, or if there are more features than rows. If X has so many features
+        that its Gram matrix is not computed (at least 200 if X is sparse, or 5,000 if it is
+        dense), `rank_` is an upper bound.
 
     outliers_ : ndarray or dask Array of bool of shape (n_samples,) or (n_samples, n_targets)
-        True for the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`. Such a row
-        is down-weighted but not necessarily wrong: with normal errors and the default
-        threshold, 18 % of the rows of data without outliers are beyond the threshold. After a
-        fit to Dask collections `outliers_` and `weights_` are lazy: they are computed from the
-        collections that were passed to `fit`, and are not part of a pickle.
+        Boolean mask of the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`.
+        These rows are downweighted but not necessarily wrong: with normal errors and the
+        default threshold, 18 % of the rows of data without outliers exceed the threshold. After
+        a fit to Dask collections, `outliers_` and `weights_` are lazy: they are computed from
+        the collections passed to `fit`, and are not pickled with the model.
 
     weights_ : ndarray or dask Array of shape (n_samples,) or (n_samples, n_targets)
-        Robustness weights :math:`\min(1, \beta/|r_i|)` of the rows, in [0, 1] and float64. The
-        fit is a weighted least-squares fit with these weights multiplied by `sample_weight`.
-        The weight of a row is below 1 if and only if `outliers_` is True for this row. These
-        weights are called ``weights`` in statsmodels' ``RLM`` and ``w`` in R's ``rlm``.
+        Robustness weight :math:`\min(1, \beta/|r_i|)` of each row, between 0 and 1 and in
+        float64. The fit is a weighted least-squares fit with these weights multiplied by
+        `sample_weight`. The weight of a row is below 1 if and only if `outliers_` is True for
+        this row. The corresponding attribute is ``weights`` in statsmodels' ``RLM`` and ``w``
+        in R's ``rlm``.
 
     history_ : list of dict
         One dict for each stage of each target, with the keys "target", "beta", "scale",
-        "n_iter", "n_eval" (number of passes over X for gradients and products with the
-        Hessian), "objective", "gradient_norm" (the quantity that `tol` limits), "message" (the
-        reason why the stage ended), "algorithms" (number of passes of each algorithm, with the
-        sum "n_eval") and "n_active" (number of nonzero coefficients). After a fit to Dask
-        collections there is also "n_rounds", the number of times that the stage waited for
-        results of all blocks of rows.
+        "n_iter", "n_eval" (number of passes over X for gradients and Hessian products),
+        "objective", "gradient_norm" (the quantity that `tol` limits), "message" (why the stage
+        ended), "algorithms" (number of passes taken by each algorithm, which add up to
+        "n_eval") and "n_active" (number of nonzero coefficients). After a fit to Dask
+        collections, the key "n_rounds" gives the number of times that the stage waited for
+        results from all blocks of rows.
 
     n_features_in_ : int
         Number of features seen during `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features seen during `fit`. Only defined if all feature names of X are
+        Names of the features seen during `fit`. Defined only if all feature names of X are
         strings.
 
     See Also
     --------
     SmoothL1RegressorCV : Selection of the threshold and the penalty by cross-validation.
-    MMRegressor : Regression for data with outliers in X or more than about 30 % of outliers.
+    MMRegressor : Regression for data with outliers in X or more than about 30 % outliers.
     sklearn.linear_model.HuberRegressor : Concomitant objective; requires scaled features.
-    sklearn.linear_model.QuantileRegressor : Median regression, the limit for a small threshold.
-    sklearn.linear_model.Ridge : Limit of the Huber loss with a ridge penalty for large beta.
-    sklearn.linear_model.ElasticNet : Limit of the Huber loss with an L1 penalty for large beta.
+    sklearn.linear_model.QuantileRegressor : Median regression, the limit for small thresholds.
+    sklearn.linear_model.Ridge : Limit of ridge-penalised Huber fits for large beta.
+    sklearn.linear_model.ElasticNet : Limit of L1-penalised Huber fits for large beta.
 
     Notes
     -----
-    The effect of a penalty, and the features that an L1 penalty selects, depend on the units of
-    the features. Standardise the features in a pipeline if ``alpha > 0``. An L1 penalty does
-    not bound the influence of leverage points. With more features than rows use
-    ``scale="concomitant"`` or a fixed threshold: the MAD grows as coefficients are shrunk, and
-    tends to zero as the fit approaches interpolation. The minimiser may not be unique if
-    ``l1_ratio=1`` and columns are duplicated, or if ``positive=True`` without a penalty and
-    columns are linearly dependent. Only the value of the objective is unique in these cases.
+    The influence of outliers in y is bounded. The influence of leverage points, that is, of
+    rows whose features are far from those of the other rows, is not, and an L1 penalty does not
+    bound it either. Use :class:`MMRegressor` for data with leverage points.
 
-    The influence of outliers in y is bounded. The influence of leverage points, that is of rows
-    whose features are far from those of the other rows, is not bounded;
-    :class:`MMRegressor` resists them.
+    The effect of a penalty, including which features an L1 penalty selects, depends on the
+    units of the features. Standardise the features in a pipeline if ``alpha > 0``. With more
+    features than rows, use ``scale="concomitant"`` or a fixed threshold, because the MAD grows
+    as coefficients are shrunk and tends to zero as the fit approaches interpolation.
+
+    The minimiser may not be unique if ``l1_ratio=1`` and columns are duplicated, or if
+    ``positive=True``, there is no penalty and columns are linearly dependent. Only the minimum
+    is unique in these cases.
 
     If features are linearly dependent and there is neither a penalty nor a constraint, the
-    minimiser is not unique. The fit selects the minimiser whose coefficients for standardised
+    minimiser is not unique. `fit` selects the minimiser whose coefficients for standardised
     features have no component in the null space of these features. Features are standardised by
     their weighted standard deviation (by their root mean square without an intercept). If the
-    mean of a feature is so large that its deviations from the mean are stored with fewer than
-    six digits, its coefficient is smaller than this rule implies.
+    mean of a feature is so large that deviations from it are stored with fewer than six digits,
+    the coefficient of this feature is smaller than this rule implies.
 
     References
     ----------
@@ -383,20 +382,20 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         ----------
         X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
                 (n_samples, n_features)
-            Training data. Data of dtype float64 or float32 are not converted, and they are
-            only copied if rows have weight zero. Dask collections are processed in blocks of
-            rows by the current Dask client, or by the configured scheduler if there is no
-            client, and are not gathered; see :doc:`/user_guide/out_of_memory`.
+            Training data. Data of dtype float64 or float32 are not converted, and are copied
+            only if some rows have weight zero. Dask collections are processed in blocks of rows
+            by the current Dask client or, if there is no client, by the configured scheduler.
+            They are not gathered; see :doc:`/user_guide/out_of_memory`.
 
         y : {array-like, dask Array, Series or DataFrame} of shape (n_samples,) or \
                 (n_samples, n_targets)
             Target values. Each target is fitted independently. If X is a Dask collection, y and
-            `sample_weight` must be Dask collections with the same rows in each block.
+            `sample_weight` must be Dask collections divided into the same blocks of rows.
 
         sample_weight : {array-like, dask Array or Series} of shape (n_samples,), default=None
-            Individual weights of the samples, non-negative and not all zero. By default all
-            samples have the same weight. An integer weight k is equivalent to repeating the row
-            k times, and multiplying all weights by a constant has no effect.
+            Weight of each row. Weights must be non-negative and not all zero. If None, all rows
+            have the same weight. An integer weight k is equivalent to repeating the row k
+            times, and multiplying all weights by a constant has no effect.
 
         Returns
         -------
@@ -409,14 +408,15 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             If a parameter is out of range, such as ``beta <= 1`` with ``scale="concomitant"``;
             if the data contain NaN or infinity; if a weight is negative or all weights are
             zero; if the coefficients are too large for the dtype of X; or if Dask collections
-            do not have the same rows in each block.
+            are not divided into the same blocks of rows.
 
         TypeError
             If y is sparse; if only some of the data are Dask collections; if a Dask collection
-            is not numeric; or if ``l1_ratio > 0`` or ``positive=True`` with Dask collections.
+            is not numeric; or if an L1 penalty or ``positive=True`` is used with Dask
+            collections.
 
         RuntimeError
-            If workers of a Dask cluster are lost and the fit cannot continue.
+            If the fit cannot continue because workers of a Dask cluster were lost.
 
         Warns
         -----
@@ -429,7 +429,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: FitSpec) -> dict[str, Any]:
         """Fit all targets, and return the fitted attributes that `validate_data` does not set.
 
-        A ConvergenceWarning is issued if the fit of a target does not converge.
+        Issue a ConvergenceWarning if the fit of a target does not converge.
         """
         if spec.is_composite:
             caller = "SmoothL1Regressor.fit with l1_ratio > 0 or positive=True"
@@ -462,7 +462,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         excluded: NDArray[np.bool_] | None,
         callbacks: _Callbacks,
     ) -> tuple[list[list[StageResult]], int]:
-        """Return the results of the stages of each target, and the rank of the features."""
+        """Return the stage results of each target, and the rank of the features."""
         n_targets = data.y.shape[1] if data.y.ndim == 2 else 1
         warm = self._warm_start_coefficients(data.n_features, n_targets)
         staged = spec.schedule is not None or warm[0] is not None
@@ -498,7 +498,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         return list(np.column_stack([intercept, coef]).astype(np.float64))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without lazy attributes, so that Dask is not required to load it."""
+        """Return the state without lazy attributes, so that loading it does not need Dask."""
         state: dict[str, Any] = dict(super().__getstate__())
         for name in _LAZY_FORMULAS:
             if is_dask(state.get(name)):
@@ -531,8 +531,8 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             f"Increase max_iter (currently {spec.max_iter}) or tol, use a larger beta, or "
             "add a penalty (alpha > 0).",
             ConvergenceWarning,
-            # The warning is attributed to the caller of fit, above the frames of this method,
-            # _fit, _set_fitted, fit and its wrappers.
+            # Attribute the warning to the caller of fit, above the frames of this method, _fit,
+            # _set_fitted, fit and its wrappers.
             stacklevel=5 + N_WRAPPERS,
         )
 
@@ -560,10 +560,10 @@ class _Callbacks:
     def watch(
         self, stages: Iterator[StageResult], results: list[list[StageResult]]
     ) -> list[StageResult]:
-        """Return the results of the stages of a target.
+        """Return the stage results of a target.
 
-        A callback can end the fit before the last stage. `results` contains the results of the
-        previous targets.
+        A callback can end the fit before the last stage. `results` contains the stage results
+        of the previous targets.
         """
         reached: list[StageResult] = []
         stop = False
@@ -587,7 +587,7 @@ class _Callbacks:
         )
 
     def _coefficients(self, results: list[list[StageResult]]) -> dict[str, Any]:
-        """Return the current coefficients, which are 0 for targets that are not fitted yet."""
+        """Return the current coefficients, which are 0 for targets not yet fitted."""
         coef = np.zeros((*self._shape, self._estimator.n_features_in_))
         intercept = np.zeros(self._shape)
         for j, stages in enumerate(results):
