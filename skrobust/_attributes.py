@@ -56,8 +56,8 @@ def fitted_attributes(
         name: value[0] if one_target else np.array(value) for name, value in values.items()
     }
     attributes["coef_"] = coef[0] if one_target else coef
-    # In a fit to blocks of rows, `n_rounds` of a result counts the rounds since the start of the
-    # fit, whereas the history contains the number of rounds of each stage.
+    # In a fit to blocks of rows, the `n_rounds` of a result counts the rounds since the start
+    # of the fit, whereas the history contains the number of rounds of each stage.
     stages_done = [stage.n_rounds for stages in results for stage in stages]
     rounds = iter(np.diff([0, *stages_done]).tolist())
     attributes["history_"] = [

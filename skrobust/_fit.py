@@ -1,10 +1,10 @@
 """Fit one target: find a starting point, minimise the objective at each threshold of the
 schedule, and return the results.
 
-This module carries out the plan that `_solvers.choose` returns. For tall X the model is first
-fitted to a sample of rows. This fit gives a starting point near the minimiser and a whitening
-that is computed at this point. Each stage of a schedule, and each fit along a grid of
-parameters, starts from the previous solution.
+This module carries out the plan that `_solvers.choose` returns. For tall X, the model is first
+fitted to a sample, which gives a starting point near the minimiser and a whitening computed at
+this point. Each stage of a schedule, and each fit along a parameter grid, starts from the
+previous solution.
 """
 
 from __future__ import annotations
@@ -43,30 +43,30 @@ from ._solvers.working_set import ROUNDING_RTOL
 from ._spec import FitSpec, Schedule
 from ._units import TargetUnits
 
-# Tolerance and maximum number of iterations of a fit to a sample of rows. A smaller tolerance
-# would not improve the starting point: at the minimiser for the sample, the relative gradient
-# of the objective for all rows is about 0.1.
+# Tolerance and maximum number of iterations of a fit to a sample. A smaller tolerance would not
+# improve the starting point: at the minimiser for the sample, the relative gradient of the
+# objective for all rows is about 0.1.
 SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
-# Maximum contraction of the fixed-point iteration for the scale (`_solvers.scale_fixed_point`)
-# on a sample of rows. With a larger contraction the scale converges slowly, and another fixed
-# point may be near.
+# Maximum contraction factor of the fixed-point iteration for the scale on a sample
+# (`_solvers.scale_fixed_point`). With a larger factor the scale converges slowly, and another
+# fixed point may be near.
 SAMPLE_MAX_CONTRACTION = 0.7
-# Tolerance of the least-squares fit whose residuals give the first estimate of a scale.
+# Tolerance of the least-squares fit whose residuals give the first estimate of the scale.
 LEAST_SQUARES_TOL = 1e-3
-# Anderson's acceleration must halve its error within this number of passes over X, after a
-# uniform sample and otherwise. After a uniform sample fewer passes are allowed, since another
+# Numbers of passes over X within which Anderson acceleration must halve its error, after a
+# uniform sample and otherwise. Fewer passes are allowed after a uniform sample, because another
 # sample can follow. MAX_RESTARTS is the maximum number of restarts.
 UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
 MAX_RESTARTS = 8
-# A warm start is ignored if the absolute value of one of its whitened coordinates, in units of
-# the target, exceeds this value.
+# A warm start is ignored if any of its whitened coordinates, in units of the target, exceeds
+# this value in absolute value.
 MAX_WARM_START = 1e8
-# With a concomitant scale and an L1 penalty, the tolerance is multiplied by TIGHTER_TOL_FACTOR
-# until the joint duality gap for the coefficients and the scale is small. The fit has not
-# converged if the gap is still too large after MAX_TIGHTER_FITS fits.
+# With a concomitant scale and an L1 penalty, the fit is repeated, each time with the tolerance
+# multiplied by TIGHTER_TOL_FACTOR, until the joint duality gap for the coefficients and the
+# scale is small. If the gap is still too large after MAX_TIGHTER_FITS repetitions, the fit has
+# not converged.
 TIGHTER_TOL_FACTOR, MAX_TIGHTER_FITS = 1e-2, 3
-# A schedule given by name starts at a threshold that exceeds this fraction of the absolute
-# residuals.
+# A named schedule starts at a threshold that exceeds this fraction of the absolute residuals.
 SCHEDULE_SHARE_INSIDE = 0.99
 
 
@@ -75,10 +75,10 @@ class StageResult(NamedTuple):
 
     `value` is the smooth L1 objective at `beta`, including the penalty but not the term σ/(2ε)
     of the concomitant objective. `suboptimality` is an estimate of the amount by which the
-    objective exceeds its minimum. `weights` contains ψ(r)/r of each row; it is None for a fit
-    along a grid. `algorithms` contains the number of passes over X of each algorithm, and
-    `n_eval` is the sum of these numbers. `n_rounds` is the number of rounds over the blocks of
-    rows since the engine was created.
+    objective exceeds its minimum. `weights` contains ψ(r)/r for each row, or is None for a fit
+    along a grid. `algorithms` contains the number of passes over X taken by each algorithm, and
+    `n_eval` is their sum. `n_rounds` is the number of rounds over the blocks of rows since the
+    engine was created.
     """
 
     coef: FloatArray
@@ -117,23 +117,23 @@ class Target:
     def __init__(self, y: RowVector, fit_intercept: bool, spec: FitSpec, plan: Plan) -> None:
         self.units = TargetUnits(y, fit_intercept)
         self.plan = plan
-        # The minimiser is copied, since it may store sums over the rows between its calls.
+        # The minimiser is copied, because it may store sums over the rows between calls.
         self.minimiser = copy(plan.minimiser)
         self.set_spec(spec)
 
     def set_spec(self, spec: FitSpec) -> None:
-        """Set the threshold, the estimator of the scale and the penalty to those of `spec`."""
+        """Set the threshold, the scale estimator and the penalty to those of `spec`."""
         self.spec = spec
         self.estimator = spec.scale
         self.beta = max(spec.beta / self.units.unit, MIN_THRESHOLD)
 
     def threshold(self, scale: float) -> float:
-        """Return the threshold that belongs to a scale, both in the units of the target."""
+        """Return the threshold for a scale, both in units of the target."""
         return self.beta if self.estimator is None else self.estimator.threshold(scale)
 
     @property
     def penalty_moves_with_scale(self) -> bool:
-        """Whether the penalty is multiplied by a threshold that depends on a scale."""
+        """Whether the penalty is multiplied by a threshold that depends on the scale."""
         spec = self.spec
         return self.estimator is not None and spec.alpha_per_threshold and spec.alpha > 0
 
@@ -148,8 +148,8 @@ class Target:
         penalty: Penalty | None = None
         alpha = 0.0
         if spec.alpha:
-            # The Huber loss is β times the smooth L1 loss. The penalty of the smooth L1 loss
-            # is therefore multiplied by β, which has the unit of y.
+            # The Huber loss is β times the smooth L1 loss. The penalty that belongs to the
+            # smooth L1 loss is therefore multiplied by β, which has the unit of y.
             alpha = spec.alpha * units.unit if spec.alpha_per_threshold else spec.alpha
             penalty = Ridge.of_strength(alpha, engine, spec.penalty_weights)
         if spec.is_composite:
@@ -170,7 +170,7 @@ class Target:
 
 
 def _penalty_diagonal(linear: LinearLoss) -> FloatArray:
-    """Return the diagonal of the penalty's Hessian, without the intercept, of shape (p,)."""
+    """Return the diagonal of the Hessian of the penalty, of shape (p,), without intercept."""
     zero = np.zeros(linear.data.engine.p + 1)
     return (zero if linear.penalty is None else linear.penalty.hessian_diagonal(zero))[1:]
 
@@ -183,7 +183,7 @@ def fit_stages(
 ) -> Iterator[StageResult]:
     """Minimise the objective of one target; yield a StageResult at the end of each stage.
 
-    `warm` contains the intercept and the coefficients to start from, in units of the data.
+    `warm` contains the starting intercept and coefficients, in units of the data.
     """
     plan = sampler.plan
     target = Target(y, sampler.problem.fit_intercept, spec, plan)
@@ -226,8 +226,7 @@ def fit_stages(
         used += solution.n_iter
         above = np.nan
         if not np.isfinite(solution.point.value):
-            # If the fit started from a sample of rows, X has not yet been checked for NaN and
-            # infinity.
+            # If the fit started from a sample, X has not yet been checked for NaN and infinity.
             objective.engine.check_finite()
         if is_last:
             above = _suboptimality(target, sampler.problem, at_stage, solution, scale)
@@ -235,7 +234,7 @@ def fit_stages(
             target, at_stage, solution, multiplier, scale, n_passes, above, is_last
         )
         weights = _weights(target, at_stage, solution, scale, overwrite=is_last)
-        # The number of rounds is updated, since computing the weights may take further rounds.
+        # `n_rounds` is updated, because computing the weights may take further rounds.
         yield result._replace(weights=weights, n_rounds=objective.engine.n_rounds)
         n_passes = objective.n_passes
         if target.estimator is not None and not is_last:
@@ -268,7 +267,7 @@ def _solve_final(
 ) -> tuple[Whitened, Solution, float]:
     """Return the whitened objective, the solution at the final threshold, and the scale.
 
-    If `start` contains a sensitivity, Anderson's acceleration runs before the minimiser.
+    If `start` contains a sensitivity, Anderson acceleration runs before the minimiser.
     """
     objective, theta, scale, sensitivity = start
     spec, estimator, minimiser = target.spec, target.estimator, target.minimiser
@@ -290,7 +289,7 @@ def _solve_final(
         if used >= max_iter or no_sample or not (improved or sampler.is_uniform):
             if improved:
                 theta, scale = solution.point.theta, new_scale
-            # This releases the memory of the residuals, a vector of length n.
+            # Release the memory of the residuals, a vector of length n.
             del solution
             break
         near = InitialPoint(objective, solution.point.theta, new_scale, sensitivity)
@@ -301,8 +300,8 @@ def _solve_final(
             residual = gather(solution.point.residual, sampler.problem.sample.rows)
         del solution
         objective, theta, scale, sensitivity = _restart(target, sampler, near, residual)
-        # The starting point from a new sample may have a larger objective than the best point
-        # so far.
+        # The objective at the starting point from a new sample may be larger than at the best
+        # point so far.
         if improved and estimator is None:
             value = objective.at_threshold(target.beta).evaluate(theta).value
             if lowest.value < value:
@@ -339,9 +338,9 @@ def _lowest(
 ) -> tuple[Solution, float]:
     """Return the solution with the lowest value of the final objective, and its scale.
 
-    The candidates are the solution, which did not converge, and the coefficients from which the
-    stages started; `earlier` contains these coefficients in units of the data. The concomitant
-    scale is a variable of the objective, so that the scale is computed for each candidate.
+    The candidates are the solution, which did not converge, and the starting coefficients of
+    the stages, which `earlier` contains in units of the data. A concomitant scale is a variable
+    of the objective and is therefore computed for each candidate.
     """
     coef = [target.units.from_data(start, objective.engine) for start in earlier]
     starts = [objective.whitening.coordinates(given) for given in coef]
@@ -363,7 +362,7 @@ def _lowest(
 class _LowestPoint:
     """The lowest objective so far, at a fixed threshold, and the coefficients that attain it.
 
-    The coefficients are stored in the units of the data.
+    The coefficients are stored in units of the data.
     """
 
     def __init__(self, target: Target) -> None:
@@ -392,8 +391,8 @@ def _to_data_units(
 ) -> StageResult:
     unit, point, beta = target.units.unit, solution.point, objective.threshold
     estimator = target.estimator
-    # Passes that are not counted in `solution.passes` were taken for the starting point and for
-    # the bound on the suboptimality.
+    # Passes not counted in `solution.passes` were taken for the starting point and the bound on
+    # the suboptimality.
     n_eval = objective.n_passes - n_passes
     others = n_eval - sum(solution.passes.values())
     passes = {"start and optimality": others, **solution.passes}
@@ -429,7 +428,7 @@ def _weights(
 ) -> RowVector:
     """Return the weight of each row: ψ(r)/r, or 1 if the residual is only rounding error.
 
-    If `overwrite` is True, the weights are written to the memory of the residuals.
+    If `overwrite` is True, the weights overwrite the residuals in memory.
     """
     theta, residual = solution.point.theta, solution.point.residual
     is_rounding = None
@@ -446,14 +445,14 @@ def _suboptimality(
     """Return an upper bound on F − min F, or an estimate of this difference.
 
     The bound is the duality gap, which is available for a composite penalty and for an
-    objective that is whitened for all rows. Otherwise the difference is estimated from the
-    Newton decrement; the result is then NaN if the fit did not converge.
+    objective whose whitening is computed from all rows. Otherwise the difference is estimated
+    from the Newton decrement, and the result is NaN if the fit did not converge.
     """
     composite = target.spec.is_composite
     if problem.sample is not None or (problem.whiten_by == "scaling" and not composite):
         return suboptimality(objective, solution) if solution.converged else np.nan
     point = solution.point
-    # A scale at the rounding floor is not a variable, so that the threshold is fixed.
+    # A scale at the rounding floor is not a variable, so the threshold is fixed.
     joint = isinstance(target.estimator, Concomitant) and not is_at_rounding_floor(
         objective, point.theta, scale
     )
@@ -472,8 +471,8 @@ def _with_small_joint_gap(
     """Return the solution, or a more accurate solution if its joint duality gap exceeds `tol`.
 
     With a concomitant scale and a small L1 penalty, the joint gap for the coefficients and the
-    scale may be much larger than the gap for the coefficients alone. The stopping criterion of
-    the minimiser uses the gap for the coefficients alone.
+    scale may be much larger than the gap for the coefficients alone, which the stopping
+    criterion of the minimiser uses.
     """
     spec, tol = target.spec, target.spec.tol
     if not spec.is_composite or not isinstance(target.estimator, Concomitant):
@@ -500,7 +499,7 @@ def _with_small_joint_gap(
 
 
 def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
-    """Return the starting point, computed from a sample of rows if a sample is sufficient."""
+    """Return the starting point, computed from a sample if that is sufficient."""
     while sampler.problem.sample is not None:
         point = _sample_start(target, sampler)
         if point is not None:
@@ -510,9 +509,9 @@ def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
 
 
 def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
-    """Return a starting point: the least-squares fit, or an approximation of it, and the scale.
+    """Return a starting point: the least-squares fit or an approximation to it, and the scale.
 
-    With a composite penalty the starting point is computed by `_composite_start`.
+    With a composite penalty, the starting point is computed by `_composite_start`.
     """
     beta, scale, estimator = target.beta, np.nan, target.estimator
     moves = target.penalty_moves_with_scale
@@ -527,9 +526,9 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     start = objective if per_threshold else objective.at_threshold(np.inf)
     theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
     if objective.n_variables > objective.engine.n + 1:
-        # The coordinates are not whitened, so that a gradient step does not lead to the
-        # least-squares fit. This fit is computed by Newton's method. All of its residuals may
-        # be within the threshold.
+        # The coordinates are not whitened, so a gradient step does not lead to the
+        # least-squares fit. This fit, whose residuals may all be within the threshold, is
+        # computed by Newton's method instead.
         linear = LinearLoss(start.linear.data, HUBER, start.linear.penalty, np.inf)
         squares = Whitened(linear, objective.whitening)
         theta = newton(squares, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point.theta
@@ -544,8 +543,8 @@ def _composite_start(
 ) -> InitialPoint:
     """Return the starting point and the scale for a penalty with an L1 part or bounds.
 
-    The starting point is the penalised least-squares fit if the scale is estimated from its
-    residuals, and otherwise the fit to a sample of rows or the null model.
+    The starting point is the penalised least-squares fit if its residuals determine the scale,
+    and otherwise the fit to a sample or the null model.
     """
     theta = np.zeros(objective.n_variables)
     if target.estimator is None and target.plan.start_from_sample:
@@ -561,9 +560,9 @@ def _composite_start(
 
 
 def _null_scale(target: Target, problem: Problem) -> float:
-    """Return the scale of the residuals of the null model, in units of the target.
+    """Return the residual scale of the null model, in units of the target.
 
-    In this model all coefficients are zero, and the intercept is the mean of y.
+    In the null model, all coefficients are zero and the intercept is the mean of y.
     """
     assert target.estimator is not None
     y, weight = target.units.y_for(problem), problem.weight
@@ -575,8 +574,8 @@ def _null_scale(target: Target, problem: Problem) -> float:
 def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
     """Return the minimiser for the sample as a starting point, with a whitening at this point.
 
-    The result is None if the sample is insufficient, that is, if it does not have full rank or
-    if the scale converges so slowly that another fixed point may be near.
+    The result is None if the sample is insufficient, that is, if it is rank-deficient or if the
+    scale converges so slowly that another fixed point may be near.
     """
     problem = sampler.problem
     objective, theta, scale, _ = _least_squares_start(target, sampler.sample())
@@ -603,8 +602,7 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
     point = solution.point
     near = InitialPoint(objective, point.theta, scale, sensitivity)
     whitening, theta, sensitivity = _majorant_whitening(target, near, objective, point.residual)
-    # The memory of the sample is released before all values of y are converted to the units of
-    # the target.
+    # The memory of the sample is released before all of y is converted to units of the target.
     del objective, near, point, solution
     linear = target.linear_loss(problem, target.threshold(scale))
     return InitialPoint(Whitened(linear, whitening), theta, scale, sensitivity)
@@ -613,12 +611,11 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
 def _restart(
     target: Target, sampler: RowSampler, near: InitialPoint, residual: FloatArray | None
 ) -> InitialPoint:
-    """Return the point from which a fit with slow convergence continues.
+    """Return the point from which a slowly converging fit continues.
 
     If `residual` is None, this is the starting point from the next sample, or from all rows if
     there is no other sample. Otherwise `residual` contains the residuals of the current sample
-    at the point `near`. The point is then unchanged, and the whitening is computed at this
-    point.
+    at the point `near`, and the result is this point with a whitening computed there.
     """
     if residual is None:
         sampler.next_level()
@@ -636,11 +633,11 @@ def _majorant_whitening(
 ) -> tuple[Whitening, FloatArray, Sensitivity]:
     """Return the whitening of a quadratic that majorises the objective of a sample.
 
-    θ and the sensitivity are also returned, in the new coordinates. The quadratic function with
-    Huber's weights ψ(r)/r touches the objective from above (Huber and Ronchetti, 2009, section
-    7.8). Near the minimiser the Hessian of this function is close to the Hessian of the
-    objective, since the weights of most rows beyond the threshold are small. Far from the
-    minimiser, this Hessian prevents steps that are too long.
+    θ and the sensitivity are also returned, in the new coordinates. The quadratic with Huber's
+    weights ψ(r)/r touches the objective from above (Huber and Ronchetti, 2009, section 7.8).
+    Near the minimiser its Hessian is close to that of the objective, because most rows beyond
+    the threshold have small weights. Far from the minimiser, its Hessian prevents overlong
+    steps.
     """
     _, theta, scale, sensitivity = near
     assert sensitivity is not None
@@ -669,11 +666,11 @@ def solution_path(
 ) -> Iterator[tuple[int, StageResult]]:
     """Minimise the objective of one target for each of the specs, whose schedules are None.
 
-    Yields the index of each spec with its StageResult. The specs are processed in the order of
-    increasing penalties and, for each penalty, of decreasing thresholds. Specs with a composite
-    penalty are processed in the order of `_composite_path`. Rows of weight zero are ignored. If
-    the fit for a spec without a composite penalty does not converge, this spec is fitted
-    separately by `own_fit`.
+    Yield the index of each spec with its StageResult. The specs are processed in order of
+    increasing penalty and, for each penalty, of decreasing threshold, or in the order of
+    `_composite_path` if the penalty is composite. Rows of weight zero are ignored. If the fit
+    for a spec without a composite penalty does not converge, `own_fit` fits this spec
+    separately.
     """
     target = Target(y, problem.fit_intercept, specs[0], plan)
     if specs[0].is_composite:
@@ -698,14 +695,13 @@ def _composite_path(
 ) -> Iterator[tuple[int, StageResult]]:
     """Yield the index of each spec and its StageResult, for specs with a composite penalty.
 
-    The thresholds are decreasing, and for each threshold the penalties are decreasing. Each fit
-    starts from the previous coefficients. The search for a scale starts from the same scale as
-    in a single fit, since another scale may lead to another fixed point.
+    Thresholds decrease, and so do the penalties for each threshold. Each fit starts from the
+    previous coefficients, but the search for the scale starts from the same scale as in a
+    single fit, because another scale may lead to another fixed point.
     """
     theta: FloatArray | None = None
-    # The starting points are fitted at an infinite threshold by `target.minimiser`. The fits of
-    # the path use a copy, so that the sums stored by the two minimisers do not replace each
-    # other.
+    # `target.minimiser` fits the starting points at an infinite threshold. The fits of the path
+    # use a copy, so that the two minimisers do not overwrite each other's stored sums.
     minimiser = copy(target.minimiser)
     for index in sorted(
         range(len(specs)), key=lambda i: (*_path_order(specs[i]), -specs[i].alpha)
@@ -745,7 +741,7 @@ def _composite_path(
 def _path_order(spec: FitSpec) -> tuple[bool, float]:
     """Return a sort key: estimated thresholds precede fixed ones, and both are decreasing.
 
-    Estimated thresholds come first, since their search starts from a larger threshold.
+    Estimated thresholds come first, because the search for them starts from a larger threshold.
     """
     estimated = spec.scale is not None
     return not estimated, -(spec.scale.factor if spec.scale is not None else spec.beta)
@@ -759,7 +755,7 @@ class _PathMinimiser(NamedTuple):
 def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
     """Return a minimiser for the threshold of the target and all larger thresholds.
 
-    The result is None if X is so wide that each spec is fitted separately.
+    Return None if X is so wide that each spec is fitted separately.
     """
     plan, spec = target.plan, target.spec
     if plan.whiten_by == "scaling":
@@ -780,12 +776,12 @@ def _path_point(
 ) -> tuple[StageResult | None, float]:
     """Return the StageResult for the spec of the target, and the scale.
 
-    If the fit did not converge, the StageResult is None, and `scale` is returned unchanged.
+    If the fit did not converge, the StageResult is None and `scale` is returned unchanged.
     """
     spec, estimator = target.spec, target.estimator
     n_passes = _engine_of(problem).n_passes
     solve, whitening = minimiser
-    # If the threshold is estimated, the search for the scale replaces the value 1.0.
+    # If the threshold is estimated, the search for the scale replaces the threshold 1.0.
     threshold = target.beta if estimator is None else 1.0
     objective = Whitened(target.linear_loss(problem, threshold), whitening)
     start = np.zeros(0)  # Not used: the minimiser starts from its last solution.
@@ -803,6 +799,6 @@ def _path_point(
     if not solution.converged:
         return None, scale
     at_scale = objective.at_threshold(target.threshold(new_scale))
-    above = np.nan  # The suboptimality is not computed, since this would double the passes.
+    above = np.nan  # Computing the suboptimality would double the passes.
     result = _to_data_units(target, at_scale, solution, 1.0, new_scale, n_passes, above, True)
     return result, new_scale

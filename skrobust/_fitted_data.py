@@ -1,4 +1,4 @@
-"""A fitted estimator with the data of its fit, checked and linearised."""
+"""A fitted estimator with its training data, checked and linearised."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from ._solvers.result import Status
 from ._unwrap import inner_estimator, innermost_estimator, unwrap
 from ._validation import drop_zero_weight
 
-# The data are regarded as the data of the fit if the relative gradient is at most the largest
-# of GRADIENT_TOL, GRADIENT_PER_TOL · `tol` and GRADIENT_PER_FINAL · (the gradient at the end of
-# the fit). The tolerance is larger for coefficients of dtype float32, which are rounded.
+# The data are regarded as the training data if the relative gradient is at most the largest of
+# GRADIENT_TOL, GRADIENT_PER_TOL · `tol` and GRADIENT_PER_FINAL · (the gradient at the end of
+# the fit). The tolerance is larger for float32 coefficients, which are rounded.
 GRADIENT_TOL, GRADIENT_PER_TOL, GRADIENT_PER_FINAL = 1e-5, 100.0, 10.0
 FLOAT32_GRADIENT_TOL = 1e-4
-# Messages of fits that ended because of rounding errors, as in `history_`.
+# Messages in `history_` of fits that ended because of rounding errors.
 WITHIN_ROUNDING = {status.value for status in Status if status.within_rounding}
-# A ψ of at most this size, in units of y, is regarded as a rounding error.
+# A value of ψ of at most this size, in units of y, is regarded as rounding error.
 EXACT_PSI = 1e-13
 EXACT_MM_FIT = (
     "scale_ is 0 or rounding error, since a majority of the rows is fitted exactly: there are "
@@ -47,10 +47,10 @@ EXACT_MM_FIT = (
 class FitDescription(NamedTuple):
     """Description of a fit for titles and messages.
 
-    `outliers_` is True for the rows whose absolute residual exceeds `outlier_end`, in the units
-    of y; `beyond` is the name of this threshold. `scale_name` is None if the threshold is a
-    number. `gradient` is the relative gradient that the fit reached, and `within_rounding`
-    tells whether the fit ended because of rounding errors.
+    `outliers_` is True for the rows whose absolute residual exceeds `outlier_end`, in units of
+    y; `beyond` is the name of this threshold. `scale_name` is None if the threshold was given
+    in units of y. `gradient` is the relative gradient that the fit reached, and
+    `within_rounding` tells whether the fit ended because of rounding errors.
     """
 
     name: str
@@ -64,10 +64,10 @@ class FitDescription(NamedTuple):
 class FittedData(NamedTuple):
     """A linearised fit and its data, for standard errors and diagnostics.
 
-    `labels` contains the labels of the rows of positive weight. `positive` contains the
-    positions of these rows among all `n_rows` rows, or is None if all weights are positive.
-    `transformers` convert the X of the estimator to the X of the regressor, and `is_wrapped`
-    tells whether the regressor is part of another estimator.
+    `labels` contains the labels of the rows of positive weight, and `positive` their positions
+    among all `n_rows` rows, or None if all weights are positive. `transformers` convert the X
+    of the estimator to the X of the regressor, and `is_wrapped` tells whether the regressor is
+    part of another estimator.
     """
 
     fit: LinearisedFit
@@ -83,7 +83,7 @@ class FittedData(NamedTuple):
     target: int
 
     def title(self) -> str:
-        """Return a description of the fit, which is the first line of a table."""
+        """Return a description of the fit, to be used as the title of a table."""
         fit, description = self.fit, self.description
         beyond = np.abs(fit.residual) > description.outlier_end / fit.units.unit
         share = float(fit.times_weight(beyond.astype(float)).sum()) / fit.total
@@ -110,7 +110,7 @@ def fitted_data(
 ) -> FittedData:
     """Return the linearised fit of an estimator, and the data of this fit.
 
-    A ValueError is raised if the data are not the data to which the estimator was fitted.
+    Raise a ValueError if the estimator was not fitted to the given data.
     """
     regressor = innermost_estimator(estimator)
     if not isinstance(regressor, SmoothL1Regressor | SmoothL1RegressorCV | MMRegressor):
@@ -136,7 +136,7 @@ def fitted_data(
         y = y[rows.positive]
         labels = rows.positive if labels is None else labels[rows.positive]
     number = 0 if target is None else int(target)
-    # Equal weights are dropped, but equal frequencies are kept, since they count rows.
+    # Equal weights are dropped, but equal frequencies are kept, because they count rows.
     weight = rows.weight
     if frequency and sample_weight is not None and weight is None:
         weight = np.full(y.size, float(np.max(sample_weight)))
@@ -230,7 +230,7 @@ def _mm_fit(
     if fit.scale_is_rounding():
         raise ValueError(EXACT_MM_FIT)
     # The gradient that an MM fit reached is not stored. If the scale of the S-estimate shows
-    # that these are the data of the fit, the gradient on these data is used instead.
+    # that the data are the training data, their gradient is used instead.
     gradient = fit.relative_gradient()
     rounding = _rounding_gradient(fit, regressor)
     if gradient <= max(GRADIENT_TOL, rounding) or not fit.s_scale_agrees():
@@ -264,7 +264,7 @@ def _validated(regressor: Any, X: Any) -> Any:
 
 
 def _weights(sample_weight: Any, X: Any, frequency: bool) -> FloatArray | None:
-    """Return importance weights of maximum 1, or frequencies; None if no weights are given."""
+    """Return importance weights with maximum 1, or frequencies, or None if none are given."""
     if sample_weight is None:
         return None
     weight: FloatArray = _check_sample_weight(
@@ -312,7 +312,7 @@ def _check_enough_rows(fit: LinearisedFit) -> None:
 
 
 def _check_curvature(fit: LinearisedFit, names: list[str]) -> None:
-    """Raise a ValueError if a non-convex objective lacks positive curvature at the fit."""
+    """Raise a ValueError if a non-convex objective is not positively curved at the fit."""
     if fit.loss.rho.is_convex or not fit.without_curvature.shape[1]:
         return
     undetermined = np.flatnonzero(fit.undetermined)
@@ -325,17 +325,17 @@ def _check_curvature(fit: LinearisedFit, names: list[str]) -> None:
 
 
 def _rounding_gradient(fit: LinearisedFit, regressor: Any) -> float:
-    """Return a bound on the relative gradient that is due to float32 coefficients."""
+    """Return a bound on the relative gradient caused by rounding coefficients to float32."""
     if regressor.coef_.dtype != np.float32:
         return 0.0
     return max(FLOAT32_GRADIENT_TOL, fit.rounding_gradient(np.float32))
 
 
 def _check_gradient(fit: LinearisedFit, regressor: Any, description: FitDescription) -> None:
-    """Raise a ValueError if the gradient shows that the data are not the data of the fit.
+    """Raise a ValueError if the gradient shows that the data are not the training data.
 
-    If the residuals are rounding errors, nothing is checked: the gradient then consists of
-    rounding errors as well, and may have any size relative to the residuals.
+    Residuals that are only rounding error are not checked, because the gradient then consists
+    of rounding errors as well and may have any size relative to the residuals.
     """
     if fit.scale_is_rounding() or float(np.abs(fit.psi).max()) <= EXACT_PSI:
         return
@@ -351,17 +351,17 @@ def _check_gradient(fit: LinearisedFit, regressor: Any, description: FitDescript
         )
     if stopped:
         warnings.warn(
-            f"The fit stopped early, at the relative gradient {reached:.1e}; the table is that "
-            "of the coefficients reached. Increase max_iter for the fit.",
+            f"The fit stopped early, at the relative gradient {reached:.1e}; the table "
+            "describes the coefficients reached. Increase max_iter and fit again.",
             ConvergenceWarning,
             stacklevel=user_stacklevel(),
         )
 
 
 def user_stacklevel() -> int:
-    """Return the `stacklevel` with which a warning of the calling function refers to user code.
+    """Return the `stacklevel` that makes a warning of the calling function refer to user code.
 
-    User code starts at the first stack frame outside of this package and of scikit-learn, whose
+    User code starts at the first stack frame outside this package and scikit-learn, whose
     decorators and meta-estimators may call this package.
     """
     frame: FrameType | None = sys._getframe(1)

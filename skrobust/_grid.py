@@ -1,4 +1,4 @@
-"""Validation of grids of thresholds and penalties, default grids, and fits along a grid."""
+"""Grids of thresholds and penalties: validation, default grids, and fits along a grid."""
 
 from __future__ import annotations
 
@@ -30,26 +30,23 @@ from ._validation import check_penalty_weights
 FloatArray = NDArray[np.float64]
 
 # A default grid extends from the threshold of "auto" divided by this factor to about this
-# threshold multiplied by the factor. At the smallest threshold of the grid the fit is close to
-# least absolute deviations. At the largest threshold the fit is close to least squares, unless
-# there are gross outliers.
+# threshold multiplied by the factor. The fit is close to least absolute deviations at the
+# smallest threshold, and close to least squares at the largest unless there are gross outliers.
 GRID_SPAN = 10.0
-# Smallest penalty of a default grid, as a fraction of the largest penalty. GRID_ALPHA_MIN_WIDE
-# applies if there are more features than rows.
+# Smallest penalty of a default grid, as a fraction of the largest. GRID_ALPHA_MIN_WIDE applies
+# if there are more features than rows.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
 # The largest penalty is computed from the null model, which contains the intercept and the
-# features without a penalty. NULL_MODEL_TOL and NULL_MODEL_MAX_ITER are the tolerance and the
-# maximum number of iterations of the fit of this model. The largest penalty is increased by the
-# fraction NULL_MODEL_MARGIN, so that all penalised coefficients are zero despite this
-# tolerance.
+# unpenalised features. It is fitted with the tolerance NULL_MODEL_TOL and at most
+# NULL_MODEL_MAX_ITER iterations. The largest penalty is increased by the fraction
+# NULL_MODEL_MARGIN, so that all penalised coefficients are zero despite this tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
-# Upper bound of the tolerance of the fit with the largest penalty. With the default tolerance,
+# Upper bound on the tolerance of the fit with the largest penalty. With the default tolerance,
 # the error of the scale could exceed NULL_MODEL_MARGIN, and a penalised coefficient could be
 # nonzero.
 LARGEST_PENALTY_TOL = 1e-11
-# If the scale of the residuals is at most this fraction of the mean absolute deviation of y,
-# the fit is regarded as exact. No threshold is derived from this scale, since it is due to
-# rounding errors.
+# If the residual scale is at most this fraction of the mean absolute deviation of y, the fit is
+# regarded as exact. Such a scale is due to rounding errors, so no threshold is derived from it.
 EXACT_FIT_RTOL = 1e-11
 
 
@@ -58,8 +55,8 @@ def check_grid(
 ) -> list[Any]:
     """Validate the values of a grid, and return them as a list of floats.
 
-    `name` is the name of the grid in error messages. The values must be positive, or
-    non-negative if `zero` is True. If `word` is given, this word is also accepted as a value.
+    Error messages call the grid `name`. The values must be positive, or non-negative if `zero`
+    is True. If `word` is given, this word is also accepted as a value.
     """
     if isinstance(values, np.ndarray) and values.ndim == 0:
         raise ValueError(f"{name} must be an integer or have one dimension, got {values!r}.")
@@ -84,10 +81,10 @@ def default_betas(
     """Return n increasing thresholds, with the threshold of "auto" at index n // 2.
 
     The thresholds, or with scale="concomitant" their excesses over 1, are geometrically spaced.
-    The thresholds are multiples of the scale of the residuals if `model.scale` is "mad" or
-    "concomitant". With scale=None they are in units of y. The threshold of "auto" is then
-    computed for each target from the scale of the fitted model, and the geometric mean of these
-    thresholds is used.
+    The thresholds are multiples of the residual scale if `model.scale` is "mad" or
+    "concomitant", and in units of y if it is None. In the latter case, the threshold of "auto"
+    is the geometric mean of the thresholds computed for the targets from the scale of the
+    fitted model.
     """
     steps: FloatArray = GRID_SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
     if model.scale == "concomitant":
@@ -95,8 +92,8 @@ def default_betas(
     if model.scale == "mad":
         return AUTO_MAD * steps
     with warnings.catch_warnings():
-        # No warning is issued, since an approximate scale suffices and the user has not
-        # requested this fit.
+        # No warning is issued, because an approximate scale suffices and the user did not
+        # request this fit.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted_scales = np.ravel(clone(model).fit(X, y, weight).scale_)
     targets = y.reshape(y.shape[0], -1).T.astype(np.float64)
@@ -106,9 +103,9 @@ def default_betas(
 
 
 def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> float:
-    """Return the given scale of the residuals, or a scale of y if the fit is exact.
+    """Return the given residual scale, or a scale of y if the fit is exact.
 
-    The scale of y is the MAD or, if the MAD is zero, the mean absolute deviation. The result is
+    The scale of y is its MAD or, if the MAD is zero, its mean absolute deviation. The result is
     1 if y is constant.
     """
     deviation = y - median(y, weight)
@@ -120,7 +117,7 @@ def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> 
 def alpha_grid(
     m: int, model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None
 ) -> list[float]:
-    """Return a decreasing grid of m values of alpha, which are geometrically spaced.
+    """Return a geometrically spaced, decreasing grid of m values of alpha.
 
     The first value is the smallest alpha for which all penalised coefficients are zero.
     """
@@ -150,10 +147,10 @@ def _check_alpha_grid(model: Any, n_features: int) -> None:
 def alpha_max(model: Any, X: Any, y: NDArray[Any], weight: FloatArray | None) -> float:
     """Return the smallest alpha for which all penalised coefficients are zero.
 
-    For the Huber loss this value is max_j |Σ s c x_j| / (S ρ q_j), where c = clip(r, ±β), s are
-    the sample weights, S = Σ s, x_j is feature j minus its mean, ρ is `l1_ratio`, and q_j is
-    the penalty weight. The residuals r are the residuals of the null model, which contains only
-    the intercept and the features without a penalty.
+    For the Huber loss, this value is max_j |Σ s c x_j| / (S ρ q_j), where c = clip(r, ±β), s
+    are the sample weights, S = Σ s, x_j is feature j minus its mean, ρ is `l1_ratio`, and q_j
+    is the penalty weight. The residuals r are those of the null model, which contains only the
+    intercept and the unpenalised features.
     """
     q = check_penalty_weights(model.penalty_weights, X.shape[1])
     q = np.ones(X.shape[1]) if q is None else q
@@ -177,7 +174,7 @@ def _null_model(
 ) -> tuple[FloatArray, Any]:
     """Return the residuals of the null model for each target, and the fitted null model."""
     free = np.flatnonzero(q == 0) if (q == 0).any() else np.zeros(1, dtype=int)
-    # Predictions have the dtype of X, and float32 predictions would be too inaccurate.
+    # Predictions have the dtype of X, and float32 would be too inaccurate.
     X_free = X[:, free].astype(np.float64)
     null = clone(model).set_params(
         alpha=0.0,
@@ -194,7 +191,7 @@ def _null_model(
 
 
 def _slopes(model: Any, X: Any, c: FloatArray, weight: FloatArray | None) -> FloatArray:
-    """Return Σ c x for each target and each centred feature x; 0 for a constant feature."""
+    """Return Σ c x for each target and each centred feature x, or 0 for constant features."""
     with single_threaded_blas(), ThreadTeam() as team:
         engine = as_engine(X, team)
         plan = choose(engine, model.solver, composite=True)
@@ -218,9 +215,9 @@ def fit_grid(
 ) -> Iterator[tuple[int, list[StageResult]]]:
     """Fit the model for each spec; yield the index of the spec and a list of StageResults.
 
-    The list contains a StageResult for each target. Rows of weight zero are ignored. X is only
-    copied if more than half of the rows have weight zero. `excluded` is a mask of the features
-    that are left out.
+    The list contains a StageResult for each target. Rows of weight zero are ignored. X is
+    copied only if more than half of the rows have weight zero or a spec is fitted separately.
+    `excluded` is a mask of the features that are left out.
     """
     if weight is not None and np.count_nonzero(weight) < weight.size / 2:
         X, y, weight = _drop_zero_weight(X, y, weight)
@@ -271,7 +268,7 @@ def _drop_zero_weight(
 ) -> tuple[Any, NDArray[Any], FloatArray | None]:
     """Return X, y and the weights of the rows with positive weight.
 
-    The weights are None if all of them are equal.
+    The weights are None if they are all equal.
     """
     rows = np.flatnonzero(weight)
     weight = weight[rows]
@@ -279,10 +276,10 @@ def _drop_zero_weight(
 
 
 class Convergence(NamedTuple):
-    """Whether a fit converged, measures of its accuracy, and the reason why it ended.
+    """Whether a fit converged, measures of its accuracy, and why it ended.
 
-    `relative_gap` is the duality gap relative to the objective. It is None unless the penalty
-    has an L1 part or bounds.
+    `relative_gap` is the duality gap relative to the objective, or None unless the penalty has
+    an L1 part or bounds.
     """
 
     converged: bool
@@ -318,9 +315,9 @@ class Convergence(NamedTuple):
 def warn_unless_converged(
     name: str, results: Sequence[Convergence], tol: float, max_iter: int, stacklevel: int
 ) -> None:
-    """Issue one ConvergenceWarning if any of the fits of a grid did not converge.
+    """Issue one ConvergenceWarning if any of the fits along a grid did not converge.
 
-    `name` is the name of the function or class in the warning.
+    The warning calls the function or class `name`.
     """
     missed = [result for result in results if not result.converged]
     if missed:

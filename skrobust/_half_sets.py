@@ -1,13 +1,13 @@
-"""Half-sets: halves of the rows whose features have a covariance of small determinant.
+"""Half-sets: halves of the rows whose feature covariance has a small determinant.
 
 A concentration step computes the mean and covariance of the current half-set, and replaces the
-half-set by the half of the rows with the smallest Mahalanobis distances. The determinant of the
-covariance never increases (Rousseeuw and Van Driessen, "A fast algorithm for the minimum
+half-set by the half of the rows with the smallest Mahalanobis distances. This never increases
+the determinant of the covariance (Rousseeuw and Van Driessen, "A fast algorithm for the minimum
 covariance determinant estimator", Technometrics 41, 1999). The two initial half-sets are
 deterministic, as in Hubert, Rousseeuw and Verdonck ("A deterministic algorithm for robust
-location and scatter", JCGS 21, 2012). The first half-set contains the rows with the smallest
-Euclidean distances from the spatial median. The second half-set contains the rows with the
-smallest Mahalanobis distances based on the spatial sign covariance.
+location and scatter", JCGS 21, 2012). The first contains the rows with the smallest Euclidean
+distances from the spatial median, and the second those with the smallest Mahalanobis distances
+based on the spatial sign covariance.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ._engines.base import FloatArray
 
 SPATIAL_MEDIAN_STEPS = 10
 MAX_CONCENTRATION_STEPS = 30
-# The concentration steps end if a step lowers the log determinant by less than this.
+# Concentration ends with a step that lowers the log determinant by less than this.
 LOG_DETERMINANT_ATOL = 1e-9
-# Lower bound of the variances along the axes of the spatial sign covariance, as a fraction of
+# Lower bound on the variances along the axes of the spatial sign covariance, as a fraction of
 # the largest variance.
 MIN_RELATIVE_VARIANCE = 1e-2
 
@@ -49,7 +49,7 @@ class Ellipsoid(NamedTuple):
 def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipsoid | None:
     """Return the ellipsoid of the weighted mean and covariance of the rows.
 
-    `ridge` times the mean of the variances is added to each variance. The result is None if the
+    `ridge` times the mean variance is added to each variance. The result is None if the
     covariance is singular.
     """
     total = weight.sum()
@@ -71,9 +71,9 @@ def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipso
 
 
 def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[NDArray[np.intp]]:
-    """Return the rows of the half-set for each start, in increasing order of the determinants.
+    """Return the rows of the half-set from each start, in order of increasing determinant.
 
-    The features should have comparable units. A half-set whose rows lie on a hyperplane is left
+    The features should have comparable units. Half-sets whose rows lie on a hyperplane are left
     out unless `ridge` is positive.
     """
     found = []
@@ -85,7 +85,7 @@ def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[ND
 
 
 def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
-    """Return the rows of smallest distance that together have at least half of the weight."""
+    """Return the rows with the smallest distances that carry at least half of the weight."""
     order = np.argsort(distance, kind="stable")
     cumulated = np.cumsum(weight[order])
     n = int(np.searchsorted(cumulated, 0.5 * cumulated[-1])) + 1
@@ -114,9 +114,9 @@ def _concentrated(
 def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatArray]:
     """Return the distances of the rows from the spatial median in two metrics.
 
-    The first distances are Euclidean. The second distances are squared Mahalanobis distances
-    with the axes of the spatial sign covariance and robust variances along these axes. The
-    second distances are left out if all of these variances are zero.
+    The first are Euclidean distances. The second are squared Mahalanobis distances with the
+    axes of the spatial sign covariance and robust variances along these axes, and are left out
+    if all of these variances are zero.
     """
     centre = np.median(features, axis=0)
     for _ in range(SPATIAL_MEDIAN_STEPS):
@@ -124,7 +124,7 @@ def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatAr
         centre = share @ features / share.sum()
     deviation = features - centre
     size = _lengths(deviation)
-    # The covariance of the signs, that is of the deviations divided by their lengths.
+    # The covariance of the signs, that is, of the deviations divided by their lengths.
     sign = deviation * (np.sqrt(weight) / _nonzero(size))[:, None]
     _, directions = eigh(sign.T @ sign)
     along = np.matmul(deviation, directions, out=sign)
@@ -142,5 +142,5 @@ def _lengths(rows: FloatArray) -> FloatArray:
 
 
 def _nonzero(size: FloatArray) -> FloatArray:
-    """Return the sizes with zeros replaced by a small number, for use as divisors."""
+    """Return the sizes for use as divisors, with zeros replaced by a small number."""
     return np.maximum(size, 1e-12 * size.max(initial=0.0) or 1.0)

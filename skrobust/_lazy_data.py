@@ -1,7 +1,7 @@
-"""Data that are not in memory: Dask collections and LazyFrames of polars.
+"""Data that are not in memory: Dask collections and polars LazyFrames.
 
-Neither library is imported here, since objects of a library can exist only if the library has
-been imported already.
+Neither library is imported here, because objects of a library can exist only if the library has
+already been imported.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ADVICE = {
 
 
 def is_dask(data: Any) -> bool:
-    """Tell whether data are a Dask collection."""
+    """Tell whether the data are a Dask collection."""
     is_collection = getattr(sys.modules.get("dask"), "is_dask_collection", None)
     return is_collection is not None and bool(is_collection(data))
 
@@ -51,7 +51,7 @@ def require_in_memory(caller: str, kind: str, /, **data: Any) -> None:
 def all_dask(caller: str, /, **data: Any) -> bool:
     """Tell whether the named data are Dask collections; raise a TypeError if only some are.
 
-    Data that are None are not considered.
+    Data that are None are ignored.
     """
     _refuse_lazy_frames(caller, data)
     present = {name: value for name, value in data.items() if value is not None}

@@ -26,33 +26,33 @@ from ._units import TargetUnits
 
 _EPS = float(np.finfo(float).eps)
 # The starts use a sample of m = max(SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE · p) rows, or all
-# rows if there are at most ALL_ROWS_FACTOR · m rows.
+# rows if there are at most ALL_ROWS_FACTOR · m of them.
 SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE, ALL_ROWS_FACTOR = 2_000, 20, 1.5
-# Number of rows that are added to the sample for each direction outside its row space. The part
-# of a row outside this space is regarded as a rounding error if its length is at most
-# OUTSIDE_RTOL times the length of the part inside.
+# Number of rows added to the sample for each direction outside its row space. The component of
+# a row outside this space is regarded as rounding error if its length is at most OUTSIDE_RTOL
+# times that of the component inside.
 ROWS_PER_DIRECTION, OUTSIDE_RTOL = 10, 1e-8
-# Number of starts from which the S-estimate of the sample is refined, and the tolerance and the
-# maximum number of iterations of the refinement.
+# Number of starts that are refined on the sample, and the tolerance and the maximum number of
+# iterations of the refinement.
 N_REFINED, REFINE_TOL, REFINE_MAX_ITER = 5, 1e-4, 30
 # Maximum number of iterations of the S-estimate, as a fraction of `max_iter`.
 S_BUDGET = 0.75
-# For the whitening, rows whose largest standardised feature is above WHITENING_MAX_LENGTH are
-# scaled down to this maximum. Rows with a leverage of more than WHITENING_MAX_LEVERAGE times
-# the median leverage are then scaled down to this leverage, in WHITENING_ROUNDS rounds.
+# For the whitening, rows whose largest standardised feature exceeds WHITENING_MAX_LENGTH in
+# absolute value are scaled down to this maximum. Then, in WHITENING_ROUNDS rounds, rows whose
+# leverage exceeds WHITENING_MAX_LEVERAGE times the median are scaled down to this leverage.
 WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
-# Deviations of y from the median are clipped at the multiple MAX_DEVIATION of their median
-# absolute value, which is computed from about LOCATION_PROBE_ROWS rows.
+# Deviations of y from the median are clipped at MAX_DEVIATION times their median absolute
+# value, which is computed from about LOCATION_PROBE_ROWS rows.
 MAX_DEVIATION, LOCATION_PROBE_ROWS = 1e100, 10_000
-# Number of times that least squares is solved: the second solution, which is fitted to the
-# residuals of the first solution, corrects the rounding errors of the first solution.
+# Number of least-squares solutions: the second, which is fitted to the residuals of the first,
+# corrects the rounding errors of the first.
 LEAST_SQUARES_ROUNDS = 2
 
 
 class MMSpec(NamedTuple):
     """The parameters of an MM-estimate.
 
-    `s_constant` and `m_constant` are the constants of the bisquare for the S-estimate and the
+    `s_constant` and `m_constant` are the bisquare constants of the S-estimate and the
     M-estimate. `is_trimmed` tells whether the scale is the trimmed scale.
     """
 
@@ -67,7 +67,7 @@ class MMSpec(NamedTuple):
 
 
 class MMResult(NamedTuple):
-    """An MM-estimate in the units of the data, with vectors for the rows of the fit.
+    """An MM-estimate in units of the data, with vectors for the rows of the fit.
 
     `weights` are ψ(r)/r. `is_exact` is a mask of the rows that are fitted exactly, or None if
     the scale is positive. `rank` is the number k of coefficients that the rows determine, and
@@ -111,10 +111,10 @@ def fit_mm(
     team: ThreadTeam,
     after_s: Callable[[FloatArray, float], bool],
 ) -> MMResult:
-    """Return the MM-estimate.
+    """Compute the MM-estimate.
 
-    `after_s` is called with the slopes and the intercept of the S-estimate. If this function
-    returns True, the coefficients of the S-estimate are returned.
+    `after_s` is called with the slopes and the intercept of the S-estimate. If it returns True,
+    the fit ends with the coefficients of the S-estimate.
     """
     if engine.n <= engine.p + 1:
         interpolation = _interpolation(engine, y, weight, spec)
@@ -168,7 +168,7 @@ def fit_mm(
 
 
 class _Fit:
-    """The data of a fit, with robustly standardised features, a whitening and units of y."""
+    """The data of a fit, with robustly standardised features, a whitening and a unit of y."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class _Fit:
         self.objective = self._objective(self.engine, self.y, weight)
 
     def _standardise(self, engine: Engine) -> None:
-        """Set the standardised rows of the sample, their whitening and their rank."""
+        """Compute the standardised rows of the sample, their whitening and their rank."""
         raw = engine.rows(self.rows)[:, 1:]
         self.sample_weight = self._sample_weight(len(raw))
         fit_intercept = self.spec.fit_intercept
@@ -228,10 +228,10 @@ class _Fit:
         return np.ones(m) if self.weight is None else gather(self.weight, self.rows)
 
     def _rows_in_other_directions(self, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Return some rows outside the row space of the sample.
+        """Return some rows that lie outside the row space of the sample.
 
-        Such a row may have a rare level of a factor. Without such rows the sample does not
-        determine all coefficients.
+        Such rows may have, for example, a rare level of a factor. Without them, the sample does
+        not determine all coefficients.
         """
         first = 0 if self.spec.fit_intercept else 1
         transform = self.whitening.dense_transform()[first:]
@@ -274,7 +274,7 @@ class _Fit:
         intercept = None
         if not first:
             Z += transform[0]
-            # Whitened rows longer than 1 are scaled to length 1, since their rounding errors
+            # Whitened rows longer than 1 are scaled to length 1, because their rounding errors
             # are large.
             share = 1.0 / np.maximum(1.0, np.linalg.norm(Z, axis=1))
             intercept = np.linalg.lstsq(share[:, None] * Z, share)[0]
@@ -299,7 +299,7 @@ class _Fit:
         return min(refined, key=lambda start: start.scale)
 
     def to_data(self, theta: FloatArray) -> tuple[FloatArray, float]:
-        """Return the slopes and the intercept in the units of the data.
+        """Return the slopes and the intercept in units of the data.
 
         The slopes are rounded to the dtype of X.
         """
@@ -308,7 +308,7 @@ class _Fit:
         return coef[1:], float(coef[0])
 
     def rounded_residual(self, theta: FloatArray, residual: RowVector) -> RowVector:
-        """Return the residuals for the coefficients after rounding to the dtype of X."""
+        """Return the residuals of the fit with coefficients rounded to the dtype of X."""
         if self.engine.dtype == np.float64:
             return residual
         slopes, intercept = self.to_data(theta)
@@ -354,7 +354,7 @@ class _Fit:
     ) -> MMResult:
         unit = self.units.unit
         estimates = *self.to_data(theta), *self.to_data(s_theta)
-        # To save memory, the target and the objective, which contains it, are released first.
+        # To save memory, release the target and the objective, which contains it, first.
         self.units.release()
         del self.y, self.objective
         inside = gather(weights, self.rows) > 0
@@ -385,7 +385,7 @@ def _interpolation(
 ) -> MMResult | None:
     """Return the interpolating fit of minimum norm, or None if none exists.
 
-    The result is None if the number of rows exceeds the rank. The norm is computed from the
+    The result is None if the number of rows exceeds the rank. The norm is that of the
     coefficients for standardised features.
     """
     plan = choose(engine, "auto", loss=BISQUARE)._replace(whiten_by="root")
@@ -429,7 +429,7 @@ def _interpolation(
 def _least_squares(
     objective: Whitened, theta: FloatArray, rows: NDArray[np.bool_]
 ) -> FloatArray:
-    """Return the least-squares fit to a mask of rows, whatever the loss of the objective."""
+    """Return the least-squares fit to the masked rows, whatever the loss of the objective."""
     for _ in range(LEAST_SQUARES_ROUNDS):
         residual = objective.evaluate(theta).residual
         Z = objective.rows(np.flatnonzero(rows))
@@ -449,7 +449,7 @@ def _centre_and_size(y: RowVector) -> tuple[float, float]:
 def _without_extremes(y: RowVector) -> RowVector:
     """Return y with extreme outliers clipped.
 
-    If the unit of y were as large as such an outlier, squares of other residuals would
+    If the unit of y were as large as such an outlier, the squares of other residuals would
     underflow.
     """
     centre, size = _centre_and_size(y)
@@ -467,8 +467,8 @@ def _robust_standardisation(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the median and the MAD of each column.
 
-    Where the MAD is zero, it is replaced by the root mean square deviation from the median, and
-    by inf if the column is constant. Without an intercept the median is replaced by zero.
+    A MAD of zero is replaced by the root mean square deviation from the median, or by inf if
+    the column is constant. Without an intercept, the median is replaced by zero.
     """
     p, total = raw.shape[1], weight.sum()
     centre = np.zeros(p)
@@ -493,7 +493,7 @@ def _stored_rounding(engine: Engine) -> FloatArray:
 def _robust_whitening(
     features: FloatArray, weight: FloatArray, engine: Engine, spec: MMSpec
 ) -> Whitening:
-    """Return a whitening of the rows in which high-leverage rows have less weight."""
+    """Return a whitening computed from the rows, with high-leverage rows downweighted."""
     p = features.shape[1]
     A = np.column_stack([np.ones(len(features)), features])
     if not spec.fit_intercept:

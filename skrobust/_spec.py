@@ -1,4 +1,4 @@
-"""FitSpec: the objective and the tolerance that the parameters of an estimator specify."""
+"""FitSpec: the objective and the tolerance specified by the parameters of an estimator."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Schedule = Callable[[float], NDArray[np.float64]] | Sequence[float] | NDArray[np
 
 
 class FitSpec(NamedTuple):
-    """The objective that a fit minimises, its tolerance and the maximum number of iterations.
+    """The objective that a fit minimises, its tolerance and its maximum number of iterations.
 
     The threshold is `beta`, in units of y, if `scale` is None. Otherwise the threshold is a
     multiple of the estimated scale, and `beta` is NaN. The penalty is added to the Huber loss
-    divided by β if `alpha_per_threshold` is True, and to the Huber loss otherwise. `loss` is
-    the name of the loss in the reported objective.
+    divided by β if `alpha_per_threshold` is True, and to the Huber loss otherwise. `loss` names
+    the loss of the reported objective.
     """
 
     beta: float
@@ -45,8 +45,8 @@ class FitSpec(NamedTuple):
     def with_penalty_weights(self, weights: FloatArray | None) -> FitSpec:
         """Return the spec with validated penalty weights.
 
-        Infinite weights are replaced by zero, since the features with these weights are
-        excluded from the fit.
+        Infinite weights are replaced by zero, because their features are excluded from the
+        fit.
         """
         if weights is None:
             return self
@@ -76,7 +76,7 @@ def fit_spec(model: Any) -> FitSpec:
         scale = Concomitant(AUTO_CONCOMITANT if beta == "auto" else float(beta))
         if not per_threshold:
             # With the concomitant scale, the objective for loss="huber" is ε times the
-            # objective for loss="smooth_l1" at β = εσ and with the penalty α/ε.
+            # objective for loss="smooth_l1" with β = εσ and the penalty α/ε.
             alpha, per_threshold = alpha / scale.factor, True
     elif model.scale == "mad" or beta == "auto":
         scale = Mad(AUTO_MAD if beta == "auto" else float(beta))

@@ -32,14 +32,14 @@ class OpenData(NamedTuple):
 
 
 class TrainingData(Protocol):
-    """X, y and weights of a fit, in memory or as Dask collections."""
+    """X, y and sample weights of a fit, in memory or as Dask collections."""
 
     n_features: int
     dtype: np.dtype[Any]
     y: Any
 
     def loaded(self, team: ThreadTeam) -> Any:
-        """Return a context manager whose value is the `OpenData`."""
+        """Return a context manager that yields an `OpenData`."""
 
     def keep_weights(self, target: int, result: StageResult) -> None:
         """Keep the weights ψ(r)/r of a target after its last stage."""
@@ -49,11 +49,11 @@ class TrainingData(Protocol):
 
 
 class ArrayData:
-    """Data in memory: X as an array or CSR matrix, y and weights as arrays."""
+    """Data in memory: X as an array or CSR matrix, y and sample weights as arrays."""
 
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
-        # X is not checked for NaN and infinity here. The first pass of the fit detects them,
-        # because its sums are then not finite.
+        # X is not checked for NaN and infinity here. The fit detects them, because the sums of
+        # its first pass are then not finite.
         check = partial(validate_data, estimator)
         with np.errstate(invalid="ignore"):
             self._X, self.y, self._weight = check_data(
@@ -61,7 +61,7 @@ class ArrayData:
             )
         self.n_features, self.dtype = self._X.shape[1], self._X.dtype
         self._name = type(estimator).__name__
-        # Targets of a dtype that the kernels do not accept are converted to float64.
+        # Targets are converted to float64 if the kernels do not accept their dtype.
         columns = self.y if self.y.dtype.kind in "fiu" else self.y.astype(np.float64)
         self._columns: NDArray[Any] = columns.reshape(columns.shape[0], -1).T
 
@@ -92,7 +92,7 @@ class ArrayData:
 def _all_weights(
     result: StageResult, X: Any, y: NDArray[Any], rows: WeightedRows
 ) -> FloatArray:
-    """Return the weights ψ(r)/r of all rows, given the result for rows of positive weight."""
+    """Return ψ(r)/r for all rows, given the result for the rows of positive weight."""
     weights_used: FloatArray = gather(result.weights, slice(None))
     if rows.positive is None:
         return weights_used

@@ -1,4 +1,4 @@
-"""Units of the target and of the coefficients that prevent overflow."""
+"""Units of the target and the coefficients, chosen to prevent overflow."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ._sampling import Problem
 class TargetUnits:
     """The units of a target: y = shift + unit · ỹ, where ỹ is fitted; unit is a power of 2.
 
-    The units are determined by the values `typical` if these are given, and by y otherwise.
+    The values `typical`, if given, determine the units; otherwise y does.
     """
 
     def __init__(
         self, y: RowVector, fit_intercept: bool, typical: RowVector | None = None
     ) -> None:
-        # Division by a power of two is exact. The first division prevents y − shift from
+        # Dividing by a power of two is exact. The first division keeps y − shift from
         # overflowing.
         typical = y if typical is None else typical
         low, high = float(typical.min()), float(typical.max())
@@ -36,10 +36,9 @@ class TargetUnits:
         """Return y in these units for the rows of a problem."""
         if problem.rows is not None:
             return self._scaled(gather(self._y_raw, problem.rows))
-        # y of all rows is computed only after the fit of a sample, to save memory. The method
+        # To save memory, y of all rows is computed only after the fit to a sample. The method
         # does not use a cached_property, because in Python 3.11 all instances share the lock of
-        # such a property, and the lock would stay locked in a process that is forked during a
-        # fit.
+        # such a property, which would stay locked in a process that is forked during a fit.
         if self._y is None:
             self._y = self._scaled(self._y_raw)
         return self._y
@@ -57,11 +56,11 @@ class TargetUnits:
         return y
 
     def to_data(self, coef: FloatArray, engine: Engine, dtype: Any = np.float64) -> FloatArray:
-        """Return intercept and coefficients in the units of the data, given (b, v).
+        """Return the intercept and coefficients in units of the data, given (b, v).
 
-        The coefficients are rounded to a dtype. The intercept is computed for the rounded
-        coefficients, because the rounding changes the best intercept considerably if features
-        are far from zero. The caller must check whether the coefficients overflow.
+        The coefficients are rounded to `dtype`. The intercept is computed for the rounded
+        coefficients, because rounding changes the best intercept considerably if features are
+        far from zero. The caller must check whether the coefficients overflow.
         """
         coef = coef * self.unit
         with np.errstate(over="ignore", invalid="ignore"):
@@ -73,7 +72,7 @@ class TargetUnits:
         return np.concatenate([[intercept], slopes / engine.unit])
 
     def from_data(self, intercept_and_coef: FloatArray, engine: Engine) -> FloatArray:
-        """Return (b, v), given intercept and coefficients in the units of the data."""
+        """Return (b, v), given the intercept and coefficients in units of the data."""
         intercept, coef = intercept_and_coef[0], intercept_and_coef[1:]
         varies = np.isfinite(engine.scale)
         v = np.where(varies, coef, 0.0) * np.where(varies, engine.scale, 0.0) * engine.unit

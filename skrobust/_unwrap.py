@@ -1,7 +1,7 @@
 """Access to the regressor inside pipelines, searches and transformed targets.
 
 A display needs the innermost regressor of an estimator, the data that this regressor receives,
-and one of several targets.
+and a single target.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._array_api import as_numpy, with_numpy_attributes
 
-# Features as an estimator accepts them: an array, a dataframe or a sparse matrix.
+# Features in a form that estimators accept: an array, a dataframe or a sparse matrix.
 MatrixLike: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 
 
 def inner_estimator(estimator: BaseEstimator) -> BaseEstimator | None:
     """Return the estimator that a fitted meta-estimator wraps, or None.
 
-    The meta-estimators are pipelines, TransformedTargetRegressor and searches.
+    Meta-estimators are pipelines, TransformedTargetRegressor and searches.
     """
     if isinstance(estimator, Pipeline):
         return estimator.steps[-1][1]
@@ -37,7 +37,7 @@ def inner_estimator(estimator: BaseEstimator) -> BaseEstimator | None:
 
 
 def innermost_estimator(estimator: BaseEstimator) -> BaseEstimator:
-    """Return the estimator inside all meta-estimators; a fitted estimator is required."""
+    """Return the estimator inside all meta-estimators, which must be fitted."""
     check_is_fitted(estimator)
     while (inner := inner_estimator(estimator)) is not None:
         estimator = inner
@@ -49,7 +49,7 @@ def find_estimator_with(
 ) -> BaseEstimator:
     """Return the outermost estimator that has the attribute, searching inwards.
 
-    If there is none, a ValueError is raised whose message ends with `advice`.
+    If there is none, raise a ValueError whose message ends with `advice`.
     """
     check_is_fitted(estimator)
     candidate: BaseEstimator | None = estimator
@@ -76,8 +76,8 @@ def unwrap(
 ) -> UnwrappedData:
     """Return the innermost regressor of a fitted estimator, with X and one target.
 
-    Inside a TransformedTargetRegressor the target is transformed, because the threshold, the
-    coefficients and the residuals of the regressor are in the units of the transformed target.
+    Inside a TransformedTargetRegressor, the target is transformed, because the threshold, the
+    coefficients and the residuals of the regressor are in units of the transformed target.
     Arrays of other libraries become NumPy arrays.
     """
     check_is_fitted(estimator)
@@ -97,7 +97,7 @@ def unwrap(
             target_name = _transformed_name(regressor, target_name)
         regressor = inner
     y_values = column(y_values, target, "y")
-    # X is converted after the transformers, which are fitted to arrays of the library of X.
+    # X is converted only after the transformers, which are fitted to arrays of its library.
     (X,), _ = as_numpy(X=X)
     regressor = with_numpy_attributes(regressor)
     return UnwrappedData(regressor, X, y_values, target_name, feature_names)
@@ -112,7 +112,7 @@ def _transformed_name(regressor: TransformedTargetRegressor, target_name: str | 
 
 
 def column(values: ArrayLike, target: int | None, name: str) -> NDArray[np.float64]:
-    """Return the column of one target as a float64 vector; `name` is for error messages."""
+    """Return the column of one target as a float64 vector; error messages use `name`."""
     (values,), _ = as_numpy(**{name: values})
     array: NDArray[np.float64] = check_array(
         values, ensure_2d=False, dtype=np.float64, input_name=name
@@ -129,7 +129,7 @@ def column(values: ArrayLike, target: int | None, name: str) -> NDArray[np.float
 
 
 def value_of_target(values: ArrayLike, target: int | None) -> float:
-    """Return the entry of one target in a fitted attribute such as `beta_`."""
+    """Return the value of a fitted attribute, such as `beta_`, for one target."""
     return float(np.ravel(values)[target or 0])
 
 
@@ -154,7 +154,7 @@ def target_name_of(y: ArrayLike, target: int | None) -> str | None:
 
 
 def column_names(X: MatrixLike) -> list[str] | None:
-    """Return the column names of a dataframe as strings, and None for an array."""
+    """Return the column names of a dataframe as strings, or None for an array."""
     columns: Sequence[Any] | None = getattr(X, "columns", None)
     return None if columns is None else [str(name) for name in columns]
 

@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 def check_data(
     check: Callable[..., tuple[Any, Any]], X: Any, y: Any, sample_weight: Any, **options: Any
 ) -> tuple[Any, NDArray[Any], FloatArray | None]:
-    """Validate X, y and weights with `check`, a function of scikit-learn, and return them."""
+    """Validate X, y and the weights, using scikit-learn's function `check`, and return them."""
     if sparse.issparse(y):
         raise TypeError(
             "y must be dense, got a sparse matrix; pass a dense array, such as y.toarray()."
@@ -32,8 +32,8 @@ def check_data(
 def check_y_is_finite(y: NDArray[Any]) -> None:
     """Raise a ValueError if y, converted to float64, contains NaN or infinity.
 
-    scikit-learn does not check y if its option `assume_finite` is set, and it accepts values in
-    extended precision that are too large for float64.
+    scikit-learn does not check y if its option `assume_finite` is set, and accepts
+    extended-precision values that are too large for float64.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(np.abs(y).max())
@@ -49,7 +49,7 @@ def check_weight(sample_weight: Any, X: Any) -> FloatArray | None:
 
 
 def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
-    """Return the validated weights or None; a ValueError is raised for invalid weights."""
+    """Return the validated weights, or None; raise a ValueError for invalid weights."""
     if sample_weight is None:
         return None
     weight: FloatArray = _check_sample_weight(
@@ -65,10 +65,10 @@ def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
 
 
 class WeightedRows(NamedTuple):
-    """X and weights of the rows of positive weight, and which rows these are.
+    """X and weights of the rows of positive weight, and the indices of these rows.
 
     `weight` is None if all positive weights are equal. `positive` and `zero` are the indices of
-    the rows of positive weight and of weight zero, or None if all weights are positive.
+    the rows of positive and of zero weight, or None if all weights are positive.
     """
 
     X: Any
@@ -80,7 +80,7 @@ class WeightedRows(NamedTuple):
 def drop_zero_weight(X: Any, weight: FloatArray | None, estimator_name: str) -> WeightedRows:
     """Return the rows of positive weight.
 
-    A ValueError is raised if X contains NaN or infinity in a row of weight zero.
+    Raise a ValueError if X contains NaN or infinity in a row of weight zero.
     """
     if weight is None or weight.all():
         equal = weight is None or np.ptp(weight) == 0
@@ -92,7 +92,7 @@ def drop_zero_weight(X: Any, weight: FloatArray | None, estimator_name: str) -> 
 
 
 def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray | None:
-    """Validate the penalty weights of the features; return them as float64, or None."""
+    """Return the validated penalty weights of the features as float64, or None."""
     if penalty_weights is None:
         return None
     try:
@@ -122,7 +122,7 @@ def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray |
 
 
 def excluded_features(penalty_weights: FloatArray | None) -> NDArray[np.bool_] | None:
-    """Return a mask of the features of infinite weight, or None if all weights are finite."""
+    """Return a mask of the features with infinite weight, or None if all are finite."""
     if penalty_weights is None or np.isfinite(penalty_weights).all():
         return None
     return np.isinf(penalty_weights)
