@@ -59,10 +59,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     In each fold of `cv`, a :class:`SmoothL1Regressor` is fitted for each pair of a threshold in
     `betas` and a penalty in `alphas`. The rule `refit` then selects a pair, by default the pair
-    with the best mean score, and the model with this pair is fitted to all rows. Within a fold,
-    each fit starts from the solution for the previous candidate, takes about one pass over X,
-    and reaches the same tolerance as a fit of :class:`SmoothL1Regressor`. Rows outside the
-    training fold have weight zero, which in general avoids copying the training rows.
+    with the best mean score, and the model is fitted to all rows with this pair. Within a fold,
+    a fit in general starts from the solution for the previous candidate and takes about one
+    pass over X. It reaches the same tolerance as a fit of :class:`SmoothL1Regressor`. Rows
+    outside the training fold have weight zero, which in general avoids copying the training
+    rows.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
 
@@ -75,11 +76,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
         - An array-like contains thresholds that are each "auto" or a number, as for the
           parameter `beta` of :class:`SmoothL1Regressor`.
-        - An integer gives a grid that is geometrically spaced from a tenth of the threshold of
-          ``beta="auto"``, which it contains, to about ten times this threshold. With
-          ``scale="concomitant"``, the excesses of the thresholds over 1 are spaced in this way
-          instead. With ``scale=None``, the threshold of "auto" is computed from the residuals
-          of a fit to all rows.
+        - An integer gives the default grid. It contains the threshold of ``beta="auto"`` and is
+          geometrically spaced from a tenth of this threshold to about ten times this threshold.
+          With ``scale="concomitant"``, the excesses of the thresholds over 1 are spaced in this
+          way instead. With ``scale=None``, the threshold of "auto" is computed from the
+          residuals of a fit to all rows.
 
     alphas : int or array-like, default=(0.0,)
         Candidate values of the constant `alpha` that multiplies the penalty, in any order, or
@@ -165,8 +166,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Threshold of the final fit to all rows, in units of y.
 
     best_params_ : dict
-        Selected pair, as values in the grid, with the keys "beta" and "alpha", and "l1_ratio"
-        if `l1_ratio` is an array-like.
+        Grid values of the selected pair, with the keys "beta", "alpha" and, if `l1_ratio` is an
+        array-like, "l1_ratio".
 
     best_index_ : int
         Index of the selected pair in `cv_results_`. If several pairs share the best mean score,
@@ -177,13 +178,13 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ``refit="best"``.
 
     cv_results_ : dict of str to array
-        Parameters and scores of the pairs, which are ordered by `l1_ratio`, then by `alphas`,
-        then by `betas`, each in the given order. The keys are "param_beta", "param_alpha",
-        "param_l1_ratio" (if `l1_ratio` is an array-like), "params", "split0_test_score" and so
-        on for each fold, "mean_test_score", "std_test_score", "rank_test_score" and
-        "se_test_difference" (the standard error of the difference between the best mean score
-        and that of the pair, see Notes; NaN if there is a single fold). The dict can be
-        converted to a ``pandas.DataFrame``.
+        Parameters and scores of the pairs, ordered by their positions in `l1_ratio`, then in
+        `alphas`, then in `betas`. The keys are "param_beta", "param_alpha", "param_l1_ratio"
+        (if `l1_ratio` is an array-like), "params", "split0_test_score" and so on for each fold,
+        "mean_test_score", "std_test_score", "rank_test_score" and "se_test_difference" (the
+        standard error of the difference between the best mean score and that of the pair, see
+        Notes; NaN if there is a single fold). The dict can be converted to a
+        ``pandas.DataFrame``.
 
     n_splits_ : int
         Number of folds.

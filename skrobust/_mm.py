@@ -62,8 +62,8 @@ class MMRegressor(LinearRegressor):
        that is reached by descent from the S-estimate, with the scale :math:`\hat\sigma` held
        fixed [2]_.
 
-    `breakdown` determines the constant :math:`c_S`, and `efficiency` determines :math:`c_M`.
-    The objective is not convex. The S-estimate is the best of the minima reached from several
+    The constant :math:`c_S` is determined by `breakdown`, and :math:`c_M` by `efficiency`. The
+    objective is not convex. The S-estimate is the best of the minima reached from several
     deterministic and random starts, which is not guaranteed to be the global minimum.
 
     Read more in the :doc:`user guide </user_guide/robust_mm>`.

@@ -78,9 +78,10 @@ def smooth_l1_path(
     Each fit minimises the objective of :class:`SmoothL1Regressor`. It starts from the previous
     solution, takes about one pass over X if X has many more rows than columns, and reaches the
     same tolerance as a fit of :class:`SmoothL1Regressor`. If X is very wide (sparse with at
-    least 200 columns, or dense with a rank above 2,000), each fit takes more passes. If X is
-    sparse and very wide, or dense with more than 5,000 rows and at least 5,000 columns, fits
-    without an L1 penalty or ``positive=True`` do not use the previous solution.
+    least 200 columns, or dense with a rank above 2,000), each fit takes more passes. Fits
+    without an L1 penalty or ``positive=True`` do not use the previous solution on a path over
+    `alphas`, or if X is sparse and very wide, or dense with more than 5,000 rows and at least
+    5,000 columns.
 
     Parameters
     ----------
@@ -92,10 +93,10 @@ def smooth_l1_path(
 
     betas : int or array-like of shape (n_points,), default=None
         Thresholds at which to compute the path, in any order, or the number of thresholds in a
-        default grid. The default grid is geometrically spaced from a tenth of the threshold of
-        ``beta="auto"``, which it contains, to about ten times this threshold. With
-        ``scale="concomitant"``, the excesses of the thresholds over 1 are spaced in this way
-        instead. If neither `betas` nor `alphas` is given, the grid has 20 thresholds.
+        default grid. The default grid contains the threshold of ``beta="auto"`` and is
+        geometrically spaced from a tenth of this threshold to about ten times this threshold.
+        With ``scale="concomitant"``, the excesses of the thresholds over 1 are spaced in this
+        way instead. If neither `betas` nor `alphas` is given, the grid has 20 thresholds.
 
     alphas : int or array-like of shape (n_points,), default=None
         Values of `alpha` at which to compute the path, in any order, or the number of values in

@@ -87,13 +87,14 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         A fit is scale equivariant if multiplying y, and a `beta` in units of y, by a constant
         multiplies the coefficients by the same constant. With a ridge penalty, only fits with
         ``loss="huber"`` and ``scale=None`` or "mad" are scale equivariant. With ``l1_ratio=1``,
-        fits with "smooth_l1" are, and those with "huber" if ``scale="concomitant"``.
+        fits with "smooth_l1" are scale equivariant, and so are fits with "huber" if
+        ``scale="concomitant"``.
 
     scale : {"mad", "concomitant"} or None, default=None
         Estimator of the residual scale, which is the unit of `beta`.
 
-        - None: no scale is estimated, except that with ``beta="auto"`` None is equivalent to
-          "mad".
+        - None: no scale is estimated, and `beta` is in units of y. With ``beta="auto"``,
+          however, None is equivalent to "mad".
         - "mad": the normalised MAD, that is, the median of :math:`|r_i|` divided by
           :math:`\Phi^{-1}(3/4)`. Starting from least squares, the scale and the coefficients
           are updated until the scale is the MAD of the residuals of the fit, as in R's
@@ -151,17 +152,18 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
           :mod:`skrobust.schedules`. Its first threshold exceeds nearly all absolute residuals.
 
         The solution does not depend on the schedule; `history_` records the stages. A schedule
-        takes additional passes over X, and even without one the solvers approach a small
-        threshold in steps.
+        increases the number of passes over X. Without a schedule, the solvers themselves
+        approach a small threshold in steps.
 
     solver : {"auto", "lbfgs", "newton"}, default="auto"
         Algorithm that minimises the objective. All solvers reach the same minimum, and they
         share the standardisation, the starting point and the scale estimator.
 
-        - "auto": the fastest algorithm for the data. Tall dense X (at least 400 rows per
-          feature and two million elements) and sparse X with at least 200 features and more
-          rows than features use Anderson acceleration of the coefficients and the scale. Other
-          X use Newton's method, preceded by L-BFGS if X has more than 20,000 elements.
+        - "auto": the fastest algorithm for the data. This is Anderson acceleration of the
+          coefficients and the scale for tall dense X (at least 400 rows per feature and two
+          million elements) and for sparse X with at least 200 features and more rows than
+          features. For other X it is Newton's method, preceded by L-BFGS if X has more than
+          20,000 elements.
         - "lbfgs": SciPy's L-BFGS until rounding errors in the objective stop its line search,
           then Newton's method until `tol` is reached. This solver is slow if beta is far below
           the residual scale.
@@ -215,11 +217,11 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     optimality_ : float or ndarray of shape (n_targets,)
         Relative duality gap, an upper bound on the relative suboptimality
         :math:`(F - \min F) / F` of `objective_`. For tall data, where the fit starts from a
-        sample, and for X whose Gram matrix is not computed (see `rank_`), it is instead an
-        estimate from the Newton decrement, or NaN if the fit did not converge. For tall data,
-        :func:`duality_gap` computes the upper bound. With an L1 penalty, or with
-        ``positive=True`` and a penalty, it is always the upper bound, even if the fit did not
-        converge.
+        sample, and for X whose Gram matrix is not computed (see `rank_`), the attribute is
+        instead an estimate from the Newton decrement, or NaN if the fit did not converge. For
+        tall data, :func:`duality_gap` computes the upper bound. With an L1 penalty, or with
+        ``positive=True`` and a penalty, the attribute is always the upper bound, even if the
+        fit did not converge.
 
     rank_ : int
         Numerical rank of the centred features, not counting the intercept. The rank is less
