@@ -695,9 +695,10 @@ def _composite_path(
 ) -> Iterator[tuple[int, StageResult]]:
     """Yield the index of each spec and its StageResult, for specs with a composite penalty.
 
-    Thresholds decrease, and so do the penalties for each threshold. Each fit starts from the
-    previous coefficients, but the search for the scale starts from the same scale as in a
-    single fit, because another scale may lead to another fixed point.
+    The specs are processed in order of decreasing threshold and, for each threshold, of
+    decreasing penalty. Each fit starts from the previous coefficients, but the search for the
+    scale starts from the same scale as in a single fit, because another scale may lead to
+    another fixed point.
     """
     theta: FloatArray | None = None
     # `target.minimiser` fits the starting points at an infinite threshold. The fits of the path

@@ -37,9 +37,10 @@ GRID_SPAN = 10.0
 # if there are more features than rows.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
 # The largest penalty is computed from the null model, which contains the intercept and the
-# unpenalised features. It is fitted with the tolerance NULL_MODEL_TOL and at most
-# NULL_MODEL_MAX_ITER iterations. The largest penalty is increased by the fraction
-# NULL_MODEL_MARGIN, so that all penalised coefficients are zero despite this tolerance.
+# unpenalised features. NULL_MODEL_TOL is an upper bound on the tolerance of the fit of this
+# model, and NULL_MODEL_MAX_ITER a lower bound on its maximum number of iterations. The largest
+# penalty is increased by the fraction NULL_MODEL_MARGIN, so that all penalised coefficients are
+# zero despite this tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
 # Upper bound on the tolerance of the fit with the largest penalty. With the default tolerance,
 # the error of the scale could exceed NULL_MODEL_MARGIN, and a penalised coefficient could be
@@ -55,8 +56,8 @@ def check_grid(
 ) -> list[Any]:
     """Validate the values of a grid, and return them as a list of floats.
 
-    Error messages call the grid `name`. The values must be positive, or non-negative if `zero`
-    is True. If `word` is given, this word is also accepted as a value.
+    `name` identifies the grid in error messages. The values must be positive, or non-negative
+    if `zero` is True. If `word` is given, this word is also accepted as a value.
     """
     if isinstance(values, np.ndarray) and values.ndim == 0:
         raise ValueError(f"{name} must be an integer or have one dimension, got {values!r}.")
@@ -317,7 +318,7 @@ def warn_unless_converged(
 ) -> None:
     """Issue one ConvergenceWarning if any of the fits along a grid did not converge.
 
-    The warning calls the function or class `name`.
+    `name` identifies the function or class in the warning.
     """
     missed = [result for result in results if not result.converged]
     if missed:
