@@ -1,4 +1,4 @@
-"""Engines hold X and perform all computations with X: passes, Gram matrices and moments."""
+"""Engines, which hold X and perform every computation on it: passes, Gram matrices, moments."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ __all__ = ["as_engine"]
 
 
 def as_engine(X: Any, team: ThreadTeam) -> Engine:
-    """Return the engine for X. Engines are chosen only in this function."""
+    """Return the engine for X. The rest of skrobust creates engines only with this function."""
     return BlockEngine(X, team) if isinstance(X, Blocks) else engine_in_memory(X, team)

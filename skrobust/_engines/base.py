@@ -1,9 +1,9 @@
-"""The interface of an engine, which computes with the n × (1 + p) matrix Z = [1, z].
+"""The engine interface: computations with the n × (1 + p) matrix Z = [1, z].
 
 The standardised features z_ij = (x_ij − centre_j) / scale_j are stored only if X is small. All
-operations on X are methods of `Engine`. To add an engine, implement a class with these methods
-and add a line to `as_engine`. An engine may have its own class of row vectors, which hold one
-number for each row (see `_reductions`).
+operations on X are methods of `Engine`. To add an engine, subclass `Engine` and extend
+`as_engine`. An engine may use its own class for row vectors, which hold one number per row (see
+`_reductions`).
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ RowVector = Any
 FloatArray = NDArray[np.float64]
 RowIndex = slice | NDArray[Any]
 
-# If absolute values are below this bound, neither their squares nor sums of squares overflow.
+# Neither the squares nor sums of squares of numbers overflow if their absolute values are below
+# this bound.
 MAX_SQUARABLE = 1e140
-# Name of the estimator in error messages about the data.
+# Estimator name in error messages about the data.
 _ESTIMATOR = "SmoothL1Regressor"
-# Minimum number of rows of Z that each step of the QR decomposition in `root` processes.
+# Minimum number of rows of Z processed by each step of the QR decomposition in `root`.
 ROOT_BLOCK_ROWS = 4_096
-# Number of bytes of standardised rows that a task holds in memory at a time.
+# Number of bytes of standardised rows that a task holds at a time.
 TASK_BYTES = 2**18
 
 
 class CompiledLoss(Protocol):
     """The part of a loss that an engine uses.
 
-    An engine compiles `rho_psi`, a function of scalars, or evaluates `rho_and_psi` on row
+    An engine either compiles the scalar function `rho_psi` or evaluates `rho_and_psi` on row
     vectors.
     """
 
@@ -51,7 +52,7 @@ class CompiledLoss(Protocol):
 
 
 class Engine(ABC):
-    """X in blocks of rows, and the standardisation of its columns.
+    """X, divided into blocks of rows, and the standardisation of its columns.
 
     Parameters
     ----------
@@ -60,34 +61,34 @@ class Engine(ABC):
     team : ThreadTeam
         Threads that run the passes over X.
     block : int
-        Number of rows in a block.
+        Number of rows per block, rounded down to a multiple of 4.
 
     Attributes
     ----------
     n, p, n_elements : int
-        Number of rows, of features and of stored elements of X.
+        Numbers of rows, features and stored elements of X.
     dtype : numpy.dtype
         The dtype of X.
     eps : float
-        Machine epsilon of the arithmetic.
+        Machine epsilon of the arithmetic used.
     n_passes : int
-        Number of passes over X so far, including passes with other standardisations of X.
+        Number of passes over X so far, under all standardisations.
     centre, scale : ndarray of shape (p,)
-        Centre and scale of each feature. A constant feature has scale inf, so that z_ij is 0.
+        Centre and scale of each feature. A constant feature has scale inf, which makes z_ij 0.
     unit : float
         The power of two by which X was divided to avoid overflow; see `rescaled`.
     """
 
     n: int
     p: int
-    # Number of features for which computing a Gram matrix takes as long as the passes over X
-    # that the matrix saves.
+    # Number of features at which computing a Gram matrix takes as long as the passes over X
+    # that it saves.
     gram_max_features: int
-    # Number of times that the engine waited for results of blocks; zero for X in memory.
+    # Number of times that the engine waited for results from blocks; zero for X in memory.
     n_rounds = 0
-    # Whether row vectors are ndarrays, which `PathNewton` needs.
+    # Whether row vectors are ndarrays, as `PathNewton` requires.
     in_memory = True
-    # Whether `take` and `row_norms_squared` are implemented, so that rows can be sampled.
+    # Whether rows can be sampled; this requires `take` and `row_norms_squared`.
     can_sample = False
     eps = float(np.finfo(float).eps)
 
@@ -101,22 +102,22 @@ class Engine(ABC):
         self.centre: FloatArray = np.zeros(self.p)
         self.scale: FloatArray = np.ones(self.p)
         self.unit = 1.0
-        # Mask of the features that are left out and always have scale inf, or None.
+        # Mask of the excluded features, whose scale is always inf, or None.
         self._excluded: NDArray[np.bool_] | None = None
-        # Number of passes over X, in a list that the engines of all standardisations share.
+        # Number of passes over X, in a list that engines with other standardisations share.
         self._passes = [0]
 
     @property
     @abstractmethod
     def n_elements(self) -> int:
-        """The number of stored elements of X."""
+        """Number of stored elements of X."""
 
     @property
     def n_passes(self) -> int:
         return self._passes[0]
 
     def with_standardisation(self, centre: FloatArray, scale: FloatArray) -> Self:
-        """Return an engine of the same X with another centre and scale."""
+        """Return an engine for the same X with another centre and scale."""
         engine = copy.copy(self)
         if self._excluded is not None:
             scale = np.where(self._excluded, np.inf, scale)
@@ -124,13 +125,13 @@ class Engine(ABC):
         return engine
 
     def without(self, excluded: NDArray[np.bool_]) -> Self:
-        """Return an engine that treats some features as constant."""
+        """Return an engine that treats the excluded features as constant."""
         engine = copy.copy(self)
         engine._excluded = excluded
         return engine
 
     def rescaled(self) -> Self:
-        """Return an engine of X divided by 2**64, for an X whose sums overflow."""
+        """Return an engine for X / 2**64, used if sums over X overflow."""
         engine = type(self)(self._X * 2.0**-64, self._team)  # type: ignore[call-arg]
         engine.unit, engine._passes = self.unit * 2.0**64, self._passes
         engine._excluded = self._excluded
@@ -141,7 +142,7 @@ class Engine(ABC):
         return np.zeros(self.n)
 
     def row_vector(self, values: Any) -> RowVector:
-        """Return an array of one value for each row as a row vector of this engine."""
+        """Convert an array with one value per row to a row vector of this engine."""
         return values
 
     @abstractmethod
@@ -156,9 +157,9 @@ class Engine(ABC):
     ) -> tuple[RowVector, FloatArray]:
         """Return the residuals r = y − b − z·v at coef = (b, v) and sums over the rows.
 
-        The sums are the array (Σ s ψ, Σ s ψ z, Σ s ρ, Σ s ψ²) of shape (p + 3,), where s are
-        the weights, and ρ and ψ = ρ′ are the values of the loss and its derivative at r. The
-        residuals are written to `out` if `out` is given. The method makes one pass over X.
+        The sums are the array (Σ s ψ, Σ s ψ z, Σ s ρ, Σ s ψ²) of shape (p + 3,), where s is the
+        weight and ρ and ψ = ρ′ are the loss and its derivative at r. The residuals are written
+        to `out` if it is given. The method makes one pass over X.
         """
 
     def abs_dot(self, coef: FloatArray) -> RowVector:
@@ -166,7 +167,7 @@ class Engine(ABC):
         return np.concatenate([np.abs(self.rows(part)) @ coef for part in self.blocks()])
 
     def squared_norms(self, transform: FloatArray) -> RowVector:
-        """Return the squared norm of each row of ZM for a matrix M, computed in blocks."""
+        """Return the squared norm of each row of ZM, where M is `transform`."""
         norms, parts = np.empty(self.n), self.blocks()
 
         def compute(first: int, step: int) -> None:
@@ -178,29 +179,29 @@ class Engine(ABC):
         return norms
 
     def run(self, task: Callable[[int, int], None]) -> None:
-        """Run task(first, step) for first = 0 … step − 1, in threads if X is large."""
+        """Run task(first, step) for first = 0 … step − 1, in several threads if X is large."""
         self._team.run(task, self.n * self.p)
 
     def blocks(self) -> list[slice]:
-        """Return slices that divide the rows into blocks that fit in the cache."""
+        """Return slices that divide the rows into blocks small enough for the cache."""
         size = max(256, TASK_BYTES // (8 * (self.p + 1)))
         return [slice(i, min(i + size, self.n)) for i in range(0, self.n, size)]
 
     @abstractmethod
     def rows(self, index: RowIndex) -> FloatArray:
-        """Return the standardised rows [1, z] at an index, as an array in memory."""
+        """Return the standardised rows [1, z] selected by an index, as an ndarray."""
 
     def columns(self, index: NDArray[np.intp], out: FloatArray | None = None) -> FloatArray:
-        """Return the m standardised columns z_j at an index as an array of shape (n, m).
+        """Return the m standardised columns z_j selected by an index, of shape (n, m).
 
-        The columns are written to `out` if `out` is given.
+        The columns are written to `out` if it is given.
         """
         raise NotImplementedError
 
     def row_combination(self, c: RowVector, loss: CompiledLoss) -> FloatArray:
-        """Return the sum of c (1, z) over all rows, an array of shape (p + 1,), in one pass.
+        """Return Σ c (1, z) over all rows, an array of shape (p + 1,), in one pass.
 
-        The loss must have ψ(r) = r at an infinite threshold.
+        The loss must satisfy ψ(r) = r at an infinite threshold.
         """
         zero = np.zeros(self.p + 1)
         sums: FloatArray = self.loss_gradient(zero, c, None, loss, np.inf)[1][:-2]
@@ -214,10 +215,10 @@ class Engine(ABC):
         fit_intercept: bool,
         loss: CompiledLoss,
     ) -> RowVector:
-        """Return a row vector minus its weighted projection on the intercept and features.
+        """Subtract from a row vector its weighted projection onto the intercept and features.
 
-        An engine without the method `columns` computes the projection by least-squares passes
-        with `loss`.
+        An engine that does not implement `columns` computes the projection by least-squares
+        passes with `loss`.
         """
         A = self.columns(features)
         if fit_intercept:
@@ -227,21 +228,21 @@ class Engine(ABC):
 
     @abstractmethod
     def gram(self, weight: RowVector | None = None) -> FloatArray:
-        """Return the Gram matrix Σ s ZᵀZ over the rows of positive weight."""
+        """Return the Gram matrix Σ s ZᵀZ over the rows with positive weight."""
 
     def transformed_gram(self, weight: RowVector | None, transform: FloatArray) -> FloatArray:
-        """Return Mᵀ (Σ s ZᵀZ) M for a matrix M.
+        """Return Mᵀ (Σ s ZᵀZ) M, where M is `transform`.
 
-        A dense engine computes the result from ZM, because this is more accurate than products
-        of M with the Gram matrix.
+        A dense engine computes the result from ZM, which is more accurate than multiplying the
+        Gram matrix by M.
         """
         return transform.T @ self.gram(weight) @ transform
 
     def root(self, weight: RowVector | None = None) -> FloatArray:
         """Return R with RᵀR = Σ s ZᵀZ / Σ s, without the rounding errors of a Gram matrix.
 
-        R is the triangular factor of a QR decomposition of √(s / Σ s) Z or, if Z has few rows,
-        the matrix √(s / Σ s) Z itself.
+        R is the triangular factor of a QR decomposition of √(s / Σ s) Z or, if Z has at most
+        p + 1 rows, √(s / Σ s) Z itself.
         """
         unit = np.sqrt(self.n if weight is None else weight.sum())
         size = max(ROOT_BLOCK_ROWS, 4 * (self.p + 1))
@@ -264,20 +265,17 @@ class Engine(ABC):
         """Return the weighted mean and standard deviation of each column.
 
         The mean of a column that contains NaN or infinity is not finite. `index` selects rows
-        that an engine may use for a first estimate of the mean.
+        from which an engine may compute a first estimate of the mean.
         """
 
     @abstractmethod
     def extreme_moments(
         self, weight: RowVector | None, columns: NDArray[np.intp]
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the weighted mean and standard deviation of some columns.
-
-        The squares of the values in these columns overflow or underflow.
-        """
+        """Return the weighted moments of columns whose squared values overflow or underflow."""
 
     def take(self, index: RowIndex) -> Engine:
-        """Return an engine in memory that holds some of the rows."""
+        """Return an in-memory engine for the rows selected by an index."""
         raise NotImplementedError
 
     def row_norms_squared(self) -> RowVector:
@@ -289,17 +287,17 @@ class Engine(ABC):
     ) -> tuple[NDArray[np.intp], FloatArray]:
         """Draw about m rows with probabilities that increase with the norm of z_i.
 
-        Returns the indices of the rows and their weights, which are `weight` divided by the
-        probabilities. The weighted Gram matrix of the drawn rows is close to the Gram matrix of
-        all rows, even if the features have heavy tails (M. W. Mahoney, "Randomized algorithms
+        Returns the indices of the drawn rows and their weights: `weight` divided by the
+        probability of each row. The weighted Gram matrix of the drawn rows approximates that of
+        all rows, even if the features are heavy-tailed (M. W. Mahoney, "Randomized algorithms
         for matrices and data", 2011, section 4).
         """
         probability = self.row_norms_squared() + 1.0
         if weight is not None:
             probability *= weight
         probability *= m / probability.sum()
-        # Probabilities above one are replaced by one, and the other probabilities are
-        # increased, so that the sum of all probabilities remains m.
+        # Probabilities above one are replaced by one, and the others are increased to keep the
+        # sum at m.
         for _ in range(10):
             certain = probability >= 1.0
             factor = (m - certain.sum()) / probability[~certain].sum()
@@ -309,18 +307,18 @@ class Engine(ABC):
         return rows, weight_of_rows / np.minimum(probability[rows], 1.0)
 
     def check_finite(self) -> None:
-        """Raise scikit-learn's ValueError if X holds NaN or infinity."""
+        """Raise scikit-learn's ValueError if X contains NaN or infinity."""
         with np.errstate(invalid="ignore", over="ignore"):
             assert_all_finite(self._X, input_name="X", estimator_name=_ESTIMATOR)
         if not np.isfinite(abs(self._X).max()):
-            # scikit-learn skips its check if its option `assume_finite` is set.
+            # scikit-learn skips its check if its `assume_finite` option is set.
             raise ValueError("X contains NaN or infinity.")
 
 
 def standardised_sums(
     raw: FloatArray, centre: FloatArray, scale: FloatArray, subtracted: bool
 ) -> FloatArray:
-    """Return the sums of `Engine.loss_gradient`, given the sums that a kernel returns.
+    """Convert the sums that a kernel returns to those of `Engine.loss_gradient`.
 
     The kernel returns `raw` = (Σ s ψ x̃, Σ s ψ, Σ s ρ, Σ s ψ²), where x̃ is x − centre if
     `subtracted` is True, and x otherwise.
@@ -336,7 +334,7 @@ def standardised_sums(
 
 
 def has_finite_squares(std: FloatArray) -> NDArray[np.bool_]:
-    """Return a mask of the values whose squares neither overflow nor underflow."""
+    """Return a mask of the values of `std` whose squares neither overflow nor underflow."""
     result: NDArray[np.bool_] = (std > 1e-140) & (std < MAX_SQUARABLE)
     return result
 
@@ -357,7 +355,7 @@ def centred_gram(
 def weighted_moments(
     X: NDArray[Any], weight: FloatArray | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the weighted mean and standard deviation of the columns of a small dense X."""
+    """Return the weighted mean and standard deviation of each column of a small dense X."""
     X = X.astype(np.float64, copy=False)
     mean = np.average(X, axis=0, weights=weight)
     deviation = X - mean
@@ -367,7 +365,7 @@ def weighted_moments(
 
 
 def linear_prediction(X: Any, coef: NDArray[Any], intercept: Any) -> NDArray[Any]:
-    """Return the predictions of a linear model for one or several targets."""
+    """Return the predictions of a linear model with one or more targets."""
     prediction = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
     result: NDArray[Any] = prediction.astype(np.result_type(X.dtype, coef.dtype), copy=False)
     return result

@@ -1,4 +1,4 @@
-"""Blocks of rows as the caller passes them: conversion, checks, and blocks in this process."""
+"""Blocks of rows passed by the caller: conversion, checks, and blocks in this process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .vectors import (
     run_task,
 )
 
-# Maximum number of values of a vector that a block returns to estimate the vector's location.
+# Maximum number of values that a block returns for estimating the location of a vector.
 PROBE_VALUES = 200
 
 
 class PreparedBlock(NamedTuple):
-    """A block without its rows of weight zero.
+    """A block without its rows of zero weight.
 
-    `kept` is the mask of the rows of positive weight, or None if all rows are kept.
+    `kept` is the mask of the rows with positive weight, or None if all rows are kept.
     """
 
     X: Any
@@ -39,11 +39,11 @@ class PreparedBlock(NamedTuple):
 
 
 class BlockSummary(NamedTuple):
-    """Summary of a block, which is used to check the data.
+    """Summary of a block, used to check the data.
 
-    `lengths` contains the numbers of rows of X, y and the weights, and `n_rows` is the number
-    of rows of positive weight. `targets` and `weights` contain the statistics of each target
-    and of the weights. `faults` describes NaN, infinity and negative weights in the data.
+    `lengths` holds the numbers of rows of X, y and the weights, and `n_rows` is the number of
+    rows with positive weight. `targets` and `weights` hold statistics of each target and of the
+    weights. `faults` reports NaN, infinity and negative weights.
     """
 
     lengths: tuple[int, ...]
@@ -56,7 +56,7 @@ class BlockSummary(NamedTuple):
 
 
 class UnreadRows:
-    """The shape of dense rows of X that have not been read."""
+    """Placeholder for dense rows of X that have not been read; it has only a shape and a size."""
 
     def __init__(self, n: int, p: int) -> None:
         self.shape, self.size = (n, p), n * p
@@ -66,7 +66,7 @@ class UnreadRows:
 
 
 def as_matrix(X: Any, dtype: Any) -> Any:
-    """Return a block of X as an array or CSR matrix of a dtype."""
+    """Convert a block of X to an array or CSR matrix of the given dtype."""
     if isinstance(X, UnreadRows):
         return X
     if hasattr(X, "to_numpy"):
@@ -77,13 +77,13 @@ def as_matrix(X: Any, dtype: Any) -> Any:
 
 
 def check_real(name: str, dtype: np.dtype[Any]) -> None:
-    """Raise a TypeError if the dtype of a block, which Dask may not know, is not real."""
+    """Raise a TypeError if a block, whose dtype Dask may not know, is not real."""
     if dtype.kind not in "fiub":
         raise TypeError(f"{name} must consist of real numbers, but a block has dtype {dtype}.")
 
 
 def unequal_rows(number: int, n: int, name: str, m: int) -> ValueError:
-    """Return the error for a block with n rows of X and m rows of other data."""
+    """Return the error for a block with n rows of X but m rows of `name`."""
     return ValueError(
         f"X and {name} need the same rows in each block, but block {number} has {n} rows of X "
         f"and {m} of {name}. Use {name}.rechunk({{0: X.chunks[0]}}) for arrays, after "
@@ -93,7 +93,7 @@ def unequal_rows(number: int, n: int, name: str, m: int) -> ValueError:
 
 
 def as_columns(y: Any) -> list[FloatArray]:
-    """Return the columns of a block of y, or of weights, as contiguous vectors of float64."""
+    """Return the columns of a block of y or of the weights as contiguous float64 vectors."""
     if hasattr(y, "to_numpy"):
         y = y.to_numpy()
     y = np.asarray(y)
@@ -105,9 +105,9 @@ def as_columns(y: Any) -> list[FloatArray]:
 def prepare(
     dtype: Any, X: Any, y: Any, weight: Any = None
 ) -> tuple[BlockSummary, PreparedBlock | None]:
-    """Return the summary of a block, and the prepared block or None.
+    """Return the summary of a block and the prepared block.
 
-    None is returned if the block has a fault or if it has no rows of positive weight.
+    The prepared block is None if the block has a fault or no rows with positive weight.
     """
     X, targets = as_matrix(X, dtype), as_columns(y)
     s = None if weight is None else as_columns(weight)[0]
@@ -140,7 +140,7 @@ def prepare(
 
 
 def unused_is_finite(X: Any, kept: NDArray[np.bool_]) -> bool:
-    """Tell whether the rows of weight zero contain only finite values or have not been read."""
+    """Tell whether the rows of zero weight are finite or have not been read."""
     unused = X[~kept]
     if isinstance(unused, UnreadRows):
         return True
@@ -156,7 +156,7 @@ def _figures(vector: FloatArray) -> Figures:
 
 
 def _combined(figures: Sequence[Figures]) -> Figures:
-    """Return the statistics of a vector, given the statistics of each block."""
+    """Combine the statistics of the blocks of a vector."""
     lowest, highest, sums, values, shares = zip(*figures, strict=True)
     values, shares = np.concatenate(values), np.concatenate(shares)
     return Figures(min(lowest), max(highest), sum(sums), values, shares)
@@ -168,8 +168,8 @@ class CheckedBlocks(Blocks):
     Attributes
     ----------
     numbers : list of int
-        The index of each block among the blocks of the caller. Blocks of the caller without
-        rows of positive weight are left out.
+        Index of each block among the caller's blocks, which also include blocks without rows of
+        positive weight.
     """
 
     def __init__(self) -> None:
@@ -177,7 +177,7 @@ class CheckedBlocks(Blocks):
         self._given_vectors: list[StoredVector] = []
 
     def adopt(self, summaries: Sequence[BlockSummary], n_features: int, dtype: Any) -> None:
-        """Check the summaries of all blocks, and set the attributes."""
+        """Check the summaries of all blocks and set the attributes."""
         self._check_lengths(summaries)
         given = [summary.lengths[0] for summary in summaries]
         self._first_rows = np.concatenate([[0], np.cumsum(given)])
@@ -192,7 +192,7 @@ class CheckedBlocks(Blocks):
         self.numbers = [k for k, summary in enumerate(summaries) if summary.n_rows]
         used = [summaries[k] for k in self.numbers]
         if not used:
-            # This is the message of scikit-learn for weights in memory that are all zero.
+            # scikit-learn raises the same error for in-memory weights that are all zero.
             raise ValueError("Sample weights must contain at least one non-zero number.")
         self.sizes = [summary.n_rows for summary in used]
         self.shape = sum(self.sizes), n_features
@@ -215,7 +215,7 @@ class CheckedBlocks(Blocks):
     def set_vectors(self, targets: Sequence[Any], weight: Any) -> None:
         """Set the targets and the weight, given handles to their values in the blocks.
 
-        If the targets have been set before, only the handles are replaced.
+        Later calls replace only the handles.
         """
         if not self._given_vectors:
             figures = [*self.target_figures, self.weight_figures]
@@ -239,7 +239,7 @@ class CheckedBlocks(Blocks):
 
 
 class LocalBlocks(CheckedBlocks):
-    """Blocks of arrays in this process, for tests of the engine."""
+    """Blocks of arrays in this process, used to test the engine."""
 
     def __init__(
         self, X: Sequence[Any], y: Sequence[Any], weight: Sequence[Any] | None = None

@@ -1,10 +1,10 @@
 """The exact line search of `_reductions` for row vectors in blocks.
 
-The slope of the objective along a line is a piecewise linear function of the step length. The
-root of this function is first approximated from a sample of the rows. The slopes at a few step
-lengths around this approximation give an interval in which the residuals of only a few rows
-reach the threshold. These rows are gathered. In this interval, the contribution of the other
-rows to the slope is linear.
+The slope of the objective along a line is a piecewise linear function of the step length, and
+its root is first approximated from a sample. The slopes at a few step lengths around this
+approximation bracket the root in an interval where the residuals of only a few rows reach the
+threshold. These rows are gathered; the contribution of all other rows to the slope is linear in
+the interval.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from .. import _reductions
 from .base import FloatArray
 from .vectors import Block, BlockVector
 
-# Number of sampled rows from which the minimum is approximated, and relative distances from the
-# approximation at which the first slopes are computed.
+# Approximate size of the sample from which the minimum is first located, and relative distances
+# from this first location at which the first slopes are computed.
 PROBE_ROWS = 5_000
 DISTANCES = np.array([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3])
-# Number of step lengths at which slopes are computed in each later round, maximum number of
-# rounds, and maximum number of rows that are gathered from a block.
+# Number of step lengths at which each later round computes slopes, maximum number of rounds,
+# and maximum number of rows gathered from a block.
 LENGTHS, MAX_ROUNDS, MAX_ROWS_PER_BLOCK = 16, 40, 500
 
 
 def _line_probe(
     block: Block, vectors: list[Any], step: int, threshold: float
 ) -> tuple[FloatArray, list[Any]]:
-    """Return the slopes of a block at the step lengths 0 and 1, and every `step`-th row."""
+    """Return the slopes of a block at step lengths 0 and 1, and every `step`-th row."""
     some = [None if v is None else v[::step] for v in vectors]
     return _line_slopes(vectors, np.array([0.0, 1.0]), threshold), some
 
@@ -42,10 +42,10 @@ def _line_step(
     low: float,
     high: float,
 ) -> tuple[FloatArray, list[Any] | None]:
-    """Return the slopes of a block at the given step lengths, and some rows or None.
+    """Return the slopes of a block at the given step lengths, and the rows with breakpoints.
 
-    The residual of each returned row reaches the threshold at a step length between `low` and
-    `high`. None is returned if there are more than MAX_ROWS_PER_BLOCK such rows.
+    A row has a breakpoint if its residual reaches the threshold at a step length between `low`
+    and `high`. None replaces the rows if there are more than MAX_ROWS_PER_BLOCK of them.
     """
     r, change, _ = vectors
     crosses = np.zeros(r.size, dtype=bool)
@@ -120,9 +120,9 @@ def _block_line_minimum(
 
 
 class _Line(NamedTuple):
-    """The slopes at two step lengths, and the rows with breakpoints between these lengths.
+    """The slopes at two step lengths, and the rows with breakpoints in between.
 
-    The contribution of all other rows to the slope is linear between these step lengths.
+    Between the two step lengths, the contribution of all other rows to the slope is linear.
     """
 
     low: float

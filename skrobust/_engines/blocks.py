@@ -1,8 +1,8 @@
 """The engine for X in blocks of rows.
 
-Each method runs a task for each block and combines the results in the order of the blocks, so
-that the combined result does not depend on where or in which order the tasks ran. Each task
-creates an engine for its block without copying the block.
+Each method runs a task for each block and combines the results in the order of the blocks. The
+combined result therefore does not depend on where or in which order the tasks ran. Each task
+creates an engine for its block without copying it.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from .vectors import (
     constant,
 )
 
-# Number of bins for each factor of two in a histogram of q = s(|z|² + 1), where s is the weight
-# of a row and z its standardised features, and number of factors of two in the histogram.
+# Number of bins per factor of two, and number of factors of two, in a histogram of
+# q = s(|z|² + 1), where s is the weight of a row and z are its standardised features.
 BINS_PER_OCTAVE, MAX_OCTAVES = 16, 64
 EPS = float(np.finfo(float).eps)
 
 
 class Standardisation(NamedTuple):
-    """Centre, scale and unit of X, and the mask of the features that are left out, or None."""
+    """Centre, scale and unit of X, and the mask of the excluded features, or None."""
 
     centre: FloatArray
     scale: FloatArray
@@ -53,7 +53,7 @@ class Standardisation(NamedTuple):
 
 
 def standardised(X: Any, standardisation: Standardisation) -> Engine:
-    """Return an engine for rows in memory with the given standardisation."""
+    """Return an engine for in-memory rows with the given standardisation."""
     engine = engine_in_memory(X, ThreadTeam())
     centre, scale, unit, excluded = standardisation
     while engine.unit < unit:
@@ -63,7 +63,7 @@ def standardised(X: Any, standardisation: Standardisation) -> Engine:
     return engine.with_standardisation(centre, scale)
 
 
-# Tasks of a block ------------------------------------------------------------------------
+# Tasks on one block ----------------------------------------------------------------------
 
 
 def _loss_gradient(
@@ -77,8 +77,8 @@ def _loss_gradient(
 ) -> tuple[Any, FloatArray]:
     """Return the results of a pass over a block, and the residuals r.
 
-    The results are the sums of `Engine.loss_gradient`, the weight of the rows with |r| beyond
-    the threshold, Σ s r² over the other rows, and the values of |r| in each interval.
+    The results are the sums of `Engine.loss_gradient`, the total weight of the rows with |r|
+    above the threshold, Σ s r² over the other rows, and the values of |r| in each interval.
     """
     y, s = vectors
     engine = standardised(block.X, standardisation)
@@ -130,7 +130,7 @@ def _root(
 def _moments(block: Block, vectors: list[Any], unit: float) -> tuple[float, Any, Any] | None:
     """Return the total weight of a block, and the mean and standard deviation of each column.
 
-    None is returned if the total weight is zero.
+    The result is None if the total weight is zero.
     """
     (s,) = vectors
     if s is not None and not s.any():
@@ -172,7 +172,7 @@ def _take(
 def _norm_histogram(
     block: Block, vectors: list[Any], standardisation: Standardisation
 ) -> tuple[Any, FloatArray]:
-    """Return the counts and the sums of q = s(|z|² + 1) in bins of log q, and the vector q."""
+    """Return counts and sums of q = s(|z|² + 1) in bins of log q, and the vector q."""
     q = standardised(block.X, standardisation).row_norms_squared() + 1.0
     q = q if vectors[0] is None else q * vectors[0]
     n_bins = BINS_PER_OCTAVE * MAX_OCTAVES
@@ -185,10 +185,10 @@ def _norm_histogram(
 def _drawn(
     block: Block, vectors: list[Any], factor: float, seed: int
 ) -> tuple[Any, list[FloatArray], NDArray[np.intp], FloatArray]:
-    """Draw rows of a block with the probabilities min(factor · q, 1), where q is vectors[0].
+    """Draw rows of a block with probabilities min(factor · q, 1), where q is vectors[0].
 
-    Returns the features of these rows and the values of the other vectors, as `_take` does, the
-    indices of the rows in the block, and their probabilities.
+    Returns the features of the drawn rows, their values in the other vectors, their indices in
+    the block, and their probabilities.
     """
     probability = np.minimum(factor * vectors[0], 1.0)
     rng = np.random.default_rng([seed, block.number])
@@ -200,7 +200,7 @@ def _drawn(
 
 
 class BlockEngine(Engine):
-    """X in blocks of rows."""
+    """X in blocks of rows, each of which may be held by another process."""
 
     in_memory = False
 
@@ -292,9 +292,9 @@ class BlockEngine(Engine):
         kept = sigma > EPS * max(self.n, columns.size) * sigma[0]
         inverse_root = Vt[kept] / sigma[kept][:, None]
         coef = np.zeros(self.p + 1)
-        # The second iteration corrects the rounding errors of the first iteration (Björck,
-        # "Stability analysis of the method of seminormal equations for linear least squares
-        # problems", 1987).
+        # The second iteration corrects the rounding errors of the first (Björck, "Stability
+        # analysis of the method of seminormal equations for linear least squares problems",
+        # 1987).
         for _ in range(2):
             _, sums = self.loss_gradient(coef, rows, weight, loss, np.inf)
             coef[columns] += inverse_root.T @ (inverse_root @ sums[columns]) / total
@@ -303,9 +303,9 @@ class BlockEngine(Engine):
     def moments(
         self, weight: RowVector | None, index: RowIndex
     ) -> tuple[FloatArray, FloatArray]:
-        # The moments of blocks are combined (Chan, Golub and LeVeque, "Algorithms for computing
-        # the sample variance", Amer. Statist. 37, 1983). The computed standard deviation of a
-        # constant column is exactly zero, since the means of all blocks are equal.
+        # The moments of the blocks are combined (Chan, Golub and LeVeque, "Algorithms for
+        # computing the sample variance", Amer. Statist. 37, 1983). Since a constant column has
+        # the same mean in all blocks, its computed standard deviation is exactly zero.
         found = [f for f in self._run(_moments, weight, self.unit) if f is not None]
         total, first = sum(part[0] for part in found), found[0][1]
         mean = first + _summed(S * (m - first) for S, m, _ in found) / total
@@ -329,7 +329,7 @@ class BlockEngine(Engine):
         return mean * unit, std * unit
 
     def _taken(self, index: RowIndex) -> Any:
-        """Return rows of X in memory, and gather y and the weights for the same rows."""
+        """Gather rows of X with their values of y and weights, and return the rows of X."""
         blocks = self._blocks
         index = blocks.positions(index)
         if blocks.gathered is None or not np.array_equal(blocks.gathered[0], index):
@@ -341,15 +341,15 @@ class BlockEngine(Engine):
         return blocks.gathered[1]
 
     def _given_vectors(self) -> list[StoredVector]:
-        """Return the stored vectors of y and of the weights."""
+        """Return the stored vectors that hold y and the weights."""
         blocks = self._blocks
         vectors = [*blocks.targets, *([] if blocks.weight is None else [blocks.weight])]
         return list(dict.fromkeys(map(_stored, vectors)))
 
     def _gather(self, index: NDArray[np.intp], found: list[Any], order: Any) -> None:
-        """Store the rows that the blocks returned as the rows at `index`.
+        """Store the rows returned by the blocks as the rows at `index`.
 
-        `order` rearranges the returned rows in the order of `index`.
+        `order` permutes the returned rows into the order of `index`.
         """
         blocks, parts = self._blocks, [part[0] for part in found]
         X: Any = sparse.vstack(parts, "csr") if blocks.is_sparse else np.concatenate(parts)
@@ -371,7 +371,7 @@ class BlockEngine(Engine):
         q = BlockVector(blocks, stored)
         counts, sums = _summed(f[0] for f in found), _summed(f[1] for f in found)
         factor = _sampling_factor(counts, sums, m)
-        # To save a round, the features of the drawn rows are returned with their indices.
+        # The features of the drawn rows are returned with their indices, which saves a round.
         vectors = [q, *(BlockVector(blocks, v) for v in self._given_vectors())]
         drawn = blocks.run(_drawn, vectors, factor, int(rng.integers(2**31)), with_X=True)
         starts = blocks.starts()[:-1]
@@ -389,7 +389,7 @@ class BlockEngine(Engine):
 
 
 def _stored(vector: BlockVector) -> StoredVector:
-    """Return the only stored vector that an expression contains."""
+    """Return the only stored vector in the expression of a vector."""
     e = vector.expression
     while not isinstance(e, StoredVector):
         e = next(part for part in e[1:] if isinstance(part, (tuple, StoredVector)))
@@ -399,10 +399,10 @@ def _stored(vector: BlockVector) -> StoredVector:
 def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
     """Return the factor c for which Σ min(c q, 1) is m, given a histogram of q.
 
-    The sum equals m up to the width of a bin of the histogram.
+    The sum equals m only to within the width of a bin.
     """
-    # If the values of q from bin k on have probability one, their number is certain[k], and the
-    # sum of the other values is rest[k].
+    # If the values of q in bins k and above have probability one, there are certain[k] of them,
+    # and the other values sum to rest[k].
     certain = np.concatenate([np.cumsum(counts[::-1])[::-1], [0.0]])
     rest = np.concatenate([[0.0], np.cumsum(sums)])
     n_bins = counts.size
@@ -410,14 +410,14 @@ def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = (m - certain) / rest
     usable = (rest > 0) & (factor > 0)
-    # k is the lowest bin whose lower end times c is at least one, so that the values from this
-    # bin on have probability one.
+    # In bin k and above, c q is at least one, so the probability is one. k is the lowest such
+    # bin.
     k = int(np.flatnonzero(usable & (factor * np.append(ends[:-1], np.inf) >= 1.0))[0])
     return float(factor[k])
 
 
 def _summed(parts: Any) -> FloatArray:
-    """Return the sum of the results of all blocks, added in the order of the blocks."""
+    """Add the results of all blocks in the order of the blocks."""
     parts = iter(parts)
     total = np.array(next(parts), dtype=np.float64)
     for part in parts:
