@@ -56,7 +56,7 @@ class BlockSummary(NamedTuple):
 
 
 class UnreadRows:
-    """Placeholder for dense rows of X that have not been read; it has only a shape and a size."""
+    """Placeholder with the shape and size of dense rows of X that have not been read."""
 
     def __init__(self, n: int, p: int) -> None:
         self.shape, self.size = (n, p), n * p

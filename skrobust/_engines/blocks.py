@@ -200,7 +200,7 @@ def _drawn(
 
 
 class BlockEngine(Engine):
-    """X in blocks of rows, each of which may be held by another process."""
+    """X in blocks of rows."""
 
     in_memory = False
 

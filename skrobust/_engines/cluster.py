@@ -1,4 +1,4 @@
-"""Blocks of Dask collections that are held by the workers of a cluster."""
+"""Blocks of Dask collections held by the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from .rounds import Guard, LostWorkersError
 from .vectors import Expression, StoredVector, Task
 
 # The workers hold X during a fit if X, y and the weights take at most this fraction of the
-# memory of the workers.
+# workers' memory.
 MAX_MEMORY_SHARE = 0.5
-# Names in dask.config and default values of the parameters `timeout` and `max_recoveries` of
-# `Guard`.
+# Dask configuration keys and default values for the parameters `timeout` and `max_recoveries`
+# of `Guard`.
 ROUND_TIMEOUT, MAX_RECOVERIES = ("skrobust.round-timeout", 60.0), ("skrobust.max-recoveries", 3)
 
 
@@ -42,8 +42,8 @@ class ClusterBlocks(DaskBlocks):
     """Blocks whose vectors are held by the workers of a cluster.
 
     The workers also hold X if the data fit into their memory. If workers are lost, the blocks
-    are loaded again, and the vectors in use are recomputed from their recipes. The results of
-    the fit do not change.
+    are loaded again and the vectors in use are recomputed from their recipes, which does not
+    change the results of the fit.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class ClusterBlocks(DaskBlocks):
         settings = (dask.config.get(*setting) for setting in (ROUND_TIMEOUT, MAX_RECOVERIES))
         losses = distributed.CancelledError, distributed.KilledWorker, CommClosedError
         self._client, self._guard = client, Guard(client, losses, *settings)
-        # The futures of the fit. The futures are released explicitly at the end of the fit,
-        # because the traceback of an exception could keep them alive.
+        # The futures of the fit. They are released explicitly at the end of the fit because the
+        # traceback of an exception could keep them alive.
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()
         self._is_loaded = False
-        # Handles to the blocks of X in each unit, or None if X is loaded in each round.
+        # Handles to the blocks of X in each unit, or None if each round loads X.
         self._X: list[Any] | None = None
         super().__init__(arrays, n_features, dtype)
 
@@ -89,7 +89,7 @@ class ClusterBlocks(DaskBlocks):
     # Lost workers
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
-        """Return the result of an action, which is repeated after workers are lost."""
+        """Return the result of an action, repeating the action if workers are lost."""
         while True:
             try:
                 if not self._is_loaded:
@@ -100,17 +100,17 @@ class ClusterBlocks(DaskBlocks):
                 self._is_loaded = False
                 self._guard.count_loss(error, self._lost_without_recipe())
             except OSError:
-                # This call raises a RuntimeError if the scheduler has been lost.
+                # This call raises a RuntimeError if the scheduler is lost.
                 self._guard.workers()
                 raise
 
     def _lost_without_recipe(self) -> bool:
-        """Tell whether futures in the collections of the caller were cancelled."""
+        """Tell whether any future in the caller's collections has been cancelled."""
         futures = distributed.futures_of(list(self._arrays.values()))
         return any(future.cancelled() for future in futures)
 
     def _load_all(self) -> None:
-        """Load the blocks, and compute the vectors in use from their recipes."""
+        """Load the blocks, and recompute the vectors in use from their recipes."""
         self._load_blocks()
         for vector in sorted(self.live, key=lambda vector: vector.number):
             if vector.recipe is not None:
@@ -129,7 +129,7 @@ class ClusterBlocks(DaskBlocks):
         if not holds_X:
             blocks = [delayed(without_X, pure=False)(block) for block in blocks]
         self.n_rounds += 1
-        # With a single call of `persist`, data that X and y share are loaded only once.
+        # A single call of `persist` loads data that X and y share only once.
         blocks = client.persist(blocks)
         held = self._own(distributed.futures_of(block)[0] for block in blocks)
         summaries = client.map(operator.itemgetter(0), held, pure=False)
@@ -144,8 +144,8 @@ class ClusterBlocks(DaskBlocks):
         self._X = self._column("X") if holds_X else None
         self._set_given()
         if holds_X:
-            # The futures of the blocks are dropped, because Dask would otherwise count the
-            # memory of X twice.
+            # The futures of the blocks are dropped, since Dask would otherwise count the memory
+            # of X twice.
             self._blocks = []
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
@@ -153,7 +153,7 @@ class ClusterBlocks(DaskBlocks):
         return self._own(submit(column_of, b, field, j, pure=False) for b in self._blocks)
 
     def _by_worker(self, held: list[Any]) -> list[Unit]:
-        """Group the blocks of each worker into at most one unit for each of its threads."""
+        """Group the blocks of each worker into at most one unit per thread."""
         where, threads = self._client.who_has(held), self._client.nthreads()
         numbers = defaultdict(list)
         for k, future in enumerate(held):
@@ -165,12 +165,12 @@ class ClusterBlocks(DaskBlocks):
         return [Unit(part, [self.sizes[k] for k in part]) for part in units]
 
     def _fits_into_memory(self, present: set[str]) -> bool:
-        """Tell whether the data fit into the permitted part of the workers' memory."""
+        """Tell whether the data fit into the permitted share of the workers' memory."""
         limits = memory_limits(self._client)
         return not all(limits) or self._n_bytes(present) <= MAX_MEMORY_SHARE * sum(limits)
 
     def _n_bytes(self, present: set[str]) -> float:
-        """Return the number of bytes of X, y and the weights in the dtypes of a fit."""
+        """Return the number of bytes that X, y and the weights take in the dtypes of a fit."""
         X, *vectors = self._arrays.values()
         rows, elements = float(X.shape[0]), float(X.size)
         if np.isnan(rows) or not isinstance(X._meta, np.ndarray):
@@ -206,7 +206,7 @@ class ClusterBlocks(DaskBlocks):
     def _submitted(
         self, call: Opaque, stored: Sequence[StoredVector], X: list[Any] | None
     ) -> list[Any]:
-        """Submit the task for each unit of data that the workers hold; return the futures."""
+        """Submit the task for each unit of data held by the workers; return the futures."""
         name = f"skrobust-{call.value.task.__name__.strip('_')}-{uuid.uuid4().hex}"
         found = []
         for u, unit in enumerate(self._units):
@@ -216,7 +216,7 @@ class ClusterBlocks(DaskBlocks):
         return found
 
     def _results(self, futures: list[Any], present: set[str]) -> list[Any]:
-        """Return the results of futures, and release the futures; see `Guard.result`."""
+        """Return the results of futures and release the futures; see `Guard.result`."""
         try:
             gathering = self._client.gather(futures, asynchronous=True)
             loop = self._client.loop.asyncio_loop
@@ -243,6 +243,6 @@ def memory_limits(client: Any) -> list[int]:
     try:
         info = client.scheduler_info(n_workers=-1)
     except TypeError:
-        # Older versions do not have this parameter and return all workers.
+        # Older versions of distributed lack this parameter and return all workers.
         info = client.scheduler_info()
     return [worker["memory_limit"] or 0 for worker in info["workers"].values()]

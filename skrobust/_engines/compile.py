@@ -1,7 +1,7 @@
-"""Import and compilation of the kernels, once in a process and on first use.
+"""Import and just-in-time compilation of the kernels, once per process.
 
-Other threads wait until the import or the compilation is finished. A fork waits too, because a
-lock that another thread holds, such as an import lock, would stay locked in the child process.
+Other threads wait until the import or compilation has finished. A fork waits too, because a
+lock held by another thread, such as an import lock, would stay locked in the child process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _compile_lock = threading.RLock()
 def compile_once(builder: Callable[..., Any]) -> Callable[..., Any]:
     """Return a cached version of a function that compiles code.
 
-    Only one thread at a time can call the function.
+    Only one thread at a time can run it.
     """
     cached = functools.cache(builder)
 
@@ -35,36 +35,35 @@ def compile_once(builder: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def kernels() -> ModuleType:
-    """Return the module of the kernels, which imports Numba.
+    """Return the kernel module, which imports Numba.
 
-    The import runs in another thread, because Ctrl-C interrupts the main thread. An interrupted
-    import leaves Numba partly imported, and a later import does not repair this.
+    The import runs in another thread because Ctrl-C interrupts the main thread. An interrupted
+    import leaves Numba partly imported, which a later import does not repair.
     """
     try:
         with ThreadPoolExecutor(1) as pool:
             imported = pool.submit(_import_kernels)
     except RuntimeError:
-        # No thread can be started, for example because the interpreter is shutting down.
+        # No thread can be started, for example during interpreter shutdown.
         return _import_kernels()
     return imported.result()
 
 
 def _import_kernels() -> ModuleType:
-    # The importing thread holds the lock itself, because the thread that waits for the import
-    # may be interrupted.
+    # The importing thread itself holds the lock, since the waiting thread may be interrupted.
     with _compile_lock:
         return import_module(f"{__package__}.kernels")
 
 
 def _acquire() -> None:
-    """Acquire the lock even if a signal handler raises an exception.
+    """Acquire the lock before a fork, even if a signal handler raises an exception.
 
     Such an exception does not prevent the fork.
     """
     acquired: list[bool] = []
     try:
-        # A single call acquires the lock and records the acquisition, so that no signal handler
-        # can run in between.
+        # A single call acquires the lock and records the acquisition, which leaves no moment in
+        # between at which a signal handler could run.
         acquired.extend(map(_compile_lock.acquire, [True]))
     finally:
         if not acquired:

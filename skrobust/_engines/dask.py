@@ -1,6 +1,6 @@
 """Checks, predictions and scores for Dask collections.
 
-This module is imported only if a Dask collection is passed to the package.
+This module is imported only if a Dask collection is passed to skrobust.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def robustness_weights(model: Any, X: Any, y: Any) -> da.Array:
 
 
 def score(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
-    """Return R², averaged over the targets, from sums over the blocks of rows."""
+    """Return R², averaged over the targets, computed from sums over the blocks of rows."""
     dtype = np.result_type(check_features(model, X), model.coef_.dtype)
     fitted = model.coef_, model.intercept_, dtype
-    # NaN in X becomes NaN in the predictions, which are checked in each block.
+    # NaN in X propagates to the predictions, which are checked in each block.
     prediction = row_array("X", _prediction(X, *fitted, ensure_all_finite=False))
     data = {"y": row_array("y", y)}
     if sample_weight is not None:
@@ -59,7 +59,7 @@ def score(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
             f"y has {n_targets[0]} targets, but the model was fitted to {n_targets[1]}."
         )
     check_blocks(prediction, data)
-    # Without optimisation of the graphs, a block that X and y share is computed only once.
+    # Without graph optimisation, a block that X and y share is computed only once.
     arrays = [prediction, *data.values()]
     blocks = [array.to_delayed(optimize_graph=False).ravel() for array in arrays]
     block_sums = dask.delayed(_block_sums, pure=False)
@@ -68,11 +68,11 @@ def score(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
 
 
 def row_array(name: str, data: Any, dtype: Any = np.float64) -> da.Array:
-    """Return a collection as an array of numbers whose chunks are blocks of rows."""
+    """Convert a collection to a numeric array whose chunks are blocks of complete rows."""
     check_numeric(name, data)
     if not isinstance(data, da.Array):
-        # Dask would combine partitions of files according to the columns that are read, so
-        # that X and y would have different blocks.
+        # Otherwise, Dask would merge the partitions of files according to the columns that are
+        # read, and X and y would have different blocks.
         with dask.config.set({"optimization.tune.active": False}):
             meta = np.empty(data._meta.shape, dtype)
             return data.map_partitions(_float_rows, dtype, meta=meta)
@@ -80,7 +80,7 @@ def row_array(name: str, data: Any, dtype: Any = np.float64) -> da.Array:
 
 
 def check_numeric(name: str, data: Any) -> None:
-    """Raise a TypeError unless data are a Dask array or frame of real numbers."""
+    """Raise a TypeError unless the data are a Dask Array, DataFrame or Series of real numbers."""
     if is_dataframe_like(data):
         dtypes = {f"its column {column!r}": dtype for column, dtype in data.dtypes.items()}
     elif isinstance(data, da.Array) or is_series_like(data):
@@ -97,7 +97,7 @@ def check_numeric(name: str, data: Any) -> None:
 
 
 def check_blocks(X: da.Array, others: dict[str, da.Array]) -> None:
-    """Raise a ValueError if X and other arrays are known to have different blocks of rows."""
+    """Raise a ValueError if other arrays are known to have other blocks of rows than X."""
     for name, data in others.items():
         if data.numblocks[0] != X.numblocks[0]:
             raise ValueError(
@@ -111,7 +111,7 @@ def check_blocks(X: da.Array, others: dict[str, da.Array]) -> None:
 
 
 def check_features(model: Any, X: Any, *, reset: bool = False) -> Any:
-    """Check the names and the number of features; return the dtype in which X is used."""
+    """Check the names and number of features; return the dtype to which X is converted."""
     check_numeric("X", X)
     if X.ndim != 2:
         raise ValueError(
@@ -138,7 +138,7 @@ def _prediction(
     if not isinstance(X, da.Array):
         meta = _predict_frame(X._meta, **options)
         return X.map_partitions(_predict_frame, meta=meta, **options)
-    # The column chunks of a block are passed as a list, because Dask would copy the chunks to
+    # The column chunks of a block are passed as a list, since Dask would have to copy them to
     # concatenate them.
     index, targets = ("i", {}) if coef.ndim == 1 else ("ik", {"k": len(coef)})
     options |= {"meta": np.empty((0,) * coef.ndim, dtype), "new_axes": targets}
@@ -150,7 +150,7 @@ def _abs_residual(model: Any, X: Any, y: Any) -> da.Array:
     coef = model.coef_.astype(np.float64)
     prediction = row_array("X", _prediction(X, coef, model.intercept_, np.float64))
     # The result has the block sizes of the first array, so an array with known sizes comes
-    # first. With `align_arrays`, Dask would refuse to combine known with unknown sizes.
+    # first. With `align_arrays`, Dask would refuse to combine known and unknown sizes.
     arrays = sorted([row_array("y", y), prediction], key=lambda array: np.isnan(array.shape[0]))
     index = "ij"[: prediction.ndim]
     arguments = [argument for array in arrays for argument in (array, index)]
@@ -162,13 +162,13 @@ def _abs_residual(model: Any, X: Any, y: Any) -> da.Array:
 
 
 class _BlockSums(NamedTuple):
-    """Weighted sums over the rows of a block; vectors have one element for each target.
+    """Weighted sums over the rows of a block; vectors have one element per target.
 
     `total` is the sum of the weights, and the weighted mean of y is `first` + `shift`.
-    `squares` and `errors` are the weighted sums of squares of y minus its mean and of y minus
-    its prediction. `fault` is a message about invalid data, or None. The task returns this
-    message instead of raising an error, so that the raised error always describes the first
-    invalid block.
+    `squares` and `errors` are weighted sums of squares, of y minus its mean and of y minus its
+    prediction. `fault` is an error or a message about invalid data, or None. The task returns
+    the fault instead of raising an error, so that the error raised later always describes the
+    first invalid block.
     """
 
     n_rows: int
@@ -183,7 +183,7 @@ class _BlockSums(NamedTuple):
 def _block_sums(
     k: int, prediction: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
 ) -> _BlockSums:
-    """Return the sums of block k, or the fault of its data."""
+    """Return the sums of block k, or the fault in its data."""
     n = prediction.shape[0]
     weight = np.ones(n) if weight is None else weight
     for name, data in (("y", y), ("sample_weight", weight)):
@@ -202,7 +202,7 @@ def _block_sums(
     y = (y if y.ndim == 2 else y[:, None])[used].astype(np.float64)
     prediction = (prediction if prediction.ndim == 2 else prediction[:, None])[used]
     total = float(weight.sum())
-    # The deviations from the first row are exactly zero if y is constant.
+    # Deviations from the first row are exactly zero if y is constant.
     deviation = y - y[0]
     shift = weight @ deviation / total
     squares, errors = weight @ (deviation - shift) ** 2, weight @ (y - prediction) ** 2
@@ -210,9 +210,9 @@ def _block_sums(
 
 
 def _r2(blocks: tuple[_BlockSums, ...]) -> float:
-    """Return R² from the sums of all blocks, with the conventions of scikit-learn's r2_score.
+    """Return R² from the sums of all blocks, following the conventions of `r2_score`.
 
-    The sums of squares are combined by the formula for the variance of a union of samples.
+    The sums of squares are combined by the formula for the variance of pooled samples.
     """
     n = 0
     for k, block in enumerate(blocks):
@@ -247,7 +247,7 @@ def _r2(blocks: tuple[_BlockSums, ...]) -> float:
 def _predict_rows(
     rows: Any, coef: NDArray[Any], intercept: Any, result_dtype: Any, ensure_all_finite: bool
 ) -> NDArray[Any]:
-    """Check the rows of a block like rows in memory, and return their predictions."""
+    """Check the rows of a block in the same way as in-memory data; return their predictions."""
     options = {"dtype": FLOAT_DTYPES, "ensure_min_samples": 0, "input_name": "X"}
     options["ensure_all_finite"] = ensure_all_finite
     rows = check_array(rows, accept_sparse="csr", **options)
@@ -255,14 +255,14 @@ def _predict_rows(
 
 
 def _predict_parts(parts: list[Any], **options: Any) -> NDArray[Any]:
-    """Return the predictions of a block whose columns may be divided into several parts."""
+    """Return the predictions for a block whose columns may be split into several parts."""
     stack = sparse.hstack if sparse.issparse(parts[0]) else np.hstack
     return _predict_rows(parts[0] if len(parts) == 1 else stack(parts), **options)
 
 
 def _predict_frame(frame: Any, **options: Any) -> Any:
-    """Return the predictions of a frame as a Series, or for several targets as a DataFrame."""
-    # pandas is imported here, because it is needed only for frames.
+    """Return the predictions for a frame as a Series or, with several targets, a DataFrame."""
+    # pandas is imported here because only frames need it.
     import pandas
 
     prediction = _predict_rows(frame, **options)
@@ -277,6 +277,6 @@ def _abs_difference(a: NDArray[Any], b: NDArray[Any]) -> FloatArray:
 
 
 def _float_rows(frame: Any, dtype: Any) -> NDArray[Any]:
-    """Return the values of a frame or series; missing values are NaN."""
+    """Return the values of a frame or series, with NaN for missing values."""
     values: NDArray[Any] = frame.to_numpy(dtype=dtype, na_value=np.nan)
     return values

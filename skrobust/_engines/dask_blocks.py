@@ -1,9 +1,8 @@
-"""Blocks of Dask arrays that are computed by the schedulers of this process.
+"""Blocks of Dask arrays computed by the schedulers of this process.
 
-In a round, one task for each block loads the block of X and discards it afterwards. With a
-cluster the module `cluster` is used. The workers of the cluster hold X during a fit if X is not
-too large. A round then has one task for each thread of a worker, and this task processes blocks
-that the worker holds.
+In each round, one task per block loads the block of X and discards it afterwards. A cluster uses
+the `cluster` module instead: its workers hold X during a fit if their memory allows, and a round
+then runs at most one task per worker thread, on blocks that the worker holds.
 """
 
 from __future__ import annotations
@@ -31,23 +30,23 @@ from .vectors import Block, Expression, StoredVector, Task, run_task
 
 
 class Opaque:
-    """An argument of a task that Dask does not search for collections."""
+    """A task argument that Dask does not search for collections."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 class Unit(NamedTuple):
-    """The index and the number of rows of each block that a task processes."""
+    """The index and number of rows of each block that a task processes."""
 
     numbers: list[int]
     sizes: list[int]
 
 
 class Call(NamedTuple):
-    """A task on blocks, the arguments of the task besides X and the vectors, and `keep`.
+    """A task on blocks, with its arguments other than X and the vectors.
 
-    `keep` tells whether the task also returns a vector, which is stored.
+    `keep` tells whether the task also returns a vector that is to be stored.
     """
 
     task: Task
@@ -57,10 +56,10 @@ class Call(NamedTuple):
 
 
 def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> Any:
-    """Run the task of a call for each block of a unit.
+    """Run the task of a call on each block of a unit.
 
-    Returns the results of the blocks and, if the call keeps vectors, the vectors that the task
-    returned with the results, otherwise None.
+    Returns the results for the blocks, and either the vectors returned by the task or, if the
+    call does not keep vectors, None.
     """
     task, expressions, arguments, keep = call.value
     vectors = [parts.value if isinstance(parts, Opaque) else parts for parts in stored]
@@ -77,9 +76,9 @@ def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> A
 def load(
     number: int, X: Any, prepared: Any, n_features: int, dtype: Any, is_sparse: bool
 ) -> list[Any]:
-    """Return the rows of positive weight of a block of X, in a list of one element.
+    """Return a list whose only element is a block of X without its rows of zero weight.
 
-    `prepared` contains the vectors of the block and the mask of the rows of positive weight.
+    `prepared` contains the vectors of the block and the mask of the rows with positive weight.
     """
     (held,) = prepared.value if isinstance(prepared, Opaque) else prepared
     X = as_matrix(X, dtype)
@@ -91,15 +90,15 @@ def load(
             f"Block {number} of X has {X.shape[1]} columns, but X has {n_features} features."
         )
     if issparse(X) and not is_sparse:
-        # The metadata of the Dask array say that its blocks are dense.
+        # According to the metadata of the Dask array, its blocks are dense.
         X = X.toarray()
     return [X if held.kept is None else X[held.kept]]
 
 
 def rows_and_elements(X: Any) -> tuple[int, int]:
-    """Return the number of rows of a block of X, and the number of values that it stores.
+    """Return the number of rows of a block of X and the number of values that it stores.
 
-    For a sparse block, the values include the column indices.
+    For a sparse block, the column indices count as values.
     """
     return X.shape[0], 2 * X.nnz if issparse(X) else X.size
 
@@ -123,7 +122,7 @@ def column_of(blocks: list[PreparedBlock], field: str, j: int | None = None) -> 
 
 
 def current_client() -> Any:
-    """Return the client of `distributed` that Dask would compute with, or None."""
+    """Return the `distributed` client that Dask would use to compute, or None."""
     client = getattr(get_scheduler(), "__self__", None)
     return client if hasattr(client, "scheduler_info") else None
 
@@ -134,7 +133,7 @@ class DaskBlocks(CheckedBlocks):
     def __init__(self, arrays: dict[str, Any], n_features: int, dtype: Any) -> None:
         super().__init__()
         self._arrays, self._n_features, self._X_dtype = arrays, n_features, np.dtype(dtype)
-        # Optimisation of the graphs would duplicate the tasks that X and y share.
+        # Graph optimisation would duplicate the tasks that X and y share.
         self._delayed = [
             array.to_delayed(optimize_graph=False).ravel() for array in arrays.values()
         ]
@@ -144,7 +143,8 @@ class DaskBlocks(CheckedBlocks):
     def _prepared(self, X: list[Any] | None = None) -> list[Any]:
         """Return a delayed result of `prepare` for each block.
 
-        `X` contains the blocks of X or placeholders for the blocks, and by default the blocks.
+        `X` contains placeholders for the blocks of X; by default, the blocks themselves are
+        used.
         """
         make = delayed(prepare, pure=False)
         X = self._delayed[0] if X is None else X
@@ -156,7 +156,7 @@ class DaskBlocks(CheckedBlocks):
         unread = self._unread()
         prepared = self._prepare_vectors(unread)
         if unread and any(summary.n_rows < summary.lengths[0] for summary, _ in prepared):
-            # X is read as well, because the features of rows of weight zero are checked.
+            # X is read as well in order to check the features of the rows of zero weight.
             prepared = self._prepare_vectors(None)
         self._adopt_all([summary for summary, _ in prepared])
         self._blocks = [Opaque([prepared[k][1]]) for k in self.numbers]
@@ -170,8 +170,8 @@ class DaskBlocks(CheckedBlocks):
     def _unread(self) -> list[Any] | None:
         """Return placeholders with the shapes of the blocks of X, or None.
 
-        With the placeholders, y and the weights are checked without reading X. None is returned
-        if the shapes of the blocks are unknown or if the blocks are sparse.
+        The placeholders allow y and the weights to be checked without reading X. The result is
+        None if the shapes of the blocks are unknown or the blocks are sparse.
         """
         X = self._arrays["X"]
         if np.isnan(X.chunks[0]).any() or issparse(X._meta):
@@ -180,7 +180,7 @@ class DaskBlocks(CheckedBlocks):
         return [rows(n, self._n_features) for n in X.chunks[0]]
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
-        """Return, for each unit, a handle to a field of its blocks, or to one element of it."""
+        """Return, for each unit, a handle to a field of its blocks or to element j of it."""
         return [Opaque(column_of(block.value, field, j)) for block in self._blocks]
 
     def _set_given(self) -> None:
@@ -195,8 +195,8 @@ class DaskBlocks(CheckedBlocks):
     def close(self) -> None:
         """Release the data.
 
-        The blocks and the vectors refer to each other, so that only the garbage collector
-        removes these objects.
+        The blocks and the vectors refer to each other; without this method, only the garbage
+        collector would free their memory.
         """
         self._arrays, self._delayed, self._blocks, self.gathered = {}, [], [], None
         for vector in self.live:
@@ -218,7 +218,7 @@ class DaskBlocks(CheckedBlocks):
         return [small for smalls, _ in found for small in smalls], kept
 
     def _tasks(self, call: Opaque, stored: Sequence[StoredVector], with_X: bool) -> list[Any]:
-        """Return a delayed task for each block, which loads the block if it needs X."""
+        """Return a delayed task for each block; the task loads the block if `with_X` is True."""
         read, run = delayed(load, pure=False), delayed(run_unit, pure=False)
         tasks = []
         for k, (unit, number) in enumerate(zip(self._units, self.numbers, strict=True)):
