@@ -80,7 +80,7 @@ def row_array(name: str, data: Any, dtype: Any = np.float64) -> da.Array:
 
 
 def check_numeric(name: str, data: Any) -> None:
-    """Raise a TypeError unless the data are a Dask Array, DataFrame or Series of real numbers."""
+    """Raise a TypeError unless the data are a Dask Array, DataFrame or Series of real dtype."""
     if is_dataframe_like(data):
         dtypes = {f"its column {column!r}": dtype for column, dtype in data.dtypes.items()}
     elif isinstance(data, da.Array) or is_series_like(data):

@@ -1,8 +1,8 @@
 """Blocks of Dask arrays computed by the schedulers of this process.
 
-In each round, one task per block loads the block of X and discards it afterwards. A cluster uses
-the `cluster` module instead: its workers hold X during a fit if their memory allows, and a round
-then runs at most one task per worker thread, on blocks that the worker holds.
+In each round, one task per block loads the block of X and discards it afterwards. On a cluster,
+the `cluster` module is used instead: if X is not too large, the workers hold X during a fit,
+and a round has at most one task per worker thread, for blocks that the worker holds.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class DaskBlocks(CheckedBlocks):
         return [small for smalls, _ in found for small in smalls], kept
 
     def _tasks(self, call: Opaque, stored: Sequence[StoredVector], with_X: bool) -> list[Any]:
-        """Return a delayed task for each block; the task loads the block if `with_X` is True."""
+        """Return a delayed task for each block; the task loads the block of X if needed."""
         read, run = delayed(load, pure=False), delayed(run_unit, pure=False)
         tasks = []
         for k, (unit, number) in enumerate(zip(self._units, self.numbers, strict=True)):

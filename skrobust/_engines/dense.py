@@ -1,4 +1,4 @@
-"""The engine for X as an array of float64 or float32, in any memory layout."""
+"""The engine for a float64 or float32 array X in any memory layout."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     from .threads import ThreadTeam
 
 # Number of elements of X in a block of a pass, chosen so that the block fits in the L2 cache,
-# and minimum number of bytes of each column in a block if X is stored column by column. With
-# 5,000 columns, a pass over shorter pieces of the columns takes 2.5 times as long.
+# and minimum number of bytes per column in a block if X is stored column by column. With 5,000
+# columns, a pass over shorter pieces of columns takes 2.5 times as long.
 BLOCK_ELEMENTS, MIN_COLUMN_BYTES = 65_536, 512
-# Number of features for which a Gram matrix takes as long as a pass over X.
+# Number of features at which computing a Gram matrix takes as long as a pass over X.
 GRAM_FEATURES_PER_PASS = 20
-# Number of partial sums of a Gram matrix. This number is fixed, so that the matrix does not
-# depend on the number of threads.
+# Number of partial sums of a Gram matrix, fixed so that the matrix does not depend on the
+# number of threads.
 GRAM_LANES = 4
-# If the centre of each column is at most CENTRE_FREE_MAX_SHIFT standard deviations from zero, x
-# has as many accurate digits as x − centre (except for most values of a column with
-# high-leverage rows). If X has this property and at least CENTRE_FREE_MIN_ELEMENTS elements, a
-# pass does not subtract the centre, in order to save time.
+# To save time, a pass does not subtract the centre if X has at least CENTRE_FREE_MIN_ELEMENTS
+# elements and the centre of each column is at most CENTRE_FREE_MAX_SHIFT standard deviations
+# from zero. In such a column, x has as many accurate digits as x − centre, except that
+# high-leverage rows make most values of the column less accurate.
 CENTRE_FREE_MAX_SHIFT, CENTRE_FREE_MIN_ELEMENTS = 1.0, 50_000
-# The standardised rows are stored if X has fewer elements than this number.
+# The standardised rows are stored if X has fewer elements than this.
 STORE_STANDARDISED_MAX_ELEMENTS = 4_000
 _UNIT_WEIGHT = np.ones(1)
 
 
 class DenseEngine(Engine):
-    """X as an ndarray in any layout, which is neither copied nor written to."""
+    """X as an ndarray of any layout, which is neither copied nor modified."""
 
     gram_max_features = 5_000
     can_sample = True
@@ -56,9 +56,9 @@ class DenseEngine(Engine):
         self._layout, self._with_gaps = _contiguous(X)
         min_rows = MIN_COLUMN_BYTES // X.itemsize if self._layout == "F" else 16
         super().__init__(X, team, max(min_rows, BLOCK_ELEMENTS // max(1, X.shape[1])))
-        # The centre that the kernels subtract from each row, or None if they subtract nothing.
+        # The centre that the kernels subtract from each row, or None.
         self._kernel_centre: FloatArray | None = None
-        # Whether a Gram matrix is computed from products of X instead of standardised rows.
+        # Whether Gram matrices are computed from products of X instead of standardised rows.
         self._gram_by_products = True
         # The standardised rows, if they are stored.
         self._standardised: FloatArray | None = None
@@ -124,7 +124,7 @@ class DenseEngine(Engine):
         products = self._X.dtype == np.float64 and self._layout != "A"
         if not products or self._kernel_centre is not None:
             return super().row_combination(c, loss)
-        # The product cᵀX takes a third of the time of a compiled pass.
+        # The product cᵀX takes a third as long as a compiled pass.
         self._passes[0] += 1
         sums = np.empty((GRAM_LANES, self.p))
         ends = np.linspace(0, self.n, GRAM_LANES + 1).astype(int)
@@ -157,12 +157,12 @@ class DenseEngine(Engine):
         return self._sums(lambda index: self.rows(index) @ transform, weight)[1]
 
     def _deviations(self, index: RowIndex) -> FloatArray:
-        """Return rows of X in float64, minus the centre if the kernels subtract it."""
+        """Return rows of X in float64, centred if the kernels subtract the centre."""
         x = self._raw(index).astype(np.float64, copy=False)
         return x if self._kernel_centre is None else x - self._kernel_centre
 
     def _raw(self, index: RowIndex) -> NDArray[Any]:
-        # `take` is much faster than indexing, but copies all of X unless X is C-contiguous.
+        # `take` is much faster than indexing but copies all of X unless X is C-contiguous.
         if self._X.flags.c_contiguous and not isinstance(index, slice):
             part: NDArray[Any] = self._X.take(index, axis=0)
             return part
@@ -172,7 +172,7 @@ class DenseEngine(Engine):
     def _sums(
         self, features: Callable[[RowIndex], FloatArray], weight: RowVector | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the sums Σ s f and Σ s ffᵀ over the rows of positive weight.
+        """Return Σ s f and Σ s ffᵀ over the rows with positive weight.
 
         Each f is a row of the matrix features(index).
         """
@@ -191,7 +191,7 @@ class DenseEngine(Engine):
                 return np.ones(f.shape[0]) @ f, f.T @ f
             assert weight is not None
             root = np.sqrt(weight[index])
-            # Selected rows are a copy, which may be overwritten; a slice may be a view of X.
+            # Rows selected by number are a copy and may be overwritten; a slice may be a view.
             f = np.multiply(f, root[:, None], out=None if kept is None else f)
             return root @ f, f.T @ f
 
@@ -214,8 +214,8 @@ class DenseEngine(Engine):
         self, weight: RowVector | None, index: RowIndex
     ) -> tuple[FloatArray, FloatArray]:
         # Sums of deviations from an approximate mean are more accurate than sums of values. The
-        # approximate mean is computed from rows of positive weight, so that all deviations are
-        # zero in a column that is constant on the rows of positive weight.
+        # approximate mean is computed from rows with positive weight, so all deviations are
+        # zero in a column that is constant on these rows.
         if weight is not None:
             rows = np.arange(self.n)[index]
             rows = rows[weight[rows] > 0]
@@ -273,7 +273,7 @@ class DenseEngine(Engine):
         engine = DenseEngine(np.asarray(self._raw(index), order=self._layout), self._team)
         engine.unit = self.unit
         engine = engine.with_standardisation(self.centre, self.scale)
-        # The engine of the taken rows uses the kernel of X, so that no new kernel is compiled.
+        # The engine for the taken rows uses the same kernel as X, so none is compiled.
         engine._layout, engine._kernel_centre = self._layout, self._kernel_centre
         return engine
 
@@ -281,9 +281,9 @@ class DenseEngine(Engine):
 def _contiguous(X: NDArray[Any]) -> tuple[Literal["C", "F", "A"], NDArray[Any]]:
     """Return the layout of X, and X extended by the gaps between its rows or columns.
 
-    The layout is "C", "F", or "A" for any other strides. A slice of a contiguous array has such
-    gaps in memory. The slice is contiguous if the gaps are included, so that no other kernel is
-    compiled for the slice. No pass reads the gaps.
+    The layout is "C", "F", or "A" for any other strides. A slice of a contiguous array has gaps
+    in memory between its rows or columns. With the gaps included, the slice is contiguous and
+    needs no kernel of its own. No pass reads the gaps.
     """
     if X.flags.forc:
         return "C" if X.flags.c_contiguous else "F", X

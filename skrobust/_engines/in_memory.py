@@ -1,4 +1,4 @@
-"""Choice of the engine for X in memory by the type and the size of X."""
+"""Choice of the engine for X in memory by the type and size of X."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .threads import ThreadTeam
 
 
 def engine_in_memory(X: Any, team: ThreadTeam) -> Engine:
-    """Return the engine for an array or a CSR matrix."""
+    """Return the engine for an array or CSR matrix."""
     if issparse(X):
         return SparseEngine(X, team)
     return (SmallEngine if X.size <= SMALL_MAX_ELEMENTS else DenseEngine)(X, team)

@@ -1,20 +1,20 @@
-"""The compiled loops. This is the only file that imports Numba.
+"""The compiled loops; this is the only module that imports Numba.
 
-All computations with X are one kind of pass over the rows. A pass writes the residuals r and
+All kernels for X perform the same kind of pass over the rows. A pass writes the residuals r and
 returns, for each block of rows, the sums
 
     Σ s_i ψ_i x̃_i,    Σ s_i ψ_i,    Σ s_i ρ_i,    Σ s_i ψ_i²
 
 where x̃_i = x_i − μ is a centred row, r_i = y_i − b − x̃_i·w is its residual, s_i is its weight,
-and ρ_i and ψ_i are the values of the loss and its derivative at r_i. The loss is a function of
-scalars, (r, threshold) ↦ (ρ, ψ), which is compiled into the loops on first use.
+and ρ_i and ψ_i are the loss and its derivative at r_i. The loss is a scalar function,
+(r, threshold) ↦ (ρ, ψ), which is compiled into the loops on first use.
 
-With the Huber loss and an infinite threshold, a pass computes the gradient of least squares. If
-in addition y and b are 0 and the weights of the rows beyond the threshold are replaced by 0,
-the first sum is a Hessian-vector product, except for its sign. If instead b and w are 0 and the
+With the Huber loss and an infinite threshold, a pass computes the least-squares gradient. If y
+and b are also 0, and rows with residuals beyond the threshold of the fit are given weight 0,
+the first sum is a Hessian-vector product up to its sign. If instead b and w are 0 and the
 weights are 1, the first sum is X̃ᵀy. The division into blocks depends only on the shape of X,
-and the sums of the blocks are added in order, so that the results are bit-for-bit the same for
-any number of threads.
+and the sums of the blocks are added in order. The results are therefore bit-for-bit identical
+for any number of threads.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from .compile import compile_once
 
 # The flags allow LLVM to vectorise a sum, but not to assume that NaN and infinity are absent.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-# Number of bytes by which prefetching is ahead of the computation. With 100 features a pass
-# takes .6 to 1.0 times as long as without prefetching; the gain is larger for faster memory. An
-# X of fewer than PREFETCH_MIN_X_BYTES bytes is in a cache. Prefetching saves no time for rows
-# of fewer than PREFETCH_MIN_ROW_BYTES or more than PREFETCH_MAX_ROW_BYTES bytes.
+# Number of bytes by which prefetching runs ahead of the computation. With 100 features, a pass
+# takes .6 to 1.0 times as long as without prefetching; the gain increases with memory speed. An
+# X smaller than PREFETCH_MIN_X_BYTES resides in a cache. Prefetching saves no time for rows
+# shorter than PREFETCH_MIN_ROW_BYTES or longer than PREFETCH_MAX_ROW_BYTES.
 PREFETCH_BYTES, PREFETCH_MIN_X_BYTES = 8_192, 4_000_000
 PREFETCH_MIN_ROW_BYTES, PREFETCH_MAX_ROW_BYTES = 128, 2_048
 _CACHE_LINE_BYTES = 64
 # Rows of at most this many bytes are processed four at a time, which takes .7 to 1.05 times as
-# long as two at a time. For longer rows, four at a time take up to 1.3 times as long as two.
+# long as two at a time. Longer rows would take up to 1.3 times as long four at a time.
 FOUR_ROWS_MAX_BYTES = 400
 
 RhoPsi = Callable[[float, float], tuple[float, float]]
 
 
 def _jit(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Compile a function for one signature, so that other types cannot cause a compilation."""
+    """Compile a function for a single signature; other types do not trigger a compilation."""
     compiler = numba.njit(
         types.void(*arguments), nogil=True, fastmath=_FASTMATH, error_model="numpy"
     )
@@ -55,8 +55,8 @@ def _jit(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _array(dtype: Any, ndim: int, layout: Any = "C") -> Any:
-    # A function that declares a read-only array also accepts a writable array, but not
-    # conversely. The arrays that pandas and joblib pass are read-only.
+    # A function that declares a read-only array also accepts a writable array, but not vice
+    # versa. Arrays passed by pandas and joblib may be read-only.
     return types.Array(dtype, ndim, layout, readonly=True)
 
 
@@ -71,9 +71,9 @@ def dense_pass(rho_psi: RhoPsi, X: Any, layout: str, centred: bool) -> Any:
     """Return the pass for a loss and a dense X of this dtype and layout.
 
     The layout is "C", "F" or "A" (any strides). The pass reads as many rows as there are
-    residuals and as many columns as there are coefficients; the given array may have more rows
-    or columns. `centred` tells whether μ is subtracted. If μ is not subtracted, the compiler
-    removes the code that uses μ.
+    residuals and as many columns as there are coefficients; the given array may have more of
+    either. `centred` tells whether μ is subtracted; if not, the compiler removes the code that
+    uses μ.
     """
     together = 4 if X.shape[1] * X.itemsize <= FOUR_ROWS_MAX_BYTES else 2
     return _dense_pass(rho_psi, X.dtype, layout, centred, None if layout == "F" else together)
@@ -91,20 +91,20 @@ def _dense_pass(
 
 @compile_once
 def sparse_pass(rho_psi: RhoPsi, dtype: Any, index_dtype: Any) -> Any:
-    """Return the pass for a loss and a CSR X of these dtypes, which does not subtract μ."""
+    """Return the pass for a loss and a CSR X of these dtypes; the pass does not subtract μ."""
     index = _array(numba.from_dtype(index_dtype), 1)
     data = _array(numba.from_dtype(dtype), 1)
     return _jit(_sparse_pass(rho_psi), data, index, index, *_common_signature())
 
 
 def _fetch_line(typing_context: Any, address: Any) -> Any:
-    """Call LLVM's instruction to prefetch a cache line, which Numba does not expose."""
+    """Call the LLVM instruction that prefetches a cache line, which Numba does not expose."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer, integer, integer, integer])
         prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-        # A prefetch for reading (0), into all levels (3) of the data cache (1).
+        # Prefetch for reading (0), into all levels (3) of the data cache (1).
         mode = integer(0), integer(3), integer(1)
         builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), *mode])
         return context.get_dummy_value()
@@ -116,7 +116,7 @@ _fetch: Callable[..., Any] = intrinsic(_fetch_line)
 
 
 def _prefetch(address: int) -> None:
-    """Prefetch the cache line at an address. The function does nothing if not compiled."""
+    """Prefetch the cache line at an address, or do nothing if not compiled."""
 
 
 @overload(_prefetch)
@@ -240,8 +240,8 @@ def _columns_pass(rho_psi: RhoPsi) -> Callable[..., None]:
             for i in range(stop - start):
                 r[i] = y[start + i] - b
             # Columns are processed four at a time, since one at a time takes 1.2 to 1.6 times
-            # as long. In the last group the last column may be repeated with a coefficient of
-            # zero. If this column is not finite, r and the sums are not finite in any case.
+            # as long. The last group may repeat the last column with a coefficient of zero,
+            # which is harmless: if that column is not finite, nor are r and the sums anyway.
             for j in range(0, p, 4):
                 j1, j2, j3 = min(j + 1, p - 1), min(j + 2, p - 1), min(j + 3, p - 1)
                 x0, x1 = X[start:stop, j], X[start:stop, j1]
@@ -327,7 +327,7 @@ def _sparse_pass(rho_psi: RhoPsi) -> Callable[..., None]:
 
 @compile_once
 def coordinate_descent() -> Any:
-    """Return the compiled coordinate descent for a quadratic function with an L1 penalty."""
+    """Return compiled coordinate descent for a quadratic function with an L1 penalty."""
     matrix = types.Array(types.float64, 2, "C")
     vector, writable = _array(types.float64, 1), types.Array(types.float64, 1, "C")
     return _jit(
@@ -345,8 +345,8 @@ def coordinate_descent() -> Any:
 def _coordinate_descent(H, q, x, slope, lower, n_cycles, tol):
     """Minimise ½ xᵀHx − gᵀx + Σ slope |x| subject to x ≥ lower by coordinate descent.
 
-    x and q = g − Hx are updated in place. Coordinates that are zero and have a positive slope
-    are visited only in every fifth cycle and in the last cycle.
+    x and q = g − Hx are updated in place. Zero coordinates with a positive slope are visited
+    only in every fifth cycle and in the cycle that confirms convergence.
     """
     k = x.shape[0]
     every = True

@@ -1,10 +1,10 @@
 """The functions of `_reductions` for row vectors in blocks: medians, other ranks, sums.
 
-The value of a given rank is searched for in an interval. Each block returns the weight of the
-values below the interval, and the values inside the interval. If a block has many values inside
-the interval, the block returns a histogram of these values, which gives a smaller interval. A
-pass over X returns these quantities for intervals of |r| around the last median of |r|. The new
-median of |r| then requires no further round, or one round if the two medians are far apart.
+The value of a given rank is sought in an interval. Each block returns the total weight of its
+values below the interval, and its values inside. A block with many values inside returns their
+histogram, which yields a smaller interval. A pass over X returns these quantities for intervals
+around the last median of |r|, so the new median requires no further round or, if it is far from
+the last one, a single round.
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ from .. import _reductions
 from .base import FloatArray
 from .vectors import Block, BlockVector, StoredVector
 
-# Maximum number of values inside an interval that a block returns, and number of bins of the
+# Maximum number of values inside an interval that a block returns, and number of bins in the
 # histogram that a block with more values returns. A pass returns the values or histograms of
-# two intervals, which take at most 32 KiB for each block.
+# two intervals, which take at most 32 KiB per block.
 MAX_VALUES_PER_BLOCK, BINS = 1_000, 512
-# Expected number of values of each block in the interval around the last median, maximum
-# half-width of this interval relative to the median, and relative half-width of the interval
-# around an approximate median that the caller passes.
+# Expected number of values per block in the interval around the last median, maximum half-width
+# of this interval relative to the median, and relative half-width of the interval around an
+# approximate median passed by the caller.
 VALUES_PER_BLOCK, WINDOW_RTOL, NEAR_RTOL = 750, 0.1, 0.1
-# The ends of the second interval of a pass are the last median divided by and multiplied by
-# WIDE_FACTOR. Before the first median is known, the ends are FIRST_ENDS times the threshold.
+# The second interval of a pass extends from the last median divided by WIDE_FACTOR to the last
+# median times WIDE_FACTOR. Before any median is known, its ends are FIRST_ENDS times the
+# threshold.
 WIDE_FACTOR, FIRST_ENDS = 2.0, (1 / 16, 4.0)
-# Number of sampled values that locate a rank approximately, and half-width of the interval of
-# ranks around this rank, as a fraction of the total weight.
+# Approximate number of sampled values from which a rank is first located, and half-width of the
+# interval of ranks around it, as a fraction of the total weight.
 PROBE_VALUES, PROBE_RANKS = 2_000, 0.05
 EPS = float(np.finfo(float).eps)
 
 
 class Inside(NamedTuple):
-    """The values of a block in an interval or their histogram, and the weight of lower values.
+    """The values of a block in an interval, or their histogram.
 
-    For each bin of the histogram, `heights` contains the weight, `lowest` the smallest and
-    `highest` the largest value.
+    `below` is the total weight of the values below the interval. For each bin of the histogram,
+    `heights` contains the weight, `lowest` the smallest value and `highest` the largest.
     """
 
     below: float
@@ -56,8 +57,8 @@ Interval: TypeAlias = tuple[float, float]
 class Around(NamedTuple):
     """Sums and values of |r| that a pass over X returns.
 
-    `outside` is Σ s over the rows beyond the threshold, and `squares` is Σ s r² over the other
-    rows. `inside` contains the results of the blocks for each interval.
+    `outside` is Σ s over the rows with |r| above the threshold, and `squares` is Σ s r² over
+    the other rows. `inside` contains the results of the blocks for each interval.
     """
 
     threshold: float
@@ -84,10 +85,10 @@ def values_inside(block: Block, vectors: list[Any], low: float, high: float) -> 
 def _histogram(
     values: FloatArray, weights: FloatArray | None, low: float, high: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the weight, the smallest value and the largest value of each bin.
+    """Return the weight, smallest value and largest value of each bin.
 
-    All bins span the same number of floating-point numbers, so that a few successive histograms
-    locate a rank, whatever the range of the values is.
+    All bins span the same number of floating-point numbers, so a few successive histograms
+    locate a rank whatever the range of the values.
     """
     first, last = _keys(np.array([low, high]))
     width = (last - first) // np.uint64(BINS) + np.uint64(1)
@@ -100,7 +101,7 @@ def _histogram(
 
 
 def _keys(values: FloatArray) -> NDArray[np.uint64]:
-    """Return integers in the order of the values, consecutive for adjacent numbers."""
+    """Map floats to integers, preserving order; adjacent floats map to consecutive integers."""
     # Adding 0.0 turns −0.0 into 0.0.
     bits = (values + 0.0).view(np.uint64)
     sign = np.uint64(2**63)
@@ -110,7 +111,7 @@ def _keys(values: FloatArray) -> NDArray[np.uint64]:
 def _probe(
     block: Block, vectors: list[Any], step: int
 ) -> tuple[float, float, FloatArray, FloatArray]:
-    """Return the smallest and the largest value, and every `step`-th value with its weight."""
+    """Return the smallest and largest value, and every `step`-th value with its weight."""
     v, s = vectors
     some = v[::step]
     weights = np.ones(some.size) if s is None else s[::step]
@@ -120,7 +121,7 @@ def _probe(
 def _positions(
     block: Block, vectors: list[Any], end: float, m: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the positions of the values below `end`, and of up to m values equal to `end`."""
+    """Return the positions of the values below `end` and of up to m values equal to `end`."""
     v = vectors[0]
     return np.flatnonzero(v < end), np.flatnonzero(v == end)[:m]
 
@@ -140,7 +141,7 @@ def _rho_sums(
 def take_values(
     block: Block, vectors: list[Any], index: NDArray[np.intp], starts: NDArray[np.intp]
 ) -> list[Any]:
-    """Return the values of each vector at those rows of a sorted index that are in a block."""
+    """Return the values of each vector at the rows of a sorted index that lie in a block."""
     rows = rows_of_block(block, index, starts)
     return [v[rows] for v in vectors]
 
@@ -157,7 +158,7 @@ def rows_of_block(
 
 
 class Ranks(NamedTuple):
-    """Sorted values, and the cumulative weight of the values up to each value."""
+    """Sorted values, and the cumulative weight up to and including each value."""
 
     values: FloatArray
     cumulated: FloatArray
@@ -191,8 +192,8 @@ def _ranks(
             return found if located or _encloses(below, found.cumulated, ranks) else None
         heights, lowest, highest = _sum_of_histograms(parts, low, high)
         cumulated = below + np.cumsum(heights)
-        # After the first histogram, the interval encloses the ranks, even if rounding errors of
-        # the sums indicate otherwise.
+        # After the first histogram, the interval encloses the ranks, even if rounding errors in
+        # the sums suggest otherwise.
         if not located and not _encloses(below, cumulated, ranks):
             return None
         located = True
@@ -201,7 +202,7 @@ def _ranks(
         last = min(int(np.searchsorted(cumulated, ranks[1], side="right")), last_bin)
         low, high = float(lowest[first]), float(highest[first])
         if first < last or low == high:
-            # The two ranks are in different bins, or all values of their bin are equal.
+            # The two ranks are in different bins, or all values in their bin are equal.
             return Ranks(np.array([high, lowest[last]]), cumulated[[first, last]])
         parts = None
 
@@ -209,7 +210,7 @@ def _ranks(
 def _sum_of_histograms(
     parts: list[Inside], low: float, high: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the histogram of all blocks, without its empty bins."""
+    """Return the histogram of all blocks without empty bins."""
     histograms: list[Any] = [
         (part.heights, part.lowest, part.highest)
         if part.heights is not None
@@ -226,7 +227,7 @@ def _sum_of_histograms(
 def first_interval(threshold: float) -> list[Interval]:
     """Return a list with the interval in which the first median of |r| is expected.
 
-    The list is empty if the threshold is infinite.
+    It is empty if the threshold is infinite.
     """
     low, high = FIRST_ENDS
     return [(low * threshold, high * threshold)] if threshold < np.inf else []
@@ -239,7 +240,7 @@ def _encloses(below: float, cumulated: FloatArray, ranks: tuple[float, float]) -
 def _ranks_anywhere(
     rows: BlockVector, weight: BlockVector | None, ranks: tuple[float, float], total: float
 ) -> Ranks:
-    """Return the values between two ranks, located by a sample of the values."""
+    """Return the values between two ranks, which a sample of the values first locates."""
     step = max(1, rows.size // PROBE_VALUES)
     probes = rows.blocks.run(_probe, [rows, weight], step)
     ends = np.min([p[0] for p in probes]), np.max([p[1] for p in probes])
@@ -254,7 +255,7 @@ def _ranks_anywhere(
     found = _ranks(rows, weight, ranks, (float(low), float(high)))
     if found is None:
         found = _ranks(rows, weight, ranks, (float(ends[0]), float(ends[1])))
-    # If the second rank is not below the total weight, the largest value is returned.
+    # The largest value is returned if the second rank is not below the total weight.
     return Ranks(np.array([ends[1]]), np.array([total])) if found is None else found
 
 
@@ -289,7 +290,7 @@ def _median(
 
 
 def _intervals(found: Ranks, median: float, n_blocks: int, moved: bool) -> list[Interval]:
-    """Return the intervals of |r| whose values the next pass returns."""
+    """Return the intervals of |r| for which the next pass is to return values."""
     spacing = (float(found.values[-1]) - float(found.values[0])) / found.values.size
     distance = min(0.5 * VALUES_PER_BLOCK * n_blocks * spacing, WINDOW_RTOL * median)
     intervals = []

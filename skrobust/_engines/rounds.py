@@ -1,8 +1,8 @@
-"""Waiting for the results of rounds on a cluster, and detection of lost workers.
+"""Waiting for the results of a round on a cluster, and detection of lost workers.
 
-A cluster recomputes lost results from their recipes. However, the cluster waits forever if no
-worker is left, and cancels results that have no recipe. `Guard` distinguishes both situations
-from a slow round. After a loss, the caller loads its data again and repeats the round.
+A cluster recomputes lost results from their recipes, but it waits forever if no worker is left,
+and it cancels results that have no recipe. `Guard` distinguishes these two situations from a
+slow round. After a loss, the caller loads its data again and repeats the round.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from concurrent.futures import Future, wait
 from typing import Any, Protocol
 
-# Number of seconds between two checks of the set of workers.
+# Number of seconds between successive checks of the set of workers.
 WAIT_SECONDS = 1.0
 
 
@@ -24,22 +24,22 @@ class Client(Protocol):
 
 
 class LostWorkersError(Exception):
-    """A round cannot end because a worker, or data that only this worker held, is lost."""
+    """A round cannot end because a worker, or data held only by that worker, has been lost."""
 
 
 class Guard:
-    """Waits for the rounds of a fit, and counts losses of workers.
+    """Waits for the rounds of a fit and counts losses of workers.
 
     Parameters
     ----------
     client : Client
         Connection to the cluster.
     losses : tuple of exception types
-        Types of exceptions that mean that a worker was lost.
+        Exception types that indicate the loss of a worker.
     timeout : float
         Seconds that a round may take after a worker has left, or without any worker.
     max_recoveries : int
-        Maximum number of losses of workers after which the fit is continued.
+        Maximum number of losses of workers from which a fit recovers.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Guard:
         self._client, self._losses = client, losses
         self._timeout, self._max_recoveries = timeout, max_recoveries
         self._n_losses = 0
-        # The addresses of all workers that were present during the fit.
+        # The addresses of all workers seen during the fit.
         self._seen: set[str] = set()
 
     def workers(self) -> set[str]:
@@ -74,9 +74,9 @@ class Guard:
         ) from cause
 
     def await_workers(self) -> set[str]:
-        """Return the addresses of the workers as soon as there is a worker.
+        """Wait until there is a worker, and return the addresses of the workers.
 
-        A RuntimeError is raised if there is no worker within the timeout.
+        A RuntimeError is raised if no worker appears within the timeout.
         """
         end = time.monotonic() + self._timeout
         while not (workers := self.workers()):
@@ -89,8 +89,8 @@ class Guard:
         """Return the result of a round.
 
         `present` contains the addresses of the workers at the start of the round. A
-        LostWorkersError is raised if the result is lost. An exception of a task is raised
-        unchanged. A slow round is not an error as long as no worker leaves.
+        LostWorkersError is raised if the result is lost; an exception raised by a task is
+        propagated unchanged. A slow round is not an error as long as no worker leaves.
         """
         since = None
         while not wait([pending], WAIT_SECONDS).done:
@@ -107,13 +107,13 @@ class Guard:
         try:
             return pending.result()
         except self._losses as error:
-            # The loss of the scheduler causes the same exceptions as the loss of a worker. If
-            # the scheduler is lost, this call raises a RuntimeError.
+            # The loss of the scheduler causes the same exceptions as the loss of a worker, but
+            # then this call raises a RuntimeError.
             self.workers()
             raise LostWorkersError(f"{type(error).__name__}: {error}") from error
 
     def count_loss(self, error: LostWorkersError, without_recipe: bool) -> None:
-        """Count a loss of workers, and raise a RuntimeError if the fit cannot be continued."""
+        """Count a loss of workers, and raise a RuntimeError if the fit cannot continue."""
         self._n_losses += 1
         if without_recipe:
             raise self._ended(

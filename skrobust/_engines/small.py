@@ -1,4 +1,4 @@
-"""The engine for a small dense X, which uses NumPy, so that nothing is compiled."""
+"""The engine for a small dense X, which uses NumPy and compiles nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from .base import CompiledLoss, FloatArray, RowVector
 from .dense import DenseEngine
 
-# Maximum number of elements of X for this engine. Two products with the standardised rows then
-# take no longer than a compiled pass, and Numba need not be imported.
+# Maximum number of elements of X for this engine. Up to this size, two products with the
+# standardised rows take no longer than a compiled pass, and Numba need not be imported.
 SMALL_MAX_ELEMENTS = 20_000
 
 
 class SmallEngine(DenseEngine):
-    """A dense X whose standardised rows are stored."""
+    """A small dense X, whose standardised rows are stored."""
 
     def with_standardisation(self, centre: FloatArray, scale: FloatArray) -> Self:
         engine = super().with_standardisation(centre, scale)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from .threads import ThreadTeam
 
 # A column without implicit zeros is centred in a copy of X if its mean is more than this many
-# standard deviations from zero, because subtracting the centre from sums cancels twice as many
+# standard deviations from zero, since subtracting the centre from sums cancels twice as many
 # digits as subtracting it from the values. The mean of a column with implicit zeros is at most
 # √n standard deviations from zero.
 MAX_SHIFT = 100.0
-# Number of stored elements in a block of a pass, and maximum number of blocks. The number of
-# blocks is limited, because each block has a vector of p sums.
+# Number of stored elements in a block of a pass, and maximum number of blocks, which is limited
+# because each block has a vector of p sums.
 BLOCK_ELEMENTS, MAX_BLOCKS = 65_536, 16
 _UNIT_WEIGHT = np.ones(1)
 
@@ -46,15 +46,15 @@ class SparseEngine(Engine):
             X.sum_duplicates()
         n_blocks = max(1, min(MAX_BLOCKS, X.nnz // BLOCK_ELEMENTS))
         super().__init__(X, team, -(-X.shape[0] // n_blocks))
-        # SciPy accepts index arrays of different dtypes. The arrays are converted to a common
-        # dtype and viewed as unsigned integers, because Numba tests whether a signed index is
+        # SciPy accepts index arrays with different dtypes. They are converted to a common dtype
+        # and viewed as unsigned integers, because Numba tests whether a signed index is
         # negative, and these tests take longer than the arithmetic.
         dtype = np.result_type(X.indices, X.indptr)
         self._index = tuple(
             index.astype(dtype, copy=False).view(f"u{dtype.itemsize}")
             for index in (X.indices, X.indptr)
         )
-        # The centre that is subtracted from sums; zero for columns that are stored centred.
+        # The centre that is subtracted from sums; zero for columns stored in centred form.
         self._shift = self.centre
         self._by_columns: Any = None
 
@@ -98,7 +98,7 @@ class SparseEngine(Engine):
         return residual, standardised_sums(raw, self._shift, self.scale, subtracted=False)
 
     def abs_dot(self, coef: FloatArray) -> RowVector:
-        """Return |Z| coef, the value for a row of zeros plus a term for the stored elements."""
+        """Return |Z| coef: the value for a row of zeros plus a term for the stored elements."""
         X, shift, unit = self._X, self._shift, coef[1:] / self.scale
         change = np.abs(X.data - shift[X.indices]) - np.abs(shift[X.indices])
         stored = type(X)((change, X.indices, X.indptr), shape=X.shape) @ unit
@@ -149,7 +149,7 @@ class SparseEngine(Engine):
         return mean * unit, std * unit
 
     def _moments(self, X: Any, weight: RowVector | None) -> tuple[FloatArray, FloatArray]:
-        """Return the weighted mean and standard deviation of each column, zeros included."""
+        """Return the weighted mean and standard deviation of each column, including zeros."""
         s = np.ones(self.n) if weight is None else weight
         total = s.sum()
 
@@ -161,7 +161,7 @@ class SparseEngine(Engine):
         zeros = total - (count if weight is None else column_sums(np.ones(X.data.size)))
         zeros[count == self.n] = 0.0
         mean = column_sums(X.data) / total
-        # The mean is corrected once, so that the rounding error of a long sum does not make a
+        # One correction of the mean prevents the rounding error of a long sum from making a
         # constant column appear to vary.
         deviation = X.data - mean[X.indices]
         mean += (column_sums(deviation) - zeros * mean) / total

@@ -1,8 +1,7 @@
 """Threads for the passes of a fit, and the limit of one BLAS thread during a fit.
 
 The kernels run in Python threads over fixed blocks of rows. BLAS threads would compete with
-these threads for the cores, and the last bits of results would depend on the number of BLAS
-threads.
+them for the cores, and their number would affect the last bits of the results.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ import joblib
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
-# Minimum number of elements of X for a pass in several threads. With fewer elements, waking
-# another thread takes more time than the thread saves.
+# Minimum number of elements of X for a multithreaded pass. With fewer elements, waking another
+# thread takes longer than the time it saves.
 MIN_ELEMENTS_PER_EXTRA_THREAD = 1_000_000
 
 
 def n_threads() -> int:
-    """Return the number of threads of a fit.
+    """Return the number of threads that a fit uses.
 
-    This is the number of cores, but at most OMP_NUM_THREADS and NUMBA_NUM_THREADS. In a worker
-    of joblib this is 1.
+    This is the number of cores, but at most OMP_NUM_THREADS and NUMBA_NUM_THREADS. In a joblib
+    worker, it is 1.
     """
     # joblib.effective_n_jobs returns all cores in a worker of the threading backend.
     if get_active_backend()[0].nesting_level:
@@ -44,8 +43,8 @@ def n_threads() -> int:
 class ThreadTeam:
     """Runs ``task(first, step)`` for first = 0 … step − 1, in threads if that saves time.
 
-    The team is a context manager. Its threads end with the fit, so that none of them is running
-    at a later fork of the process.
+    The team is a context manager. Its threads end with the fit, so none is running when the
+    process is forked later.
     """
 
     def __init__(self) -> None:
@@ -67,7 +66,7 @@ class ThreadTeam:
             self._pool = None
 
     def run(self, task: Callable[[int, int], object], n_elements: int) -> None:
-        """Run a task that takes as long as a pass over `n_elements` elements of X."""
+        """Run a task that takes about as long as a pass over `n_elements` elements of X."""
         size = (
             self._threads()
             if self._entered and n_elements >= MIN_ELEMENTS_PER_EXTRA_THREAD
@@ -89,16 +88,16 @@ class ThreadTeam:
         try:
             task(0, size)
         finally:
-            # The threads are awaited after Ctrl-C as well, since they write to the arrays of
-            # this fit.
+            # Even after Ctrl-C, the threads are awaited, since they write to arrays of this
+            # fit.
             for future in futures:
                 future.exception()
         for future in futures:
             future.result()
 
     def _threads(self) -> int:
-        # The threads are counted once and only if they are needed, because counting takes a
-        # noticeable part of the time of a small fit.
+        # The number of threads is determined only once and only if needed, because this takes a
+        # noticeable share of the time of a small fit.
         if self._size is None:
             self._size = n_threads()
         return self._size
@@ -110,9 +109,9 @@ def _blas() -> Any:
 
 
 def _take_over_threadpoolctl() -> None:
-    """Allow this thread to set the limit of BLAS threads if another thread has set a limit.
+    """Allow this thread to limit the BLAS threads even if another thread has already done so.
 
-    Since version 3.7 threadpoolctl ignores all threads except the first that sets a limit.
+    Since version 3.7, threadpoolctl ignores all threads except the first that sets a limit.
     """
     for library in _blas().lib_controllers:
         clear = getattr(library, "clear_controlling_thread", None)
@@ -122,16 +121,16 @@ def _take_over_threadpoolctl() -> None:
 
 _lock = threading.RLock()
 _active_fits: set[object] = set()
-# The BLAS libraries with their original numbers of threads, while the limit is in effect.
+# The BLAS libraries and their original numbers of threads while the limit is in effect.
 _saved: list[tuple[Any, int]] = []
 
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Limit BLAS to one thread while any fit of this process is in progress.
+    """Limit BLAS to one thread while any fit in this process is in progress.
 
-    The limit applies to the whole process, so that overlapping fits share it: the first fit
-    saves the numbers of threads, and the last fit restores these numbers.
+    The limit applies to the whole process, and concurrent fits share it: the first to start
+    saves the original numbers of threads, and the last to end restores them.
     """
     fit = object()
     try:
@@ -151,7 +150,7 @@ def single_threaded_blas() -> Iterator[None]:
 def _limit_blas() -> None:
     """Limit BLAS to one thread.
 
-    All original numbers of threads are saved first, so that Ctrl-C cannot lose a number.
+    All original numbers of threads are saved first, so Ctrl-C cannot lose any of them.
     """
     global _saved
     if not _saved:

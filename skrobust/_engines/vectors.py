@@ -1,10 +1,10 @@
-"""Row vectors in blocks, which hold one number for each row of X.
+"""Row vectors in blocks, which hold one number per row of X.
 
-A `BlockVector` is an expression of vectors that are stored block by block. NumPy's elementwise
-functions return larger expressions, which are evaluated block by block when a vector is reduced
-to a number. Only the results of such reductions are sent to this process. A reduction is one
-*round*: a task runs for each block, and the results are combined in the order of the blocks, so
-that the combined result does not depend on where the tasks ran.
+A `BlockVector` is an expression in vectors that are stored block by block. NumPy's elementwise
+functions build larger expressions, which are evaluated block by block when a vector is reduced
+to a number. Only the results of reductions are sent to this process. A reduction is one
+*round*: a task runs for each block, and the results are combined in the order of the blocks.
+The combined result therefore does not depend on where the tasks ran.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .threads import single_threaded_blas
 
 # A stored vector, a number, or a tuple of a ufunc and its arguments, which are expressions.
 Expression: TypeAlias = Any
-# A task of a block: task(block, vectors, *arguments).
+# A task on a block: task(block, vectors, *arguments).
 Task = Callable[..., Any]
 # Maximum number of reductions whose results are remembered.
 MEMO_SIZE = 64
 
 
 class Figures(NamedTuple):
-    """Statistics of a vector: minimum, maximum, sum, and equally spaced values of each block.
+    """Statistics of a vector: minimum, maximum, sum, and values at equally spaced rows.
 
     `shares` holds the number of rows that each of these values represents.
     """
@@ -47,7 +47,7 @@ class StoredVector:
     """The values of a vector in each block, and the computation that produced them.
 
     `parts` is a handle to the values, which only the owner of the blocks reads. `recipe` is the
-    computation, or None for a vector that the caller passed. `known` contains the statistics of
+    computation, or None for a vector passed by the caller. `known` contains the statistics of
     the vector, or None. `around` contains sums and values of |r| that the pass over X returned
     with the residuals r (see `order_statistics.Around`), or None.
     """
@@ -61,7 +61,7 @@ class StoredVector:
 
 
 class Slot(NamedTuple):
-    """The place of a stored vector in the list that a task receives."""
+    """The position of a stored vector in the list that a task receives."""
 
     place: int
 
@@ -75,12 +75,12 @@ class Block(NamedTuple):
 
 
 class Blocks(ABC):
-    """Blocks of rows of X; a subclass determines where tasks on the blocks run.
+    """Blocks of rows of X; the subclass determines where tasks run.
 
     Attributes
     ----------
     shape : tuple of int
-        Number of rows of positive weight, and number of features.
+        Number of rows with positive weight, and number of features.
     dtype : numpy.dtype
         The dtype of X.
     is_sparse : bool
@@ -88,13 +88,13 @@ class Blocks(ABC):
     n_elements : int
         Number of stored elements of X.
     sizes : list of int
-        Number of rows of each block; no block is empty.
+        Number of rows in each block; no block is empty.
     targets : list of BlockVector
         The columns of y.
     weight : BlockVector or None
-        Sample weights divided by the largest one; None if all weights are equal.
+        Sample weights divided by the largest weight, or None if all weights are equal.
     n_rounds : int
-        Number of times that the results of all blocks were awaited.
+        Number of times that results from all blocks were awaited.
     """
 
     shape: tuple[int, int]
@@ -107,13 +107,12 @@ class Blocks(ABC):
 
     def __init__(self) -> None:
         self.n_rounds = 0
-        # Intervals of |r| whose values the next pass over X returns, or None if there has been
-        # no pass.
+        # Intervals of |r| for which the next pass over X returns values, or None before the
+        # first pass.
         self.intervals: list[tuple[float, float]] | None = None
-        # The rows that were gathered last: their indices, their features, and their values of
-        # stored vectors.
+        # The rows gathered last: their indices, features, and values in stored vectors.
         self.gathered: tuple[NDArray[np.intp], Any, dict[int, NDArray[Any]]] | None = None
-        # Stored vectors that are in use.
+        # Stored vectors in use.
         self.live: weakref.WeakSet[StoredVector] = weakref.WeakSet()
         self._memo: dict[Any, Any] = {}
 
@@ -130,13 +129,13 @@ class Blocks(ABC):
     ) -> tuple[list[Any], Any]:
         """Run `run_task` for each block.
 
-        Returns the results in the order of the blocks and, if `keep` is True, a handle to the
-        vectors that the tasks returned with the results, otherwise None.
+        Returns the results in the order of the blocks, and either a handle to the vectors that
+        the tasks also returned, if `keep` is True, or None.
         """
 
     @abstractmethod
     def describe(self, number: int) -> str:
-        """Return a text with the number and the rows of a block in the data of the caller."""
+        """Return a text that gives the number and rows of a block in the caller's data."""
 
     @property
     def n(self) -> int:
@@ -149,7 +148,7 @@ class Blocks(ABC):
     def positions(self, index: slice | NDArray[Any]) -> NDArray[np.intp]:
         """Return the row numbers that an index selects.
 
-        The index is a slice, an array of row numbers that are not negative, or a mask.
+        The index is a slice, an array of nonnegative row numbers, or a mask.
         """
         if isinstance(index, slice):
             return np.arange(*index.indices(self.n))
@@ -190,9 +189,9 @@ class Blocks(ABC):
     def gathered_values(
         self, rows: BlockVector, index: NDArray[np.intp]
     ) -> NDArray[Any] | None:
-        """Return the values of a vector at the rows that were gathered last.
+        """Return the values of a vector at the rows gathered last.
 
-        None is returned if `index` selects other rows or if the values were not gathered.
+        The result is None if `index` selects other rows or the values were not gathered.
         """
         if self.gathered is None or not np.array_equal(self.gathered[0], index):
             return None
@@ -204,7 +203,7 @@ class Blocks(ABC):
         return _evaluated(expression, values, index.size)
 
     def reduce(self, task: Task, vectors: Sequence[BlockVector | None], *arguments: Any) -> Any:
-        """Return the results of a task on vectors, and remember the results for later calls."""
+        """Return the results of a task on vectors, and cache them for later calls."""
         key = task, tuple(None if v is None else _key(v.expression) for v in vectors), arguments
         if key not in self._memo:
             while len(self._memo) >= MEMO_SIZE:
@@ -220,7 +219,7 @@ def run_task(
     expressions: Sequence[Expression],
     arguments: tuple[Any, ...],
 ) -> Any:
-    """Return task(block, vectors, *arguments); this function runs where the block is."""
+    """Return task(block, vectors, *arguments); this function runs where the block is held."""
     if block.X is not None:
         block = block._replace(X=aligned(block.X))
     stored = [aligned(part) for part in stored]
@@ -230,10 +229,10 @@ def run_task(
 
 
 def aligned(rows: Any) -> Any:
-    """Return an array or sparse matrix at addresses that its dtype requires.
+    """Return an array or sparse matrix, copied if its memory is not aligned for its dtype.
 
-    After a transfer between processes an array may be at other addresses. The kernels do not
-    accept such an array, and sums over the array differ in the last bit from sums over an
+    Arrays may become misaligned when they are transferred between processes. The kernels do not
+    accept misaligned arrays, and sums over them can differ in the last bit from sums over an
     aligned copy.
     """
     parts = [rows.data, rows.indices, rows.indptr] if sparse.issparse(rows) else [rows]
@@ -260,9 +259,9 @@ def _value(e: Expression, stored: Sequence[Any]) -> Any:
 def _compiled(
     vectors: Sequence[BlockVector | None],
 ) -> tuple[list[StoredVector], list[Expression]]:
-    """Return the stored vectors in expressions, and the expressions with slots for the vectors.
+    """Return the stored vectors in expressions, and the expressions with slots in their place.
 
-    Expressions that are None remain None.
+    None is kept for vectors that are None.
     """
     stored: list[StoredVector] = []
 
@@ -288,7 +287,7 @@ def _key(e: Expression) -> Any:
 
 
 class BlockVector(NDArrayOperatorsMixin):
-    """One number for each row, in blocks; see the docstring of the module."""
+    """One number per row, in blocks; see the module docstring."""
 
     ndim = 1
 
@@ -352,7 +351,7 @@ class BlockVector(NDArrayOperatorsMixin):
 
     def sum(self) -> float:
         known = _known(self.expression)
-        # The known sum may have overflowed before the values were divided.
+        # A known sum may have overflowed before the values were divided.
         if known is not None and np.isfinite(known[2]):
             return known[2]
         return float(sum(self.blocks.reduce(_sum, [self])))
@@ -382,11 +381,11 @@ class BlockVector(NDArrayOperatorsMixin):
 
 
 def _known(e: Expression) -> tuple[float, float, float] | None:
-    """Return the minimum, maximum and sum of an expression if they are known, otherwise None.
+    """Return the minimum, maximum and sum of an expression, or None if they are unknown.
 
-    They are known if the expression subtracts numbers from a vector with known statistics, or
-    divides the vector by positive numbers. Both operations are monotone in floating-point
-    arithmetic. After a subtraction the sum is returned as NaN.
+    They are known for a vector with known statistics from which numbers have been subtracted or
+    which has been divided by positive numbers. Both operations are monotone in floating-point
+    arithmetic. After a subtraction, the sum is NaN.
     """
     if isinstance(e, StoredVector):
         return None if e.known is None else e.known[:3]
@@ -433,7 +432,7 @@ def _number(value: Any) -> bool | float:
 
 
 def constant(blocks: Blocks, value: float) -> BlockVector:
-    """Return a vector of equal values."""
+    """Return a vector whose values are all equal to `value`."""
     return BlockVector(blocks, value)
 
 
