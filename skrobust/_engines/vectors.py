@@ -26,7 +26,7 @@ from .threads import single_threaded_blas
 Expression: TypeAlias = Any
 # A task on a block: task(block, vectors, *arguments).
 Task = Callable[..., Any]
-# Maximum number of reductions whose results are remembered.
+# Maximum number of reductions whose results are cached.
 MEMO_SIZE = 64
 
 
