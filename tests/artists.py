@@ -1,11 +1,11 @@
-"""Functions that read the artists of a display, and a stand-in for a fitted search."""
+"""Functions that read the artists of a display, and a stub for a fitted search."""
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 
 def scatter_of(display):
-    """Return the positions of the markers of all rows, including the outliers."""
+    """Return the marker positions of all rows, including the outliers."""
     parts = [display.scatter_, display.outlier_scatter_]
     return np.vstack([part.get_offsets().data for part in parts])
 

@@ -1,6 +1,6 @@
-"""The engine for blocks of rows, for an X in memory that is split into eight uneven blocks.
+"""The block engine for an X in memory that is split into eight uneven blocks.
 
-One of the blocks has a single row, and one has no row.
+One of the blocks has a single row, and one is empty.
 """
 
 from itertools import pairwise
@@ -12,13 +12,13 @@ from skrobust._engines import blocks
 from skrobust._engines.block_data import LocalBlocks
 from skrobust._engines.vectors import BlockVector, StoredVector
 
-# Ends of the blocks, as fractions of the number of rows. `split` adds a block of one row and an
+# Block ends as fractions of the number of rows. `split` adds a block with a single row and an
 # empty block.
 ENDS = (0.1, 0.3, 0.35, 0.7, 0.9)
 
 
 def split(rows):
-    """Return the blocks of rows of an array or sparse matrix."""
+    """Split an array or sparse matrix into blocks of rows."""
     n = rows.shape[0]
     ends = sorted({min(n, 1), *(int(part * n) for part in ENDS)})
     ends = [0, *ends, ends[-1], n]
@@ -26,7 +26,7 @@ def split(rows):
 
 
 class BlockEngine(blocks.BlockEngine):
-    """The engine for blocks of rows, for an X in memory that `split` divides into blocks."""
+    """The block engine for an X in memory, which `split` divides into blocks."""
 
     def __init__(self, X, team):
         if sparse.issparse(X):

@@ -1,4 +1,4 @@
-"""Hypothesis profiles, a certificate of optimality, and a function that creates objectives."""
+"""Hypothesis profiles, a certificate of optimality, and a factory for objectives."""
 
 import os
 
@@ -19,8 +19,8 @@ from skrobust._model.whitening import Whitened
 from skrobust._sampling import whiten, whole_problem
 from skrobust._solvers import choose
 
-# The profile "short" is the default and always tries the same cases. The profile "long" tries
-# more cases, which differ between runs:
+# The default profile, "short", always tries the same cases. The "long" profile tries more
+# cases, which differ between runs:
 # pytest tests/test_properties.py --hypothesis-profile=long
 _EVERY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("short", max_examples=60, derandomize=True, **_EVERY)
@@ -33,15 +33,15 @@ EPS = np.finfo(float).eps
 
 
 class Certificate:
-    """Checks of a fitted model with one target, which do not use the code of the package.
+    """Checks of a fitted single-target model that do not use the code of the package.
 
     The coefficients (b, w) minimise the mean Huber loss + a‖w‖²/2 if and only if
-    Σ s_i u_i (1, x_i) = a S (0, w), where u_i = clip(r_i, ±β) and S = Σ s_i. Residuals are
-    known up to the rounding errors of their terms, so that each u_i lies in a known interval.
-    `distance` is the smallest norm of the gradient for u_i in these intervals, divided by the
-    root mean square of u. The norm is measured in coordinates in which the Hessian of least
-    squares with the penalty is the identity. For a threshold near zero and without a penalty,
-    the condition above is the optimality condition of median regression.
+    Σ s_i u_i (1, x_i) = a S (0, w), where u_i = clip(r_i, ±β) and S = Σ s_i. Since the
+    residuals are known up to the rounding errors of their terms, each u_i lies in a known
+    interval. `distance` is the smallest norm of the gradient over these intervals, divided by
+    the root mean square of u. The norm is taken in coordinates in which the penalised
+    least-squares Hessian is the identity. For a threshold near zero and without a penalty, the
+    condition above is the optimality condition for median regression.
     """
 
     def __init__(self, est, X, y, weight=None):
@@ -64,14 +64,14 @@ class Certificate:
         self.X = X
 
     def _ratio(self):
-        """Return a / α, where a/2 ‖w‖² is the penalty that is added to the mean Huber loss."""
+        """Return a / α, where a/2 ‖w‖² is the penalty added to the mean Huber loss."""
         est = self.est
         if est.loss == "smooth_l1":
             return self.beta
         return np.longdouble(est.scale_) if est.scale == "concomitant" else 1.0
 
     def objective(self):
-        """Return the documented objective, and a bound on the error due to rounding."""
+        """Return the documented objective and a bound on its rounding error."""
         est, r, s, beta = self.est, np.abs(self.residual), self.weight, self.beta
 
         def value(r):
@@ -87,7 +87,7 @@ class Certificate:
         return found * factor + penalty, error * factor
 
     def scale_bounds(self):
-        """Return a lower and an upper bound on the scale, given the rounding errors of r."""
+        """Return lower and upper bounds on the scale, given the rounding errors of r."""
         r, s, est = np.abs(self.residual), self.weight, self.est
         low, high = np.maximum(r - self.rounding, 0), r + self.rounding
         if est.scale != "concomitant":
@@ -99,8 +99,8 @@ class Certificate:
         """Return an orthonormal basis of the columns of the stacked data and penalty rows.
 
         Also return the square roots of the normalised weights, the diagonal of the penalty
-        rows, the coefficients and centred columns that were kept, and the changes of these
-        coefficients along the vectors of the basis.
+        rows, the retained coefficients and centred columns, and the changes in these
+        coefficients along the basis vectors.
         """
         s, intercept = self.weight, int(self.est.fit_intercept)
         root = np.sqrt(s / s.sum())
@@ -110,7 +110,7 @@ class Certificate:
         if self.ridge == 0:
             kept = scale > 8 * EPS * np.abs(self.centre)
             Z, scale, w = Z[:, kept], scale[kept], w[kept]
-        # For a constant column, whose scale is 0, the unit is determined by the penalty alone.
+        # For a constant column, whose scale is 0, the penalty alone determines the unit.
         unit = np.sqrt(scale**2 + self.ridge)
         ridge = np.full(w.size, np.sqrt(self.ridge))
         if intercept:
@@ -145,9 +145,9 @@ class Certificate:
     def descent(self):
         """Return the largest relative decrease of the objective along a few directions.
 
-        The directions are the gradient, whitened axes, and directions that leave all residuals
-        within the threshold, or all but one, unchanged. At a vertex that is not the minimum,
-        one of the directions that change a single residual is a descent direction.
+        The directions are the gradient, the whitened axes, and directions that change none or
+        only one of the residuals inside the threshold. At a vertex that is not the minimum, one
+        of the directions that change a single residual is a descent direction.
         """
         U, root, ridge, w, Z, steps = self._whitened()
         r, beta = self.residual, self.beta
@@ -186,7 +186,7 @@ def _median(values, weight):
 
 
 def _proposal_2(size, weight, epsilon):
-    """Return the solution σ of Σ s min(r²/σ², ε²) = Σ s, or 0 if there is no solution."""
+    """Return the solution σ of Σ s min(r²/σ², ε²) = Σ s, or 0 if there is none."""
     low, high = np.longdouble(0), size.max()
     if weight[size > 0].sum() * epsilon**2 <= weight.sum() * (1 + 1e-12):
         return low
@@ -211,8 +211,8 @@ def _make_objective(
 ):
     """Return the mean Huber loss plus a ridge penalty, as a function of whitened coordinates θ.
 
-    The whitening is computed for least squares on all rows. The penalty is alpha/2 ‖w‖²,
-    multiplied by the threshold if `per_threshold`. Unlike in a fit, y is not rescaled.
+    The whitening is that of least squares on all rows. The penalty is alpha/2 ‖w‖², multiplied
+    by the threshold if `per_threshold` is True. Unlike in a fit, y is not rescaled.
     """
     engine = as_engine(X, ThreadTeam())
     problem = whole_problem(engine, weight, fit_intercept, choose(engine, "auto"))
@@ -232,7 +232,7 @@ def make_objective():
 
 @pytest.fixture(params=["array", pytest.param("blocks", marks=pytest.mark.slow)])
 def each_engine(request, monkeypatch):
-    """Run a test with dense X as an array, and again with dense X as blocks of rows."""
+    """Run a test twice: with a dense X as an array, and as blocks of rows."""
     if request.param == "blocks":
 
         def as_engine(X, team):

@@ -1,9 +1,9 @@
-"""About 200 regression problems, whose fits in all modes are compared between versions.
+"""About 200 regression problems for comparing fits in all modes between versions.
 
 ``python tests/corpus.py`` records the coefficients, scales and objectives of the
 well-conditioned problems in ``tests/data/corpus.json``. ``python tests/corpus.py OLD NEW``
-compares two importable packages, such as an older copy of skrobust and skrobust itself, and
-prints which fits differ.
+compares two importable packages, such as an older copy of skrobust and the current one, and
+prints the fits that differ.
 """
 
 import importlib
@@ -32,8 +32,8 @@ MODES = {
     "schedule": {"beta_schedule": [50, 10, 2, 1]},
     "geometric": {"beta": 1.0, "beta_schedule": "geometric"},
 }
-# Kinds of data whose condition number is above 1e6, or whose minimiser is not unique, so that
-# a correct fit with another BLAS may have other coefficients.
+# Kinds of data whose condition number exceeds 1e6 or whose minimiser is not unique. A correct
+# fit with another BLAS may then have other coefficients.
 ILL_CONDITIONED = {"wide", "dependent", "near collinear", "ties", "units"}
 
 
@@ -42,7 +42,7 @@ def _signal(X, rng):
 
 
 def _data(kind, rng):
-    """Return X, y and weights of the given kind of data."""
+    """Return X, y and weights for the given kind of data."""
     shapes = {"tall": (60_000, 40), "wide": (20, 35), "tiny": (12, 2), "many": (300, 40)}
     n, p = shapes.get(kind.split()[0], (150, 5))
     X = rng.normal(size=(n, p))
@@ -76,7 +76,7 @@ def _data(kind, rng):
 
 
 def problems():
-    """Yield name, X, y, weights and parameters of each problem."""
+    """Yield the name, X, y, weights and parameters of each problem."""
     kinds = [
         "plain",
         "units",
@@ -97,7 +97,7 @@ def problems():
 
 
 def fitted(package, problem):
-    """Return the attributes of a fit that are compared."""
+    """Fit a problem, and return the attributes to be compared."""
     _, X, y, weight, parameters = problem
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -109,7 +109,7 @@ def fitted(package, problem):
 
 
 def relative_difference(a, b):
-    """Return the largest difference, relative to the largest absolute value."""
+    """Return the largest absolute difference relative to the largest absolute value."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape:
         return np.inf

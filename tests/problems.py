@@ -1,6 +1,6 @@
-"""Data, modes and formulas that several test files share.
+"""Data, modes and formulas shared by several test files.
 
-The objective is computed here from `skrobust.losses`, by the formulas of the documentation.
+The objective is computed from `skrobust.losses` by the documented formulas.
 """
 
 import warnings
@@ -36,7 +36,7 @@ FITTED += ["outliers_", "weights_", "history_", "n_features_in_"]
 
 
 class Recorder:
-    """A callback that records its calls and may stop the fit or raise an exception."""
+    """A callback that records its calls and can stop the fit or raise an exception."""
 
     def __init__(self, stop_after=None, error=None, at="end"):
         self.stop_after, self.error, self.at = stop_after, error, at
@@ -81,7 +81,7 @@ def residual(est, X=X, y=Y):
 
 
 def weighted_mad(r, weight=None):
-    """Return the normalised MAD of the residuals, each repeated by its integer weight."""
+    """Return the normalised MAD of the residuals, each repeated as often as its weight says."""
     rows = (
         np.arange(len(r))
         if weight is None
@@ -98,7 +98,7 @@ def concomitant(r, sigma, epsilon, loss, weight=None):
 
 
 def documented_objective(est, X=X, y=Y, weight=None):
-    """Return the objective, by the formula in the docstring of the estimator."""
+    """Return the objective by the formula in the estimator's docstring."""
     r = residual(est, X, y)
     if est.scale == "concomitant":
         epsilon = 1.5960 if est.beta == "auto" else est.beta
@@ -110,7 +110,7 @@ def documented_objective(est, X=X, y=Y, weight=None):
 
 
 def stopped(max_iter, **params):
-    """Return a fit with at most `max_iter` iterations, without a ConvergenceWarning."""
+    """Return a fit with at most `max_iter` iterations, and ignore any ConvergenceWarning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return SmoothL1Regressor(max_iter=max_iter, **params).fit(X, Y)
@@ -138,24 +138,24 @@ DEGENERATE_MODES = [
     {"beta": 1.0, "beta_schedule": "linear"},
 ]
 OF_SCALE = [mode for mode in DEGENERATE_MODES if mode.get("beta", 0) == 0 or "scale" in mode]
-# Modes in which tests are not marked as slow.
+# Modes whose tests are not marked as slow.
 QUICK_MODES = [{}, {"beta": 1e-6}, {"scale": "concomitant"}]
 
 
 def in_modes(modes):
-    """Parametrise a test with the modes; all but `QUICK_MODES` are marked as slow."""
+    """Parametrise a test over the modes; all but `QUICK_MODES` are marked as slow."""
     slow = pytest.mark.slow
     modes = [m if m in QUICK_MODES else pytest.param(m, marks=slow) for m in modes]
     return pytest.mark.parametrize("mode", modes)
 
 
 def grid(values):
-    """Return the values, rounded to multiples of 2⁻²⁰, to which 1e9 can be added exactly."""
+    """Round the values to multiples of 2⁻²⁰, to which 1e9 can be added exactly."""
     return np.round(values * 2**20) / 2**20
 
 
 def assert_sane(est):
-    """Assert that all attributes are finite, and the threshold and the scale positive."""
+    """Assert that all attributes are finite and that the threshold and scale are positive."""
     for name in ["coef_", "intercept_", "beta_", "scale_", "objective_", "optimality_"]:
         assert np.all(np.isfinite(getattr(est, name))), name
     assert np.all(est.beta_ > 0)

@@ -1,6 +1,6 @@
-"""Functions for tests that run a program in a fresh interpreter, and for the programs.
+"""Functions for tests that run a program in a fresh interpreter, and for those programs.
 
-A program starts with `PREAMBLE`, which imports this module as `programs`. To save time, this
+A program starts with `PREAMBLE`, which imports this module as `programs`. To save time, the
 module does not import pytest.
 """
 
@@ -24,9 +24,9 @@ import programs
 
 
 def run(program, *flags, timeout=300, cwd=None, **environment):
-    """Return the output of a program in a fresh interpreter, in which any warning is an error.
+    """Return the output of a program in a fresh interpreter in which warnings are errors.
 
-    An environment variable with the value None is not set.
+    Environment variables whose value is None are unset.
     """
     command = [sys.executable, "-W", "error", *flags, "-c", program]
     environment = {
@@ -39,9 +39,9 @@ def run(program, *flags, timeout=300, cwd=None, **environment):
 
 
 def heavy_tailed(n, p, seed=0):
-    """Return correlated features, and a target with heavy-tailed errors.
+    """Return correlated features and a target with heavy-tailed errors.
 
-    BLAS is not used, because the bits of its results may depend on the number of threads.
+    BLAS is not used, because its results may depend bitwise on the number of threads.
     """
     rng = np.random.default_rng(seed)
     X = np.cumsum(rng.normal(size=(n, p)), axis=1) / np.sqrt(np.arange(1, p + 1))
@@ -67,8 +67,8 @@ def blas_threads():
 
 SHAPES = {
     "tall": (60_000, 40),  # the fit starts from a sample of rows
-    "whole": (40_000, 30),  # the fit uses threads, but no sample
-    "gram": (1_500, 210),  # results of BLAS depend on the number of threads
+    "whole": (40_000, 30),  # the fit uses threads but no sample
+    "gram": (1_500, 210),  # BLAS results depend on the number of threads
 }
 LAYOUTS = {
     "C": np.ascontiguousarray,
@@ -85,7 +85,7 @@ CASES = [
     ("tall", "float32", {"scale": "concomitant"}),
     ("whole", "C", {"beta": 1e-3}),
 ]
-# Fits in these modes use the kernels that a fit with default parameters has compiled.
+# Fits in these modes use the kernels compiled by a fit with default parameters.
 SAME_KERNELS = [
     {"beta": 1.0},
     {"beta": 1e-9},
@@ -95,7 +95,7 @@ SAME_KERNELS = [
 
 
 def data(shape, layout):
-    if shape == "dependent":  # the fit uses eigenvalues or a singular value decomposition
+    if shape == "dependent":  # the fit uses an eigenvalue or singular value decomposition
         X, y = heavy_tailed(600, 110)
         X = np.hstack([X, X + 1.0])
     else:

@@ -1,4 +1,4 @@
-"""Anderson's acceleration: the memory of past steps, and joint updates of θ and the scale."""
+"""Anderson acceleration: the memory of past steps, and joint updates of θ and the scale."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_at_the_minimiser_the_step_is_the_known_derivative_times_the_change_of_t
 
 
 def test_moves_whose_squares_vanish_are_used():
-    # Steps of this size may occur if the penalty is much larger than the loss.
+    # Steps this small can occur if the penalty is much larger than the loss.
     memory, theta = AndersonMemory(None), np.full(3, 1e-170)
     for _ in range(3):
         memory.update(theta, 0.8 * theta, 0.0)
@@ -52,7 +52,7 @@ def test_moves_whose_squares_vanish_are_used():
 
 
 def whitened_problem(make_objective, weighted=False, n=5_000):
-    """Return an objective for which the whitening for least squares is accurate."""
+    """Return an objective for which the least-squares whitening is accurate."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, 6)) @ rng.normal(size=(6, 6))
     y = X @ rng.normal(size=6) + rng.standard_t(3, size=n)
@@ -61,7 +61,7 @@ def whitened_problem(make_objective, weighted=False, n=5_000):
 
 
 def near_start(objective, threshold):
-    """Return a point about as near to the minimiser as the fit to a sample of rows."""
+    """Return a point about as close to the minimiser as the fit to a sample."""
     theta = newton(objective.at_threshold(threshold), np.zeros(7), 1e-10, 100).point.theta
     return theta + 0.1 * np.random.default_rng(1).normal(size=theta.size)
 
@@ -102,8 +102,7 @@ def test_fit_and_scale_agree_at_the_end(make_objective, weighted, estimator):
 
 
 def test_it_ends_where_the_error_is_not_halved(make_objective):
-    # The whitening is inaccurate at such a small threshold, so that the gradient decreases
-    # slowly.
+    # At such a small threshold the whitening is inaccurate, and the gradient decreases slowly.
     objective = whitened_problem(make_objective)
     start = near_start(objective, 1.0)
     narrow = objective.at_threshold(1e-3)

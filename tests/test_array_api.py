@@ -1,6 +1,6 @@
 """scikit-learn's array API dispatch, in a process in which SciPy supports the array API.
 
-The environment variable SCIPY_ARRAY_API must be set before SciPy is imported.
+This requires setting the environment variable SCIPY_ARRAY_API before SciPy is imported.
 """
 
 import os

@@ -16,7 +16,7 @@ FILE = Path(__file__).parents[1] / "benchmarks" / "benchopt" / "skrobust.py"
 
 @pytest.fixture
 def solver(monkeypatch):
-    # Stand-ins for the two names that the solver imports from benchopt.
+    # Stubs for the two names that the solver imports from benchopt.
     benchopt = ModuleType("benchopt")
     benchopt.BaseSolver, benchopt.safe_import_context = object, nullcontext
     monkeypatch.setitem(sys.modules, "benchopt", benchopt)

@@ -1,4 +1,4 @@
-"""Row vectors and X in blocks give the same results as NumPy and the engines in memory."""
+"""Row vectors and X in blocks give the same results as NumPy and the in-memory engines."""
 
 import pickle
 
@@ -33,9 +33,9 @@ from skrobust._reductions import (
 
 @pytest.fixture(scope="module", params=["usual", "small"])
 def limits(request):
-    """Run a test with the default limits on the size of a block's results, and small limits.
+    """Run a test with the default limits on the size of a block's results, and with small ones.
 
-    With small limits a median and a line search need several rounds.
+    With small limits, medians and line searches need several rounds.
     """
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "small":
@@ -51,7 +51,7 @@ def limits(request):
 
 
 def in_blocks(ends, *columns):
-    """Return arrays as row vectors in the same blocks, which end at the given rows."""
+    """Return arrays as row vectors in common blocks, which end at the given rows."""
     n = columns[0].size
     ends = sorted({min(end, n) for end in ends} - {0, n})
     blocks = LocalBlocks(np.split(np.zeros((n, 1)), ends, axis=0), np.split(np.zeros(n), ends))
@@ -61,7 +61,7 @@ def in_blocks(ends, *columns):
     ]
 
 
-# Rows at which blocks end. If there are many such rows, most blocks have a single row.
+# Rows at which blocks end. If there are many, most blocks have a single row.
 ENDS = st.lists(st.integers(1, 60), max_size=40)
 KINDS = {
     "ties": st.integers(-2, 2).map(float),
@@ -82,13 +82,13 @@ FINITE = st.sampled_from(["ties", "floats", "equal"]).flatmap(
 
 
 def random_weight(n, seed):
-    """Return weights of widely different sizes, whose sums are exact."""
+    """Return weights that vary widely in size but have exact sums."""
     rng = np.random.default_rng(seed)
     return 2.0 ** rng.integers(*[(0, 1), (0, 3), (-20, 20)][seed % 3], size=n)
 
 
 def equals(found, expected):
-    """Tell whether two numbers are equal, NaN included."""
+    """Tell whether two numbers are equal; NaN equals NaN."""
     return np.array_equal(found, expected, equal_nan=True)
 
 
@@ -261,7 +261,7 @@ def test_an_expression_has_the_values_of_arrays(name, values, ends):
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
     assert_array_equal(gather(found, slice(None)), expected)
-    # The operands of the expressions are not changed.
+    # The operands of the expressions remain unchanged.
     assert_array_equal(gather(a, slice(None)), values)
 
 
@@ -356,7 +356,7 @@ LAYOUTS = ["dense", "small", "float32", "csr"]
 
 
 def features(layout, n=N):
-    """Return columns of different units and locations, with about 30 % of the entries zero."""
+    """Return columns with different units and locations, and about 30 % zeros."""
     rng = np.random.default_rng(0)
     n = 6_000 if layout == "dense" else n
     X = np.linspace(-3, 5, P) + rng.normal(size=(n, P)) * np.logspace(-1, 1, P)
@@ -372,7 +372,7 @@ CENTRE, SCALE = np.linspace(-2, 4, P), np.logspace(-1, 1, P)
 
 
 def both_engines(X, variant):
-    """Return the engine in memory and the engine of blocks, with the same standardisation."""
+    """Return the in-memory engine and the block engine with the same standardisation."""
     engines = [make(X, ThreadTeam()) for make in (as_engine, BlockEngine)]
     if variant == "rescaled":
         engines = [engine.rescaled() for engine in engines]
@@ -383,7 +383,7 @@ def both_engines(X, variant):
 
 
 def some_weight(n, kind):
-    """Return None, positive weights, or weights that are zero in the first blocks."""
+    """Return None, positive weights, or weights that vanish in the first blocks."""
     rng = np.random.default_rng(1)
     if kind == "none":
         return None
@@ -411,8 +411,8 @@ def test_the_engine_of_blocks_computes_what_that_of_an_array_does(layout, kind, 
         r_array, sums_array = array.loss_gradient(coef, y, weight, HUBER, threshold)
         assert_close(gather(r, slice(None)), r_array)
         assert_close(sums, sums_array)
-        # A pass also returns sums and values near the previous median, which the next median
-        # uses.
+        # A pass also returns sums and values near the previous median, from which the next
+        # median is computed.
         for _ in range(2):
             expected = median(r_array, weight, None, True)
             assert_allclose(median(r, s, None, True), expected, rtol=1e-12)
@@ -563,7 +563,7 @@ def test_a_row_norm_sample_is_unbiased_with_heavy_tails(layout, weighted):
     grams, expected = np.array(grams), np.einsum("i,ij,ik->jk", given, Z, Z)
     error = grams.std(axis=0) / np.sqrt(60)
     assert (np.abs(grams.mean(axis=0) - expected) <= 4.5 * error + 1e-12).all()
-    # The Gram matrix of the sample is much more precise than it would be for a uniform sample.
+    # The Gram matrix of the sample varies much less than that of a uniform sample would.
     unit = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert (np.std(grams, axis=0) / unit).max() < 0.2
 
@@ -580,7 +580,7 @@ def test_an_error_about_x_names_the_block(as_matrix, value):
 
 
 class ShuffledBlocks(LocalBlocks):
-    """Blocks whose tasks run in a random order."""
+    """Blocks whose tasks run in random order."""
 
     def execute(self, task, stored, expressions, arguments, *, with_X, keep):
         order = np.random.default_rng(self.n_rounds).permutation(len(self.sizes))
@@ -627,7 +627,7 @@ def test_the_order_of_the_tasks_does_not_change_a_bit(monkeypatch, mode, tall):
 
 
 class MeasuredBlocks(LocalBlocks):
-    """Blocks that record the largest size of a round's results, except for samples of rows."""
+    """Blocks that record the maximum size of the results of a round, apart from samples."""
 
     largest = 0
 

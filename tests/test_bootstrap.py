@@ -1,4 +1,4 @@
-"""The bootstrap, which fits replicates in batches, agrees with separate fits of replicates."""
+"""The bootstrap, which fits replicates in batches, agrees with separate fits."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def linearised(model, X, y, weight=None, frequency=False):
 
 
 def replicates_of(fit, *, joint=True, clusters=None, n_resamples=N_RESAMPLES, random_state=0):
-    """Return (b, w) of all replicates in units of the data, and how many fits failed."""
+    """Return (b, w) of all replicates in units of the data, and the number of failed fits."""
     result = bootstrap_replicates(
         fit, n_resamples, joint=joint, clusters=clusters, random_state=random_state
     )
@@ -33,7 +33,7 @@ def replicates_of(fit, *, joint=True, clusters=None, n_resamples=N_RESAMPLES, ra
 
 
 def loop_of_fits(model, fit, X, y, *, joint=True, clusters=None):
-    """Return (b, w) of separate fits with the sample weights that the bootstrap draws."""
+    """Return (b, w) of separate fits with the sample weights drawn by the bootstrap."""
     params = model.get_params() | {"tol": 1e-11, "max_iter": 10_000}
     if not joint:
         fixed = {"beta": fit.loss.beta, "scale": None, "loss": "huber"}
@@ -155,8 +155,8 @@ def test_weights_are_those_of_a_multinomial_distribution(frequency):
     fit = linearised(SmoothL1Regressor().fit(X, y, sample_weight=s), X, y, s, frequency)
     weights = weight_sampler(fit, None, generator(0))(20_000)
     # With importance weights, 8 rows are drawn, and the weight of a row is s times the number
-    # of times that the row was drawn. With frequency weights, 36 rows are drawn with
-    # probabilities proportional to s.
+    # of its draws. With frequency weights, 36 rows are drawn with probabilities proportional to
+    # s.
     n, share = (36, s / 36) if frequency else (8, np.full(8, 1 / 8))
     counts = weights if frequency else weights / s
     assert_array_equal(counts.sum(axis=1), n)

@@ -14,7 +14,7 @@ from scipy.optimize import least_squares
 from skrobust import SmoothL1Regressor
 from skrobust.losses import huber
 
-# The directory benchmarks is in the repository, but is not part of the package.
+# The benchmarks directory is part of the repository but not of the package.
 _FOLDER = Path(__file__).parents[1] / "benchmarks"
 _SPEC = importlib.util.spec_from_file_location(
     "benchmarks", _FOLDER / "__init__.py", submodule_search_locations=[str(_FOLDER)]
@@ -111,8 +111,7 @@ def test_the_bounds_of_the_judge_enclose_the_minimum_of_scipy(beta):
     options = {"loss": "huber", "f_scale": beta, "xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
     found = least_squares(lambda w: A @ w - y, np.zeros(5), **options).x
     value = huber(A @ found - y, beta).mean()
-    # The interior-point method of the judge finds the minimum from this start, which is far
-    # from the minimiser.
+    # The judge's interior-point method finds the minimum even from this distant start.
     start = Fit(np.zeros(4), 0.0, beta, 1.0, huber(y, beta).mean(), "huber", 0.0)
     verdict = judge(Data.of(X, y, None, True), start)
     assert verdict.lower <= verdict.upper <= value * (1 + 1e-12)

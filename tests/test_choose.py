@@ -18,7 +18,7 @@ ALL, UNIFORM, ROW_NORM = Rows.ALL, Rows.UNIFORM_SAMPLE, Rows.ROW_NORM_SAMPLE
 
 
 def engine_of(kind, n, p):
-    """Return the engine of a matrix of this shape, whose elements take no memory."""
+    """Return the engine for a matrix of this shape whose elements take no memory."""
     if kind == "sparse":
         X = sparse.csr_array((n, p))
     else:
@@ -26,9 +26,9 @@ def engine_of(kind, n, p):
     return as_engine(X, ThreadTeam())
 
 
-# Kind of X, numbers of rows and columns, the rows from which the starting point is computed,
-# the algorithm of the whitening, and whether fits along a grid use Newton's method on the rows
-# near the threshold.
+# Kind of X, numbers of rows and columns, rows from which the starting point is computed,
+# whitening algorithm, and whether fits along a grid apply Newton's method to the rows near the
+# threshold.
 DATA = {
     "small": ("dense", 200, 5, ALL, "gram", True),
     "one row and one feature": ("dense", 1, 1, ALL, "root", True),
@@ -62,9 +62,9 @@ DATA = {
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fit_at_one_threshold(data, solver):
     kind, n, p, rows, whiten_by, _ = DATA[data]
-    # Only "auto" accelerates the iteration to the fixed point of coefficients and scale. It
-    # does so for tall X, and for sparse X with more rows than features if the whitening only
-    # scales the features.
+    # Only "auto" accelerates the iteration to the fixed point of coefficients and scale: for
+    # tall X, and for sparse X with more rows than features if the whitening only scales the
+    # features.
     scaled = kind == "sparse" and whiten_by == "scaling" and n > p
     accelerate = (rows is UNIFORM or scaled) and solver == "auto"
     expected = Plan(rows, whiten_by, accelerate, MINIMISERS[solver], follow_path=False)
@@ -75,7 +75,7 @@ def test_a_fit_at_one_threshold(data, solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fit_in_stages_or_from_given_coefficients(data, solver):
     kind, n, p, rows, whiten_by, _ = DATA[data]
-    # The start may be far from the minimiser, and then a uniform sample is not accurate enough.
+    # The start may be far from the minimiser, where a uniform sample is not accurate enough.
     rows = ROW_NORM if rows is UNIFORM else ALL
     expected = Plan(rows, whiten_by, False, MINIMISERS[solver], follow_path=False)
     assert choose(engine_of(kind, n, p), solver, staged=True) == expected
@@ -85,7 +85,7 @@ def test_a_fit_in_stages_or_from_given_coefficients(data, solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_fits_along_a_grid(data, solver):
     kind, n, p, _, whiten_by, follow = DATA[data]
-    # A grid starts from the least-squares fit to all rows, so that no sample is needed.
+    # A grid starts from the least-squares fit to all rows and needs no sample.
     follow_path = follow and solver == "auto"
     expected = Plan(ALL, whiten_by, False, MINIMISERS[solver], follow_path)
     assert choose(engine_of(kind, n, p), solver, along_grid=True) == expected

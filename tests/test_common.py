@@ -1,4 +1,4 @@
-"""The estimator checks of scikit-learn, with default parameters and in every mode."""
+"""scikit-learn's estimator checks, with default parameters and in every mode."""
 
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks

@@ -11,7 +11,7 @@ import pytest
 
 from skrobust._engines import compile as compilation
 
-# `kernels` without its cache, because other tests have already imported the kernels.
+# `kernels` without its cache, since other tests have already imported the kernels.
 kernels = compilation.kernels.__wrapped__
 
 
@@ -32,7 +32,7 @@ def test_an_error_of_the_import_is_raised_and_a_later_try_possible(monkeypatch, 
 
 
 def test_the_thread_that_imports_holds_the_lock(monkeypatch):
-    # A fork in another thread waits for this lock, and thereby for the end of the import. A
+    # A fork in another thread waits for this lock and therefore for the import to finish. A
     # fork in the importing thread does not wait.
     held, lock = [], compilation._compile_lock
 

@@ -1,9 +1,8 @@
 """Fits to about 150 well-conditioned problems, in all modes, agree with recorded values.
 
-Another version of BLAS or of the compiler changes the last digits of sums. Newton's method is
-accurate to the rounding errors of the problem, and Anderson's acceleration, which is used for
-tall data, is accurate to `tol`. The coefficients of float32 data are only accurate to the
-precision of float32.
+The last digits of sums depend on the versions of BLAS and the compiler. Newton's method is
+accurate to within rounding error, Anderson acceleration, which is used for tall data, to within
+`tol`, and the coefficients of float32 data to within float32 precision.
 """
 
 import json
@@ -27,8 +26,8 @@ def test_the_fit_is_the_recorded_one(name):
     for attribute, expected in FITS[name].items():
         size = np.abs(expected).max()
         if attribute == "intercept":
-            # The intercept is a difference of terms as large as y, so that its error is
-            # relative to the size of y.
+            # The intercept is a difference of terms as large as y, so its error is relative to
+            # the size of y.
             size = max(size, np.abs(PROBLEMS[name][2]).max())
         assert_allclose(
             values[attribute], expected, rtol=0, atol=rtol * size, err_msg=attribute

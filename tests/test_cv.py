@@ -1,4 +1,4 @@
-"""SmoothL1RegressorCV gives the same results as GridSearchCV and has the same conventions.
+"""SmoothL1RegressorCV gives the same results as GridSearchCV and follows its conventions.
 
 GridSearchCV over beta is also tested here, with every joblib backend.
 """
@@ -62,7 +62,7 @@ GROUPS = np.random.default_rng(8).integers(0, 6, len(Y))
 @parametrize_with_checks(
     [
         SmoothL1RegressorCV(),
-        # The searches in other modes have only a few thresholds and folds, to save time.
+        # To save time, searches in other modes have only a few thresholds and folds.
         SmoothL1RegressorCV([0.1, 1.0, "auto"], alphas=[0.01, 0.1], loss="huber", cv=3),
         SmoothL1RegressorCV(3, scale="mad", scoring="r2", cv=2),
         SmoothL1RegressorCV(3, scale="concomitant", cv=2),
@@ -73,8 +73,8 @@ def test_estimator_checks(estimator, check):
     check(estimator)
 
 
-# Some checks have folds with no more rows than features. At the smallest penalties these folds
-# are nearly interpolated, and fits need not converge.
+# Some checks have folds with no more rows than features. With the smallest penalties, fits
+# nearly interpolate these folds and need not converge.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.slow
 @parametrize_with_checks(
@@ -94,7 +94,7 @@ def test_estimator_checks_of_sparse_searches(estimator, check):
 
 
 def assert_same_search(model, X, y, scoring=MAE, rtol=1e-7, **fit_params):
-    """Assert that GridSearchCV has the same results with the same grid, splits and scorer."""
+    """Assert that GridSearchCV gives the same results with the same grid, splits and scorer."""
     params = model.get_params()
     grid = {"alpha": list(params.pop("alphas")), "beta": list(params.pop("betas"))}
     cv, _ = params.pop("cv"), params.pop("scoring")
@@ -253,7 +253,7 @@ def test_an_outlier_in_a_validation_fold_does_not_choose():
     y[17] = 1e9
     spoiled = SmoothL1RegressorCV(clean.cv_results_["param_beta"]).fit(X, y)
     assert spoiled.best_index_ == clean.best_index_
-    # With squared errors the outlier changes the selected threshold.
+    # With squared errors, the outlier changes which threshold is selected.
     squared = [
         SmoothL1RegressorCV(clean.cv_results_["param_beta"], scoring="r2").fit(X, y).best_index_
     ]
@@ -285,7 +285,7 @@ def test_the_refit_is_that_of_the_regressor(options, y, weight):
     assert_array_equal(model.predict(X), alone.predict(X))
     assert model.alpha_ == model.best_params_["alpha"]
     if not model.scale and y.ndim == 1:
-        # beta_ is in units of y and can be used as the threshold of a single fit.
+        # beta_ is in the units of y and can serve as the threshold of a single fit.
         fixed = SmoothL1Regressor(model.beta_, alpha=model.alpha_, loss=model.loss)
         assert_allclose(fixed.fit(X, y, weight).coef_, model.coef_, rtol=1e-7)
 
@@ -363,10 +363,10 @@ FOLDS = [
 
 
 def scorer_of(table):
-    """Return a scorer that looks up the score of a model and a fold in a table.
+    """Return a scorer that looks up the score of a model on a fold in a table.
 
     The keys of the table are thresholds or tuples of parameters. A fold of `FOLDS` is
-    recognised by its size.
+    identified by its size.
     """
 
     def score(model, X, y):
@@ -381,7 +381,7 @@ def scorer_of(table):
 
 
 def selected(table, **options):
-    """Return the parameters that the one-standard-error rule selects for given scores."""
+    """Return the parameters that the one-standard-error rule selects for the given scores."""
     model = SmoothL1RegressorCV(
         scoring=scorer_of(table), cv=FOLDS, refit="one_standard_error", **options
     )
@@ -415,8 +415,8 @@ def test_a_difficult_fold_changes_no_standard_error():
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        # In the first two cases the mean score of "auto" is 0.2 below the mean score of 0.5;
-        # the standard errors of this difference are 0.32 and 0.
+        # In the first two cases, the mean score of "auto" is 0.2 below that of 0.5; the
+        # standard errors of this difference are 0.32 and 0.
         ({0.5: [1, 1, 1], "auto": [1.3, 0.2, 0.9], 50.0: [0, 0, 0]}, "auto"),
         ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [0, 0, 0]}, 0.5),
         ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [1.3, 0.2, 0.9]}, 0.5),
@@ -527,8 +527,8 @@ def test_folds_need_no_copies_of_x(order):
     model.fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # The validation rows take a fifth of the memory of X, the rows near a threshold take a
-    # tenth, and a row vector takes a sixtieth.
+    # The validation rows take a fifth of the memory of X, the rows near a threshold a tenth,
+    # and a row vector a sixtieth.
     assert peak < 0.65 * X.nbytes
 
 
@@ -801,7 +801,7 @@ def test_a_monitor_sees_every_point_of_every_fold(n_jobs, y):
 @needs_callbacks
 @pytest.mark.parametrize("model", [SmoothL1Regressor(), SmoothL1RegressorCV(BETAS, cv=2)])
 def test_a_monitor_sees_the_names_of_the_features(model):
-    # scikit-learn would warn if only one of the model and the data had feature names.
+    # scikit-learn would warn if either the model or the data, but not both, had feature names.
     monitor = sklearn_callback.ScoringMonitor(scoring=MAE)
     frame = pd.DataFrame(X, columns=list("abcd"))
     model = clone(model).set_callbacks(monitor).fit(frame, Y)
@@ -815,7 +815,7 @@ def test_a_monitor_sees_the_names_of_the_features(model):
 @pytest.mark.parametrize("backend", ["sequential", "threading", "loky"])
 @pytest.mark.parametrize("kind", ["regressor", "cv", "search of regressor", "search of cv"])
 def test_progress_reaches_its_end(kind, backend, monkeypatch):
-    # The terminal is wide enough for the whole output.
+    # Make the terminal wide enough for the whole output.
     monkeypatch.setenv("COLUMNS", "160")
     out = io.StringIO()
     monkeypatch.setattr("sys.stdout", out)
@@ -873,7 +873,7 @@ def test_a_fold_without_weight_to_score_is_named():
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_level_that_is_absent_from_a_fold_has_no_coefficient_in_it(order):
-    # The levels are sorted, so that some training sets lack a level.
+    # Because the levels are sorted, some training sets lack a level.
     rng = np.random.default_rng(0)
     level = np.sort(rng.integers(0, 6, 300))
     X = np.asarray(np.column_stack([np.eye(6)[level], rng.normal(size=(300, 2))]), order=order)

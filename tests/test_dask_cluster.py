@@ -1,6 +1,6 @@
-"""Fits on a Dask cluster: the same results, no keys left on the scheduler, lost workers.
+"""Fits on a Dask cluster: equal results, no keys left on the scheduler, lost workers.
 
-The tests share a cluster of two worker processes. Each test has a time limit, since a fault may
+The tests share a cluster of two worker processes. Each test has a time limit, since a bug might
 make a fit wait forever.
 """
 
@@ -36,10 +36,10 @@ import skrobust._engines.cluster  # noqa: E402
 from skrobust._engines.dask_blocks import DaskBlocks  # noqa: E402
 
 pytestmark = [
-    # Dask issues these warnings on slow machines, and if the data are part of the task graph.
+    # Dask issues these warnings on slow machines and if the task graph contains the data.
     pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning"),
-    # Older versions of Dask warn if a scheduler in this process is used despite a client.
+    # Older versions of Dask warn if a single-machine scheduler is used while a client exists.
     pytest.mark.filterwarnings("ignore:Running on a single-machine scheduler:UserWarning"),
 ]
 
@@ -54,7 +54,7 @@ STAGES = {"beta_schedule": [9, 3, 1]}
 
 @pytest.fixture(autouse=True)
 def _time_limit():
-    """Make a test fail after a time limit, even if the test waits for a lock."""
+    """Make a test fail after a time limit, even while it waits for a lock."""
 
     def end(*args):
         pytest.fail(f"the test took longer than {SECONDS} seconds")
@@ -68,7 +68,7 @@ def _time_limit():
 
 @pytest.fixture(autouse=True)
 def _default_scheduler():
-    """Restore the default scheduler, which a client that is closed within a fit leaves set."""
+    """Restore the default scheduler, since a client closed during a fit leaves its own set."""
     with dask.config.set(scheduler=None):
         yield
 
@@ -82,7 +82,7 @@ def cluster():
 
 @pytest.fixture
 def client(cluster):
-    """Yield a client of the cluster with two workers; assert that the test leaves no key."""
+    """Yield a client of the two-worker cluster, and assert that the test leaves no keys."""
     with distributed.Client(cluster) as client:
         client.wait_for_workers(2)
         yield client
@@ -97,14 +97,14 @@ def wait_until(condition, seconds=30):
 
 
 def assert_no_key_left(cluster):
-    """Assert that the scheduler has no key after at most ten seconds."""
+    """Assert that the scheduler has no keys left within ten seconds."""
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not cluster.scheduler.tasks, 10)
     assert list(cluster.scheduler.tasks) == []
 
 
 def kill_workers(client, n):
-    """Kill n worker processes and wait until the scheduler has noticed their loss."""
+    """Kill n worker processes and wait until the scheduler notices the loss."""
     pids = client.run(os.getpid)
     killed = list(pids)[:n]
     for address in killed:
@@ -113,7 +113,7 @@ def kill_workers(client, n):
 
 
 class AfterStage(Recorder):
-    """A callback that calls `functions[k]`, if there is one, after stage k."""
+    """A callback that calls `functions[k]`, if it exists, after stage k."""
 
     def __init__(self, functions):
         super().__init__()
@@ -154,14 +154,14 @@ def assert_same_bits(found, expected):
 
 @pytest.fixture(scope="module")
 def three_stages():
-    """Return a fit with three stages, to which the fits of several tests are compared."""
+    """Return a three-stage fit with which several tests compare theirs."""
     with dask.config.set(scheduler="synchronous"):
         return fit(*arrays(*numbers()), **STAGES)
 
 
 @pytest.fixture
 def loads(tmp_path):
-    """Return the path of a file to which each load of a block by a worker adds a byte."""
+    """Return the path of a file to which a worker appends a byte whenever it loads a block."""
     path = tmp_path / "loads"
     path.touch()
     return path
@@ -170,7 +170,7 @@ def loads(tmp_path):
 def counted(array, loads, max_loads=np.inf):
     """Return an array that counts the loads of its blocks; loads beyond `max_loads` fail."""
 
-    # A local function is pickled by value, as the workers cannot import this module.
+    # A local function is pickled by value; the workers cannot import this module.
     def load(rows):
         with loads.open("ab", buffering=0) as file:
             file.write(b"x")
@@ -187,7 +187,7 @@ def n_loads(loads):
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    """Set the memory limits of the workers so low that no data are kept in memory."""
+    """Set the workers' memory limits so low that no data are kept in memory."""
     limits = lambda client: [64, 64]  # noqa: E731
     monkeypatch.setattr(skrobust._engines.cluster, "memory_limits", limits)
 
@@ -216,7 +216,7 @@ def test_bits_do_not_depend_on_the_workers(client, mode):
     assert_array_equal(found.outliers_.compute(), expected.outliers_.compute())
 
 
-# Most forms are slow to test: the worker processes compile the loss for each layout and dtype.
+# Most forms are slow to test, because workers compile the loss for each layout and dtype.
 @pytest.mark.parametrize(
     "form",
     [
@@ -366,7 +366,7 @@ def test_transfer_of_a_round_does_not_grow_with_the_rows(monkeypatch, n, params)
     with dask.config.set(scheduler="synchronous"):
         fit(*arrays(X, y, rng.uniform(1, 2, size=n), chunks=(n // 4,) * 4), **params)
     assert transfers
-    # A few rounds gather a sample of rows.
+    # A few rounds gather a sample.
     samples = [size for task, _, size in transfers if task == "_take"]
     assert len(samples) <= 2
     for task, n_blocks, size in transfers:
@@ -379,9 +379,9 @@ def test_transfer_of_a_round_does_not_grow_with_the_rows(monkeypatch, n, params)
 
 
 def assert_fails_clean(cluster, error, est, *data):
-    """Assert that a fit fails, does not change the old model and leaves no key.
+    """Assert that a fit fails, leaves the old model unchanged and leaves no keys.
 
-    The scheduler must have no key while there is still a reference to the exception.
+    The scheduler must have no keys even while the exception is still referenced.
     """
     before = dict(vars(est))
     with pytest.raises(error) as caught:
@@ -396,7 +396,7 @@ def assert_fails_clean(cluster, error, est, *data):
 
 @pytest.fixture
 def fitted():
-    """Return a model that was fitted to other data."""
+    """Return a model fitted to other data."""
     X, y = numbers(40, 2)
     return SmoothL1Regressor(beta=1.0).fit(X, y)
 
@@ -420,8 +420,8 @@ def test_exception_of_a_block_is_raised_at_once_and_unchanged(
     def load(rows, block_info=None):
         import time
 
-        # All blocks except the first fail, since the scheduler may have assigned any one of
-        # them to the worker that the first block occupies.
+        # All blocks except the first fail, since the scheduler may have assigned any of them to
+        # the worker that is busy with the first block.
         if block_info[0]["chunk-location"][0] > 0:
             raise OSError(17, "of the user", "file")
         end = time.monotonic() + 60
@@ -489,7 +489,7 @@ def test_interruption_of_a_round_leaves_no_key(client, cluster, fitted, loads):
 
 
 def assert_recovers(functions, three_stages):
-    """Assert that calls of `functions[k]` after stage k do not change the bits of a fit."""
+    """Assert that a fit is bitwise unchanged if `functions[k]` is called after stage k."""
     callback = AfterStage(functions)
     est = SmoothL1Regressor(**STAGES).set_callbacks(callback).fit(*arrays(*numbers()))
     assert_same_bits(est, three_stages)
@@ -597,7 +597,7 @@ def test_workers_that_are_lost_for_good_and_a_scheduler_that_is_lost(
 ):
     client, scheduler, worker = by_hand
     X, y = arrays(*numbers())
-    # First the cluster has no worker.
+    # At first, the cluster has no worker.
     nothing = pytest.raises(RuntimeError, match=r"no worker for 0.5 seconds.*0 are left")
     with dask.config.set({"skrobust.round-timeout": 0.5}), nothing:
         fitted.fit(X, y)
@@ -662,7 +662,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_memory_of_the_client_does_not_grow_with_the_rows(tmp_path):
-    # The program is a file with a main guard, because the workers import it.
+    # The workers import the program, which is therefore a file with a main guard.
     path = tmp_path / "program.py"
     path.write_text(MEMORY)
     paths = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])

@@ -1,4 +1,4 @@
-"""Fits to Dask collections, with schedulers of Dask that run in this process."""
+"""Fits to Dask collections with Dask schedulers that run in this process."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ import dask.array as da  # noqa: E402
 import pandas as pd  # noqa: E402
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "scaleout.json").read_text())["cases"]
-# Numbers of rows of the blocks. One block is empty, and one has a single row.
+# Block sizes. One block is empty, and one has a single row.
 BLOCKS = (40, 1, 0, 99, 60)
 N, P = sum(BLOCKS), 4
 MODES = {
@@ -68,11 +68,11 @@ def arrays(*values, blocks=BLOCKS):
 
 
 def assert_same_fit(model, expected, X, y, rtol=1e-8):
-    """Assert that a model fitted to Dask collections equals the model fitted in memory."""
+    """Assert that a model fitted to Dask collections equals one fitted in memory."""
     X = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
     # Coefficients of float32 data are rounded to float32.
     rtol = max(rtol, 4 * float(np.finfo(expected.coef_.dtype).eps))
-    # Without this unit, squares of extreme values would overflow or underflow.
+    # Without this unit, the squares of extreme values would overflow or underflow.
     unit = np.abs(X).max(axis=0)
     scale = unit * np.maximum((X / unit).std(axis=0), 1e-12)
     size = np.abs(expected.coef_ * scale).max()
@@ -107,7 +107,7 @@ def total(model, name):
 
 
 class Counts:
-    """Counts the computations of Dask and the reads of blocks of X."""
+    """Counts Dask computations and reads of blocks of X."""
 
     def __init__(self):
         self.executions = self.reads = 0
@@ -122,7 +122,7 @@ class Counts:
 
 
 def check(X, y, weight=None, blocks=BLOCKS, rtol=1e-8, **parameters):
-    """Fit arrays in memory and in blocks, and assert that both models are equal."""
+    """Fit arrays in memory and in blocks, and assert that the two models are equal."""
     expected, counts = SmoothL1Regressor(**parameters).fit(X, y, weight), Counts()
     data = arrays(X, y, weight, blocks=blocks)
     with dask.config.set(scheduler=counts.get):
@@ -160,7 +160,7 @@ def test_every_mode_gives_the_fit_in_memory(mode, weighted):
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_of_weight_zero_count_as_absent(mode):
     X, y, weight = problem()
-    # Two blocks have no row of positive weight.
+    # Two blocks have no rows with positive weight.
     weight[::3] = weight[40] = 0.0
     weight[140:] = 0.0
     y[weight == 0] += 100.0
@@ -289,7 +289,7 @@ def test_two_fits_at_once_are_independent():
 
 
 def frames(X, y, weight, n_partitions=4, dtype=None):
-    """Return X, y and weights as columns of one Dask DataFrame, and X as a frame in memory."""
+    """Return X, y and weights as columns of one Dask DataFrame, and X as a pandas DataFrame."""
     frame = pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])])
     frame = frame if dtype is None else frame.astype(dtype)
     names = list(frame)
@@ -340,7 +340,7 @@ def test_a_frame_beside_arrays_of_its_partitions_gives_the_fit_in_memory():
     "tune" not in dask.config.get("optimization", {}),
     reason="this version of Dask always chooses partitions by the columns that are read",
 )
-# Dask uses an option of pandas that is deprecated.
+# Dask uses a deprecated pandas option.
 @pytest.mark.filterwarnings("ignore:The inplace keyword")
 def test_columns_of_one_parquet_file_have_the_same_blocks(tmp_path):
     X, y, weight = problem(n=400)
@@ -372,7 +372,7 @@ HOSTILE = {
 )
 def test_hostile_features_give_the_fit_in_memory(kind, mode, weighted):
     X, y, weight = problem()
-    # The fit in memory and the fit to blocks leave out rows of weight zero.
+    # Both the fit in memory and the fit to blocks leave out rows of zero weight.
     weight[:5] = 0.0
     check(HOSTILE[kind](X), y, weight if weighted else None, rtol=1e-7, **MODES[mode])
 
@@ -424,8 +424,8 @@ def test_weights_that_are_all_equal_have_no_effect():
 def test_weights_of_widely_different_sizes_give_the_fit_in_memory():
     X, y, _ = problem()
     weight = 10.0 ** np.random.default_rng(0).uniform(-12, 0, size=N)
-    # Added to the other weights, weights this small are rounded away. In one block, however,
-    # all weights are this small.
+    # Weights this small are rounded away when added to the other weights, but in one block all
+    # weights are this small.
     weight[40:60] = 1e-320
     weight[41:] *= 1e3
     check(X, y, weight, rtol=1e-7)
@@ -444,7 +444,7 @@ def test_a_warm_start_is_used(mode):
     assert_same_fit(model.fit(*data), expected.fit(X, y, weight), X, y)
     if mode == "fixed":
         assert total(model, "n_eval") < total(first, "n_eval")
-    # A model that was fitted to blocks can be the warm start of a fit in memory.
+    # A model fitted to blocks can warm-start a fit in memory.
     model.fit(X, y, weight)
     assert isinstance(model.outliers_, np.ndarray)
     assert not any("n_rounds" in stage for stage in model.history_)
@@ -563,8 +563,7 @@ def test_negative_weights_are_refused():
 
 def test_weights_that_are_all_zero_are_refused_as_in_memory():
     X, y, _ = problem()
-    # In memory the error is raised by scikit-learn, if the installed version checks the
-    # weights.
+    # In memory, scikit-learn raises the error if the installed version checks the weights.
     message = "Sample weights must contain at least one non-zero number|got only zeros"
     for data in ((X, y, np.zeros(N)), arrays(X, y, np.zeros(N))):
         with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Dask collections outside of `fit`: lazy predictions, scores, refusals, pickles.
+"""Dask collections outside `fit`: lazy predictions, scores, refused calls, pickles.
 
 The data are small, and all computations run in this process.
 """
@@ -55,7 +55,7 @@ def _synchronous():
 
 @contextmanager
 def no_computation():
-    """Make any computation of Dask raise an error."""
+    """Make any Dask computation raise an error."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("Dask computes")
@@ -80,7 +80,7 @@ def array(values, chunks=CHUNKS):
 
 
 def unknown(values):
-    """Return an array with the same blocks as `array` does, whose sizes Dask does not know."""
+    """Return an array with the same blocks as `array`, but with sizes unknown to Dask."""
     values = array(values)
     return values[da.ones(N, chunks=(CHUNKS,)) > 0]
 
@@ -98,7 +98,7 @@ def frame(values, **options):
 
 
 def like(X_lazy):
-    """Return a function that makes collections with the same blocks as X."""
+    """Return a function that creates collections with the same blocks as X."""
     if not isinstance(X_lazy, da.Array):
         return frame
     return partial(array, chunks=(N,) if X_lazy.numblocks[0] == 1 else CHUNKS)
@@ -498,14 +498,14 @@ def test_lazy_outliers_and_weights_are_those_in_memory(X, lazy, n_targets):
     assert outliers.dtype == bool
     assert outliers.ndim == y.ndim
     assert_array_equal(outliers.compute(), model.outliers_)
-    # The weights in memory were computed before the coefficients were rounded to float32.
+    # `weights_` was computed before the coefficients were rounded to float32.
     rtol = 1e-5 if model.coef_.dtype == np.float32 else 1e-12
     assert_allclose(weights.compute(), model.weights_, rtol=rtol)
 
 
 def test_columns_of_one_file_have_the_same_blocks(tmp_path):
-    # If few columns of a file are read, Dask combines partitions. How many partitions are
-    # combined depends on the columns.
+    # Dask merges partitions if few columns of a file are read, and the number of merged
+    # partitions depends on the columns.
     X, y = problem()
     columns = {f"x{j}": X[:, j] for j in range(P)} | {"y": y}
     columns |= {f"other{j}": np.arange(N) for j in range(8)}
@@ -513,7 +513,7 @@ def test_columns_of_one_file_have_the_same_blocks(tmp_path):
         pd.DataFrame(columns).iloc[rows].to_parquet(tmp_path / f"part{k:02d}.parquet")
     table = dd.read_parquet(tmp_path)
     if dask.config.get("optimization.tune", None) is None:
-        # Without a setting that prevents this combination, the table must be persisted.
+        # Without a setting that prevents merging, the table must be persisted.
         table = table.persist()
     X_lazy, y_lazy = table[["x0", "x1", "x2"]], table["y"]
     model = SmoothL1Regressor().fit(X_lazy.compute(), y_lazy.compute())
@@ -536,7 +536,7 @@ SAMPLE = r"pass a sample of rows, such as X\.sample\(\.\.\.\)\.compute\(\)"
 INFER = r"infer from a sample of rows.*compute\(\)"
 BY_BLOCKS = r"call compute\(\) on both y_true and y_pred, or average the losses by blocks"
 # Calls that are refused for Dask collections: the public name, a function that makes the call
-# with X, y and weights, and a pattern of the advice in the error message.
+# with X, y and weights, and a pattern for the advice in the error message.
 REFUSED = [
     ("SmoothL1RegressorCV", lambda X, y, s: SmoothL1RegressorCV().fit(X, y, s), SEARCH),
     ("smooth_l1_path", lambda X, y, s: smooth_l1_path(X, y, sample_weight=s), SEARCH),
@@ -651,7 +651,7 @@ def test_l1_penalties_have_an_advice_as_well():
 
 
 class LazyFrame:
-    """A stand-in for polars.LazyFrame, so that polars does not have to be installed."""
+    """A stub for polars.LazyFrame, so that polars need not be installed."""
 
 
 @refused

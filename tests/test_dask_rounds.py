@@ -1,4 +1,4 @@
-"""The guard against lost workers; stand-ins replace the client, the rounds and the clock."""
+"""The guard against lost workers; stubs replace the client, the rounds and the clock."""
 
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for_futures
@@ -15,15 +15,15 @@ TIMEOUT, MAX_RECOVERIES = 60.0, 3
 
 
 class KilledError(Exception):
-    """The exception that a stand-in raises for a lost worker."""
+    """The exception that the stub raises for a lost worker."""
 
 
 class Cluster:
-    """A stand-in for a client, a round and a clock, whose workers change at given seconds.
+    """A stub for a client, a round and a clock, whose workers change at given seconds.
 
-    `workers` maps a second to the workers that exist from this second on, as a string with one
-    letter for each worker, or to an exception that a request for the workers then raises. The
-    round ends at the second `ends` with a result or an exception.
+    `workers` maps a second to the workers that exist from then on, as a string with one letter
+    per worker, or to an exception that requests for the workers raise from then on. The round
+    ends at the second `ends` with a result or an exception.
     """
 
     def __init__(self, workers, ends=np.inf, result="result"):
@@ -56,7 +56,7 @@ class Cluster:
 
 @pytest.fixture
 def guarded(monkeypatch):
-    """Return a function that creates a cluster and a guard of this cluster."""
+    """Return a function that creates a stub cluster and its guard."""
 
     def make(workers, ends=np.inf, result="result"):
         cluster = Cluster(workers, ends, result)

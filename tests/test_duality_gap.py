@@ -1,4 +1,4 @@
-"""The duality gap is an upper bound of the suboptimality of any model, converged or not."""
+"""The duality gap bounds the suboptimality of any model, converged or not."""
 
 import numpy as np
 import pytest
@@ -110,7 +110,7 @@ def test_errors_name_what_does_not_fit():
 
 @pytest.mark.parametrize(("alpha", "most"), [(1e-3, 2e-9), (1e-6, 2e-6)])
 def test_a_scale_at_the_rounding_floor_is_not_a_variable_of_the_gap(alpha, most):
-    # The rounding errors of y determine the scale of an exact fit.
+    # In an exact fit, the rounding errors of y determine the scale.
     X = np.random.default_rng(0).normal(size=(30, 2))
     y = 1e6 + X @ [1.0, 2.0]
     model = SmoothL1Regressor(scale="concomitant", alpha=alpha, l1_ratio=1.0).fit(X, y)
@@ -118,7 +118,7 @@ def test_a_scale_at_the_rounding_floor_is_not_a_variable_of_the_gap(alpha, most)
 
 
 def test_the_units_of_y_do_not_move_a_scale_above_the_rounding_floor():
-    # The product with the unit of y rounds the scale up.
+    # Multiplication by the unit of y rounds the scale up.
     rng = np.random.default_rng(29)
     n, p = int(rng.integers(15, 80)), int(rng.integers(1, 5))
     X = rng.normal(size=(n, p))
