@@ -18,11 +18,11 @@ from threadpoolctl import threadpool_limits
 from problems import weighted_mad
 from skrobust import SmoothL1Regressor
 
-# Minimisers that the solver Clarabel found, refined by an exact solve on the active set. Each
+# Minimisers found by the solver Clarabel and refined by an exact solve on the active set. Each
 # "alpha" is a fraction of alpha_max.
 REFERENCE = json.loads((Path(__file__).parent / "data" / "penalties.json").read_text())["cases"]
 LASSO = {"l1_ratio": 1.0, "tol": 1e-10}
-# Parameters for each form of the objective, with penalties for which some coefficients are 0.
+# Parameters for each form of the objective, with penalties at which some coefficients are zero.
 MODES = {
     "huber": {"beta": 1.0, "loss": "huber", "alpha": 0.1},
     "smooth_l1": {"beta": 0.5, "alpha": 0.15},
@@ -55,7 +55,7 @@ def diabetes_wide():
     X, y = load_diabetes(return_X_y=True, scaled=False)
     X, y = standardised(X)[:40], y[:40].copy()
     y[::8] += 400
-    # The square of a feature with two values is a linear function of the feature.
+    # The square of a two-valued feature is a linear function of the feature.
     pairs = np.stack(np.triu_indices(10), axis=1)
     i, j = pairs[(pairs != 1).any(axis=1)].T
     X = np.column_stack([X, X[:, i] * X[:, j]])
@@ -78,7 +78,7 @@ SETS = {f.__name__: f() for f in (diabetes, diabetes_wide, cancer, linnerud)}
 
 
 def problem(case):
-    """Return X, y, sample weights and the parameters of a reference case."""
+    """Return X, y, sample weights and parameters of a reference case."""
     X, y = SETS[case["data"]]
     parameters = {key: case[key] for key in ("loss", "beta", "alpha", "l1_ratio")}
     options = ("scale", "positive", "fit_intercept")
@@ -92,7 +92,7 @@ def problem(case):
 
 
 def data(n=60, p=6, seed=0):
-    """Return correlated features of equal units, and y with an outlier in every fifth row."""
+    """Return correlated features in equal units, and y with an outlier in every fifth row."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p))
     X[:, 1:] += 0.5 * X[:, :-1]
@@ -501,7 +501,7 @@ def test_penalty_weights_compensate_for_other_units_of_the_features(mode, l1_rat
 @pytest.mark.parametrize("t", [1e-6, 1e8])
 @in_every_mode
 def test_another_unit_of_the_target_moves_the_penalty(mode, t):
-    """If y is multiplied by t, so are the coefficients for suitable alpha and l1_ratio.
+    """If y is multiplied by t, so are the coefficients, for suitable alpha and l1_ratio.
 
     The data term is multiplied by t² for the Huber loss without a concomitant scale, and by t
     otherwise.
@@ -778,8 +778,8 @@ def test_a_fit_that_converges_at_the_rounding_floor_has_a_small_gap(
         model = fit(mode, X, y, alpha=alpha, positive=positive, tol=1e-8)
     assert len(caught) == (model.optimality_ > 1e-8)
     if alpha > 1e-6 or shape == (20, 60):
-        # There is no warning, because the rounding errors of the residuals are small compared
-        # with the penalty.
+        # There is no warning, because the rounding errors of the residuals are small relative
+        # to the penalty.
         assert not caught
 
 
@@ -799,7 +799,7 @@ def test_a_penalty_below_rounding_has_no_effect(mode, positive, alpha, l1_ratio)
 @pytest.mark.parametrize("scale", ["mad", "concomitant"])
 @pytest.mark.parametrize("positive", [False, True])
 def test_an_exact_fit_of_wide_data_has_the_least_sum_of_coefficients(scale, positive):
-    """With a small penalty the fit solves basis pursuit, which is a linear program."""
+    """With a small penalty, the fit solves basis pursuit, which is a linear program."""
     X, y = data(20, 60)
     A = np.hstack([np.ones((20, 1)), -np.ones((20, 1)), X, *([] if positive else [-X])])
     costs = np.concatenate([[0.0, 0.0], np.ones(A.shape[1] - 2)])

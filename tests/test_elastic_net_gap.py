@@ -1,4 +1,4 @@
-"""The duality gap bounds the suboptimality of any coefficients, even with an L1 part."""
+"""The duality gap bounds the suboptimality of any coefficients, also with an L1 penalty."""
 
 import warnings
 
@@ -28,7 +28,7 @@ SCALES = [
 ]
 
 
-# At these thresholds, rounding of the residuals affects ψ(r) of the rows inside the threshold.
+# At these thresholds, rounding errors of the residuals affect ψ(r) inside the threshold.
 SMALL = [{"beta": 1e-7}, {"beta": 1e-12, "loss": "huber"}]
 
 
@@ -64,8 +64,7 @@ def test_the_gap_of_any_coefficients_is_a_bound(
     X = rng.normal(size=shape) * 10.0 ** rng.integers(-1, 2, size=p)
     y = X[:, 0] / X[:, 0].std() + rng.standard_t(1.5, size=n)
     weight = rng.uniform(0.1, 1.0, size=n) if weighted else None
-    # Only a few features have no penalty, because many such features would interpolate wide
-    # data.
+    # Few features are unpenalised, since many unpenalised features would interpolate wide data.
     q = rng.choice([0.0, 0.5, 1.0, 2.0, np.inf], p=[0.1, 0.2, 0.4, 0.2, 0.1], size=p)
     parameters = {"alpha": 10.0 ** rng.uniform(-2, 0), **scale, **penalty}
     model = SmoothL1Regressor(**parameters, penalty_weights=q if uneven else None, tol=1e-9)
@@ -88,7 +87,7 @@ def test_the_gap_of_any_coefficients_is_a_bound(
     value = objective(model, X, y, weight)
     gap = duality_gap(model, X, y, sample_weight=weight)
     assert gap <= 1
-    # The tolerance is the rounding error of the two values of the objective.
+    # The tolerance is the rounding error of the two objective values.
     assert gap * value >= value - lowest - 1e-11 * max(value, lowest)
 
 

@@ -1,4 +1,4 @@
-"""Paths and searches with an L1 penalty, and the default grids of penalties."""
+"""Paths and searches with an L1 penalty, and the default penalty grids."""
 
 import inspect
 import warnings
@@ -47,7 +47,7 @@ def null_model(X=X, y=Y, weight=None, **parameters):
 
 
 def largest_penalty(X=X, y=Y, weight=None, **parameters):
-    """Return alpha_max by its definition, from the gradient of the loss at the null model."""
+    """Return alpha_max by definition, from the gradient of the loss at the null model."""
     model, penalised, q = null_model(X, y, weight, **parameters)
     v = loss_gradient(model, X, y, weight)[1:]
     v = np.maximum(v, 0.0) if parameters.get("positive") else np.abs(v)
@@ -151,8 +151,8 @@ def test_the_largest_penalty_is_accurate_for_other_types_and_ranges_of_the_featu
     expected = grid(X)
     rounded = X.astype(np.float32)
     assert_allclose(grid(rounded), grid(rounded.astype(float)), rtol=1e-12)
-    # The residuals of the null model have the rounding errors of the features without a
-    # penalty, which would be too large with a shift of 1e8.
+    # The residuals of the null model inherit the rounding errors of the unpenalised features,
+    # which would exceed the tolerance with a shift of 1e8.
     shift = 1e5 if (q == 0).any() else 1e8
     assert_allclose(grid(X + shift), grid((X + shift) - shift), rtol=1e-10)
     constant = np.full(len(Y), 1e13)
@@ -229,7 +229,7 @@ def test_the_grid_of_sparse_features_is_that_of_dense_ones(mode, kind):
 
 def test_the_limit_of_large_thresholds_has_the_grid_of_the_elastic_net():
     path = smooth_l1_path(X, Y, alphas=7, beta=1e6, loss="huber", l1_ratio=0.5)
-    # Versions of scikit-learn before 1.7 have another name for the number of penalties.
+    # Before version 1.7, scikit-learn has another name for the number of penalties.
     names = inspect.signature(ElasticNetCV).parameters
     number = "n_alphas" if names["alphas"].default is None else "alphas"
     other = ElasticNetCV(l1_ratio=0.5, cv=2, **{number: 7}).fit(X, Y)
@@ -298,7 +298,7 @@ def test_without_a_list_the_results_do_not_name_the_ratio():
 
 
 def test_the_first_of_equal_points_is_selected():
-    # With these penalties all coefficients are zero, so that all scores are equal.
+    # These penalties make all coefficients zero and therefore all scores equal.
     model = SmoothL1RegressorCV([2.0], alphas=[1e6, 1e5], l1_ratio=[0.5, 1.0], cv=2).fit(X, Y)
     assert model.best_index_ == 0
     assert model.best_params_ == {"beta": 2.0, "alpha": 1e6, "l1_ratio": 0.5}
@@ -436,7 +436,7 @@ def test_points_that_do_not_converge_give_one_warning_with_the_gap(mode):
 
 @pytest.mark.parametrize("seed", [4, 10, 11, 26])
 def test_all_coefficients_at_the_largest_penalty_are_zero_with_an_estimated_scale(seed):
-    # With the default tolerance of the scale one coefficient is small, but not zero.
+    # With the default tolerance for the scale, one coefficient is small but not zero.
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(30, 6))
     y = X[:, :3].sum(axis=1) + rng.standard_t(2, size=30)
@@ -446,7 +446,7 @@ def test_all_coefficients_at_the_largest_penalty_are_zero_with_an_estimated_scal
 
 
 def test_the_first_point_of_a_default_grid_need_not_reach_a_smaller_tolerance():
-    # The features are far from zero, so that the gap cannot be much smaller than tol.
+    # Because the features are far from zero, the gap cannot be much smaller than tol.
     rng = np.random.default_rng(11)
     n, p = int(rng.integers(20, 200)), int(rng.integers(2, 30))
     X = rng.normal(size=(n, p)) * 10.0 ** rng.integers(-3, 4, size=p)

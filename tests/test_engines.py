@@ -1,4 +1,4 @@
-"""Each engine gives the same results as NumPy for the matrix [1, (X − centre) / scale]."""
+"""Each engine agrees with NumPy on the matrix [1, (X − centre) / scale]."""
 
 import numpy as np
 import pytest
@@ -23,16 +23,16 @@ N, P = 83, 4
 
 
 def data(n=N, p=P, seed=0):
-    """Return columns of different units and locations, with about 30 % of the entries zero."""
+    """Return columns with different units and locations, and about 30 % zeros."""
     rng = np.random.default_rng(seed)
     X = np.linspace(-3, 5, p) + rng.normal(size=(n, p)) * np.logspace(-1, 1, p)
     X[rng.random((n, p)) < 0.3] = 0.0
-    # All values can be represented exactly in float32.
+    # All values are exactly representable in float32.
     return X.astype(np.float32).astype(np.float64), rng
 
 
 def as_kind(X, kind):
-    """Return X in one of the memory layouts, dtypes and index dtypes."""
+    """Convert X to one of the memory layouts, dtypes and index dtypes."""
     if kind == "strided":
         return np.repeat(X, 2, axis=1)[:, ::2]
     if kind in ("C", "F"):
@@ -48,7 +48,7 @@ def as_kind(X, kind):
 
 
 def raw_engine(X, kind="C", team=None):
-    """Return the engine for X in a given form, which is not standardised."""
+    """Return the engine, without standardisation, for X in the given form."""
     engines = {"small": SmallEngine, "csr": SparseEngine}
     make = engines.get(kind.split()[0].removesuffix("64"), DenseEngine)
     return make(as_kind(X, kind), ThreadTeam() if team is None else team)
@@ -71,7 +71,7 @@ def random_weights(rng, n=N):
 
 
 def loss_gradient(engine, coef, y, weight=None, threshold=np.inf, out=None):
-    """Return the residuals and sums of a pass with the Huber loss, by default least squares."""
+    """Return the residuals and sums of a pass with the Huber loss (default: least squares)."""
     return engine.loss_gradient(coef, y, weight, HUBER, threshold, out)
 
 
@@ -83,7 +83,7 @@ def problem_of(X, kind, weight, fit_intercept):
 
 @pytest.fixture
 def small_tasks(monkeypatch):
-    """Limit tasks to 256 rows, the minimum, so that a Gram matrix has several partial sums."""
+    """Limit tasks to 256 rows, the minimum, so that Gram matrices have several partial sums."""
     for module in (base, dense):
         monkeypatch.setattr(module, "TASK_BYTES", 1)
 
@@ -184,7 +184,7 @@ def test_a_pass_returns_residuals_and_their_sums(monkeypatch, kind, weighted, th
 )
 def test_a_part_of_an_array_gives_the_bits_of_its_copy(monkeypatch, kind, part):
     # Parts of column-major arrays occur, for example, if the rows of a fold are selected from a
-    # data frame. The elements outside the part are NaN, so that their use would change the
+    # data frame. The elements outside the part are NaN, so any use of them would change the
     # results.
     monkeypatch.setattr(dense, "BLOCK_ELEMENTS", 64)
     X, rng = data(N, 9)
@@ -233,8 +233,8 @@ def test_a_feature_of_infinite_scale_takes_no_part(kind):
 @pytest.mark.parametrize("n", [1, 200, 1500])
 @pytest.mark.usefixtures("small_tasks")
 def test_gram_is_the_weighted_cross_product(kind, weighted, transformed, n):
-    # 1,500 rows are divided into six tasks of at most 256 rows, whose results are added to four
-    # partial sums.
+    # The 1,500 rows form six tasks of at most 256 rows, whose results are added to four partial
+    # sums.
     X, rng = data(n)
     engine = make_engine(X, kind)
     weight = random_weights(rng, n) if weighted else None
@@ -257,8 +257,8 @@ def test_a_centre_near_zero_goes_through_algebra_without_loss(
     monkeypatch.setattr(dense, "CENTRE_FREE_MIN_ELEMENTS", 0)
     n, rng = 1_500, np.random.default_rng(0)
     X = (rng.normal(size=(n, P)) + distance).astype(np.float32).astype(np.float64)
-    # The last feature is constant and has an infinite scale, so that its centre divided by its
-    # scale is zero, whatever the distance.
+    # The last feature is constant. Its scale is infinite, so its centre divided by its scale is
+    # zero at any distance.
     X[:, -1] = 7.0
     scale = np.append(np.ones(P - 1), np.inf)
     engine = make_engine(X, kind, np.append(np.full(P - 1, distance), 7.0), scale)
@@ -338,7 +338,7 @@ def test_take_is_the_same_engine_of_fewer_rows(kind):
         loss_gradient(part, coef, y[rows])[0], loss_gradient(engine, coef, y)[0][rows], 1e-12
     )
     assert part.dtype == engine.dtype
-    # The sample is contiguous in memory and has the layout of X, so that one kernel suffices.
+    # The sample is contiguous and has the layout of X, so one kernel suffices.
     assert part._X.flags.forc
     assert part._layout == engine._layout
 
@@ -346,7 +346,8 @@ def test_take_is_the_same_engine_of_fewer_rows(kind):
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
 def test_sparse_agrees_with_dense_as_far_as_the_offset_leaves_digits(offset):
     # Sparse columns are centred through their sums. For a column with mean μ and standard
-    # deviation σ this amplifies rounding by μ/σ in a sum and by (μ/σ)² in the Gram matrix.
+    # deviation σ, this amplifies rounding errors by μ/σ in a sum and by (μ/σ)² in the Gram
+    # matrix.
     X, rng = data()
     X = X + offset * np.array([1.0, 0.0, -1.0, 1.0])
     centre, scale = X.mean(axis=0), X.std(axis=0)
@@ -362,7 +363,7 @@ def test_sparse_agrees_with_dense_as_far_as_the_offset_leaves_digits(offset):
 
 @pytest.mark.parametrize("types", [(np.int32, np.int64), (np.int64, np.int32)])
 def test_the_two_index_arrays_of_a_sparse_matrix_may_have_different_types(types):
-    # SciPy creates both arrays with the same type, but accepts later changes of their types.
+    # SciPy creates both index arrays with the same dtype but allows either to be changed later.
     X, rng = data()
     engine, y, coef = make_engine(X), rng.normal(size=N), rng.normal(size=P + 1)
     S = sparse.csr_array(X)
@@ -373,7 +374,7 @@ def test_the_two_index_arrays_of_a_sparse_matrix_may_have_different_types(types)
 
 
 def test_sparse_blocks_are_few():
-    # Each block has p sums. The number of all sums must be small compared with the number of
+    # Each block has p sums. The total number of sums must be small relative to the number of
     # elements of X.
     X = sparse.random_array((40_000, 300), density=0.3, rng=np.random.default_rng(0)).tocsr()
     engine = as_engine(X, ThreadTeam())
@@ -399,7 +400,7 @@ def test_row_vectors_in_memory_are_arrays_of_float64(kind):
     zeros = engine.zeros()
     assert zeros.dtype == np.float64
     assert_array_equal(zeros, np.zeros(N))
-    # Each call returns new memory, because callers write to the array.
+    # Each call allocates new memory, because callers write to the array.
     assert not np.shares_memory(zeros, engine.zeros())
     assert_array_equal(engine.row_vector(values), values)
 
@@ -524,7 +525,7 @@ def test_all_standardisations_of_one_x_count_their_passes_together(kind):
     for k, one in enumerate([engine, other, rescaled, rescaled.rescaled()], start=1):
         loss_gradient(one, np.ones(P + 1), y)
         assert [e.n_passes for e in (engine, other, rescaled)] == [k] * 3
-    # An engine that was created separately for the same X has a separate count of passes.
+    # An engine created separately for the same X counts its passes separately.
     assert standard.n_passes == 0
 
 
@@ -533,18 +534,17 @@ def test_rescaled_is_x_in_a_larger_unit(kind):
     X, rng = data()
     engine, y, coef = raw_engine(X, kind), rng.normal(size=N), rng.normal(size=P + 1)
     twice = engine.rescaled().rescaled()
-    # All elements of X are divided twice by 2⁶⁴, without rounding errors.
+    # X is divided by 2⁶⁴ twice, without rounding errors.
     assert twice.unit == 2.0**128
     assert twice.dtype == engine.dtype
     in_unit = np.append(coef[0], coef[1:] * twice.unit)
     if engine.dtype == np.float64:
         assert_array_equal(twice.rows(slice(None))[:, 1:] * twice.unit, X)
         residual, _ = loss_gradient(engine, coef, y)
-        # The copy of a strided X has another layout than X, so that terms are added in another
+        # The copy of a strided X has a different layout, so terms are added in a different
         # order.
         assert_allclose(loss_gradient(twice, in_unit, y)[0], residual, 1e-13, 1e-13)
-    # The penalty applies to the coefficients in the units of X, whatever the unit of the
-    # engine.
+    # Whatever the unit of the engine, the penalty applies to coefficients in the units of X.
     penalties = [Ridge.of_strength(0.5, e).hessian_diagonal(coef) for e in (engine, twice)]
     assert_allclose(penalties[1] * twice.unit**2, penalties[0], rtol=1e-14)
 
@@ -577,7 +577,7 @@ def test_check_finite_raises_for_nan_and_infinity_only(kind, bad):
 
 
 def probabilities(engine, weight, m):
-    """Return the inclusion probabilities of rows: proportional to s (1 + ‖z‖²), at most one."""
+    """Return inclusion probabilities proportional to s (1 + ‖z‖²) but at most one."""
     size = (engine.rows(slice(None)) ** 2).sum(axis=1) * (1.0 if weight is None else weight)
     low, high = 0.0, 1e6 * m / size.max()
     for _ in range(200):
@@ -589,7 +589,7 @@ def probabilities(engine, weight, m):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_row_norm_sample_draws_rows_by_their_norms(weighted):
     X, rng = data(600)
-    X[:3] *= 1e3  # high-leverage rows, which are certain to be drawn
+    X[:3] *= 1e3  # high-leverage rows, which are drawn with certainty
     engine = make_engine(X, centre=np.zeros(P))
     weight = rng.uniform(0.5, 1.0, size=600) if weighted else None
     s = np.ones(600) if weight is None else weight
@@ -599,8 +599,8 @@ def test_a_row_norm_sample_draws_rows_by_their_norms(weighted):
     for _ in range(draws):
         rows, row_weight = engine.row_norm_sample(weight, 60, rng)
         assert np.all(np.diff(rows) > 0)
-        # The weight of a row in the sample is the weight of the row divided by the probability
-        # of drawing this row.
+        # The weight of a row in the sample is its weight in the data divided by its inclusion
+        # probability.
         assert_allclose(row_weight, s[rows] / expected[rows], rtol=1e-6)
         drawn[rows] += 1
         sizes.append(rows.size)
@@ -611,7 +611,7 @@ def test_a_row_norm_sample_draws_rows_by_their_norms(weighted):
 
 
 def test_the_gram_matrix_of_a_row_norm_sample_is_close_to_that_of_all_rows():
-    # The variance of the features is infinite, so that few rows dominate the Gram matrix.
+    # The features have infinite variance, so a few rows dominate the Gram matrix.
     rng = np.random.default_rng(0)
     X = rng.standard_t(1.2, size=(20_000, P))
     engine = make_engine(X, centre=np.zeros(P), scale=X.std(axis=0))

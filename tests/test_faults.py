@@ -1,6 +1,6 @@
 """The state of models, threads and BLAS after failures.
 
-Most failures happen in another process, so that a crash would not end the test run.
+Most failures happen in another process, so a crash would not end the test run.
 """
 
 import pickle
@@ -29,7 +29,7 @@ def blas():
 """
 
 
-# Three kinds of failures, one after the other.
+# Three kinds of failures in succession.
 TROUBLE = """
 from concurrent.futures import ThreadPoolExecutor
 before, (X, y) = blas(), data(3000, 40)
@@ -167,7 +167,7 @@ def test_a_model_of_another_version_predicts_from_its_coefficients():
 
 
 def test_nothing_is_evaluated_or_fetched():
-    """No module of the package can execute strings, load a pickle or open a connection."""
+    """No module of the package can execute strings, load pickles or open connections."""
     import ast
     from pathlib import Path
 

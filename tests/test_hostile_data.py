@@ -18,8 +18,8 @@ from skrobust import SmoothL1Regressor
 
 pytestmark = pytest.mark.usefixtures("each_engine")
 
-# benchmarks/digits.py is not part of the package. The file contains the problems and a function
-# that counts correct digits.
+# benchmarks/digits.py is not part of the package. It contains the problems and a function that
+# counts correct digits.
 _FILE = Path(__file__).parents[1] / "benchmarks" / "digits.py"
 _SPEC = importlib.util.spec_from_file_location("digits", _FILE)
 table = importlib.util.module_from_spec(_SPEC)
@@ -94,7 +94,7 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, name, kind, p
         warnings.simplefilter("error")
         warnings.simplefilter("always", ConvergenceWarning)
         est = SmoothL1Regressor(**params).fit(X, y)
-    # With nearly equal columns, terms with coefficients of 1e9 cancel, so that the fit may not
+    # With nearly equal columns, terms with coefficients of 1e9 cancel, and the fit may not
     # converge.
     assert not caught or name == "nearly equal"
     found = certificate(est, X, y)
@@ -117,8 +117,8 @@ def test_the_default_breaks_down_at_forty_percent_on_one_side_as_documented():
     assert not est.outliers_.any()
 
 
-# The required number of correct digits. It is half a digit less than the minimum over the
-# OpenBLAS kernels for six processors and the code of Numba for three processors.
+# The required number of correct digits: half a digit less than the minimum over the OpenBLAS
+# kernels for six processors and the Numba code for three.
 DIGITS = {
     "Longley": 11.0,
     "Filip": 6.2,
@@ -156,5 +156,5 @@ def test_filip_agrees_with_the_data_of_nist():
     X, y, certified = table.PROBLEMS["Filip"]()
     powers = np.array([[Fraction(x) ** j for j in range(1, 11)] for x in X[:, 0]])
     assert_allclose(table._exact(powers, y), certified, rtol=1e-13)
-    # After the powers are rounded to float64, 7.9 digits of the coefficients are correct.
+    # Rounding the powers to float64 leaves 7.9 correct digits in the coefficients.
     assert np.abs(table._exact(X, y) / certified - 1).max() == pytest.approx(10**-7.9, 0.01)

@@ -1,7 +1,7 @@
 """Invalid and extreme values of every parameter of all public functions and classes.
 
-A call either raises an error that names the parameter or returns finite values, and NumPy never
-warns.
+Each call either raises an error that names the parameter or returns finite values, and NumPy
+never warns.
 """
 
 import warnings
@@ -52,7 +52,7 @@ for name in ("geometric", "linear", "cosine"):
     CALLS[f"{name} start"] = (function, "start")
     CALLS[f"{name} n_stages"] = (lambda v, f=function: f(10.0, v), "n_stages")
 CALLS["check_schedule"] = (schedules.check_schedule, "beta_schedule")
-# Keys of the calls that correctly return NaN or infinity for some values of the parameter.
+# Keys of the calls for which NaN or infinity is the correct result at some parameter values.
 LIMITS = [f"{name} residual" for name in losses.__all__]
 
 
@@ -70,7 +70,7 @@ def test_an_error_names_the_parameter_or_the_answer_is_finite(call, value):
         else:
             message = None
     if message is not None:
-        # For an enormous number of stages NumPy raises the error, without the parameter's name.
+        # For an enormous number of stages, NumPy raises the error, which lacks the name.
         assert name in message or (name == "n_stages" and value == 10**400)
         return
     answer = getattr(answer, "coef_", answer)
@@ -92,6 +92,6 @@ def test_data_of_metrics_that_are_no_data_are_an_error(name, value, argument):
 @hostile
 @pytest.mark.parametrize("argument", ["X", "y"])
 def test_data_that_are_no_data_are_an_error(argument, value):
-    # NumPy raises an error for a number that exceeds float64.
+    # NumPy raises an error for a number beyond the range of float64.
     with pytest.raises((ValueError, TypeError, OverflowError, RuntimeWarning)):
         SmoothL1Regressor().fit(**{"X": X, "y": Y} | {argument: value})

@@ -1,7 +1,7 @@
-"""Imports between the modules of the package point downwards and are at the top of modules.
+"""Imports between modules of the package point downwards and are at the top of modules.
 
-The imports are read from the source, without running it. An import of a module also imports the
-packages that contain it; these imports are not counted.
+Imports are read from the source without running it. Importing a module also imports the
+packages that contain it; these implicit imports are not counted.
 """
 
 import ast
@@ -13,8 +13,8 @@ import pytest
 import skrobust
 
 ROOT = Path(skrobust.__file__).parent
-# All modules from top to bottom; each imports only modules that are further down. The name of a
-# package stands for the `__init__` module of the package, and "" for skrobust/__init__.py.
+# All modules from top to bottom; each imports only modules further down. The name of a package
+# stands for its `__init__` module, and "" for skrobust/__init__.py.
 LAYERS = [
     # Modules that users import.
     "",
@@ -94,7 +94,7 @@ LAYERS = [
     "_model.penalty",
     "_model.normal_constants",
     "_model.loss",
-    # X, and the vectors with one number for each row of X.
+    # X, and vectors with one number per row of X.
     "_engines",
     "_engines.dask",
     "_engines.cluster",
@@ -118,7 +118,7 @@ LAYERS = [
     "_array_api",
     "_lazy_data",
 ]
-# Imports for annotations only, which may point upwards: (module, imported module).
+# Annotation-only imports, which may point upwards: (module, imported module).
 UPWARDS_FOR_ANNOTATIONS = {
     # A Hessian is computed in the coordinates of a whitening.
     ("_model.linear_loss", "_model.whitening"),
@@ -152,9 +152,9 @@ WITHIN_FUNCTIONS = {
 class Import(NamedTuple):
     """An import statement or a call of import_module.
 
-    `module` is the full name of the module. `names` are imported from the module. If the module
-    itself is imported, `bound` is the name to which it is bound. `function` is the innermost
-    function that contains the statement.
+    `module` is the full name of the module, and `names` are the names imported from it. If the
+    module itself is imported, `bound` is the name to which it is bound. `function` is the
+    innermost function that contains the statement.
     """
 
     module: str
@@ -174,7 +174,7 @@ def path_of(module):
 
 
 def is_module(name):
-    """Tell whether a full name is the name of a module of the package."""
+    """Tell whether a full name denotes a module of the package."""
     inside = name.removeprefix("skrobust").removeprefix(".")
     return name.partition(".")[0] == "skrobust" and path_of(inside).exists()
 
@@ -184,7 +184,7 @@ def tree_of(module):
 
 
 def imports_of(module):
-    """Return the imports of a module, in the order of its source."""
+    """Return the imports of a module in source order."""
     parts = ["skrobust", *module.split(".")] if module else ["skrobust"]
     package = parts if path_of(module).name == "__init__.py" else parts[:-1]
     found = []
@@ -200,7 +200,7 @@ def imports_of(module):
             source = ".".join([*base, node.module] if node.module else base)
             names = []
             for alias in node.names:
-                # `from . import losses` imports a module, not a name of the package.
+                # `from . import losses` imports a module, not a name defined in the package.
                 name, bound = f"{source}.{alias.name}", alias.asname or alias.name
                 if is_module(name):
                     found.append(Import(name, (), bound, *here))
@@ -226,14 +226,14 @@ def called_name(call):
 
 
 def imported_by_call(call):
-    """Return the constant end of the argument of import_module, such as ".kernels"."""
+    """Return the constant end of the argument to import_module, such as ".kernels"."""
     argument = call.args[0]
     parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
     return parts[-1].value if isinstance(parts[-1], ast.Constant) else ast.unparse(argument)
 
 
 def within_package(module):
-    """Return the imports of other modules of the package: (name in LAYERS, Import)."""
+    """Return the imports of other modules of the package as (name in LAYERS, Import)."""
     return [
         (found.module.removeprefix("skrobust").removeprefix("."), found)
         for found in imports_of(module)
@@ -295,7 +295,7 @@ def test_only_the_displays_import_matplotlib(module):
 def test_no_private_name_of_another_module_is_imported_or_used(module):
     private, modules = [], {}
     for name, found in within_package(module):
-        # The names of modules may begin with an underscore.
+        # Module names may begin with an underscore.
         private += [f"{name}.{n}" for n in found.names if n.startswith("_")]
         if found.bound is not None:
             modules[found.bound] = found.module
@@ -321,14 +321,14 @@ def test_imports_within_functions_are_those_with_a_reason():
 
 
 def imported_by(package):
-    """Return the modules and packages that a package imports, also for annotations."""
+    """Return the modules and packages that a package imports, including for annotations."""
     modules = [m for m in LAYERS if m == package or m.startswith(f"{package}.")]
     imported = {name for module in modules for name, _ in within_package(module)}
     return {name.partition(".")[0] for name in imported} - {package}
 
 
 def test_solvers_use_only_the_model_the_engines_and_reductions():
-    # In particular, the solvers use neither samples of rows nor units nor estimators.
+    # In particular, the solvers use neither samples nor units nor estimators.
     assert imported_by("_solvers") == {"_model", "_engines", "_reductions"}
 
 
@@ -337,7 +337,7 @@ def test_the_model_uses_no_solver():
 
 
 def test_engines_use_only_the_reductions():
-    # An engine with another class of row vectors registers this class in `_reductions`.
+    # An engine with its own row-vector class registers the class in `_reductions`.
     assert imported_by("_engines") == {"_reductions"}
 
 

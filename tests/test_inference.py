@@ -1,4 +1,4 @@
-"""`coefficient_table` against R, statsmodels, definitions and simulations; edge cases."""
+"""`coefficient_table` compared with R, statsmodels, definitions and simulations; edge cases."""
 
 import json
 import pickle
@@ -54,7 +54,7 @@ def reference(name):
 
 
 def at(X, y, coef, beta, weight=None, frequency=False, scale=1.0, estimator=None):
-    """Return a fit that is linearised at given coefficients."""
+    """Return a fit linearised at the given coefficients."""
     loss = FittedLoss(beta, scale, estimator, 0.0, False)
     engine = as_engine(np.ascontiguousarray(X), ThreadTeam())
     return LinearisedFit(engine, y, weight, frequency, loss, np.asarray(coef, float), True)
@@ -212,7 +212,7 @@ def test_a_common_factor_of_importance_weights_changes_nothing(kind):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_joint_covariance_solves_the_stacked_equations(weighted):
-    # The Jacobian J of the scores of the coefficients and the concomitant scale is computed by
+    # The Jacobian J of the scores for the coefficients and the concomitant scale is computed by
     # finite differences.
     X, y = data(60)
     y = y + np.random.default_rng(2).exponential(size=60)
@@ -245,8 +245,7 @@ def test_the_scores_of_the_scale_vanish_at_the_fit():
         coef = np.array([model.intercept_, *model.coef_])
         fit = LinearisedFit(as_engine(X, ThreadTeam()), y, None, False, loss, coef, True)
         total = abs(float(scale_scores(fit).g.sum()))
-        # With the MAD, the numbers of rows above and below the median differ by at most one
-        # row.
+        # With the MAD, the numbers of rows above and below the median differ by at most one.
         allowed = 1e-6 * fit.scale**2 * 80 if isinstance(loss.estimator, Concomitant) else 0.5
         assert total <= allowed
 
@@ -279,8 +278,7 @@ def test_a_small_threshold_has_the_asymptotic_variance_of_the_median():
     y = rng.normal(size=40_000)
     X = rng.normal(size=(40_000, 1))
     table = coefficient_table(SmoothL1Regressor(1e-6).fit(X, y), X, y, covariance="HC0")
-    # The window of the density estimate has 2,300 rows, so that the estimate has a standard
-    # error of 2 %.
+    # The window of the density estimate contains 2,300 rows, so its standard error is 2 %.
     assert_allclose(table.std_err, np.sqrt(np.pi / 2 / 40_000), rtol=0.06)
 
 
@@ -411,7 +409,7 @@ def test_units(kind, parameters, exponents, y_unit, seed):
 
 @st.composite
 def fits(draw):
-    """Draw a function that fits a model and returns the coefficient table, and X and y."""
+    """Draw X, y and a function that fits a model and returns its coefficient table."""
     n = draw(st.integers(60, 63))
     X, y = data(n, seed=draw(st.integers(0, 1000)))
     kind, parameters = draw(st.sampled_from(ALL_KINDS)), draw(st.sampled_from(SCALES))
@@ -873,8 +871,8 @@ def test_dependent_columns(kind):
 def test_a_direction_without_rows_inside():
     X, y = data()
     X = np.column_stack([X[:, 0], np.r_[np.ones(6), np.zeros(74)]])
-    # The six rows of the indicator are far above and far below the fit, and none of them has a
-    # residual inside the threshold.
+    # The six rows of the indicator lie far above or below the fit, so none of their residuals
+    # is inside the threshold.
     y[:6] = [100, 101, 102, -100, -101, -102]
     model = SmoothL1Regressor(1.0).fit(X, y)
     with pytest.warns(UserWarning, match=r"\['x1'\] have no standard error"):

@@ -1,8 +1,8 @@
 """The compiled passes compute the formulas of the losses, for every layout of X.
 
-The references are computed in extended precision. The error of each sum may be 1e-14 times the
-sum of the absolute values of its terms. A float64 sum meets this limit, whatever the order of
-the terms.
+The references are computed in extended precision. The error of each sum may be at most 1e-14
+times the sum of the absolute values of its terms. A float64 sum meets this bound whatever the
+order of the terms.
 """
 
 import math
@@ -24,27 +24,27 @@ LAYOUTS = ["C", "F", "A"]
 DTYPES = [np.float64, np.float32]
 INDEX_DTYPES = [np.int32, np.int64]
 ROUNDING = 1e-14
-# The largest number of float64 features for which four rows are processed together, and the
-# smallest number for which only two rows are processed together.
+# The largest number of float64 features for which rows are processed four at a time, and the
+# smallest number for which they are processed two at a time.
 NARROW, WIDE = kernels.FOUR_ROWS_MAX_BYTES // 8, kernels.FOUR_ROWS_MAX_BYTES // 8 + 1
 
 
 def log_cosh(r, threshold):
-    """Return β² log cosh(r/β) and its derivative, as a function of scalars."""
+    """Return β² log cosh(r/β) and its derivative, for scalars."""
     z = abs(r) / threshold
     rho = threshold**2 * (z + math.log1p(math.exp(-2.0 * z)) - math.log(2.0))
     return rho, threshold * math.tanh(r / threshold)
 
 
 def exact_log_cosh(r, threshold):
-    """Return the results of `log_cosh` for arrays, in the precision of r."""
+    """Return the results of `log_cosh` for arrays in the precision of r."""
     z = r / threshold
     rho = threshold**2 * (np.logaddexp(z, -z) - np.log(np.longdouble(2)))
     return rho, threshold * np.tanh(z)
 
 
 class Case:
-    """Data of a pass: n rows, p features, and blocks of `size` rows."""
+    """Data for a pass: n rows, p features, and blocks of `size` rows."""
 
     rho_psi = staticmethod(HUBER.rho_psi)
 
@@ -69,7 +69,7 @@ class Case:
         return self
 
     def outputs(self):
-        """Return arrays full of NaN for a pass to write to, so that no entry is left out."""
+        """Return arrays of NaN for a pass to fill, which reveal any entry left out."""
         n, p = self.X.shape
         return np.full(n, np.nan), np.full((self.n_blocks, p + 3), np.nan)
 
@@ -100,13 +100,12 @@ class Case:
 
     def losses(self, r, size):
         """Return ρ, ψ and the rounding error of ψ; `size` is the rounding error of r."""
-        # Inside the threshold ψ has the rounding error of r, and outside it the rounding error
-        # of β.
+        # ψ has the rounding error of r inside the threshold, and that of β outside.
         bound = np.where(np.abs(r) < 1.001 * self.beta, size, self.beta)
         return losses.huber(r, self.beta), losses.huber_gradient(r, self.beta), bound
 
     def check(self, residual, sums, centred=True):
-        """Compare residuals and sums with the formulas, in extended precision."""
+        """Compare residuals and sums with the formulas in extended precision."""
         wide = np.longdouble
         n = self.X.shape[0]
         X = self.X.astype(wide) - (self.centre if centred else 0)
@@ -127,7 +126,7 @@ class Case:
 
 
 class LogCoshCase(Case):
-    """Data of a pass of the log-cosh loss, which is smooth."""
+    """Data for a pass with the log-cosh loss, which is smooth."""
 
     rho_psi = staticmethod(log_cosh)
 
@@ -136,7 +135,7 @@ class LogCoshCase(Case):
 
 
 def laid_out(X, layout):
-    """Return X in a memory layout; "A" has gaps between rows and between columns."""
+    """Return X in a memory layout; layout "A" has gaps between rows and between columns."""
     if layout == "A":
         gaps = np.full((2 * X.shape[0], 3 * X.shape[1]), np.nan, dtype=X.dtype)
         view = gaps[::-2, 1::3]
@@ -146,7 +145,7 @@ def laid_out(X, layout):
 
 
 def layout_of(X):
-    """Return the layout that Numba sees: a single row or column is "C" in every order."""
+    """Return the layout as Numba sees it, in which a single row or column is always "C"."""
     return "C" if X.flags.c_contiguous else "F" if X.flags.f_contiguous else "A"
 
 
@@ -202,7 +201,7 @@ def test_any_number_of_rows_and_features_fills_every_block(n, p, size):
 @pytest.mark.parametrize("together", [2, 4])
 @pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:-1], np.s_[::-1], np.s_[:, ::2]])
 def test_rows_are_prefetched(monkeypatch, part, together):
-    # The loops run without compilation, and the minimum size for prefetching is set to zero.
+    # The loops run uncompiled, and the minimum size for prefetching is set to zero.
     addresses: list = []
     monkeypatch.setattr(kernels, "PREFETCH_MIN_X_BYTES", 0)
     monkeypatch.setattr(kernels, "_prefetch", addresses.append)
@@ -224,7 +223,7 @@ def test_rows_are_prefetched(monkeypatch, part, together):
 @pytest.mark.parametrize("p", [20, WIDE])
 @pytest.mark.parametrize("part", [np.s_[:, :], np.s_[:, 1:], np.s_[::3], np.s_[::-1]])
 def test_compiled_prefetching_of_large_arrays_does_no_harm(part, p):
-    # X is large enough for prefetching; beyond the last row there is nothing to prefetch.
+    # X is large enough for prefetching, but beyond the last row there is nothing to prefetch.
     case = Case(n=4 * kernels.PREFETCH_MIN_X_BYTES // (8 * p), p=p + 1, size=4096)
     case = case.of(case.X[part])
     run = kernels.dense_pass(case.rho_psi, case.X, "A", True)
@@ -283,7 +282,7 @@ def test_with_weights_as_a_mask_the_least_squares_pass_is_a_hessian_vector_produ
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_shows_in_the_sums(layout, bad):
-    # Row 0 is processed together with other rows, and row 6 is processed alone.
+    # Row 0 is processed together with other rows, row 6 alone.
     for row in (0, 6):
         case = Case(n=7)
         case.X[row, 2] = bad
@@ -372,20 +371,20 @@ def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(make, rho
     kernel = make(rho_psi)
     assert make(rho_psi) is kernel
     assert len(kernel.signatures) == 1
-    # A type that was not declared raises an error, instead of compiling for another second.
+    # An undeclared type raises an error instead of triggering another second of compilation.
     with pytest.raises(TypeError):
         kernel(*[np.zeros(1, dtype=complex)] * len(kernel.signatures[0]))
     assert len(kernel.signatures) == 1
 
 
 def pseudo_huber(r, threshold):
-    """Return the pseudo-Huber loss and its derivative, which no other test uses."""
+    """Return the pseudo-Huber loss, which no other test uses, and its derivative."""
     root = math.sqrt(1.0 + (r / threshold) ** 2)
     return threshold**2 * (root - 1.0), r / root
 
 
 def n_compilations(run):
-    """Return how often `run` compiles the pseudo-Huber loss, and the result of `run`."""
+    """Return the number of times that `run` compiles the pseudo-Huber loss, and its result."""
     with event.install_recorder("numba:compile") as recorder:
         result = run()
     compiled = [e.data["dispatcher"].py_func for _, e in recorder.buffer if e.is_start]
@@ -395,7 +394,7 @@ def n_compilations(run):
 @pytest.mark.parametrize("shape", [(60_000, 40), (400_000, 5)])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_all_rows_and_the_sample_are_passed_to_one_kernel(monkeypatch, shape, layout):
-    # A second kernel would make the first fit a second slower.
+    # Compiling a second kernel would make the first fit a second slower.
     X, y = heavy_tailed(*shape)
     kernel, sizes = kernels.dense_pass, set()
 

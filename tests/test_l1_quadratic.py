@@ -1,4 +1,4 @@
-"""Minima of quadratic functions with an L1 penalty and bounds; all sign patterns are tried."""
+"""Minima of quadratics with an L1 penalty and bounds, checked by trying all sign patterns."""
 
 import itertools
 
@@ -16,7 +16,7 @@ def value(H, g, x, slope):
 
 
 def brute_force(H, g, slope, lower):
-    """Return the minimum over all patterns of signs; each pattern gives a linear system."""
+    """Return the minimum over all sign patterns, each of which gives a linear system."""
     best = 0.0
     for pattern in itertools.product([-1, 0, 1], repeat=len(g)):
         sign = np.array(pattern)
@@ -89,7 +89,7 @@ def test_duplicated_coordinates_share_the_value():
 
 @pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-200])
 def test_denormal_values_keep_their_signs(size):
-    """The product of two denormal numbers is zero, so that the sign of the product is lost."""
+    """The product of two denormal numbers is zero, which loses its sign."""
     H = np.array([[2.0, 0.5], [0.5, 1.0]])
     g, slope, lower = np.array([3.0, -1.0]), np.full(2, 0.2), np.full(2, -np.inf)
     start = np.array([-size, size])

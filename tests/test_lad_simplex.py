@@ -1,4 +1,4 @@
-"""At tiny thresholds the minimiser is near a vertex, which a simplex method finds quickly."""
+"""At tiny thresholds, the minimiser is near a vertex, which a simplex method finds quickly."""
 
 from functools import partial
 from importlib import import_module
@@ -12,7 +12,7 @@ from sklearn.linear_model import QuantileRegressor
 from skrobust._solvers.lad_simplex import l1_vertex, lad_vertex
 from skrobust._solvers.newton import newton
 
-# The attribute `newton` of the package is the function, not the module.
+# The package attribute `newton` is the function, not the module.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
 SHAPES = [(60, 2), (150, 7), (90, 30), (600, 12)]
 
@@ -24,7 +24,7 @@ def least_deviation(X, y, weight=None):
 
 
 class Case:
-    """Normal features and errors, with positive outliers in a third of the rows."""
+    """Normal features and errors, and positive outliers in a third of the rows."""
 
     def __init__(self, make_objective, n, p, weighted=False, kind="dense", alpha=0.0, seed=0):
         rng = np.random.default_rng(seed)
@@ -108,7 +108,7 @@ def test_with_a_penalty_no_vertex_is_searched_for(monkeypatch, make_case):
 def test_data_with_ties_and_dependent_rows_reach_the_least_deviation(
     make_objective, seed, beta
 ):
-    # Most vertices are degenerate: more rows than variables have residual zero.
+    # Most vertices are degenerate: more rows than variables have zero residuals.
     rng = np.random.default_rng(seed)
     X = rng.integers(-1, 2, size=(120, 5)).astype(float)
     y = np.round(X @ rng.normal(size=5) + rng.normal(size=120))
@@ -131,7 +131,7 @@ def test_there_is_no_vertex_where_the_near_rows_are_dependent(make_objective):
 @pytest.mark.parametrize("n", [1_000, 5_000])
 @pytest.mark.parametrize("beta", [1e-2, 1e-4, 1e-6])
 def test_a_small_threshold_takes_few_passes(make_case, n, beta):
-    # If Newton's method has to find the rows of the vertex, it takes 130 passes or more.
+    # Newton's method would need at least 130 passes to find the rows of the vertex by itself.
     case = make_case(n, 20)
     before = case.objective.n_passes
     assert case.solve(beta).converged
@@ -139,9 +139,8 @@ def test_a_small_threshold_takes_few_passes(make_case, n, beta):
 
 
 def test_rows_without_weight_are_no_rows_of_a_vertex(make_objective):
-    # Rows of weight zero are, for example, the validation rows of a fold. In the first group of
-    # rows, the rows above and below the row without weight have equal weights, so that the
-    # multiplier of the row without weight is zero.
+    # Validation rows of a fold, for example, have zero weight. In the first group, the rows
+    # above and below the zero-weight row have equal total weights, so its multiplier is zero.
     rng, beta = np.random.default_rng(0), 1e-7
     X = np.repeat(np.eye(3), [5, 15, 15], axis=0)
     y = np.concatenate([[0.3, 0.3, -0.3, -0.3, 0.0], rng.normal(size=30)])
@@ -179,14 +178,14 @@ def test_the_vertex_of_an_l1_penalty_is_the_minimiser(seed, shape, bounded):
     lower[1:] = 0.0 if bounded else -np.inf
     x, beta = np.zeros(k), 1e-9
     x[0] = np.median(y)
-    # All rows are inside this threshold, so that all of them may become rows of the vertex.
+    # All rows are inside this threshold, so any of them may become a row of the vertex.
     threshold = float(np.abs(y - Z @ x).max())
     vertex = l1_vertex(Z, y - Z @ x, weight, x, slope, lower, threshold, beta)
     residual = y - Z @ vertex.coef
     value = weight @ np.abs(residual) + slope @ np.abs(vertex.coef)
     assert (vertex.coef >= lower).all()
     assert value == pytest.approx(least_sum(Z, y, weight, slope, lower), rel=1e-7)
-    # The rows of the vertex have the residuals βψ, and ψ satisfies the optimality conditions.
+    # The rows of the vertex have residuals βψ, where ψ satisfies the optimality conditions.
     assert np.count_nonzero(np.abs(residual) <= beta) == vertex.rows.size
     assert vertex.rows.size == 1 + np.count_nonzero(vertex.coef[1:])
     np.testing.assert_allclose(residual[vertex.rows], beta * vertex.psi, atol=1e-13)

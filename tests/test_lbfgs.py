@@ -1,4 +1,4 @@
-"""L-BFGS and Newton's method reach the same minimum; "auto" uses L-BFGS where it saves time."""
+"""L-BFGS and Newton's method reach the same minimum; "auto" uses L-BFGS if it saves time."""
 
 import itertools
 from functools import partial
@@ -17,7 +17,7 @@ from skrobust._solvers.lbfgs import (
 )
 from skrobust._solvers.newton import is_matrix_free, newton
 
-# The attributes `newton` and `lbfgs` of the package are functions, not the modules.
+# The package attributes `newton` and `lbfgs` are functions, not the modules.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
 LBFGS_MODULE = import_module("skrobust._solvers.lbfgs")
 BETAS = [1e-6, 1e-3, 0.1, 1.0, 20.0]
@@ -25,7 +25,7 @@ MINIMISERS = [lbfgs, newton, lbfgs_then_newton]
 
 
 class Case:
-    """Correlated features in very different units, and errors with heavy tails."""
+    """Correlated features in very different units, and heavy-tailed errors."""
 
     def __init__(self, make_objective, n=150, p=6, weighted=False, seed=0, **penalty):
         rng = np.random.default_rng(seed)
@@ -146,7 +146,7 @@ def test_auto_runs_lbfgs_first_where_x_has_many_elements(
     objective, start = case.objective.at_threshold(beta), np.zeros(7)
     point = objective.evaluate(start)
     passes = case.solve(lbfgs_then_newton, beta, start=start).passes
-    # If few rows are inside the threshold, the threshold is lowered in steps, without L-BFGS.
+    # If few rows are inside the threshold, it is lowered in steps, without L-BFGS.
     few_inside = np.count_nonzero(np.abs(point.residual) <= beta) <= 5 * 7
     assert ("lbfgs" in passes) == (max_elements < 900 and not few_inside)
     if "lbfgs" in passes:
@@ -177,8 +177,8 @@ def test_auto_hands_over_to_newton_near_the_minimiser(never_small, make_case):
     assert set(solution.passes) == {"newton"}
     passes = case.solve(lbfgs_then_newton, 5.0).passes
     assert passes["newton"] > 0
-    # SciPy may exceed the limit by the evaluations of a line search, and one more evaluation is
-    # needed for the starting point.
+    # SciPy may exceed the limit by the evaluations in one line search, and the starting point
+    # needs one more evaluation.
     assert passes["lbfgs"] <= LBFGS_MAX_EVALUATIONS + 21
 
 
@@ -247,8 +247,8 @@ def test_more_iterations_never_increase_the_value(
         for m in (*range(20), 30, 50, 1000)
     ]
     assert values[-1] < values[0]
-    # While the threshold is lowered, an iterate is the minimiser at a larger threshold, and the
-    # value may increase a little.
+    # While the threshold is lowered, iterates are minimisers at larger thresholds, and the
+    # value may increase slightly.
     assert np.all(np.diff(values) <= 1e-12 * np.array(values[1:]) + beta * beta / 2)
 
 

@@ -16,14 +16,14 @@ from skrobust._model.linear_loss import Evaluation, LinearLoss
 from skrobust._model.whitening import Whitened, Whitening
 
 N, P, BETA = 60, 4, 0.8
-# Pairs of α and whether the penalty is multiplied by the threshold.
+# Pairs: α, and whether the penalty is multiplied by the threshold.
 PENALTIES = [(0.0, False), (0.3, False), (0.5, True)]
 # Every combination of engine, intercept and weights.
 FORMS = itertools.product(["dense", "csr"], [True, False], [True, False])
-# Each of these combinations with one of the penalties, in turn.
+# Each of these combinations with one of the penalties in turn.
 MODES = [(*form, PENALTIES[i % len(PENALTIES)]) for i, form in enumerate(FORMS)]
-# The modes for least squares, that is for an infinite threshold. A penalty that is multiplied
-# by the threshold would be infinite and is left out.
+# The modes for least squares, that is, for an infinite threshold. Penalties multiplied by the
+# threshold would be infinite and are left out.
 LEAST_SQUARES = [(mode, np.inf) for mode in MODES if not mode[3][1]]
 
 
@@ -68,7 +68,7 @@ class Case:
         self.rng = rng
 
     def with_data(self, **data):
-        """Return the same objective with other data."""
+        """Return the objective with other data."""
         linear = self.linear
         per_threshold = self.per_threshold
         penalty = linear.penalty.scaled(1 / BETA) if per_threshold else linear.penalty
@@ -88,7 +88,7 @@ class Case:
     def in_coordinates(self, coordinates):
         """Return the objective as a function of θ or (b, v), a point, and unit vectors.
 
-        There is one unit vector for each variable. Without an intercept b is not a variable.
+        There is one unit vector per variable. Without an intercept, b is not a variable.
         """
         if coordinates == "theta":
             return self.objective, self.theta, np.eye(self.theta.size)
@@ -199,7 +199,7 @@ def test_another_threshold_shares_the_data_and_leaves_the_objective_as_it_is(mak
     assert other.linear.data is case.linear.data
     assert other.linear.loss is case.linear.loss
     assert other.evaluate(case.theta).value > before.value
-    # The return to the first threshold gives the same values.
+    # Returning to the first threshold gives the same values.
     back = other.at_threshold(1e-3).at_threshold(BETA).evaluate(case.theta)
     assert back.value == pytest.approx(before.value, rel=1e-14)
     assert_allclose(back.gradient, before.gradient, rtol=1e-12)
@@ -248,8 +248,8 @@ def test_gradient_is_the_derivative_of_the_value(make_case, mode, beta, coordina
     objective, x, directions = case.in_coordinates(coordinates)
     objective = objective.at_threshold(beta)
     point = objective.evaluate(x)
-    # The curvature is at most the curvature of the squared loss, which is 1 in θ and in (b, v).
-    # A kink within the finite difference thus causes an error of at most twice the step.
+    # The curvature is at most that of the squared loss, which is 1 in θ and in (b, v). A kink
+    # within the finite difference therefore causes an error of at most twice the step.
     curvature = 1.0
     if case.alpha and coordinates == "coefficients":
         curvature += objective.penalty.hessian_diagonal(x).max()
@@ -278,7 +278,7 @@ def test_gradient_is_exact_where_no_residual_crosses_the_threshold(
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 def test_gradient_is_continuous_at_the_kinks(make_case, kind):
-    # In half of the rows the residual at theta is ±β.
+    # Half of the rows have residuals of ±β at theta.
     case = make_case(kind)
     r = case.objective.evaluate(case.theta).residual
     case.y[::2] += (np.sign(r) * BETA - r)[::2]
@@ -299,8 +299,8 @@ def test_gradient_is_continuous_at_the_kinks(make_case, kind):
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_without_an_intercept_no_derivative_changes_b(make_case, kind, penalty):
-    # The derivatives with respect to b are zero, even if the first row of the whitening M,
-    # which belongs to b, is not zero.
+    # The derivatives with respect to b are zero even if the first row of the whitening M, which
+    # corresponds to b, is nonzero.
     case = make_case(kind, fit_intercept=False, penalty=penalty)
     coef = case.rng.normal(size=P + 1)
     coef[0] = 0.0
@@ -338,7 +338,7 @@ def test_the_predicted_gradient_is_that_of_the_lower_threshold_if_the_same_rows_
     case = make_case(*mode)
     point = case.objective.evaluate(case.theta)
     size = np.abs(point.residual)
-    # No residual is between the two thresholds.
+    # No residual lies between the two thresholds.
     middle = float(np.sort(size)[N // 2]) if outside else 1e3
     upper, lower = case.objective.at_threshold(1.001 * middle), 0.999 * middle
     assert outside == bool(np.any(size > upper.threshold))

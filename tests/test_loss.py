@@ -11,7 +11,7 @@ THRESHOLDS = [1e-100, 1e-9, 0.5, 1.345, 1e6]
 
 
 def residuals(threshold):
-    """Return residuals on both sides of the threshold, at the threshold and next to it."""
+    """Return residuals on both sides of the threshold, at it and next to it."""
     inside = np.linspace(-1, 1, 21) * threshold
     at = threshold * np.array([1.0, 1 - 1e-15, 1 + 1e-15])
     outside = np.array([1.5, 1e3, 1e9]) * threshold
@@ -37,7 +37,7 @@ def test_the_function_of_numbers_is_that_of_arrays(threshold):
     pairs = [HUBER.rho_psi(float(number), threshold) for number in r]
     assert_array_equal(np.array(pairs)[:, 0], HUBER.rho(r, threshold))
     assert_array_equal(np.array(pairs)[:, 1], HUBER.psi(r, threshold))
-    # An engine compiles the function, so that it must not be a bound method.
+    # An engine compiles the function, which must therefore not be a bound method.
     assert Huber.rho_psi is HUBER.rho_psi
 
 
@@ -71,7 +71,7 @@ def test_the_weights_are_psi_over_the_residual(threshold):
     assert np.all((weights > 0) & (weights <= 1))
     assert_array_equal(weights[np.abs(r) <= threshold], 1.0)
     assert HUBER.weights(np.zeros(1), threshold) == 1.0
-    # The weights decrease in |r|, so that the weighted squares majorise the loss.
+    # The weights decrease with |r|, so the weighted squares majorise the loss.
     order = np.argsort(np.abs(r))
     assert np.all(np.diff(weights[order]) <= 0)
 

@@ -42,8 +42,8 @@ def test_huber_has_pytorch_values(residual, delta, expected):
 
 
 def test_huber_has_the_values_in_the_documentation_of_keras():
-    # The section "Standalone usage" of tf.keras.losses.Huber, with delta = 1, has the values
-    # 0.18 and 0.13 for reduction "none" (the mean over the last axis) and 0.155 by default.
+    # The section "Standalone usage" of tf.keras.losses.Huber, with delta = 1, gives 0.18 and
+    # 0.13 for reduction "none" (the mean over the last axis), and 0.155 by default.
     y_true = np.array([[0.0, 1.0], [0.0, 0.0]])
     y_pred = np.array([[0.6, 0.4], [0.4, 0.6]])
     losses = huber(y_true - y_pred, 1.0)
@@ -54,8 +54,8 @@ def test_huber_has_the_values_in_the_documentation_of_keras():
 @pytest.mark.parametrize(("loss", "gradient"), LOSS_AND_GRADIENT)
 @pytest.mark.parametrize("beta", BETAS)
 def test_gradient_equals_central_differences_on_both_sides_of_each_kink(loss, gradient, beta):
-    # A central difference of a quadratic or a line is exact up to rounding, as long as
-    # it does not step over a kink.
+    # Central differences of quadratic or linear functions are exact up to rounding, unless they
+    # step over a kink.
     step = beta / 128
     residuals = beta * np.array([-50, -2, -1.01, -0.99, -0.5, 0, 0.5, 0.99, 1.01, 2, 50])
     difference = (loss(residuals + step, beta) - loss(residuals - step, beta)) / (2 * step)
@@ -123,7 +123,7 @@ def rounded(exact: Fraction) -> float:
 @pytest.mark.parametrize("beta", EXTREMES[1:])
 @pytest.mark.parametrize("residual", EXTREMES)
 def test_every_value_is_accurate_to_rounding_over_the_whole_range_of_floats(residual, beta):
-    # An overflow in r² or 1/β would give inf or NaN, and a warning, which is an error here.
+    # Overflow in r² or 1/β would give inf or NaN and a warning, which is an error here.
     r, b = Fraction(residual), Fraction(beta)
     exact = r * r / (2 * b) if r < b else r - b / 2
     slope = min(r / b, Fraction(1))

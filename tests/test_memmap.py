@@ -1,4 +1,4 @@
-"""Fits of memory-mapped data: the operating system reads X, and a fit does not copy it."""
+"""Fits to memory-mapped data: the operating system reads X, and a fit does not copy it."""
 
 import sys
 
@@ -7,7 +7,7 @@ import pytest
 
 from programs import PREAMBLE, fitted, heavy_tailed, run
 
-# A fifth of X is 32 MB, far more than the variation in the memory of the interpreter.
+# A fifth of X is 32 MB, far more than the variation in the interpreter's memory use.
 N, P = 400_000, 50
 
 MAPPED = """

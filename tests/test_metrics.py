@@ -1,4 +1,4 @@
-"""Tests of the metrics: formulas, equality with scikit-learn in limiting cases, accuracy."""
+"""The metrics: formulas, equality with scikit-learn in limiting cases, accuracy."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -27,7 +27,7 @@ D2_OF = d2_smooth_l1_score  # a short name
 
 
 def threshold(metric, value):
-    """Return the threshold as a keyword argument: `delta` of the Huber loss, else `beta`."""
+    """Return the threshold as a keyword argument: `delta` for the Huber loss, else `beta`."""
     return {"delta" if metric is mean_huber_loss else "beta": value}
 
 
@@ -112,7 +112,7 @@ def test_integer_weights_equal_repeated_rows(metric, value):
 @pytest.mark.parametrize("factor", [1e-310, 1e-9, 0.1, 5e307])
 def test_common_factor_of_the_weights_changes_nothing(metric, factor):
     y, prediction, weights = targets()
-    weights = np.round(weights, 1) + 1  # up to 3; times 5e307 their sum overflows
+    weights = np.round(weights, 1) + 1  # up to 3; multiplied by 5e307, their sum overflows
     assert_allclose(
         metric(y, prediction, sample_weight=factor * weights),
         metric(y, prediction, sample_weight=weights),
@@ -196,16 +196,14 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
     weights = weights if weighted else np.ones(len(y))
 
     def scores(constants):
-        # Each column of `targets` is y, and the predictions for the column are one of the
-        # constants.
+        # Each column of `targets` is y, and its predictions are one of the constants.
         predictions = np.tile(constants, (len(y), 1))
         targets = np.tile(y[:, None], len(constants))
         keywords = {"sample_weight": weights, "beta": beta, "multioutput": "raw_values"}
         return D2_OF(targets, predictions, **keywords)
 
-    # No constant prediction has a score above 0, and the constant that SciPy finds has the
-    # score 0. The search uses units in which y is about 1, because the tolerance of SciPy is
-    # absolute.
+    # No constant prediction scores above 0, and the constant that SciPy finds scores 0. Since
+    # SciPy's tolerance is absolute, the search uses units in which y is about 1.
     found = minimize_scalar(
         lambda constant: weights @ smooth_l1(y / scale - constant, relative_beta),
         bounds=(y.min() / scale, y.max() / scale),
@@ -218,7 +216,7 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
 
 
 def exact_d2(y, prediction, weights, beta):
-    """Return D² in rational arithmetic, with a null model that minimises over all pieces."""
+    """Return D² in rational arithmetic; the null model is minimised over all pieces."""
     y, prediction, weights = (
         [Fraction(float(v)) for v in values] for values in (y, prediction, weights)
     )
