@@ -1,4 +1,4 @@
-"""`MMRegressor` against R's lmrob; estimating equations, equivariances and edge cases."""
+"""`MMRegressor` compared with R's lmrob; estimating equations, equivariances and edge cases."""
 
 import json
 import pickle
@@ -41,14 +41,14 @@ def reference(name):
 
 
 def fit(X, y, weight=None, **parameters):
-    """Return a fit, and ignore the warning about few rows per coefficient."""
+    """Fit a model, and ignore the warning about few rows per coefficient."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There are only")
         return MMRegressor(**parameters).fit(X, y, sample_weight=weight)
 
 
 def linear(coef, X):
-    """Return the fitted values of coefficients (intercept, slopes), or of slopes only."""
+    """Return the fitted values for coefficients (intercept, slopes) or for slopes only."""
     coef = np.asarray(coef, float)
     return X @ coef if coef.size == X.shape[1] else coef[0] + X @ coef[1:]
 
@@ -219,8 +219,7 @@ def test_repeated_fits_are_equal_and_leave_the_global_generator_alone():
 def test_weights_are_numbers_of_rows():
     X, y = data(40, 2)
     weight = np.random.default_rng(0).uniform(0.5, 2.0, size=40)
-    # If the sum of the weights is smaller than the number of rows, the weights are rescaled
-    # such that their sum is the number of rows.
+    # Weights whose sum is less than the number of rows are rescaled to sum to it.
     small = fit(X, y, weight / 100)
     raised = fit(X, y, weight * 40 / weight.sum())
     assert_allclose(small.coef_, raised.coef_, rtol=1e-9)
@@ -271,7 +270,7 @@ def test_a_tight_cluster_of_leverage_points_has_no_influence(p, share):
     m = int(share * n)
     X[:m] = 0.1 * rng.normal(size=(m, p))
     X[:m, 0] += 10.0
-    # With a smaller slope even the fit at the global minimum of the scale would pass through
+    # With a smaller slope, even the fit at the global minimum of the scale would pass through
     # the cluster.
     y[:m] = 10.0 * 6 + 0.1 * rng.normal(size=m)
     model = fit(X, y)
@@ -647,7 +646,7 @@ def test_scales_of_float32_features_are_those_of_the_rounded_coefficients():
     dependent = np.column_stack([X, X[:, 0] + X[:, 1]])
     distances = fit(dependent, y).robust_distances(dependent)
     assert_allclose(distances, model.robust_distances(X), rtol=1e-6)
-    # In an exact fit, rows of weight zero are no outliers either.
+    # In an exact fit, rows of zero weight are not outliers either.
     y = X.astype(float) @ [0.3, 0.7, 1.0] + 0.1
     assert not fit(X, y, np.arange(80) % 2).outliers_.any()
 

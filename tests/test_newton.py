@@ -1,4 +1,4 @@
-"""Newton's method finds the same minimum as other programs, and estimates suboptimality."""
+"""Newton's method finds the same minimum as other programs and estimates suboptimality."""
 
 from functools import partial
 from importlib import import_module
@@ -12,13 +12,13 @@ from skrobust._model.linear_loss import LinearLoss
 from skrobust._solvers.lbfgs import lbfgs_then_newton
 from skrobust._solvers.newton import newton, suboptimality
 
-# The attribute `newton` of the package is the function, not the module.
+# The package attribute `newton` is the function, not the module.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
 BETAS = [1e-3, 0.1, 1.0, 20.0]
 
 
 class Case:
-    """Correlated features in very different units, and errors with heavy tails."""
+    """Correlated features in very different units, and heavy-tailed errors."""
 
     def __init__(self, make_objective, n=150, p=4, weighted=False, seed=0, y=None, **penalty):
         rng = np.random.default_rng(seed)
@@ -42,7 +42,7 @@ class Case:
         return self.objective.linear.rows(slice(None))
 
     def scipy_value(self, beta):
-        """Return the minimum that SciPy's trust-region method finds."""
+        """Return the minimum found by SciPy's trust-region method."""
         Z, engine = self.rows(), self.objective.linear.data.engine
         s = np.ones(len(self.y)) if self.weight is None else self.weight
         a = self.penalty.get("alpha", 0.0)
@@ -131,7 +131,7 @@ def least_absolute_deviation(Z, y, s):
     ("n", "p", "weighted"), [(150, 4, False), (90, 7, True), (12, 5, True)]
 )
 def test_a_small_threshold_gives_least_absolute_deviations(make_case, beta, n, p, weighted):
-    # ℓ_β ≤ |r| ≤ ℓ_β + β/2, so that the two minima differ by at most β/2.
+    # Since ℓ_β ≤ |r| ≤ ℓ_β + β/2, the two minima differ by at most β/2.
     case = make_case(n, p, weighted, seed=3)
     solution = case.solve(beta)
     assert solution.converged
@@ -247,7 +247,7 @@ def test_the_hessian_is_formed_where_conjugate_gradients_are_slow(
 
 
 def normal_problem(make_objective, n, p, threshold, alpha=0.0, weighted=False):
-    """Return an objective for normal data with positive outliers in a third of the rows."""
+    """Return the objective for normal data with positive outliers in a third of the rows."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, p))
     y = X @ rng.normal(size=p) + rng.normal(size=n)
@@ -288,7 +288,7 @@ def test_the_line_search_returns_zero_where_the_direction_ascends(make_objective
 
 
 def test_the_line_search_goes_to_the_last_breakpoint_where_no_row_stays_inside(make_objective):
-    # Both rows cross the threshold once, after which the slope remains zero.
+    # Each row crosses the threshold once; afterwards, the slope remains zero.
     objective = make_objective(np.zeros((2, 1)), np.array([-5.0, 5.0]))
     point = objective.evaluate(np.array([-20.0]))
     change = objective.evaluate(np.array([-19.0])).residual - point.residual
@@ -316,7 +316,7 @@ def test_the_estimated_suboptimality_is_of_the_size_of_the_true_one(
         true, estimate = solution.point.value - least, case.suboptimality(solution, beta)
         if true > 1e-11 * least:
             compared += 1
-            # Rows cross the threshold along the step, so that the quadratic model is accurate
+            # Because rows cross the threshold along the step, the quadratic model is accurate
             # only up to a factor. Conjugate gradients overestimate the smallest eigenvalue.
             assert estimate >= true * (0.5 if step == "direct" else 0.2)
             assert estimate <= 20 * true
@@ -328,7 +328,7 @@ def test_the_estimated_suboptimality_is_of_the_size_of_the_true_one(
 
 @pytest.mark.parametrize("step", ["direct", "matrix_free"])
 def test_the_estimated_suboptimality_is_at_most_the_value(request, make_case, step):
-    # F ≥ 0, so that F − min F ≤ F whatever the curvature.
+    # Since F ≥ 0, F − min F ≤ F whatever the curvature.
     if step == "matrix_free":
         request.getfixturevalue(step)
     case = make_case()
@@ -364,7 +364,7 @@ def test_iterations_are_no_more_than_max_iter(request, make_case, beta, step):
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_with_max_iter_zero_the_start_is_returned(make_case, beta):
-    # max_iter is 0 in the last stages of a schedule if earlier stages have used all iterations.
+    # max_iter is 0 in the last stages of a schedule if earlier stages used up all iterations.
     case = make_case()
     start = np.full(case.zero.size, 0.1)
     solution = case.solve(beta, max_iter=0, start=start)
@@ -379,8 +379,8 @@ def test_more_iterations_never_increase_the_value(make_case, beta):
     case = make_case()
     values = [case.solve(beta, tol=0.0, max_iter=m).point.value for m in range(30)]
     assert values[-1] < values[0]
-    # While the threshold is lowered, an iterate is the minimiser at a larger threshold, and the
-    # value may increase a little.
+    # While the threshold is lowered, iterates are minimisers at larger thresholds, and the
+    # value may increase slightly.
     assert np.all(np.diff(values) <= 1e-12 * np.array(values[1:]) + beta * beta / 2)
 
 
@@ -424,8 +424,8 @@ def test_without_variables_there_is_nothing_to_minimise(make_objective):
 
 
 def test_a_flat_minimum_between_two_clusters_is_found(make_objective):
-    # Any intercept between −99 and 99 is optimal. The value of the solution is the minimum at
-    # this threshold, and not at a larger threshold of the continuation.
+    # Any intercept between −99 and 99 is optimal. The value at the solution is the minimum for
+    # this threshold, not for a larger threshold of the continuation.
     objective = make_objective(np.zeros((20, 1)), np.repeat([-100.0, 100.0], 10))
     for start in (-150.0, -3.0, 0.0, 99.5):
         solution = newton(objective, np.array([start]), 1e-8, 100)
@@ -435,8 +435,8 @@ def test_a_flat_minimum_between_two_clusters_is_found(make_objective):
 
 @pytest.mark.parametrize("beta", [1e-4, 1e-2, 0.5])
 def test_on_data_with_ties_the_value_is_that_of_the_given_threshold(make_objective, beta):
-    # With repeated rows and integers, many points are optimal at only one of the thresholds of
-    # the continuation.
+    # With repeated rows and integers, many points are optimal at only one threshold of the
+    # continuation.
     for seed in range(60):
         rng = np.random.default_rng(seed)
         X, y = rng.integers(0, 2, size=(8, 2)).astype(float), 10.0 * rng.integers(-3, 4, 8)
@@ -456,10 +456,9 @@ def test_a_solution_cannot_be_changed(make_case):
 
 
 def test_a_vertex_whose_multiplier_is_beyond_the_threshold_is_no_minimum(make_objective):
-    # At a vertex one row has the residual 0. The threshold is far below the rounding of y, so
-    # that a Newton step at either vertex changes this residual by less than the rounding error
-    # of the residual. The minimum is the vertex of the second row, because the slope of the
-    # first row is smaller.
+    # At a vertex, one row has residual 0. The threshold is far below the rounding error of y,
+    # so a Newton step at either vertex changes this residual by less than its rounding error.
+    # The minimum is the vertex of the second row, because the slope of the first is smaller.
     X, y = np.array([[1.0], [3.0]]), np.array([1000.0, 3001.0])
     objective = make_objective(X, y, threshold=1e-16, fit_intercept=False)
 

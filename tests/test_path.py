@@ -144,7 +144,7 @@ def test_a_point_costs_about_one_pass():
     X, y = make(n=2000, p=10)
     path = smooth_l1_path(X, y, betas=20)
     assert path.n_iters.sum() <= 22
-    # A path with a single threshold takes no more passes than a single fit.
+    # A path over a single threshold takes no more passes than a single fit.
     assert smooth_l1_path(X, y, betas=[1e-2]).n_iters[0] <= 20
 
 

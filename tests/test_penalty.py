@@ -1,4 +1,4 @@
-"""The penalties of standardised coefficients: value, derivatives and units."""
+"""The penalties on standardised coefficients: values, derivatives and units."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_a_scaled_penalty_is_a_multiple_and_the_penalty_stays_as_it_is(ridge, co
 
 @pytest.mark.parametrize("factor", [1e10, 1e300, 1e308])
 def test_a_scaled_penalty_does_not_overflow(factor):
-    # NumPy issues no warning if 1e299 times the factor overflows.
+    # There is no NumPy warning if 1e299 times the factor overflows.
     scaled = Ridge(np.array([0.0, 1e-9, 1e299])).scaled(factor)
     diagonal = scaled.hessian_diagonal(np.zeros(3))
     assert_allclose(diagonal, [0.0, 1e-9 * factor, MAX_CURVATURE], rtol=1e-14)
@@ -75,8 +75,8 @@ def test_the_strength_is_that_of_the_coefficients_in_the_units_of_the_data(alpha
     scale = np.array([1e-3, 1.0, 200.0])
     engine = engine_of([5.0, 0.0, -1.0], scale)
     if rescaled:
-        # Both X and the scale are divided by the unit, so that the standardised features do not
-        # change.
+        # Both X and the scale are divided by the unit, which leaves the standardised features
+        # unchanged.
         unit = engine.rescaled().unit
         engine = engine.rescaled().with_standardisation(engine.centre, scale / unit)
         assert unit == 2.0**64
@@ -96,8 +96,8 @@ def test_a_constant_feature_has_no_penalty():
 
 
 def test_a_strength_is_finite_where_the_square_of_the_scale_vanishes():
-    # 1/scale² overflows in the first two columns. α/scale² is finite in the first column, and
-    # is limited to `MAX_CURVATURE` in the second.
+    # 1/scale² overflows in the first two columns. α/scale² is finite in the first and limited
+    # to `MAX_CURVATURE` in the second.
     engine = engine_of([0.0, 0.0, 0.0], [1e-160, 1e-200, 1e160])
     ridge = Ridge.of_strength(1e-100, engine)
     diagonal = ridge.hessian_diagonal(np.zeros(4))

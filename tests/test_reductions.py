@@ -25,7 +25,8 @@ from skrobust._reductions import (
 
 @pytest.mark.parametrize("factor", [1.0, 0.1, 1 / 3, 1e-200, 7e200])
 def test_integer_weights_mean_repeated_values(factor):
-    # The numbers are small, so that the smaller values often have exactly half of the weight.
+    # With so few rows and such small weights, the smaller values often have exactly half of the
+    # total weight.
     rng = np.random.default_rng(0)
     tied = 0
     for _ in range(500):
@@ -61,14 +62,14 @@ def test_half_of_the_weight_is_shared_by_the_neighbours(values, weight, expected
 @pytest.mark.parametrize("n", [10**6, 10**6 + 1])
 @pytest.mark.parametrize("constant", [0.1, 1 / 3])
 def test_a_million_constant_weights_have_no_effect(n, constant):
-    # Sums of half a million weights have rounding errors of 2e-11, which must not break a tie.
+    # Sums of half a million weights have rounding errors of 2e-11, which must not break ties.
     values = np.random.default_rng(0).normal(size=n)
     assert median(values, np.full(n, constant)) == np.median(values)
 
 
 @pytest.mark.parametrize("pattern", [[0.1, 0.3], [1 / 3, 1.0]])
 def test_a_million_unequal_weights_of_which_half_is_met_exactly(pattern):
-    # Each of the two weights occurs equally often below and above zero.
+    # Both weights occur equally often below and above zero.
     size = np.random.default_rng(0).uniform(0.5, 1, size=500_000)
     values, weight = np.concatenate([-size, size]), np.tile(pattern, 500_000)
     expected = 0.5 * (size.min() - size.min())
@@ -95,7 +96,7 @@ def test_the_order_of_the_values_does_not_matter():
 
 
 def test_a_median_of_no_numbers_is_nan():
-    # All residuals may be NaN if another thread writes NaN to X during a fit.
+    # All residuals can become NaN if another thread writes NaN to X during a fit.
     assert np.isnan(median(np.full(50_000, np.nan)))
     assert np.isnan(median(np.full(50_000, np.nan), near=1.0))
 
@@ -184,7 +185,7 @@ def test_blocks_are_all_rows_in_order():
 
 
 def line_slope(t, r, change, weight, beta, penalty_slope):
-    """Return the derivative of the mean Huber loss plus penalty at a length t."""
+    """Return the derivative of the mean Huber loss plus penalty at step length t."""
     s = np.ones(r.size) if weight is None else weight
     constant, rate = penalty_slope
     clipped = np.clip(r + t * change, -beta, beta)
@@ -201,7 +202,7 @@ def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
     if slopes[0] >= 0:
         return 0.0
     if slopes[-1] < 0:
-        # Beyond the last breakpoint the slope is the slope of the penalty.
+        # Beyond the last breakpoint, only the penalty changes the slope.
         return ends[-1] - slopes[-1] / penalty_slope[1]
     k = next(i for i, slope in enumerate(slopes) if slope >= 0)
     (low, high), (a, b) = ends[k - 1 : k + 1], slopes[k - 1 : k + 1]
@@ -209,7 +210,7 @@ def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
 
 
 def line_problem(seed, n=30, weighted=False):
-    """Return residuals, changes of the residuals that decrease most of them, and weights."""
+    """Return residuals, their changes, which reduce most of them, and weights."""
     rng = np.random.default_rng(seed)
     r = rng.standard_t(2, size=n)
     change = -r * rng.uniform(0, 1, size=n) + 0.3 * rng.normal(size=n)
@@ -288,7 +289,7 @@ def test_a_direction_that_changes_nothing_has_a_finite_length():
 
 
 class Rows:
-    """A row vector of an engine that is not in the package."""
+    """A row vector of an engine outside the package."""
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Published results, and the results of other programs.
+"""Published results and the results of other programs.
 
-The references are the results of R and SAS in the tests of statsmodels, RLM of statsmodels with
-a small tolerance, the tests of the Huber loss in Spark with their data, and HuberRegressor of
-scikit-learn. Only figures and formulas are taken from these projects. Data come from installed
-packages or from a formula, or are the 24 numbers of a printed table. If a published figure is
-not converged, a comment at the tolerance states the error of the figure.
+The references are the R and SAS results in the tests of statsmodels, statsmodels' RLM with a
+small tolerance, Spark's tests of the Huber loss with their data, and scikit-learn's
+HuberRegressor. Only figures and formulas are taken from these projects. Data come from
+installed packages or a formula, or are the 24 numbers of a printed table. If a published figure
+had not converged, a comment at the tolerance states its error.
 """
 
 import functools
@@ -24,7 +24,7 @@ from skrobust import SmoothL1Regressor
 LOSSES = ["smooth_l1", "huber"]
 RLM_MODES = [{}, {"beta": 1.345, "scale": "mad"}, {"scale": "mad", "loss": "huber"}]
 
-# Telephone calls from Belgium, 1950-1973, of which six years are recorded in other units: 24
+# Telephone calls in Belgium, 1950-1973, six years of which are recorded in other units: 24
 # numbers from Rousseeuw & Leroy (1987), Robust Regression and Outlier Detection; MASS::phones
 # in R.
 CALLS = """
@@ -36,7 +36,7 @@ PHONES = np.arange(50.0, 74.0)[:, None], np.array(CALLS.split(), dtype=float)
 
 @functools.cache
 def load(name):
-    """Return X and y of a data set that is installed with statsmodels."""
+    """Return X and y of a data set installed with statsmodels."""
     if name == "phones":
         return PHONES
     data = getattr(sm.datasets, name).load_pandas()
@@ -45,7 +45,7 @@ def load(name):
 
 
 def tight_rlm(X, y, **options):
-    """Return fitted values and scale of RLM, which converges because the columns are scaled."""
+    """Return the fitted values and scale of RLM, which converges because X is scaled."""
     design = sm.add_constant((X - X.mean(axis=0)) / X.std(axis=0))
     model = sm.RLM(y, design, M=HuberT(t=1.345))
     result = model.fit(maxiter=500, tol=1e-12, conv="coefs", **options)
@@ -59,8 +59,8 @@ def tight_rlm(X, y, **options):
 def test_stackloss_reaches_the_fixed_point_that_rlm_approaches(mode):
     X, y = load("stackloss")
     figures = [0.82938433, 0.92606597, -0.12784672, -41.02649835, 2.44053609]
-    # The default tol = 1e-8 also bounds the relative change of the scale. With a smaller tol
-    # all published digits are reproduced.
+    # The default tol = 1e-8 also bounds the relative change of the scale. A smaller tol
+    # reproduces all published digits.
     for tol, bounds in [(1e-8, {"rtol": 5e-8}), (1e-12, {"rtol": 0, "atol": 6e-9})]:
         est = SmoothL1Regressor(tol=tol, **mode).fit(X, y)
         assert_allclose([*est.coef_, est.intercept_, est.scale_], figures, **bounds)
@@ -70,14 +70,14 @@ def test_stackloss_reaches_the_fixed_point_that_rlm_approaches(mode):
 @pytest.mark.parametrize("mode", RLM_MODES)
 def test_stackloss_agrees_with_r_rlm(mode):
     # R's MASS::rlm from statsmodels (BSD-3), robust/tests/results/results_rlm.py, class Huber.
-    # R stopped at a change of 1e-4. The tolerances are therefore taken from
-    # robust/tests/test_rlm.py of statsmodels: four decimals, and three for the scale.
+    # R stopped at a change of 1e-4. The tolerances are therefore those of statsmodels'
+    # robust/tests/test_rlm.py: four decimals, and three for the scale.
     X, y = load("stackloss")
     est = SmoothL1Regressor(**mode).fit(X, y)
     assert_allclose(est.coef_, [0.82937387, 0.92610818, -0.12784916], rtol=0, atol=1e-4)
     assert_allclose(est.intercept_, -41.02653105, rtol=0, atol=1e-4)
     assert_allclose(est.scale_, 2.4407137948148447, rtol=0, atol=1e-3)
-    # summary() in R prints coefficients to four decimals and the scale as 2.441.
+    # R's summary() prints coefficients to four decimals and the scale as 2.441.
     assert_array_equal(np.round(est.coef_, 4), [0.8294, 0.9261, -0.1278])
     assert (round(est.intercept_, 4), round(est.scale_, 3)) == (-41.0265, 2.441)
     # The IRLS weights are one except for rows 3, 4 and 21, which are the outliers.
@@ -90,8 +90,8 @@ def test_stackloss_agrees_with_r_rlm(mode):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_fixed_threshold_gives_the_residuals_of_sas(loss):
     # Results of SAS from statsmodels (BSD-3), results_rlm.py, class HuberHuber: Huber's psi at
-    # 1.345 and a scale that skrobust does not have (proposal 2 at 2.5). The threshold is fixed
-    # at 1.345 times this scale. To nine digits the scale is the ratio of a residual to the
+    # 1.345 and a scale that skrobust lacks (proposal 2 at 2.5). The threshold is fixed at 1.345
+    # times this scale, which is, to nine digits, the ratio of a residual to the corresponding
     # standardised residual.
     residuals = [2.909155172, -2.225912162, 4.134132661, 6.163172632, -1.741815737]
     residuals += [-2.789321552, -2.02642336, -1.02642336, -2.593402734, 0.698655]
@@ -108,8 +108,8 @@ def test_fixed_threshold_gives_the_residuals_of_sas(loss):
 
 def test_phones_agree_with_the_help_page_of_r():
     # R's MASS (GPL), help page summary.rlm: rlm(calls ~ year, phones, maxit = 50). The
-    # iteration converges slowly, and R stops at a change of 1e-4. In the limit the intercept is
-    # -102.530 and the scale is 9.009. The values that R prints differ from this limit by up to
+    # iteration converges slowly, and R stops at a change of 1e-4. In the limit, the intercept
+    # is -102.530 and the scale 9.009, from which the values that R prints differ by up to
     # 0.3 %.
     X, y = PHONES
     est = SmoothL1Regressor().fit(X, y)
@@ -142,7 +142,7 @@ def test_default_is_the_converged_rlm(name):
 def test_concomitant_scale_is_hubers_proposal_2(name, loss):
     # Proposal 2 (R's scale.est = "proposal 2") solves sum min(r²/s², k²) = (n - p) γ with
     # γ = E min(Z², k²). The concomitant σ solves sum min(r²/σ², ε²) = n. Both give the same fit
-    # with s = cσ and ε = ck, where c² = n / ((n - p) γ).
+    # if s = cσ and ε = ck, where c² = n / ((n - p) γ).
     X, y = load(name)
     n, p = len(X), X.shape[1] + 1
     k = 1.345
@@ -159,7 +159,7 @@ def test_concomitant_scale_is_hubers_proposal_2(name, loss):
 
 
 class JavaRandom:
-    """java.util.Random, as its documentation specifies it (scala.util.Random wraps it)."""
+    """java.util.Random as specified in its documentation (scala.util.Random wraps it)."""
 
     def __init__(self, seed):
         self.state = (seed ^ 0x5DEECE66D) % 2**48
@@ -186,7 +186,7 @@ class JavaRandom:
 
 
 def linear_data(n, coef, intercept, variance):
-    """Return the data that LinearDataGenerator.generateLinearInput draws with seed 42."""
+    """Return the data drawn by LinearDataGenerator.generateLinearInput with seed 42."""
     random = JavaRandom(42)
     width = np.sqrt(12 * np.array(variance))
     X, noise = np.empty((n, 2)), np.empty(n)
@@ -224,7 +224,7 @@ SPARK = [
 
 
 def test_java_random_draws_the_numbers_of_java():
-    # The first draws of new java.util.Random(42).
+    # The first draws from new java.util.Random(42).
     assert JavaRandom(42).bits(32) - 2**32 == -1170105035
     assert JavaRandom(42).double() == 0.7275636800328681
     assert_allclose(JavaRandom(42).gaussian(), 1.1419053154730547, rtol=1e-15)
@@ -234,10 +234,10 @@ def test_java_random_draws_the_numbers_of_java():
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize(("setting", "figures", "suite_rtol"), SPARK)
 def test_spark_fits_are_reproduced(spark_data, setting, figures, suite_rtol, ddof, loss):
-    # The figures in Spark's tests are results of HuberRegressor for columns standardised with
-    # np.std (ddof 0). They are accurate to 6e-6, because HuberRegressor stopped early. Spark
-    # standardises with the sample standard deviation (ddof 1), and its tests therefore allow
-    # a difference of 1e-2 for penalised fits with standardisation.
+    # The figures in Spark's tests are HuberRegressor results for columns standardised with
+    # np.std (ddof 0). They are accurate only to within 6e-6, because HuberRegressor stopped
+    # early. Spark standardises with the sample standard deviation (ddof 1), and its tests
+    # therefore allow a difference of 1e-2 for penalised fits with standardisation.
     X, y = spark_data
     intercept, penalty, standardise = setting
     unit = X.std(axis=0, ddof=ddof) if standardise else np.ones(2)
@@ -249,7 +249,7 @@ def test_spark_fits_are_reproduced(spark_data, setting, figures, suite_rtol, ddo
     rtol = 6e-6 if same_problem else suite_rtol
     assert_allclose([*est.coef_ / unit, est.intercept_, est.scale_], figures, rtol=rtol)
     assert_allclose(est.beta_, 1.35 * est.scale_, rtol=1e-12)
-    # The objective of the fit is not larger than the objective at the published figures.
+    # The objective at the fit is not larger than at the published figures.
     published = figures[:2] * unit, *figures[2:]
     best_known = objective(X / unit, y, *published, 1.35, penalty)[0]
     ours = est.objective_ * (1 if loss == "huber" else 1.35)
@@ -259,7 +259,7 @@ def test_spark_fits_are_reproduced(spark_data, setting, figures, suite_rtol, ddo
 
 
 def test_large_epsilon_is_least_squares(spark_data):
-    # The same suite, test "huber loss model match squared error for large epsilon".
+    # From the same suite, test "huber loss model match squared error for large epsilon".
     X, y = spark_data
     est = SmoothL1Regressor(1e5, scale="concomitant").fit(X, y)
     expected = LinearRegression().fit(X, y)
@@ -311,9 +311,9 @@ def test_huber_regressor_is_matched(standardised_data, epsilon, a, intercept, we
         fit_intercept=intercept,
     ).fit(X, y, weight)
 
-    # HuberRegressor stops at a relative decrease of 2e-9, whatever the value of tol. Its
-    # coefficients are therefore accurate to about 5e-5. The objectives are compared more
-    # closely.
+    # HuberRegressor stops at a relative decrease of 2e-9 whatever the value of tol. Its
+    # coefficients are therefore accurate to within about 5e-5. The objectives are compared
+    # with a smaller tolerance.
     assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-4)
     assert_allclose(ours.intercept_, theirs.intercept_, rtol=0, atol=1e-4)
     assert_allclose(ours.scale_, theirs.scale_, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""SmoothL1Regressor: shapes and types of fitted attributes and of predictions."""
+"""SmoothL1Regressor: shapes and types of fitted attributes and predictions."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_weights_are_those_of_a_least_squares_fit_with_the_same_coefficients(mod
     for weight in [None, s]:
         est = SmoothL1Regressor(**mode).fit(X, y, weight)
         residual = np.abs(y - est.predict(X))
-        # `weights_` depends only on the residuals, also in rows of sample weight zero.
+        # `weights_` depends only on the residuals, even in rows of zero sample weight.
         assert_allclose(est.weights_, np.minimum(1, est.beta_ / residual), rtol=1e-7)
         assert_array_equal(est.outliers_, est.weights_ < 1)
         total = est.weights_ if weight is None else (est.weights_.T * weight).T
@@ -92,8 +92,8 @@ def test_the_intercept_is_that_of_the_rounded_coefficients(to_format):
     est = SmoothL1Regressor().fit(to_format(far), target)
     assert est.coef_.dtype == np.float32
     expected = SmoothL1Regressor().fit(exact, target).predict(exact)
-    # The coefficients have rounding errors of 3e-8. The intercept must compensate for these
-    # errors at the mean of X, which is 1e6.
+    # The coefficients have rounding errors of 3e-8, for which the intercept must compensate at
+    # the mean of X, which is 1e6.
     assert_allclose(exact @ est.coef_ + est.intercept_, expected, rtol=0, atol=1e-6)
 
 

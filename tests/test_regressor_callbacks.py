@@ -27,8 +27,8 @@ from problems import (
 )
 from skrobust import SmoothL1Regressor
 
-# Names of functions that perform steps of a fit. In the modules that call these functions,
-# tests replace them by functions that fail.
+# Names of functions that perform steps of a fit. In the modules that call them, tests replace
+# these functions by failing ones.
 SAMPLING, STAGES, ENGINE = "RowSampler", "fit_stages", "as_engine"
 
 

@@ -41,8 +41,7 @@ def test_exact_fit_is_found_and_has_no_outliers(mode, y_shift, shift, weight):
     assert_allclose(level, y.mean(), rtol=1e-12, atol=1e-9 + held)
     assert not est.outliers_.any()
     if mode in OF_SCALE:
-        # The scale is the rounding floor, which depends on the rounding errors of y − ȳ, y and
-        # X.
+        # The scale is the rounding floor, which depends on rounding errors of y − ȳ, y and X.
         stored = EPS * np.abs(X_far).max(axis=0) @ np.abs(est.coef_)
         assert est.scale_ <= 1e3 * EPS * np.ptp(y) + 4 * EPS * np.abs(y).max() + 4 * stored
 
@@ -58,7 +57,7 @@ def test_constant_y_is_its_value(mode, value, intercept, weight):
     assert_sane(est)
     assert_allclose(est.predict(X_with_one), value, rtol=1e-12)
     assert_allclose(est.coef_[:3], 0, atol=1e-12 * abs(value))
-    # A fixed threshold may be below the rounding error of y; an estimated threshold may not.
+    # A fixed threshold may be below the rounding error of y, but an estimated one must not be.
     assert est.beta_ <= 100 * EPS * abs(value) or not est.outliers_.any()
     assert mode not in OF_SCALE or not est.outliers_.any()
 
@@ -103,7 +102,7 @@ def test_duplicated_columns_share_the_coefficient_in_standardised_units(
 
 
 def deficient(kind, rng):
-    """Return X without full column rank, whose columns have different units and means."""
+    """Return a rank-deficient X whose columns have different units and means."""
     n = 40
     X = rng.normal(size=(n, 6)) * np.geomspace(1e-3, 1e3, 6) + rng.normal(size=6)
     if kind == "dependent":
@@ -199,8 +198,7 @@ def test_line_through_four_fifths_of_the_rows_is_recovered(mode, y_shift, weight
     y[off] += grid(10 + 5 * np.random.default_rng(5).normal(size=off.sum()))
     est = SmoothL1Regressor(**mode).fit(base, y, weight)
     assert_sane(est)
-    # Rows on the line have residuals as large as rounding errors, including the rounding errors
-    # of y.
+    # Rows on the line have residuals as large as rounding errors, including those of y.
     held = 1e-9 + 4 * EPS * y_shift
     assert_allclose((est.coef_ - [2.0, -1.0, 0.5]) * base.std(axis=0), 0, atol=held)
     assert_allclose(est.intercept_ + est.coef_ @ base[0], y_line[0], rtol=0, atol=4 * held)
@@ -210,8 +208,8 @@ def test_line_through_four_fifths_of_the_rows_is_recovered(mode, y_shift, weight
 
 @in_modes(OF_SCALE)
 def test_rows_on_a_line_to_rounding_are_no_outliers_however_large(mode):
-    # The rounding errors of y differ between rows by factors of up to 1e9. The scale is the
-    # median of the rounding errors.
+    # The rounding errors of y differ between rows by factors of up to 1e9. The scale is their
+    # median.
     x = np.geomspace(1e-3, 1e6, 200) * np.where(np.arange(200) % 2, 1.0, -1.0)
     y = 1.1 * x + 0.3
     off = np.arange(200) % 10 == 0
@@ -236,8 +234,8 @@ def test_counts_and_other_ties_are_fitted(mode, intercept, kind):
     est = SmoothL1Regressor(fit_intercept=intercept, **mode).fit(X, y)
     assert_sane(est)
     if mode in OF_SCALE:
-        # The scale is at least the rounding of y − ȳ, even for rows in which y and fit are
-        # zero.
+        # The scale is at least the rounding error of y − ȳ, even for rows in which y and the
+        # fit are zero.
         assert est.scale_ > 16 * EPS * np.abs(y - y.mean()).min()
     r = residual(est, X, y)
     assert_allclose(est.objective_, documented_objective(est, X, y), rtol=1e-9)
@@ -317,8 +315,8 @@ def test_few_rows_and_a_penalty_give_a_minimum_without_a_warning(alpha, mode, se
 
 @in_modes(OF_SCALE)
 def test_a_small_group_is_fitted_although_most_rows_are_fitted_exactly(mode):
-    # The scale of the least-squares residuals is already zero. The fit of the second group is
-    # then far from its median, and none of its residuals is inside the threshold.
+    # The scale of the least-squares residuals is already zero. The fit to the second group is
+    # then far from the median of the group, and none of its residuals is inside the threshold.
     X = np.eye(2)[[0] * 6 + [1] * 3]
     y = np.array([4.0] * 6 + [1.0, 1.0, 6.45])
     est = SmoothL1Regressor(**mode).fit(X, y)
@@ -330,7 +328,7 @@ def test_a_small_group_is_fitted_although_most_rows_are_fitted_exactly(mode):
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("mode", [{}, {"beta": 2.0, "scale": "mad"}, {"scale": "concomitant"}])
 def test_small_penalty_changes_little_where_most_of_y_is_zero(mode, intercept, loss):
-    # The scale of y is zero, but the scale of the residuals is not.
+    # The scale of y is zero, but that of the residuals is not.
     X = np.random.default_rng(7).normal(size=(40, 2))
     y = np.where(np.arange(40) < 34, 0.0, 5.0)
     X[:, 0] += y
@@ -352,8 +350,8 @@ def test_the_scale_is_at_its_floor_where_most_of_y_is_zero():
 
 
 def test_every_third_value_of_y_may_be_an_outlier():
-    # The location of y is computed from a sample of the rows. If the sampled rows were equally
-    # spaced, all of them could be outliers.
+    # The location of y is computed from a sample. If the sampled rows were equally spaced, all
+    # of them could be outliers.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30_000, 3))
     y = X @ [1.0, 2.0, 3.0] + 5 + rng.normal(size=30_000)

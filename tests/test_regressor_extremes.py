@@ -43,8 +43,8 @@ def test_coefficients_beyond_the_dtype_are_refused(dtype):
 
 @pytest.mark.parametrize("unit", [1.0, 1e-151, 1e100])
 def test_the_penalty_is_kept_where_the_square_of_a_unit_leaves_the_range(unit):
-    # The penalty is rescaled by powers of the units of y and X. Intermediate results must
-    # neither underflow nor overflow. Found by a random search.
+    # The penalty is rescaled by powers of the units of y and X, and intermediate results must
+    # neither underflow nor overflow. This case was found by a random search.
     base = SmoothL1Regressor(1.0, alpha=0.3, loss="huber").fit(X, Y)
     params = {"beta": unit, "alpha": 0.3 * unit**2, "loss": "huber"}
     est = SmoothL1Regressor(**params).fit(X * unit, Y * unit)
@@ -52,8 +52,8 @@ def test_the_penalty_is_kept_where_the_square_of_a_unit_leaves_the_range(unit):
 
 
 def test_the_residual_of_a_row_of_weight_zero_may_overflow():
-    # The linear predictor of the first row is infinite, and zero times infinity is NaN. The row
-    # must therefore not enter the sums. Found by a random search.
+    # The linear predictor in the first row is infinite, and zero times infinity is NaN. The row
+    # must therefore not enter the sums. This case was found by a random search.
     rng = np.random.default_rng(0)
     far = rng.normal(size=(20, 2))
     y, weight = 1e150 * far @ [1.0, -1.0] + 1e149 * rng.normal(size=20), np.ones(20)
@@ -63,9 +63,9 @@ def test_the_residual_of_a_row_of_weight_zero_may_overflow():
 
 
 def test_the_squares_of_the_residuals_of_an_exact_fit_may_underflow():
-    # The least-squares residuals are of the order of 1e-170. Their squares underflow, so that
-    # their computed root mean square is 0, and a solver must not divide by the root mean
-    # square. Found by a random search.
+    # The least-squares residuals are of order 1e-170. Their squares underflow, so their
+    # computed root mean square is 0, and a solver must not divide by it. This case was found by
+    # a random search.
     group = np.array([0, 0, 3, 1, 2, 2, 2, 0, 1, 0, 1])
     groups = np.column_stack([np.eye(4)[group][:, :3], np.full(11, 7.0)])
     y = np.array([3.0, 0.0, -3.0, 0.0])[group]

@@ -52,14 +52,14 @@ def test_too_few_iterations_give_one_warning_and_the_best_iterate(mode, schedule
 def test_more_iterations_are_never_worse(beta):
     objectives = [stopped(k, beta=beta).objective_ for k in range(1, 25)]
     assert objectives[0] > objectives[-1]
-    # While the threshold is lowered, an iterate is the minimiser at a larger threshold. The
-    # objectives at the two thresholds differ by at most half of the larger threshold.
+    # While the threshold is lowered, iterates are minimisers at larger thresholds. Objectives
+    # at two thresholds differ by at most half of the larger threshold.
     slack = 1e-14 if beta == 1.0 else 0.1
     assert np.all(np.diff(objectives) <= slack)
 
 
-# Found by a random search: the second stage reached max_iter next to an exact fit. The third
-# stage returned the coefficients of the second, and the scale of the least-squares residuals.
+# Found by a random search: the second stage reached max_iter near an exact fit, and the third
+# returned the coefficients of the second with the scale of the least-squares residuals.
 TWO_ROWS = (
     np.array(
         [
@@ -193,8 +193,8 @@ def test_schedule_of_one_stage_is_no_schedule(schedule):
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_a_scale_that_does_not_converge_is_that_of_the_objective(monkeypatch, rounds):
-    # Found by a random search: the reported scale was the next candidate, but the reported
-    # objective was the value at the last candidate.
+    # Found by a random search: the reported scale was the next candidate, whereas the reported
+    # objective was the value at the last one.
     monkeypatch.setattr("skrobust._solvers.scale_fixed_point.MAX_ROUNDS", rounds)
     with pytest.warns(ConvergenceWarning, match="the scale did not converge"):
         est = SmoothL1Regressor().fit(X, Y)
@@ -210,8 +210,8 @@ def test_the_warning_points_at_the_call_of_fit():
 
 @pytest.mark.parametrize(("n", "seed"), [(300, 25), (1000, 48), (1000, 81), (1000, 110)])
 def test_newton_steps_within_rounding_do_not_cycle(n, seed):
-    # In an earlier version Newton's method alternated between two points until max_iter. One
-    # point had the lower value, and the second point had the smaller gradient.
+    # In an earlier version, Newton's method alternated until max_iter between two points, one
+    # with the lower value and the other with the smaller gradient.
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, 1)) + 10.0 ** rng.integers(0, 7)
     est = SmoothL1Regressor(beta=1.0).fit(X, X.sum(axis=1) / X.std())

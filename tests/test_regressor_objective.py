@@ -31,7 +31,7 @@ def test_objective_is_the_documented_formula(mode, intercept, weight, alpha, los
     est.fit(X, Y, weight)
     assert_allclose(est.objective_, documented_objective(est, weight=weight), rtol=1e-12)
     size = np.abs(residual(est))
-    # Where the optimal intercept is not unique, one residual may lie at the threshold.
+    # If the optimal intercept is not unique, one residual may lie at the threshold.
     distinct = np.abs(size - est.beta_) > 1e-14
     assert_array_equal(est.outliers_[distinct], size[distinct] > est.beta_)
     assert np.count_nonzero(distinct) >= size.size - 1
@@ -39,7 +39,7 @@ def test_objective_is_the_documented_formula(mode, intercept, weight, alpha, los
 
 
 def independent_minimum(X, y, beta, alpha=0.0, weight=None, intercept=True):
-    """Return the minimum of the Huber objective that scipy.optimize.least_squares finds."""
+    """Return the minimum of the Huber objective found by scipy.optimize.least_squares."""
     n, p = X.shape
     s = np.ones(n) if weight is None else weight
     A = np.column_stack([np.ones(n), X] if intercept else [X])
@@ -132,8 +132,8 @@ def test_large_threshold_with_a_penalty_is_ridge(alpha, intercept, weighted, sha
     est = SmoothL1Regressor(1e6, loss="huber", alpha=alpha, fit_intercept=intercept)
     est.fit(X, y, weight)
 
-    # scikit-learn's Ridge is inaccurate if the units of the features differ much. The solution
-    # of the augmented system, whose columns are scaled to length one, is accurate.
+    # scikit-learn's Ridge is inaccurate if the features have very different units. The solution
+    # of the augmented system, with columns scaled to unit length, is accurate.
     s = weight / weight.sum()
     centre, level = (s @ X, s @ y) if intercept else (np.zeros(p), 0.0)
     Z = np.sqrt(s)[:, None] * (X - centre)
@@ -170,8 +170,8 @@ def test_optimality_tells_how_far_the_objective_is_from_its_minimum(params, loss
     for max_iter in range(1, 15):
         est = stopped(max_iter, loss=loss, **params)
         above = 1 - best.objective_ / est.objective_
-        # The duality gap is an upper bound of the suboptimality. Near the minimum, the gap is
-        # proportional to the gradient, and the suboptimality to the square of the gradient.
+        # The duality gap is an upper bound on the suboptimality. Near the minimum, the gap is
+        # proportional to the gradient, and the suboptimality to its square.
         assert above - 1e-14 <= est.optimality_ <= 30 * np.sqrt(max(above, 1e-12))
         checked += above > 1e-9
     assert checked >= 2

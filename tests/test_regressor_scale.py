@@ -45,7 +45,7 @@ def test_threshold_and_scale_are_those_of_the_table(
     assert_allclose(est.beta_, factor * est.scale_, rtol=1e-15)
     if kind == "mad":
         assert_allclose(est.scale_, weighted_mad(r, weight), rtol=1e-7)
-        # The coefficients minimise the objective with the threshold `beta_`.
+        # The coefficients minimise the objective at threshold `beta_`.
         fixed = SmoothL1Regressor(est.beta_, loss=loss, alpha=alpha).fit(X, Y, weight)
         assert_allclose(est.coef_, fixed.coef_, rtol=1e-7)
         assert_allclose(est.intercept_, fixed.intercept_, rtol=1e-7)
@@ -70,7 +70,7 @@ def test_concomitant_scale_and_coefficients_minimise_their_joint_objective(alpha
     assert_allclose(est.objective_, least, rtol=1e-12)
     rng = np.random.default_rng(0)
     for size in [1e-1, 1e-3, 1e-4]:
-        # Near a minimum the objective increases in every direction like the square of the step.
+        # Near a minimum, the objective increases as the square of the step in every direction.
         steps = size * rng.normal(size=(50, 5))
         rises = np.array([objective(step) for step in steps]) - least
         assert rises.min() > 0
@@ -86,9 +86,8 @@ def problem_with_several_fixed_points(seed):
 
 @pytest.mark.parametrize("seed", [41, 74, 429, 517, 701, 754, 786, 1431])
 def test_the_fixed_point_of_the_mad_below_least_squares_is_found_if_there_are_several(seed):
-    # R's rlm alternates between computing the scale of the residuals and the fit at this scale.
-    # A search over 1,500 random problems found these seeds, for which the MAD has several fixed
-    # points.
+    # R's rlm alternates between the scale of the residuals and the fit at this scale. A search
+    # over 1,500 random problems found these seeds, for which the MAD has several fixed points.
     X, y = problem_with_several_fixed_points(seed)
     scale, previous = weighted_mad(residual(LinearRegression().fit(X, y), X, y)), 0.0
     while abs(scale - previous) > 1e-12 * scale:
@@ -105,14 +104,14 @@ def test_the_fixed_point_of_the_mad_below_least_squares_is_found_if_there_are_se
 
 
 def test_the_fixed_point_of_the_mad_may_differ_from_that_of_rlm():
-    # R's rlm, which updates fit and scale in turn, ends at the scale 3.885.
+    # R's rlm, which alternates between fit and scale, ends at a scale of 3.885.
     x = np.arange(9.0)[:, np.newaxis]
     y = np.array([-101.0, 0, 1, 0, 0, -102, -1, 2, -2])
     est = SmoothL1Regressor().fit(x, y)
     assert_allclose(est.scale_, 2.4182852625764326, rtol=1e-9)
     assert_allclose([est.intercept_, *est.coef_], [-1.624234646, 0.15691791], rtol=1e-7)
-    # Both scales are fixed points: the fit with the threshold 1.345 × scale has residuals with
-    # this scale.
+    # Both scales are fixed points: the fit at threshold 1.345 × scale has residuals with this
+    # scale.
     for scale in (est.scale_, 3.8849993688704103):
         fit = SmoothL1Regressor(1.345 * scale).fit(x, y)
         assert_allclose(weighted_mad(residual(fit, x, y)), scale, rtol=1e-7)
@@ -126,11 +125,11 @@ def test_auto_with_and_without_mad_is_the_same_fit():
 
 @pytest.mark.parametrize("seed", [722, 871, 1027])
 def test_a_concomitant_scale_is_not_taken_for_zero_because_rows_are_exact(seed):
-    """Near σ = 0 the share of exact rows, 2 of 30, exceeds 1 − 1/ε², but the minimum is not 0.
+    """Near σ = 0, the share of exact rows, 2 of 30, exceeds 1 − 1/ε², but the minimum is not 0.
 
-    Found by a random search: a secant step towards the scale passed the minimum and ended at
-    the rounding floor, where the exact rows cause another fixed point. A scale at the floor is
-    accepted only if the scale also decreases from a value somewhat above the floor.
+    Found by a random search: a secant step overshot the minimum and ended at the rounding
+    floor, where the exact rows cause another fixed point. A scale at the floor is accepted only
+    if the scale also decreases from a value somewhat above the floor.
     """
     rng, epsilon = np.random.default_rng(seed), 1.01
     x = rng.normal(size=(30, 1))
@@ -146,8 +145,9 @@ def test_the_search_does_not_pass_a_mad_far_below_least_squares(seed):
     """φ(s), the scale of the residuals of the fit at scale s, has a fixed point s near 1.
 
     Because one residual is 1e6, φ is linear from 1e5 nearly down to the fixed point. Found by a
-    random search: the secant through two points of this range leads past the fixed point to the
-    rounding floor. Before a long step, φ is therefore evaluated at a scale in between.
+    random search: the secant through two points in this range overshoots the fixed point and
+    leads to the rounding floor. φ is therefore evaluated at an intermediate scale before a long
+    step.
     """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(12, 1))

@@ -1,4 +1,4 @@
-"""SmoothL1Regressor: invalid parameters and data, and their error messages."""
+"""SmoothL1Regressor: invalid parameters and data, and the resulting error messages."""
 
 import pickle
 import warnings
@@ -65,7 +65,7 @@ def test_concomitant_scale_needs_beta_above_one(beta):
 @pytest.mark.parametrize("params", [{}, {"beta": 1.0}, {"scale": "concomitant"}])
 def test_non_finite_X_is_refused(params, bad, kind, weight):
     X_bad, y, weight = X.copy(), Y, weight
-    if kind == "large":  # so large that the fit starts from a sample of rows
+    if kind == "large":  # so large that the fit starts from a sample
         X_bad = np.tile(X, (800, 10))
         y, weight = np.tile(Y, 800), None if weight is None else np.tile(weight, 800)
     X_bad[-1, -1] = bad

@@ -12,12 +12,13 @@ from skrobust import SmoothL1Regressor
 
 @pytest.mark.parametrize("beta", [0.1, 1.7])
 def test_warm_start_from_the_solution_needs_fewer_iterations(beta):
-    # The thresholds are fixed, because an estimated scale always starts from least squares.
+    # The thresholds are fixed, because a fit with an estimated scale always starts from least
+    # squares.
     est = SmoothL1Regressor(beta, warm_start=True).fit(X, Y)
     cold = est.n_iter_
     est.fit(X, Y)
     assert est.n_iter_ < cold
-    # Without warm_start a refit takes as many iterations as the first fit.
+    # Without warm_start, a refit takes as many iterations as the first fit.
     est.set_params(warm_start=False).fit(X, Y)
     assert est.n_iter_ == cold
 

@@ -1,8 +1,8 @@
 """A column far from zero does not reduce the rank of the other columns.
 
-Whether a direction is due to rounding depends only on the rounding of the columns that
-contribute to it. The reference is least squares or ridge regression of centred columns by QR in
-extended precision, and the thresholds of the fits are above all residuals.
+Whether a direction is due to rounding depends only on the rounding errors of the columns that
+contribute to it. The reference is least squares or ridge regression on centred columns by QR in
+extended precision; the thresholds of the fits exceed all residuals.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ CLOSE = {np.float64: 1e-7, np.float32: 1e-3}
 
 
 def extended_lstsq(A, b):
-    """Return the least-squares solution by reorthogonalised Gram–Schmidt, in long double."""
+    """Return the least-squares solution by reorthogonalised Gram–Schmidt in long double."""
     Q, R = A.copy(), np.zeros((A.shape[1],) * 2, np.longdouble)
     for j in range(A.shape[1]):
         for _ in range(2):
@@ -34,7 +34,7 @@ def extended_lstsq(A, b):
 
 
 def reference(X, y, weight, alpha):
-    """Return the fitted values of ridge regression with mean squared errors, in long double."""
+    """Return the fitted values of ridge regression with mean squared error, in long double."""
     X, y = X.astype(np.longdouble), y.astype(np.longdouble)
     s = np.ones(len(y), np.longdouble) if weight is None else weight.astype(np.longdouble)
     s = s / s.sum()
@@ -77,7 +77,7 @@ def test_a_far_column_does_not_remove_directions_of_other_columns(
     model = SmoothL1Regressor(beta, loss="huber", alpha=alpha)
     model.fit(sparse.csr_array(X) if kind == "csr" else X, y, weight)
     assert model.rank_ == X.shape[1]
-    # For float32 data the coefficients are rounded, and fitted values are not compared.
+    # For float32 data, the coefficients are rounded, so fitted values are not compared.
     if dtype == np.float64:
         fitted = X @ model.coef_ + model.intercept_
         size = np.abs(expected - y.mean()).max() + 1e-3 * np.abs(X @ model.coef_).max()
@@ -114,7 +114,7 @@ def test_one_far_column_and_a_dummy_trap_leave_correlated_columns_alone():
 
 
 def test_a_far_column_in_float32_does_not_shrink_the_others_under_a_penalty():
-    # The penalised minimiser is unique, also where there are more features than rows.
+    # The penalised minimiser is unique even if there are more features than rows.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 100))
     y = X[:, 0] * 5 + 0.3 * rng.normal(size=50)
@@ -191,10 +191,10 @@ def test_rows_of_an_exact_fit_on_shifted_features_are_no_outliers(mode, shift):
 @pytest.mark.parametrize("offset", [3e6, 1e7, 3e7])
 @pytest.mark.parametrize("n", [12, 60])
 def test_a_column_known_to_few_digits_does_not_affect_the_other_columns(offset, n):
-    # In float32 the rounding error of the last column is of the order of its standard
-    # deviation. If X does not have full rank, a direction that includes this column is dropped.
-    # In an earlier version the coefficients were orthogonal to this direction, and the
-    # objective was up to 5 % larger than for a fit to the other columns.
+    # In float32, the rounding error of the last column is of the order of its standard
+    # deviation. If X is rank-deficient, a direction that includes this column is dropped. In an
+    # earlier version, the coefficients were orthogonal to this direction, and the objective was
+    # up to 5 % larger than for a fit to the other columns.
     rng = np.random.default_rng(0)
     others = rng.normal(size=(n, 3))
     others = np.column_stack([others, 2 * others[:, 0]])

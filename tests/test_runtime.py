@@ -1,8 +1,8 @@
 """Effects of a fit on threads, processes, signals, imports and memory.
 
 Tests that need a fresh interpreter start one to run a program, which may import
-tests/programs.py. No test limits run times, which benchmarks/cold_start.py measures. Timeouts
-only serve to end a test in a deadlock, which would otherwise block the suite.
+tests/programs.py. No test limits run times, which benchmarks/cold_start.py measures; timeouts
+serve only to end deadlocks, which would otherwise block the suite.
 """
 
 import multiprocessing
@@ -109,8 +109,8 @@ print(found == [alone] * {n}, before == after, max(compiled.values()))
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "main_first"), [(8, False), (3, True)])
 def test_threads_at_once_find_the_bits_of_one_and_leave_blas_as_it_was(n, main_first):
-    # The kernels are also compiled only once. Numba compiles one kernel at a time, so that each
-    # thread would otherwise wait for the kernels of all others.
+    # The kernels are also compiled only once. Otherwise, each thread would wait for the kernels
+    # of all others, since Numba compiles one kernel at a time.
     program = PREAMBLE + EIGHT_AT_ONCE.format(n=n, main_first=main_first)
     output = run(program, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
     same_bits, blas_restored, compilations = output.split()
@@ -150,7 +150,7 @@ def test_a_read_only_installation_without_home_or_cache_works(tmp_path):
         for place in places:
             place.chmod(0o755)
     assert output.split("\n") == [str(package / "__init__.py"), str([1.0] * 4)]
-    # For root no directory is read-only, so that the test only checks that nothing is written.
+    # No directory is read-only for root; then the test checks only that nothing is written.
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -267,7 +267,7 @@ print(len(found))
 @pytest.mark.skipif(not FORK, reason="no fork here")
 @pytest.mark.parametrize("compiles", [False, True])
 def test_a_child_forked_within_a_first_fit_or_beside_other_fits_can_fit(compiles):
-    # A fork blocks forever in OpenBLAS while a thread uses the threads of OpenBLAS.
+    # A fork blocks forever in OpenBLAS while a thread uses OpenBLAS threads.
     assert run(PREAMBLE + FORK_WITHIN.format(compiles=compiles)) == "1"
 
 
@@ -545,19 +545,19 @@ def first_fit():
 
 @pytest.mark.slow
 def test_import_brings_nothing_beyond_scikit_learns_linear_models(first_fit):
-    # Neither Numba nor matplotlib is imported. Their imports would take most of the time.
+    # Neither Numba nor Matplotlib is imported; their imports would take most of the time.
     assert first_fit[:2] == ["{'skrobust'}", "[]"]
 
 
 @pytest.mark.slow
 def test_displays_are_imported_on_first_use_and_matplotlib_to_draw(first_fit):
-    # An attribute that does not exist raises an AttributeError.
+    # Accessing a nonexistent attribute raises an AttributeError.
     assert first_fit[2] == "module 'skrobust' has no attribute 'display'"
 
 
 @pytest.mark.slow
 def test_a_first_fit_compiles_four_functions_and_fits_of_other_modes_none(first_fit):
-    # The four functions are the pass over the rows and the functions that it calls: sums of a
+    # The four functions are the pass over the rows and the functions that it calls: terms of a
     # row, loss and prefetch.
     assert first_fit[3:] == ["4 4"] + ["[]"] * (len(SAME_KERNELS) + 1)
 

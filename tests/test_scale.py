@@ -91,7 +91,7 @@ def test_the_mad_is_zero_exactly_where_more_than_half_are_zero():
 
 
 def objective(sigma, residual, weight, epsilon):
-    """Return Σ s [σ + H_ε(r/σ) σ], by the formula of the documentation."""
+    """Return Σ s [σ + H_ε(r/σ) σ], the documented formula."""
     z = residual / sigma
     H = np.where(np.abs(z) <= epsilon, z**2, 2 * epsilon * np.abs(z) - epsilon**2)
     return np.sum(weight * (sigma + H * sigma))
@@ -157,7 +157,8 @@ def warm_scale(scale, residual, weight, epsilon):
 def test_one_step_from_a_near_scale_leads_to_the_concomitant_scale(epsilon, law, n):
     rng = np.random.default_rng(0)
     residual = rng.standard_t(3, size=n)
-    # Rows 3, 13, …, of which a sample of every k-th row has none if k is a multiple of 2 or 5.
+    # Rows 3, 13, …. A sample of every k-th row contains none of them if k is a multiple of 2 or
+    # 5.
     outside = np.arange(n) % 10 == 3
     residual[outside] *= 100
     few = np.where(rng.random(n) < 0.01, 1.0, 1e-4)
@@ -210,7 +211,7 @@ def test_auto_has_95_percent_efficiency_under_normal_errors():
     scale = concomitant_limit(AUTO_CONCOMITANT)
     assert scale == pytest.approx(0.843, abs=5e-4)
     assert huber_efficiency(AUTO_CONCOMITANT * scale) == pytest.approx(0.95, abs=2e-5)
-    # The limit of the scale and the efficiency of HuberRegressor with its default epsilon.
+    # The limiting scale and the efficiency of HuberRegressor with its default epsilon.
     assert concomitant_limit(1.35) == pytest.approx(0.681, abs=5e-4)
     assert huber_efficiency(1.35 * concomitant_limit(1.35)) == pytest.approx(0.889, abs=5e-4)
 
@@ -268,8 +269,8 @@ def test_the_scale_at_a_point_is_that_of_its_residuals(make_objective, estimator
     point = objective.evaluate(rng.normal(size=4))
     scale = estimator.estimate(point.residual, weight)
     assert estimator.scale(objective, point) == scale
-    # If the threshold of the objective belongs to the scale, a warm start from the scale does
-    # not change the result.
+    # If the threshold of the objective corresponds to the scale, a warm start from this scale
+    # does not change the result.
     at_scale = objective.at_threshold(estimator.threshold(scale)).evaluate(point.theta)
     assert estimator.scale(objective, at_scale, scale) == pytest.approx(scale, rel=1e-12)
 
@@ -294,7 +295,7 @@ def test_the_scale_of_an_exact_fit_is_that_of_its_rounding(make_objective, estim
 def test_the_bound_of_the_floor_takes_no_pass_and_is_not_below_the_floor(
     make_objective, weighted
 ):
-    # In the units in which a fit solves for a target, no |y| is much larger than 2.
+    # In the internal units of a fit, no |y| is much larger than 2.
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 3)), rng.uniform(-1, 1, size=200)
     weight = rng.uniform(size=200) if weighted else None
@@ -322,8 +323,7 @@ def test_the_floor_knows_the_rounding_of_the_location_that_was_subtracted(make_o
 def test_the_scale_without_coefficients_is_positive(estimator):
     y = np.random.default_rng(0).normal(size=30)
     assert null_scale(estimator, y, None) == estimator.estimate(y, None)
-    # Most elements of `few` are zero, so that the MAD is zero and is replaced by the mean of
-    # |y|.
+    # Most elements of `few` are zero, so the MAD is zero and is replaced by the mean of |y|.
     few = np.where(np.arange(30) < 1, 60.0, 0.0)
     assert null_scale(estimator, few, None) == (estimator.estimate(few, None) or 2.0)
     assert null_scale(Mad(AUTO_MAD), few, None) == 2.0

@@ -57,7 +57,7 @@ def test_the_scale_is_that_of_the_residuals_at_its_threshold(
     estimate = estimator.estimate(point.residual, objective.linear.data.weight)
     assert estimate == pytest.approx(scale, rel=1e-8)
     assert scale < start[1]
-    # dθ/ds and dφ/ds are approximated by finite differences. The change of the scale is so
+    # dθ/ds and dφ/ds are approximated by finite differences, with a change in the scale so
     # small that the same rows remain inside the threshold.
     ahead = objective.at_threshold(estimator.threshold(scale * (1 + 1e-4)))
     end = newton(ahead, point.theta, 1e-12, 100).point

@@ -1,4 +1,4 @@
-"""A loss, a penalty and an engine that exist only in the tests; each is a single class."""
+"""A loss, a penalty and an engine that exist only in the tests, each as a single class."""
 
 from importlib import import_module
 
@@ -34,7 +34,7 @@ class LogCosh(Loss):
     @staticmethod
     def rho_psi(r, threshold):
         z = abs(r) / threshold
-        # log cosh z, computed without overflow.
+        # log cosh z without overflow.
         value = z + np.log1p(np.exp(-2.0 * z)) - np.log(2.0)
         return threshold**2 * value, threshold * np.tanh(r / threshold)
 
@@ -88,7 +88,7 @@ def objective(X, y, loss, penalty, fit_intercept, threshold=1.0, penalty_per_thr
 
 
 def minimum_of_scipy(objective):
-    """Return the minimum that SciPy finds for the formula of the objective."""
+    """Return the minimum of the formula of the objective found by SciPy."""
     linear = objective.linear
     engine, y = linear.data.engine, linear.data.y
     Z = engine.rows(slice(None))
@@ -154,12 +154,12 @@ def test_a_penalty_beside_a_loss_that_is_divided_by_the_threshold_grows_with_it(
         assert_allclose(point.gradient, expected.gradient, rtol=1e-12)
 
 
-# An engine of blocks ---------------------------------------------------------------------
+# A block engine --------------------------------------------------------------------------
 
 
 @pytest.fixture
 def blocks(monkeypatch):
-    """Make fits use the engine of blocks."""
+    """Make fits use the block engine."""
     monkeypatch.setattr(skrobust._training_data, "as_engine", BlockEngine)
 
 
@@ -170,8 +170,8 @@ def fit(X, y, weight=None, **parameters):
 def check_passes(model, expected):
     """Assert that the fit in blocks takes about as many passes as the expected fit.
 
-    L-BFGS is excluded: its number of passes may differ, because rounding errors determine when
-    L-BFGS ends.
+    L-BFGS is excluded: rounding errors determine when it ends, so the numbers of passes may
+    differ.
     """
     if model.solver != "lbfgs":
         n_eval = [sum(stage["n_eval"] for stage in m.history_) for m in (model, expected)]
@@ -243,7 +243,7 @@ def test_blocks_of_rows_give_the_fit_of_a_tall_array(monkeypatch, mode, tails):
 def test_every_solver_finds_the_minimum_on_blocks_of_rows(
     monkeypatch, solver, threshold, weighted, alpha
 ):
-    # The number of rows is odd, so that the median, the limit for a strong penalty, is unique.
+    # With an odd number of rows, the median, the limit for a strong penalty, is unique.
     X, y = data(n=201)
     weight = np.random.default_rng(1).uniform(0.1, 1.0, size=201) if weighted else None
     solutions = []

@@ -1,4 +1,4 @@
-"""Wide sparse X is scaled, without a Gram matrix, and the fit equals the fit to dense X."""
+"""Wide sparse X is scaled without a Gram matrix, and the fit equals the fit to dense X."""
 
 import warnings
 
@@ -53,15 +53,15 @@ def test_without_a_gram_matrix_the_fit_is_that_of_dense_x(
     assert_allclose(est.objective_, dense.objective_, rtol=1e-7)
     assert_allclose(est.scale_, dense.scale_, rtol=1e-7)
     if kind == "one-hot" and mode.get("beta") == 1e-3:
-        # The median of a level with an even number of rows is not unique, so that the objective
-        # has no unique minimiser.
+        # The median of a level with an even number of rows is not unique, and neither is the
+        # minimiser of the objective.
         return
     assert_allclose(est.coef_ * spread, dense.coef_ * spread, rtol=0, atol=2e-6 * size)
     assert_allclose(est.predict(X), dense.predict(X), rtol=0, atol=1e-6 * size)
 
 
 def scaled_only(kind, n=3_000, p=250):
-    """Return sparse features that are only scaled, and a target with heavy tails."""
+    """Return sparse features that are only scaled, and a heavy-tailed target."""
     rng = np.random.default_rng(0)
     X = sparse.random_array((n, p), density=0.03, rng=rng, format="csc")
     if kind == "power law":
@@ -123,8 +123,8 @@ def test_features_that_are_only_scaled_have_the_fit_of_newtons_method(kind, mode
 
 @pytest.mark.parametrize("max_iter", [300, 1000])
 def test_conjugate_gradients_that_are_slow_count_as_iterations(max_iter):
-    # In an earlier version each step tried conjugate gradients for 22 passes before it formed
-    # the Hessian.
+    # In an earlier version, each step spent 22 passes on conjugate gradients before forming the
+    # Hessian.
     rng = np.random.default_rng(0)
     X = rng.standard_t(1.5, size=(324, 204)) * (rng.random((324, 204)) < 0.05)
     y = X.sum(axis=1) + rng.normal(size=324)

@@ -1,4 +1,4 @@
-"""Starts of S-estimates: half-sets of rows, independent rows, and the best of many starts."""
+"""Starts for S-estimates: half-sets of rows, independent rows, and the best of many starts."""
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def test_half_sets_hold_half_of_the_weight_and_are_concentrated(weighted):
     assert [s.log_determinant for s in shapes] == sorted(s.log_determinant for s in shapes)
     for rows, shape in zip(found, shapes, strict=True):
         assert 0.5 * weight.sum() <= weight[rows].sum() <= 0.5 * weight.sum() + 3
-        # Another concentration step does not lower the determinant of the covariance.
+        # A further concentration step does not lower the determinant of the covariance.
         further = nearest_half(shape.squared_distances(features), weight)
         again = ellipsoid(features[further], weight[further], 0.0)
         assert again.log_determinant >= shape.log_determinant - 1e-8

@@ -1,4 +1,4 @@
-"""A fit to tall X starts from a sample of rows, and its result is the fit to all rows."""
+"""A fit to tall X starts from a sample, and its result is the fit to all rows."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def columns(kind, p, rng):
 
 
 def fits(monkeypatch, X, y, weight=None, **params):
-    """Return the fit that starts from a sample of rows, and the fit that does not."""
+    """Return the fit that starts from a sample and the fit that does not."""
     found = []
     for many in (0, np.inf):
         monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", many)
@@ -54,12 +54,12 @@ def fits(monkeypatch, X, y, weight=None, **params):
 def assert_same(sampled, whole):
     size = np.abs(whole.coef_).max() + 1e-300
     assert_allclose(sampled.coef_, whole.coef_, rtol=1e-7, atol=1e-7 * size)
-    # With the MAD, the objective is not stationary as a function of the scale, so that
-    # `objective_` is less accurate than with a concomitant scale or a fixed threshold.
+    # With the MAD, the objective is not stationary in the scale, so `objective_` is less
+    # accurate than with a concomitant scale or a fixed threshold.
     fixed = whole.scale == "concomitant" or (whole.beta != "auto" and whole.scale is None)
     assert_allclose(sampled.objective_, whole.objective_, rtol=1e-10 if fixed else 1e-7)
     assert_allclose(sampled.scale_, whole.scale_, rtol=1e-7)
-    # If the fit starts from a sample of rows, `optimality_` is a second-order estimate of the
+    # If the fit starts from a sample, `optimality_` is a second-order estimate of the
     # suboptimality; otherwise it is a first-order bound.
     assert 0 <= sampled.optimality_ < 1e-8
 
@@ -122,7 +122,7 @@ def test_passes_are_few(monkeypatch):
 
 
 def tall(columns, seed=0):
-    """Return data with continuous errors, so tall that fits start from a sample of rows."""
+    """Return data with continuous errors, so tall that fits start from a sample."""
     rng = np.random.default_rng(seed)
     X = columns(rng)
     return X, X.sum(axis=1) + rng.standard_t(3, X.shape[0])
@@ -152,8 +152,8 @@ def test_one_large_value_in_a_row_outside_the_sample(cell, params):
     X, y = tall(lambda rng: rng.normal(size=(200_000, 10)))
     X[12_345, 3] = cell
     found = SmoothL1Regressor(**params).fit(X, y)
-    # The row with the large value determines the coefficient of feature 3 and has no influence
-    # on the other coefficients.
+    # The row with the large value determines the coefficient of feature 3 and does not
+    # influence the others.
     assert abs(found.coef_[3]) < 1e-3
     assert_allclose(np.delete(found.coef_, 3), 1.0, atol=0.05)
 
@@ -179,7 +179,7 @@ def test_a_fit_that_ends_at_max_iter_returns_what_it_has_reached():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("kind", ["correlated", "heavy tails", "one side"])
 def test_more_iterations_never_give_a_larger_objective(monkeypatch, kind):
-    # With a small threshold the fit restarts from one sample of rows after another.
+    # With a small threshold, the fit restarts from one sample after another.
     monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", 0)
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -195,8 +195,8 @@ def test_more_iterations_never_give_a_larger_objective(monkeypatch, kind):
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_outliers_on_one_side_take_few_passes(share):
-    # The minimiser θ depends on the scale s. A fit that did not use the derivative dθ/ds took
-    # 32 passes.
+    # The minimiser θ depends on the scale s. Without the derivative dθ/ds, a fit took 32
+    # passes.
     X, _ = tall(lambda rng: rng.normal(size=(200_000, 10)))
     rng = np.random.default_rng(1)
     error = rng.normal(size=len(X))

@@ -1,4 +1,4 @@
-"""How many threads a fit uses, and that it leaves neither threads nor limits behind."""
+"""A fit uses the right number of threads and leaves neither threads nor limits behind."""
 
 import functools
 import multiprocessing
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def cores(monkeypatch):
-    """Simulate eight usable cores, without limits on the number of threads."""
+    """Simulate eight usable cores and no limits on the number of threads."""
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
@@ -108,7 +108,7 @@ def test_a_team_uses_the_thread_of_the_caller_and_others_and_leaves_none(size):
     names, barrier = [], threading.Barrier(size)
 
     def task(first, step):
-        barrier.wait(10)  # passes only if all threads run at the same time
+        barrier.wait(10)  # returns only if all threads run concurrently
         names.append(threading.current_thread().name)
 
     with ThreadTeam() as team:
@@ -242,7 +242,7 @@ def blas_threads():
 
 @pytest.fixture
 def three_blas_threads():
-    """Set BLAS to three threads, a number that nothing else sets."""
+    """Set BLAS to three threads, a number used nowhere else."""
     with threadpool_limits(3, user_api="blas"):
         before = blas_threads()
         if set(before.values()) != {3}:
@@ -280,9 +280,9 @@ def test_any_exception_restores_the_threads_of_blas(three_blas_threads, error):
 
 
 def test_a_thread_limits_blas_also_where_another_has_limited_it_before(three_blas_threads):
-    # As long as the first thread that set a limit exists, threadpoolctl 3.7 and later ignore
-    # the limits of all other threads. Here this first thread is the main thread, as after any
-    # fit in the main thread.
+    # As long as the first thread to set a limit exists, threadpoolctl 3.7 and later ignore
+    # limits set by other threads. Here, as after any fit in the main thread, the first is the
+    # main thread.
     def visit():
         with single_threaded_blas():
             return blas_threads()
@@ -332,9 +332,8 @@ print(overlap, alone, before == counts())
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_overlapping_limits_of_running_threads_are_restored_by_the_last(fails):
-    # Thread A sets a limit for BLAS, and then thread B sets one. A removes its limit before B
-    # does, either normally or because of an error. Both threads run until the end of the
-    # program.
+    # Thread A and then thread B limit BLAS. A removes its limit before B does, either normally
+    # or because of an error. Both threads run until the program ends.
     environment = {"OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     assert run(OVERLAP.format(fails=fails), **environment) == "[1] [1] True"
 
@@ -413,7 +412,7 @@ print(counts())
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
 def test_a_child_forked_during_a_fit_of_a_thread_has_blas_as_it_was_before():
-    flags = ["-W", "ignore::DeprecationWarning"]  # Python warns about a fork while threads run
+    flags = ["-W", "ignore::DeprecationWarning"]  # Python warns of forks while threads run
     lines = run(FORK, *flags).split("\n")
     assert lines == [str(([2], [1], [2])), "[2]"]
 
@@ -447,5 +446,5 @@ threading.Thread(target=later).start()
 
 
 def test_a_thread_that_outlives_the_main_thread_can_fit():
-    # After the end of the main thread executors cannot start threads.
+    # Executors cannot start threads after the main thread has ended.
     assert run(AFTER_MAIN) == "1.0 1.0"

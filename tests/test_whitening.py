@@ -1,8 +1,8 @@
 """The whitening turns the Hessian of the quadratic model into the identity on its range.
 
-The rows Z = [1, z] are scaled so that ZᵀZ is a mean over the rows. With H = ZᵀZ + diag(0, λ),
-the transform M satisfies MᵀHM = I, and its columns span all (b, v) that the data and the
-penalty distinguish.
+The rows Z = [1, z] are scaled such that ZᵀZ is a mean over the rows. With H = ZᵀZ + diag(0, λ),
+the transform M satisfies MᵀHM = I, and its columns span all (b, v) that the data and penalty
+distinguish.
 """
 
 from fractions import Fraction
@@ -32,7 +32,7 @@ EPS = np.finfo(float).eps
 
 
 def rows_of(X, fit_intercept=True):
-    """Return rows [1, z]/√n of standardised X, which is centred if there is an intercept."""
+    """Return the rows [1, z]/√n of standardised X, centred if there is an intercept."""
     z = X - X.mean(axis=0) * fit_intercept
     size = np.sqrt((z**2).mean(axis=0))
     z /= np.where(size > 0, size, 1.0)
@@ -165,8 +165,8 @@ def test_rows_of_dependent_features_have_no_component_in_the_null_space(
 
 
 def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction():
-    # Two columns are equal except that 1e8 is added to the second column, which rounds the
-    # values of this column by up to 1e-8.
+    # The columns are equal except that 1e8 is added to the second, which causes rounding errors
+    # of up to 1e-8 in its values.
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
     X = np.column_stack([x, x + 1e8, rng.normal(size=100)])
@@ -182,8 +182,8 @@ def test_what_rounding_of_the_data_made_of_dependent_columns_is_not_a_direction(
 
 
 def test_rows_whiten_an_ill_conditioned_design_that_the_gram_cannot():
-    # The singular values are 1 to 1e-10. The smallest singular value of the Gram matrix would
-    # be below eps.
+    # The singular values range from 1 to 1e-10. The smallest singular value of the Gram matrix
+    # would be below eps.
     X = np.vstack([hilbert(8), -hilbert(8)]) * 4
     Z = np.column_stack([np.full(16, 0.25), X / 4])
     assert whiten_gram(Z.T @ Z, np.zeros(8), True) is None
@@ -232,7 +232,7 @@ def test_rows_with_a_penalty_reach_the_ridge_solution(fit_intercept, n, p, alpha
     v = (np.array(solution[:n]) @ z / exact_penalty).astype(float)
     b = float(solution[n]) if fit_intercept else 0.0
     assert_allclose(found[0], b, rtol=0, atol=1e-12 * np.abs(target).max())
-    size = np.sqrt(penalty)  # errors are measured in the norm of the penalty
+    size = np.sqrt(penalty)  # errors are measured in the penalty norm
     assert_allclose(size * found[1:], size * v, rtol=0, atol=1e-9 * (size * np.abs(v)).max())
 
 
@@ -313,8 +313,8 @@ def test_dependent_features_are_whitened_by_the_rows(kind):
 
 
 def test_columns_that_differ_by_rounding_only_are_one_direction():
-    # The tolerance is the rounding error of the second column, 1e8 · eps, relative to the
-    # spread of the column.
+    # The tolerance is the rounding error of the second column, 1e8 · eps, relative to its
+    # spread.
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
     problem = problem_of(np.column_stack([x, x + 1e8, rng.normal(size=100)]))
@@ -336,7 +336,7 @@ def test_with_no_more_rows_than_features_there_is_no_gram_matrix(fit_intercept, 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_rows_of_weight_zero_have_no_influence(fit_intercept):
-    # Only 3 of the 9 rows have a positive weight, so that 3 directions can be distinguished.
+    # Only 3 of the 9 rows have positive weight, so 3 directions can be distinguished.
     rng = np.random.default_rng(0)
     X, weight = rng.normal(size=(9, 6)), np.repeat([1.0, 0.0], [3, 6])
     few = problem_of(X[:3], np.ones(3), fit_intercept)

@@ -14,7 +14,7 @@ from skrobust._engines import as_engine
 from skrobust._engines.sparse import SparseEngine
 from skrobust._engines.threads import ThreadTeam
 
-# A dense copy of X would exceed the limit for the computation of singular values.
+# A dense copy of X would exceed the size limit for computing singular values.
 N, P = 150, 900
 
 

@@ -31,7 +31,7 @@ def columns_of(X, y, weight=None, fit_intercept=True):
 
 
 def assert_sums(columns, X, inside):
-    """Assert that the columns and their Hessian equal the columns and the Hessian of X."""
+    """Assert that the columns and their Hessian equal those of X."""
     Z = np.column_stack([np.ones(len(X)), X])[:, columns.index]
     assert_array_equal(columns.Z, Z.T)
     assert_allclose(columns.H, (Z[inside].T * columns.s[inside]) @ Z[inside], atol=1e-13)
@@ -74,7 +74,7 @@ class Line:
             self.step[1] = -self.x[1]
         residual = self.y - self.Z @ self.x
         self.columns.update(np.abs(residual) <= BETA)
-        # If the step is an ascent direction, its sign is changed.
+        # An ascent direction is reversed.
         q = self.loss_slope(self.x)
         if (self.slope * np.sign(self.x) - q) @ self.step > 0:
             self.step = np.where(self.step == -self.x, self.step, -self.step)
@@ -125,7 +125,7 @@ def test_the_length_is_near_the_minimum_along_the_step(seed, every, size):
 def test_a_step_that_ends_where_a_coefficient_is_zero_is_taken_in_full():
     line = Line(every=False, to_zero=True)
     # The minimum of the smooth part is beyond t = 1, where a coefficient becomes zero. The
-    # large penalty of this coefficient keeps the minimum at t = 1.
+    # large penalty on this coefficient keeps the minimum at t = 1.
     line.slope[1] = 10.0
     line.step[2:] = line.step[0] = 0.0
     line.curvature = line.columns.H @ line.step
@@ -176,7 +176,7 @@ def tall():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(4000, 6))
     X[:, 4] = 0.0
-    # This feature varies in a few rows only, which have a high leverage.
+    # This feature varies only in a few high-leverage rows.
     X[7::900, 4] = 100.0
     y = X[:, :3].sum(axis=1) + X[:, 4] + rng.normal(size=4000)
     y[::10] += 20.0
@@ -214,7 +214,7 @@ def test_a_fit_that_is_stopped_after_a_sample_is_not_above_the_null_model(
 ):
     monkeypatch.setattr(_solvers, "TALL_MIN_ELEMENTS", 0)
     X, y = tall()
-    # The last feature equals y, except in three rows that are not in the sample.
+    # The last feature equals y except in three rows outside the sample.
     sample = np.random.default_rng(0).choice(4000, 300, replace=False, shuffle=False)
     X[:, 5] = y
     X[np.setdiff1d(np.arange(4000), sample)[:3], 5] = 1e6
