@@ -81,7 +81,7 @@ def residual(est, X=X, y=Y):
 
 
 def weighted_mad(r, weight=None):
-    """Return the normalised MAD of the residuals, each repeated as often as its weight says."""
+    """Return the normalised MAD of the residuals, repeated according to integer weights."""
     rows = (
         np.arange(len(r))
         if weight is None

@@ -66,7 +66,7 @@ def blas_threads():
 
 
 SHAPES = {
-    "tall": (60_000, 40),  # the fit starts from a sample of rows
+    "tall": (60_000, 40),  # the fit starts from a sample
     "whole": (40_000, 30),  # the fit uses threads but no sample
     "gram": (1_500, 210),  # BLAS results depend on the number of threads
 }

@@ -229,7 +229,7 @@ def test_the_grid_of_sparse_features_is_that_of_dense_ones(mode, kind):
 
 def test_the_limit_of_large_thresholds_has_the_grid_of_the_elastic_net():
     path = smooth_l1_path(X, Y, alphas=7, beta=1e6, loss="huber", l1_ratio=0.5)
-    # Before version 1.7, scikit-learn has another name for the number of penalties.
+    # scikit-learn before version 1.7 uses another name for the number of penalties.
     names = inspect.signature(ElasticNetCV).parameters
     number = "n_alphas" if names["alphas"].default is None else "alphas"
     other = ElasticNetCV(l1_ratio=0.5, cv=2, **{number: 7}).fit(X, Y)

@@ -70,7 +70,7 @@ def test_an_error_names_the_parameter_or_the_answer_is_finite(call, value):
         else:
             message = None
     if message is not None:
-        # For an enormous number of stages, NumPy raises the error, which lacks the name.
+        # For an enormous number of stages, NumPy raises an error that does not name n_stages.
         assert name in message or (name == "n_stages" and value == 10**400)
         return
     answer = getattr(answer, "coef_", answer)

@@ -219,7 +219,7 @@ def test_repeated_fits_are_equal_and_leave_the_global_generator_alone():
 def test_weights_are_numbers_of_rows():
     X, y = data(40, 2)
     weight = np.random.default_rng(0).uniform(0.5, 2.0, size=40)
-    # Weights whose sum is less than the number of rows are rescaled to sum to it.
+    # Weights that sum to less than the number of rows are rescaled to sum to this number.
     small = fit(X, y, weight / 100)
     raised = fit(X, y, weight * 40 / weight.sum())
     assert_allclose(small.coef_, raised.coef_, rtol=1e-9)

@@ -243,7 +243,7 @@ def test_units_and_order_do_not_matter(certificate, problem, data):
     size = 1e-6 * (1 + np.abs(base.coef_).max()) * (1 + shift / 1e4)
     assert_allclose(back - added, base.coef_, rtol=0, atol=size)
     # The accuracy of the scale is limited by the rounding errors of the features times the
-    # coefficients. They are large if the features are far from zero.
+    # coefficients. These errors are large if the features are far from zero.
     stored = 8 * np.finfo(float).eps * np.abs(back) @ (np.abs(X).max(axis=0) + shift)
     assert est.beta_ / of_y == pytest.approx(base.beta_, rel=1e-6, abs=max(1e-12, stored))
     # At some minimisers, a residual is exactly at the threshold; such rows are not compared.

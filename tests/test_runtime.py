@@ -150,7 +150,7 @@ def test_a_read_only_installation_without_home_or_cache_works(tmp_path):
         for place in places:
             place.chmod(0o755)
     assert output.split("\n") == [str(package / "__init__.py"), str([1.0] * 4)]
-    # No directory is read-only for root; then the test checks only that nothing is written.
+    # For root, no directory is read-only, and the test checks only that nothing is written.
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -88,7 +88,7 @@ def objective(X, y, loss, penalty, fit_intercept, threshold=1.0, penalty_per_thr
 
 
 def minimum_of_scipy(objective):
-    """Return the minimum of the formula of the objective found by SciPy."""
+    """Return the minimum that SciPy finds for the documented objective."""
     linear = objective.linear
     engine, y = linear.data.engine, linear.data.y
     Z = engine.rows(slice(None))

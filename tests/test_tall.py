@@ -1,4 +1,4 @@
-"""A fit to tall X starts from a sample, and its result is the fit to all rows."""
+"""A fit to tall X starts from a sample but returns the fit to all rows."""
 
 import numpy as np
 import pytest

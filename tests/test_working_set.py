@@ -164,7 +164,7 @@ def test_a_point_of_a_fine_grid_takes_a_few_iterations():
     X = rng.normal(size=(1000, 30))
     y = X[:, :5].sum(axis=1) + rng.normal(size=1000)
     path = smooth_l1_path(X, y, beta=1.0, loss="huber", l1_ratio=1.0, alphas=60)
-    # n_iters counts Newton steps and passes. At the first point of the path all coefficients
+    # n_iters counts Newton steps and passes. At the first point of the path, all coefficients
     # are zero.
     assert np.median(path.n_iters[1:]) <= 4
 

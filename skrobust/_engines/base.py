@@ -27,8 +27,8 @@ RowVector = Any
 FloatArray = NDArray[np.float64]
 RowIndex = slice | NDArray[Any]
 
-# Neither the squares nor sums of squares of numbers overflow if their absolute values are below
-# this bound.
+# Squares of numbers whose absolute values are below this bound, and sums of such squares, do
+# not overflow.
 MAX_SQUARABLE = 1e140
 # Estimator name in error messages about the data.
 _ESTIMATOR = "SmoothL1Regressor"

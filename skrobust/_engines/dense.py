@@ -38,8 +38,8 @@ GRAM_FEATURES_PER_PASS = 20
 GRAM_LANES = 4
 # To save time, a pass does not subtract the centre if X has at least CENTRE_FREE_MIN_ELEMENTS
 # elements and the centre of each column is at most CENTRE_FREE_MAX_SHIFT standard deviations
-# from zero. In such a column, x has as many accurate digits as x − centre, except that
-# high-leverage rows make most values of the column less accurate.
+# from zero. Then x has as many accurate digits as x − centre, except for most values of a
+# column with high-leverage rows.
 CENTRE_FREE_MAX_SHIFT, CENTRE_FREE_MIN_ELEMENTS = 1.0, 50_000
 # The standardised rows are stored if X has fewer elements than this.
 STORE_STANDARDISED_MAX_ELEMENTS = 4_000

@@ -107,8 +107,8 @@ class Guard:
         try:
             return pending.result()
         except self._losses as error:
-            # The loss of the scheduler causes the same exceptions as the loss of a worker, but
-            # then this call raises a RuntimeError.
+            # This call raises a RuntimeError if the scheduler is lost, which causes the same
+            # exceptions as the loss of a worker.
             self.workers()
             raise LostWorkersError(f"{type(error).__name__}: {error}") from error
 

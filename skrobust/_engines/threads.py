@@ -96,8 +96,8 @@ class ThreadTeam:
             future.result()
 
     def _threads(self) -> int:
-        # The number of threads is determined only once and only if needed, because this takes a
-        # noticeable share of the time of a small fit.
+        # Determining the number of threads takes a noticeable share of the time of a small fit,
+        # so it is done only once and only if needed.
         if self._size is None:
             self._size = n_threads()
         return self._size

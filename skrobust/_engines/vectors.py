@@ -261,7 +261,7 @@ def _compiled(
 ) -> tuple[list[StoredVector], list[Expression]]:
     """Return the stored vectors in expressions, and the expressions with slots in their place.
 
-    None is kept for vectors that are None.
+    Entries that are None remain None.
     """
     stored: list[StoredVector] = []
 
