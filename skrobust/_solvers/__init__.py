@@ -1,4 +1,4 @@
-"""Minimisation of an objective. The algorithms of a fit are chosen in `choose` only."""
+"""Minimisation of an objective. Only `choose` selects the algorithms for a fit."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Rows", "choose"]
 
-# A sample of rows is used if X has at least TALL_MIN_ROWS_PER_FEATURE rows per feature and at
-# least TALL_MIN_ELEMENTS elements.
+# A fit starts from a sample of the rows if X has at least TALL_MIN_ROWS_PER_FEATURE rows per
+# feature and at least TALL_MIN_ELEMENTS elements.
 TALL_MIN_ROWS_PER_FEATURE = 400
 TALL_MIN_ELEMENTS = 2_000_000
-# If X consists of blocks of rows, the second limit is multiplied by this fraction: a sample
-# saves rounds over the blocks, and a round takes longer than a pass over X in memory.
+# If X consists of blocks of rows, TALL_MIN_ELEMENTS is multiplied by this fraction, because a
+# sample saves passes over the blocks, each of which takes longer than a pass over X in memory.
 TALL_MIN_FRACTION_OF_BLOCKS = 0.25
-# With at least as many features as rows, the whitening requires an n × n matrix and, if X is
-# sparse, a dense copy of X. The matrix is too expensive with more than ROOT_MAX_ROWS rows. The
-# copy is too expensive if it has more than ROOT_MAX_CELLS elements and more than
-# ROOT_MAX_CELLS_PER_ELEMENT elements for each stored element of X.
+# If X has at least as many features as rows, whitening requires an n × n matrix and, if X is
+# sparse, a dense copy of X. The matrix is too expensive if X has more than ROOT_MAX_ROWS rows.
+# The copy is too expensive if it has more than ROOT_MAX_CELLS elements and more than
+# ROOT_MAX_CELLS_PER_ELEMENT elements per stored element of X.
 ROOT_MAX_ROWS = 5_000
 ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT = 100_000, 3
 
@@ -69,57 +69,59 @@ def choose(
     staged: bool = False,
     along_grid: bool = False,
 ) -> Plan:
-    """Return the Plan, the algorithms that are used for X and the parameter `solver`.
+    """Return the algorithms for X and the given value of the parameter `solver`, as a Plan.
 
     `composite` tells whether the penalty has an L1 part or bounds, `staged` whether the fit
     starts from given coefficients or has a schedule, and `along_grid` whether the model is
     fitted for a grid of parameters.
 
     ============================= ==========================================================
-    data                          what runs
+    data                          algorithms
     ============================= ==========================================================
     tall dense X                  fit to a uniform sample of rows → whitening computed from
-                                  the sample → Anderson's acceleration of coefficients and
+                                  the sample → Anderson acceleration of coefficients and
                                   scale over all rows. With "lbfgs" and "newton", and in
-                                  staged fits, the minimiser replaces Anderson's
-                                  acceleration. Staged fits sample the rows by their norms
-    sparse X with at least 200    least squares → Anderson's acceleration, in scaled features
+                                  staged fits, the minimiser replaces Anderson acceleration.
+                                  Staged fits sample rows with probabilities that increase
+                                  with the norms of the rows
+    sparse X with at least 200    least squares → Anderson acceleration, in scaled features
     features, n > p
-    sparse X, p ≥ n, whose dense  least squares by conjugate gradients → the minimiser, in
-    copy would be large           scaled features and matrix-free
-    other X                       least squares → the minimiser, inside the fixed point of
-                                  the scale if the scale is estimated
+    sparse X, p ≥ n, with a       least squares by conjugate gradients → the minimiser,
+    large dense copy              matrix-free and in scaled features
+    other X                       least squares → the minimiser, within the fixed-point
+                                  iteration for the scale if the scale is estimated
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
-                                  near the threshold. With "lbfgs" and "newton" the minimiser
-                                  starts each fit from the previous solution
+                                  near the threshold. With "lbfgs" and "newton", the
+                                  minimiser starts each fit from the previous solution
     a penalty with an L1 part or  `WorkingSet`: proximal Newton steps on the nonzero
-    bounds                        coefficients, in scaled features, inside the fixed point of
-                                  the scale if the scale is estimated. With tall dense X and
-                                  a fixed threshold a fit of a uniform sample comes first
-    a loss that is not convex     starts (`_starts`) → `redescending`: Newton's method and
-                                  reweighted least squares, for any X
+    bounds                        coefficients, in scaled features, within the fixed-point
+                                  iteration for the scale if the scale is estimated. If X is
+                                  tall and dense and the threshold is fixed, a uniform sample
+                                  is fitted first
+    a nonconvex loss              starting points (`_starts`) → `redescending`: Newton's
+                                  method and iteratively reweighted least squares, for any X
     ============================= ==========================================================
 
     The minimiser is `lbfgs`, `newton` or, for "auto", `lbfgs_then_newton`. Decisions that
-    depend on intermediate results are steps of an algorithm:
+    depend on intermediate results are made within the algorithms:
 
     ============================= ==========================================================
     if                            then
     ============================= ==========================================================
-    few rows have |r| ≤ β         Newton's method lowers the threshold in steps (`newton`,
-                                  step 4, and `working_set`), and ends at a vertex
+    few rows have |r| ≤ β         the threshold is lowered in steps (`newton`, step 4, and
+                                  `working_set`), until a vertex is near the minimiser
                                   (`lad_simplex`)
     X has more than 20,000        "auto" runs L-BFGS until it is near the minimiser
     elements                      (`lbfgs`), since a pass costs less than a Newton step
-    a Hessian would cost more     Newton's step is matrix-free, by conjugate gradients
-    than a few passes             (`newton.is_matrix_free`)
-    the Gram matrix is close to   the whitening is computed from singular values of the rows
-    singular                      (`_sampling.whiten`)
-    Anderson's acceleration is    the fit restarts from a sample of rows by their norms. Then
-    slow                          the minimiser and the fixed point of the scale follow
-                                  (`_fit`)
-    PathNewton does not converge  the minimiser continues from the best point. If the minimiser
-                                  does not converge, the fit is repeated without the grid
+    a Hessian would cost more     Newton steps are computed by conjugate gradients, without
+    than a few passes             forming the Hessian (`newton.is_matrix_free`)
+    the Gram matrix is nearly     the whitening is computed from a singular value
+    singular                      decomposition of the rows (`_sampling.whiten`)
+    Anderson acceleration is      the fit restarts from a sample of rows drawn by their norms,
+    slow                          and then continues with the minimiser and the fixed-point
+                                  iteration for the scale (`_fit`)
+    PathNewton does not converge  the minimiser continues from the best point. If it does not
+                                  converge, the fit is repeated without the grid
     ============================= ==========================================================
     """
     n, p = engine.n, engine.p
@@ -137,7 +139,7 @@ def choose(
         whiten_by = "root"
     else:
         whiten_by = "scaling"
-    # Anderson's acceleration can be used for scaled sparse features, since their Gram matrix is
+    # Anderson acceleration can be used for scaled sparse features, since their Gram matrix is
     # close to the identity matrix.
     scaled = whiten_by == "scaling" and n > p and not engine.can_sample and not composite
     accelerated = tall or (scaled and not along_grid)

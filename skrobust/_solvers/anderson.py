@@ -1,11 +1,11 @@
-"""Anderson's acceleration for tall data: every pass over X updates coefficients and scale.
+"""Anderson acceleration for tall data: each pass over X updates coefficients and scale.
 
 If the coordinates θ are whitened at the minimiser of the objective F, −∇F is nearly a Newton
-step. Anderson's acceleration of the iteration θ ← θ − ∇F (type II; Walker and Ni, SIAM J.
-Numer. Anal. 49, 2011) converges as fast as conjugate gradients, but requires neither products
-with the Hessian nor differences of values of F, which are dominated by rounding near the
-minimiser. The acceleration requires a starting point near the minimiser, such as the fit to a
-sample of rows. From other starting points the acceleration ends early.
+step. Anderson acceleration of the iteration θ ← θ − ∇F (type II; Walker and Ni, SIAM J. Numer.
+Anal. 49, 2011) converges as fast as conjugate gradients, but requires neither Hessian-vector
+products nor differences of values of F, which are dominated by rounding errors near the
+minimiser. It requires a starting point near the minimiser, such as the fit to a sample of rows,
+and ends early from any other starting point.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status
 from .scale_fixed_point import MAX_CONTRACTION, Sensitivity
 
-# Maximum number of moves of θ in memory, and maximum length of a gradient step as a multiple of
-# −∇F. Longer steps are not useful, since curvatures below 1/2 are due to few rows. The moves
+# Maximum number of stored moves of θ, and maximum length of a gradient step as a multiple of
+# −∇F. Longer steps are not useful, since only a few rows cause curvatures below 1/2. The moves
 # determine the smallest curvature only if the component of each move orthogonal to the earlier
 # moves is larger than MIN_INDEPENDENT_PART times the largest of these components.
 MEMORY_MOVES = 8
 MAX_GRADIENT_STEP = 2.0
 MIN_INDEPENDENT_PART = 1e-8
-# The error is the larger one of the relative gradient and |φ̂/s − 1|, where φ̂ is the scale of
-# the residuals. If the error is at most FREE_STEP_TOL, another step changes the objective by
-# less than the rounding error of the objective.
+# The error is the maximum of the relative gradient and |φ̂/s − 1|, where φ̂ is the scale of the
+# residuals. If the error is at most FREE_STEP_TOL, another step changes the objective by less
+# than its rounding error.
 FREE_STEP_TOL = 1e-7
-# A curvature in whitened coordinates below this value is due to rounding or to an inaccurate
-# whitening.
+# A curvature below this value, in whitened coordinates, is attributed to rounding errors or to
+# an inaccurate whitening.
 MIN_CURVATURE = 0.05
 # If the relative gradient is below this fraction of the error, the coefficients are much more
 # accurate than the scale.
 MAX_FIT_ERROR_RATIO = 0.1
-# The acceleration ends if one of the first errors is larger than half of this value.
+# The acceleration ends if one of the first errors exceeds half of this value.
 MAX_ERROR = 1e3
 
 
 class Acceleration(NamedTuple):
-    """The result of Anderson's acceleration, converged or not.
+    """The result of Anderson acceleration, converged or not.
 
-    `improved` tells whether the error was at least halved. At a fixed threshold `lowest_value`
-    is the smallest value of F that was evaluated, and `lowest_theta` the point with this value.
+    `improved` tells whether the error was at least halved. At a fixed threshold, `lowest_value`
+    is the smallest value of F at any evaluated point, and `lowest_theta` is this point.
     """
 
     solution: Solution
@@ -71,11 +71,13 @@ def anderson(
 
     The scale s is updated to s + (φ̂ − s)/(1 − contraction), where φ̂ is the scale of the
     current residuals. The contraction dφ/ds is first taken from `sensitivity`, and later
-    estimated from two steps. At a fixed threshold `estimator` is None, and s does not change.
-    The acceleration ends if the error is not halved in `patience` passes.
+    estimated from two steps. At a fixed threshold, `estimator` is None, and s does not change.
+    The acceleration ends without convergence if the error is not halved within `patience`
+    passes.
 
-    After convergence the coefficients are updated once more if the error is small. This update
-    makes the coefficients about ten times as accurate. No other pass verifies the accuracy.
+    After convergence, the coefficients are updated once more if the error is at most
+    FREE_STEP_TOL. This update makes them about ten times as accurate, but no further pass
+    verifies the accuracy.
     """
     s, out, errors, n_passes = scale, None, [], objective.n_passes
     contraction, last_fit = max(sensitivity.contraction, 0.0), None
@@ -124,7 +126,7 @@ def anderson(
 
 
 class AndersonMemory:
-    """The last moves of θ, and the changes of (∇F, s) between the ends of each move.
+    """The last moves of θ, and the change of (∇F, s) along each move.
 
     `dtheta_ds` is an estimate of the derivative of the minimiser with respect to s.
     """
@@ -139,7 +141,8 @@ class AndersonMemory:
 
     def update(self, theta: FloatArray, gradient: FloatArray, s: float) -> None:
         """Store the move from the previous point to `theta`."""
-        # The gradient and s have the unit of y, and their changes are of the same order.
+        # The gradient and s have the unit of y, and their changes are of the same order of
+        # magnitude.
         state = np.append(gradient, s)
         if self._theta is not None:
             move, change = theta - self._theta, state - self._state
@@ -156,8 +159,8 @@ class AndersonMemory:
         """Return the step of θ that minimises the norm of ∇F after a change of s by `ds`.
 
         ∇F is modelled as a linear function on the span of the previous moves. The part of ∇F
-        that no combination of these moves can reduce is reduced by a gradient step, whose
-        length was determined from the first move.
+        that no combination of these moves can reduce is reduced by a gradient step whose length
+        was determined from the first move.
         """
         remaining, step = np.append(self._state[:-1], -ds), np.zeros(self._state.size - 1)
         if self._moves:
@@ -169,7 +172,7 @@ class AndersonMemory:
         return result
 
     def smallest_curvature(self) -> float:
-        """Return the smallest curvature of F along the moves, a Rayleigh–Ritz estimate.
+        """Return a Rayleigh–Ritz estimate of the smallest curvature of F along the moves.
 
         The result is 0 if the moves do not determine the curvature.
         """
@@ -177,7 +180,7 @@ class AndersonMemory:
             return 0.0
         k = self._theta.size
         changes, moves = np.array(self._changes[-k - 1 :]).T, np.array(self._moves[-k - 1 :]).T
-        # A multiple of one move is subtracted from each other move, so that the differences
+        # A multiple of one move is subtracted from each of the others, so that the differences
         # leave s unchanged.
         in_s = changes[-1]
         largest = int(np.abs(in_s).argmax())

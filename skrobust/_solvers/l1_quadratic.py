@@ -1,11 +1,11 @@
-"""Minimisation of a quadratic function with an L1 penalty and lower bounds.
+"""Minimisation of a quadratic function with an L1 penalty, subject to lower bounds.
 
     min ½ xᵀHx − gᵀx + Σ_j λ_j |x_j|,   x_j ≥ l_j,   l_j = 0 or −∞
 
-Coordinate descent finds the signs of the coordinates. The free coordinates are the coordinates
-that the penalty and the bounds do not hold at zero. A Cholesky factor of H for the free
-coordinates then gives the step to the minimum for these signs. A coordinate that reaches zero
-along the step remains zero. The numbers of cycles and of steps are limited.
+Coordinate descent identifies the signs of the coordinates. A Cholesky factor of H, restricted
+to the free coordinates, then gives the step to the minimum for these signs. The free
+coordinates are those that neither the penalty nor a bound holds at zero. A coordinate that
+reaches zero along the step remains at zero. The numbers of cycles and steps are limited.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from scipy.linalg import lapack
 from .._engines.base import FloatArray
 from .._engines.compile import kernels
 
-# Maximum numbers of rounds, of cycles of coordinate descent in a round, and of exact steps at
-# the end of a round.
+# Maximum numbers of rounds, of coordinate-descent cycles per round, and of exact steps at the
+# end of a round.
 ROUNDS, CYCLES, EXACT_STEPS = 3, 20, 10
-# Factor by which the length of a step is reduced if the step raises the function, and relative
-# increase of the function that is accepted as a rounding error.
+# Factor by which a step that increases the function is shortened, and largest relative increase
+# of the function that is attributed to rounding errors.
 STEP_FACTOR, VALUE_RTOL = 0.3, 1e-12
 # The exact steps end if more than this fraction of the free coordinates has reached zero.
 MAX_AT_ZERO = 0.5
@@ -45,7 +45,7 @@ def minimise_l1_quadratic(
     lower: FloatArray,
     tol: float,
 ) -> FloatArray:
-    """Return the minimiser up to a violation `tol` of the optimality conditions.
+    """Minimise the function until the optimality conditions are violated by at most `tol`.
 
     The violation may be larger if the maximum number of rounds is reached.
     """
@@ -77,7 +77,7 @@ def _exact_steps(
     """
     free = np.flatnonzero(((x != 0) | (slope == 0)) & (x > lower))
     B = H[np.ix_(free, free)]
-    # The transpose of the symmetric matrix B is in the column-major order of LAPACK.
+    # The transpose of the symmetric matrix B has the column-major order that LAPACK requires.
     L, info = lapack.dpotrf(B.T, lower=1, clean=0)
     if not free.size or info:
         return x
@@ -89,7 +89,7 @@ def _exact_steps(
 
     lowest = value(y, q)
     # The coordinates that have reached zero, and the columns of B⁻¹ for these coordinates. The
-    # columns are used to correct a step, so that the coordinates remain zero.
+    # columns are used to correct each step so that the coordinates remain at zero.
     at_zero, E = np.zeros(0, dtype=int), np.zeros((free.size, 0))
     for _ in range(EXACT_STEPS):
         sign = np.sign(y)

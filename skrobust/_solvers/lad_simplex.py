@@ -1,17 +1,17 @@
-"""The vertex of least absolute deviations near a point, found along edges.
+"""The least-absolute-deviations vertex near a point, found by following edges.
 
 A vertex is a point at which as many linearly independent rows as there are variables have
 residual zero. These rows are called the rows of the vertex. An edge is a line along which all
-rows of a vertex except one have residual zero. If β is tiny, the minimiser is next to a vertex
-of the least absolute deviations, and the rows of the vertex are inside the threshold. In
-Newton's method many rows cross the threshold at a time. The method therefore approaches the
-vertex quickly, but identifies the rows of the vertex slowly. From a vertex nearby, few edges
-lead to the optimal vertex (Barrodale and Roberts, "An improved algorithm for discrete l1 linear
+but one of the rows of a vertex have residual zero. If β is tiny, the minimiser is next to a
+vertex that minimises the sum of absolute residuals, and the rows of this vertex are inside the
+threshold. Because many rows cross the threshold in each Newton step, Newton's method approaches
+the vertex quickly but identifies its rows slowly. From a nearby vertex, a few edges lead to the
+optimal vertex (Barrodale and Roberts, "An improved algorithm for discrete l1 linear
 approximation", SIAM J. Numer. Anal. 10, 1973). Only the rows with the smallest absolute
-residuals are considered, since the residuals of the other rows do not change sign.
+residuals are considered. The other residuals are assumed not to change sign.
 
-With an L1 penalty the minimiser is also next to a vertex: each term λ|x| is the loss of an
-additional row, whose residual is −x.
+With an L1 penalty, the minimiser is also next to a vertex: each term λ|x| acts as the loss of
+an additional row with residual −x.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .._model.linear_loss import Evaluation
 from .._model.whitening import Whitened
 from .._reductions import gather, smallest
 
-# The number of rows that are considered is the larger one of NEAR_ROWS_PER_VARIABLE times the
-# number of variables and NEAR_ROWS_PER_INSIDE times the number of rows inside the threshold.
-# The maximum number of edges that are followed is MAX_EDGES_PER_VARIABLE for each variable.
+# The number of rows considered is the maximum of NEAR_ROWS_PER_VARIABLE times the number of
+# variables and NEAR_ROWS_PER_INSIDE times the number of rows inside the threshold. At most
+# MAX_EDGES_PER_VARIABLE edges per variable are followed.
 NEAR_ROWS_PER_VARIABLE, NEAR_ROWS_PER_INSIDE = 3, 2
 MAX_EDGES_PER_VARIABLE = 3
 
@@ -38,8 +38,8 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
     """Return the coordinates θ of the minimiser at the threshold `beta`, or None.
 
     `point` approximates the minimiser of `objective`, whose threshold is larger than `beta`.
-    The result is None if no vertex is found. The coordinates may be wrong because of ties or of
-    rows that are not considered, so that the caller must check them.
+    The result is None if no vertex is found. The caller must check the coordinates, which may
+    be wrong because of ties or of rows that are not considered.
     """
     threshold, k = objective.threshold, objective.n_variables
     size = np.abs(point.residual)
@@ -50,7 +50,7 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
     weight = np.ones(near.size) if data.weight is None else gather(data.weight, near)
     far_gradient = data.total / -threshold * point.gradient
     far_gradient -= A.T @ (weight * np.clip(r / threshold, -1.0, 1.0))
-    # A row of weight zero, such as a row of a validation fold, cannot belong to the basis.
+    # A row with zero weight, such as a row of a validation fold, cannot belong to the basis.
     vertex = _vertex(A, r, weight, far_gradient, np.full(near.size, beta), threshold)
     if vertex is None:
         return None
@@ -61,7 +61,7 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
 class L1Vertex(NamedTuple):
     """The coefficients of the minimiser next to a vertex, the rows of the vertex, and ψ(r)/β.
 
-    `psi` contains ψ(r)/β of the rows of the vertex.
+    `psi` contains ψ(r)/β for the rows of the vertex.
     """
 
     coef: FloatArray
@@ -81,10 +81,10 @@ def l1_vertex(
 ) -> L1Vertex | None:
     """Return the vertex next to the minimiser of Σ weight h_β(r)/β + Σ slope |x|, x ≥ lower.
 
-    h_β is the Huber loss, and the elements of `lower` are 0 or −∞. The coefficients `x` and
-    their residuals approximate the minimiser at `threshold`, which is not smaller than `beta`.
-    The result is None if no vertex is found. As with `lad_vertex`, the vertex may be wrong
-    because of ties or of rows that are not considered.
+    h_β is the Huber loss, and the elements of `lower` are 0 or −∞. `x` and `residual`
+    approximate the coefficients and residuals at the minimiser for `threshold`, which is at
+    least `beta`. The result is None if no vertex is found. As with `lad_vertex`, the vertex may
+    be wrong because of ties or of rows that are not considered.
     """
     k, size = x.size, np.abs(residual)
     n_inside = int(np.count_nonzero(size <= threshold))
@@ -115,7 +115,7 @@ def l1_vertex(
 class _Vertex(NamedTuple):
     """The step to the minimiser next to a vertex, the rows of the vertex, and ψ(r)/β.
 
-    `basis` contains the indices of these rows, and `psi` the values of ψ(r)/β of these rows.
+    `basis` contains the indices of these rows, and `psi` their values of ψ(r)/β.
     """
 
     step: FloatArray
@@ -143,8 +143,9 @@ def _vertex(
     inverse, multipliers = _simplex(A, start, weight, far_gradient, basis, inverse)
     if multipliers is None:
         return None
-    # At the minimiser the residual of each row of the vertex is proportional to its multiplier.
-    # The step is corrected once, because the updates of the inverse have rounding errors.
+    # At the minimiser, the residual of each row of the vertex is proportional to its
+    # multiplier. One step of iterative refinement corrects for the rounding errors in the
+    # updated inverse.
     inside = r[basis] + beta[basis] * multipliers / weight[basis]
     step = inverse @ inside
     step += inverse @ (inside - A[basis] @ step)
@@ -154,10 +155,10 @@ def _vertex(
 def _basis(
     A: FloatArray, preference: FloatArray
 ) -> tuple[NDArray[np.intp] | None, FloatArray | None]:
-    """Return the indices of k linearly independent rows of A, and the inverse of these rows.
+    """Return the indices of k linearly independent rows of A, and the inverse of their matrix.
 
     k is the number of columns of A. Rows with a larger `preference` are selected first. Both
-    results are None if A does not have rank k.
+    results are None if the rank of A is less than k.
     """
     n, k = A.shape
     LU, pivots, info = lapack.dgetrf(preference[:, None] * A)
@@ -181,9 +182,9 @@ def _simplex(
 ) -> tuple[FloatArray, FloatArray | None]:
     """Exchange rows of the basis (in place) until no edge is a descent direction.
 
-    `far_gradient` is the contribution of all rows that are not in A to the negative gradient.
-    Returns the inverse of the rows of the basis and the multipliers of these rows. The
-    multipliers are None if the maximum number of edges is reached or an edge has no end.
+    `far_gradient` is the contribution to the negative gradient of all rows that are not in A.
+    Returns the inverse of the basis matrix and the multipliers of its rows. The multipliers are
+    None if the maximum number of edges is reached or an edge is unbounded.
     """
     r[basis] = 0.0
     signed_weight = weight * np.sign(r)
@@ -194,7 +195,7 @@ def _simplex(
             j = int(violation.argmax())
             if violation[j] <= 1e-9 * weight[basis[j]]:
                 return inverse, multipliers
-            # Row j leaves the basis. Along the edge the slope of the objective increases
+            # Row j leaves the basis. Along the edge, the slope of the objective increases
             # wherever another residual crosses zero.
             side = 1.0 if multipliers[j] > 0 else -1.0
             change = A @ (side * inverse[:, j])

@@ -1,9 +1,10 @@
 """SciPy's L-BFGS on the compiled loss and gradient, in whitened coordinates.
 
-L-BFGS approaches the minimiser in about ten passes over X, since the variables are whitened,
-and does not require a Hessian. L-BFGS cannot reduce the relative gradient much below 1e-7,
-because its line search compares values of the objective F. The differences of these values are
-then dominated by rounding. Newton's method continues from the best point of L-BFGS.
+Because the variables are whitened, L-BFGS approaches the minimiser in about ten passes over X.
+It does not require a Hessian. It cannot reduce the relative gradient much below 1e-7, because
+its line search compares values of the objective F, whose differences near the minimiser are
+dominated by rounding errors. Newton's method continues from the best point that L-BFGS has
+found.
 """
 
 from __future__ import annotations
@@ -20,27 +21,28 @@ from .._model.whitening import Whitened
 from .newton import can_form_hessian, few_rows_inside, minimise
 from .result import Solution
 
-# With solver="auto", only Newton's method is used if X has at most this many elements, since a
-# Newton step then takes no longer than two passes.
+# With solver="auto", Newton's method alone is used if X has at most this many elements, since a
+# Newton step then takes no longer than two passes over X.
 NEWTON_FIRST_MAX_ELEMENTS = 20_000
-# With solver="auto", Newton's method follows L-BFGS when the relative gradient is at most
-# LBFGS_GTOL or after LBFGS_MAX_EVALUATIONS evaluations of F. L-BFGS only needs more evaluations
-# if it approximates the curvature poorly.
+# With solver="auto", L-BFGS ends, and Newton's method follows, when the relative gradient is at
+# most LBFGS_GTOL or after LBFGS_MAX_EVALUATIONS evaluations of F. L-BFGS needs more evaluations
+# only if it approximates the curvature poorly.
 LBFGS_GTOL = 1e-4
 LBFGS_MAX_EVALUATIONS = 20
 # Maximum number of evaluations of F by L-BFGS at one threshold with solver="lbfgs". With
-# solver="auto" the same limit applies if a Hessian would be too large, because a Newton step
-# then takes many passes.
+# solver="auto", the same limit applies if the Hessian would be too large, because a Newton step
+# then takes many passes over X.
 LBFGS_LONG_MAX_EVALUATIONS = 100
 # Largest relative decrease of F in an iteration that is attributed to rounding errors.
 VALUE_RTOL = 4 * float(np.finfo(float).eps)
 
 
 def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
-    """Minimise F by L-BFGS up to rounding errors, then by Newton's method to `tol`.
+    """Minimise F by L-BFGS until rounding errors dominate, then by Newton's method to `tol`.
 
-    L-BFGS may use at most half of `max_iter` and at most LBFGS_LONG_MAX_EVALUATIONS evaluations
-    of F. With a tiny threshold L-BFGS alone would need more than `max_iter` iterations.
+    L-BFGS evaluates F at most LBFGS_LONG_MAX_EVALUATIONS times, and at most `max_iter` / 2
+    times, rounded up. With a tiny threshold, L-BFGS alone would need more than `max_iter`
+    iterations.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
@@ -51,11 +53,11 @@ def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> 
 def lbfgs_then_newton(
     objective: Whitened, start: FloatArray, tol: float, max_iter: int
 ) -> Solution:
-    """Minimise F by L-BFGS approximately, then by Newton's method to `tol`.
+    """Minimise F approximately by L-BFGS, then to `tol` by Newton's method.
 
-    L-BFGS is used first because a pass takes less time than a Newton step. Newton's method is
-    used alone if X is small, if `start` is near the minimiser, or if few rows are inside the
-    threshold. If few rows are inside, Newton's method lowers the threshold in steps.
+    L-BFGS is used first because a pass over X takes less time than a Newton step. Newton's
+    method is used alone if X is small, if `start` is near the minimiser, or if few rows are
+    inside the threshold. If few rows are inside, Newton's method lowers the threshold in steps.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
@@ -90,14 +92,14 @@ def lbfgs_descent(
 ) -> tuple[Evaluation, int]:
     """Return the evaluated point with the lowest objective, and the number of iterations.
 
-    SciPy's first step always has length one. The coordinates are divided by the norm of the
-    first gradient, so that the first step is the Newton step of a quadratic function in
-    whitened coordinates. SciPy's option ftol is zero, because a small decrease of F does not
-    mean that the minimiser is near.
+    SciPy's first step always has length one. The coordinates are therefore divided by the norm
+    of the first gradient, which makes the first step the Newton step for a quadratic function
+    in whitened coordinates. SciPy's option ftol is set to zero, because a small decrease of F
+    does not mean that the minimiser is near.
     """
     unit = float(np.sqrt(start.gradient @ start.gradient))
     if max_iter <= 0 or not unit or start.relative_gradient <= gtol:
-        # The unit is also zero if the residuals are so small, such as 1e-170, that their
+        # The unit is also zero if the residuals are so small (1e-170, for example) that their
         # squares underflow.
         return start, 0
     best, last_value = start, start.value

@@ -1,8 +1,8 @@
-"""The rows that are near the threshold β and may cross it in a Newton step.
+"""The rows near the threshold β, which may cross it in a Newton step.
 
 The loss of a row that stays on one side of the threshold is quadratic along a step δ of the
-coefficients: inside the threshold ψ = r changes by −z·δ, and outside ψ = ±β is constant. For a
-row that crosses the threshold, the change of s ψ differs from the quadratic model by
+coefficients: inside the threshold, ψ = r changes by −z·δ, and outside, ψ = ±β is constant. For
+a row that crosses the threshold, the change of s ψ differs from that of the quadratic model by
 
     e = s (ψ(r_new) − ψ(r) − [r inside] (r_new − r)),
 
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from .._engines.base import FloatArray
 from .working_columns import WorkingColumns
 
-# A row is near the threshold if | |r| − β | is at most NEAR_CHANGES times the root mean square,
-# over the rows inside the threshold, of the changes of the residuals in the first step. If
-# more than the fraction COPY_MAX_FRACTION of the rows are near, all rows are used, without a
-# copy of their features.
+# A row is near the threshold if | |r| − β | is at most NEAR_CHANGES times the root mean square
+# change of the residuals in the first step, taken over the rows inside the threshold. If more
+# than the fraction COPY_MAX_FRACTION of the rows are near the threshold, all rows are used,
+# without copying their features.
 NEAR_CHANGES, COPY_MAX_FRACTION = 4.0, 0.25
-# Maximum number of steps of the line search. The line search ends when the absolute derivative
-# is at most LINE_SEARCH_FACTOR times its value at the start of the Newton step. A secant step
-# keeps a distance of SECANT_MARGIN times the width of the bracket from the ends of the bracket.
+# Maximum number of steps of the line search. The line search ends when the absolute directional
+# derivative is at most LINE_SEARCH_FACTOR times its value at the start of the Newton step. A
+# secant step stays at least SECANT_MARGIN times the width of the bracket away from both ends of
+# the bracket.
 LINE_SEARCH_STEPS, LINE_SEARCH_FACTOR, SECANT_MARGIN = 30, 0.1, 0.1
 
 
@@ -74,7 +75,7 @@ class NearRows:
         curvature: FloatArray,
         slope: FloatArray,
     ) -> float:
-        """Return a length t ≤ 1 at which x + t·step is near the minimum along the step.
+        """Return a step length t ≤ 1 for which x + t·step is near the minimum along the step.
 
         −q is the gradient at x without the L1 penalty, `curvature` is the product of the
         Hessian and the step, and `slope` contains the slopes of the L1 penalty.
@@ -86,7 +87,7 @@ class NearRows:
 
         def derivative(t: float) -> float:
             at = x + t * step
-            # This is the left derivative: a coordinate that reaches zero at t has its old sign.
+            # This is the left derivative: a coordinate that reaches zero at t keeps its sign.
             sign = np.where(at == 0, -np.sign(step), np.sign(at))
             crossing = float(self._excess(t) @ self._change)
             return float((slope * sign - q) @ step) + t * second + crossing
@@ -96,7 +97,7 @@ class NearRows:
         t, last = 1.0, derivative(1.0)
         if last <= LINE_SEARCH_FACTOR * abs(first):
             return t
-        # The derivative increases with t. A new t is the zero of the secant through the
+        # The derivative increases with t. Each new t is the root of the secant through the
         # derivatives at the ends of the bracket.
         low, at_low, high, at_high = 0.0, first, t, last
         for _ in range(LINE_SEARCH_STEPS):
@@ -114,7 +115,7 @@ class NearRows:
     def move(self, t: float) -> FloatArray:
         """Move the residuals along the step, and update the Hessian for the rows that cross.
 
-        Returns Σ e z, the amount by which the crossing of the threshold changes Σ s ψ z.
+        Returns Σ e z, by which the change of Σ s ψ z differs from that of the quadratic model.
         """
         excess = self._excess(t)
         inside = self._psi == self._r
@@ -129,7 +130,7 @@ class NearRows:
         return added
 
     def _excess(self, t: float) -> FloatArray:
-        """Return e of each row for a step of length t, as defined in this module."""
+        """Return e, as defined in the module docstring, for each row and a step of length t."""
         moved = self._r + t * self._change
         excess = np.clip(moved, -self._beta, self._beta)
         excess -= self._psi

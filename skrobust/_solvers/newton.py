@@ -1,20 +1,20 @@
 """Semismooth Newton method with an exact line search and a continuation in the threshold.
 
-The objective F is piecewise quadratic. If the same rows are inside the threshold as at the
+The objective F is piecewise quadratic. If the rows inside the threshold are the same as at the
 minimiser, a full Newton step leads to the minimiser. The steps of `minimise` are:
 
-1. A Newton step is computed by a Cholesky factorisation of the Hessian or, if a Hessian would
-   take longer than a few passes over X, by conjugate gradients.
+1. A Newton step is computed by a Cholesky factorisation of the Hessian or, if forming the
+   Hessian would take longer than a few passes over X, by conjugate gradients.
 2. If the full step reduces neither the objective nor the gradient sufficiently, a line search
    finds the exact minimum along the step from the residuals at both ends, without a pass over X
    (Clark and Osborne, SIAM J. Sci. Stat. Comput. 7, 1986; Madsen and Nielsen, BIT 30, 1990).
 3. The iteration stops if the gradient is within the tolerance or within rounding errors, or
    after the maximum number of iterations.
 4. If the threshold is much smaller than the scale of the residuals, few rows are inside it, and
-   Newton's method converges only from a start near the minimiser. The threshold is then lowered
-   in steps, and each minimisation starts from the previous minimiser (Madsen and Nielsen, "A
-   finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993), until the
-   minimiser is near a vertex of least absolute deviations (`lad_simplex`).
+   Newton's method converges only from a starting point near the minimiser. The threshold is
+   then lowered in steps, and each minimisation starts from the previous minimiser (Madsen and
+   Nielsen, "A finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993),
+   until the minimiser is near a least-absolute-deviations vertex (`lad_simplex`).
 
 If the loss or the penalty is not piecewise quadratic, step 4 is omitted, and step 2 uses
 backtracking.
@@ -36,42 +36,42 @@ from .lad_simplex import lad_vertex
 from .result import NewtonStep, Solution, Status
 
 _EPS = float(np.finfo(float).eps)
-# The continuation, step 4, starts at a threshold with MIN_INSIDE_PER_VARIABLE rows inside per
-# variable. If the continuation fails, it is restarted from a threshold with the fraction
-# RESTART_SHARE_INSIDE of all rows inside. Each threshold is at least THRESHOLD_FACTOR times the
-# previous threshold. The minimisation at a threshold ends when a Newton step changes the
-# residuals by about CONTINUATION_RTOL times the threshold.
+# The continuation (step 4) starts at a threshold with MIN_INSIDE_PER_VARIABLE rows per variable
+# inside. If it fails, it is restarted at a threshold with the fraction RESTART_SHARE_INSIDE of
+# all rows inside. Each threshold is at least THRESHOLD_FACTOR times the previous threshold. The
+# minimisation at a threshold ends when a Newton step changes the residuals by about
+# CONTINUATION_RTOL times the threshold.
 MIN_INSIDE_PER_VARIABLE = 5
 RESTART_SHARE_INSIDE = 0.95
 THRESHOLD_FACTOR = 0.1
 CONTINUATION_RTOL = 0.3
-# A vertex is searched for if at most VERTEX_MAX_INSIDE_PER_VARIABLE rows per variable are
-# inside the threshold. In addition, the expected number of rows inside the final threshold must
-# not exceed the number of variables by more than the fraction VERTEX_MAX_EXTRA_FRACTION. With
-# more than VERTEX_MAX_VARIABLES variables no vertex is searched for, since edges are followed
-# one by one. A vertex is accepted if Newton's method, started at the vertex, reaches the
-# relative gradient VERTEX_GTOL in at most VERTEX_MAX_ITER iterations.
+# A vertex is sought if at most VERTEX_MAX_INSIDE_PER_VARIABLE rows per variable are inside the
+# threshold and the number of rows expected inside the final threshold exceeds the number of
+# variables by at most the fraction VERTEX_MAX_EXTRA_FRACTION. With more than
+# VERTEX_MAX_VARIABLES variables, no vertex is sought, since edges are followed one by one. A
+# vertex is accepted if Newton's method, started there, reaches the relative gradient
+# VERTEX_GTOL in at most VERTEX_MAX_ITER iterations.
 VERTEX_MAX_INSIDE_PER_VARIABLE, VERTEX_MAX_EXTRA_FRACTION = 3, 0.25
 VERTEX_MAX_VARIABLES = 1_000
 VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20
-# A Hessian is formed if this takes at most HESSIAN_OVERHEAD operations plus
-# HESSIAN_OPERATIONS_PER_ELEMENT for each element of X, the time of about four passes over X. A
-# Hessian is also formed if conjugate gradients need over CG_MAX_PRODUCTS products. The maximum
-# number of variables for which a Hessian is formed is HESSIAN_MAX_VARIABLES, or
-# SMALL_HESSIAN_MAX_VARIABLES if the Hessian would be larger than X.
+# The Hessian is formed if this takes at most HESSIAN_OVERHEAD operations plus
+# HESSIAN_OPERATIONS_PER_ELEMENT operations per element of X, about as long as four passes over
+# X. It is also formed if conjugate gradients need more than CG_MAX_PRODUCTS Hessian-vector
+# products. It is never formed for more than HESSIAN_MAX_VARIABLES variables, or
+# SMALL_HESSIAN_MAX_VARIABLES if it would be larger than X.
 HESSIAN_OVERHEAD, HESSIAN_OPERATIONS_PER_ELEMENT = 3_000_000, 4
 CG_MAX_PRODUCTS = 30
 HESSIAN_MAX_VARIABLES, SMALL_HESSIAN_MAX_VARIABLES = 5_000, 2_000
 # Maximum number of Newton steps at the final threshold before the continuation is started.
 MAX_STEPS_BEFORE_CONTINUATION = 50
-# Largest ratio of the Newton decrement to F that is attributed to rounding errors, and largest
-# relative increase of F that rounding errors may cause if X is ill-conditioned.
+# Largest ratio of gᵀH⁻¹g / 2 to F that is attributed to rounding errors, and largest relative
+# increase of F that rounding errors may cause if X is ill-conditioned.
 DECREMENT_RTOL, VALUE_RISE_RTOL = 500 * _EPS, 1e-6
 # Largest relative amount by which ψ may exceed the threshold after a step that tests whether
 # the gradient is due to rounding errors.
 PSI_RTOL = 1e-6
-# A backtracking line search ends when the length of the step, as a fraction of the Newton step,
-# is at most this value.
+# A backtracking line search ends when the step length, as a fraction of the Newton step, is at
+# most this value.
 MIN_STEP_LENGTH = 1e-10
 
 
@@ -88,7 +88,7 @@ class _Descent(NamedTuple):
 
 
 def newton(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
-    """Minimise F from the coordinates `start` by steps 1 to 4 of this module."""
+    """Minimise F from the coordinates `start` by steps 1 to 4 of the module docstring."""
     n_passes = objective.n_passes
     return minimise(objective, objective.evaluate(start), tol, max_iter, n_passes)
 
@@ -98,8 +98,8 @@ def minimise(
 ) -> Solution:
     """Minimise F from an evaluated point; return the solution without issuing a warning.
 
-    `n_passes` is the value of `objective.n_passes` before the first pass over X that is counted
-    for Newton's method.
+    `n_passes` is the value of `objective.n_passes` before the first pass over X that counts
+    towards Newton's method.
     """
     descent, n_vertices = _Descent(start, 0), 0
     exact = start.relative_gradient > tol and _near_exact_fit(objective, start)
@@ -112,7 +112,7 @@ def minimise(
         refined_status = _status(objective, refined, tol)
         if refined_status.converged or not status.converged:
             descent, status = refined, refined_status
-    # If the descent failed, the last step may be damped, so that its decrement is too small.
+    # If the descent failed, the last step may be damped and its decrement too small.
     step = descent.step if status.converged else None
     passes = {"newton": objective.n_passes - n_passes - n_vertices}
     if n_vertices:
@@ -134,7 +134,7 @@ def _status(objective: Whitened, descent: _Descent, tol: float) -> Status:
 def _descend(
     objective: Whitened, start: Evaluation, tol: float, max_iter: int
 ) -> tuple[_Descent, int]:
-    """Return the result of steps 1 to 4 of this module, and the number of vertices tried."""
+    """Return the result of steps 1 to 4, and the number of vertices tried."""
     threshold = _continuation_threshold(objective, start, None)
     point, used, n_vertices = start, 0, 0
     max_steps = MAX_STEPS_BEFORE_CONTINUATION
@@ -162,9 +162,9 @@ def _descend(
 
 
 def suboptimality(objective: Whitened, solution: Solution) -> float:
-    """Return an estimate of F − min F, the Newton decrement.
+    """Return the estimate gᵀH⁻¹g / 2 of F − min F (half the squared Newton decrement).
 
-    The estimate is 0 if the solution converged within rounding errors.
+    The estimate is 0 if the solution converged to within rounding errors.
     """
     point, step = solution.point, solution.newton_step
     if solution.status.within_rounding or not point.gradient.any():
@@ -177,9 +177,10 @@ def suboptimality(objective: Whitened, solution: Solution) -> float:
 
 
 def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether the rounding errors of the coefficients Mθ are too large.
+    """Tell whether the rounding errors of the coefficients Mθ require iterative refinement.
 
-    This is the case if the whitening M is ill-conditioned and the fit is nearly exact.
+    This is the case if the whitening M is ill-conditioned, there is no penalty, and the fit is
+    nearly exact.
     """
     ill_conditioned = objective.whitening.condition > MAX_GRAM_CONDITION
     no_penalty = objective.linear.penalty is None
@@ -191,8 +192,8 @@ def _iterative_refinement(
 ) -> _Descent:
     """Return the descent with its coordinates corrected by a second fit to its residuals.
 
-    The coefficients of the second fit are small, so that their rounding errors are small too.
-    The rounding errors of the residuals are not reduced.
+    The coefficients of the second fit are small, and so are their rounding errors. The rounding
+    errors of the residuals are not reduced.
     """
     point, used = descent.point, descent.n_iter
     residual_fit = Whitened(objective.linear.for_residuals(point.residual), objective.whitening)
@@ -221,8 +222,8 @@ def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
 def can_form_hessian(objective: Whitened) -> bool:
     """Tell whether the number of variables is small enough to form a Hessian.
 
-    With more variables than rows no Hessian is formed, since the contribution of the data to
-    the Hessian is singular.
+    With more than n + 1 variables for n rows, no Hessian is formed, since the contribution of
+    the data to the Hessian is singular.
     """
     k, engine = objective.n_variables, objective.engine
     larger_than_X = k * k > engine.n_elements + engine.n
@@ -239,11 +240,11 @@ def _newton_step(
     out: RowVector,
     try_cg: bool = True,
 ) -> NewtonStep:
-    """Return the Newton step −H⁻¹g, by a Cholesky factorisation or by conjugate gradients.
+    """Return the Newton step −H⁻¹g, from a Cholesky factorisation or conjugate gradients.
 
-    Conjugate gradients are used if `is_matrix_free` is True. If conjugate gradients are slow,
-    the Hessian is formed afterwards. The products with the Hessian are then counted as
-    iterations of the step.
+    Conjugate gradients are used if `is_matrix_free` returns True. If they converge slowly, the
+    Hessian is formed afterwards, and the Hessian-vector products count as iterations of the
+    step.
     """
     row_weight = objective.psi_deriv(point)
     can_form = can_form_hessian(objective)
@@ -290,9 +291,10 @@ def _cg_step(
     max_iter: int,
     out: RowVector,
 ) -> tuple[NewtonStep, bool]:
-    """Return the step by conjugate gradients, and whether it is sufficiently accurate.
+    """Return the step by conjugate gradients, and whether it satisfies the forcing condition.
 
-    A higher accuracy of the step would not reduce the number of Newton steps.
+    The forcing condition bounds the residual of the Newton equation. A more accurate step would
+    not reduce the number of Newton steps.
     """
     product = objective.hessian_product(point.theta, row_weight, out)
     norm = point.relative_gradient
@@ -326,10 +328,10 @@ def _cg_step(
 
 
 def _smallest_ritz_value(alphas: FloatArray, betas: FloatArray) -> float:
-    """Return Lanczos's estimate of the smallest eigenvalue of H.
+    """Return the smallest Ritz value, the Lanczos estimate of the smallest eigenvalue of H.
 
-    `alphas` and `betas` are the step lengths and the coefficients of the directions in
-    conjugate gradients.
+    `alphas` contains the step lengths of the conjugate gradient method, and `betas` the
+    coefficients of the previous directions.
     """
     if not alphas.size:
         return float(np.finfo(float).tiny)
@@ -357,9 +359,9 @@ def _newton_steps(
     max_iter: int,
     max_steps: float = np.inf,
 ) -> _Descent:
-    """Return the result of steps 1 to 3 of this module, at a fixed threshold.
+    """Return the result of steps 1 to 3 of the module docstring, at a fixed threshold.
 
-    Each product of conjugate gradients counts as an iteration.
+    Each Hessian-vector product of conjugate gradients counts as an iteration.
     """
     damping, used, step, out = 0.0, 0, None, np.empty_like(point.residual)
     norm, n_steps, try_cg = point.relative_gradient, 0, True
@@ -373,15 +375,15 @@ def _newton_steps(
         trial = objective.evaluate(point.theta + step.direction, out)
         trial_norm, rise = trial.relative_gradient, trial.value - point.value
         slope = float(step.direction @ point.gradient)
-        # The gradient is more reliable than the value, which rounding errors may increase. If
-        # the value increases by more than rounding errors, the steps may repeat in a cycle.
+        # The gradient is a more reliable criterion than the value, which rounding errors may
+        # increase. If the value increases by more than that, the steps may cycle.
         nearer = trial_norm <= 0.5 * norm and rise <= VALUE_RISE_RTOL * point.value
         # A damped step may be much shorter than the step to the minimum along its direction.
         if step.damped or (rise > 1e-4 * slope and not nearer):
             trial = _line_search(objective, point, step, trial)
             trial_norm = trial.relative_gradient
         # The norm of the gradient is compared with the smallest norm so far. A comparison with
-        # the last norm would allow a cycle of two points.
+        # the last norm would allow the iterates to alternate between two points.
         smaller = trial_norm < 0.9 * lowest_norm
         if point.value - trial.value > 4 * _EPS * point.value or smaller:
             lowest_norm = min(lowest_norm, trial_norm)
@@ -398,8 +400,8 @@ def _line_search(
 ) -> Evaluation:
     """Return the point at the minimum along a step; `trial` is the point after the full step.
 
-    The residuals of `trial` are overwritten. If the objective is not piecewise quadratic, the
-    point is found by backtracking, and is not exactly at the minimum.
+    The residuals of `trial` are overwritten. If the objective is not piecewise quadratic,
+    backtracking finds a point with a sufficient decrease, which is not exactly at the minimum.
     """
     out = trial.residual
     if objective.linear.is_piecewise_quadratic:
@@ -417,7 +419,7 @@ def _line_search(
 
 
 def _near_exact_fit(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether rounding errors may be a considerable part of the residuals.
+    """Tell whether rounding errors may make up a considerable part of the residuals.
 
     The answer is computed from bounds, without a pass over X.
     """
@@ -430,11 +432,11 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
     """Tell whether rounding errors alone can cause the gradient.
 
     `rounding` is the rounding error of a residual, relative to the sum of |y| and the absolute
-    terms of the linear predictor. Only the rows are considered whose residuals do not exceed
-    the threshold by more than rounding errors. Rounding errors can cause the gradient if the
-    Newton step for these rows changes no residual by more than its rounding error. If there are
-    not more such rows than variables, ψ after the step must also not exceed the threshold. A
-    gradient can also be caused by the rounding errors of the whitened features.
+    terms of the linear predictor. Only rows whose residuals exceed the threshold by no more
+    than rounding errors are considered. Rounding errors can cause the gradient if the Newton
+    step for these rows changes no residual by more than its rounding error. If there are at
+    most as many such rows as variables, ψ must also remain within the threshold after the step.
+    Rounding errors of the whitened features can cause a gradient as well.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
@@ -471,7 +473,7 @@ def _decrement_is_negligible(objective: Whitened, point: Evaluation) -> bool:
 
 
 def few_rows_inside(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether few rows are inside the threshold, so that step 4 is required."""
+    """Tell whether so few rows are inside the threshold that step 4 is required."""
     return _continuation_threshold(objective, point, None) is not None
 
 
@@ -481,7 +483,7 @@ def _continuation_threshold(
     """Return the first threshold of the continuation, or None if enough rows are inside.
 
     If `share` is None, MIN_INSIDE_PER_VARIABLE rows per variable are enough, or half of all
-    rows if this number is smaller. Otherwise the fraction `share` of all rows is enough.
+    rows if that is fewer. Otherwise the fraction `share` of all rows is enough.
     """
     if not np.isfinite(objective.threshold) or not objective.linear.is_piecewise_quadratic:
         return None
@@ -523,7 +525,7 @@ def _continuation(
                 used, n_vertices = used + n_iter, n_vertices + evaluated
                 if vertex is not None:
                     return vertex, used, n_vertices
-            # With a smaller gradient the predictor may reach the minimiser at the final
+            # With a smaller gradient, the predictor may reach the minimiser at the final
             # threshold.
             descent = _newton_steps(passing, point, VERTEX_GTOL, max_iter - used)
             used, point = used + descent.n_iter, descent.point
@@ -538,9 +540,9 @@ def _continuation(
             point = objective.evaluate(theta + step.direction)
             if point.relative_gradient <= VERTEX_GTOL:
                 return point, used, n_vertices
-        # The number of rows inside, minus the number of variables, is about proportional to the
-        # threshold. This difference should be at least the number of variables at the next
-        # threshold.
+        # The number of rows inside minus the number of variables is roughly proportional to the
+        # threshold. At the next threshold, this difference should be at least the number of
+        # variables.
         factor = THRESHOLD_FACTOR if few else max(THRESHOLD_FACTOR, k / (n_inside - k))
         lower = max(factor * threshold, beta)
         theta = theta + (threshold - lower) / (threshold - beta) * step.direction
@@ -552,11 +554,11 @@ def _continuation(
 def _predictor(
     objective: Whitened, passing: Whitened, point: Evaluation, max_iter: int
 ) -> NewtonStep:
-    """Return the step to the minimiser that `objective` would have with the same rows inside.
+    """Return the step to the minimiser of `objective`, assuming that the same rows are inside.
 
-    As a function of the threshold the minimiser moves along a straight line while the same rows
-    are inside the threshold (Allgower and Georg, "Introduction to numerical continuation
-    methods", 2003).
+    While the same rows are inside the threshold, and if the penalty does not depend on the
+    threshold, the minimiser is an affine function of the threshold (Allgower and Georg,
+    "Introduction to numerical continuation methods", 2003).
     """
     out = np.empty_like(point.residual)
     gradient = passing.predicted_gradient(point, objective, out)
@@ -573,7 +575,7 @@ def _at_vertex(
 ) -> tuple[Evaluation | None, int, int]:
     """Return a point near the minimiser, and the numbers of iterations and of vertices tried.
 
-    The point is None unless the minimiser is at a vertex or near a vertex.
+    The point is None unless the minimiser is at or near a vertex.
     """
     k, n = objective.n_variables, objective.engine.n
     if objective.linear.penalty is not None or k > min(VERTEX_MAX_VARIABLES, n):

@@ -1,4 +1,4 @@
-"""Newton's method along a grid of thresholds, in about one pass over X for each threshold.
+"""Newton's method along a grid of thresholds, in about one pass over X per threshold.
 
 When the threshold β and the minimiser change little, few rows cross the threshold. With the
 whitened rows ζ = Mᵀ(1, z), the weights s, S = Σ s and
@@ -7,8 +7,8 @@ whitened rows ζ = Mᵀ(1, z), the weights s, S = Σ s and
 
 the gradient of the mean Huber loss is −(u + βv). A step δ of the coordinates θ subtracts Hδ
 from u. The term of a row that crosses the threshold is removed from H and u and added to v, or
-conversely. Newton's method therefore only reads the rows near the threshold. One pass over X
-then computes the gradient and finds other rows that have crossed the threshold (Madsen and
+vice versa. Newton's method therefore reads only the rows near the threshold. One pass over X
+then computes the gradient and finds any other rows that have crossed the threshold (Madsen and
 Nielsen, 1993; Rosset and Zhu, Annals of Statistics 35, 2007).
 """
 
@@ -27,15 +27,15 @@ from .._model.whitening import Whitened
 from .result import NewtonStep, Solution, Status, add_passes
 from .scale_fixed_point import Minimiser
 
-# Maximum number of variables for `PathNewton`. For more variables, computing the k × k matrices
-# for k variables takes longer than the passes over X that the matrices save.
+# Maximum number k of variables for `PathNewton`. With more variables, computing the k × k
+# matrices takes longer than the passes over X that they save.
 PATH_MAX_VARIABLES = 2_000
-# Threshold of a least-squares fit. This threshold exceeds every residual in the units of a
-# target, and its square is finite.
+# Threshold for a least-squares fit. It exceeds every residual in the target's own units, and
+# its square is finite.
 LEAST_SQUARES_THRESHOLD = 1e100
 # A row is near the threshold if the distance of |r| from the threshold is at most this multiple
-# of the norm of the first Newton step. In whitened coordinates this norm is the standard
-# deviation of the changes of the residuals.
+# of the norm of the first Newton step. In whitened coordinates and without a penalty, this norm
+# is the root mean square change of the residuals.
 NEAR_STEP_LENGTHS = 4.0
 # Rows near the threshold are copied if they have at most COPY_MAX_ELEMENTS elements or at most
 # the fraction COPY_MAX_FRACTION of the elements of X. Rows that cross the threshold are copied
@@ -81,9 +81,9 @@ class PathNewton:
     """A minimiser that stores the last solution and the sums H, u and v at this solution.
 
     The first solution is the minimiser of `objective`, a least-squares objective with a
-    quadratic penalty. The coordinates of `objective` are whitened for all rows of positive
-    weight, so that H and the Hessian of the penalty add up to the identity matrix. The
-    penalties of later objectives may be other multiples of this penalty.
+    quadratic penalty. The coordinates of `objective` are whitened over all rows with positive
+    weight, so H and the Hessian of the penalty add up to the identity matrix. Later objectives
+    may have other multiples of this penalty.
     """
 
     def __init__(self, objective: Whitened, minimiser: Minimiser) -> None:
@@ -155,7 +155,7 @@ class PathNewton:
         self.point = point
         side = _sign_outside(point.residual, objective.threshold)
         for rows in self._blocks(self._with_weight(side != self._side)):
-            # The residuals are only needed for u, which is computed from the gradient below.
+            # The residuals are needed only for u, which is computed from the gradient below.
             self._move_rows(rows, self._engine.rows(rows), np.zeros(rows.size), side[rows])
         self._side = side
         self._u = -point.gradient - objective.threshold * self._v
@@ -164,10 +164,10 @@ class PathNewton:
             self._u += P @ point.theta
 
     def _solve_near_rows(self, objective: Whitened) -> tuple[FloatArray, Any]:
-        """Return the result of Newton's method on the rows near the threshold.
+        """Return the coordinates that Newton's method on the rows near the threshold reaches.
 
-        The result is the minimiser if no other rows cross the threshold. A Cholesky factor of
-        the last Hessian is also returned.
+        They are the coordinates of the minimiser if no other rows cross the threshold. A
+        Cholesky factor of the last Hessian is also returned.
         """
         beta, theta, P = objective.threshold, self.point.theta, self._penalty_hessian(objective)
         step, factor = self._newton(theta, beta, P)
@@ -196,9 +196,9 @@ class PathNewton:
     def _newton(
         self, theta: FloatArray, beta: float, P: FloatArray | None
     ) -> tuple[FloatArray, Any]:
-        """Return the Newton step for the current sides of the rows, and a factor LLᵀ of H + P.
+        """Return the Newton step and a Cholesky factor of H + P for the current sides of the rows.
 
-        P is the Hessian of the penalty, or None.
+        P is the Hessian of the penalty, or None if it is zero.
         """
         descent, H = self._u + beta * self._v, self._H
         if P is not None:
@@ -212,7 +212,7 @@ class PathNewton:
     ) -> None:
         """Update H, u and v for rows that move to new sides of the threshold.
 
-        `Z` contains the standardised rows [1, z], and `r` the residuals of these rows.
+        `Z` contains the standardised rows [1, z], and `r` their residuals.
         """
         before, self._side[rows] = self._side[rows], side
         s = np.ones(rows.size) if self._weight is None else self._weight[rows]
@@ -234,7 +234,7 @@ class PathNewton:
         return (rows[i : i + size] for i in range(0, rows.size, size))
 
     def _with_weight(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Return the indices of the rows that are True in a mask and have a positive weight."""
+        """Return the indices of the rows in a mask that have a positive weight."""
         return np.flatnonzero(mask if self._positive is None else mask & self._positive)
 
 

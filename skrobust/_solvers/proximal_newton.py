@@ -1,8 +1,8 @@
 """Proximal Newton steps on a working set of features, with an L1 penalty and lower bounds.
 
-A step leads to the minimum of a quadratic model of the loss plus the L1 penalty
-(`l1_quadratic`). A line search along the step reads only rows near the threshold
-(`near_rows`), and the Hessian is updated for the rows that cross the threshold.
+Each step leads to the minimum of a quadratic model of the loss plus the L1 penalty
+(`l1_quadratic`). A line search along the step reads only the rows near the threshold
+(`near_rows`), and the Hessian is updated for the rows that cross it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .near_rows import NearRows
 from .working_columns import WorkingColumns
 
 MAX_STEPS = 60
-# The damping is a number that is added to the diagonal elements of the Hessian, which are at
-# most 1. The damping is at least MIN_DAMPING, apart from the exceptions below, and at least
-# SHORT_STEP_DAMPING after a step that is shorter than SHORT_STEP times the full step.
+# The damping is added to the diagonal elements of the Hessian, which are at most 1. Apart from
+# the exceptions below, it is at least MIN_DAMPING. After a step shorter than SHORT_STEP times
+# the full step, it is at least SHORT_STEP_DAMPING.
 MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
 # Minimum damping for coefficients that have a bound but no penalty. The minimiser over these
-# coefficients may not be unique, and should not depend on rounding errors.
+# coefficients may not be unique, but must not depend on rounding errors.
 BOUNDED_DAMPING = 1e-6
-# The minimum damping for a coefficient with a quadratic penalty is the curvature of the penalty
-# if this curvature is between MIN_DAMPING_WITH_RIDGE and MIN_DAMPING, and otherwise the nearer
-# one of these values. A damping larger than the curvature would shorten the steps.
+# The minimum damping for a coefficient with a quadratic penalty is the curvature of the
+# penalty, clipped to the interval from MIN_DAMPING_WITH_RIDGE to MIN_DAMPING. A damping larger
+# than the curvature would shorten the steps.
 MIN_DAMPING_WITH_RIDGE = 1e-12
 
 
@@ -77,7 +77,8 @@ def proximal_newton(
             damping = max(SHORT_STEP_DAMPING, 10 * damping)
         else:
             damping = 0.1 * damping if damping > 0.1 * SHORT_STEP_DAMPING else 0.0
-    # If these small coefficients are set to zero, the optimality conditions remain satisfied to
-    # the tolerance, whichever rows are inside the threshold, since Σ s z² over all rows is 1.
+    # Setting these small coefficients to zero keeps the optimality conditions satisfied to
+    # within the tolerance, whichever rows are inside the threshold, since Σ s z² over all rows
+    # is 1.
     tiny = (slope > 0) & (np.abs(x) * (1.0 + ridge) <= tol * slope)
     return np.where(tiny, 0.0, x), n_steps

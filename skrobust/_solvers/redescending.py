@@ -4,17 +4,18 @@ The step of iteratively reweighted least squares from a point with residuals r i
 
     d = (Σ s w ζζᵀ)⁻¹ Σ s w r ζ,      w = ψ(r)/r,
 
-with the sample weights s and the whitened rows ζ. This step never raises the objective, because
-the quadratic function with the weights w touches the objective from above. Reweighting
-converges linearly. Near the minimum Newton's method, with ψ′ instead of w in the matrix,
-converges quadratically. Each iteration takes the Newton step if the Hessian is positive
-definite and the step does not raise the objective. Otherwise the iteration takes a step with a
-weighted mean of both matrices or, if this step raises the objective, the reweighted step.
+with the sample weights s and the whitened rows ζ. This step never increases the objective,
+because the quadratic function with the weights w majorises the objective and is tangent to it
+at the current point. Reweighting converges linearly. Near the minimum, Newton's method, with ψ′
+in place of w in the matrix, converges quadratically. Each iteration takes the Newton step if
+the Hessian is positive definite and the step does not increase the objective. Otherwise, the
+iteration takes a step with a weighted mean of the two matrices or, if that step increases the
+objective, the reweighted step.
 
-An S-estimate minimises the M-scale σ(θ), which is defined by a constant value of Σ s ρ(r/σ).
+An S-estimate minimises the M-scale σ(θ), which is defined implicitly by Σ s ρ(r/σ) = constant.
 Since dσ/dθ is zero at the minimum, both steps can be computed as for an M-estimate with the
-threshold for the current scale. A step that does not raise the objective of this M-estimate
-does not raise the M-scale (Yohai, "High breakdown-point and high efficiency robust estimates
+threshold for the current scale. A step that does not increase the objective of this M-estimate
+does not increase the M-scale (Yohai, "High breakdown-point and high efficiency robust estimates
 for regression", Annals of Statistics 15, 1987).
 """
 
@@ -32,13 +33,13 @@ from .._model.whitening import Whitened, Whitening, inverse_cholesky
 from .result import Solution, Status
 
 # A Newton step is tried if the relative gradient is below NEWTON_MAX_GRADIENT. For an
-# M-estimate the length of the step must also be at most NEWTON_MAX_STEP times the threshold,
+# M-estimate, the length of the step must also be at most NEWTON_MAX_STEP times the threshold,
 # since a longer step may lead to another local minimum.
 NEWTON_MAX_GRADIENT, NEWTON_MAX_STEP = 0.3, 0.1
 # Weights of the Hessian in the weighted means of the Hessian and the matrix of the reweighted
 # step. The means are tried, in this order, if the Newton step is not taken.
 NEWTON_SHARES = (0.75, 0.5)
-# Eigenvalues of a matrix below this fraction of the largest eigenvalue are rounding errors.
+# Eigenvalues below this fraction of the largest eigenvalue are attributed to rounding errors.
 MIN_RELATIVE_CURVATURE = 1e-14
 # Relative tolerance for rounding errors of a sum of weights.
 TARGET_RTOL = 1e-12
@@ -52,7 +53,7 @@ VALUE_RISE_RTOL, ROUNDING_GRADIENT = 1e-13, 1e-6
 
 
 def redescending(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
-    """Return a local minimum of the objective at its threshold, reached by descent."""
+    """Return a local minimum of the objective at its threshold, found by descent."""
     return _descend(None, objective, start, tol, max_iter)[0]
 
 
@@ -61,7 +62,7 @@ def minimise_m_scale(
 ) -> tuple[Solution, float]:
     """Return a local minimum of the M-scale of the residuals, as a Solution, and the M-scale.
 
-    The M-scale is returned as 0 if it is not larger than rounding errors of the residuals.
+    The returned M-scale is 0 if it does not exceed the rounding errors of the residuals.
     """
     return _descend(estimator, objective, start, tol, max_iter)
 
@@ -87,8 +88,9 @@ def _descend(
         elif n_iter >= max_iter:
             status = Status.MAX_ITER
         else:
-            # For an S-estimate any descent is an improvement. The descent of an M-estimate must
-            # not leave the basin of the local minimum that is next to the S-estimate.
+            # For an S-estimate, any decrease is an improvement. The descent for an M-estimate
+            # must not leave the basin of attraction of the local minimum next to the
+            # S-estimate.
             longest = NEWTON_MAX_STEP * objective.threshold if estimator is None else np.inf
             following = _step(objective, point, longest)
             if following is None:
@@ -107,10 +109,10 @@ def _descend(
 def _rewhitened(objective: Whitened, point: Evaluation) -> tuple[Whitened, Evaluation, Any]:
     """Return the objective and the point in new coordinates, and the transform T.
 
-    The new coordinates are whitened with the weights ψ(r)/r. The previous coordinates are T
-    times the new coordinates. T is None if the coordinates are not changed. In the previous
-    coordinates high-leverage rows that are not outliers make the gradient large and sensitive
-    to rounding errors in some directions.
+    The new coordinates are whitened with the weights ψ(r)/r, and T maps them to the previous
+    coordinates. T is None if the coordinates are unchanged. In the previous coordinates,
+    high-leverage rows that are not outliers make the gradient large and sensitive to rounding
+    errors in some directions.
     """
     weights = objective.linear.loss.weights(point.residual, objective.threshold)
     H = objective.hessian(point.theta, weights)
@@ -133,7 +135,7 @@ def _at_m_scale(
     """Return the objective with the threshold of the M-scale, its evaluation, and the M-scale.
 
     The objective is evaluated at `point.theta`. `near` is an approximate M-scale, or None. If
-    the M-scale is not larger than rounding errors of the residuals, the result is the given
+    the M-scale does not exceed the rounding errors of the residuals, the result is the given
     objective, the given point and 0.
     """
     warm = None if near is None else WarmScale(near, point.psi_rms)
@@ -143,8 +145,8 @@ def _at_m_scale(
         off = (np.abs(point.residual) > rounding).astype(float)
         weight = objective.linear.data.weight
         n_off = float(off.sum() if weight is None else off @ weight)
-        # If n_off is equal to the target, the M-scale is positive only because of the rounding
-        # errors of the rows that are fitted exactly.
+        # If n_off does not exceed the target, the M-scale is positive only because of rounding
+        # errors in the rows that are fitted exactly.
         if scale <= floor or n_off <= estimator.target * (1.0 + TARGET_RTOL):
             return objective, point, 0.0
     objective = objective.at_threshold(estimator.threshold(scale))
@@ -155,8 +157,8 @@ def _step(objective: Whitened, point: Evaluation, longest: float) -> Evaluation 
     """Return the point after the first step that descends, or None if no step descends.
 
     The steps are tried in the order of the module docstring: the Newton step, the steps with
-    weighted means of both matrices, and the reweighted step. All steps except the reweighted
-    step have at most the length `longest`.
+    weighted means of the two matrices, and the reweighted step. Except for the reweighted step,
+    a step longer than `longest` is rejected.
     """
     linear = objective.linear
 
@@ -197,7 +199,7 @@ def _hessian(objective: Whitened, point: Evaluation) -> FloatArray:
     ψ′, the weight of a row in the Hessian, is negative beyond the inflection point of the loss.
     """
     # The Hessian is the difference of two Gram matrices, which require non-negative weights.
-    # The memory of each vector of n numbers is released before the next vector is computed.
+    # The memory of each vector of length n is released before the next vector is computed.
     parts = []
     for sign in (1.0, -1.0):
         curvature = objective.psi_deriv(point)

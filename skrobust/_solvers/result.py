@@ -11,7 +11,7 @@ from .._model.linear_loss import Evaluation
 
 
 class Status(Enum):
-    """The reason why a minimisation ended; the values are the messages in `history_`."""
+    """The reason a minimisation ended; the values are the messages in `history_`."""
 
     GRADIENT_WITHIN_TOL = "gradient within tol"
     GRADIENT_WITHIN_ROUNDING = "gradient within rounding"
@@ -50,8 +50,8 @@ class NewtonStep(NamedTuple):
 class Solution(NamedTuple):
     """The result of a minimisation, converged or not.
 
-    `newton_step` is the last Newton step, or None if it is unknown. `passes` contains the
-    number of passes over X of each algorithm that ran.
+    `newton_step` is the last Newton step, or None if it is unknown. `passes` maps each
+    algorithm that ran to its number of passes over X.
     """
 
     point: Evaluation
@@ -66,6 +66,6 @@ class Solution(NamedTuple):
 
 
 def add_passes(total: dict[str, int], more: dict[str, int]) -> None:
-    """Add the numbers of passes in `more`, one for each algorithm, to `total` in place."""
+    """Add each algorithm's number of passes in `more` to `total`, in place."""
     for name, n in more.items():
         total[name] = total.get(name, 0) + n

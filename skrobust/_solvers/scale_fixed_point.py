@@ -3,8 +3,8 @@
 φ(s) is the scale of the residuals of the fit with the threshold β·s. `scale_fixed_point`
 alternates between a fit at a scale s and a safeguarded secant step for s. The search descends
 from the scale of the least-squares residuals and ends at the first fixed point that it finds.
-For nearly all datasets there is a single fixed point. If there are several fixed points, a step
-may pass the largest one.
+For nearly all datasets, there is only one fixed point. If there are several, a step may skip
+the largest one.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Minimiser = Callable[[Whitened, FloatArray, float, int], Solution]
 
 # Maximum number of rounds; in each round the model is fitted at one scale.
 MAX_ROUNDS = 60
-# Maximum contraction that is used in a secant step. A secant step divides or multiplies s by at
-# most 1 + max(SECANT_MAX_STRIDE |φ(s)/s − 1|, SECANT_MIN_REACH). A longer step could pass the
-# fixed point at which the iteration s ← φ(s) would end.
+# Maximum contraction used in a secant step. A secant step divides or multiplies s by at most 1
+# + max(SECANT_MAX_STRIDE |φ(s)/s − 1|, SECANT_MIN_REACH). A longer step could skip the fixed
+# point to which the iteration s ← φ(s) would converge.
 MAX_CONTRACTION = 0.98
 SECANT_MAX_STRIDE, SECANT_MIN_REACH = 4.0, 0.1
 # The rounding floor, the smallest scale that is not due to rounding errors, is a fixed point of
-# φ. A secant step to this floor may pass a larger fixed point. φ is therefore evaluated at
+# φ. A secant step to this floor may skip a larger fixed point. Therefore, φ is evaluated at
 # PROBE_FRACTION times φ(s) before a step to the floor, and at FLOOR_CLEARANCE times the new
 # scale after the step.
 PROBE_FRACTION, FLOOR_CLEARANCE = 1e-3, 1e4
-# The maximum number of iterations of the fit in a round is the larger one of ROUND_MIN_ITER and
-# max_iter / MIN_ROUNDS. If the fit reaches this number, the next scale is the scale of its
-# residuals, because the fixed point may be at a much smaller scale.
+# The fit in a round takes at most max(ROUND_MIN_ITER, max_iter / MIN_ROUNDS) iterations. If it
+# reaches this limit, the next scale is the scale of its residuals, because the fixed point may
+# be at a much smaller scale.
 ROUND_MIN_ITER, MIN_ROUNDS = 100, 4
 # Tolerance of the next fit, as a fraction of the relative gap |φ(s)/s − 1| of the scale.
 FIT_PER_SCALE_ACCURACY = 0.03
@@ -60,7 +60,7 @@ class Sensitivity(NamedTuple):
     dtheta_ds: FloatArray | None = None
 
     def transformed(self, to_coordinates: Callable[[FloatArray], FloatArray]) -> Sensitivity:
-        """Return the sensitivity with `dtheta_ds` in other coordinates."""
+        """Return the sensitivity with `dtheta_ds` expressed in other coordinates."""
         if self.dtheta_ds is None:
             return self
         return self._replace(dtheta_ds=to_coordinates(self.dtheta_ds))
@@ -81,10 +81,10 @@ def scale_fixed_point(
     The search starts from `theta` and from a scale above the fixed point, such as the scale of
     the least-squares residuals.
 
-    For typical data each round multiplies the distance of the scale from the fixed point by
-    0.1. The factor is 0.6 or more if most rows are fitted exactly. The fit at the next scale
-    starts from a linear extrapolation of the minimiser, which is a piecewise linear function of
-    the scale.
+    For typical data, each round multiplies the distance between the scale and the fixed point
+    by 0.1. If most rows are fitted exactly, the factor is 0.6 or more. The fit at the next
+    scale starts from a linear extrapolation of the minimiser, which is a piecewise linear
+    function of the scale.
     """
     used, search = 0, _SafeguardedSecant(sensitivity or Sensitivity())
     accuracy = max(0.1 * tol, 1e-14)
@@ -120,8 +120,8 @@ def scale_fixed_point(
             break
         gap = abs(phi / s - 1.0)
         finished = solution.status is not Status.MAX_ITER
-        # If the gap is as small as the error of the fit, the gap does not determine the
-        # contraction. The next fit is then more accurate.
+        # If the gap is as small as the error of the fit, it does not determine the contraction,
+        # and the next fit uses a smaller tolerance.
         if not finished:
             proposed = phi
         elif gap > 10 * inner or inner <= accuracy:
@@ -150,7 +150,7 @@ def scale_fixed_point(
 def _is_fixed_point(
     objective: Whitened, theta: FloatArray, s: float, phi: float, accuracy: float
 ) -> bool:
-    """Tell whether φ(s) = s up to the relative error `accuracy` or up to rounding errors."""
+    """Tell whether φ(s) = s to within the relative error `accuracy` or rounding errors."""
     if abs(phi / s - 1.0) <= accuracy:
         return True
     if rounding_floor_bound(objective, theta) <= accuracy * s:
@@ -160,7 +160,7 @@ def _is_fixed_point(
 
 
 class _SafeguardedSecant:
-    """Secant steps for the equation φ(s) − s = 0, inside a bracket of the root if known."""
+    """Secant steps for φ(s) − s = 0, within a bracket of the root if one is known."""
 
     def __init__(self, sensitivity: Sensitivity) -> None:
         self.sensitivity, self.lower, self.upper = sensitivity, 0.0, np.inf

@@ -2,8 +2,8 @@
 
 The Hessian is H = Σ s zzᵀ over the rows inside the threshold β. For each row, z contains the
 standardised values of the features in the working set. The weights s add up to one. H is
-updated when features are added and when rows cross the threshold. A row of the array `Z` is a
-feature, so that the values of each feature are contiguous in memory.
+updated when features are added and when rows cross the threshold. Each row of the array `Z`
+holds one feature, so that the values of the feature are contiguous in memory.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from .._engines.base import FloatArray
 from .._model.linear_loss import RegressionData
 
-# Number of elements and minimum number of rows of X in a block of Z. A block is so large that
-# its product with its transpose takes longer than the addition of this product to H.
+# Number of elements and minimum number of rows of X in a block of Z. A block is large enough
+# for its product with its transpose to take longer than adding this product to H.
 BLOCK_ELEMENTS, BLOCK_MIN_ROWS = 2**19, 2**10
 
 
 class LastPoint(NamedTuple):
-    """Coefficients (b, v) and a threshold, and the residuals and the loss gradient for them."""
+    """Coefficients (b, v), a threshold, and the corresponding residuals and loss gradient."""
 
     coef: FloatArray
     threshold: float
@@ -31,21 +31,21 @@ class LastPoint(NamedTuple):
 
 
 class WorkingColumns:
-    """The columns and the Hessian of a working set, which the fits along a grid share.
+    """The columns and the Hessian of a working set, shared by the fits along a grid.
 
     Attributes
     ----------
     s : ndarray of shape (n,)
         The weights, whose sum is one.
     index : ndarray of shape (k,)
-        The positions of the features in (b, v). The intercept, if any, has the position 0 and
-        comes first.
+        The positions of the features in (b, v). The intercept, if any, has position 0 and comes
+        first.
     Z : ndarray of shape (k, n)
         The standardised features; the row of the intercept contains ones.
     H : ndarray of shape (k, k)
-        The Hessian, which is valid after a call of `update`.
+        The Hessian, which is valid after a call to `update`.
     inside : ndarray of shape (n,)
-        A mask of the rows in the sum H.
+        A mask of the rows over which H is summed.
     last : LastPoint or None
         The point at which the last fit ended, or None if the next fit cannot use it.
     """
@@ -61,23 +61,23 @@ class WorkingColumns:
         self.Z = np.ones((self.index.size, n))
 
     def add(self, new: NDArray[np.intp]) -> None:
-        """Add features to the columns; the next call of `update` adds them to the Hessian."""
+        """Add features to the columns; the next call to `update` adds them to the Hessian."""
         new = new[~np.isin(new, self.index)]
         if not new.size:
             return
         k = self.index.size
-        # The memory of Z is extended in place, without a copy. No view of Z exists here.
+        # Z is extended in place, without a copy. This is safe, since no view of Z exists here.
         self.Z.resize((k + new.size, self.inside.size), refcheck=False)
         self._engine.columns(new - 1, out=self.Z[k:].T)
         self.index = np.concatenate([self.index, new])
 
     def update(self, inside: NDArray[np.bool_]) -> None:
-        """Update the Hessian to the current features and to a new mask of the rows inside."""
+        """Update the Hessian for the current features and a new mask of the rows inside."""
         crossing = inside ^ self.inside
         n_inside, n_crossing = np.count_nonzero(inside), np.count_nonzero(crossing)
         k, n_new = self.index.size, self.index.size - len(self.H)
         if n_crossing * k + 2 * n_inside * n_new > n_inside * k:
-            # Computing all products together takes less time.
+            # Recomputing the whole Hessian takes less time than updating it.
             self.H = np.zeros((k, k))
             self._add_products(inside, 1)
         else:

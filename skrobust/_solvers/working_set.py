@@ -5,14 +5,14 @@ the optimality conditions most. Each outer iteration has three steps:
 
 1. Newton steps minimise the objective over the coefficients of the working set
    (`proximal_newton`). The Hessian is updated for the rows that cross the threshold.
-2. A pass over X computes the violation of the optimality conditions by all features, and the
+2. A pass over X computes the violation of the optimality conditions for all features, and the
    duality gap.
 3. The features that violate the optimality conditions most join the working set.
 
 If the gradient of the loss at the start is much larger than the slopes of the L1 penalty, the
-model is first fitted with a larger penalty, which is halved until it is near the given penalty.
-The larger penalty keeps the working set small. If few rows are inside the threshold, the
-threshold is lowered in steps (Madsen and Nielsen, "A finite smoothing algorithm for linear l1
+model is first fitted with a larger penalty, to keep the working set small. This penalty is then
+halved until it is near the given penalty. If few rows are inside the threshold, the threshold
+is lowered in steps (Madsen and Nielsen, "A finite smoothing algorithm for linear l1
 estimation", SIAM J. Optim. 3, 1993), until the minimiser is next to a vertex
 (`working_vertex`).
 
@@ -39,32 +39,32 @@ from .result import Solution, Status
 from .working_columns import LastPoint, WorkingColumns
 from .working_vertex import psi_at_vertex, vertex_near
 
-# The maximum number of features that join the working set at a time is the larger one of two
-# numbers: the first value, and the second value times the number of nonzero coefficients. FIRST
-# applies to the first outer iteration, and LATER to all later iterations. LATER is smaller,
-# because for more features than rows the Newton steps on a large working set take longer than
-# additional passes over X.
+# At most max(a, b·k) features join the working set at a time, where k is the number of nonzero
+# coefficients, and (a, b) is FIRST in the first outer iteration and LATER in all later ones.
+# LATER is smaller because, with more features than rows, Newton steps on a large working set
+# take longer than additional passes over X.
 FIRST, LATER = (50, 1.0), (10, 0.25)
-# Tolerance of early minimisations on the working set.
+# Tolerance for early minimisations on the working set.
 ROUGH_TOL = 1e-2
-# Along a grid, features join the working set before the first pass over X: if the gradient of
-# any feature at the last point exceeded NEAR_PENALTY times the slope of its L1 penalty, all
-# features whose gradient exceeded JOINING_PENALTY times the slope join.
+# Along a grid, features may join the working set before the first pass over X. If the gradient
+# for any feature outside the working set exceeded NEAR_PENALTY times the slope of its L1
+# penalty at the last point, all features whose gradient exceeded JOINING_PENALTY times their
+# slope join.
 NEAR_PENALTY, JOINING_PENALTY = 0.9, 0.8
 # The penalty is multiplied by PENALTY_FACTOR while it is larger than twice the given penalty
 # and larger than MIN_PENALTY_FRACTION times the first penalty.
 PENALTY_FACTOR, MIN_PENALTY_FRACTION = 0.5, 1e-6
 # The threshold is lowered in steps if fewer than ROWS_PER_VARIABLE rows per nonzero coefficient
-# are inside. Each step multiplies the threshold by THRESHOLD_FACTOR.
+# are inside it. Each step multiplies the threshold by THRESHOLD_FACTOR.
 ROWS_PER_VARIABLE, THRESHOLD_FACTOR = 5, 0.2
-# Smallest tolerance of the optimality conditions on the working set, and the largest relative
+# Smallest tolerance for the optimality conditions on the working set, and largest relative
 # violation and duality gap that are attributed to rounding errors.
 MIN_ACCURACY, ROUNDING_RTOL = 1e-15, 1e-13
-# A small penalty requires a smaller tolerance of the optimality conditions. The tolerance is
+# A small penalty requires a smaller tolerance for the optimality conditions. The tolerance is
 # multiplied by the ratio of the smallest slope of the penalty to the root mean square of ψ, but
-# by at least this value.
+# not by less than this value.
 MIN_PENALTY_SHARE = 1e-3
-# Maximum number of Newton steps of a minimisation over the intercept alone.
+# Maximum number of Newton steps in a minimisation over the intercept alone.
 INTERCEPT_STEPS = 50
 # Largest relative increase of the objective in a Newton step that rounding errors may cause.
 VALUE_RTOL = 1e-12
@@ -175,8 +175,8 @@ class _Descent:
         last, penalty = self.columns.last, self.penalty
         if last is not None and self.coef[1:].any():
             # A feature whose gradient was near the slope of its penalty will probably join the
-            # working set. Further features join at the same time, since it takes less time to
-            # add many features at once.
+            # working set. Other features join at the same time, since adding many features at
+            # once takes less time than adding them one by one.
             size, outside = penalty.limited_part(-last.gradient), self._outside()
             if (size > NEAR_PENALTY * penalty.slope)[outside].any():
                 self._extend(size - JOINING_PENALTY * penalty.slope, 0.0, FIRST)
@@ -185,20 +185,20 @@ class _Descent:
             self._evaluate()
             return accuracy
         if not self.coef[1:].any():
-            # The fit starts from the model with the intercept alone, so that no iterate has a
-            # larger objective than this model.
+            # The fit starts from the intercept-only model, so that no iterate has a larger
+            # objective than this model.
             self._exact_intercept()
-        # The intercept and the coefficients without a penalty are fitted first, since the
-        # gradients of the other features depend on them.
+        # The intercept and the unpenalised coefficients are fitted first, since the gradients
+        # for the other features depend on them.
         self._solve(penalty, ROUGH_TOL, max_iter)
         self._evaluate()
         self._lower_penalty(max_iter)
         return self._accuracy(tol)
 
     def shorten_unpenalised(self) -> None:
-        """Replace the unpenalised coefficients by the shortest vector with the same residuals.
+        """Replace the unpenalised coefficients by the minimum-norm vector with equal residuals.
 
-        The coefficients are only changed if their features are linearly dependent.
+        The coefficients are changed only if their features are linearly dependent.
         """
         index = self.columns.index
         free = np.flatnonzero(self.penalty.unpenalised(self.usable[1:])[1][index])
@@ -213,7 +213,7 @@ class _Descent:
     def restore_lowest(self) -> None:
         """Set the point to the candidate with the smallest objective.
 
-        The candidates are the evaluated points and the model with the intercept alone.
+        The candidates are the evaluated points and the intercept-only model.
         """
         assert self.lowest is not None
         linear = self.objective.linear
@@ -242,7 +242,7 @@ class _Descent:
             factor *= PENALTY_FACTOR
 
     def _compute_residual(self) -> None:
-        """Compute the residuals from the coefficients, without accumulated rounding."""
+        """Compute the residuals from the coefficients, without accumulated rounding errors."""
         columns = self.columns
         self.residual = self.objective.linear.data.y - self.coef[columns.index] @ columns.Z
 
@@ -275,7 +275,7 @@ class _Descent:
         return gap <= tol * self.point.value
 
     def _is_exact_fit(self) -> bool:
-        """Tell whether there is no penalty and the residuals are only rounding errors."""
+        """Tell whether there is no penalty and all residuals are rounding errors."""
         if (self.penalty.slope + self.penalty.diagonal).any():
             return False
         floor = rounding_floor_bound(self.objective, self.point.theta)
@@ -298,7 +298,7 @@ class _Descent:
         return outside
 
     def _accuracy(self, tol: float) -> float:
-        """Return the tolerance of the optimality conditions with which the gap is within `tol`.
+        """Return the tolerance for the optimality conditions that keeps the gap within `tol`.
 
         For a feature without a quadratic penalty, the duality gap is proportional to the ratio
         of the violation of the optimality conditions to the slope of the L1 penalty.
@@ -313,7 +313,7 @@ class _Descent:
         """Minimise over the coefficients of the working set.
 
         If few rows are inside the threshold, the threshold is lowered in steps. One iteration
-        is left for the pass over X that follows.
+        is reserved for the pass over X that follows.
         """
         max_iter -= 1
         rounding = rounding_floor_bound(self.objective, self.coef[self.first :])
@@ -327,8 +327,9 @@ class _Descent:
         if np.count_nonzero(size <= self.beta) < enough:
             beta = kth(size, enough)
             while beta > self.beta and self.n_iter < max_iter:
-                # As β decreases, the loss divided by β converges to the absolute residuals. The
-                # penalty is therefore proportional to β, so that the minimiser converges too.
+                # As β decreases, the loss divided by β converges to the absolute residual. The
+                # penalty is therefore made proportional to β, so that the minimiser converges
+                # as well.
                 at_beta = penalty.scaled(beta / self.beta)
                 self._newton(at_beta, ROUGH_TOL, beta, max_iter)
                 if self._move_to_vertex(penalty, tol, beta, max_iter):
@@ -358,8 +359,8 @@ class _Descent:
     def _newton(self, penalty: ElasticNet, tol: float, beta: float, max_iter: int) -> None:
         columns, index = self.columns, self.columns.index
         if self.vertex is not None:
-            # At a vertex the gradient is computed from the multipliers, not from the residuals.
-            # This gradient is therefore not used here.
+            # At a vertex, the gradient is computed from the multipliers, not from the
+            # residuals, and is therefore not used here.
             self.vertex, self.is_evaluated = None, False
         is_known = self.is_evaluated and beta == self.beta
         start, residual = self.coef[index], self.residual
@@ -396,8 +397,8 @@ class _Descent:
     def _exact_intercept(self) -> None:
         """Minimise over the intercept alone, so that Σ s ψ(r) is zero.
 
-        The duality gap can only be computed if this sum is zero. Newton's steps are restricted
-        to a bracket, because they may fail if few rows or no rows are inside the threshold.
+        The duality gap can only be computed if this sum is zero. Newton steps are restricted to
+        a bracket, because they may fail if few or no rows are inside the threshold.
         """
         if self.first or self.vertex is not None:
             return

@@ -1,9 +1,8 @@
 """The vertex next to the minimiser on a working set if the threshold is small.
 
-If the threshold is small, as many rows are inside the threshold as there are nonzero
-coefficients, the intercept included. Rounding errors of the residuals may dominate ψ(r) of
-these rows. ψ(r) is therefore computed from the multipliers of the linear program
-(`lad_simplex`).
+If the threshold is small, as many rows are inside it as there are nonzero coefficients,
+including the intercept. Since rounding errors of the residuals may dominate ψ(r) for these
+rows, ψ(r) is computed from the multipliers of the linear program (`lad_simplex`).
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from .l1_quadratic import violation
 from .lad_simplex import L1Vertex, l1_vertex
 from .working_columns import WorkingColumns
 
-# A vertex is searched for if at most MAX_INSIDE_PER_VARIABLE rows per nonzero coefficient are
-# inside the threshold, and if the working set has at most MAX_VARIABLES features. In addition,
-# the expected number of rows inside the final threshold that do not belong to the vertex must
-# be at most MAX_EXTRA_FRACTION times the number of nonzero coefficients.
+# A vertex is sought if at most MAX_INSIDE_PER_VARIABLE rows per nonzero coefficient are inside
+# the threshold and the working set has at most MAX_VARIABLES features. In addition, the number
+# of rows that are expected inside the final threshold but do not belong to the vertex must be
+# at most MAX_EXTRA_FRACTION times the number of nonzero coefficients.
 MAX_INSIDE_PER_VARIABLE, MAX_EXTRA_FRACTION = 3, 0.25
 MAX_VARIABLES = 1_000
-# A vertex is accepted if the largest violation of the optimality conditions by features of the
-# working set, relative to the root mean square of ψ, is at most the larger one of this value
-# and the given tolerance.
+# A vertex is accepted if, on the working set, the largest violation of the optimality
+# conditions relative to the root mean square of ψ is at most the maximum of this value and the
+# given tolerance.
 VERTEX_TOL = 1e-10
 
 
 def psi_at_vertex(residual: FloatArray, beta: float, vertex: L1Vertex | None) -> FloatArray:
-    """Return ψ(r) for each row. For the rows of a vertex, ψ(r) is taken from `vertex`.
+    """Return ψ(r) for each row, taken from `vertex` for the rows of the vertex.
 
-    The multipliers of these rows are more accurate than their residuals.
+    For these rows, the multipliers are more accurate than the residuals.
     """
     psi = np.clip(residual, -beta, beta)
     if vertex is not None:
@@ -50,9 +49,9 @@ def vertex_near(
 ) -> L1Vertex | None:
     """Return the minimiser on the working set at the threshold `beta`, as an L1Vertex.
 
-    The result is None if no vertex is found next to the minimiser. The coefficients `coef`,
-    which are (b, v), and their residuals approximate the minimiser at `threshold`, which is not
-    smaller than the final threshold `beta`.
+    The result is None if no vertex is found next to the minimiser. `residual` and `coef`, which
+    contains (b, v), approximate the residuals and coefficients at the minimiser for
+    `threshold`, which is at least the final threshold `beta`.
     """
     index = columns.index
     x, slope, lower = coef[index], penalty.slope[index], penalty.lower[index]
