@@ -1,11 +1,12 @@
 """The duality gap of the Huber objective F: an upper bound on F − min F.
 
-The dual of F for a fixed threshold β, the penalty ½ Σ_j d_j v_j² and weights s with Σ s = S is
+For a fixed threshold β, the penalty ½ Σ_j d_j v_j² and weights s with Σ s = S, the dual
+function of F is
 
     D(u) = (1/S) Σ s (u r − u²/2) + u_v·v − Σ_j u_v,j² / (2 d_j),    u_v = (1/S) Σ s u z,
 
-where r are the residuals at any (b, v). u is feasible if |u_i| ≤ β for each row and, with an
-intercept, Σ s u = 0. Without a penalty u_v must be zero. The gap F − D(u) is
+where r contains the residuals at any (b, v). u is feasible if |u_i| ≤ β for each row and, with
+an intercept, Σ s u = 0. Without a penalty, u_v must be zero. The gap F − D(u) is
 
     (1/S) Σ s (c − u) (r − (c + u)/2) + Σ_j (d_j v_j − u_v,j)² / (2 d_j),    c = clip(r, ±β),
 
@@ -30,7 +31,7 @@ from .whitening import Whitened
 # computed with a corrected ψ(r).
 ROUNDING_OF_PSI = 1e-9
 # If the value of the penalty is below this fraction of the objective, the gap is also computed
-# with a dual without the penalty.
+# with the dual of the unpenalised objective.
 NEGLIGIBLE_PENALTY = 1e-9
 
 
@@ -40,18 +41,18 @@ def elastic_net_gap(
     scale: float | None = None,
     gradient: FloatArray | None = None,
 ) -> float:
-    """Return the duality gap for a penalty with an L1 part or bounds, or on some features only.
+    """Return the duality gap for a penalty with an L1 part or bounds, or on only some features.
 
     The objective need not be whitened. The dual variable u is the component of ψ(r) orthogonal
-    to the intercept and to the features without a penalty, scaled down until it is feasible.
-    The function takes one pass over X or more, but no pass if each feature has a penalty and
+    to the intercept and to the unpenalised features, scaled down until it is feasible. The
+    function takes at least one pass over X, or none if every feature is penalised and
     `gradient`, the gradient of the loss, is given.
 
-    If rounding errors of the residuals are not small compared with the threshold, they
-    dominate ψ(r) of the rows inside the threshold. If X is in memory, the smaller one of the
-    gaps for ψ(r) and for a corrected ψ(r) is then returned. If the penalty is so small that
-    rounding errors of u_v exceed the slope of the penalty, the gap without the penalty plus the
-    value of the penalty may be returned.
+    If rounding errors of the residuals are not small compared with the threshold, they dominate
+    ψ(r) of the rows inside the threshold. In this case, if X is in memory, the smaller of the
+    gaps for ψ(r) and for a corrected ψ(r) is returned. If the penalty is so small that rounding
+    errors of u_v exceed its slope, the result may be the gap without the penalty plus the value
+    of the penalty.
     """
     linear = objective.linear
     penalty = linear.penalty
@@ -67,8 +68,8 @@ def elastic_net_gap(
     above = penalty.value(dual.coef)
     negligible = (penalty.slope + penalty.diagonal).max() <= NEGLIGIBLE_PENALTY * point.psi_rms
     if negligible and 0.0 < above <= NEGLIGIBLE_PENALTY * value:
-        # The minimum of the objective without the penalty is not larger than the minimum with
-        # the penalty.
+        # The minimum of the objective without the penalty is at most the minimum with the
+        # penalty.
         unpenalised = _ElasticNetDual(objective, penalty.scaled(0.0), point, scale)
         gap = min(gap, unpenalised.gap(dual.psi) + above)
     return min(max(gap, 0.0), value)
@@ -92,9 +93,9 @@ class _ElasticNetDual:
     def gap(self, near: RowVector, gradient: FloatArray | None = None) -> float:
         """Return the duality gap for a feasible u that is computed from the row vector `near`.
 
-        `gradient` is −(1/S) Σ s near (1, z), or None if it is unknown. For a feature that has a
-        lower bound but no penalty, u is orthogonal to the feature only if the coefficient is
-        nonzero, or if the dual constraint of the feature would otherwise be violated.
+        `gradient` is −(1/S) Σ s near (1, z), or None if it is unknown. u is made orthogonal to
+        a feature that has a lower bound but no penalty only if its coefficient is nonzero or
+        its dual constraint would otherwise be violated.
         """
         penalty, coef, data = self.penalty, self.coef, self.linear.data
         c, r, scale = self.psi, self.residual, self.scale
@@ -108,8 +109,9 @@ class _ElasticNetDual:
                 size = float(np.sqrt(_mean_product(u, u, weight, total)))
                 shrink = max(shrink, size / scale)
             u /= shrink
-            # u is `near` minus its mean. The mean does not contribute to the slopes, because
-            # the standardised features have mean zero, so that the given gradient can be used.
+            # u is `near` minus its mean, divided by `shrink`. Since the standardised features
+            # have mean zero, the mean does not contribute to the slopes, and the given gradient
+            # can be used.
             slope = self._slope(u) if gradient is None or free.any() else -gradient / shrink
             slope[0] = 0.0
             slope[free] = 0.0
@@ -148,7 +150,7 @@ class _ElasticNetDual:
         return corrected
 
     def _orthogonal_part(self, near: RowVector, features: NDArray[np.intp]) -> RowVector:
-        """Return a row vector minus its projection on the intercept and the given features."""
+        """Return the component of a row vector orthogonal to the intercept and `features`."""
         data, loss = self.linear.data, self.linear.loss
         if not features.size:
             return near - (_mean(near, data.weight, data.total) if data.fit_intercept else 0.0)
@@ -165,7 +167,7 @@ class _ElasticNetDual:
 
 
 def _leaves_features_out(linear: LinearLoss) -> bool:
-    """Tell whether the penalty is quadratic and some feature that varies has no penalty."""
+    """Tell whether the penalty is quadratic and some nonconstant feature is unpenalised."""
     penalty, engine = linear.penalty, linear.data.engine
     if penalty is None or not penalty.is_quadratic:
         return False
@@ -176,9 +178,9 @@ def _leaves_features_out(linear: LinearLoss) -> bool:
 def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> float:
     """Return the duality gap at a point, an upper bound on F − min F.
 
-    The objective must be whitened for all rows, unless its penalty is an `ElasticNet`. `scale`
+    The objective must be whitened over all rows, unless its penalty is an `ElasticNet`. `scale`
     is the concomitant scale, or None if the threshold is fixed. The function takes one pass
-    over X, or more if some features have no penalty.
+    over X, or more if some features are unpenalised.
     """
     linear, r, beta = objective.linear, point.residual, objective.threshold
     weight, total = linear.data.weight, linear.data.total
@@ -198,8 +200,8 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
         shrink = max(shrink, float(np.sqrt(_mean_product(u, u, weight, total))) / scale)
     if shrink > 1.0:
         u /= shrink
-    # The terms (c − u) (r − (c + u)/2) are computed in place, since the allocation of temporary
-    # arrays takes longer than the arithmetic.
+    # The terms (c − u) (r − (c + u)/2) are computed in place, since allocating temporary arrays
+    # takes longer than the arithmetic.
     c -= u
     gap = 0.0
     if scale is not None:
@@ -214,7 +216,7 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
         u_v = (slope - linear.evaluate(coef).gradient) / shrink
         positive = d > 0
         gap += float(((slope - u_v)[positive] ** 2 / (2.0 * d[positive])).sum())
-    # u = 0 is feasible and has the gap F or, with a scale, F + σ²/2. The gap is at most this.
+    # u = 0 is feasible. Its gap, F or, with a scale, F + σ²/2, is an upper bound on the result.
     value = point.value if scale is None else point.value + 0.5 * scale * scale
     return min(max(gap, 0.0), value)
 

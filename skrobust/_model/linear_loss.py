@@ -4,10 +4,10 @@
     ∇F = −(1/S) Σ s_i ψ(r_i) (1, z_i) + ∇P(v)
     ∇²F = (1/S) Σ s_i ψ′(r_i) (1, z_i)(1, z_i)ᵀ + ∇²P(v)
 
-Here z are the standardised features, ρ is a loss, ψ = ρ′, s are the sample weights, S = Σ s,
-and P is a penalty. The smooth L1 loss is the Huber loss divided by β. The objective with the
-smooth L1 loss and the penalty P therefore has the same minimiser as the objective with the
-Huber loss and the penalty β·P.
+Here z_i contains the standardised features of a row, s_i is its sample weight, S = Σ s_i, ρ is
+a loss, ψ = ρ′, and P is a penalty. The smooth L1 loss is the Huber loss divided by β. The
+objective with the smooth L1 loss and the penalty P therefore has the same minimiser as the
+objective with the Huber loss and the penalty β·P.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .penalty import Penalty
 if TYPE_CHECKING:
     from .whitening import Whitening
 
-# A whitening transform that amplifies rounding errors by more than this factor is applied to
+# A whitening transform that may amplify rounding errors by more than this factor is applied to
 # the rows, not to the Gram matrix.
 MAX_GRAM_CONDITION = 100.0
-# A Hessian may be computed as the difference of the Gram matrices of all rows and of the rows
-# outside the threshold. If rows of high leverage are outside, cancellation may make the
-# difference inaccurate. The difference is used if its smallest squared pivot is larger than
-# this value.
+# A Hessian may be computed as the difference between the Gram matrix of all rows and that of
+# the rows outside the threshold. If high-leverage rows are outside, cancellation may make the
+# difference inaccurate. The difference is used only if its smallest squared pivot is larger
+# than this value.
 MIN_DOWNDATED_PIVOT = 1e-3
 
 
@@ -53,9 +53,9 @@ class Evaluation(NamedTuple):
     def relative_gradient(self) -> float:
         """The norm of the gradient divided by `psi_rms`, a dimensionless number.
 
-        In whitened coordinates and without a penalty this number is between 0 and 1.
+        In whitened coordinates and without a penalty, this number is between 0 and 1.
         """
-        # Unlike a scalar product, this norm does not overflow.
+        # Unlike an inner product, dnrm2 does not overflow.
         length = float(dnrm2(self.gradient)) if self.gradient.size else 0.0
         if not length:
             return 0.0
@@ -63,7 +63,7 @@ class Evaluation(NamedTuple):
 
 
 class RegressionData(NamedTuple):
-    """The data that all objectives of a target share.
+    """The data shared by all objectives for a target.
 
     `gram` is ZᵀSZ / Σ s for the rows Z = [1, z] and S = diag(s), or None if it is unknown, and
     `total` is Σ s. `y_shift` is the location that was subtracted from y. The rounding errors of
@@ -114,8 +114,8 @@ class LinearLoss:
     threshold : float
         The threshold of the loss.
     penalty_per_threshold : bool
-        Whether P is added to the mean loss divided by the threshold. The objective is then the
-        mean loss plus the penalty multiplied by the threshold.
+        Whether P is added to the mean loss divided by the threshold. If so, the objective is
+        the mean loss plus the threshold times P.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class LinearLoss:
         )
 
     def for_residuals(self, residual: RowVector) -> LinearLoss:
-        """Return the objective, without a penalty, in which y is replaced by `residual`."""
+        """Return the objective without the penalty and with `residual` in place of y."""
         y_abs_max = max(float(residual.max()), -float(residual.min()))
         data = self.data._replace(y=residual, y_abs_max=y_abs_max)
         return LinearLoss(data, self.loss, None, self.threshold)
@@ -175,7 +175,7 @@ class LinearLoss:
     def hessian(self, row_weight: RowVector, coef: FloatArray, basis: Whitening) -> FloatArray:
         """Return Mᵀ∇²F M for the transform M of the whitening `basis`.
 
-        `row_weight` contains ψ′(r) of each row, or a number in [0, 1] that replaces ψ′(r).
+        `row_weight` contains, for each row, ψ′(r) or a number in [0, 1] that replaces it.
         """
         engine, _, _, _, gram, _, total, *_ = self.data
         M = basis.dense_transform()
@@ -198,7 +198,7 @@ class LinearLoss:
         return H
 
     def n_hessian_rows(self, row_weight: RowVector, basis: Whitening) -> int:
-        """Return the number of rows from which `hessian` is computed.
+        """Return the number of rows from which `hessian` computes the Hessian.
 
         If the Gram matrix of all rows is known, the Hessian is computed from the rows inside
         the threshold or from the rows outside, whichever are fewer.
@@ -260,7 +260,7 @@ class LinearLoss:
     def line_minimum(
         self, point: Evaluation, coef: FloatArray, step: FloatArray, change: RowVector
     ) -> float:
-        """Return the length t that minimises F(coef + t·step), without a pass over X.
+        """Return the step length t that minimises F(coef + t·step), without a pass over X.
 
         `change` is the change of the residuals after the full step, t = 1. The loss must be the
         Huber loss, and the penalty, if any, must be quadratic.

@@ -1,7 +1,7 @@
-"""The losses ρ of a residual r with a threshold; the functions are named as in statsmodels.
+"""Loss functions ρ(r) with a threshold; their methods are named as in statsmodels.
 
-A `Loss` has methods for ρ, ψ = ρ′, ψ′ and the weights ψ(r)/r of row vectors, and a function of
-scalars that returns (ρ, ψ). An engine compiles this function into its loops, so that this
+A `Loss` has methods that return ρ, ψ = ρ′, ψ′ and the weights ψ(r)/r for row vectors, and a
+scalar function that returns (ρ, ψ). An engine compiles this function into its loops, so this
 module does not import Numba.
 """
 
@@ -20,10 +20,10 @@ class Loss(ABC):
 
     # If both properties are True, the loss must be the Huber loss or consist of the same
     # quadratic and linear pieces. The exact line search, the continuation in the threshold, the
-    # vertex of least absolute deviations and the sums along a grid require a loss of this kind.
+    # least-absolute-deviations vertex and the sums along a grid require such a loss.
     is_convex: bool
     is_piecewise_quadratic: bool
-    # The function that returns (ρ, ψ) for two numbers, the residual r and the threshold.
+    # The function that returns (ρ, ψ) for two scalars, the residual r and the threshold.
     rho_psi: Callable[[float, float], tuple[float, float]]
 
     @abstractmethod
@@ -37,7 +37,7 @@ class Loss(ABC):
     def rho_and_psi(self, r: RowVector, threshold: float) -> tuple[RowVector, RowVector]:
         """Return the loss and its derivative at each residual.
 
-        A subclass may override this method in order to compute common terms only once.
+        A subclass may override this method to compute common terms only once.
         """
         return self.rho(r, threshold), self.psi(r, threshold)
 
@@ -45,14 +45,14 @@ class Loss(ABC):
     def psi_deriv(self, r: RowVector, threshold: float) -> RowVector:
         """Return the second derivative of the loss at each residual.
 
-        The array is boolean if the second derivative only has the values 0 and 1.
+        The array is boolean if the second derivative takes only the values 0 and 1.
         """
 
     def windowed_psi_deriv(self, r: RowVector, threshold: float, window: float) -> RowVector:
         """Return ψ′ at each residual or, if ψ′ is a step function, values with a similar mean.
 
-        The values are positive for |r| < `window`. The window is not smaller than the
-        threshold, so that the mean of the values depends on more residuals than the mean of ψ′.
+        These values are positive for |r| < `window`. The window is at least the threshold, so
+        the mean of the values depends on at least as many residuals as the mean of ψ′.
         """
         return self.psi_deriv(r, threshold)
 
@@ -75,8 +75,8 @@ class Huber(Loss):
     """The Huber loss: r²/2 for |r| ≤ β, and β(|r| − β/2) for |r| > β.
 
     The loss is equal to c(r − c/2), where c = clip(r, −β, β), and its derivative is c. The
-    smooth L1 loss is the Huber loss divided by β. With β = ∞ the Huber loss is the squared
-    error, r²/2.
+    smooth L1 loss is the Huber loss divided by β. With β = ∞, the Huber loss is half the
+    squared error, r²/2.
     """
 
     is_convex = True
@@ -119,9 +119,9 @@ def _bisquare_rho_psi(r: float, threshold: float) -> tuple[float, float]:
 class Bisquare(Loss):
     """Tukey's bisquare loss: k²/6 (1 − (1 − z²)³) with z = min(|r|/k, 1) and the threshold k.
 
-    The derivative ψ = r(1 − z²)² has the slope 1 at zero. For |r| ≥ k the derivative is zero,
-    so that residuals beyond the threshold have no influence. The objective may have several
-    local minima.
+    The derivative ψ = r(1 − z²)² has slope 1 at zero. For |r| ≥ k, the derivative is zero, so
+    residuals beyond the threshold have no influence. The objective may have several local
+    minima.
     """
 
     is_convex = False

@@ -1,16 +1,16 @@
 """Tuning constants c of the bisquare for a given breakdown point or a given efficiency.
 
 Let u be a standard normal variable with the truncated moments M_2j = E u^2j 1[|u| < c]. Let ρ
-be the bisquare scaled to the supremum 1, and let ψ be the derivative of the bisquare, scaled
-such that ψ′(0) = 1. Then
+be the bisquare loss scaled to have supremum 1, and let ψ be its derivative scaled such that
+ψ′(0) = 1. Then
 
     E ρ  = 3M₂/c² − 3M₄/c⁴ + M₆/c⁶ + P(|u| > c),
     E ψ′ = M₀ − 6M₂/c² + 5M₄/c⁴,
     E ψ² = M₂ − 4M₄/c² + 6M₆/c⁴ − 4M₈/c⁶ + M₁₀/c⁸.
 
-An M-scale with E ρ = b, where b ≤ ½, has the breakdown point b. The efficiency of an
-M-estimator at the normal distribution is (E ψ′)²/E ψ² (Maronna, Martin, Yohai and
-Salibián-Barrera, "Robust Statistics", 2nd ed., 2019, sections 2.5 and 5.4).
+An M-scale with E ρ = b, where b ≤ ½, has breakdown point b. The efficiency of an M-estimator at
+the normal distribution is (E ψ′)²/E ψ² (Maronna, Martin, Yohai and Salibián-Barrera, "Robust
+Statistics", 2nd ed., 2019, sections 2.5 and 5.4).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from scipy.special import erfc, gammainc
 
 from .._engines.base import FloatArray
 
-# Bracket of the constant for a given efficiency. All efficiencies that can be requested are
-# between the efficiency of the first constant and the efficiency of the second constant.
+# Bracket for the constant with a given efficiency. All admissible efficiencies lie between
+# those of the two constants.
 EFFICIENCY_BRACKET = 1.2, 20.0
 # The moments (2j − 1)!! of order 2j of a standard normal variable, for j = 0, …, 5.
 NORMAL_MOMENTS = np.array([1.0, 1.0, 3.0, 15.0, 105.0, 945.0])
@@ -55,14 +55,14 @@ def normal_efficiency(c: float) -> float:
 @cache
 def constant_of_breakdown(breakdown: float) -> float:
     """Return the constant of the M-scale with the given breakdown point, which is at most ½."""
-    # E ρ ≤ 3/c², so that the constant is at most √(3/breakdown).
+    # E ρ ≤ 3/c², so the constant is at most √(3/breakdown).
     largest = float(np.sqrt(3.0 / breakdown))
     return _root(lambda c: mean_rho(c) - breakdown, 0.5, largest)
 
 
 @cache
 def constant_of_efficiency(efficiency: float) -> float:
-    """Return the constant of the M-estimator with the given efficiency, from .5 to .99."""
+    """Return the constant of the M-estimator with the given efficiency, from 0.5 to 0.99."""
     return _root(lambda c: normal_efficiency(c) - efficiency, *EFFICIENCY_BRACKET)
 
 

@@ -17,8 +17,8 @@ MAX_CURVATURE = 1e300
 class Penalty(ABC):
     """A penalty P(v) on the standardised coefficients v."""
 
-    # Whether P is quadratic. With a piecewise quadratic loss the objective is then piecewise
-    # quadratic.
+    # Whether P is quadratic. If so, a piecewise quadratic loss gives a piecewise quadratic
+    # objective.
     is_quadratic: bool
 
     @abstractmethod
@@ -30,7 +30,7 @@ class Penalty(ABC):
         """Return ∇P at coef = (b, v), an array of shape (p + 1,)."""
 
     def subgradient(self, coef: FloatArray, gradient: FloatArray) -> FloatArray:
-        """Return the shortest subgradient of the objective at `coef`.
+        """Return the minimum-norm subgradient of the objective at `coef`.
 
         `gradient` is the gradient of the mean loss. The subgradient is zero if and only if
         `coef` is a minimiser.
@@ -39,7 +39,7 @@ class Penalty(ABC):
 
     @abstractmethod
     def hessian_diagonal(self, coef: FloatArray) -> FloatArray:
-        """Return the p + 1 diagonal elements of ∇²P. The other elements of ∇²P are zero."""
+        """Return the p + 1 diagonal elements of ∇²P. The off-diagonal elements are zero."""
 
     @abstractmethod
     def scaled(self, factor: float) -> Penalty:
@@ -89,7 +89,7 @@ class Ridge(Penalty):
     def scaled(self, factor: float) -> Ridge:
         positive = self._diagonal > 0
         with np.errstate(over="ignore"):
-            # Zeros remain zero, so that the intercept is not penalised if `factor` is infinite.
+            # Zeros remain zero, so the intercept is not penalised even if `factor` is infinite.
             diagonal = np.multiply(
                 factor, self._diagonal, out=np.zeros_like(self._diagonal), where=positive
             )
@@ -139,7 +139,7 @@ class ElasticNet(Penalty):
 
     @classmethod
     def of_ridge(cls, ridge: Penalty) -> ElasticNet:
-        """Return an ElasticNet that is equal to the given quadratic penalty."""
+        """Return the given quadratic penalty as an ElasticNet."""
         diagonal = ridge.hessian_diagonal(np.zeros(0))
         return cls(np.zeros_like(diagonal), diagonal, np.full_like(diagonal, -np.inf))
 
@@ -173,22 +173,22 @@ class ElasticNet(Penalty):
     def unpenalised(
         self, varying: NDArray[np.bool_]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return two masks of features without a penalty, each of shape (p + 1,).
+        """Return two masks of unpenalised features, each of shape (p + 1,).
 
-        The first mask contains the features with a lower bound, and the second mask the
-        features without a bound. `varying` is a mask of the p features that tells which
-        features are not constant.
+        The first mask selects the features with a lower bound, and the second mask those
+        without a bound. `varying` is a mask, of shape (p,), of the features that are not
+        constant.
         """
         unpenalised = np.concatenate([[False], varying]) & (self.slope + self.diagonal == 0)
         bounded = self.lower == 0
         return unpenalised & bounded, unpenalised & ~bounded
 
     def dual_scale(self, slope: FloatArray) -> float:
-        """Return the largest t ≤ 1 for which t · slope is feasible in the dual.
+        """Return the largest t ≤ 1 for which t · slope is dual feasible.
 
-        `slope` is (1/S) Σ s u z for a dual variable u. A slope is feasible if |slope_j| or, for
-        a coefficient with a lower bound, slope_j does not exceed λ_j for any feature with
-        λ_j > 0 and d_j = 0.
+        `slope` is (1/S) Σ s u z for a dual variable u. A slope is dual feasible if, for each
+        feature with λ_j > 0 and d_j = 0, |slope_j| ≤ λ_j or, for a coefficient with a lower
+        bound, slope_j ≤ λ_j.
         """
         size = self.limited_part(slope)
         exceeds = (self.diagonal == 0) & (self.slope > 0) & (size > self.slope)
@@ -197,7 +197,7 @@ class ElasticNet(Penalty):
     def fenchel_gap(self, coef: FloatArray, slope: FloatArray) -> float:
         """Return P(v) − slope·v + P*(slope), where P* is the conjugate function of P.
 
-        `slope` must be feasible in the dual. The result is not negative.
+        `slope` must be dual feasible. The result is non-negative.
         """
         excess = np.maximum(self.limited_part(slope) - self.slope, 0.0)
         quadratic = self.diagonal > 0

@@ -1,9 +1,9 @@
 """The scale of the residuals: the normalised MAD, the concomitant scale and the M-scale.
 
-Each of these scales is a function σ̂(r) of the residuals. An estimated threshold is β·s, where
-s equals the scale of the residuals of the fit with this threshold. `_solvers.scale_fixed_point`
-and `_solvers.anderson` solve this fixed-point equation. An S-estimate minimises the M-scale.
-The minimum is found by `_solvers.redescending`.
+Each of these scales is a function σ̂(r) of the residuals. If the scale is estimated, the
+threshold is β·s, where s equals the scale of the residuals of the fit with this threshold.
+`_solvers.scale_fixed_point` and `_solvers.anderson` solve this fixed-point equation.
+`_solvers.redescending` finds S-estimates, which minimise the M-scale.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from .whitening import Whitened
 _EPS = float(np.finfo(float).eps)
 # The median of |r| for standard normal residuals r.
 NORMAL_MAD = float(ndtri(0.75))
-# Thresholds with which the coefficients have an efficiency of 95 % under normal errors, in
-# units of the normalised MAD (Holland and Welsch, 1977) and of the concomitant σ̂. With the
-# threshold AUTO_CONCOMITANT, σ̂ estimates .843 σ.
+# Thresholds at which the coefficients are 95 % efficient under normal errors, in units of the
+# normalised MAD (Holland and Welsch, 1977) and of the concomitant σ̂. With the threshold
+# AUTO_CONCOMITANT, σ̂ estimates 0.843 σ.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
 # Smallest threshold in the units of the target. The square of a smaller threshold would
@@ -45,28 +45,29 @@ SCALE_PROBE_ROWS = 2_000
 # Maximum number of rows for which the concomitant scale is computed by sorting, which is then
 # faster than Newton's method.
 SORT_MAX_ROWS = 4_000
-# A Newton step from an approximate scale is used if the step changes the scale by less than the
-# factor WARM_MAX_FACTOR. The step is computed from an estimate of the fraction of rows beyond
-# the threshold if the relative error of the step is at most WARM_STEP_RTOL.
+# A Newton step from an approximate scale is used if it changes the scale by a factor of less
+# than WARM_MAX_FACTOR. The step is computed from an estimate of the fraction of rows beyond the
+# threshold if the relative error of the step is at most WARM_STEP_RTOL.
 WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
-# A first estimate of the scale, relative to the largest absolute residual, is used if it
-# exceeds this value, so that the square of the estimate does not underflow.
+# A first estimate of the scale, relative to the largest absolute residual, is used only if it
+# exceeds this value, so that its square does not underflow.
 MIN_RELATIVE_SCALE = 1e-150
 # Bound on the rounding error of a residual, relative to the sum of |y| and the absolute terms
 # of the linear predictor.
 RESIDUAL_ROUNDING = 32 * _EPS
-# A residual within this relative distance of the median is regarded as equal to the median.
+# An absolute residual within this relative distance of the median is regarded as equal to the
+# median.
 MEDIAN_RTOL = 1e-6
 # Standard deviation of the normal kernel of a density estimate, in units of σ n^(−1/5).
 KERNEL_WIDTH = 1.06
-# Relative tolerance of an M-scale, and maximum number of iterations of Newton's method. Each
-# iteration changes log s by at most MAX_LOG_STEP.
+# Relative tolerance of an M-scale, and maximum number of Newton iterations. Each iteration
+# changes log s by at most MAX_LOG_STEP.
 M_SCALE_RTOL, M_SCALE_MAX_ITER, MAX_LOG_STEP = 4 * _EPS, 200, 2.0
-# The trimmed scale is computed from residuals up to TRIMMED_END standard deviations, a number
+# The trimmed scale is computed from residuals up to TRIMMED_END standard deviations, a limit
 # that is increased if there are few rows per coefficient. The iteration ends when the scale
 # decreases by less than the fraction TRIMMED_RTOL.
 TRIMMED_END, TRIMMED_RTOL = 2.5, 1e-12
-# A value that most standardised features do not exceed.
+# A value that most elements of the standardised features do not exceed.
 TYPICAL_MAX_Z = 30
 
 
@@ -90,17 +91,17 @@ class ScaleEstimator(ABC):
         """Return the scale of the residuals.
 
         If `warm` is given, the result may be the approximation after a single Newton step from
-        `warm.scale`. If `warm.scale` is the scale of the residuals, the Newton step is zero.
+        `warm.scale`. This step is zero if `warm.scale` is already the scale of the residuals.
         """
 
     @abstractmethod
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return g, b and e of each row, where the scale σ is the solution of Σ s g = 0.
+        """Return g, b and e for each row, where the scale σ solves Σ s g = 0.
 
-        The derivatives of g define b and e: −∂g/∂σ is e, and −∂g/∂θ is b z, where z contains
-        the features of the row. `n` is the number of observations.
+        b and e are defined by e = −∂g/∂σ and b z = −∂g/∂θ, where z contains the features of the
+        row. `n` is the number of observations.
         """
 
     def threshold(self, scale: float) -> float:
@@ -109,7 +110,8 @@ class ScaleEstimator(ABC):
     def scale(self, objective: Whitened, point: Evaluation, near: float | None = None) -> float:
         """Return the scale of the residuals at a point, but at least the rounding floor.
 
-        `near` is None, or an approximate scale for which the objective has its threshold.
+        `near` is None, or an approximate scale that corresponds to the threshold of the
+        objective.
         """
         warm = None if near is None else WarmScale(near, point.psi_rms)
         scale = self.estimate(point.residual, objective.linear.data.weight, warm)
@@ -121,9 +123,9 @@ class ScaleEstimator(ABC):
 def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, float]:
     """Return a bound on the rounding error of each residual, and the rounding floor of a scale.
 
-    A residual is the difference of y and the linear predictor. The residual contains the
-    rounding errors of this difference and of the stored values of y and the features. The
-    rounding floor is the median of the bounds. A smaller scale is due to rounding errors.
+    A residual is the difference between y and the linear predictor. It contains the rounding
+    errors of this difference and of the stored values of y and the features. The rounding floor
+    is the median of the bounds. A smaller scale is attributed to rounding errors.
     """
     data = objective.linear.data
     y, weight = data.y, data.weight
@@ -146,7 +148,8 @@ def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
 def is_at_rounding_floor(objective: Whitened, theta: FloatArray, scale: float) -> bool:
     """Tell whether a scale is at most the rounding floor, and therefore not an estimate.
 
-    A change of units may have increased the scale by rounding errors.
+    The comparison allows for an increase of the scale by the rounding errors of a change of
+    units.
     """
     scale *= 1.0 - 4.0 * _EPS
     if scale > rounding_floor_bound(objective, theta):
@@ -165,7 +168,7 @@ def _stored_rounding(objective: Whitened, theta: FloatArray) -> float:
 
 
 def null_scale(estimator: ScaleEstimator, y: RowVector, weight: RowVector | None) -> float:
-    """Return a positive scale of the residuals y of the model in which all coefficients are 0.
+    """Return a positive scale of y, the residuals of the model whose coefficients are all zero.
 
     If the estimated scale is 0, it is replaced by the mean of |y| or, if all y are 0, by the
     machine epsilon.
@@ -184,17 +187,17 @@ class Mad(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return g = ½ − 1[|r| ≤ qσ] of each row with q = Φ⁻¹(¾), and smoothed derivatives.
+        """Return g = ½ − 1[|r| ≤ qσ], where q = Φ⁻¹(¾), and smoothed derivatives for each row.
 
-        The indicator function has no derivative at ±qσ. The contribution of the indicator
-        function to the derivatives of Σ s g is estimated from the density of r at ±qσ, with a
-        normal kernel of standard deviation 1.06 σ n^(−1/5) (Silverman, "Density Estimation for
-        Statistics and Data Analysis", 1986, section 3.4).
+        The indicator function is not differentiable at ±qσ. Its contribution to the derivatives
+        of Σ s g is estimated from the density of r at ±qσ, with a normal kernel of standard
+        deviation 1.06 σ n^(−1/5) (Silverman, "Density Estimation for Statistics and Data
+        Analysis", 1986, section 3.4).
         """
         end = NORMAL_MAD * scale
         upper, lower = _density_terms(residual, end, scale, n)
-        # The absolute residual of a row may be equal to the median, up to rounding errors and
-        # the tolerance of the fit.
+        # The absolute residual of a row may equal the median to within rounding errors and the
+        # tolerance of the fit.
         g = 0.5 - (np.abs(residual) <= (1.0 + MEDIAN_RTOL) * end)
         slope = upper - lower
         upper += lower
@@ -207,7 +210,7 @@ def _density_terms(
 ) -> tuple[RowVector, RowVector]:
     """Return the contributions of each row to the estimated densities at `end` and at −`end`.
 
-    The densities are estimated from the residuals of `n` observations with the given scale.
+    The bandwidth of the estimate is that for `n` observations with the given scale.
     """
     width = KERNEL_WIDTH * scale * n**-0.2
     unit = 1.0 / (np.sqrt(2.0 * np.pi) * width)
@@ -236,9 +239,9 @@ class Concomitant(ScaleEstimator):
     """The σ̂ that minimises Σ s [σ + H_ε(r/σ) σ], the solution of Σ s min(r²/σ², ε²) = Σ s.
 
     ε is the factor, and H_ε is twice the Huber loss with the threshold ε. As a function of
-    u = 1/σ², the left side of the equation is concave and piecewise linear. Newton's method
-    approaches the root from below, without sorting. The last step is exact, apart from rounding
-    errors, because the step starts on the linear piece that contains the root.
+    u = 1/σ², the left-hand side of the equation is concave and piecewise linear. Newton's
+    method approaches the root from below, without sorting the residuals. The last step is exact
+    up to rounding errors, because it starts on the linear piece that contains the root.
     """
 
     def estimate(
@@ -259,8 +262,8 @@ class Concomitant(ScaleEstimator):
         guess = self.estimate(
             gather(size, some), None if weight is None else gather(weight, some)
         )
-        # The left side of the equation is a concave function of u, so that one Newton step from
-        # any guess leads to a point that is not above the root.
+        # The left-hand side of the equation is a concave function of u, so one Newton step from
+        # any guess leads to a point at or below the root.
         u = self._newton_step(guess**-2.0, size, weight) if guess > MIN_RELATIVE_SCALE else 0.0
         while True:
             next_u = self._newton_step(u, size, weight)
@@ -272,7 +275,7 @@ class Concomitant(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return g = c² − σ², b and e of each row, where c is the residual clipped at ±εσ."""
+        """Return g = c² − σ², b and e for each row, where c is the residual clipped at ±εσ."""
         end = self.factor * scale
         outside = np.abs(residual) > end
         clipped = np.clip(residual, -end, end)
@@ -335,12 +338,12 @@ class Concomitant(ScaleEstimator):
 
 
 class MScale(ScaleEstimator):
-    """The M-scale with the bisquare, which is the σ with Σ s_i ρ_c(r_i/σ) = target.
+    """The bisquare M-scale, which is the solution σ of Σ s_i ρ_c(r_i/σ) = target.
 
-    ρ_c is the bisquare with the threshold c = `factor` and the supremum 1. For an
-    S-estimate with the breakdown point b and k coefficients, the target is b(S − k) with
-    S = Σ s_i, and E ρ_c = b at the standard normal distribution (Rousseeuw and Yohai, "Robust
-    regression by means of S-estimators", 1984).
+    ρ_c is the bisquare with threshold c = `factor` and supremum 1. For an S-estimate with
+    breakdown point b and k coefficients, the target is b(S − k) with S = Σ s_i, and E ρ_c = b
+    at the standard normal distribution (Rousseeuw and Yohai, "Robust regression by means of
+    S-estimators", 1984).
     """
 
     def __init__(self, constant: float, target: float) -> None:
@@ -371,7 +374,7 @@ class MScale(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return g = ρ_c(r/σ) − target/n, b and e of each row."""
+        """Return g = ρ_c(r/σ) − target/n, b and e for each row."""
         threshold = self.factor * scale
         rho, psi = BISQUARE.rho_and_psi(residual, threshold)
         unit = 6.0 / threshold / threshold
@@ -389,7 +392,7 @@ def m_scale_root(
     target: float,
     rtol: float = M_SCALE_RTOL,
 ) -> FloatArray:
-    """Return the s with a(s) = target by Newton's method in log s, safeguarded by bisection.
+    """Solve a(s) = target for s by Newton's method in log s, safeguarded by bisection.
 
     `sums` returns a(s), which decreases with s, and −da/d log s. Each element of the arrays is
     a separate equation.
@@ -422,14 +425,14 @@ def trimmed_scale(
     k: int,
     s_constant: float,
 ) -> float:
-    """Return the standard deviation of the residuals of an S-estimate that are not outliers.
+    """Return the standard deviation of the residuals of an S-estimate, without outliers.
 
     The scale σ is the limit of the iteration σ ← √(Σ_in s_i r_i² / (Σ_in s_i − k)) / κ, which
     starts from the S-scale and decreases. The sums are over the residuals with |r| ≤ Kσ, and κ²
     is the variance of a standard normal variable truncated to ±K. The residuals of an
-    S-estimate with the efficiency e have a standard deviation √(1 + k/(n e)) times as large as
-    the errors, so that K is 2.5 times this factor. If σ falls to `least`, the result is
-    `least`. `n` is the total weight.
+    S-estimate with efficiency e have a standard deviation √(1 + k/(n e)) times that of the
+    errors, so K is 2.5 times this factor. If σ falls to `least`, the result is `least`. `n` is
+    the total weight.
     """
     K, kappa = _trimming(n, k, s_constant)
     s = s_scale
@@ -447,9 +450,9 @@ def trimmed_scale(
 
 
 class TrimmedScores(NamedTuple):
-    """g and b of each row, where the trimmed scale σ solves Σ s g = 0, and two sums.
+    """g and b for each row, where the trimmed scale σ solves Σ s g = 0, and two sums.
 
-    `slope` contains b, which is defined by −∂g/∂θ = b z, where z contains the features of the
+    `slope` contains b, which is defined by b z = −∂g/∂θ, where z contains the features of the
     row. The difference `squares` − `density` is −Σ s ∂g/∂σ. The term `density` is due to the
     ends of the interval |r| ≤ Kσ of `trimmed_scale`.
     """
@@ -471,9 +474,8 @@ def trimmed_scores(
 ) -> TrimmedScores:
     """Return the TrimmedScores with g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/n.
 
-    The indicator function has no derivative at ±Kσ. The contribution of the indicator function
-    to the derivatives is estimated from the density of the residuals at ±Kσ, as for the MAD of
-    `n_rows` observations.
+    The indicator function is not differentiable at ±Kσ. Its contribution to the derivatives is
+    estimated from the density of the residuals at ±Kσ, as for the MAD of `n_rows` observations.
     """
     K, kappa = _trimming(n, k, s_constant)
     end, variance = K * scale, (kappa * scale) ** 2

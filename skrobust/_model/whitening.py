@@ -3,10 +3,10 @@
 The Hessian of a quadratic model of the objective is H = ZᵀSZ / Σ s + diag(0, λ), where the rows
 of Z are [1, z] with the standardised features z, S is the diagonal matrix of the weights s, and
 λ is the diagonal of the penalty's Hessian. The whitened coordinates θ are defined by
-(b, v) = Mθ with MᵀHM = I. The curvature of the model is the same in all directions of θ, and
-L-BFGS needs about ten evaluations, whatever the units and correlations of the features. If Z
-does not have full rank, M spans only the directions that can be distinguished from rounding
-errors. No other module computes M.
+(b, v) = Mθ with MᵀHM = I. The curvature of the model is then the same in all directions of θ,
+and L-BFGS needs about ten evaluations of the objective, whatever the units and correlations of
+the features. If Z is rank-deficient, M spans only the directions that can be distinguished from
+rounding errors. No other module computes M.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .._engines.base import FloatArray, RowIndex
 from .._reductions import RowVector
 from .linear_loss import Evaluation, LinearLoss
 
-# Minimum squared pivot of a Cholesky factor of H, scaled to a unit diagonal, for which the
-# factor is used. Rounding errors of the Gram matrix then affect at most half of the digits of
+# A Cholesky factor of H, scaled to a unit diagonal, is used if its smallest squared pivot is at
+# least this value. Rounding errors of the Gram matrix then affect at most half of the digits of
 # the factor, and Newton's method corrects the resulting errors.
 MIN_SQUARED_PIVOT = 1e-8
 # A feature is coarse if its rounding error exceeds this fraction of its standard deviation. A
@@ -115,7 +115,7 @@ class Whitened:
     def predicted_gradient(
         self, point: Evaluation, lower: Whitened, out: RowVector
     ) -> FloatArray:
-        """Return the gradient that `lower` would have at a point with the same rows inside.
+        """Return the gradient that `lower` would have at a point if the same rows were inside.
 
         `lower` is the objective with a lower threshold. The contribution of the rows outside
         the threshold to the gradient is proportional to the threshold. The method takes one
@@ -168,7 +168,7 @@ def whiten_gram(G: FloatArray, penalty: FloatArray, fit_intercept: bool) -> Whit
     """
     first = 0 if fit_intercept else 1
     H = G + np.diag(np.concatenate([[0.0], penalty]))
-    # The row of M for a constant feature without a penalty is zero.
+    # The row of M for an unpenalised constant feature is zero.
     kept = first + np.flatnonzero(np.diagonal(H)[first:] > 0)
     M = inverse_cholesky(H[np.ix_(kept, kept)])
     if M is None:
@@ -186,10 +186,10 @@ def whiten_rows(
 
     Without a penalty, the coefficients have no component along directions that rounding errors
     of the features could have produced. `rounding` contains, for each feature, a bound on the
-    rounding errors relative to the scale of the feature. With a penalty the minimiser is
+    rounding errors relative to the scale of the feature. With a penalty, the minimiser is
     unique, and no direction is omitted because of rounding errors. The coefficients at the
     minimiser, in the *original* units, are then a linear combination of the rows of X, because
-    the gradient of the loss is a linear combination of these rows. M therefore only spans
+    the gradient of the loss is a linear combination of these rows. M therefore spans only
     linear combinations of the rows. `tol` is the relative rounding error of singular values.
     """
     features = R[:, 1:]
@@ -205,9 +205,9 @@ def whiten_rows(
     if sigma.size == features.shape[1]:
         basis = np.eye(sigma.size)
     else:
-        # w = v/scale is a linear combination of the rows x = z·scale, so that v is a linear
-        # combination of the rows z·scale². The coefficient of each feature without a penalty is
-        # an additional direction, unless the feature is constant.
+        # w = v/scale is a linear combination of the rows x = z·scale, so v is a linear
+        # combination of the rows z·scale². The coefficient of each unpenalised feature is an
+        # additional direction, unless the feature is constant.
         penalised = penalty > 0
         free = np.flatnonzero(~penalised & (features != 0).any(axis=0))
         V = _row_space(features[:, penalised], tol)[1] if free.size else V[penalised]
@@ -234,8 +234,8 @@ def whiten_rows(
 def whiten_columns(penalty: FloatArray, fit_intercept: bool) -> Whitening:
     """Return a whitening that only scales the columns of Z, with a sparse diagonal transform.
 
-    This whitening is used if a k × k matrix for k variables would be too large or would take
-    too long to compute.
+    This whitening is used if a k × k matrix for k variables would be too large or take too long
+    to compute.
     """
     unit = np.concatenate([[1.0], 1.0 / np.sqrt(1.0 + penalty)])
     scaling = sparse.diags_array(unit).tocsr()
@@ -248,7 +248,7 @@ def rewhiten(
     """Return the whitening for the Hessian with the given row weights, and the matrix T.
 
     The new transform is MT, and the new coordinates are T⁻¹θ. If the Hessian is nearly
-    singular, T is None, and the whitening is not changed.
+    singular, T is None, and the whitening is unchanged.
     """
     T = inverse_cholesky(objective.hessian(theta, row_weight))
     transform, condition = objective.whitening
@@ -256,22 +256,22 @@ def rewhiten(
 
 
 def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
-    """Return an orthonormal basis without the directions that rounding could have produced.
+    """Return an orthonormal basis without the directions that rounding errors could produce.
 
     Column j of A has the rounding error bounds_j. A direction v may be due to rounding errors
-    if |Av| is at most |bounds·v|. These directions correspond to the singular values of
-    A / bounds that are at most 1. The basis is orthogonal to these directions in an inner
-    product in which a column with a rounding error above COARSE_BOUND is weighted by this
-    error. Since A is not nearly zero along the direction of a column with this weight, the
-    direction must not remove a component of the other columns.
+    if ‖Av‖ ≤ ‖diag(bounds) v‖. These directions correspond to the singular values of A / bounds
+    that are at most 1. The basis is orthogonal to these directions in an inner product that
+    weights each column with a rounding error above COARSE_BOUND by this error. Since A is not
+    nearly zero along such a column, omitting the column's direction must not remove a component
+    of the other columns.
     """
     sigma, V = _row_space(A / bounds, 0.0)
     kept = V[:, sigma > 1.0]
     if kept.shape[1] == A.shape[1]:
         return np.eye(A.shape[1])
-    # The factorisation is row-wise stable for bounds of any sizes, since the rows are sorted
-    # and the columns are pivoted (Cox and Higham, "Stability of Householder QR factorization
-    # for weighted least squares", 1998).
+    # The factorisation is row-wise stable for bounds of any magnitude, since the rows are
+    # sorted and the columns are pivoted (Cox and Higham, "Stability of Householder QR
+    # factorization for weighted least squares", 1998).
     unit = bounds / np.maximum(bounds / COARSE_BOUND, 1.0) ** 2
     order = np.argsort(-unit)
     basis = np.empty_like(kept)
@@ -281,9 +281,9 @@ def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
 
 
 def _row_space(R: FloatArray, tol: float) -> tuple[FloatArray, FloatArray]:
-    """Return the singular values above `tol` times the largest one, and a matrix V.
+    """Return the singular values above `tol` times the largest one, and the matrix V.
 
-    The columns of V are the right singular vectors for these singular values.
+    The columns of V are the corresponding right singular vectors.
     """
     if R.shape[0] > R.shape[1]:
         R = qr(R, mode="r", check_finite=False)[0][: R.shape[1]]

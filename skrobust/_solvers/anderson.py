@@ -36,8 +36,8 @@ FREE_STEP_TOL = 1e-7
 # A curvature below this value, in whitened coordinates, is attributed to rounding errors or to
 # an inaccurate whitening.
 MIN_CURVATURE = 0.05
-# If the relative gradient is below this fraction of the error, the coefficients are much more
-# accurate than the scale.
+# If the relative gradient is below this fraction of the error, the coefficients are regarded as
+# much more accurate than the scale.
 MAX_FIT_ERROR_RATIO = 0.1
 # The acceleration ends if one of the first errors exceeds half of this value.
 MAX_ERROR = 1e3

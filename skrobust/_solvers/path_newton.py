@@ -196,7 +196,7 @@ class PathNewton:
     def _newton(
         self, theta: FloatArray, beta: float, P: FloatArray | None
     ) -> tuple[FloatArray, Any]:
-        """Return the Newton step and a Cholesky factor of H + P for the current sides of the rows.
+        """Return the Newton step for the rows' current sides, and a Cholesky factor of H + P.
 
         P is the Hessian of the penalty, or None if it is zero.
         """

@@ -1,10 +1,10 @@
 """Minimisation with a redescending loss: M-estimates at a fixed scale, and S-estimates.
 
-The step of iteratively reweighted least squares from a point with residuals r is
+From a point with residuals r, iteratively reweighted least squares takes the step
 
     d = (Σ s w ζζᵀ)⁻¹ Σ s w r ζ,      w = ψ(r)/r,
 
-with the sample weights s and the whitened rows ζ. This step never increases the objective,
+with sample weights s and whitened rows ζ. This step never increases the objective,
 because the quadratic function with the weights w majorises the objective and is tangent to it
 at the current point. Reweighting converges linearly. Near the minimum, Newton's method, with ψ′
 in place of w in the matrix, converges quadratically. Each iteration takes the Newton step if

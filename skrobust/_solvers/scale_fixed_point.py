@@ -23,8 +23,8 @@ Minimiser = Callable[[Whitened, FloatArray, float, int], Solution]
 
 # Maximum number of rounds; in each round the model is fitted at one scale.
 MAX_ROUNDS = 60
-# Maximum contraction used in a secant step. A secant step divides or multiplies s by at most 1
-# + max(SECANT_MAX_STRIDE |φ(s)/s − 1|, SECANT_MIN_REACH). A longer step could skip the fixed
+# Maximum contraction used in a secant step. A secant step divides or multiplies s by at most
+# 1 + max(SECANT_MAX_STRIDE |φ(s)/s − 1|, SECANT_MIN_REACH). A longer step could skip the fixed
 # point to which the iteration s ← φ(s) would converge.
 MAX_CONTRACTION = 0.98
 SECANT_MAX_STRIDE, SECANT_MIN_REACH = 4.0, 0.1

@@ -48,7 +48,7 @@ FIRST, LATER = (50, 1.0), (10, 0.25)
 ROUGH_TOL = 1e-2
 # Along a grid, features may join the working set before the first pass over X. If the gradient
 # for any feature outside the working set exceeded NEAR_PENALTY times the slope of its L1
-# penalty at the last point, all features whose gradient exceeded JOINING_PENALTY times their
+# penalty at the last point, the features whose gradient exceeded JOINING_PENALTY times this
 # slope join.
 NEAR_PENALTY, JOINING_PENALTY = 0.9, 0.8
 # The penalty is multiplied by PENALTY_FACTOR while it is larger than twice the given penalty
