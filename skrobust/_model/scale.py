@@ -37,8 +37,8 @@ NORMAL_MAD = float(ndtri(0.75))
 # AUTO_CONCOMITANT, σ̂ estimates 0.843 σ.
 AUTO_MAD = 1.345
 AUTO_CONCOMITANT = 1.5960
-# Smallest threshold in the units of the target. The square of a smaller threshold would
-# underflow, and the fit with a smaller threshold would be the same.
+# Smallest threshold, in the target's own units. A smaller threshold would give the same fit,
+# and its square would underflow.
 MIN_THRESHOLD = 1e-100
 # Number of rows from which a first estimate of the concomitant scale is computed.
 SCALE_PROBE_ROWS = 2_000
@@ -63,9 +63,9 @@ KERNEL_WIDTH = 1.06
 # Relative tolerance of an M-scale, and maximum number of Newton iterations. Each iteration
 # changes log s by at most MAX_LOG_STEP.
 M_SCALE_RTOL, M_SCALE_MAX_ITER, MAX_LOG_STEP = 4 * _EPS, 200, 2.0
-# The trimmed scale is computed from residuals up to TRIMMED_END standard deviations, a limit
-# that is increased if there are few rows per coefficient. The iteration ends when the scale
-# decreases by less than the fraction TRIMMED_RTOL.
+# The trimmed scale is computed from residuals of at most TRIMMED_END standard deviations, a
+# limit that is increased if there are few rows per coefficient. The iteration ends when the
+# scale decreases by less than the fraction TRIMMED_RTOL.
 TRIMMED_END, TRIMMED_RTOL = 2.5, 1e-12
 # A value that most elements of the standardised features do not exceed.
 TYPICAL_MAX_Z = 30
@@ -148,8 +148,8 @@ def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
 def is_at_rounding_floor(objective: Whitened, theta: FloatArray, scale: float) -> bool:
     """Tell whether a scale is at most the rounding floor, and therefore not an estimate.
 
-    The comparison allows for an increase of the scale by the rounding errors of a change of
-    units.
+    The comparison allows for rounding errors from a change of units, which may have increased
+    the scale.
     """
     scale *= 1.0 - 4.0 * _EPS
     if scale > rounding_floor_bound(objective, theta):
@@ -294,8 +294,8 @@ class Concomitant(ScaleEstimator):
         inner = np.cumsum(s * squares)
         outside = np.cumsum(s[::-1])[::-1] - s
         total = float(outside[0] + s[0])
-        # The value of Σ s min(r²/σ², ε²) / ε² at σ = |r_i|/ε, for each row i. The term of a row
-        # whose residual is zero is zero.
+        # The value of Σ s min(r²/σ², ε²) / ε² at σ = |r_i|/ε, for each row i. Rows with
+        # residual zero contribute nothing to the sum.
         reached = np.divide(inner, squares, out=np.zeros_like(inner), where=squares > 0)
         reached += outside
         k = int(np.count_nonzero(reached >= total / epsilon / epsilon)) - 1

@@ -1,4 +1,4 @@
-"""Semismooth Newton method with an exact line search and a continuation in the threshold.
+"""Semismooth Newton method with an exact line search and continuation in the threshold.
 
 The objective F is piecewise quadratic. If the rows inside the threshold are the same as at the
 minimiser, a full Newton step leads to the minimiser. The steps of `minimise` are:
@@ -209,7 +209,7 @@ def _iterative_refinement(
 
 
 def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether a Hessian would be too large or take longer than a few passes over X."""
+    """Tell whether a Hessian would be too large, or slower to form than a few passes over X."""
     k = objective.n_variables
     if not can_form_hessian(objective):
         return True
@@ -293,8 +293,8 @@ def _cg_step(
 ) -> tuple[NewtonStep, bool]:
     """Return the step by conjugate gradients, and whether it satisfies the forcing condition.
 
-    The forcing condition bounds the residual of the Newton equation. A more accurate step would
-    not reduce the number of Newton steps.
+    The forcing condition bounds the residual of the Newton equations. A more accurate step
+    would not reduce the number of Newton steps.
     """
     product = objective.hessian_product(point.theta, row_weight, out)
     norm = point.relative_gradient

@@ -4,11 +4,11 @@ From a point with residuals r, iteratively reweighted least squares takes the st
 
     d = (Σ s w ζζᵀ)⁻¹ Σ s w r ζ,      w = ψ(r)/r,
 
-with sample weights s and whitened rows ζ. This step never increases the objective,
-because the quadratic function with the weights w majorises the objective and is tangent to it
-at the current point. Reweighting converges linearly. Near the minimum, Newton's method, with ψ′
-in place of w in the matrix, converges quadratically. Each iteration takes the Newton step if
-the Hessian is positive definite and the step does not increase the objective. Otherwise, the
+with sample weights s and whitened rows ζ. This step never increases the objective, because the
+quadratic function with the weights w majorises the objective and is tangent to it at the
+current point. Reweighting converges linearly. Near the minimum, Newton's method, with ψ′ in
+place of w in the matrix, converges quadratically. Each iteration takes the Newton step if the
+Hessian is positive definite and the step does not increase the objective. Otherwise, the
 iteration takes a step with a weighted mean of the two matrices or, if that step increases the
 objective, the reweighted step.
 

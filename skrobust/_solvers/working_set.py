@@ -196,7 +196,7 @@ class _Descent:
         return self._accuracy(tol)
 
     def shorten_unpenalised(self) -> None:
-        """Replace the unpenalised coefficients by the minimum-norm vector with equal residuals.
+        """Minimise the norm of the unpenalised coefficients without changing the residuals.
 
         The coefficients are changed only if their features are linearly dependent.
         """
