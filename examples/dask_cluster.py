@@ -1,13 +1,13 @@
 """A fit on a cluster that loses a worker: python examples/dask_cluster.py
 
-The two workers of a cluster on this machine generate ten million rows in blocks, and a model is
-fitted to these rows twice. During the second fit the process of a worker is killed after the
-first of three stages. Dask starts another worker and generates the lost blocks again. The
-coefficients of both fits are bit-for-bit identical.
+The two workers of a local cluster generate ten million rows in blocks, and a model is fitted to
+these rows twice. During the second fit, a worker process is killed after the first of three
+stages. Dask starts another worker and regenerates the lost blocks. The coefficients of the two
+fits are bit-for-bit identical.
 
-The script requires pip install ".[dask]" and scikit-learn 1.9, whose callbacks show the
-progress and kill the worker. With ten million rows the script needs a few GB of memory and
-takes a few minutes. The option `--rows` sets the number of rows.
+The script requires pip install ".[dask]" and scikit-learn 1.9, whose callbacks are used to show
+the progress and to kill the worker. With ten million rows the script needs a few GB of memory
+and takes a few minutes. The option `--rows` sets the number of rows.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SCHEDULE = [4, 2, 1]
 
 
 class PrintStages:
-    """A callback that prints a line after each stage, if no progress bar can be drawn."""
+    """A callback that prints a line after each stage, if no progress bar is available."""
 
     def setup(self, estimator, context):
         self._start = time.perf_counter()
@@ -48,7 +48,7 @@ class PrintStages:
 
 
 class KillWorker:
-    """A callback that kills the process of a worker after the first stage of a fit."""
+    """A callback that kills a worker process after the first stage of a fit."""
 
     def __init__(self, client):
         self._process = next(iter(client.run(os.getpid).values()))
@@ -88,7 +88,7 @@ def progress():
 
 
 def fit(X, y, *callbacks):
-    """Return a fitted model, and print the time and the rounds of the fit."""
+    """Return a fitted model, and print the fit time and the number of rounds."""
     model = SmoothL1Regressor(beta_schedule=SCHEDULE).set_callbacks(progress(), *callbacks)
     start = time.perf_counter()
     model.fit(X, y)

@@ -2,10 +2,10 @@
 A trend from records with wrong digits
 ======================================
 
-The data are weekly concentrations of carbon dioxide at Mauna Loa from 1958 to 2001, in parts
-per million (ppm), which are included in statsmodels. In one of eight records since 1985 the
-leading digit is changed (355 becomes 255). Three regressors with default parameters are fitted
-to the concentration as a function of the calendar year.
+The data, which are included in statsmodels, are weekly concentrations of carbon dioxide at
+Mauna Loa from 1958 to 2001, in parts per million (ppm). In one in eight records since 1985 the
+leading digit is changed (355 becomes 255). Three regressors with default parameters fit the
+concentration as a linear function of time in years.
 
 ``python examples/plot_co2.py docs/_static/co2.png`` saves the figure for the README.
 """
@@ -28,11 +28,11 @@ y = right.copy()
 y[wrong] -= 100
 
 # %%
-# The wrong records decrease the slope of the least-squares fit. ``HuberRegressor`` limits the
-# influence of these records, but its optimiser stops before it reaches the minimum, and no
-# warning is issued. The reason is that the optimiser takes steps in the units of the data, in
-# which a year near 1980 and an intercept near −2300 are badly scaled. ``SmoothL1Regressor``
-# standardises the features internally. Its slope is close to the slope of the correct records.
+# The wrong records decrease the least-squares slope. ``HuberRegressor`` limits their influence,
+# but its optimiser stops before it reaches the minimum, and no warning is issued. The optimiser
+# takes steps in the units of the data, in which the problem is badly scaled: the years are near
+# 1980 and the intercept is near −2300. ``SmoothL1Regressor`` standardises the features
+# internally, and its slope is close to that of the correct records.
 
 X = year[:, np.newaxis]
 models = [LinearRegression(), HuberRegressor(), SmoothL1Regressor()]
@@ -43,9 +43,9 @@ slope_right = LinearRegression().fit(X, right).coef_[0]
 print(f"{'correct records':18} {slope_right:5.2f} ppm per year")
 
 # %%
-# The following constants contain the style of each line: a colour, a dash pattern, and the
-# vertical alignment of the label. The colours are from Okabe and Ito's palette, and can be
-# distinguished by colour-blind readers.
+# The following constants define the style of each line: a colour, a dash pattern, and the
+# vertical alignment of the label. The colours are from Okabe and Ito's palette, which
+# colour-blind readers can distinguish.
 
 LEAST_SQUARES = "#D55E00", (0, (6, 2)), "center"
 HUBER = "#0072B2", (0, (1.5, 1.5)), "top"

@@ -2,7 +2,7 @@
 
 The data are scikit-learn's diabetes data, with features in their original units. Some training
 targets are corrupted by errors that also occur in real records. Three regressors are compared
-by their errors on clean held-out rows. The script takes about 20 seconds; the figure requires
+by their errors on a clean holdout set. The script takes about 20 seconds; the figure requires
 matplotlib.
 """
 
@@ -38,10 +38,10 @@ ACCURACY = """
 UNITS = """
    Without a scaler HuberRegressor stops before it reaches the minimum and does not warn. The
    results of SmoothL1Regressor do not depend on the unit. Since scikit-learn 1.9,
-   LinearRegression neglects singular values of X that are less than 1e-6 of the largest.
+   LinearRegression neglects singular values of X below 1e-6 times the largest.
 """
 SCORES = """
-   The validation folds contain wrong targets as well. With squared errors (r2, the default
+   The validation folds also contain wrong targets. With squared errors (r2, the default
    score) these targets determine the choice of beta. The mean absolute error is less
    sensitive to them.
 """
@@ -79,11 +79,11 @@ def candidates(beta):
 
 
 def fit(model, X, y):
-    """Fit a pipeline; return the time, the iterations and the convergence of its regressor.
+    """Fit a pipeline; return the fit time, iterations and convergence of its regressor.
 
-    The time is the median of 5 fits, in seconds. The convergence is given as text.
+    The time is the median of 5 fits, in seconds. Convergence is given as text.
 
-    BLAS is limited to one thread, which is the fastest setting for few rows.
+    BLAS is limited to one thread, which is fastest for few rows.
     """
     features, regressor, times = model[:-1].fit_transform(X), model[-1], []
     with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:

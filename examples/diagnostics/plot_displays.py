@@ -2,10 +2,10 @@
 Displays of a fitted model
 ==========================
 
-The displays of :mod:`skrobust.displays` follow the conventions of scikit-learn's displays: the
+The classes in :mod:`skrobust.displays` follow the conventions of scikit-learn's displays: the
 class method ``from_estimator`` draws the plot and returns an object whose attributes are the
 artists of the plot. This example shows displays of fits to scikit-learn's diabetes data, in
-which the target of every eighth record is multiplied by ten.
+which every eighth target is multiplied by ten.
 """
 
 import matplotlib.pyplot as plt
@@ -33,10 +33,9 @@ model.fit(X, y)
 # %%
 # Residuals and robustness weights
 # --------------------------------
-# A row whose absolute residual \|r\| exceeds the threshold β has the robustness weight β/\|r\|,
-# and the other rows have the weight 1. If some residuals are much larger than the other
-# residuals, the axis of the residuals is logarithmic outside the band \|r\| ≤ β. The rows with
-# the largest residuals are labelled.
+# A row whose absolute residual \|r\| exceeds the threshold β has robustness weight β/\|r\|; the
+# other rows have weight 1. If some residuals are much larger than the others, the residual axis
+# is logarithmic outside the band \|r\| ≤ β. The rows with the largest residuals are labelled.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")
 ResidualsDisplay.from_estimator(model, X, y, ax=left)
@@ -48,8 +47,8 @@ plt.show()
 # %%
 # Four diagnostic plots
 # ---------------------
-# The same rows are labelled in all four plots: the rows with the largest residuals and the rows
-# with the largest Cook's distances.
+# The same rows are labelled in all four plots: those with the largest residuals and those with
+# the largest values of Cook's distance.
 
 DiagnosticsDisplay.from_estimator(model, X, y)
 plt.show()
@@ -70,9 +69,8 @@ plt.show()
 # One of several features
 # -----------------------
 # If a model has several features, the curve shows the predictions as a function of one feature,
-# averaged over the values of the other features in the rows. Each row is drawn at the value of
-# the curve plus its residual, so that a smooth curve through the rows shows the form of the
-# effect.
+# averaged over the observed values of the other features. Each row is drawn at the value of the
+# curve plus its residual, so a smooth curve through the points shows the shape of the effect.
 
 FitDisplay.from_estimator(model, X, y, feature="bmi", partial_residuals=True)
 plt.show()
@@ -82,9 +80,9 @@ plt.show()
 # ------------------------------
 # The first plot shows the coefficients as functions of β, from median regression (small β) to
 # least squares (large β). The second plot shows the cross-validated error of each threshold.
-# Where the band reaches the grey line, which marks the best score, the difference between the
-# scores of this threshold and of the best threshold may be due to chance. The ring marks the
-# threshold that the :doc:`rule of one standard error </user_guide/choosing_beta>` selects.
+# Where the band reaches the grey line, which marks the best score, the difference from the best
+# score may be due to chance. The ring marks the threshold selected by the
+# :doc:`one-standard-error rule </user_guide/choosing_beta>`.
 
 search = SmoothL1RegressorCV().fit(X, y)
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")

@@ -1,12 +1,12 @@
 """
-Standard errors where the variance of the errors grows
-======================================================
+Standard errors under heteroscedasticity
+========================================
 
-The households of Engel (1857) spend between 240 and 2,030 Belgian francs a year on food, and
-the spread of these expenditures around the regression line grows with the income. The standard
-errors of statsmodels' ``RLM`` and of R's ``rlm`` assume that the distribution of the errors
-does not depend on the features. This example compares the standard errors of ``RLM`` with the
-default standard errors of :func:`~skrobust.inference.coefficient_table`.
+The households in Engel's data (1857) spend between 240 and 2,030 Belgian francs a year on food,
+and the spread around the regression line grows with income. The standard errors of statsmodels'
+``RLM`` and R's ``rlm`` assume that the error distribution does not depend on the features. This
+example compares the standard errors of ``RLM`` with the default standard errors of
+:func:`~skrobust.inference.coefficient_table`.
 """
 
 import matplotlib.pyplot as plt
@@ -23,11 +23,11 @@ X, y = engel[["income"]], engel["foodexp"]
 model = SmoothL1Regressor().fit(X, y)
 
 # %%
-# The kinds of standard errors
-# ----------------------------
-# H1 is the kind of standard error that ``RLM`` computes by default, so that the first two
-# standard errors are equal up to the tolerance of ``RLM``. HC3, the default of this package,
-# allows a different variance for the error of each row.
+# Kinds of standard errors
+# ------------------------
+# H1 is the default of ``RLM``, so the first two standard errors are equal up to the tolerance
+# of ``RLM``. HC3, the default of this package, allows each row to have a different error
+# variance.
 
 rlm = sm.RLM(y, sm.add_constant(X)).fit(tol=1e-10, maxiter=1000)
 print(f"{'RLM':11}{rlm.bse['income']:.5f}")
@@ -37,19 +37,19 @@ for kind in ["H1", "HC3", "bootstrap"]:
 
 # %%
 # The HC3 standard error of the slope is three times the H1 standard error. The bootstrap, which
-# makes no assumption about the variances, agrees with HC3. The following table contains HC3
+# makes no assumption about the variances, agrees with HC3. The following table shows HC3
 # standard errors.
 
 table = coefficient_table(model, X, y)
 print(table)
 
 # %%
-# Intervals of the mean and of a new household
-# --------------------------------------------
-# The narrow band is the confidence interval of the mean, computed from HC3. The dashed lines
-# are the confidence interval of the mean, computed from H1. The dotted lines are the prediction
-# interval, which has the same width for all incomes. It covers 95 % of all households, but less
-# than 95 % of the households with a high income.
+# Intervals for the mean and for a new household
+# ----------------------------------------------
+# The narrow band is the confidence interval for the mean with HC3; the dashed lines are the
+# same interval with H1. The dotted lines are the prediction interval, which has the same width
+# for all incomes. It covers 95 % of all households, but less than 95 % of those with high
+# incomes.
 
 income = X.sample(0).reindex(range(200))
 income["income"] = np.linspace(X["income"].min(), X["income"].max(), 200)
@@ -72,9 +72,9 @@ plt.show()
 # %%
 # Many coefficients
 # -----------------
-# A forest plot shows the coefficients of a larger model, which is fitted to scikit-learn's
-# diabetes data. Each coefficient is multiplied by the standard deviation of its feature. A
-# marker is filled if the confidence interval of the coefficient excludes zero.
+# A forest plot shows the coefficients of a larger model, fitted to scikit-learn's diabetes
+# data. Each coefficient is multiplied by the standard deviation of its feature. A marker is
+# filled if the confidence interval excludes zero.
 
 X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 table = coefficient_table(SmoothL1Regressor().fit(X, y), X, y)

@@ -4,8 +4,8 @@ Robustness weights and agreement with R's rlm
 
 By default, :class:`~skrobust.SmoothL1Regressor` computes the same fit as R's ``rlm`` and
 statsmodels' ``RLM``: all three minimise the Huber loss, with a threshold of 1.345 times the
-normalised MAD of the residuals of the fit. This example compares ``SmoothL1Regressor`` with
-``RLM`` on Brownlee's stackloss data, 21 days of operation of a plant that oxidises ammonia to
+normalised MAD of the residuals. This example compares ``SmoothL1Regressor`` with ``RLM`` on
+Brownlee's stackloss data, which cover 21 days of operation of a plant that oxidises ammonia to
 nitric acid, and plots the robustness weights.
 """
 
@@ -31,13 +31,13 @@ for name, value, other in zip(names, values, rlm_values, strict=True):
 # %%
 # Robustness weights
 # ------------------
-# The fit equals a weighted least-squares fit in which a row has the weight 1 if its absolute
-# residual \|r\| is at most β, and otherwise the weight β/\|r\|. The attribute ``weights`` of
-# ``RLM`` contains the same weights. Days 21, 4 and 3 have the smallest weights. Rousseeuw and
-# Leroy ("Robust Regression and Outlier Detection", 1987) also identify day 1 as an outlier, by
-# means of estimators with a high breakdown point. If a day is marked in ``outliers_``, its
-# absolute residual exceeds the threshold, and the day is down-weighted. A mark alone does not
-# show that the record of the day is wrong.
+# The fit equals a weighted least-squares fit in which a row has weight 1 if its absolute
+# residual \|r\| is at most β, and weight β/\|r\| otherwise. ``RLM`` stores the same weights in
+# its attribute ``weights``. Days 21, 4 and 3 have the smallest weights. Rousseeuw and Leroy
+# ("Robust Regression and Outlier Detection", 1987) also identify day 1 as an outlier, using
+# estimators with a high breakdown point. The days marked in ``outliers_`` have absolute
+# residuals beyond the threshold and are downweighted. A mark alone does not show that the
+# record is wrong.
 
 residual = (y - model.predict(X)).to_numpy()
 weight = np.minimum(1, model.beta_ / np.abs(residual))

@@ -2,11 +2,11 @@
 Heavy-tailed and normal errors
 ==============================
 
-In this example the errors of a linear model are drawn from Student's t-distribution. With 1
-degree of freedom this distribution is the Cauchy distribution, which does not have a mean. With
-30 degrees of freedom the t-distribution is close to the normal distribution. For each number of
-degrees of freedom, 100 data sets of 200 rows and 5 features are drawn. The error of an
-estimator is the Euclidean norm of the error of its coefficients.
+This example draws the errors of a linear model from Student's t-distribution. With 1 degree of
+freedom this is the Cauchy distribution, which has no mean; with 30 degrees of freedom it is
+close to the normal distribution. For each number of degrees of freedom, 100 data sets of 200
+rows and 5 features are drawn. The error of an estimator is the Euclidean norm of its
+coefficient error.
 """
 
 import matplotlib.pyplot as plt
@@ -33,8 +33,8 @@ for i, degrees in enumerate(DEGREES):
             error[name][i, k] = np.linalg.norm(model.fit(X, y).coef_ - 1)
 
 # %%
-# The table shows the median of the error over the data sets, because with Cauchy errors the
-# mean error of least squares does not exist.
+# The table shows the median error over the data sets, because the mean error of least squares
+# does not exist for Cauchy errors.
 
 print(f"{'degrees of freedom':22}" + "".join(f"{d:8}" for d in DEGREES))
 middle = {name: np.median(found, axis=1) for name, found in error.items()}
@@ -43,10 +43,10 @@ for name, found in middle.items():
 
 # %%
 # With nearly normal errors ``SmoothL1Regressor`` is almost as precise as least squares: for
-# normal errors its asymptotic variance is 5 % larger. With heavy tails the error of
-# ``SmoothL1Regressor`` is much smaller than the error of least squares. For the heaviest tails
-# the error of median regression is even smaller, but with 30 degrees of freedom it is 18 %
-# larger than the error of ``SmoothL1Regressor()``.
+# normal errors its asymptotic variance is 5 % larger. With heavy tails its error is much
+# smaller than that of least squares. For the heaviest tails the error of median regression is
+# even smaller, but with 30 degrees of freedom it is 18 % larger than that of
+# ``SmoothL1Regressor()``.
 
 STYLES = [("#D55E00", "s--"), ("#0072B2", "^:"), ("#009E73", "o-")]
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")

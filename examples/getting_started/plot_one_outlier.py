@@ -2,10 +2,10 @@
 The effect of a single outlier
 ==============================
 
-Engel's data set, which is included in statsmodels, contains the annual income and the
-expenditure on food of 235 Belgian households in 1857. The slope of a linear regression is the
-share of an additional franc that is spent on food. This example shows how the slope changes if
-the expenditure of one household is wrong.
+Engel's data set, which is included in statsmodels, contains the annual income and food
+expenditure of 235 Belgian households in 1857. The slope of a regression of food expenditure on
+income is the share of an additional franc that is spent on food. This example shows how the
+slope changes if the expenditure of one household is wrong.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ print(f"income {X[row, 0]:.0f}, food {y[row]:.0f} francs")
 
 # %%
 # The expenditure of this household is multiplied by factors from 0.1 to 1000, and two models
-# are fitted for each factor. The slope of least squares grows without bound. The slope of
-# :class:`~skrobust.SmoothL1Regressor` stays constant once the residual exceeds the threshold,
+# are fitted for each factor. The least-squares slope grows without bound. The slope of
+# :class:`~skrobust.SmoothL1Regressor` remains constant once the residual exceeds the threshold,
 # because the influence of the row is then constant.
 
 factors = np.geomspace(0.1, 1000, 41)

@@ -3,9 +3,9 @@ Invariance to the units of the features
 =======================================
 
 Without a penalty, the predictions of a linear regression do not depend on the units of the
-features: if a feature is multiplied by a factor, its coefficient is divided by this factor.
-Numerical implementations do not always have this property. This example multiplies one column
-of scikit-learn's diabetes data by powers of ten and compares the predictions of
+features: if a feature is multiplied by a factor, its coefficient is divided by the same factor.
+Numerical implementations do not always preserve this invariance. This example multiplies one
+column of scikit-learn's diabetes data by powers of ten and compares the predictions of
 ``HuberRegressor`` and :class:`~skrobust.SmoothL1Regressor`.
 """
 
@@ -25,9 +25,9 @@ X, y = load_diabetes(return_X_y=True, scaled=False)
 BLOOD_PRESSURE = 3
 
 # %%
-# Both models minimise the same objective: the counterpart of ``epsilon=1.35`` is ``beta=1.35``
-# with ``scale="concomitant"``. The reference is ``HuberRegressor`` after a ``StandardScaler``.
-# All models have ``alpha=0``, because the effect of a penalty depends on the units.
+# Both models minimise the same objective: ``epsilon=1.35`` corresponds to ``beta=1.35`` with
+# ``scale="concomitant"``. The reference is ``HuberRegressor`` after a ``StandardScaler``. All
+# models have ``alpha=0``, because the effect of a penalty would depend on the units.
 
 scaled = make_pipeline(StandardScaler(), HuberRegressor(alpha=0, max_iter=10_000, tol=1e-9))
 reference = scaled.fit(X, y).predict(X)
@@ -54,10 +54,10 @@ for name in models:
     print(f"warnings in {warned[name]} of {len(powers)} cases")
 
 # %%
-# ``HuberRegressor`` is accurate only for a narrow range of units and issues no warning for
-# other units. ``HuberRegressor`` should therefore always be used after a scaler. The
-# predictions of ``SmoothL1Regressor`` differ from the reference only by about the numerical
-# error of the reference.
+# ``HuberRegressor`` is accurate only in a narrow range of units and does not warn outside this
+# range. It should therefore always be used after a scaler. The predictions of
+# ``SmoothL1Regressor`` differ from the reference by only about the numerical error of the
+# reference.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 for name, colour, style in [

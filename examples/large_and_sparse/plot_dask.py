@@ -1,12 +1,12 @@
 """
-Residuals of rows in blocks
-===========================
+Residuals of a blockwise fit
+============================
 
 :class:`~skrobust.SmoothL1Regressor` can be fitted to Dask collections, which are loaded in
 blocks of rows and need not fit into memory. This example fits half a million rows in ten
-blocks, on the threads of this machine, and plots the distribution of the residuals without
-loading all residuals into memory. With a client of ``dask.distributed`` the same code runs on a
-cluster (:doc:`/user_guide/out_of_memory`).
+blocks, on local threads, and plots the distribution of the residuals without loading all of
+them into memory. With a ``dask.distributed`` client the same code runs on a cluster
+(:doc:`/user_guide/out_of_memory`).
 """
 
 import dask.array as da
@@ -17,9 +17,8 @@ from skrobust import SmoothL1Regressor
 
 # %%
 # A sensor measures a target with normal errors of standard deviation 0.5. In 8 % of the rows
-# the sensor reports a value that is too large by about 6. The blocks are generated when they
-# are needed. Functions such as ``dask.array.from_npy_stack`` create Dask arrays whose blocks
-# are read from files.
+# the reported value is too large by about 6. The blocks are generated on demand. Functions such
+# as ``dask.array.from_npy_stack`` create Dask arrays whose blocks are read from files.
 
 N_SAMPLES, N_FEATURES, CHUNK = 500_000, 8, 50_000
 rng = da.random.default_rng(0)
@@ -35,10 +34,10 @@ print(f"largest error of a coefficient: {np.abs(model.coef_ - coef).max():.4f}")
 print(f"{passes} passes over X in {rounds} rounds over the blocks")
 
 # %%
-# ``predict`` returns a lazy array. ``dask.array.histogram`` counts the residuals of each block
-# and adds the counts, so that only the counts are kept in memory. Rows with an absolute
-# residual of at most ``beta_``, the threshold, have the weight 1 in the fit. The influence of
-# the other rows, which include nearly all wrong rows, is limited.
+# ``predict`` returns a lazy array. ``dask.array.histogram`` counts the residuals in each block
+# and adds the counts, so only the counts are kept in memory. Rows whose absolute residual is at
+# most ``beta_``, the threshold, have robustness weight 1. The influence of the other rows,
+# which include nearly all wrong rows, is limited.
 
 residual = y - model.predict(X)
 counts, edges = da.histogram(residual, bins=120, range=(-3, 12))

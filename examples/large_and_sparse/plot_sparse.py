@@ -2,7 +2,7 @@
 Sparse text counts
 ==================
 
-:class:`~skrobust.SmoothL1Regressor` accepts CSR matrices, and does not convert them to dense
+:class:`~skrobust.SmoothL1Regressor` accepts CSR matrices without converting them to dense
 arrays. This example simulates the counts of 2,000 words, whose frequencies follow Zipf's law,
 in 20,000 documents. The score of a document depends on the counts of some of the words, and a
 tenth of the scores are replaced by random numbers.
@@ -55,7 +55,7 @@ for name, found in errors.items():
     print(f"{name:18} mean |error| {min(found):.3f} at alpha = {alphas[np.argmin(found)]:.2g}")
 
 # %%
-# ``Ridge`` needs a strong penalty to reduce the variance caused by the corrupted scores, and
+# ``Ridge`` needs a strong penalty to reduce the variance caused by the corrupted scores, but
 # this penalty also shrinks the coefficients of the relevant words. The robust fit needs a much
 # weaker penalty.
 

@@ -3,10 +3,9 @@ Comparison of robust regressors
 ===============================
 
 This example compares six robust regressors and least squares on clean data, on data with 10 %
-of outliers in the target, on data with 5 % of outliers in the features, and on data in which
-one feature has another unit. For each of these four cases, 20 data sets of 200 rows and 5
-features are drawn. The error of an estimator is the Euclidean norm of the error of its
-coefficients.
+outliers in the target, on data with 5 % outliers in the features, and on data with one feature
+in another unit. In each case, 20 data sets of 200 rows and 5 features are drawn. The error of
+an estimator is the Euclidean norm of its coefficient error.
 """
 
 import matplotlib.pyplot as plt
@@ -79,22 +78,20 @@ for name, found in middle.items():
     print(f"{name:18}" + "".join(f"{e:20.3f}" for e in found))
 
 # %%
-# - **Clean data:** the errors of ``HuberRegressor`` and ``SmoothL1Regressor`` are close to the
-#   error of least squares, and so is the error of ``MMRegressor``. The error of median
-#   regression (``QuantileRegressor``) is somewhat larger, and the error of ``RANSACRegressor``,
-#   which discards rows, is much larger.
-# - **Outliers in y,** which are all too large by 20: all estimators except least squares have
-#   small errors. With a larger fraction of outliers on one side the scale that
-#   ``SmoothL1Regressor`` estimates is too large; :doc:`/user_guide/limits` shows at which
-#   fraction the fit breaks down.
+# - **Clean data:** the errors of ``HuberRegressor``, ``SmoothL1Regressor`` and ``MMRegressor``
+#   are close to that of least squares. The error of median regression (``QuantileRegressor``)
+#   is somewhat larger, and that of ``RANSACRegressor``, which discards rows, is much larger.
+# - **Outliers in y,** all too large by 20: all estimators except least squares have small
+#   errors. With a larger fraction of outliers on one side, ``SmoothL1Regressor`` overestimates
+#   the scale; :doc:`/user_guide/limits` shows at which fraction the fit breaks down.
 # - **Outliers in X:** ``MMRegressor``, ``TheilSenRegressor`` and ``RANSACRegressor`` have the
 #   smallest errors. With many features ``TheilSenRegressor`` is slow and less robust than in
 #   this example, and with many outliers ``RANSACRegressor`` is unreliable.
 #   :doc:`/user_guide/robust_mm` explains when to use ``MMRegressor``.
-# - **Other units:** the coefficients of ``HuberRegressor`` are wrong without a warning. The
-#   coefficients of ``LinearRegression`` and ``RANSACRegressor`` are also wrong: since
-#   scikit-learn 1.9 ``LinearRegression`` neglects singular values below 1e-6 of the largest
-#   one, and ``RANSACRegressor`` uses ``LinearRegression`` for its fits.
+# - **Other units:** the coefficients of ``HuberRegressor`` are silently wrong. The coefficients
+#   of ``LinearRegression`` and ``RANSACRegressor`` are also wrong: since scikit-learn 1.9,
+#   ``LinearRegression`` neglects singular values below 1e-6 times the largest, and
+#   ``RANSACRegressor`` uses ``LinearRegression`` for its fits.
 
 COLOURS = ["#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "k"]
 figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")

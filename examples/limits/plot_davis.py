@@ -2,11 +2,11 @@
 A swapped height and weight: one high-leverage record
 =====================================================
 
-Davis (1990) measured the weight and the height of people who exercise regularly. In one record
-of a woman the two numbers are swapped: 166 kg and 57 cm. The other heights lie between 148 and
-178 cm, so that this record has a very high leverage in a regression of weight on height. This
-example shows the effect of this record on least squares and on fits with a Huber loss. It also
-shows that an MM-estimator resists the record.
+Davis (1990) measured the weight and height of people who exercise regularly. In the record of
+one woman the two numbers are swapped: 166 kg and 57 cm. The other heights lie between 148 and
+178 cm, so this record has very high leverage in a regression of weight on height. This example
+shows its effect on least squares and on fits with a Huber loss, and shows that an MM-estimator
+resists it.
 """
 
 import matplotlib.pyplot as plt
@@ -24,11 +24,11 @@ from skrobust.displays import DiagnosticsDisplay
 # %%
 # The data
 # --------
-# The data are the measured weight (kg) and height (cm) of the 112 women. These two columns of
-# numbers are from C. Davis, "Body image and weight preoccupation: a comparison between
-# exercising and non-exercising women", Appetite 15, 13–21, 1990. They are published as the data
-# set ``Davis`` of the R package carData (J. Fox, S. Weisberg and B. Price; licence GPL, version
-# 2 or later). Only these measurements of the package carData are reproduced.
+# The data are the measured weight (kg) and height (cm) of the 112 women. The two columns are
+# taken from C. Davis, "Body image and weight preoccupation: a comparison between exercising and
+# non-exercising women", Appetite 15, 13–21, 1990. They are published as the data set ``Davis``
+# of the R package carData (J. Fox, S. Weisberg and B. Price; licence GPL, version 2 or later).
+# Nothing else from carData is reproduced.
 
 records = np.fromstring(
     """
@@ -56,10 +56,9 @@ print(f"record {swapped}: weight {weight[swapped]:.0f} kg, height {height[swappe
 # %%
 # Leverage
 # --------
-# The leverage of a row is its element on the diagonal of the hat matrix. Leverages depend only
-# on the features and lie between 0 and 1. The mean leverage is the number of coefficients
-# divided by the number of rows. A common rule is to inspect rows whose leverage exceeds twice
-# the mean.
+# The leverage of a row is its diagonal element of the hat matrix. It depends only on the
+# features and lies between 0 and 1. The mean leverage is the number of coefficients divided by
+# the number of rows. A common rule is to inspect rows whose leverage exceeds twice the mean.
 
 design = np.column_stack([np.ones_like(height), height])
 leverage = (np.linalg.qr(design)[0] ** 2).sum(axis=1)
@@ -87,15 +86,15 @@ for name, model in models.items():
     print(f"{name:20}{before:10.3f}{after:10.3f}")
 
 # %%
-# The slope of least squares becomes negative. The three fits whose loss grows linearly
+# The least-squares slope becomes negative. The three fits whose loss grows linearly
 # (``HuberRegressor``, ``QuantileRegressor`` and ``SmoothL1Regressor``) have positive slopes,
-# which are 30 % to 50 % smaller than the slopes for the corrected data. The influence of a row
-# on a fit is a product of two factors: one depends on the residual, the other on the features.
+# but 30 % to 50 % smaller than for the corrected data. The influence of a row on a fit is the
+# product of two factors, one of which depends on the residual and the other on the features.
 # The Huber loss bounds only the first factor. The height of 57 cm is 19 standard deviations
-# below the mean of the other heights, so that the row has a large effect although its
-# robustness weight is small. The slope of ``TheilSenRegressor`` is 5 % smaller than its slope
-# for the corrected data. The slope of ``MMRegressor`` hardly changes, because its bisquare loss
-# gives the record the weight zero.
+# below the mean of the other heights, so the row has a large effect although its robustness
+# weight is small. The slope of ``TheilSenRegressor`` is 5 % smaller than for the corrected
+# data. The slope of ``MMRegressor`` hardly changes, because the bisquare loss gives the record
+# zero weight.
 
 robust = models["SmoothL1Regressor"]
 residual = weight - robust.predict(height[:, np.newaxis])
@@ -104,10 +103,10 @@ print(f"robustness weight of the swapped record: {row_weight:.3f}")
 print(f"flagged in outliers_: {bool(robust.outliers_[swapped])}")
 
 # %%
-# The record is flagged in ``outliers_``, because its residual is also large. The residual of a
-# leverage point is not always large, because the point may attract the fit so strongly that its
-# residual is small. Check the leverage of the rows before the fit, or look at ``leverage_`` of
-# ``MMRegressor``. In these data the remedy is to correct the record.
+# The record is flagged in ``outliers_`` because its residual is also large. This is not true of
+# every leverage point, because some attract the fit so strongly that their residuals are small.
+# Check the leverage of the rows before the fit, or inspect ``leverage_`` of ``MMRegressor``. In
+# these data the remedy is to correct the record.
 #
 # :class:`~skrobust.displays.DiagnosticsDisplay` labels the record in each of its four panels.
 # In the fourth panel the record, with a leverage of 0.8, is the only row beyond the contours of
@@ -127,7 +126,8 @@ DiagnosticsDisplay.from_estimator(mm, height[:, np.newaxis], weight, target_name
 plt.show()
 
 # %%
-# The figure shows the lines of three of the fits.
+# The figure shows three of the fitted lines and the ``SmoothL1Regressor`` line for the
+# corrected data.
 
 STYLES = {
     "LinearRegression": ("#D55E00", "--"),

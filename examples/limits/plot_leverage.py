@@ -3,10 +3,10 @@ Leverage points: outliers in the features
 =========================================
 
 A Huber fit is robust to outliers in the target, because it bounds the influence of large
-residuals. A row with extreme features has high leverage: the row attracts the fit, and its
-residual may be small. No fit with a convex loss of the residuals is robust to rows with high
-leverage, but an MM-estimator is. In this example, seven of the 235 households in Engel's data
-are corrupted. First their expenditures on food and then their incomes are multiplied by ten.
+residuals. A row with extreme features has high leverage: it attracts the fit, so its residual
+may be small. No fit that minimises a convex loss is robust to high-leverage rows, but an
+MM-estimator is. This example corrupts seven of the 235 households in Engel's data by
+multiplying first their food expenditures and then their incomes by ten.
 """
 
 import matplotlib.pyplot as plt
@@ -32,8 +32,7 @@ models = {
 }
 
 # %%
-# The table shows the slopes of the fits to the original data and to the two corrupted data
-# sets.
+# The table shows the slopes fitted to the original data and to the two corrupted data sets.
 
 ends = np.array([[0.0], [20_000.0]])
 lines = {}
@@ -47,11 +46,10 @@ for name, model in models.items():
 
 # %%
 # The corrupted expenditures change the slope of ``SmoothL1Regressor`` by less than 0.01. With
-# the corrupted incomes the slope of ``SmoothL1Regressor`` is as wrong as the slope of least
-# squares. The slope of ``MMRegressor`` changes by less than 0.01 with both corruptions. If
-# features may be corrupted, inspect the leverage before the fit, or use ``MMRegressor`` or
-# scikit-learn's ``RANSACRegressor`` or ``TheilSenRegressor``. :doc:`/user_guide/robust_mm`
-# explains when to use ``MMRegressor``.
+# the corrupted incomes its slope is as wrong as the least-squares slope. The slope of
+# ``MMRegressor`` changes by less than 0.01 in both cases. If features may be corrupted, inspect
+# the leverage before the fit, or use ``MMRegressor`` or scikit-learn's ``RANSACRegressor`` or
+# ``TheilSenRegressor``. :doc:`/user_guide/robust_mm` explains when to use ``MMRegressor``.
 
 STYLES = [
     ("#D55E00", "--"),

@@ -2,11 +2,11 @@
 MM-estimation: clusters of leverage points
 ==========================================
 
-Rows with extreme features have high leverage. If several rows with high leverage form a
-cluster, the cluster attracts a fit with a convex loss, so that the residuals of the rows in the
-cluster may be small. :class:`~skrobust.MMRegressor` resists rows with high leverage as long as
-they are less than half of the rows. This example compares ``MMRegressor`` with three other
-estimators and shows the outlier map of its fit.
+Rows with extreme features have high leverage. A cluster of such rows attracts any fit that
+minimises a convex loss, so the residuals of these rows may be small.
+:class:`~skrobust.MMRegressor` resists high-leverage rows as long as they are less than half of
+all rows. This example compares ``MMRegressor`` with three other estimators and shows the
+outlier map of its fit.
 """
 
 import matplotlib.pyplot as plt
@@ -21,7 +21,7 @@ from skrobust.displays import OutlierMapDisplay
 # --------
 # Most rows follow the model y = 1 + x with normal errors. A cluster of 30 of the 150 rows is
 # far from this line at large values of x, a second cluster of 10 rows is on the line at even
-# larger values of x, and 10 rows have a large error.
+# larger values of x, and 10 rows have large errors.
 
 rng = np.random.default_rng(0)
 x = np.concatenate(
@@ -52,8 +52,8 @@ for name, model in models.items():
     print(f"{name:18} intercept {model.intercept_:6.2f}   slope {model.coef_[0]:6.2f}")
 
 # %%
-# Only the slope of ``MMRegressor`` is close to 1. The lines of the other fits pass between the
-# first cluster and the majority of the rows.
+# Only the slope of ``MMRegressor`` is close to 1. The other lines pass between the first
+# cluster and the majority of the rows.
 
 ends = np.array([[-3.0], [10.5]])
 STYLES = [("#D55E00", "--"), ("#CC79A7", "-."), ("#0072B2", ":"), ("#009E73", "-")]
@@ -68,19 +68,19 @@ plt.show()
 # %%
 # The outlier map
 # ---------------
-# :class:`~skrobust.displays.OutlierMapDisplay` plots the residuals in units of the scale
-# against the robust distances of the rows from the centre of the features. The first cluster
-# consists of bad leverage points. The second cluster consists of good leverage points, which
-# reduce the variance of the slope. For normal data, 1 % of the residuals and 2.5 % of the
-# distances exceed the cutoffs. In these data, two rows that follow the model have residuals
-# just beyond the cutoff.
+# :class:`~skrobust.displays.OutlierMapDisplay` plots the residuals, in units of the scale,
+# against the robust distances of the features from their centre. The first cluster consists of
+# bad leverage points. The second cluster consists of good leverage points, which reduce the
+# variance of the slope. For normal data, 1 % of the residuals and 2.5 % of the distances exceed
+# the cutoffs. In these data, two rows that follow the model have residuals just beyond the
+# cutoff.
 
 display = OutlierMapDisplay.from_estimator(models["MMRegressor"], X, y)
 display.ax_.set_title("Outlier map of MMRegressor")
 plt.show()
 
 # %%
-# The attribute ``quadrants`` contains the kind of each row.
+# The attribute ``quadrants`` classifies each row.
 
 for kind, count in zip(*np.unique(display.quadrants, return_counts=True), strict=True):
     print(f"{kind:18}{count:4}")

@@ -2,11 +2,11 @@
 Sample weights and unequal variances
 ====================================
 
-A sample weight of 3 is equivalent to repeating the row three times. A weight does not describe
-the variance of the error of a row. If the variances of the errors differ, a single threshold is
-not suitable for all rows. Dividing each row by the standard deviation of its error makes the
-errors comparable. This example illustrates both statements with Engel's household data, in
-which the variance of the expenditure grows with the income.
+A sample weight of 3 is equivalent to repeating the row three times. It does not express the
+error variance of the row. If the error variances differ, a single threshold does not suit all
+rows. Dividing each row by the standard deviation of its error makes the errors comparable. This
+example illustrates weights and unequal variances with Engel's household data, in which the
+variance of the food expenditure grows with income.
 """
 
 import matplotlib.pyplot as plt
@@ -34,10 +34,10 @@ print(f"{len(distinct)} rows: slope {fewer.coef_[0]:.10f}, scale {fewer.scale_:.
 # %%
 # Unequal variances
 # -----------------
-# With a single threshold most rows with residuals beyond the threshold are households with a
-# high income, because the expenditures of these households have larger errors. The model food =
-# a + b·income, divided by the income, is food/income = b + a·(1/income). The errors of this
-# regression have similar variances, and its intercept is the slope b.
+# With a single threshold, most households beyond the threshold have high incomes, because their
+# errors are larger. Dividing the model food = a + b·income by the income gives food/income =
+# b + a·(1/income). The errors of this regression have similar variances, and its intercept is
+# the slope b.
 
 original = SmoothL1Regressor().fit(X, food)
 divided = SmoothL1Regressor().fit(1 / X, food / income)

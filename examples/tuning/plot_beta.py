@@ -19,7 +19,7 @@ data = sm.datasets.engel.load_pandas().data
 X, y = data[["income"]], data["foodexp"]
 
 # %%
-# With a warm start each fit begins at the solution for the previous threshold.
+# With a warm start, each fit starts from the solution for the previous threshold.
 
 betas = np.geomspace(3000, 0.1, 60)
 model = SmoothL1Regressor(loss="huber", warm_start=True)
@@ -37,9 +37,8 @@ print(f"median regression      {median:.4f}   β = {betas[-1]:.1f}: {slopes[-1]:
 print(f'beta="auto"            {auto.coef_[0]:.4f}   β = {auto.beta_:.1f}')
 
 # %%
-# The default has 95 % of the efficiency of least squares if the errors are normal. With normal
-# errors 18 % of the absolute residuals exceed the default threshold. In these data the
-# percentage is 20 %.
+# With normal errors, the default has 95 % of the efficiency of least squares, and 18 % of the
+# absolute residuals exceed the default threshold. In these data, 20 % exceed it.
 
 figure, (top, bottom) = plt.subplots(
     2, 1, figsize=(6.4, 5), sharex=True, layout="constrained", height_ratios=[2, 1]

@@ -4,11 +4,11 @@ Choosing the threshold by cross-validation
 
 The threshold β separates small residuals, which are penalised quadratically, from large
 residuals, which are penalised linearly. This example compares three ways to choose β: the
-default, which is a multiple of the scale of the residuals; cross-validation by
+default, which is a multiple of the scale of the residuals; cross-validation with
 :class:`~skrobust.SmoothL1RegressorCV`; and scikit-learn's
 :class:`~sklearn.model_selection.GridSearchCV`. The data are scikit-learn's diabetes data, first
 unchanged and then with a wrong decimal point in a fifth of the training records. The example
-takes ten seconds.
+runs in ten seconds.
 """
 
 # %%
@@ -42,9 +42,9 @@ def error(model):
 # %%
 # Three ways to choose β
 # ----------------------
-# The validation folds contain corrupted records as well, so that the search needs a robust
-# score. The default score of SmoothL1RegressorCV is the mean absolute error. The default score
-# of GridSearchCV is R², which is dominated by the corrupted records.
+# The validation folds also contain corrupted records, so the search needs a robust score. The
+# default score of SmoothL1RegressorCV is the mean absolute error. The default score of
+# GridSearchCV is R², which the corrupted records dominate.
 
 SmoothL1Regressor().fit(X_train, y_train)  # The first fit takes longer than later ones.
 betas = np.geomspace(5, 2000, 20)
@@ -66,17 +66,16 @@ for title, target in (("Original data", y_train), ("20 % multiplied by ten", sli
         print(f"  {name:34}{beta:8.1f}{error(search):8.1f}{1e3 * seconds:7.0f} ms")
 
 # %%
-# The two searches by the mean absolute error select the same threshold from the same scores;
-# SmoothL1RegressorCV takes less time, because its fits share computations. On the original data
-# a search does not reduce the error. If a fifth of the targets are too large, the scale that
-# the default estimates is too large as well, and the error is smaller with a smaller threshold.
+# The two searches with the mean absolute error select the same threshold from the same scores,
+# but SmoothL1RegressorCV is faster because its fits share computations. On the original data a
+# search does not reduce the error. If a fifth of the targets are too large, the default
+# overestimates the scale, and a smaller threshold reduces the error.
 
 # %%
 # Score and error along β
 # -----------------------
 # The figures show the cross-validated error, by which the search selects β, and the error on
-# the clean test rows, which is unknown in practice. The minimum of each curve is subtracted
-# from the curve.
+# the clean test rows, which is unknown in practice. Each curve is shown minus its minimum.
 
 for title, target in (("Original data", y_train), ("20 % multiplied by ten", slipped)):
     figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
@@ -101,11 +100,11 @@ plt.show()
 # %%
 # With a penalty
 # --------------
-# For large β the data term of the Smooth L1 loss decreases like 1/β, so that a penalty with a
-# fixed α dominates the objective, and a search over β would compare degrees of regularisation.
-# The data term of the Huber loss does not decrease for large β. Therefore use ``loss="huber"``
-# with a penalty. Standardise the features as well, because the effect of a penalty depends on
-# the units of the features.
+# For large β the data term of the Smooth L1 loss decreases like 1/β, so a penalty with a fixed
+# α dominates the objective, and a search over β would compare degrees of regularisation. The
+# data term of the Huber loss does not decrease for large β. Therefore use ``loss="huber"`` with
+# a penalty. Also standardise the features, because the effect of a penalty depends on their
+# units.
 
 search = SmoothL1RegressorCV(10, alphas=np.logspace(0, 4, 9), loss="huber")
 model = make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), search)
@@ -116,6 +115,6 @@ print(f"\n65 features, beta={search.beta_:.1f}, alpha={search.alpha_:g}: {error(
 # Recommendation
 # --------------
 # Start with the default. Use SmoothL1RegressorCV if more than a tenth of the rows may be wrong,
-# in particular if their targets are all too large or all too small, or if a penalty must be
-# chosen as well. Use GridSearchCV if β is one of several parameters of a pipeline, and pass a
-# robust ``scoring``.
+# in particular if their targets are all too large or all too small, or if a penalty must also
+# be chosen. Use GridSearchCV with a robust ``scoring`` if β is one of several hyperparameters
+# of a pipeline.

@@ -28,12 +28,12 @@ y_train[wrong] *= rng.choice([0.01, 0.1, 10, 100], wrong.size)
 
 # %%
 # A small penalty regularises the 50 spline features. The search uses ``loss="huber"``, because
-# the data term of ``"smooth_l1"`` decreases as β grows, so that the penalty would dominate the
-# objective for large β. β is a difference of logarithms of the target: β = 0.7 corresponds to a
-# factor of two.
+# the data term of ``"smooth_l1"`` decreases as β grows, and the penalty would dominate the
+# objective for large β. The threshold is a difference between logarithms of targets: β = 0.7
+# corresponds to a factor of two.
 #
-# The validation folds contain corrupted rows as well. The median absolute error is not
-# sensitive to these rows, in contrast to R², the default score.
+# The validation folds also contain corrupted rows. Unlike R², the default score, the median
+# absolute error is not sensitive to them.
 
 
 def pipeline(regressor):
@@ -61,15 +61,14 @@ for name, model in models.items():
     print(f"{name:28} mean |error| on clean rows: {error:.1f}")
 
 # %%
-# In a notebook the best estimator is displayed in the following HTML representation. The
-# question mark beside ``SmoothL1Regressor`` is a link to the page of this class in the API
-# reference.
+# In a notebook, the best estimator has the following HTML representation. The question mark
+# next to ``SmoothL1Regressor`` links to its page in the API reference.
 
 search.best_estimator_
 
 # %%
-# The score changes little around its minimum, so that the choice of β is not critical. The
-# default threshold is close to the best threshold and does not require a search.
+# The score changes little around its minimum, so the choice of β is not critical. The default
+# threshold is close to the best threshold and does not require a search.
 
 scores = search.cv_results_
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")

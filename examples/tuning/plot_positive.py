@@ -2,10 +2,10 @@
 Non-negative coefficients: a mixture and its spectrum
 =====================================================
 
-The spectrum of a mixture is a sum of the spectra of its components, multiplied by their
-concentrations, which cannot be negative. A few channels of the spectrum contain spikes, such as
-the spikes that cosmic rays cause in Raman spectra. This example estimates the concentrations by
-non-negative least squares and by ``SmoothL1Regressor(positive=True)``, which limits the
+The spectrum of a mixture is the sum of the spectra of its components, multiplied by their
+concentrations, which cannot be negative. In this example a few channels of the spectrum contain
+spikes, such as those that cosmic rays cause in Raman spectra. The concentrations are estimated
+by non-negative least squares and by ``SmoothL1Regressor(positive=True)``, which limits the
 influence of the spikes.
 """
 
@@ -50,10 +50,10 @@ for name, model in models.items():
     print(f"{name:28}{model.coef_.round(2) + 0.0}")
 
 # %%
-# The spikes change the concentrations that least squares estimates, and one component that is
-# not in the mixture has a positive concentration. Without the constraint, ``SmoothL1Regressor``
-# estimates a slightly negative concentration of an absent component. With the constraint,
-# coefficients at the bound are exactly zero.
+# The spikes distort the least-squares estimates: one component that is not in the mixture has a
+# positive concentration. Without the constraint, ``SmoothL1Regressor`` estimates a slightly
+# negative concentration for an absent component. With the constraint, coefficients at the bound
+# are exactly zero.
 
 colors = ["#D55E00", "#56B4E9", "#009E73"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")

@@ -3,10 +3,10 @@ Decreasing the threshold in stages
 ==================================
 
 With ``beta_schedule`` a fit consists of several stages. The first threshold exceeds nearly all
-residuals, so that the solution of the first stage is close to a least-squares fit. Each
-following stage has a smaller threshold and starts from the solution of the previous stage. The
-last stage has the requested threshold. The example uses Engel's household data, in which a
-tenth of the expenditures are increased by 2000 francs, and a threshold of 100 francs.
+residuals, so the solution of the first stage is close to a least-squares fit. Each later stage
+has a smaller threshold and starts from the solution of the previous stage. The last stage has
+the requested threshold. This example uses a threshold of 100 francs and Engel's household data,
+with a tenth of the expenditures increased by 2000 francs.
 """
 
 import matplotlib.pyplot as plt
@@ -31,15 +31,15 @@ history = pd.DataFrame(model.history_)
 history[["beta", "n_iter", "n_eval", "objective"]]
 
 # %%
-# The objective is convex, so that the solution is the same without a schedule.
+# The objective is convex, so the solution is the same without a schedule.
 
 direct = SmoothL1Regressor(100.0).fit(X, y)
 print(f"with a schedule {model.coef_[0]:.9f}, without {direct.coef_[0]:.9f}")
 print(f"objectives      {model.objective_:.9f},        {direct.objective_:.9f}")
 
 # %%
-# The solution of each stage equals the fit of ``SmoothL1Regressor(beta)``, where ``beta`` is
-# the threshold of the stage.
+# The solution of each stage equals a fit of ``SmoothL1Regressor(beta)`` with the threshold of
+# the stage as ``beta``.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 axes.plot(X[:, 0], y, ".", color="0.75")

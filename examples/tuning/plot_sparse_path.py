@@ -1,11 +1,11 @@
 """
-The path of a sparse fit with wrong targets
-===========================================
+Sparse regularisation paths with wrong targets
+==============================================
 
-With an L1 penalty the coefficients of most features are exactly zero, and the strength of the
-penalty determines how many coefficients are nonzero. This example shows the coefficients as
-functions of the penalty, with the squared loss and with the Huber loss, for data in which 5 of
-40 features have an effect and 10 % of the targets are wrong.
+With an L1 penalty many coefficients are exactly zero; how many depends on the strength of the
+penalty. This example shows the coefficients as functions of the penalty, with the squared loss
+and with the Huber loss, for data in which 5 of 40 features have an effect and 10 % of the
+targets are wrong.
 """
 
 import matplotlib.pyplot as plt
@@ -29,9 +29,9 @@ alphas, lasso, _ = lasso_path(X - X.mean(axis=0), y - y.mean(), eps=0.01)
 path = smooth_l1_path(X, y, alphas=60, beta=1.345, loss="huber", l1_ratio=1.0)
 
 # %%
-# The wrong targets have so much influence on the lasso that features without an effect enter
-# the model together with the five features that have an effect. The Huber loss limits the
-# influence of the wrong targets, so that the five features (in colour) enter first.
+# The wrong targets influence the lasso so strongly that features without an effect enter the
+# model together with the five relevant features. The Huber loss limits the influence of the
+# wrong targets, so the five relevant features (in colour) enter first.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
 panels = [
@@ -49,8 +49,7 @@ for ax, (title, penalties, coefs) in zip(axes, panels, strict=True):
 axes[0].set_ylabel("coefficient (dotted: true value)")
 
 # %%
-# The output is the number of features in the model when the last of the five features that have
-# an effect enters the model.
+# The code prints the number of features in the model when the last relevant feature enters.
 
 for name, coefs in (("Lasso", lasso), ("Huber loss", path.coefs)):
     complete = np.flatnonzero((coefs[:5] != 0).all(axis=0))
