@@ -34,10 +34,10 @@ print(f"{len(distinct)} rows: slope {fewer.coef_[0]:.10f}, scale {fewer.scale_:.
 # %%
 # Unequal variances
 # -----------------
-# With a single threshold, most households beyond the threshold have high incomes, because their
-# errors are larger. Dividing the model food = a + b·income by the income gives food/income =
-# b + a·(1/income). The errors of this regression have similar variances, and its intercept is
-# the slope b.
+# With a single threshold, most households beyond the threshold have high incomes, because the
+# errors grow with income. Dividing the model food = a + b·income by the income gives
+# food/income = b + a·(1/income). The errors of this regression have similar variances, and its
+# intercept is the slope b.
 
 original = SmoothL1Regressor().fit(X, food)
 divided = SmoothL1Regressor().fit(1 / X, food / income)
