@@ -1,4 +1,4 @@
-"""Benchmarks and simulations for the numbers in the documentation.
+"""Benchmarks and simulations that produce the numbers in the documentation.
 
 `python -m benchmarks.NAME` runs one of them.
 """
@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-# The colours of Okabe and Ito, which readers with colour vision deficiency can distinguish. The
-# darkest colours come first.
+# The Okabe-Ito palette, which readers with colour vision deficiency can distinguish, in an
+# order that starts with the darkest colours.
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 _LIBRARIES = ["skrobust", "numpy", "scipy", "scikit-learn", "numba"]
 _LIBRARIES += ["statsmodels", "skglm", "pinball-qr"]
@@ -27,11 +27,11 @@ def timed(function, *args):
 
 
 def _rested(task):
-    """Wait until no other thread of this process is busy; return the run time of a task in s.
+    """Return the run time of a task in seconds, once no other thread of this process is busy.
 
     BLAS threads remain busy for a tenth of a second after their work and would slow down the
-    task. The function waits in a loop, because the processor might reduce its frequency during
-    a sleep.
+    task. The function waits in a busy loop, because the processor might reduce its frequency
+    during a sleep.
     """
     busy = True
     while busy:
@@ -43,16 +43,16 @@ def _rested(task):
 
 
 def say(text):
-    """Print a text without a line break, and flush the output."""
+    """Print text without a line break and flush the output."""
     print(text, end="", flush=True)
 
 
 def in_turn(tasks, seconds, least=5, most=51, long=5.0):
     """Run several tasks in turn; return a dict of their run times in seconds.
 
-    The runs of the tasks alternate, so that a temporary load of the machine affects all tasks.
-    A task is run as often as fits into `seconds`, but at least `least` and at most `most`
-    times. A task that takes longer than `long` seconds is run once.
+    The runs of the tasks alternate, so that a temporary load on the machine affects all tasks.
+    Each task is run as often as fits into `seconds`, but at least `least` and at most `most`
+    times. A task that takes longer than `long` seconds is run only once.
     """
     times = {name: [_rested(task)] for name, task in tasks.items()}
     for name, task in tasks.items():
@@ -72,14 +72,14 @@ def in_turn(tasks, seconds, least=5, most=51, long=5.0):
 
 
 class Progress:
-    """A progress bar on standard error; if that is not a terminal, a line for each step."""
+    """A progress bar on standard error, or one line per step if that is not a terminal."""
 
     def __init__(self, total):
         self._total, self._done, self._start = total, -1, time.perf_counter()
         self._text = ""
 
     def __call__(self, text):
-        """Show that a step starts."""
+        """Show that a new step starts."""
         self._done, self._text = self._done + 1, text
         self._draw(text, "\n")
 
@@ -103,7 +103,7 @@ class Progress:
 
 
 def machine():
-    """Return a dict of facts about a run: date, processor, load, and versions of software."""
+    """Return a dict of facts about a run: date, processor, load and software versions."""
     return {
         "date": datetime.date.today().isoformat(),
         "processor": _processor(),
@@ -136,14 +136,14 @@ def table(header, rows):
 
 
 def write(directory, name, text):
-    """Write a file of results and print its name."""
+    """Write a results file and print its name."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / name).write_text(text.rstrip() + "\n", encoding="utf-8")
     print(f"wrote {name}")
 
 
 def in_seconds(seconds):
-    """Return a duration as text with three significant digits, in milliseconds or seconds."""
+    """Format a duration with three significant digits, in milliseconds or seconds."""
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     return f"{seconds:.3g} s"

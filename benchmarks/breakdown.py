@@ -1,12 +1,12 @@
 """Breakdown of the fits under contamination: python -m benchmarks.breakdown
 
-The first table is for outliers in y that are all on the same side of the model. With its
-default parameters, SmoothL1Regressor breaks down at a fraction of outliers between 30 and 33 %.
-RLM of statsmodels has the same estimating equations, also starts from least squares, and breaks
-down in the same range. With about half of the default threshold, or with a threshold that is
-known beforehand, SmoothL1Regressor tolerates more outliers. The second table is for outliers in
-X (leverage points), of which no Huber fit tolerates many. `MMRegressor` tolerates the outliers
-of both tables. The benchmark takes a minute and requires statsmodels.
+The first table is for outliers in y that are all on the same side of the model. With default
+parameters, SmoothL1Regressor breaks down when between 30 and 33 % of the rows are outliers. RLM
+from statsmodels, which has the same estimating equations and also starts from least squares,
+breaks down in the same range. SmoothL1Regressor tolerates more outliers with about half of the
+default threshold, or with a threshold that is known beforehand. The second table is for
+outliers in X (leverage points), of which no Huber fit tolerates many. MMRegressor tolerates the
+outliers in both tables. The benchmark takes a minute and requires statsmodels.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ COEF, INTERCEPT = np.arange(1.0, P + 1), 10.0
 
 
 def rlm(X, y):
-    """Return intercept and coefficients of statsmodels' RLM, iterated to convergence."""
+    """Return the intercept and coefficients of statsmodels' RLM, iterated to convergence."""
     model = sm.RLM(y, sm.add_constant(X, has_constant="add"), M=sm.robust.norms.HuberT())
     return model.fit(maxiter=1000, tol=1e-9).params
 
@@ -55,7 +55,7 @@ def outliers_in_y(n_outliers, rng):
 
 
 def outliers_in_X(n_outliers, rng):
-    """Return X and y; outliers have a large last feature, whose slope has the opposite sign."""
+    """Return X and y, with outliers whose last feature is large and has the opposite slope."""
     X = rng.normal(size=(N, P))
     X[:n_outliers, -1] += 20
     y = INTERCEPT + X @ COEF + rng.normal(size=N)

@@ -1,12 +1,12 @@
 """Random fits, checked by an independent judge: python -m benchmarks.campaign
 
-Each problem is drawn with its own seed. The problems differ in shape, units, tails of the
-errors, ties, outliers, rows that can be fitted exactly, storage of X, weights and all
-parameters. Some problems have columns that are collinear, constant or far from zero. Every fit
-that is reported as converged is checked: the objective is compared with certified bounds of the
-minimum (`judge`), the scale with the scale of the residuals, and the number of passes with a
-multiple of `max_iter`. No fit may raise an exception or issue a warning other than
-ConvergenceWarning. Paths and cross-validation are compared with single fits. Each violation is
+Each problem is drawn with its own seed. The problems differ in shape, units, error tails, ties,
+outliers, rows that can be fitted exactly, storage of X, weights and all parameters. Some
+problems have columns that are collinear, constant or far from zero. Every fit that is reported
+as converged is checked: the objective is compared with certified bounds on the minimum
+(`judge`), the scale with the scale of the residuals, and the number of passes with a multiple
+of `max_iter`. No fit may raise an exception or issue a warning other than ConvergenceWarning.
+Paths and cross-validation results are compared with single fits. Each violation is reported as
 a flag; `--one 123` prints the flags of problem 123. The benchmark takes about 20 minutes on two
 idle cores.
 """
@@ -32,19 +32,19 @@ from .judge import RTOL, Data, Fit, is_unique, judge, scale_bounds
 
 ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 CONVERGED = {"gradient within tol", "gradient within rounding", "objective within rounding"}
-# Relative tolerances of the scale and of the mean scores of cross-validation.
+# Relative tolerances for the scale and for the mean cross-validation scores.
 SCALE_RTOL, SCORE_RTOL = 1e-6, 1e-6
-# A fit may take PASSES_PER_ITERATION passes over X in each iteration. In each stage it may take
-# OTHER_PASSES more, for the starting point (least squares may take a hundred iterations of
-# L-BFGS) and for the bound of the suboptimality.
+# A fit may take PASSES_PER_ITERATION passes over X per iteration, and OTHER_PASSES more per
+# stage, for the starting point (least squares may take a hundred L-BFGS iterations) and for the
+# bound on the suboptimality.
 PASSES_PER_ITERATION, OTHER_PASSES = 4, 250
 
 
 class Problem(NamedTuple):
     """Data and parameters of a problem.
 
-    `call`, a key of `_CALLS`, determines how the problem is fitted. `kinds` describe the
-    problem in the table of results.
+    `call`, a key of `_CALLS`, determines how the problem is fitted. `kinds` describes the
+    problem in the results table.
     """
 
     X: np.ndarray
@@ -115,7 +115,7 @@ def _shape(rng):
 
 
 def _features(rng, n, p, form):
-    """Return float64 features that are exact in the dtype of X, and their traits."""
+    """Return features in float64 that the dtype of X represents exactly, and their traits."""
     kind = _choice(rng, normal=4, integers=2, heavy=2, levels=1)
     X = {
         "normal": lambda: rng.normal(size=(n, p)) + rng.integers(2) * rng.normal(size=(n, 1)),
@@ -162,7 +162,7 @@ def _formed(X, form):
 
 
 def _target(rng, X):
-    """Return a target, a linear function of X plus errors, and the kind of the errors."""
+    """Return a target (a linear function of X plus errors) and the kind of its errors."""
     n, p = X.shape
     spread = X.std(axis=0)
     w = rng.integers(-3, 4, size=p) / np.where(spread > 0, spread, 1.0)
@@ -257,7 +257,7 @@ def flags_of(problem):
 def _call_single(problem):
     """Fit the problem; return a function that checks the fit.
 
-    The argument of the function is whether the fit issued a ConvergenceWarning.
+    The argument of this function tells whether the fit issued a ConvergenceWarning.
     """
     est = SmoothL1Regressor(**problem.params)
     est.fit(problem.X, problem.y, problem.weight)
@@ -374,10 +374,10 @@ def _call_path(problem):
 
 
 def _point_flags(problem, point, where):
-    """Return the flags of a fit of a path; `point` has the threshold and scale of a single fit.
+    """Return the flags of a fit on a path; `point` has the threshold and scale of a single fit.
 
-    `where` is the name and the value of the parameter that varies along the path. If the scale
-    differs from the scale of the residuals but the minimiser is not unique, there is no flag,
+    `where` gives the name and value of the parameter that varies along the path. A scale that
+    differs from the scale of the residuals is not flagged if the minimiser is not unique,
     because the MAD may then have several fixed points.
     """
     params, rtol = problem.params, RTOL
@@ -390,7 +390,7 @@ def _point_flags(problem, point, where):
             if is_unique(data, point):
                 return [Flag("path, scale", f"{where}: {low} … {high} for {point.scale}")]
             return []
-        # The scale of the single fit equals the scale of the path only up to this tolerance.
+        # The scale of the single fit equals the scale on the path only to within this tolerance.
         rtol = SCALE_RTOL
     found = _objective_flags(problem, problem.y, point, converged=True, rtol=rtol)
     return [Flag(f"path, {flag.name}", f"{where}: {flag.detail}") for flag in found]
@@ -476,7 +476,7 @@ def run(n, seed, jobs):
 
 
 def summary(verdicts):
-    """Return a table of the counts for each kind of problem, and tables of the flags."""
+    """Return a table of the counts by kind of problem, and tables of the flags."""
     problems, unconverged, flagged = Counter(), Counter(), Counter()
     for _, kinds, converged, flags in verdicts:
         for kind in ("all", *kinds):

@@ -1,11 +1,11 @@
-"""Time of the first import and the first fit of a process: python -m benchmarks.cold_start
+"""Time of the first import and the first fit in a process: python -m benchmarks.cold_start
 
-The benchmark also measures the time from an interrupt to the end of a fit. The test suite does
-not measure these times. The test suite checks which modules are imported, which functions are
-compiled, and that no pass over the data follows an interrupt.
+The benchmark also measures how long a fit takes to end after an interrupt. The test suite does
+not measure these times, but checks which modules are imported, which functions are compiled,
+and that no pass over the data follows an interrupt.
 
 All times are medians of five runs in fresh processes without a cache of compiled functions. The
-benchmark takes three minutes and writes cold_start.md into benchmarks/results/. With `--runs 1`
+benchmark takes three minutes and writes cold_start.md to benchmarks/results/. With `--runs 1`,
 it takes one minute and writes nothing.
 """
 
@@ -62,7 +62,7 @@ found = dict(first=clock(lambda: {estimator}.fit(X, y)),
              again=clock(lambda: {estimator}.fit(X, y)),
              numba="numba" in sys.modules)
 """
-# The compilations are counted by a recorder of Numba's events.
+# Compilations are counted with Numba's event recorder.
 _SECOND = """
 from numba.core import event
 from skrobust import SmoothL1Regressor
@@ -74,7 +74,7 @@ compiled = sum(e.is_start for _, e in recorder.buffer)
 again = min(clock(lambda: SmoothL1Regressor().fit(Z, y)) for _ in range(3))
 found = dict(extra=first - again, compiled=compiled)
 """
-# A fit of 500 stages that never reaches its tolerance of 0 is interrupted at several times.
+# A fit with 500 stages, which never reaches its tolerance of 0, is interrupted at several times.
 _INTERRUPT = """
 import os, signal, threading
 from skrobust import SmoothL1Regressor
@@ -102,15 +102,15 @@ SHAPES = {"200 × 5": (200, 5), "100,000 × 20": (100_000, 20)}
 KINDS = ["C", "F", "strided", "float32", "CSR", "CSR, int64"]
 DEFAULT = "SmoothL1Regressor()"
 WITH_C = ["SmoothL1Regressor(1.345)", "HuberRegressor()"]
-# Sparse data with about 60 nonzeros per row, and the penalty that HuberRegressor has with
-# alpha=1.
+# Sparse data with about 60 nonzeros per row, fitted with the same penalty as HuberRegressor
+# with alpha=1.
 SPARSE_WIDE = "2,000 × 4,000", (2_000, 4_000)
 WITH_SPARSE_WIDE = [
     'SmoothL1Regressor(loss="huber", alpha=1 / 2000)',
     "HuberRegressor(alpha=1.0)",
 ]
-# Target and stretch target, in seconds, of the first fit with default parameters to an array in
-# C order.
+# Target and stretch target, in seconds, for the first fit of a model with default parameters to
+# a C-contiguous array.
 TARGETS = {"200 × 5": (0.2, 0.05), "100,000 × 20": (2.0, 1.0)}
 INTERRUPTED_SHAPE = (60_000, 40)
 SECOND_KINDS = [*KINDS[1:], "read-only", "rows of C", "rows of F"]
@@ -137,14 +137,14 @@ def first_fit(shape, kind, estimator=DEFAULT, n_runs=5):
 
 
 def first_fits(n_runs=5):
-    """Return a dict of the seconds of the first fit, compilation included, for each shape."""
+    """Return the time of the first fit for each shape, in seconds, including compilation."""
     return {
         name: first_fit(shape, "C", n_runs=n_runs)["first"] for name, shape in SHAPES.items()
     }
 
 
 def first_fit_cases():
-    """Yield the name and shape of the data, the kind of input and the estimator of a row."""
+    """Yield the data name, the shape, the kind of input and the estimator of each table row."""
     for name, shape in SHAPES.items():
         yield from ((name, shape, kind, DEFAULT) for kind in KINDS)
         yield from ((name, shape, "C", estimator) for estimator in WITH_C)
@@ -152,7 +152,7 @@ def first_fit_cases():
 
 
 def targets_table(seconds):
-    """Return a table of the times of the first fits and their targets."""
+    """Return a table of first-fit times and their targets."""
     rows = []
     for name, (target, stretch) in TARGETS.items():
         met = "met" if seconds[name] <= target else "MISSED"
@@ -161,9 +161,9 @@ def targets_table(seconds):
 
 
 def second_kind(shape, kind, n_runs):
-    """Return the additional time and the compilations of a fit to another kind of input.
+    """Return the additional time and the compilations for a fit to another kind of input.
 
-    The fit follows a fit to an array in C order in the same process. The additional time is
+    This fit follows a fit to a C-contiguous array in the same process. The additional time is
     relative to later fits to the same input.
     """
     return in_fresh_processes(prepared(shape, kind) + _SECOND.format(kind=kind), n_runs)
@@ -206,10 +206,10 @@ def main():
             "# Cold start",
             "`python -m benchmarks.cold_start`: " + described(facts),
             f"All times are medians of {n_runs} runs in fresh processes without a cache of "
-            "compiled functions. The table shows the targets of the first fit. Further targets "
-            "are that the import after `sklearn.linear_model` takes at most 0.1 s, that the "
-            "first fit to a second kind of input takes at most 0.7 s longer than further fits, "
-            "that a read-only array requires no compilation, and that an interrupted fit ends "
+            "compiled functions. The table shows the targets for the first fit. In addition, "
+            "the import after `sklearn.linear_model` should take at most 0.1 s, the first fit "
+            "to a second kind of input should take at most 0.7 s longer than later fits, a "
+            "read-only array should require no compilation, and an interrupted fit should end "
             "within 1 s.",
             targets_table(seconds),
             "## Import",
@@ -224,7 +224,7 @@ def main():
             table(["", "estimator", "first fit", "second fit", "imports Numba"], first),
             "## First fit to a second kind of input, after a fit to a float64 array in C order",
             table(["", "additional time", "compiled functions"], second),
-            "## Interrupt of a fit whose kernels are compiled",
+            "## Interrupting a fit whose kernels are compiled",
             table(
                 ["", "time from interrupt to end"],
                 [["60,000 × 40, C", f"{interrupt:.3f} s"]],

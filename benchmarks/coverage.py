@@ -1,10 +1,10 @@
 """Coverage of 95 % confidence and prediction intervals: python -m benchmarks.coverage
 
-The coverage is simulated for every kind of covariance of coefficient_table, for the default
-intervals of RLM of statsmodels, for least squares, and for prediction intervals. The
-distributions of the errors meet the assumptions of some kinds of covariance and violate the
-assumptions of other kinds. The exit status is nonzero if a limit on which the user guide relies
-is not met. The benchmark takes about half an hour with 1,000 replications.
+The coverage is simulated for every kind of covariance in coefficient_table, for the default
+intervals of RLM from statsmodels, for least squares, and for prediction intervals. The error
+distributions satisfy the assumptions of some kinds of covariance and violate those of others.
+The exit status is nonzero if a limit on which the user guide relies is not met. The benchmark
+takes about half an hour with 1,000 replications.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from . import COLOURS, RESULTS, described, machine, table, timed, write
 LEVEL, N_NEW, CHUNK = 0.95, 20, 10
 SHAPES = [(30, 3), (100, 3), (1000, 3), (30, 10), (100, 10), (1000, 10)]
 # Minimum number of rows per coefficient for which limit (a) of `bars` must be met. With fewer
-# rows the bootstrap is left out, because it is slow: many resamples have hardly more distinct
+# rows, the bootstrap is omitted, because it is slow: many resamples have hardly more distinct
 # rows than coefficients.
 ENOUGH_ROWS = 7
 
@@ -51,7 +51,7 @@ class Sample(NamedTuple):
 
 
 def independent(draw):
-    """Return a function that draws independent rows, whose errors are draw(rng, X)."""
+    """Return a function that draws independent rows with errors draw(rng, X)."""
 
     def sample(rng, n, p):
         X = features(rng, n, p)
@@ -74,8 +74,7 @@ def contaminated(rng, X):
 def in_clusters(rng, n, p):
     """Return a sample whose rows form clusters.
 
-    Half of the variance of the errors, and nearly all of the variance of x₁, is between
-    clusters.
+    Half of the error variance and nearly all of the variance of x₁ is between clusters.
     """
     n_groups = 10 if n < 100 else 20
     groups = np.arange(n) % n_groups
@@ -113,9 +112,9 @@ def true_intercepts():
 
 
 def intervals(sample, kinds, bootstrap):
-    """Return the fitted model, a dict of the intervals of each kind, and a table.
+    """Return the fitted model, a dict of the intervals of each kind, and a coefficient table.
 
-    The table has the default kind of covariance, and is used to compute prediction intervals.
+    The table has the default covariance and is used to compute prediction intervals.
     """
     X, y, groups = sample
     fit = SmoothL1Regressor().fit(X, y)
@@ -158,7 +157,7 @@ def simulate(cell, seeds, truths, n_bootstrap):
     found = {}
     kinds = [kind for kind in KINDS if kind != RLM or n <= 100]
     with threadpool_limits(1), warnings.catch_warnings():
-        # Warnings about the scale or about standard errors that are not available are expected.
+        # Warnings about the scale and about unavailable standard errors are expected.
         warnings.simplefilter("ignore")
         for seed in seeds:
             rng = np.random.default_rng([cell, seed])
@@ -178,7 +177,7 @@ def simulate(cell, seeds, truths, n_bootstrap):
 def outcome(ends, truth):
     """Return an array: whether each interval covers the truth, and its half width.
 
-    An interval whose ends are NaN does not cover.
+    An interval whose ends are NaN does not cover the truth.
     """
     lower, upper = ends.T
     return np.array([(lower <= truth) & (truth <= upper), (upper - lower) / 2])
@@ -255,7 +254,7 @@ def bar(text, values, lowest, highest=100.0):
 
 
 def summary(found):
-    """Return a table of the range of the coverage of each kind, over cells with enough rows."""
+    """Return a table of the coverage range of each kind, over the cells with enough rows."""
     rows = []
     for kind in KINDS:
         row = [kind]
@@ -287,11 +286,11 @@ def report(results, n_replications, n_bootstrap):
         f"`python -m benchmarks.coverage`, {n_replications} replications "
         f"({min(n_replications, n_bootstrap)} of the bootstrap, n ≤ 100, n/p ≥ {ENOUGH_ROWS}). "
         f"{described(machine())}\n",
-        "The features are normal, except for the second one, which is (χ²₂ − 2)/2. The "
+        "The features are normal, except for the second, which is (χ²₂ − 2)/2. The "
         "intervals are t intervals, except for RLM, which uses the normal distribution, and "
         "for the bootstrap, which uses percentiles. The models have default parameters. HC2 "
-        "with Bell and McCaffrey's degrees of freedom, CR and the bootstrap have the joint "
-        "scale. In the clustered samples the errors and x₁ are correlated within 10 (n = 30) "
+        "with Bell and McCaffrey's degrees of freedom, CR and the bootstrap use the joint "
+        "scale. In the clustered samples, the errors and x₁ are correlated within 10 (n = 30) "
         "or 20 clusters.\n",
         "## Limits of the coverage\n",
         table(
@@ -302,7 +301,7 @@ def report(results, n_replications, n_bootstrap):
         "Lowest and highest coverage in per cent over the distributions and shapes.\n",
         summary(found),
         "\n## All samples\n",
-        "Coverage in per cent, as the mean over the slopes, of x₁ and of the intercept (median "
+        "Coverage in per cent: the mean over the slopes, for x₁ and for the intercept (median "
         "half width for the slopes). The columns are n × slopes.",
     ]
     for errors in ERRORS:
@@ -314,8 +313,8 @@ def report(results, n_replications, n_bootstrap):
         text += [f"\n### {errors} errors\n", table(["", *shapes], rows)]
     text += [
         "\n## Prediction intervals\n",
-        "Percentage of new rows that are covered (median half width). In clustered samples the "
-        "new rows belong to new clusters.\n",
+        "Percentage of new rows that are covered (median half width). In clustered samples, "
+        "the new rows belong to new clusters.\n",
         table(["", "", *shapes], prediction_rows(results)),
     ]
     return found, judged, "\n".join(text)
@@ -332,10 +331,10 @@ def prediction_rows(results):
 
 
 def draw(found, path):
-    """Draw the coverage of the coefficient of x₁.
+    """Draw the coverage for the coefficient of x₁.
 
-    This coefficient is drawn because in some kinds of samples the variance of the errors
-    depends on x₁, or x₁ depends on the cluster.
+    This coefficient is shown because, in some of the samples, the error variance depends on x₁,
+    or x₁ depends on the cluster.
     """
     figure, axes = plt.subplots(1, len(ERRORS), figsize=(14, 5), sharex=True, sharey=True)
     ns = sorted({n for n, _ in SHAPES})

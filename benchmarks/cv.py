@@ -1,10 +1,10 @@
-"""Time of the selection of β by cross-validation: python -m benchmarks.cv
+"""Time to select β by cross-validation: python -m benchmarks.cv
 
 SmoothL1RegressorCV with 20 thresholds and 5 folds is compared with GridSearchCV of
 SmoothL1Regressor on the same grid, with GridSearchCV of HuberRegressor over 20 values of
 epsilon, and with 20 fits of SmoothL1Regressor without cross-validation. All of them run in turn
-in one process. The benchmark takes two minutes, mostly for HuberRegressor, and writes cv.md
-into benchmarks/results/. It should be run on an idle machine.
+in one process. The benchmark takes two minutes, mostly for HuberRegressor, and writes cv.md to
+benchmarks/results/. It should be run on an idle machine.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from . import RESULTS, Progress, described, in_seconds, in_turn, machine, table,
 from .tall import make_data
 
 SHAPES = {"50,000 × 30": (50_000, 30), "500 × 10": (500, 10)}
-# The grid of thresholds. In the data of benchmarks.tall the errors have variance 1, and a tenth
-# of the errors are multiplied by 10.
+# The grid of thresholds. In the data of benchmarks.tall, the errors have variance 1, and a
+# tenth of them are multiplied by 10.
 BETAS = 1.345 * np.geomspace(0.1, 10, 20)
 EPSILONS = np.geomspace(1.05, 5, 20)
 SCORING = "neg_mean_absolute_error"
 OURS, TWO_JOBS, MADS = "SmoothL1RegressorCV", "the same, n_jobs=2", 'the same, scale="mad"'
 GRID, GRID_MADS = "GridSearchCV(SmoothL1Regressor)", 'the same with scale="mad"'
 FITS, HUBER = "20 × SmoothL1Regressor, no folds", "GridSearchCV(HuberRegressor)"
-# Target and stretch target for the time of SmoothL1RegressorCV divided by the time of another
+# Target and stretch target for the time of SmoothL1RegressorCV divided by that of another
 # estimator.
 TARGETS = {GRID: (1 / 5, None), HUBER: (1 / 40, None), FITS: (None, 1.0)}
 
@@ -53,9 +53,9 @@ def tasks(X, y):
 
 
 def difference(X, y):
-    """Return the largest relative difference between the mean scores of two searches.
+    """Compare the mean scores of SmoothL1RegressorCV with those of GridSearchCV.
 
-    The searches are SmoothL1RegressorCV and GridSearchCV.
+    The result is their largest relative difference.
     """
     ours = SmoothL1RegressorCV(BETAS).fit(X, y).cv_results_["mean_test_score"]
     theirs = search(SmoothL1Regressor(), X, y, beta=BETAS).cv_results_["mean_test_score"]
@@ -63,10 +63,10 @@ def difference(X, y):
 
 
 def section(title, times, apart):
-    """Return the section of the report on one shape of X.
+    """Return the section of the report for one shape of X.
 
-    The section contains the times, and the time of SmoothL1RegressorCV divided by the time of
-    each other estimator.
+    The section lists the times, and the time of SmoothL1RegressorCV divided by that of each
+    other estimator.
     """
     rows = []
     for name, runs in times.items():
@@ -84,14 +84,14 @@ def section(title, times, apart):
         )
     header = ["", "median", "fastest", "runs", "CV / this, medians", "CV / this, fastest"]
     note = (
-        "The largest relative difference of the mean scores from those of GridSearchCV is "
+        "The largest relative difference between these mean scores and GridSearchCV's is "
         f"{apart:.0e}."
     )
     return f"## {title}\n\n{table(header, rows)}\n\n{note}"
 
 
 def targets_table(times):
-    """Return a table of ratios of median times and of shortest times, and their limits."""
+    """Return a table of the ratios of the median and the fastest times, with their limits."""
     rows = []
     for name, (target, stretch) in TARGETS.items():
         ratios = [f(times[OURS]) / f(times[name]) for f in (np.median, min)]
@@ -125,8 +125,8 @@ def main():
     heading = "# Selection of β by cross-validation\n\n`python -m benchmarks.cv`: "
     intro = [
         heading + described(facts),
-        f"Each selection compares {len(BETAS)} thresholds or values of epsilon in 5 folds by "
-        "the mean absolute error and ends with a fit to all rows, which makes 101 fits.",
+        f"Each selection compares {len(BETAS)} thresholds or values of epsilon by their mean "
+        "absolute error in 5 folds and ends with a fit to all rows: 101 fits in total.",
     ]
     if not arguments.quick:
         intro += ["## Targets, 50,000 × 30", targets_table(found["50,000 × 30"])]

@@ -1,13 +1,13 @@
 """Scores for the selection of β by cross-validation: python -m benchmarks.cv_score
 
-The outliers in the validation folds should not determine the threshold. Data sets with known
+Outliers in the validation folds should not determine the threshold. Data sets with known
 coefficients are contaminated, and each score selects one of 20 thresholds with 5 folds. The
-cost of a selection is the error of the coefficients for the selected threshold divided by the
-smallest error on the grid, which is unknown in practice. The threshold `beta="auto"`, which
-involves no selection, and the rule of one standard error with the mean absolute error are
-included. Two further tables compare this rule with the selection of the best mean score: by the
-number of rows, and for the selection of an L1 penalty. The benchmark takes six minutes and
-writes cv_score.md and cv_score.png into benchmarks/results/.
+cost of a selection is the error of the coefficients at the selected threshold divided by the
+smallest error on the grid, which is unknown in practice. The comparison includes `beta="auto"`,
+which involves no selection, and the one-standard-error rule with the mean absolute error. Two
+further tables compare this rule with the selection of the best mean score: by number of rows,
+and for the selection of an L1 penalty. The benchmark takes six minutes and writes cv_score.md
+and cv_score.png to benchmarks/results/.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def far_above(X, error, rows, rng):
 
 
 def above_on_one_side(X, error, rows, rng):
-    """Add 10 to errors, mostly of rows with a large first feature, which biases its slope."""
+    """Add 10 to errors, mostly where the first feature is large, which biases its slope."""
     order = np.argsort(X[:, 0] + rng.normal(size=len(X)))
     error[order[len(X) - rows.size :]] += 10
 
@@ -65,9 +65,9 @@ def trimmed(size, scale):
     return np.sort(size, axis=0)[: -(len(size) // 4)].mean(axis=0)
 
 
-# A score is the mean over the folds of a function, with the opposite sign. The function has two
-# arguments: the absolute residuals of the validation rows, of shape (rows, thresholds), and the
-# scale of the default fit.
+# A score is the negative mean of a function over the folds. The function has two arguments: the
+# absolute residuals of the validation rows, of shape (rows, thresholds), and the scale of the
+# default fit.
 SCORES = {
     "mean square (r2)": lambda size, scale: (size**2).mean(axis=0),
     "mean absolute": lambda size, scale: size.mean(axis=0),
@@ -100,7 +100,7 @@ def make(rng, n, p, law, contamination):
 
 
 def prices(rng, n, p, law, contamination):
-    """Return the cost of the selection by each score, for a single data set."""
+    """Return the cost of selecting by each score, for a single data set."""
     X, y = make(rng, n, p, law, contamination)
     auto = SmoothL1Regressor().fit(X, y)
     fold = rng.permutation(np.arange(n) % N_FOLDS)
@@ -112,7 +112,7 @@ def prices(rng, n, p, law, contamination):
         size = np.abs(y[test, None] - X[test] @ part.coefs - part.intercepts)
         for name, score in SCORES.items():
             scores[name][k] = -score(size, auto.scale_)
-    # With a skewed distribution the intercept depends on the threshold and is not compared.
+    # For a skewed distribution, the intercept depends on the threshold and is not compared.
     with_intercept = law != "exponential"
 
     def error(coef, intercept):
@@ -138,15 +138,15 @@ def within_one_standard_error(scores, betas):
 
 
 def repeated(share):
-    """Return a list of the shapes of the data of all replications."""
+    """Return a list of the data shapes of all replications."""
     return [shape for shape, n in SHAPES.items() for _ in range(max(1, round(share * n)))]
 
 
 def simulate(share, progress):
-    """Return a dict of the logarithms of the costs, an array for each contamination.
+    """Return a dict of the logarithms of the costs, with one array per contamination.
 
-    An array has the shape (laws, replications, names); its axes correspond to `LAWS`, to the
-    replications and to `NAMES`. The seeds of the replications of each shape are 0, 1, ….
+    Each array has the shape (laws, replications, names), in the order of `LAWS`, of the
+    replications and of `NAMES`. For each data shape, the seeds of the replications are 0, 1, ….
     """
     shapes = repeated(share)
     seeds = [shapes[:i].count(shape) for i, shape in enumerate(shapes)]
@@ -233,7 +233,7 @@ def penalty_table(found):
 
 
 def summary(found):
-    """Return geometric mean, ninth decile and worst combination of the cost for each score."""
+    """Return the geometric mean, ninth decile and worst combination of each score's cost."""
     cells = np.array([values.mean(axis=1) for values in found.values()])
     whole = np.concatenate([values.reshape(-1, values.shape[-1]) for values in found.values()])
     return np.exp([whole.mean(axis=0), np.quantile(whole, 0.9, axis=0), cells.max(axis=(0, 1))])
@@ -252,9 +252,9 @@ def report(found, penalties, share, facts):
         [
             "# Comparison of scores for the selection of β",
             "`python -m benchmarks.cv_score`: " + described(facts),
-            "The values are the error of the coefficients (and of the intercept, except for "
-            "the exponential distribution) of the fit with the selected threshold, divided by "
-            "the smallest error on the grid; the best possible value is 1. They are geometric "
+            "Each value is the error of the coefficients (and of the intercept, except for "
+            "the exponential distribution) at the selected threshold, divided by the smallest "
+            "error on the grid; the best possible value is 1. The values are geometric "
             f"means over the distributions {', '.join(LAWS)}, the shapes {shapes} and the "
             f"replications, with {N_FOLDS} folds and {N_BETAS} thresholds. The worst "
             "combination is the largest geometric mean for a contamination and a distribution.",
@@ -263,18 +263,18 @@ def report(found, penalties, share, facts):
             "square of the error above. The following table shows the risk with "
             '`refit="one_standard_error"` divided by the risk with `refit="best"`, both with '
             "the mean absolute error, as geometric mean ± standard error over the "
-            "replications. If the ratio is below 1, the rule of one standard error is better.",
+            "replications. If the ratio is below 1, the one-standard-error rule is better.",
             risk_table(found, share),
-            "The next table shows the ratio of the risks and the mean numbers of nonzero "
-            f"coefficients for the selection of one of {N_ALPHAS} L1 penalties at β = {BETA}, "
-            f"with {P_PENALISED} features of which {N_NONZERO} have coefficients of 1.",
+            "The next table shows the risk ratio and the mean numbers of nonzero "
+            f"coefficients when one of {N_ALPHAS} L1 penalties is selected at β = {BETA}, "
+            f"with {P_PENALISED} features, of which {N_NONZERO} have coefficient 1.",
             penalty_table(penalties),
         ]
     )
 
 
 def draw(found, path):
-    """Draw the cost of each score as a marker, with a row of markers for each contamination."""
+    """Draw the cost of each score as a marker, with one row of markers per contamination."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6), layout="constrained")

@@ -1,12 +1,12 @@
 """Correct digits on ill-conditioned least-squares problems: python -m benchmarks.digits
 
-The problems are the data sets of NIST for linear regression with certified coefficients
+The problems are NIST's linear regression data sets with certified coefficients
 (https://www.itl.nist.gov/div898/strd), and problems with polynomials, a Hilbert matrix and
-timestamps, whose coefficients are computed in exact arithmetic. Of NIST's data sets, Longley is
-from statsmodels, Filip is in filip.csv, and the others are computed from their formulas.
-SmoothL1Regressor has a threshold above all residuals, and HuberRegressor has a large epsilon,
-so that both minimise the sum of squares. The number of digits is −log10 of the largest relative
-error of a coefficient. The benchmark takes a second.
+timestamps, whose coefficients are computed in exact arithmetic. Of the NIST data sets, Longley
+is taken from statsmodels, Filip is in filip.csv, and the others are computed from their
+formulas. SmoothL1Regressor has a threshold above all residuals, and HuberRegressor has a large
+epsilon, so that both minimise the sum of squares. The number of digits is −log10 of the largest
+relative error of a coefficient. The benchmark takes a second.
 """
 
 import warnings
@@ -109,7 +109,7 @@ ESTIMATORS = {
 
 
 def digits(estimator, X, y, certified):
-    """Return −log10 of the largest relative error of a coefficient, limited to 0 … 16.
+    """Return −log10 of the largest relative error of a coefficient, clipped to [0, 16].
 
     The result is 0 if the fit raises a ValueError.
     """

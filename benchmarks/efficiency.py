@@ -1,10 +1,10 @@
 """Efficiency under normal errors: python -m benchmarks.efficiency
 
-The efficiency of an estimator is the variance of least squares divided by the variance of the
-estimator. For normal errors least squares is optimal. The efficiency is simulated for
-HuberRegressor with its default epsilon, and for SmoothL1Regressor with its default threshold
-and either scale, for many and for few rows per column. It is compared with the asymptotic
-theory. The benchmark takes about half a minute.
+The efficiency of an estimator is the variance of least squares, which is optimal for normal
+errors, divided by the variance of the estimator. It is simulated for HuberRegressor with its
+default epsilon and for SmoothL1Regressor with its default threshold and either scale, with many
+and with few rows per column, and compared with the asymptotic theory. The benchmark takes about
+half a minute.
 """
 
 import argparse
@@ -42,8 +42,8 @@ def asymptotic_efficiency(c):
 def concomitant_scale(epsilon):
     """Return the limit of σ̂ / σ for normal errors N(0, σ²), where σ̂ is the concomitant scale.
 
-    The derivative of the objective with respect to σ̂ is zero if E min(r² / σ̂², ε²) = 1, so
-    that σ̂ < σ for every finite ε.
+    The derivative of the objective with respect to σ̂ is zero if E min(r² / σ̂², ε²) = 1. Hence
+    σ̂ < σ for every finite ε.
     """
     return brentq(lambda s: mean_clipped_square(epsilon * s) / s**2 - 1, 0.01, 1)
 
@@ -91,7 +91,7 @@ def print_simulation(n, p, n_replications):
     for name, result in results.items():
         squared_error, scale, threshold = result.T
         efficiency = least_squares.mean() / squared_error.mean()
-        # This is the standard error of a ratio of means to first order.
+        # The standard error of a ratio of means, to first order.
         spread = np.std(least_squares - efficiency * squared_error)
         error = spread / squared_error.mean() / np.sqrt(n_replications)
         print_row(name, scale.mean(), threshold.mean(), efficiency, error)

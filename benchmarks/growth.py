@@ -1,10 +1,10 @@
-"""Time of a fit as a function of the shape of X: python -m benchmarks.growth
+"""Fit time as a function of the shape of X: python -m benchmarks.growth
 
-SmoothL1Regressor with a fixed threshold and with its defaults is compared with other
-estimators. The fits of all estimators run in turn. An estimator is omitted at sizes at which a
-fit would take more than 20 s. The exponent is the slope of log(time) against log(size) over the
+SmoothL1Regressor, with a fixed threshold and with its defaults, is compared with other
+estimators. The estimators are fitted in turn. An estimator is omitted at sizes where a fit
+would take more than 20 s. The exponent is the slope of log(time) against log(size) over the
 three largest sizes. The benchmark takes five minutes and 2 GB of memory, and writes growth.md
-and growth.png into benchmarks/results/.
+and growth.png to benchmarks/results/.
 """
 
 import argparse
@@ -26,7 +26,7 @@ AXES = {
 
 
 def times_by_size(shapes, axis, progress):
-    """Return the sizes at which each estimator ran, and its shortest time at each size."""
+    """Return the sizes at which each estimator ran, and its fastest time at each size."""
     found = {name: ([], []) for name in NAMES}
     for shape in shapes:
         progress(f"{shape[0]:,} × {shape[1]:,}")
@@ -37,7 +37,7 @@ def times_by_size(shapes, axis, progress):
             if expected(*found[name], shape[axis]) < TOO_LONG
         }
         for name in [FIXED, AUTO]:
-            tasks[name]()  # compiles the kernels, which is not measured
+            tasks[name]()  # compiles the kernels outside the measurement
         for name, times in in_turn(tasks, SECONDS).items():
             found[name][0].append(shape[axis])
             found[name][1].append(min(times))
@@ -87,7 +87,7 @@ def draw(results, path):
         axes.set_xlabel(f"number of {title}")
         axes.grid(color="0.9")
         axes.legend(frameon=False)
-    panels[0].set_ylabel("time of a fit in seconds, fastest run")
+    panels[0].set_ylabel("fit time in seconds, fastest run")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -103,9 +103,9 @@ def main():
     progress.end()
     text = "\n\n".join(
         [
-            "# Growth of the time of a fit",
+            "# Growth of the fit time",
             "`python -m benchmarks.growth`: " + described(facts),
-            "The times are the fastest of several fits; the estimators run in turn. A dash "
+            "Each time is the fastest of several fits; the estimators run in turn. A dash "
             f"stands for fits that would take more than {TOO_LONG:.0f} s. The exponent is the "
             "slope of log(time) against log(size) over the three largest sizes.",
             *tables,
