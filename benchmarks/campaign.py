@@ -390,7 +390,7 @@ def _point_flags(problem, point, where):
             if is_unique(data, point):
                 return [Flag("path, scale", f"{where}: {low} … {high} for {point.scale}")]
             return []
-        # The scale of the single fit equals the scale on the path only to within this tolerance.
+        # The scale of the single fit equals that on the path only to within this tolerance.
         rtol = SCALE_RTOL
     found = _objective_flags(problem, problem.y, point, converged=True, rtol=rtol)
     return [Flag(f"path, {flag.name}", f"{where}: {flag.detail}") for flag in found]

@@ -74,7 +74,8 @@ compiled = sum(e.is_start for _, e in recorder.buffer)
 again = min(clock(lambda: SmoothL1Regressor().fit(Z, y)) for _ in range(3))
 found = dict(extra=first - again, compiled=compiled)
 """
-# A fit with 500 stages, which never reaches its tolerance of 0, is interrupted at several times.
+# A fit with 500 stages, which never reaches its tolerance of 0, is interrupted after delays of
+# different lengths.
 _INTERRUPT = """
 import os, signal, threading
 from skrobust import SmoothL1Regressor

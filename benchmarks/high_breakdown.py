@@ -1,11 +1,11 @@
 """MM-estimates of clean and contaminated data: python -m benchmarks.high_breakdown
 
 The default of the parameter `scale` of MMRegressor is based on this simulation. A cell of the
-simulation is a shape of X, a distribution of the data and a contamination. There are two
-requirements for the default value "trimmed": in clean cells with at least five rows per column,
-its efficiency is at most 0.01 below the efficiency of "s", and in all cells its error is at
-most 5 % larger than the error of "s". A cell counts against "trimmed" if a requirement is
-violated by more than two standard errors of the paired difference.
+simulation combines a shape of X, a distribution of the data and a contamination. The default
+value "trimmed" must meet two requirements: in clean cells with at least five rows per column,
+its efficiency is at most 0.01 below that of "s", and in all cells its error is at most 5 %
+larger than that of "s". A cell counts against "trimmed" if a requirement is violated by more
+than two standard errors of the paired difference.
 
 All estimators are fitted to the same data. Both MM-estimates start from the S-estimate of the
 same fit of MMRegressor. The MM-estimate with "s" is computed here by reweighted least squares,
@@ -13,10 +13,10 @@ which saves a second search for the S-estimate; in the first replications of eac
 compared with MMRegressor(scale="s"). The S-estimate starts from 100 random subsets instead of
 500, which saves half of the time.
 
-The benchmark writes high_breakdown.md, high_breakdown_cells.md and high_breakdown.json into
-benchmarks/results/ after each hundred replications, and finally the picture
-docs/_static/high_breakdown.png. It takes forty minutes on two cores. With --quick it takes two
-minutes and writes nothing. With --picture it only draws the picture, which takes a minute.
+The benchmark writes high_breakdown.md, high_breakdown_cells.md and high_breakdown.json to
+benchmarks/results/ after every hundred replications, and finally the picture
+docs/_static/high_breakdown.png. It takes forty minutes on two cores. With --quick, it takes two
+minutes and writes nothing. With --picture, it only draws the picture, which takes a minute.
 """
 
 import argparse
@@ -46,8 +46,8 @@ TRIMMED, S, SMOOTH_L1, LEAST_SQUARES, RANSAC = NAMES = [
     "RANSAC",
 ]
 SEED, N_SUBSAMPLES, CHUNK, ROUND, N_EXTENSIONS = 20_261, 100, 50, 100, 3
-# RANSAC takes longer than all other estimators together and therefore runs in the first
-# N_RANSAC replications of each cell only. The fits with "s" are checked in the first N_CHECKED
+# RANSAC takes longer than all other estimators together and therefore runs only in the first
+# N_RANSAC replications of each cell. The fits with "s" are checked in the first N_CHECKED
 # replications.
 N_RANSAC, N_CHECKED = 50, 3
 M_CONSTANT = constant_of_efficiency(0.95)
@@ -55,7 +55,7 @@ IRLS_STEPS, IRLS_TOL = 500, 1e-9
 
 SHAPES = [(25, 5), (50, 3), (50, 10), (100, 10), (100, 20), (200, 3), (200, 20), (400, 20)]
 FEW_ROWS = [(40, 10), (60, 20)]
-# The shape of X for which all combinations of a contamination and a fraction are simulated.
+# The shape of X for which all combinations of contamination and share are simulated.
 COMPLETE = (50, 3)
 RULE_ROWS, EFFICIENCY_LIMIT, ERROR_LIMIT, WANTED_ACCURACY = 5, 0.01, 1.05, 0.005
 NORMAL, CAUCHY, T3_AND_FACTOR = "normal", "Cauchy", "t(3) columns and a factor"
@@ -87,7 +87,7 @@ def cluster(X, y, rng, slope):
 
 
 def spread(X, y, rng, slope):
-    """Multiply all features by ten, and change y such that all slopes are increased equally."""
+    """Multiply all features by ten, and change y so that all slopes increase equally."""
     X *= 10
     y += slope * X.sum(axis=1)
 
@@ -101,7 +101,7 @@ CONTAMINATIONS = {
 
 
 class Cell(NamedTuple):
-    """A shape and a distribution of data. In contaminated cells the errors are normal."""
+    """The shape and distribution of the data. In contaminated cells, the errors are normal."""
 
     n: int
     p: int
@@ -154,10 +154,10 @@ def all_cells():
     """Return the cells of the simulation.
 
     All combinations of contamination and share are simulated for the shape COMPLETE. For the
-    other shapes, each contamination is simulated with one share, or every other contamination
-    if there are 20 columns. Cells with many far outliers are added for shapes with fewer
-    columns. These outliers inflate the S-scale and have weight zero with either scale, so that
-    "s" is more efficient than "trimmed".
+    other shapes, each contamination (or every other one, if there are 20 columns) is simulated
+    with one share. For shapes with fewer columns, cells with many distant outliers are added.
+    These outliers inflate the S-scale and have weight zero with either scale, so "s" is more
+    efficient than "trimmed".
     """
     shapes = SHAPES + FEW_ROWS
     cells = [Cell(*shape, NORMAL, law) for shape, law in product(shapes, LAWS)]
@@ -181,7 +181,7 @@ def all_cells():
 
 
 def m_estimate(A, y, theta, scale):
-    """Return the M-estimate with the bisquare loss that a descent from `theta` reaches.
+    """Return the bisquare M-estimate that a descent from `theta` reaches.
 
     A contains the features and a column of ones.
     """
@@ -192,7 +192,7 @@ def m_estimate(A, y, theta, scale):
         G, gradient = (A.T * weight) @ A, A.T @ (weight * residual)
         try:
             step = np.linalg.solve(G, gradient)
-        except np.linalg.LinAlgError:  # no row of a level of the factor has a positive weight
+        except np.linalg.LinAlgError:  # a level of the factor has no row with positive weight
             step = np.linalg.lstsq(G, gradient)[0]
         theta = theta + step
         if np.linalg.norm(step) <= IRLS_TOL * scale:
@@ -216,9 +216,9 @@ def ransac(X, y):
 def estimates(X, y, seed):
     """Return the parameters of each estimator, and a check of the fit with "s".
 
-    The check consists of two numbers: the largest distance between the fitted values and the
-    fitted values of MMRegressor, and the ratio of the S-scales. Both numbers are NaN if the
-    replication is not checked.
+    The check consists of two numbers: the largest difference from the fitted values of
+    MMRegressor, relative to its scale, and the ratio of the S-scales. The first number is NaN
+    if the S-estimates differ, and both are NaN if the replication is not checked.
     """
     A = np.column_stack([X, np.ones(len(y))])
     trimmed = MMRegressor(n_subsamples=N_SUBSAMPLES).fit(X, y)
@@ -256,7 +256,7 @@ def simulate(index, cell, seeds):
 
 
 class Simulation:
-    """The squared errors of all replications that have been simulated, for each cell."""
+    """The squared errors of all replications simulated so far, for each cell."""
 
     def __init__(self, cells):
         self.cells = cells
@@ -286,7 +286,7 @@ class Simulation:
 class Result(NamedTuple):
     """Mean squared errors, and the paired comparison of "trimmed" and "s".
 
-    `ratio` and `difference` are the ratio of the errors and the difference of the efficiencies.
+    `ratio` is the ratio of the errors, and `difference` the difference in efficiency.
     """
 
     n_replications: int
@@ -302,8 +302,8 @@ class Result(NamedTuple):
         """Return the result of a cell, given the errors of shape (replications, estimators).
 
         The standard errors of functions of means are computed to first order. With Cauchy
-        errors the squared error of least squares has no expectation, and the efficiencies are
-        relative to "s" instead.
+        errors, the squared error of least squares has no expectation, so the efficiencies are
+        relative to "s".
         """
         n = len(errors)
         trimmed, s, _, base, _ = errors.T
@@ -330,7 +330,7 @@ class Result(NamedTuple):
 
     @property
     def is_accurate(self):
-        """Whether the standard error of the difference of the efficiencies is small enough.
+        """Whether the standard error of the difference in efficiency is small enough.
 
         If the efficiency exceeds 1, the standard error is divided by the efficiency.
         """
@@ -372,7 +372,7 @@ def contaminated_table(results):
 
 
 def errors_table(results):
-    """Return a table of mean squared errors for the shape COMPLETE with 30 % of outliers."""
+    """Return a table of mean squared errors for the shape COMPLETE with 30 % outliers."""
     rows = []
     for kind in CONTAMINATIONS:
         errors = results[Cell(*COMPLETE, NORMAL, NORMAL, kind, 0.3)].errors
@@ -381,7 +381,7 @@ def errors_table(results):
 
 
 def outcome(results):
-    """Return sentences on the cells that violate a requirement."""
+    """Return sentences about the cells that violate a requirement."""
     against = [shown(*item) for item in results.items() if counts_against(*item)]
     near = [shown(*item) for item in results.items() if is_near(*item)]
     if against:
@@ -389,7 +389,7 @@ def outcome(results):
     else:
         text = 'No cell counts against "trimmed".'
     if near:
-        text += f" Not met by less than two standard errors: {'; '.join(near)}."
+        text += f" Violated by less than two standard errors: {'; '.join(near)}."
     return text
 
 
@@ -415,14 +415,14 @@ def report(simulation, facts):
     return "\n\n".join(
         [
             "# Efficiency and resistance of MM-estimates",
-            f"`python -m benchmarks.high_breakdown`, {len(results)} cells of "
+            f"`python -m benchmarks.high_breakdown`, {len(results)} cells with "
             f"{min(counts)} to {max(counts)} replications: {described(facts)}",
             f"## Which scale is the default\n\n{outcome(results)} In the {len(decided)} clean "
-            f"cells with at least {RULE_ROWS} rows per column, the difference of the "
-            'efficiencies of "trimmed" and "s" is between '
+            f"cells with at least {RULE_ROWS} rows per column, the efficiency of "
+            '"trimmed" minus that of "s" is between '
             f"{min(r.difference for r in decided):+.3f} and "
             f"{max(r.difference for r in decided):+.3f}. In the {len(contaminated)} "
-            'contaminated cells, the ratio of the errors of "trimmed" and "s" is between '
+            'contaminated cells, the error of "trimmed" divided by that of "s" is between '
             f"{min(gains):.2g} and {max(gains):.3f}, with a geometric mean of "
             f"{np.exp(np.log(gains).mean()):.2f}.",
             '## Efficiency of MM "trimmed"\n\nThe efficiency is the mean squared error of the '
@@ -435,16 +435,16 @@ def report(simulation, facts):
             clean_table(results, lambda r: f"{r.efficiencies[SMOOTH_L1]:.2f}"),
             f'## Error of MM "trimmed" / error of MM "s" by the share of outliers, {n} × {p}',
             contaminated_table(results),
-            f"## Mean squared errors with 30 % of outliers, {n} × {p}",
+            f"## Mean squared errors with 30 % outliers, {n} × {p}",
             errors_table(results),
             "The numbers after ± are standard errors of the paired comparison. All cells are "
             "in `benchmarks/results/high_breakdown_cells.md`. RANSAC has "
             f"{N_RANSAC} replications. The S-estimate starts from {N_SUBSAMPLES} random "
-            "subsets. In a comparison with 500 subsets, the S-scale with 500 was smaller by "
-            f"more than a fraction of 1e-6 in {np.sum(scale_ratios > 1 + 1e-6)} of "
+            "subsets. With 500 subsets, the S-scale was smaller by a relative difference of "
+            f"more than 1e-6 in {np.sum(scale_ratios > 1 + 1e-6)} of "
             f"{len(scale_ratios)} fits, and larger in {np.sum(scale_ratios < 1 - 1e-6)}. "
             'The fitted values of MMRegressor(scale="s") from the same S-estimate differed '
-            "from those used here by at most the scale times "
+            "from those used here, relative to the scale, by at most "
             f"{np.nanmax(distances):.0e}.",
         ]
     )

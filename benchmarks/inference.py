@@ -1,9 +1,9 @@
-"""Time of standard errors, relative to the time of a fit: python -m benchmarks.inference
+"""Time to compute standard errors, relative to the fit time: python -m benchmarks.inference
 
-Calls of coefficient_table and fits with default parameters are measured in turn. The bootstrap
-and the fits with which it is compared run in one thread. Their CPU time is measured, because
-other programs have little effect on CPU time. The benchmark takes three minutes and writes
-inference.md into benchmarks/results/. The exit status is nonzero unless all limits are met.
+Calls of coefficient_table and fits with default parameters are timed in turn. The bootstrap and
+the fits with which it is compared run in one thread. Their CPU time is measured, because other
+programs have little effect on it. The benchmark takes three minutes and writes inference.md to
+benchmarks/results/. The exit status is nonzero unless all limits are met.
 """
 
 import sys
@@ -26,7 +26,7 @@ BOOTSTRAP = "bootstrap of 999"
 
 
 class Bar(NamedTuple):
-    """An upper limit of the time of a table, relative to the time of a fit."""
+    """An upper limit on the time to compute a table, relative to the time of a fit."""
 
     shape: tuple[int, int]
     name: str
@@ -80,7 +80,7 @@ def processor_times(tasks):
 
 
 def memory_share(task, data):
-    """Return the peak of the memory that a task allocates, divided by the size of X."""
+    """Return the peak memory that a task allocates, divided by the size of X."""
     tracemalloc.start()
     try:
         task()
@@ -93,7 +93,7 @@ def memory_share(task, data):
 def measure(shape):
     """Return the median time, time ratio and memory ratio of each task of a shape.
 
-    The time is in seconds. The ratios are to the time of a fit and to the size of X.
+    The time is in seconds. The ratios are relative to the time of a fit and to the size of X.
     """
     say(f"{shape[0]:,} × {shape[1]} ... ")
     tasks, data = tasks_of(shape)
@@ -114,7 +114,7 @@ def measure(shape):
 def judged(bar, result):
     """Return a row of the report, and whether the limit is met.
 
-    The memory is only limited for HC and CR with the tall shape.
+    The memory is limited only for HC and CR with the tall shape.
     """
     _, cost, memory = result
     tall = bar.shape == TALL and bar.name != "H1"
@@ -140,10 +140,10 @@ def main():
     text = [
         "# Cost of standard errors\n",
         f"`python -m benchmarks.inference`: {described(machine())}\n",
-        "The times are medians of runs in turn in one process, in units of the time of a fit "
-        f"with default parameters to the same data. A fit takes {', '.join(fits)}. CR has "
+        'The times are medians of runs in turn in one process; "fits" is the time divided by '
+        f"that of a fit with default parameters. A fit takes {', '.join(fits)}. CR has "
         f"{N_GROUPS:,} clusters. For the bootstrap, CPU times are compared. The memory is the "
-        "peak of the allocated memory divided by the size of X; its limit is "
+        "peak allocated memory divided by the size of X; its limit is "
         f"{100 * MEMORY_BAR:.0f} % for HC and CR.\n",
         table(["", "", "time", "fits", "at most", "memory", "holds"], rows),
     ]

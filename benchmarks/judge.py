@@ -1,22 +1,22 @@
 """A check of fits in extended precision, independent of the formulas of the package.
 
-A fit has residuals r and coefficients w. With weights π_i = s_i / S and the objective in Huber
-form, that is with the Huber loss and the factor a of the penalty that corresponds to this loss,
-a change d of the coefficients gives the objective
+A fit has residuals r and coefficients w. Let π_i = s_i / S, and let a be the factor of the
+penalty in Huber form, that is, with the Huber loss. A change d of the coefficients gives the
+objective
 
     F(d) = Σ π_i h_β(r_i − x_iᵀd) + (a/2) ‖w + d‖².
 
-The value F(0) of the fit is compared with a lower bound of F. Each u gives a lower bound if
-|u_i| ≤ β, if Σ π_i u_i = 0 (with an intercept), and if Σ π_i u_i x_i = 0 (for a = 0):
+The value F(0) of the fit is compared with a lower bound on F. Each u with |u_i| ≤ β,
+Σ π_i u_i = 0 (with an intercept) and Σ π_i u_i x_i = 0 (for a = 0) gives a lower bound:
 
     F(d) ≥ Σ π_i (u_i r_i − u_i²/2) − ‖v − a w‖²/(2a) + a ‖w‖²/2,   v = Σ π_i u_i x_i
 
 (Boyd and Vandenberghe, 2004, section 5.5). For the concomitant scale, u is σ times a vector
 whose elements are at most ε in absolute value and have a weighted mean square of at most 1, and
-the term −u_i²/2 is absent. The first u is the vector of clipped residuals of the fit, changed
-such that these conditions hold. If the bound from this u is not close enough to F(0), a
-primal-dual interior-point method computes better u and d. They either certify the fit or give a
-lower objective. All quantities are changes relative to the fit, which avoids cancellation.
+the term −u_i²/2 is absent. The first u is the vector of clipped residuals of the fit, modified
+to satisfy these conditions. If the bound from this u is not close enough to F(0), a primal-dual
+interior-point method computes better u and d, which either certify the fit or give a lower
+objective. All quantities are changes relative to the fit, which avoids cancellation.
 
 Without a penalty, d is restricted to directions in which the features are more than 64 times as
 large as the rounding errors of their stored values.
@@ -79,7 +79,7 @@ class Fit(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The documented objective at the fit, bounds of its minimum, and effects of rounding.
+    """The documented objective at the fit, bounds on its minimum, and effects of rounding.
 
     `slack` bounds the rounding error of the reported objective, and `stored` bounds the effect
     of the rounding of the stored coefficients on the objective.
@@ -119,7 +119,7 @@ def is_unique(data, fit):
 
 
 class Neighbourhood:
-    """The objective as a function of changes of a fit."""
+    """The objective as a function of changes to a fit."""
 
     def __init__(self, data, fit):
         self.data, self.fit, self.w = data, fit, np.asarray(fit.coef, LONG)
@@ -140,12 +140,12 @@ class Neighbourhood:
         return (value if fit.loss == "huber" else value / LONG(fit.epsilon)) + penalty
 
     def rounding_of_residuals(self):
-        """Return bounds of the rounding errors of the residuals.
+        """Return two bounds on the rounding errors of the residuals.
 
         The first bound is for exact coefficients. The second bound includes the rounding of the
-        stored coefficients. The rounding error of a sum of p terms is about √p times the
-        rounding error of a single term (Higham and Mary, "A new approach to probabilistic
-        rounding error analysis", SIAM J. Sci. Comput. 41, 2019).
+        stored coefficients. The rounding error of a sum of p terms is about √p times that of a
+        single term (Higham and Mary, "A new approach to probabilistic rounding error analysis",
+        SIAM J. Sci. Comput. 41, 2019).
         """
         data, w = self.data, np.abs(self.w)
         terms = max(2.0, np.sqrt(w.size))
@@ -180,9 +180,9 @@ class Neighbourhood:
         return alpha if fit.epsilon is None else alpha * sigma
 
     def lower(self, u, sigma):
-        """Return the lower bound of the documented objective that u gives.
+        """Return the lower bound on the documented objective that u gives.
 
-        u is changed first such that it satisfies the conditions.
+        u is first modified to satisfy the conditions.
         """
         data, fit, share = self.data, self.fit, self.data.share
         if not fit.alpha:
@@ -221,8 +221,8 @@ class Neighbourhood:
             upper = min(upper, found_upper)
             if lower >= wanted or upper - lower <= 1e-12 * upper:
                 break
-            # The derivative of the minimum over w with respect to σ has the same sign as 1 − Σ
-            # π u²/σ².
+            # The derivative with respect to σ of the minimum over w has the same sign as
+            # 1 − Σ π u²/σ².
             size = np.sqrt(self.data.share @ (u * u))
             low, high = (low, sigma) if size < sigma else (sigma, high)
             sigma = size * (size / sigma)
@@ -233,7 +233,7 @@ class Neighbourhood:
         return lower, upper
 
     def _minimum_at(self, sigma, wanted):
-        """Return bounds of the minimum at a fixed scale, and the best u, r and w.
+        """Return bounds on the minimum at a fixed scale, and the best u, r and w.
 
         The interior-point method computes u and r.
         """
@@ -340,7 +340,7 @@ class Directions:
 
 
 class InteriorPoint:
-    """Mehrotra's method for the minimum of Σ π h_β(r − Qd) + ‖c + Bd‖²/2.
+    """Mehrotra's method for minimising Σ π h_β(r − Qd) + ‖c + Bd‖²/2.
 
     The iterates tend to r − Qd = u + p⁺ − p⁻ with p⁺ (β − u) = μ = p⁻ (β + u), where μ → 0. In
     the code p⁺ is `above` and p⁻ is `below`. A step takes one factorisation and solves for two
@@ -443,7 +443,7 @@ def solve(L, b):
 
 
 def scale_bounds(data, fit):
-    """Return a lower and an upper bound of the scale of the residuals, and a floor.
+    """Return a lower and an upper bound on the scale of the residuals, and a floor.
 
     The bounds allow for rounding errors of the residuals. A scale below the floor cannot be
     distinguished from zero.

@@ -1,14 +1,14 @@
 """Cost of an MM-estimate compared with lmrob and RLMDetSMM: python -m benchmarks.mm
 
-MMRegressor, lmrob of R's robustbase and RLMDetSMM of statsmodels fit the same data in turn,
-each with its defaults. The CPU times of all threads are compared, because other programs have
-little effect on them. lmrob is left out if Rscript does not find robustbase, and RLMDetSMM is
-left out if the installed statsmodels does not have it. The time of the first fit in a process
-is compared with the first fit of SmoothL1Regressor, and the memory with the size of X.
+MMRegressor, lmrob from R's robustbase and RLMDetSMM from statsmodels are fitted to the same
+data in turn, each with its defaults. The CPU times of all threads are compared, because other
+programs have little effect on them. lmrob is omitted if Rscript does not find robustbase, and
+RLMDetSMM is omitted if the installed statsmodels does not have it. The time of the first fit in
+a process is compared with that of SmoothL1Regressor, and the peak memory with the size of X.
 
-The benchmark takes five minutes and writes mm.md into benchmarks/results/. The exit status is
-nonzero unless all limits are met. With --quick it takes one minute, leaves out lmrob for many
-rows and writes nothing.
+The benchmark takes five minutes and writes mm.md to benchmarks/results/. The exit status is
+nonzero unless all limits are met. With --quick, it takes one minute, omits lmrob for many rows
+and writes nothing.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from .inference import memory_share
 SMALL, TALL, LARGEST = (50, 3), (100_000, 50), (500_000, 20)
 MM, LMROB, RLM, SMOOTH_L1 = "MMRegressor", "lmrob", "RLMDetSMM", "SmoothL1Regressor"
 ROUNDS, N_FITS, N_TALL_FITS, N_FIRST = 11, 20, 5, 5
-# Each line of the input has the name of a file, the numbers of rows and columns of the data in
-# this file, and a number of fits. The script prints the CPU time per fit in seconds.
+# Each input line contains a file name, the numbers of rows and columns of the data in this
+# file, and the number of fits. The script prints the CPU time per fit in seconds.
 _R = """
 suppressMessages(library(robustbase))
 input <- file("stdin", "r")
@@ -61,7 +61,7 @@ class Data(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """An upper limit of a quantity, and a stretch target."""
+    """An upper limit on a quantity, and a stretch target."""
 
     what: str
     unit: str
@@ -72,12 +72,12 @@ class Bar(NamedTuple):
 OVER_LMROB = Bar("50 × 3, time over lmrob", "", 3, 1)
 OVER_RLM = Bar("50 × 3, time over RLMDetSMM", "", 1 / 5, 1 / 100)
 TALL_OVER_LMROB = Bar("100,000 × 50, 10 % cluster, time over lmrob", "", 1 / 10, 1 / 30)
-FIRST_FIT = Bar("first fit of a process beyond that of SmoothL1Regressor", " s", 1.5, 0.7)
+FIRST_FIT = Bar("first fit in a process, minus that of SmoothL1Regressor", " s", 1.5, 0.7)
 MEMORY = Bar("memory beyond X", " % of X", 10, 2)
 
 
 def with_cluster(shape, seed=0):
-    """Return data in which a tenth of the rows are a cluster of leverage points."""
+    """Return data in which a tenth of the rows form a cluster of leverage points."""
     rng = np.random.default_rng(seed)
     n, p = shape
     X = rng.normal(size=shape)
@@ -90,7 +90,7 @@ def with_cluster(shape, seed=0):
 
 
 class Lmrob:
-    """An R process that fits data by lmrob."""
+    """An R process that runs lmrob."""
 
     def __init__(self, process, folder):
         self._process, self._folder = process, Path(folder)
@@ -175,7 +175,7 @@ def first_fits(n_runs):
 
 
 def memory(shape):
-    """Return the memory of MMRegressor and SmoothL1Regressor beyond X, in per cent of X."""
+    """Return the memory of MMRegressor and of SmoothL1Regressor beyond X, in per cent of X."""
     data = with_cluster(shape)
     mm_fit(data)
     smooth_l1 = memory_share(lambda: SmoothL1Regressor().fit(data.X, data.y), data)
@@ -183,7 +183,7 @@ def memory(shape):
 
 
 def wall_times():
-    """Return elapsed times of MMRegressor and SmoothL1Regressor for the tall shape."""
+    """Return the elapsed times of MMRegressor and SmoothL1Regressor for the tall shape."""
     data = with_cluster(TALL)
     return in_turn(
         {
@@ -205,7 +205,7 @@ def times_text(times):
 
 
 def measure(lmrob, rlm, quick):
-    """Return the limits with the measured values, and sentences on the measurements."""
+    """Return the limits with the measured values, and sentences about the measurements."""
     say("50 × 3 ... ")
     with threadpool_limits(1):
         small = small_times(lmrob, rlm)
@@ -237,7 +237,7 @@ def measure(lmrob, rlm, quick):
         name = f"{shape[0]:,} × {shape[1]}"
         measured.append((MEMORY._replace(what=f"{MEMORY.what}, {name}"), size))
         sentences.append(
-            f"The memory of SmoothL1Regressor is {of_smooth_l1:.1f} % of X at {name}."
+            f"SmoothL1Regressor takes {of_smooth_l1:.1f} % of X in memory beyond X at {name}."
         )
     return measured, sentences
 
@@ -254,7 +254,7 @@ def main():
     quick = parser.parse_args().quick
     facts = machine()
     with ExitStack() as stack, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # RLMDetSMM issues warnings of division by zero
+        warnings.simplefilter("ignore")  # RLMDetSMM issues warnings about division by zero
         lmrob, rlm = start_lmrob(stack), rlm_fit()
         measured, sentences = measure(lmrob, rlm, quick)
         version = f"robustbase {lmrob.version}" if lmrob else "no robustbase"

@@ -1,15 +1,15 @@
 """Time, accuracy, passes and memory compared with other libraries: python -m benchmarks.peers
 
-The estimators of a scenario run in turn in one process, and times are medians of several runs.
-Times are only comparable for correct solutions. Each row therefore states the relative excess
-of the objective over the lowest known value. This is the lowest value that any estimator with
-the same objective reached, with or without one more Newton step in NumPy. A fit that exceeds
-the time limit of its scenario is stopped and reported as such. The report begins with the
-performance targets and the measured values.
+The estimators in a scenario run in turn in one process, and times are medians of several runs.
+Because times are comparable only for correct solutions, each row states the relative excess of
+the objective over the lowest value that any estimator with the same objective reached, with or
+without one more Newton step in NumPy. A fit that exceeds the time limit of its scenario is
+stopped and reported as such. The report begins with the performance targets and the measured
+values.
 
 The benchmark takes a quarter of an hour and 5 GB of memory, and writes peers.md, peers.json and
-peers.png into benchmarks/results/. `--quick` uses a tenth of the rows. With `--quick` or
-`--only` nothing is written unless `--output` is given. The benchmark should be run on an idle
+peers.png to benchmarks/results/. `--quick` uses a tenth of the rows. With `--quick` or
+`--only`, nothing is written unless `--output` is given. The benchmark should be run on an idle
 machine. skglm, pinball-qr and statsmodels are omitted if they are not installed.
 """
 
@@ -31,8 +31,8 @@ from . import RESULTS, Progress, cold_start, in_turn, machine, write
 from .peers_report import FAILED, draw, judged, report, scenario_table
 from .scenarios import BETA, COMPILED, EPSILON, HUBER, KINDS, MISSING, SCENARIOS, UNSEEN
 
-# Approximate total time in seconds of the fits of each estimator in a scenario; --quick uses a
-# tenth of it.
+# Approximate total time, in seconds, that each estimator is fitted in a scenario; --quick uses
+# a tenth of it.
 SECONDS = 2.0
 # A fit is exact if its objective is below this fraction of the mean absolute deviation of y.
 EXACT = 1e-6
@@ -87,7 +87,7 @@ def run(scenario, share, seconds, detail):
 
 
 def first_fits(entry, limit):
-    """Return the outcome of a first fit, and the memory of a fit without compilation."""
+    """Return the outcome of a first fit, and the peak memory of a fit without compilation."""
     outcome, memory = Outcome(None), None
     if entry.kind.startswith(COMPILED):
         outcome = fit(entry, limit)
@@ -134,7 +134,7 @@ def limited(seconds):
 
 
 def memory_beyond(entry, limit):
-    """Return the outcome of a fit, and the peak of its memory, in bytes and relative to X."""
+    """Return the outcome of a fit and its peak memory, in bytes and relative to X."""
     tracemalloc.start()
     try:
         outcome = fit(entry, limit)
@@ -161,7 +161,7 @@ def product_times(data):
 
 
 def passes(estimator):
-    """Return the number of passes of the solver over X, as the mean over the targets."""
+    """Return the number of passes of the solver over X, averaged over the targets."""
     history = getattr(estimator, "history_", None)
     if history is None:
         return None
@@ -203,8 +203,8 @@ def excesses(todo, fitted):
         further = newton_step(data, coef, threshold, goal)
         reached = [values[entry.label][1], objective(data, further, threshold, goal)]
         best[key] = min(best.get(key, np.inf), *reached)
-        # The objective of an exact fit is nearly zero. The excess is then divided by a fraction
-        # of the mean absolute deviation of y.
+        # The objective of an exact fit is nearly zero. Its excess is therefore divided by a
+        # fraction of the mean absolute deviation of y.
         null = np.mean(np.abs(data.y - np.median(data.y)))
         least[key] = max(best[key], EXACT * float(null))
     return {

@@ -1,4 +1,4 @@
-"""The performance targets, the tables and the picture of benchmarks.peers."""
+"""Performance targets, tables and the picture for benchmarks.peers."""
 
 import math
 from typing import NamedTuple
@@ -29,25 +29,24 @@ from .scenarios import (
 
 # A solution with a larger relative excess of the objective is not the minimiser.
 WRONG = 1e-5
-# The memory relative to X is only stated for at least this many rows.
+# The memory relative to X is stated only for at least this many rows.
 SMALL = 1_000
 # The outcome of a fit that raised an error.
 FAILED = "failed"
 # The verdict on a target that is not met.
 MISSED = "MISSED"
-# Memory that a fit to wide sparse X may use in addition to three times the size of X: this
-# number of vectors of n + p numbers, and a square matrix of order min(n, p) if the order is at
-# most GRAM.
+# Memory that a fit to wide sparse X may use in addition to three times the size of X: VECTORS
+# vectors of n + p numbers and, if min(n, p) is at most GRAM, a square matrix of this order.
 VECTORS, GRAM = 30, 2_000
 
 
 class Target(NamedTuple):
-    """An upper limit of a quantity, and a stretch target.
+    """An upper limit on a quantity, and a stretch target.
 
-    For each pair of rows, the quantity of the first row is divided by the quantity of the
-    second row, or the difference is taken if the quantity is "excess". The largest value over
-    the pairs is compared with the limit. A row is given as (scenario, label). If a pair has a
-    single row, the quantity of this row is compared.
+    For each pair of rows, the quantity of the first row is divided by that of the second row,
+    or the difference is taken if the quantity is "excess". If a pair has a single row, the
+    quantity of this row is used. The largest value over the pairs is compared with the limit. A
+    row is given as (scenario, label).
     """
 
     what: str
@@ -193,8 +192,8 @@ def amount(row, quantity, time):
 def judged(results, first_fit):
     """Return a dict for each target whose scenario was run.
 
-    The dicts are the item "bars" of the JSON file. In a dict, "bar" is the target and "hope" is
-    the stretch target.
+    The list of dicts is the item "bars" of the JSON file. In each dict, "bar" is the target and
+    "hope" is the stretch target.
     """
     found = [
         {"what": target.what, "bar": target.target, "hope": target.stretch}
@@ -213,7 +212,7 @@ def judged(results, first_fit):
 
 
 def verdict(found):
-    """Return whether both the medians and the fastest runs meet a target, as text."""
+    """Return text that states whether the medians and the fastest runs both meet a target."""
     if found["measured"] is None:
         return "not measured"
     worst = max(found["measured"], found["fastest"] or 0.0)
@@ -269,9 +268,9 @@ def scenario_cells(row, base):
     ]
 
 
-NOTES = f"""Times are those of one `fit`. All fits run in one process, and the rows of a table
-run in turn. "Ratio" is the time divided by the time of the first row. "/ X @ w" is the time
-divided by the time of the product X @ w on the same machine. "> 15 s" stands for a fit that was
+NOTES = f"""Times are for one call of `fit`. All fits run in one process, and the rows of a
+table run in turn. "Ratio" is the time divided by that of the first row. "/ X @ w" is the time
+divided by that of the product X @ w on the same machine. "> 15 s" stands for a fit that was
 stopped after this time; its memory is the peak until then.
 
 "Excess" is the relative excess of the objective over the lowest value that any row with the
@@ -281,16 +280,16 @@ mean absolute deviation of y, because all rows can be fitted exactly, the excess
 1e-6 of this deviation.
 
 {FIXED}, {SKGLM} (its Huber datafit, coordinate descent without a penalty) and {SGD} minimise
-the Huber loss at β = {BETA}. {AUTO} and {RLM_} of statsmodels have a threshold of 1.345 MADs of
-the residuals. {CONCOMITANT} and {HUBER}(alpha=0, max_iter=1000) minimise the concomitant
+the Huber loss at β = {BETA}. {AUTO} and {RLM_} from statsmodels use a threshold of 1.345 MADs
+of the residuals. {CONCOMITANT} and {HUBER}(alpha=0, max_iter=1000) minimise the concomitant
 objective with ε = {EPSILON}. The α in a title is the penalty of {HUBER}, which then has its
 default limit of 100 iterations; SmoothL1Regressor has the same objective with alpha = α / n and
 loss="huber". {SGD} is fitted to scaled columns. Ridge and LinearRegression are least-squares
 fits, whose times serve as a reference.
 
-"Passes" is the number of passes of the solver over all rows of X. It does not include the
-passes for the column moments (one or two, if a uniform sample of rows is not sufficient) and
-for Gram matrices of all rows. "Memory" is the peak in addition to the input, measured by
+"Passes" is the number of passes of the solver over all rows of X. It excludes the passes for
+the column moments (one or two, if a uniform sample of rows is not sufficient) and for Gram
+matrices of all rows. "Memory" is the peak memory in addition to the input, measured by
 tracemalloc in a separate run; "/ X" is the memory divided by the size of X. tracemalloc does
 not measure the memory of HiGHS and BLAS. The allowed memory of a fit to wide sparse X is three
 times the size of X, {VECTORS} vectors of n + p numbers and, if min(n, p) is at most {GRAM:,}, a
@@ -367,14 +366,14 @@ def draw_times(axes, record):
         [], [], "o", color="0.4", markerfacecolor="white", label="hollow: not the minimiser"
     )
     axes.set_yticks(range(len(compared)), compared)
-    axes.set_xlabel("median time of a fit in seconds, or the time limit")
-    axes.set_title("Time of a fit")
+    axes.set_xlabel("median fit time in seconds, or the time limit")
+    axes.set_title("Fit time")
 
 
 def draw_targets(axes, targets):
     """Draw measured values and stretch targets, divided by the targets.
 
-    The measured value is the larger of two values: for the medians, and for the fastest runs.
+    The measured value is the larger of the values for the medians and for the fastest runs.
     """
     for line, found in enumerate(targets):
         if found["measured"] is None:

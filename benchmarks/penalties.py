@@ -2,10 +2,10 @@
 
 The Huber loss at β = 1.345 is minimised with an L1 penalty. The features are correlated, few of
 them have an effect, and a tenth of the rows are outliers in y. All fits run in turn in one
-thread. SmoothL1Regressor has `tol=1e-8`, and skglm has the largest tolerance with which the
+thread. SmoothL1Regressor has `tol=1e-8`, and skglm has the largest tolerance for which the
 relative duality gap is at most 1e-8. Lasso minimises squared errors; its penalty is the same
-fraction of the smallest penalty for which its coefficients are zero. The benchmark takes about
-ten minutes and writes penalties.md into benchmarks/results/. skglm is omitted if it is not
+fraction of the smallest penalty for which all its coefficients are zero. The benchmark takes
+about ten minutes and writes penalties.md to benchmarks/results/. skglm is omitted if it is not
 installed. `--quick` uses a tenth of the rows and features and writes nothing.
 """
 
@@ -40,10 +40,10 @@ LARGEST_SECONDS = 120.0
 class Case(NamedTuple):
     """A shape, the number of features with an effect, and a penalty.
 
-    The penalty is `fraction` times the largest penalty, the smallest one for which all
-    coefficients are zero. If `n_alphas` is positive, a path of `n_alphas` penalties is
-    computed, from the largest penalty to the penalty of the case. `limits` are upper limits of
-    the time of SmoothL1Regressor divided by the time of another estimator.
+    The penalty is `fraction` times the "largest penalty", which is the smallest one for which
+    all coefficients are zero. If `n_alphas` is positive, a path of `n_alphas` penalties is
+    computed, from the largest penalty to the penalty of the case. `limits` contains upper
+    limits on the time of SmoothL1Regressor divided by that of another estimator.
     """
 
     n: int
@@ -69,7 +69,7 @@ CASES = [
 
 
 class Problem:
-    """The data of a case, and the largest penalties for Huber's loss and squared errors."""
+    """The data of a case, and the largest penalties for the Huber loss and squared errors."""
 
     def __init__(self, case, share):
         n, p = int(case.n * share), max(case.n_true * 3, int(case.p * share))

@@ -3,14 +3,14 @@
 The cluster consists of two workers on this machine, which have one thread each and hold the
 data. The fits on the cluster run in turn with two kinds of fits to the same rows on two
 threads: to arrays in memory, and to a memory-mapped array in the page cache. The benchmark also
-counts the rounds over the blocks, kills a worker in the middle of a fit, and measures the
-memory of a fit to the memory-mapped array in a separate process. LinearRegression of dask-ml is
-left out if dask-ml is not installed.
+counts the rounds over the blocks, kills a worker in the middle of a fit, and measures the peak
+memory during a fit to the memory-mapped array in a separate process. LinearRegression from
+dask-ml is omitted if dask-ml is not installed.
 
-The benchmark requires Linux, 5 GB of memory and 1 GB on the disk. It writes scaleout.md into
-benchmarks/results/. The exit status is nonzero unless all limits are met. With --quick it uses
-a tenth of the rows and writes nothing. It measures neither an array larger than the memory nor
-reading from a disk whose data are not cached.
+The benchmark requires Linux, 5 GB of memory and 1 GB of disk space. It writes scaleout.md to
+benchmarks/results/. The exit status is nonzero unless all limits are met. With --quick, it uses
+a tenth of the rows and writes nothing. It times neither fits to arrays larger than memory nor
+reads of uncached data from disk.
 """
 
 import argparse
@@ -38,8 +38,8 @@ from . import RESULTS, described, in_seconds, in_turn, machine, say, table, time
 
 N_ROWS, N_FEATURES, N_BLOCKS = 2_000_000, 50, 10
 N_WORKERS = 2
-# Two numbers of blocks, and the number of rows of each block. With so few rows, nearly all of
-# the time of a round is overhead.
+# Two numbers of blocks, and the number of rows per block. With so few rows, nearly all of the
+# round time is overhead.
 SMALL_BLOCKS, SMALL_ROWS = (2, 64), 1_000
 MODES = {
     "default": {},
@@ -82,7 +82,7 @@ print(json.dumps([peak - before, peak]))
 
 
 class Bar(NamedTuple):
-    """An upper limit of a quantity."""
+    """An upper limit on a quantity."""
 
     what: str
     most: float
@@ -94,7 +94,7 @@ MAP_OVER_MEMORY = Bar("map, time over memory", 1.5)
 ROUNDS = Bar("rounds", 16)
 BEYOND_PASSES = Bar("rounds beyond passes", 6)
 BEYOND_PASSES_HEAVY = Bar("rounds beyond passes", 10)
-MAP_MEMORY = Bar("memory of a fit of the map, fraction of X", 0.2)
+MAP_MEMORY = Bar("map, peak memory over X", 0.2)
 
 
 class KillWorker:
@@ -180,7 +180,7 @@ def passes_of(model):
 
 
 def times_in_turn(folder, X, y, seconds):
-    """Return a dict of the median times of fits to rows in memory, in a file and on workers."""
+    """Return a dict of median fit times for rows in memory, in a file and on workers."""
     mapped = np.load(folder / "X.npy", mmap_mode="r")
     array, target = np.array(mapped), np.load(folder / "y.npy")
     least_squares = dask_ml_fit()
@@ -211,7 +211,7 @@ def random_blocks(n, p, n_blocks, heavy=False):
 
 
 def round_times():
-    """Return a dict of the seconds of a round for each number of small blocks."""
+    """Return a dict of the time per round, in seconds, for each number of small blocks."""
     found = {}
     for n_blocks in SMALL_BLOCKS:
         X, y = persisted(*random_blocks(n_blocks * SMALL_ROWS, 5, n_blocks))
@@ -231,7 +231,7 @@ def counted_rounds(n):
 
 
 def killed_worker(client, X, y):
-    """Return the times of fits without and with a lost worker, and whether both are equal."""
+    """Return the fit times without and with a lost worker, and whether both fits agree."""
     model = SmoothL1Regressor(beta_schedule=SCHEDULE)
     _, without = timed(model.fit, X, y)
     coef = model.coef_
@@ -241,7 +241,7 @@ def killed_worker(client, X, y):
 
 
 def peak_memory(folder):
-    """Return the peaks of the anonymous memory in a fit: beyond the data, and in total."""
+    """Return the peak anonymous memory during a fit: beyond the data, and in total."""
     found = {}
     for kind in (MAP, MEMORY):
         command = [sys.executable, "-c", _PEAK, kind]
@@ -265,7 +265,7 @@ def cluster():
 
 
 def measure(folder, n, n_counted, seconds):
-    """Return limits with measured values, sentences on them, and whether results are equal."""
+    """Return limits with measured values, sentences about them, and whether the fits agree."""
     shape = f"{n:,} × {N_FEATURES}"
     say(f"{shape} ... ")
     write_rows(folder, n)
@@ -298,16 +298,16 @@ def measure(folder, n, n_counted, seconds):
     rounds = "; ".join(f"{k} blocks {in_seconds(s)}" for k, s in of_round.items())
     sentences = [
         f"Fits with default parameters to {shape}: {medians}. The fits in memory and from the "
-        f"map, a memory-mapped array, have two threads. The cluster has {N_WORKERS} workers "
+        f"map, a memory-mapped array, use two threads. The cluster has {N_WORKERS} workers "
         f"with one thread each, which hold {N_BLOCKS} blocks.",
-        f"The peak of the anonymous memory is {memory[MAP][1] / 2**20:.0f} MiB in a fit to the "
-        f"memory-mapped array and {memory[MEMORY][1] / 2**20:.0f} MiB in a fit to arrays in "
-        f"memory; the size of X is {size / 2**20:.0f} MiB.",
+        f"The peak anonymous memory is {memory[MAP][1] / 2**20:.0f} MiB during a fit to the "
+        f"memory-mapped array and {memory[MEMORY][1] / 2**20:.0f} MiB during a fit to arrays "
+        f"in memory; the size of X is {size / 2**20:.0f} MiB.",
         f"A fit with the schedule {SCHEDULE} takes {in_seconds(without)}, and "
         f"{in_seconds(with_loss)} if one of the two workers is killed after the first stage. "
         f"The coefficients are {'identical' if same else 'DIFFERENT'}.",
         f"A round over blocks of {SMALL_ROWS:,} rows takes: {rounds}.",
-        f"The rounds in the table are those of fits to {n_counted:,} × 20 in 8 blocks.",
+        f"The numbers of rounds in the table are for fits to {n_counted:,} × 20 in 8 blocks.",
     ]
     return measured, sentences, same
 

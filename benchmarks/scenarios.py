@@ -1,4 +1,4 @@
-"""Estimators, data and scenarios of benchmarks.peers, which other benchmarks use as well."""
+"""Estimators, data and scenarios for benchmarks.peers and other benchmarks."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -36,12 +36,12 @@ except ImportError:
     GeneralizedLinearEstimator = None
 
 # The threshold of SmoothL1Regressor, epsilon of HuberRegressor, and a small threshold. In all
-# scenarios the errors have variance 1, and a tenth of the errors are multiplied by 10.
+# scenarios, the errors have variance 1, and a tenth of them are multiplied by 10.
 BETA, EPSILON, SMALL_BETA = 1.345, 1.35, 1e-6
 
 
 class RLM(BaseEstimator):
-    """RLM of statsmodels with its default norm and scale, as an estimator of scikit-learn."""
+    """statsmodels' RLM with its default norm and scale, as a scikit-learn estimator."""
 
     def fit(self, X, y):
         model = sm.RLM(y, sm.add_constant(X, has_constant="add"), M=sm.robust.norms.HuberT())
@@ -59,7 +59,7 @@ def _sgd():
 
 
 def _skglm():
-    # Without a penalty all features are in the working set from the start.
+    # Without a penalty, all features are in the working set from the start.
     solver = AndersonCD(p0=10_000, fit_intercept=True)
     return GeneralizedLinearEstimator(Huber(BETA), L1(0.0), solver)
 
@@ -137,7 +137,7 @@ class Data(NamedTuple):
 
     @property
     def is_wide_sparse(self):
-        """Whether X is sparse with about as many columns as rows or more."""
+        """Whether X is sparse with more than half as many columns as rows."""
         return sparse.issparse(self.X) and self.X.shape[0] < 2 * self.X.shape[1]
 
 
@@ -218,7 +218,7 @@ def make(columns, n, p, n_targets=None, seed=0):
 
 
 def make_sparse(n, p, density, stored="standard_normal", seed=0):
-    """Return data with a CSR matrix; `stored` is the method that draws its stored values."""
+    """Return data with a CSR matrix; `stored` names the method that draws its stored values."""
     rng = np.random.default_rng(seed)
     X = sparse.random_array(
         (n, p), density=density, format="csr", rng=rng, data_sampler=getattr(rng, stored)
@@ -251,7 +251,7 @@ def targets(data):
 class Scenario(NamedTuple):
     """A title, a function that returns the rows, and the time limit of a fit in seconds.
 
-    The argument of the function is the share of the samples to use.
+    The argument of the function is the share of the rows to use.
     """
 
     title: str

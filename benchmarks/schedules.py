@@ -2,11 +2,11 @@
 
 The same problems are fitted without a schedule and with each named schedule, for several first
 thresholds and numbers of stages. The problems differ in β/σ, in the number of rows per column
-and in the share of outliers. The benchmark counts evaluations, that is passes over X, which are
+and in the share of outliers. The benchmark counts evaluations (passes over X), whose number is
 the same on every machine, and compares the objective with the lowest value that any of the fits
-reached. It also compares a fit with a small threshold with linear programming, by CPU time, on
-which other programs have little effect. The benchmark takes two minutes and writes schedules.md
-and schedules.png into benchmarks/results/.
+reached. It also compares the CPU times, on which other programs have little effect, of linear
+programming and of a fit with a small threshold. The benchmark takes two minutes and writes
+schedules.md and schedules.png to benchmarks/results/.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def trial(progress):
 
 
 def evaluations(found, name, ratio=None, beta=None):
-    """Return the geometric mean of the evaluations over the problems.
+    """Return the geometric mean over the problems of the number of evaluations.
 
     If `ratio` or `beta` is given, only the problems with this n/p or β/σ are included.
     """
@@ -130,13 +130,13 @@ def named_table(found):
         f"{np.mean([tried[name].n_eval < tried[NONE].n_eval for tried in found.values()]):.0%}"
         for name in names
     )
-    rows.append(["fewer than without schedule in", *fewest])
+    rows.append(["fewer than without a schedule in", *fewest])
     rows.append(["largest excess", *(f"{excess(found, name):.0e}" for name in names)])
     return table(["β/σ", *names], rows)
 
 
 def variants_table(found):
-    """Return a table of evaluations, divided by the evaluations without a schedule."""
+    """Return a table of the evaluations, divided by those without a schedule."""
     base = evaluations(found, NONE)
     rows = [
         [
@@ -206,7 +206,7 @@ def draw(found, path):
     right.set_ylim(bottom=0)
     right.set_xticks(STAGES)
     right.set_xlabel("number of stages (99 % of residuals below the first threshold)")
-    right.set_ylabel("evaluations / evaluations without schedule")
+    right.set_ylabel("evaluations / evaluations without a schedule")
     right.set_title("Geometric mean over all problems")
     for axes in (left, right):
         axes.grid(color="0.9")
@@ -229,23 +229,23 @@ def main():
             "# Cost and benefit of schedules",
             "`python -m benchmarks.schedules`: " + described(facts),
             f"The data have {P} normal columns, errors with σ = 1, and outliers 10 to 100 "
-            "above the model. The tables show numbers of evaluations, that is of passes over "
-            "X; means are geometric. The excess is the relative difference of the objective "
-            f"from the lowest objective of any run. Of {total:,} fits {failed} did not "
+            "above the model. The tables show numbers of evaluations (passes over X); means "
+            "are geometric. The excess is the relative difference between the objective and "
+            f"the lowest objective of any run. Of {total:,} fits, {failed} did not "
             "converge.",
             "## Named schedules",
             f"The schedules have {N_STAGES} stages. In the first stage, 99 % of the absolute "
-            "residuals of least squares are below the threshold.",
+            "least-squares residuals are below the threshold.",
             named_table(found),
             "## Starts and numbers of stages",
             "Evaluations divided by those without a schedule.",
             variants_table(found),
             "## Least absolute deviations",
             f"SmoothL1Regressor with β/σ = {SMALL_BETA:g} and no schedule is compared with "
-            "`QuantileRegressor(quantile=0.5, alpha=0)` on data with 20 % of outliers. The "
-            "excess is the relative difference of the mean absolute residuals. The times are "
-            "CPU times of all threads, of one run of QuantileRegressor and of the fastest of "
-            "three runs of SmoothL1Regressor.",
+            "`QuantileRegressor(quantile=0.5, alpha=0)` on data with 20 % outliers. The "
+            "excess is the relative difference in the mean absolute residual. The times are "
+            "CPU times of all threads: for one run of QuantileRegressor, and for the fastest "
+            "of three runs of SmoothL1Regressor.",
             table(
                 ["", "SmoothL1", "Quantile", "ratio", "excess", "evaluations", "converged"],
                 lad,

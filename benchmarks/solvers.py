@@ -1,10 +1,10 @@
 """Comparison of the three solvers: python -m benchmarks.solvers
 
-The solvers run in turn, for several shapes of X and several thresholds. The table has the
-median time of each solver relative to solver="auto", and the number of passes over X of each
-algorithm. All three solvers reach the same objective; the last column has the largest relative
-difference of the objectives. The benchmark takes about three minutes and writes solvers.md into
-benchmarks/results/.
+The solvers run in turn, for several shapes of X and several thresholds. The table shows the
+median time of each solver relative to solver="auto", and the number of passes over X that each
+algorithm takes. All three solvers reach the same objective; the last column shows the largest
+relative difference between their objectives. The benchmark takes about three minutes and writes
+solvers.md to benchmarks/results/.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def data(n, p):
 
 
 def row(n, p, name, parameters, seconds):
-    """Return a row of the table: times, passes, and the difference of the objectives."""
+    """Return a row of the table: times, passes, and the difference between the objectives."""
     X, y = data(n, p)
     models = {solver: SmoothL1Regressor(**parameters, solver=solver) for solver in SOLVERS}
     with warnings.catch_warnings():
@@ -68,9 +68,9 @@ def main():
             say(".")
     header = ["shape", "threshold", "time", "auto: passes", "lbfgs", "newton", "objectives"]
     intro = (
-        'The table has the time of solver="auto", the times of the other solvers relative to '
-        "this time, and the number of passes over X of each algorithm. The last column has the "
-        "largest relative difference of the three objectives."
+        'The table shows the time of solver="auto", the times of the other solvers relative to '
+        "it, and the number of passes over X that each algorithm takes. The last column shows "
+        "the largest relative difference between the three objectives."
     )
     title = "# The three solvers\n\n`python -m benchmarks.solvers`: "
     text = "\n\n".join([title + described(facts), intro, table(header, rows)])

@@ -1,16 +1,15 @@
-"""Time of a fit with many rows compared with least squares: python -m benchmarks.tall
+"""Fit time for many rows compared with least squares: python -m benchmarks.tall
 
 SmoothL1Regressor (with a fixed threshold, with its defaults, and with the concomitant scale),
 Ridge(solver="cholesky") and LinearRegression are fitted in turn to the same data in one
-process, so that other programs affect the times of all of them. The columns have equal scales
-in the first part, and scales from 1 to 1000 in the second part. In the first part
-HuberRegressor is fitted once and compared with the concomitant fit, which has the same
-objective. The benchmark takes one to two minutes and three times the memory of X, which is 400
-MB by default.
+process, so that other programs affect all of the times. The columns have equal scales in the
+first part, and scales from 1 to 1000 in the second part. In the first part, HuberRegressor is
+fitted once and compared with the concomitant fit, which has the same objective. The benchmark
+takes one to two minutes and three times the memory of X, which is 400 MB by default.
 
-The benchmark should be run on an idle machine. If other programs run, the threads of BLAS wait
-for each other, which slows down least squares more than SmoothL1Regressor. The printed times of
-the single runs show whether this happened.
+The benchmark should be run on an idle machine. If other programs run, BLAS threads wait for
+each other, which slows down least squares more than SmoothL1Regressor. The printed times of the
+individual runs show whether this happened.
 """
 
 import argparse

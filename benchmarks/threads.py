@@ -1,8 +1,8 @@
-"""Results and times with one thread and with two: python -m benchmarks.threads
+"""Results and times with one and with two threads: python -m benchmarks.threads
 
-The results must be bit-for-bit identical. Fits with one thread and fits with two threads run in
+The results must be bit-for-bit identical. Fits with one thread and with two threads run in
 separate processes, because BLAS reads OMP_NUM_THREADS when it is loaded. The processes run in
-turn. The benchmark takes four minutes and writes threads.md into benchmarks/results/.
+turn. The benchmark takes four minutes and writes threads.md to benchmarks/results/.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def main():
             "`python -m benchmarks.threads`: " + described(facts),
             f"The times are medians of {N_RUNS} fits in each of {N_PROCESSES} processes for "
             "each value of `OMP_NUM_THREADS`, 1 and 2; the processes run in turn. The last "
-            "column tells whether intercept and coefficients are bit-for-bit identical.",
+            "column tells whether intercepts and coefficients are bit-for-bit identical.",
             table(header, rows),
         ]
     )

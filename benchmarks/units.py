@@ -2,8 +2,8 @@
 
 Three estimators are fitted to the same columns in different units: HuberRegressor,
 SmoothL1Regressor with the same (concomitant) objective, and SmoothL1Regressor with its
-defaults. For some units, HuberRegressor returns wrong coefficients without a warning. The
-benchmark takes a few seconds.
+defaults. For some units, HuberRegressor silently returns wrong coefficients. The benchmark
+takes a few seconds.
 """
 
 import warnings

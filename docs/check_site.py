@@ -1,8 +1,8 @@
 """Check the built site: python docs/check_site.py docs/_build/html
 
-The script checks that the targets of all links within the site exist, that no page loads a file
-from another site, that every page has a description, that the search finds the pages for some
-common terms, and that every public name has a page and an example. It needs no network.
+The script checks that the targets of all internal links exist, that no page loads a file from
+another site, that every page has a description, that the search finds the pages for some common
+terms, and that every public name has a page and an example. It needs no network access.
 """
 
 import inspect
@@ -24,8 +24,8 @@ SEARCHES = {
     "breakdown": "user_guide/robust_mm",
     "standard error": "user_guide/limits",
 }
-# HTML elements whose files a browser loads automatically, and the attribute of each element
-# that contains the address of the file.
+# HTML elements whose files a browser loads automatically, each with the attribute that contains
+# the address of the file.
 FETCHED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 
 

@@ -1,8 +1,7 @@
 """Configuration of the site: sphinx-build -W --keep-going -b html docs docs/_build/html
 
-Neither the build nor the site loads files from the network: links to other projects are made
-from the patterns of their addresses, MathJax comes from a Python package, and the theme
-contains its fonts.
+Neither the build nor the site loads files from the network: links to other projects are built
+from URL patterns, MathJax comes from a Python package, and the theme contains its fonts.
 """
 
 import sys
@@ -35,7 +34,7 @@ exclude_patterns = ["_build", "auto_examples/*.py", "auto_examples/*.ipynb"]
 templates_path = ["_templates"]
 nitpicky = True
 
-# Settings of MyST for the pages in Markdown, which can also be read on GitHub.
+# MyST settings for the Markdown pages, which can also be read on GitHub.
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
@@ -51,8 +50,8 @@ numpydoc_validation_checks = {
     *("GL06", "GL07", "GL08", "SS01", "SS03"),
     *("PR01", "PR02", "PR03", "PR04", "RT01"),
 }
-# Tables are created by functions, so that their docstrings list attributes instead of
-# parameters. The docstrings of the methods of a named tuple come from Python.
+# Tables are created by functions, so their docstrings list attributes rather than parameters.
+# The method docstrings of a named tuple come from Python.
 numpydoc_validation_exclude = {
     r"skrobust\.inference\.(Coefficient|Observation)Table$",
     r"skrobust\.inference\.WaldTest\.(count|index)$",
@@ -86,7 +85,7 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
-# The name of the site, which each page shows.
+# The site name, which each page shows.
 html_title = f"skrobust {release}"
 html_theme_options = {
     "navigation_with_keys": False,

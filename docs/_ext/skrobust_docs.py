@@ -1,5 +1,5 @@
-"""Sphinx extension: links to other projects, results of benchmarks, descriptions of pages, and
-the order of the gallery.
+"""Sphinx extension: links to other projects, benchmark results, page descriptions, and the
+order of the gallery.
 """
 
 import re
@@ -12,8 +12,8 @@ from docutils import nodes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-# Patterns of the addresses of other projects' pages, in which a name replaces {}. The
-# inventories of intersphinx are not used, because they would have to be downloaded.
+# URL patterns for the pages of other projects, in which a name replaces {}. Intersphinx
+# inventories are not used, because they would have to be downloaded.
 PAGES = {
     "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
     "scipy": "https://docs.scipy.org/doc/scipy/reference/generated/{}.html",
@@ -21,7 +21,7 @@ PAGES = {
     "pandas": "https://pandas.pydata.org/docs/reference/api/{}.html",
     "statsmodels": "https://www.statsmodels.org/stable/generated/{}.html",
 }
-# Labels of scikit-learn's documentation to which inherited docstrings refer.
+# Labels in scikit-learn's documentation to which inherited docstrings refer.
 LABELS = {"r2_score": "https://scikit-learn.org/stable/modules/model_evaluation.html#r2-score"}
 # Order of the examples within each section of the gallery. Examples that are not listed here
 # come last.
@@ -51,7 +51,7 @@ _filters: list = []
 
 
 def link_elsewhere(app, env, node, content):
-    """Return a link to the page of a name in the documentation of another project.
+    """Return a link to the page for a name in the documentation of another project.
 
     The result is None if no pattern is known for the name.
     """
@@ -63,7 +63,7 @@ def link_elsewhere(app, env, node, content):
 
 
 def prepare(app, docname, source):
-    """Insert the results of benchmarks that a page names, as in {{ peers.md }}.
+    """Insert the benchmark results that a page names, as in {{ peers.md }}.
 
     The blank line before a closing fence, which doctests in Markdown need, is removed.
     """
@@ -77,10 +77,10 @@ def prepare(app, docname, source):
         if name.endswith(".png"):
             return f"![Results of {script}](/../benchmarks/results/{name})"
         text = path.read_text(encoding="utf-8")
-        # The title is removed, and the other headings are moved below that of the page.
+        # The title is removed, and the other headings are moved down one level.
         text = re.sub(r"^# .*\n", "", text)
         text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
-        # The file refers to figures relative to the folder of the results.
+        # Links to figures in the file are relative to the results folder.
         return re.sub(r"\]\((?!\w+:|#|/)", "](/../benchmarks/results/", text)
 
     source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.MULTILINE)
@@ -100,7 +100,7 @@ def describe(app, pagename, templatename, context, doctree):
 
 
 def place_in_gallery(filename):
-    """Return the key by which the examples are sorted."""
+    """Return the sort key of an example."""
     name = Path(filename).stem
     return (GALLERY.index(name) if name in GALLERY else len(GALLERY), name)
 
