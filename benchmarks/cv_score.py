@@ -91,7 +91,7 @@ REPLICATIONS_PENALISED = 24
 
 
 def make(rng, n, p, law, contamination):
-    """Return X and y; the true coefficients are zero, so that estimates equal their errors."""
+    """Return X and y; the true coefficients are zero, so the estimates equal their errors."""
     X, error = rng.normal(size=(n, p)), LAWS[law](rng, n)
     change, share = CONTAMINATIONS[contamination]
     if change:

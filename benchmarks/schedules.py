@@ -54,7 +54,7 @@ def make(n, p, contamination, seed=0):
 
 
 def fit(X, y, beta, schedule=None):
-    """Return the fitted model, and whether it converged without a warning."""
+    """Return the fitted model, and whether the fit issued no warning."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = SmoothL1Regressor(beta, beta_schedule=schedule).fit(X, y)
