@@ -237,7 +237,7 @@ def measure(lmrob, rlm, quick):
         name = f"{shape[0]:,} × {shape[1]}"
         measured.append((MEMORY._replace(what=f"{MEMORY.what}, {name}"), size))
         sentences.append(
-            f"SmoothL1Regressor takes {of_smooth_l1:.1f} % of X in memory beyond X at {name}."
+            f"Memory of SmoothL1Regressor beyond X at {name}: {of_smooth_l1:.1f} % of X."
         )
     return measured, sentences
 
