@@ -52,7 +52,7 @@ low = model.outliers_
 axes.axvspan(-model.beta_, model.beta_, color="0.93")
 axes.text(0, 0.05, "within β", ha="center")
 axes.plot(residual[~low], weight[~low], "o", color="#0072B2", label="weight 1")
-axes.plot(residual[low], weight[low], "^", color="#D55E00", ms=9, label="down-weighted")
+axes.plot(residual[low], weight[low], "^", color="#D55E00", ms=9, label="downweighted")
 r = np.linspace(-10, 10, 401)
 axes.plot(r, np.minimum(1, model.beta_ / np.maximum(np.abs(r), 1e-9)), color="0.4", zorder=0)
 for day in np.flatnonzero(low):
