@@ -87,6 +87,8 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 # The site name, which each page shows.
 html_title = f"skrobust {release}"
+# The menu of a page shows the methods of a class without the name of the class.
+toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": True,
