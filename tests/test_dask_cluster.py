@@ -535,9 +535,9 @@ def test_too_many_losses_end_the_fit(client, cluster, fitted):
     fitted.set_callbacks(AfterStage({1: partial(lose_all_results, cluster, client)}))
     with dask.config.set({"skrobust.max-recoveries": 0}):
         error = assert_fails_clean(cluster, RuntimeError, fitted, *arrays(*numbers()))
-    assert "interrupted 1 times" in str(error)
-    assert "0 of 2 worker(s) were lost" in str(error)
-    assert "2 are left" in str(error)
+    assert "number of interruptions (1)" in str(error)
+    assert "Workers lost during the fit: 0 of 2" in str(error)
+    assert "workers left: 2" in str(error)
 
 
 @needs_callbacks
@@ -549,7 +549,7 @@ def test_loss_of_data_that_were_only_scattered_ends_the_fit(client, cluster, fit
     del blocks
     fitted.set_params(**STAGES)
     fitted.set_callbacks(AfterStage({1: partial(kill_workers, client, 2)}))
-    with pytest.raises(RuntimeError, match=r"(?s)2 of \d worker.*only scattered"):
+    with pytest.raises(RuntimeError, match=r"(?s)lost during the fit: 2 of \d.*only scattered"):
         fitted.fit(*data)
 
 
@@ -598,7 +598,7 @@ def test_workers_that_are_lost_for_good_and_a_scheduler_that_is_lost(
     client, scheduler, worker = by_hand
     X, y = arrays(*numbers())
     # At first, the cluster has no worker.
-    nothing = pytest.raises(RuntimeError, match=r"no worker for 0.5 seconds.*0 are left")
+    nothing = pytest.raises(RuntimeError, match=r"no worker for 0.5 seconds.*workers left: 0")
     with dask.config.set({"skrobust.round-timeout": 0.5}), nothing:
         fitted.fit(X, y)
     # Two workers join during the fit, and one of them is lost and not replaced.
@@ -609,7 +609,7 @@ def test_workers_that_are_lost_for_good_and_a_scheduler_that_is_lost(
     # The other worker is lost in the next fit.
     fitted.set_params(**STAGES).set_callbacks(AfterStage({1: partial(kill, workers[1])}))
     start = time.monotonic()
-    lost = pytest.raises(RuntimeError, match=r"1 of 1 worker.*0 are left")
+    lost = pytest.raises(RuntimeError, match=r"lost during the fit: 1 of 1; workers left: 0")
     with dask.config.set({"skrobust.round-timeout": 2}), lost:
         fitted.fit(X, y)
     assert time.monotonic() - start < 30

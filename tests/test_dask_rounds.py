@@ -122,8 +122,8 @@ def test_round_without_any_worker_in_time_ends_the_fit(guarded, first):
     cluster, guard = guarded({0: first, 5: ""})
     with pytest.raises(RuntimeError, match="no worker for 60 seconds") as caught:
         guard.result(cluster.pending, guard.workers())
-    assert f"{len(first)} of {len(first)} worker(s) were lost" in str(caught.value)
-    assert "0 are left" in str(caught.value)
+    assert f"Workers lost during the fit: {len(first)} of {len(first)}" in str(caught.value)
+    assert "workers left: 0" in str(caught.value)
     assert cluster.now <= 7 + TIMEOUT
 
 
@@ -215,10 +215,10 @@ def test_fit_is_continued_after_a_few_losses_and_ends_after_more(guarded):
         guard.count_loss(loss, without_recipe=False)
     assert caught.value.__cause__ is loss
     for part in (
-        "interrupted 4 times",
+        "number of interruptions (4)",
         "the last loss",
-        "2 of 3 worker(s) were lost",
-        "1 are left",
+        "Workers lost during the fit: 2 of 3",
+        "workers left: 1",
         "skrobust.max-recoveries=3",
     ):
         assert part in str(caught.value)

@@ -37,7 +37,8 @@ class Guard:
     losses : tuple of exception types
         Exception types that indicate the loss of a worker.
     timeout : float
-        Seconds that a round may take after a worker has left, or without any worker.
+        Number of seconds that a round may take after a worker has left or while there is no
+        worker.
     max_recoveries : int
         Maximum number of losses of workers from which a fit recovers.
     """
@@ -107,8 +108,8 @@ class Guard:
         try:
             return pending.result()
         except self._losses as error:
-            # This call raises a RuntimeError if the scheduler is lost, which causes the same
-            # exceptions as the loss of a worker.
+            # This call raises a RuntimeError if the scheduler is lost, since that causes the
+            # same exceptions as the loss of a worker.
             self.workers()
             raise LostWorkersError(f"{type(error).__name__}: {error}") from error
 
@@ -117,14 +118,15 @@ class Guard:
         self._n_losses += 1
         if without_recipe:
             raise self._ended(
-                str(error),
-                "Data that were lost had no recipe: they were only scattered, or they were "
-                "cancelled, and cannot be made again. Load the data in tasks, for example from "
-                "files or with dask.array.from_delayed.",
+                f"data were lost ({error})",
+                "Some of the lost data cannot be made again because they had no recipe: they "
+                "were only scattered, or they were cancelled. Load the data in tasks, for "
+                "example from files or with dask.array.from_delayed, and fit again.",
             ) from error
         if self._n_losses > self._max_recoveries:
             raise self._ended(
-                f"it was interrupted {self._n_losses} times, the last time with: {error}",
+                f"the number of interruptions ({self._n_losses}) exceeded "
+                f"skrobust.max-recoveries; the last interruption was: {error}",
                 "Use workers with more memory or smaller blocks of rows, and fit again.",
             ) from error
 
@@ -135,8 +137,8 @@ class Guard:
     def _ended(self, reason: str, advice: str) -> RuntimeError:
         workers = self.workers()
         return RuntimeError(
-            f"The fit ended because {reason}. {len(self._seen - workers)} of "
-            f"{len(self._seen)} worker(s) were lost during the fit, and {len(workers)} are "
-            f"left. {advice} The settings of dask.config are skrobust.max-recoveries="
-            f"{self._max_recoveries} and skrobust.round-timeout={self._timeout:g} seconds."
+            f"The fit ended because {reason}. Workers lost during the fit: "
+            f"{len(self._seen - workers)} of {len(self._seen)}; workers left: {len(workers)}. "
+            f"{advice} The limits in the Dask configuration are skrobust.max-recoveries="
+            f"{self._max_recoveries} and skrobust.round-timeout={self._timeout:g} (seconds)."
         )
