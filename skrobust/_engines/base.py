@@ -102,7 +102,7 @@ class Engine(ABC):
         self.centre: FloatArray = np.zeros(self.p)
         self.scale: FloatArray = np.ones(self.p)
         self.unit = 1.0
-        # Mask of the excluded features, whose scale is always inf, or None.
+        # Mask of the excluded features, whose scale is always inf; None if none is excluded.
         self._excluded: NDArray[np.bool_] | None = None
         # Number of passes over X, in a list that engines with other standardisations share.
         self._passes = [0]
@@ -155,7 +155,7 @@ class Engine(ABC):
         threshold: float,
         out: RowVector | None = None,
     ) -> tuple[RowVector, FloatArray]:
-        """Return the residuals r = y − b − z·v at coef = (b, v) and sums over the rows.
+        """Return the residuals r = y − b − z·v at coef = (b, v), and sums over the rows.
 
         The sums are the array (Σ s ψ, Σ s ψ z, Σ s ρ, Σ s ψ²) of shape (p + 3,), where s is the
         weight and ρ and ψ = ρ′ are the loss and its derivative at r. The residuals are written
@@ -192,7 +192,7 @@ class Engine(ABC):
         """Return the standardised rows [1, z] selected by an index, as an ndarray."""
 
     def columns(self, index: NDArray[np.intp], out: FloatArray | None = None) -> FloatArray:
-        """Return the m standardised columns z_j selected by an index, of shape (n, m).
+        """Return an array of shape (n, m): the m standardised columns z_j selected by an index.
 
         The columns are written to `out` if it is given.
         """
@@ -215,10 +215,10 @@ class Engine(ABC):
         fit_intercept: bool,
         loss: CompiledLoss,
     ) -> RowVector:
-        """Subtract from a row vector its weighted projection onto the intercept and features.
+        """Return a row vector minus its weighted projection onto the intercept and features.
 
-        An engine that does not implement `columns` computes the projection by least-squares
-        passes with `loss`.
+        An engine that does not implement `columns` computes the projection from passes with
+        `loss` at an infinite threshold.
         """
         A = self.columns(features)
         if fit_intercept:
@@ -287,10 +287,10 @@ class Engine(ABC):
     ) -> tuple[NDArray[np.intp], FloatArray]:
         """Draw about m rows with probabilities that increase with the norm of z_i.
 
-        Returns the indices of the drawn rows and their weights: `weight` divided by the
-        probability of each row. The weighted Gram matrix of the drawn rows approximates that of
-        all rows, even if the features are heavy-tailed (M. W. Mahoney, "Randomized algorithms
-        for matrices and data", 2011, section 4).
+        Returns the indices of the drawn rows and, for each of them, its weight divided by its
+        probability. The weighted Gram matrix of the drawn rows approximates that of all rows,
+        even if the features are heavy-tailed (M. W. Mahoney, "Randomized algorithms for
+        matrices and data", 2011, section 4).
         """
         probability = self.row_norms_squared() + 1.0
         if weight is not None:

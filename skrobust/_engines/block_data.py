@@ -1,4 +1,4 @@
-"""Blocks of rows passed by the caller: conversion, checks, and blocks in this process."""
+"""Conversion and checks of blocks of rows passed by the caller, and blocks in this process."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ def as_matrix(X: Any, dtype: Any) -> Any:
 
 
 def check_real(name: str, dtype: np.dtype[Any]) -> None:
-    """Raise a TypeError if a block, whose dtype Dask may not know, is not real."""
+    """Raise a TypeError unless the dtype of a block is real.
+
+    Dask may not know this dtype before the block is loaded.
+    """
     if dtype.kind not in "fiub":
         raise TypeError(f"{name} must consist of real numbers, but a block has dtype {dtype}.")
 
@@ -140,7 +143,7 @@ def prepare(
 
 
 def unused_is_finite(X: Any, kept: NDArray[np.bool_]) -> bool:
-    """Tell whether the rows of zero weight are finite or have not been read."""
+    """Return whether the rows of zero weight are finite or have not been read."""
     unused = X[~kept]
     if isinstance(unused, UnreadRows):
         return True
@@ -213,7 +216,7 @@ class CheckedBlocks(Blocks):
                     raise unequal_rows(number, n, name, length)
 
     def set_vectors(self, targets: Sequence[Any], weight: Any) -> None:
-        """Set the targets and the weight, given handles to their values in the blocks.
+        """Set `targets` and `weight`, given handles to their values in the blocks.
 
         Later calls replace only the handles.
         """

@@ -1,10 +1,10 @@
 """The exact line search of `_reductions` for row vectors in blocks.
 
 The slope of the objective along a line is a piecewise linear function of the step length, and
-its root is first approximated from a sample. The slopes at a few step lengths around this
-approximation bracket the root in an interval where the residuals of only a few rows reach the
-threshold. These rows are gathered; the contribution of all other rows to the slope is linear in
-the interval.
+its root is first approximated from a subset of the rows. The slopes at a few step lengths
+around this approximation bracket the root in an interval where the residuals of only a few rows
+reach the threshold. These rows are gathered; the contribution of all other rows to the slope is
+linear in the interval.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .. import _reductions
 from .base import FloatArray
 from .vectors import Block, BlockVector
 
-# Approximate size of the sample from which the minimum is first located, and relative distances
-# from this first location at which the first slopes are computed.
+# Approximate number of rows from which the minimum is first located, and relative distances
+# from this location of the step lengths at which slopes are computed first.
 PROBE_ROWS = 5_000
 DISTANCES = np.array([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3])
 # Number of step lengths at which each later round computes slopes, maximum number of rounds,
@@ -44,8 +44,9 @@ def _line_step(
 ) -> tuple[FloatArray, list[Any] | None]:
     """Return the slopes of a block at the given step lengths, and the rows with breakpoints.
 
-    A row has a breakpoint if its residual reaches the threshold at a step length between `low`
-    and `high`. None replaces the rows if there are more than MAX_ROWS_PER_BLOCK of them.
+    A row has a breakpoint if its absolute residual equals the threshold at a step length
+    between `low` and `high`. None replaces the rows if there are more than MAX_ROWS_PER_BLOCK
+    of them.
     """
     r, change, _ = vectors
     crosses = np.zeros(r.size, dtype=bool)

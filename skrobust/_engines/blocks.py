@@ -2,7 +2,7 @@
 
 Each method runs a task for each block and combines the results in the order of the blocks. The
 combined result therefore does not depend on where or in which order the tasks ran. Each task
-creates an engine for its block without copying it.
+creates an engine for its block without copying the block.
 """
 
 from __future__ import annotations
@@ -329,7 +329,7 @@ class BlockEngine(Engine):
         return mean * unit, std * unit
 
     def _taken(self, index: RowIndex) -> Any:
-        """Gather rows of X with their values of y and weights, and return the rows of X."""
+        """Gather rows of X, y and the weights, and return the rows of X."""
         blocks = self._blocks
         index = blocks.positions(index)
         if blocks.gathered is None or not np.array_equal(blocks.gathered[0], index):
@@ -371,7 +371,7 @@ class BlockEngine(Engine):
         q = BlockVector(blocks, stored)
         counts, sums = _summed(f[0] for f in found), _summed(f[1] for f in found)
         factor = _sampling_factor(counts, sums, m)
-        # The features of the drawn rows are returned with their indices, which saves a round.
+        # The features and indices of the drawn rows are returned together, which saves a round.
         vectors = [q, *(BlockVector(blocks, v) for v in self._given_vectors())]
         drawn = blocks.run(_drawn, vectors, factor, int(rng.integers(2**31)), with_X=True)
         starts = blocks.starts()[:-1]
@@ -399,7 +399,7 @@ def _stored(vector: BlockVector) -> StoredVector:
 def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
     """Return the factor c for which Σ min(c q, 1) is m, given a histogram of q.
 
-    The sum equals m only to within the width of a bin.
+    The sum equals m only to within the resolution of the histogram.
     """
     # If the values of q in bins k and above have probability one, there are certain[k] of them,
     # and the other values sum to rest[k].

@@ -56,7 +56,7 @@ class ClusterBlocks(DaskBlocks):
         # traceback of an exception could keep them alive.
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()
         self._is_loaded = False
-        # Handles to the blocks of X in each unit, or None if each round loads X.
+        # Handles to the blocks of X in each unit, or None if each round that uses X loads it.
         self._X: list[Any] | None = None
         super().__init__(arrays, n_features, dtype)
 
@@ -105,7 +105,7 @@ class ClusterBlocks(DaskBlocks):
                 raise
 
     def _lost_without_recipe(self) -> bool:
-        """Tell whether any future in the caller's collections has been cancelled."""
+        """Return whether any future in the caller's collections has been cancelled."""
         futures = distributed.futures_of(list(self._arrays.values()))
         return any(future.cancelled() for future in futures)
 
@@ -129,7 +129,7 @@ class ClusterBlocks(DaskBlocks):
         if not holds_X:
             blocks = [delayed(without_X, pure=False)(block) for block in blocks]
         self.n_rounds += 1
-        # A single call of `persist` loads data that X and y share only once.
+        # With a single call of `persist`, data shared by X and y are loaded only once.
         blocks = client.persist(blocks)
         held = self._own(distributed.futures_of(block)[0] for block in blocks)
         summaries = client.map(operator.itemgetter(0), held, pure=False)
@@ -165,12 +165,12 @@ class ClusterBlocks(DaskBlocks):
         return [Unit(part, [self.sizes[k] for k in part]) for part in units]
 
     def _fits_into_memory(self, present: set[str]) -> bool:
-        """Tell whether the data fit into the permitted share of the workers' memory."""
+        """Return whether the data fit into the permitted share of the workers' memory."""
         limits = memory_limits(self._client)
         return not all(limits) or self._n_bytes(present) <= MAX_MEMORY_SHARE * sum(limits)
 
     def _n_bytes(self, present: set[str]) -> float:
-        """Return the number of bytes that X, y and the weights take in the dtypes of a fit."""
+        """Return the number of bytes of X, y and the weights in the dtypes used by the fit."""
         X, *vectors = self._arrays.values()
         rows, elements = float(X.shape[0]), float(X.size)
         if np.isnan(rows) or not isinstance(X._meta, np.ndarray):
@@ -243,6 +243,6 @@ def memory_limits(client: Any) -> list[int]:
     try:
         info = client.scheduler_info(n_workers=-1)
     except TypeError:
-        # Older versions of distributed lack this parameter and return all workers.
+        # Older versions of distributed lack the parameter n_workers and return all workers.
         info = client.scheduler_info()
     return [worker["memory_limit"] or 0 for worker in info["workers"].values()]

@@ -21,7 +21,7 @@ _compile_lock = threading.RLock()
 def compile_once(builder: Callable[..., Any]) -> Callable[..., Any]:
     """Return a cached version of a function that compiles code.
 
-    Only one thread at a time can run it.
+    Only one thread at a time can call the returned function.
     """
     cached = functools.cache(builder)
 
@@ -62,8 +62,8 @@ def _acquire() -> None:
     """
     acquired: list[bool] = []
     try:
-        # A single call acquires the lock and records the acquisition, which leaves no moment in
-        # between at which a signal handler could run.
+        # A single call acquires the lock and records the acquisition, so no signal handler can
+        # run in between.
         acquired.extend(map(_compile_lock.acquire, [True]))
     finally:
         if not acquired:

@@ -71,8 +71,8 @@ def row_array(name: str, data: Any, dtype: Any = np.float64) -> da.Array:
     """Convert a collection to a numeric array whose chunks are blocks of complete rows."""
     check_numeric(name, data)
     if not isinstance(data, da.Array):
-        # Otherwise, Dask would merge the partitions of files according to the columns that are
-        # read, and X and y would have different blocks.
+        # If this setting were True, Dask would merge file partitions according to the columns
+        # that are read, so X and y would have different blocks.
         with dask.config.set({"optimization.tune.active": False}):
             meta = np.empty(data._meta.shape, dtype)
             return data.map_partitions(_float_rows, dtype, meta=meta)
@@ -97,7 +97,7 @@ def check_numeric(name: str, data: Any) -> None:
 
 
 def check_blocks(X: da.Array, others: dict[str, da.Array]) -> None:
-    """Raise a ValueError if other arrays are known to have other blocks of rows than X."""
+    """Raise a ValueError if another array is known not to have the same blocks of rows as X."""
     for name, data in others.items():
         if data.numblocks[0] != X.numblocks[0]:
             raise ValueError(
@@ -138,8 +138,8 @@ def _prediction(
     if not isinstance(X, da.Array):
         meta = _predict_frame(X._meta, **options)
         return X.map_partitions(_predict_frame, meta=meta, **options)
-    # The column chunks of a block are passed as a list, since Dask would have to copy them to
-    # concatenate them.
+    # The column chunks of a block are passed as a list, since Dask would copy them if it
+    # concatenated them.
     index, targets = ("i", {}) if coef.ndim == 1 else ("ik", {"k": len(coef)})
     options |= {"meta": np.empty((0,) * coef.ndim, dtype), "new_axes": targets}
     return da.blockwise(_predict_parts, index, X, "ij", concatenate=False, **options)
@@ -165,10 +165,10 @@ class _BlockSums(NamedTuple):
     """Weighted sums over the rows of a block; vectors have one element per target.
 
     `total` is the sum of the weights, and the weighted mean of y is `first` + `shift`.
-    `squares` and `errors` are weighted sums of squares, of y minus its mean and of y minus its
-    prediction. `fault` is an error or a message about invalid data, or None. The task returns
-    the fault instead of raising an error, so that the error raised later always describes the
-    first invalid block.
+    `squares` is the weighted sum of squared deviations of y from its mean, and `errors` that of
+    y from its prediction. `fault` is an error or a message about invalid data, or None. The
+    task returns the fault instead of raising an error, so that the error raised later always
+    describes the first invalid block.
     """
 
     n_rows: int

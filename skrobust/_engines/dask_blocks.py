@@ -1,8 +1,9 @@
-"""Blocks of Dask arrays computed by the schedulers of this process.
+"""Blocks of Dask arrays computed by a scheduler in this process.
 
-In each round, one task per block loads the block of X and discards it afterwards. On a cluster,
-the `cluster` module is used instead: if X is not too large, the workers hold X during a fit,
-and a round has at most one task per worker thread, for blocks that the worker holds.
+In each round that uses X, one task per block loads the block of X and discards it afterwards.
+On a cluster, the `cluster` module is used instead: if the workers have enough memory, they hold
+X during a fit, and a round has at most one task per worker thread, which processes blocks held
+by that worker.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class Call(NamedTuple):
 def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> Any:
     """Run the task of a call on each block of a unit.
 
-    Returns the results for the blocks, and either the vectors returned by the task or, if the
-    call does not keep vectors, None.
+    Returns the results for the blocks, and the vectors returned by the task, or None in their
+    place if the call does not keep vectors.
     """
     task, expressions, arguments, keep = call.value
     vectors = [parts.value if isinstance(parts, Opaque) else parts for parts in stored]
@@ -90,13 +91,14 @@ def load(
             f"Block {number} of X has {X.shape[1]} columns, but X has {n_features} features."
         )
     if issparse(X) and not is_sparse:
-        # According to the metadata of the Dask array, its blocks are dense.
+        # X is treated as dense because its first block, or the metadata of the Dask array, is
+        # dense.
         X = X.toarray()
     return [X if held.kept is None else X[held.kept]]
 
 
 def rows_and_elements(X: Any) -> tuple[int, int]:
-    """Return the number of rows of a block of X and the number of values that it stores.
+    """Return the numbers of rows and of stored values of a block of X.
 
     For a sparse block, the column indices count as values.
     """
@@ -113,7 +115,7 @@ def blocks_of_unit(prepared: list[tuple[Any, PreparedBlock]]) -> list[PreparedBl
 
 
 def column_of(blocks: list[PreparedBlock], field: str, j: int | None = None) -> list[Any]:
-    """Return a field of each block, or element j of this field."""
+    """Return the given field of every block or, if j is given, element j of that field."""
     values = [getattr(block, field) for block in blocks]
     return values if j is None else [value[j] for value in values]
 
@@ -128,7 +130,10 @@ def current_client() -> Any:
 
 
 class DaskBlocks(CheckedBlocks):
-    """Blocks of Dask arrays; this process holds the vectors, and each round loads X again."""
+    """Blocks of Dask arrays; this process holds their vectors.
+
+    Each round that uses X loads it again.
+    """
 
     def __init__(self, arrays: dict[str, Any], n_features: int, dtype: Any) -> None:
         super().__init__()
@@ -180,7 +185,7 @@ class DaskBlocks(CheckedBlocks):
         return [rows(n, self._n_features) for n in X.chunks[0]]
 
     def _column(self, field: str, j: int | None = None) -> list[Any]:
-        """Return, for each unit, a handle to a field of its blocks or to element j of it."""
+        """Return a handle to the result of `column_of` for each unit."""
         return [Opaque(column_of(block.value, field, j)) for block in self._blocks]
 
     def _set_given(self) -> None:

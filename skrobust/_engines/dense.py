@@ -58,7 +58,7 @@ class DenseEngine(Engine):
         super().__init__(X, team, max(min_rows, BLOCK_ELEMENTS // max(1, X.shape[1])))
         # The centre that the kernels subtract from each row, or None.
         self._kernel_centre: FloatArray | None = None
-        # Whether Gram matrices are computed from products of X instead of standardised rows.
+        # Whether Gram matrices are computed from unscaled features and scaled afterwards.
         self._gram_by_products = True
         # The standardised rows, if they are stored.
         self._standardised: FloatArray | None = None
@@ -273,7 +273,8 @@ class DenseEngine(Engine):
         engine = DenseEngine(np.asarray(self._raw(index), order=self._layout), self._team)
         engine.unit = self.unit
         engine = engine.with_standardisation(self.centre, self.scale)
-        # The engine for the taken rows uses the same kernel as X, so none is compiled.
+        # The engine for the taken rows uses the same kernel as this engine, so no kernel is
+        # compiled.
         engine._layout, engine._kernel_centre = self._layout, self._kernel_centre
         return engine
 
@@ -281,9 +282,9 @@ class DenseEngine(Engine):
 def _contiguous(X: NDArray[Any]) -> tuple[Literal["C", "F", "A"], NDArray[Any]]:
     """Return the layout of X, and X extended by the gaps between its rows or columns.
 
-    The layout is "C", "F", or "A" for any other strides. A slice of a contiguous array has gaps
-    in memory between its rows or columns. With the gaps included, the slice is contiguous and
-    needs no kernel of its own. No pass reads the gaps.
+    The layout is "C", "F", or "A" for any other strides. A slice of a contiguous array may have
+    gaps in memory between its rows or columns. With the gaps included, the slice is contiguous
+    and needs no kernel of its own. No pass reads the gaps.
     """
     if X.flags.forc:
         return "C" if X.flags.c_contiguous else "F", X

@@ -1,4 +1,4 @@
-"""Choice of the engine for X in memory by the type and size of X."""
+"""Choice of the engine for an in-memory X by its type and size."""
 
 from __future__ import annotations
 

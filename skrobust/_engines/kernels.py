@@ -11,10 +11,10 @@ and ρ_i and ψ_i are the loss and its derivative at r_i. The loss is a scalar f
 
 With the Huber loss and an infinite threshold, a pass computes the least-squares gradient. If y
 and b are also 0, and rows with residuals beyond the threshold of the fit are given weight 0,
-the first sum is a Hessian-vector product up to its sign. If instead b and w are 0 and the
-weights are 1, the first sum is X̃ᵀy. The division into blocks depends only on the shape of X,
-and the sums of the blocks are added in order. The results are therefore bit-for-bit identical
-for any number of threads.
+the first sum is a Hessian-vector product up to sign. If instead b and w are 0 and the weights
+are 1, the first sum is X̃ᵀy. The division into blocks depends only on the shape of X, and the
+sums of the blocks are added in order. The results are therefore bit-for-bit identical for any
+number of threads.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from .compile import compile_once
 # The flags allow LLVM to vectorise a sum, but not to assume that NaN and infinity are absent.
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 # Number of bytes by which prefetching runs ahead of the computation. With 100 features, a pass
-# takes .6 to 1.0 times as long as without prefetching; the gain increases with memory speed. An
-# X smaller than PREFETCH_MIN_X_BYTES resides in a cache. Prefetching saves no time for rows
+# takes 0.6 to 1.0 times as long as without prefetching; the gain increases with memory speed.
+# An X smaller than PREFETCH_MIN_X_BYTES resides in a cache. Prefetching saves no time for rows
 # shorter than PREFETCH_MIN_ROW_BYTES or longer than PREFETCH_MAX_ROW_BYTES.
 PREFETCH_BYTES, PREFETCH_MIN_X_BYTES = 8_192, 4_000_000
 PREFETCH_MIN_ROW_BYTES, PREFETCH_MAX_ROW_BYTES = 128, 2_048
 _CACHE_LINE_BYTES = 64
-# Rows of at most this many bytes are processed four at a time, which takes .7 to 1.05 times as
-# long as two at a time. Longer rows would take up to 1.3 times as long four at a time.
+# Rows of at most this many bytes are processed four at a time, which takes 0.7 to 1.05 times as
+# long as two at a time. For longer rows, four at a time takes up to 1.3 times as long.
 FOUR_ROWS_MAX_BYTES = 400
 
 RhoPsi = Callable[[float, float], tuple[float, float]]
@@ -71,9 +71,8 @@ def dense_pass(rho_psi: RhoPsi, X: Any, layout: str, centred: bool) -> Any:
     """Return the pass for a loss and a dense X of this dtype and layout.
 
     The layout is "C", "F" or "A" (any strides). The pass reads as many rows as there are
-    residuals and as many columns as there are coefficients; the given array may have more of
-    either. `centred` tells whether μ is subtracted; if not, the compiler removes the code that
-    uses μ.
+    residuals and as many columns as there are coefficients; X may have more rows or columns.
+    `centred` tells whether μ is subtracted; if not, the compiler removes the code that uses μ.
     """
     together = 4 if X.shape[1] * X.itemsize <= FOUR_ROWS_MAX_BYTES else 2
     return _dense_pass(rho_psi, X.dtype, layout, centred, None if layout == "F" else together)
@@ -98,7 +97,7 @@ def sparse_pass(rho_psi: RhoPsi, dtype: Any, index_dtype: Any) -> Any:
 
 
 def _fetch_line(typing_context: Any, address: Any) -> Any:
-    """Call the LLVM instruction that prefetches a cache line, which Numba does not expose."""
+    """Prefetch a cache line with an LLVM instruction that Numba does not expose."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -116,7 +115,7 @@ _fetch: Callable[..., Any] = intrinsic(_fetch_line)
 
 
 def _prefetch(address: int) -> None:
-    """Prefetch the cache line at an address, or do nothing if not compiled."""
+    """Prefetch the cache line at an address; without compilation, do nothing."""
 
 
 @overload(_prefetch)
@@ -143,7 +142,7 @@ def _row_function(rho_psi: RhoPsi) -> Any:
 
 
 def _rows_pass(rho_psi: RhoPsi, together: int) -> Callable[..., None]:
-    """Return the pass for a dense X stored row by row, two or four rows at a time."""
+    """Return the pass over a dense X that processes two or four rows at a time."""
     row = _row_function(rho_psi)
 
     def rows_pass(X, centre, w, b, y, weight, threshold, residual, sums, first, step, size):
@@ -241,7 +240,8 @@ def _columns_pass(rho_psi: RhoPsi) -> Callable[..., None]:
                 r[i] = y[start + i] - b
             # Columns are processed four at a time, since one at a time takes 1.2 to 1.6 times
             # as long. The last group may repeat the last column with a coefficient of zero,
-            # which is harmless: if that column is not finite, nor are r and the sums anyway.
+            # which is harmless: if that column is not finite, r and the sums are not finite in
+            # any case.
             for j in range(0, p, 4):
                 j1, j2, j3 = min(j + 1, p - 1), min(j + 2, p - 1), min(j + 3, p - 1)
                 x0, x1 = X[start:stop, j], X[start:stop, j1]
@@ -327,7 +327,7 @@ def _sparse_pass(rho_psi: RhoPsi) -> Callable[..., None]:
 
 @compile_once
 def coordinate_descent() -> Any:
-    """Return compiled coordinate descent for a quadratic function with an L1 penalty."""
+    """Return the compiled version of `_coordinate_descent`."""
     matrix = types.Array(types.float64, 2, "C")
     vector, writable = _array(types.float64, 1), types.Array(types.float64, 1, "C")
     return _jit(

@@ -1,10 +1,10 @@
 """The functions of `_reductions` for row vectors in blocks: medians, other ranks, sums.
 
 The value of a given rank is sought in an interval. Each block returns the total weight of its
-values below the interval, and its values inside. A block with many values inside returns their
-histogram, which yields a smaller interval. A pass over X returns these quantities for intervals
-around the last median of |r|, so the new median requires no further round or, if it is far from
-the last one, a single round.
+values below the interval, and the values inside it or, if there are many, their histogram,
+which yields a smaller interval. A pass over X returns these quantities for intervals around the
+last median of |r|, so the new median requires no further round or, if it is far from the last
+one, a single round.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ MAX_VALUES_PER_BLOCK, BINS = 1_000, 512
 # approximate median passed by the caller.
 VALUES_PER_BLOCK, WINDOW_RTOL, NEAR_RTOL = 750, 0.1, 0.1
 # The second interval of a pass extends from the last median divided by WIDE_FACTOR to the last
-# median times WIDE_FACTOR. Before any median is known, its ends are FIRST_ENDS times the
-# threshold.
+# median times WIDE_FACTOR. Before any median is known, the ends of the only interval are
+# FIRST_ENDS times the threshold.
 WIDE_FACTOR, FIRST_ENDS = 2.0, (1 / 16, 4.0)
 # Approximate number of sampled values from which a rank is first located, and half-width of the
-# interval of ranks around it, as a fraction of the total weight.
+# interval of ranks around that rank, as a fraction of the total weight.
 PROBE_VALUES, PROBE_RANKS = 2_000, 0.05
 EPS = float(np.finfo(float).eps)
 
 
 class Inside(NamedTuple):
-    """The values of a block in an interval, or their histogram.
+    """The values of a block that lie in an interval, or their histogram.
 
     `below` is the total weight of the values below the interval. For each bin of the histogram,
     `heights` contains the weight, `lowest` the smallest value and `highest` the largest.
@@ -210,7 +210,7 @@ def _ranks(
 def _sum_of_histograms(
     parts: list[Inside], low: float, high: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the histogram of all blocks without empty bins."""
+    """Return the sum of the histograms of all blocks, without empty bins."""
     histograms: list[Any] = [
         (part.heights, part.lowest, part.highest)
         if part.heights is not None
@@ -227,7 +227,7 @@ def _sum_of_histograms(
 def first_interval(threshold: float) -> list[Interval]:
     """Return a list with the interval in which the first median of |r| is expected.
 
-    It is empty if the threshold is infinite.
+    The list is empty if the threshold is infinite.
     """
     low, high = FIRST_ENDS
     return [(low * threshold, high * threshold)] if threshold < np.inf else []
@@ -240,7 +240,7 @@ def _encloses(below: float, cumulated: FloatArray, ranks: tuple[float, float]) -
 def _ranks_anywhere(
     rows: BlockVector, weight: BlockVector | None, ranks: tuple[float, float], total: float
 ) -> Ranks:
-    """Return the values between two ranks, which a sample of the values first locates."""
+    """Return the values between two ranks, which are first located in a subset of the rows."""
     step = max(1, rows.size // PROBE_VALUES)
     probes = rows.blocks.run(_probe, [rows, weight], step)
     ends = np.min([p[0] for p in probes]), np.max([p[1] for p in probes])

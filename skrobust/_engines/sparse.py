@@ -1,6 +1,6 @@
 """The engine for X as a CSR matrix.
 
-The centre is subtracted from sums over the rows, because a centred X would not be sparse.
+The centre is subtracted from sums over the rows, not from X, since a centred X is not sparse.
 """
 
 from __future__ import annotations
@@ -149,7 +149,10 @@ class SparseEngine(Engine):
         return mean * unit, std * unit
 
     def _moments(self, X: Any, weight: RowVector | None) -> tuple[FloatArray, FloatArray]:
-        """Return the weighted mean and standard deviation of each column, including zeros."""
+        """Return the weighted mean and standard deviation of each column of X.
+
+        Implicit zeros are included.
+        """
         s = np.ones(self.n) if weight is None else weight
         total = s.sum()
 

@@ -19,7 +19,7 @@ from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
 # Minimum number of elements of X for a multithreaded pass. With fewer elements, waking another
-# thread takes longer than the time it saves.
+# thread takes more time than it saves.
 MIN_ELEMENTS_PER_EXTRA_THREAD = 1_000_000
 
 
@@ -29,7 +29,7 @@ def n_threads() -> int:
     This is the number of cores, but at most OMP_NUM_THREADS and NUMBA_NUM_THREADS. In a joblib
     worker, it is 1.
     """
-    # joblib.effective_n_jobs returns all cores in a worker of the threading backend.
+    # In a worker of the threading backend, joblib.effective_n_jobs returns the number of cores.
     if get_active_backend()[0].nesting_level:
         return 1
     limits: list[int] = [joblib.cpu_count()]
@@ -96,8 +96,8 @@ class ThreadTeam:
             future.result()
 
     def _threads(self) -> int:
-        # Determining the number of threads takes a noticeable share of the time of a small fit,
-        # so it is done only once and only if needed.
+        # Determining the number of threads takes a noticeable share of the fit time if X is
+        # small, so it is done only once and only if needed.
         if self._size is None:
             self._size = n_threads()
         return self._size
@@ -142,7 +142,7 @@ def single_threaded_blas() -> Iterator[None]:
         try:
             _release(fit)
         except BaseException:
-            # Ctrl-C may interrupt the release.
+            # Ctrl-C may have interrupted the release.
             _release(fit)
             raise
 

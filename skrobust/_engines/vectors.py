@@ -129,8 +129,8 @@ class Blocks(ABC):
     ) -> tuple[list[Any], Any]:
         """Run `run_task` for each block.
 
-        Returns the results in the order of the blocks, and either a handle to the vectors that
-        the tasks also returned, if `keep` is True, or None.
+        Returns the results in the order of the blocks, and a handle to the vectors that the
+        tasks also returned, or None if `keep` is False.
         """
 
     @abstractmethod
@@ -261,7 +261,7 @@ def _compiled(
 ) -> tuple[list[StoredVector], list[Expression]]:
     """Return the stored vectors in expressions, and the expressions with slots in their place.
 
-    Entries that are None remain None.
+    For an entry of `vectors` that is None, the expression is None.
     """
     stored: list[StoredVector] = []
 
@@ -383,9 +383,9 @@ class BlockVector(NDArrayOperatorsMixin):
 def _known(e: Expression) -> tuple[float, float, float] | None:
     """Return the minimum, maximum and sum of an expression, or None if they are unknown.
 
-    They are known for a vector with known statistics from which numbers have been subtracted or
-    which has been divided by positive numbers. Both operations are monotone in floating-point
-    arithmetic. After a subtraction, the sum is NaN.
+    They are known for a vector with known statistics, and remain known if numbers are
+    subtracted from the vector or it is divided by positive numbers. Both operations are
+    monotone in floating-point arithmetic. After a subtraction, the sum is NaN.
     """
     if isinstance(e, StoredVector):
         return None if e.known is None else e.known[:3]
