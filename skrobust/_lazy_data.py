@@ -29,7 +29,7 @@ ADVICE = {
 
 
 def is_dask(data: Any) -> bool:
-    """Tell whether the data are a Dask collection."""
+    """Return whether the data are a Dask collection."""
     is_collection = getattr(sys.modules.get("dask"), "is_dask_collection", None)
     return is_collection is not None and bool(is_collection(data))
 
@@ -49,7 +49,7 @@ def require_in_memory(caller: str, kind: str, /, **data: Any) -> None:
 
 
 def all_dask(caller: str, /, **data: Any) -> bool:
-    """Tell whether the named data are Dask collections; raise a TypeError if only some are.
+    """Return whether the named data are Dask collections; raise a TypeError if only some are.
 
     Data that are None are ignored.
     """

@@ -1,4 +1,4 @@
-"""Operations on row vectors, which have one number per row of X, for solvers and scales.
+"""Operations that solvers and scale estimates apply to row vectors (one number per row of X).
 
 The class of row vectors depends on the engine. In-memory engines use plain float64 ndarrays.
 The solvers apply two kinds of operations to row vectors: NumPy's elementwise functions and
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 RowVector: TypeAlias = Any
 FloatArray: TypeAlias = NDArray[np.float64]
 
-# Number of values from which a first approximation of the median is computed if there are at
-# least twenty times as many.
+# Number of values from which a first approximation of the median is computed if a vector has
+# at least twenty times as many.
 MEDIAN_PROBE_ROWS = 2_000
 # Half-width of the window around an approximate median passed by the caller, as a fraction of
 # that approximation.
@@ -57,7 +57,7 @@ def median(
     """Return the weighted median of the values, or of their absolute values.
 
     An integer weight is equivalent to repeating the value. If the values up to and including
-    one of them have exactly half of the weight, to within rounding error, the result is the
+    one of them have half of the total weight, to within rounding error, the result is the
     mean of that value and the next, as in ``np.median``. `near` is an approximate median, which
     saves time and does not change the result.
     """
@@ -122,10 +122,11 @@ def line_minimum(
 ) -> float:
     """Return the step length t ≥ 0 that minimises the penalised mean Huber loss along a line.
 
-    The residuals at t are r + t·change. The derivative of the loss with respect to t is
-    Σ s change·clip(r + t·change, ±β) / S + a + b·t, where a + b·t is the derivative of a
-    quadratic penalty and (a, b) is `penalty_slope`. The derivative is piecewise linear in t,
-    with breakpoints where the absolute residual of a row equals the threshold.
+    The residuals at t are r + t·change. The derivative of the penalised loss with respect to t
+    is Σ s change·clip(r + t·change, ±β) / S + a + b·t, where S is `total`, (a, b) is
+    `penalty_slope`, and a + b·t is the slope of a quadratic penalty. The derivative is
+    piecewise linear in t, with breakpoints where the absolute residual of a row equals the
+    threshold.
     """
     raise _not_implemented("line_minimum", residual)
 
@@ -196,7 +197,7 @@ def _middle(values: FloatArray, n: int, below: int = 0) -> float:
 
     `below` of the n values are less than all values in the subset.
     """
-    # A partition at one index is much faster than at both middle indices.
+    # Partitioning at one index is much faster than at both middle indices.
     k = n // 2 - below
     part = np.partition(values, k)
     return 0.5 * float(part[k]) + 0.5 * float(part[: k + n % 2].max())
@@ -205,7 +206,7 @@ def _middle(values: FloatArray, n: int, below: int = 0) -> float:
 def _sorted_window(
     rows: FloatArray, weight: FloatArray, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, its sorted values and the cumulative weights."""
+    """Return the weight below a window, the sorted values in it, and the cumulative weights."""
     below, values, weights = _inside(rows, weight, window, absolute)
     order = np.argsort(values)
     return below, values[order], below + np.cumsum(weights[order])
@@ -286,7 +287,7 @@ def _clipped_sums(
 def _share_outside(
     rows: FloatArray, weight: FloatArray | None, end: float
 ) -> tuple[float, float]:
-    # The rows are chosen at random because evenly spaced rows of periodic data are not
+    # The rows are chosen at random because evenly spaced rows of periodic data may not be
     # representative.
     some = np.random.default_rng(0).integers(rows.size, size=SHARE_PROBE_ROWS)
     s = np.ones(SHARE_PROBE_ROWS) if weight is None else weight[some]

@@ -93,7 +93,7 @@ def _levels(
 ) -> Iterator[tuple[Problem, Problem | None, bool]]:
     """Yield each problem of a RowSampler, its sample, and whether the sample is uniform.
 
-    The sample has an engine. It is None for a problem that uses all rows.
+    The sample includes an engine. A problem that uses all rows has None as its sample.
     """
     if plan.rows is Rows.ALL:
         yield whole_problem(engine, weight, fit_intercept, plan), None, False
@@ -146,7 +146,7 @@ def whole_problem(
 ) -> Problem:
     """Return the problem with all rows and standardised features.
 
-    It contains the Gram matrix if the whitening uses it.
+    The problem contains its Gram matrix if the whitening uses that matrix.
     """
     return _with_gram(standardised_problem(engine, weight, fit_intercept, plan))
 
@@ -180,7 +180,7 @@ def _centre_and_scale(
     """Return the centre and the scale of each feature. The scale of a constant feature is inf.
 
     With an intercept, the centre is the mean and the scale is the standard deviation. Without
-    one, the centre is 0 and the scale is the root mean square.
+    an intercept, the centre is 0 and the scale is the root mean square.
     """
     if not fit_intercept:
         mean, std = np.zeros_like(mean), np.hypot(mean, std)
@@ -192,7 +192,7 @@ def _centre_and_scale(
 def _with_sample(
     problem: Problem, rows: NDArray[np.intp], row_weight: FloatArray | None
 ) -> tuple[Problem, Problem]:
-    """Return the problem with a sample of the given rows, and the sample with an engine."""
+    """Return the problem with the given rows as its sample, and this sample with an engine."""
     assert problem.engine is not None
     part = Problem(
         problem.engine.take(rows), row_weight, problem.fit_intercept, "gram", rows=rows

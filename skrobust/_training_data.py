@@ -21,7 +21,7 @@ from ._validation import WeightedRows, check_data, drop_zero_weight
 
 
 class OpenData(NamedTuple):
-    """The engine of X, the weights and the targets, for the rows of positive weight.
+    """The engine for X, and the weights and targets, all restricted to rows of positive weight.
 
     `weight` is None if all weights are equal. `targets` yields a row vector for each target.
     """
@@ -52,8 +52,8 @@ class ArrayData:
     """Data in memory: X as an array or CSR matrix, y and sample weights as arrays."""
 
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
-        # X is not checked for NaN and infinity here. The fit detects them, because the sums of
-        # its first pass are then not finite.
+        # X is not checked for NaN and infinity here. The fit detects them, because they make
+        # the sums of its first pass non-finite.
         check = partial(validate_data, estimator)
         with np.errstate(invalid="ignore"):
             self._X, self.y, self._weight = check_data(
