@@ -1,4 +1,4 @@
-"""Functions that read the artists of a display, and a stub for a fitted search."""
+"""Functions that read a display's Matplotlib artists, and a stub for a fitted search."""
 
 import numpy as np
 from sklearn.base import BaseEstimator

@@ -1,6 +1,6 @@
-"""The block engine for an X in memory that is split into eight uneven blocks.
+"""The block engine for an in-memory X that is split into eight blocks of unequal size.
 
-One of the blocks has a single row, and one is empty.
+One of the blocks has a single row, and another is empty.
 """
 
 from itertools import pairwise
@@ -26,7 +26,7 @@ def split(rows):
 
 
 class BlockEngine(blocks.BlockEngine):
-    """The block engine for an X in memory, which `split` divides into blocks."""
+    """The block engine for an in-memory X, which `split` divides into blocks."""
 
     def __init__(self, X, team):
         if sparse.issparse(X):

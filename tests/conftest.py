@@ -33,15 +33,15 @@ EPS = np.finfo(float).eps
 
 
 class Certificate:
-    """Checks of a fitted single-target model that do not use the code of the package.
+    """Checks of a fitted single-target model that do not use the package's code.
 
     The coefficients (b, w) minimise the mean Huber loss + a‖w‖²/2 if and only if
     Σ s_i u_i (1, x_i) = a S (0, w), where u_i = clip(r_i, ±β) and S = Σ s_i. Since the
     residuals are known up to the rounding errors of their terms, each u_i lies in a known
     interval. `distance` is the smallest norm of the gradient over these intervals, divided by
-    the root mean square of u. The norm is taken in coordinates in which the penalised
-    least-squares Hessian is the identity. For a threshold near zero and without a penalty, the
-    condition above is the optimality condition for median regression.
+    the weighted root mean square of u. The norm is taken in coordinates in which the penalised
+    least-squares Hessian is the identity. Without a penalty, the condition above tends to the
+    optimality condition for median regression as the threshold tends to zero.
     """
 
     def __init__(self, est, X, y, weight=None):
@@ -96,7 +96,7 @@ class Certificate:
         return _proposal_2(low, s, epsilon), _proposal_2(high, s, epsilon)
 
     def _whitened(self):
-        """Return an orthonormal basis of the columns of the stacked data and penalty rows.
+        """Return an orthonormal basis of the column space of the stacked data and penalty rows.
 
         Also return the square roots of the normalised weights, the diagonal of the penalty
         rows, the retained coefficients and centred columns, and the changes in these
@@ -143,7 +143,7 @@ class Certificate:
         return max(0.0, float(found) - slack)
 
     def descent(self):
-        """Return the largest relative decrease of the objective along a few directions.
+        """Return the largest relative decrease in the objective along a few directions.
 
         The directions are the gradient, the whitened axes, and directions that change none or
         only one of the residuals inside the threshold. At a vertex that is not the minimum, one
@@ -211,7 +211,7 @@ def _make_objective(
 ):
     """Return the mean Huber loss plus a ridge penalty, as a function of whitened coordinates θ.
 
-    The whitening is that of least squares on all rows. The penalty is alpha/2 ‖w‖², multiplied
+    The whitening is that for least squares on all rows. The penalty is alpha/2 ‖w‖², multiplied
     by the threshold if `per_threshold` is True. Unlike in a fit, y is not rescaled.
     """
     engine = as_engine(X, ThreadTeam())
@@ -232,7 +232,7 @@ def make_objective():
 
 @pytest.fixture(params=["array", pytest.param("blocks", marks=pytest.mark.slow)])
 def each_engine(request, monkeypatch):
-    """Run a test twice: with a dense X as an array, and as blocks of rows."""
+    """Run a test twice: with a dense X as a single array and as blocks of rows."""
     if request.param == "blocks":
 
         def as_engine(X, team):

@@ -1,9 +1,9 @@
-"""About 200 regression problems for comparing fits in all modes between versions.
+"""About 200 regression problems, in all modes, for comparing fits between versions.
 
-``python tests/corpus.py`` records the coefficients, scales and objectives of the
-well-conditioned problems in ``tests/data/corpus.json``. ``python tests/corpus.py OLD NEW``
-compares two importable packages, such as an older copy of skrobust and the current one, and
-prints the fits that differ.
+``python tests/corpus.py`` fits the well-conditioned problems and writes the coefficients,
+scales and objectives to ``tests/data/corpus.json``. ``python tests/corpus.py OLD NEW`` compares
+two importable packages, such as an older copy of skrobust and the current one, and prints the
+fits that differ.
 """
 
 import importlib
@@ -32,8 +32,8 @@ MODES = {
     "schedule": {"beta_schedule": [50, 10, 2, 1]},
     "geometric": {"beta": 1.0, "beta_schedule": "geometric"},
 }
-# Kinds of data whose condition number exceeds 1e6 or whose minimiser is not unique. A correct
-# fit with another BLAS may then have other coefficients.
+# Kinds of data whose condition number exceeds 1e6 or whose minimiser is not unique. With
+# another BLAS, correct fits to such data may have different coefficients.
 ILL_CONDITIONED = {"wide", "dependent", "near collinear", "ties", "units"}
 
 
@@ -109,7 +109,7 @@ def fitted(package, problem):
 
 
 def relative_difference(a, b):
-    """Return the largest absolute difference relative to the largest absolute value."""
+    """Return the largest absolute difference relative to the largest absolute value in `a`."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape:
         return np.inf

@@ -1,6 +1,6 @@
 """Data, modes and formulas shared by several test files.
 
-The objective is computed from `skrobust.losses` by the documented formulas.
+The objective is computed by the documented formulas, with the losses in `skrobust.losses`.
 """
 
 import warnings
@@ -81,7 +81,7 @@ def residual(est, X=X, y=Y):
 
 
 def weighted_mad(r, weight=None):
-    """Return the normalised MAD of the residuals, repeated according to integer weights."""
+    """Return the normalised MAD of residuals that are repeated according to integer weights."""
     rows = (
         np.arange(len(r))
         if weight is None
@@ -143,7 +143,7 @@ QUICK_MODES = [{}, {"beta": 1e-6}, {"scale": "concomitant"}]
 
 
 def in_modes(modes):
-    """Parametrise a test over the modes; all but `QUICK_MODES` are marked as slow."""
+    """Parametrise a test over the modes, and mark all but `QUICK_MODES` as slow."""
     slow = pytest.mark.slow
     modes = [m if m in QUICK_MODES else pytest.param(m, marks=slow) for m in modes]
     return pytest.mark.parametrize("mode", modes)

@@ -1,6 +1,6 @@
 """Functions for tests that run a program in a fresh interpreter, and for those programs.
 
-A program starts with `PREAMBLE`, which imports this module as `programs`. To save time, the
+A program starts with `PREAMBLE`, which imports this module as `programs`. To save time, this
 module does not import pytest.
 """
 
@@ -41,7 +41,7 @@ def run(program, *flags, timeout=300, cwd=None, **environment):
 def heavy_tailed(n, p, seed=0):
     """Return correlated features and a target with heavy-tailed errors.
 
-    BLAS is not used, because its results may depend bitwise on the number of threads.
+    BLAS is not used, because the last bits of its results may depend on the number of threads.
     """
     rng = np.random.default_rng(seed)
     X = np.cumsum(rng.normal(size=(n, p)), axis=1) / np.sqrt(np.arange(1, p + 1))

@@ -61,7 +61,7 @@ def whitened_problem(make_objective, weighted=False, n=5_000):
 
 
 def near_start(objective, threshold):
-    """Return a point about as close to the minimiser as the fit to a sample."""
+    """Return a point about as close to the minimiser as a fit to a sample would be."""
     theta = newton(objective.at_threshold(threshold), np.zeros(7), 1e-10, 100).point.theta
     return theta + 0.1 * np.random.default_rng(1).normal(size=theta.size)
 
@@ -102,7 +102,7 @@ def test_fit_and_scale_agree_at_the_end(make_objective, weighted, estimator):
 
 
 def test_it_ends_where_the_error_is_not_halved(make_objective):
-    # At such a small threshold the whitening is inaccurate, and the gradient decreases slowly.
+    # At such a small threshold, the whitening is inaccurate and the gradient decreases slowly.
     objective = whitened_problem(make_objective)
     start = near_start(objective, 1.0)
     narrow = objective.at_threshold(1e-3)

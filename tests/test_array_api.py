@@ -1,6 +1,6 @@
 """scikit-learn's array API dispatch, in a process in which SciPy supports the array API.
 
-This requires setting the environment variable SCIPY_ARRAY_API before SciPy is imported.
+SciPy supports it only if the environment variable SCIPY_ARRAY_API is set before the import.
 """
 
 import os
@@ -205,7 +205,7 @@ def test_paths_inference_and_displays_accept_arrays_of_other_libraries():
 
 
 class TensorOn:
-    """A tensor on a device that the CPU cannot read."""
+    """A stub for a tensor on a device whose memory the CPU cannot read."""
 
     shape, device = (3,), "cuda:0"
 

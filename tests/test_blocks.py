@@ -33,7 +33,7 @@ from skrobust._reductions import (
 
 @pytest.fixture(scope="module", params=["usual", "small"])
 def limits(request):
-    """Run a test with the default limits on the size of a block's results, and with small ones.
+    """Run a test with default limits on the size of a block's results and with small limits.
 
     With small limits, medians and line searches need several rounds.
     """
@@ -51,7 +51,7 @@ def limits(request):
 
 
 def in_blocks(ends, *columns):
-    """Return arrays as row vectors in common blocks, which end at the given rows."""
+    """Return the arrays as row vectors with the same blocks, which end at the given rows."""
     n = columns[0].size
     ends = sorted({min(end, n) for end in ends} - {0, n})
     blocks = LocalBlocks(np.split(np.zeros((n, 1)), ends, axis=0), np.split(np.zeros(n), ends))
@@ -61,7 +61,7 @@ def in_blocks(ends, *columns):
     ]
 
 
-# Rows at which blocks end. If there are many, most blocks have a single row.
+# Rows at which blocks end. If there are many ends, most blocks have a single row.
 ENDS = st.lists(st.integers(1, 60), max_size=40)
 KINDS = {
     "ties": st.integers(-2, 2).map(float),
@@ -82,13 +82,13 @@ FINITE = st.sampled_from(["ties", "floats", "equal"]).flatmap(
 
 
 def random_weight(n, seed):
-    """Return weights that vary widely in size but have exact sums."""
+    """Return weights that may vary widely in size but whose sums have no rounding error."""
     rng = np.random.default_rng(seed)
     return 2.0 ** rng.integers(*[(0, 1), (0, 3), (-20, 20)][seed % 3], size=n)
 
 
 def equals(found, expected):
-    """Tell whether two numbers are equal; NaN equals NaN."""
+    """Return whether two numbers are equal, where NaN equals NaN."""
     return np.array_equal(found, expected, equal_nan=True)
 
 
@@ -383,7 +383,7 @@ def both_engines(X, variant):
 
 
 def some_weight(n, kind):
-    """Return None, positive weights, or weights that vanish in the first blocks."""
+    """Return None, positive weights, or weights that are zero in the first blocks."""
     rng = np.random.default_rng(1)
     if kind == "none":
         return None
@@ -411,8 +411,8 @@ def test_the_engine_of_blocks_computes_what_that_of_an_array_does(layout, kind, 
         r_array, sums_array = array.loss_gradient(coef, y, weight, HUBER, threshold)
         assert_close(gather(r, slice(None)), r_array)
         assert_close(sums, sums_array)
-        # A pass also returns sums and values near the previous median, from which the next
-        # median is computed.
+        # A pass also returns sums, and values near the previous median; the next median is
+        # computed from both.
         for _ in range(2):
             expected = median(r_array, weight, None, True)
             assert_allclose(median(r, s, None, True), expected, rtol=1e-12)
@@ -563,7 +563,7 @@ def test_a_row_norm_sample_is_unbiased_with_heavy_tails(layout, weighted):
     grams, expected = np.array(grams), np.einsum("i,ij,ik->jk", given, Z, Z)
     error = grams.std(axis=0) / np.sqrt(60)
     assert (np.abs(grams.mean(axis=0) - expected) <= 4.5 * error + 1e-12).all()
-    # The Gram matrix of the sample varies much less than that of a uniform sample would.
+    # The Gram matrix of the sample varies much less than it would for a uniform sample.
     unit = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert (np.std(grams, axis=0) / unit).max() < 0.2
 
@@ -627,7 +627,7 @@ def test_the_order_of_the_tasks_does_not_change_a_bit(monkeypatch, mode, tall):
 
 
 class MeasuredBlocks(LocalBlocks):
-    """Blocks that record the maximum size of the results of a round, apart from samples."""
+    """Blocks that record the largest size of a round's results, not counting samples."""
 
     largest = 0
 

@@ -24,7 +24,7 @@ def linearised(model, X, y, weight=None, frequency=False):
 
 
 def replicates_of(fit, *, joint=True, clusters=None, n_resamples=N_RESAMPLES, random_state=0):
-    """Return (b, w) of all replicates in units of the data, and the number of failed fits."""
+    """Return (b, w) of all replicates in the data's units, and the number of failed fits."""
     result = bootstrap_replicates(
         fit, n_resamples, joint=joint, clusters=clusters, random_state=random_state
     )
@@ -154,8 +154,8 @@ def test_weights_are_those_of_a_multinomial_distribution(frequency):
     s = np.arange(1.0, 9.0)
     fit = linearised(SmoothL1Regressor().fit(X, y, sample_weight=s), X, y, s, frequency)
     weights = weight_sampler(fit, None, generator(0))(20_000)
-    # With importance weights, 8 rows are drawn, and the weight of a row is s times its number
-    # of draws. With frequency weights, 36 rows are drawn with probabilities proportional to s.
+    # With importance weights, 8 rows are drawn, and a row drawn m times has weight m s. With
+    # frequency weights, 36 rows are drawn with probabilities proportional to s.
     n, share = (36, s / 36) if frequency else (8, np.full(8, 1 / 8))
     counts = weights if frequency else weights / s
     assert_array_equal(counts.sum(axis=1), n)

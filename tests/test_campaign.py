@@ -1,6 +1,6 @@
 """A short campaign of random fits, and the judge that checks them.
 
-The long campaign is run by python -m benchmarks.campaign
+``python -m benchmarks.campaign`` runs the long campaign.
 """
 
 import importlib.util

@@ -18,7 +18,7 @@ ALL, UNIFORM, ROW_NORM = Rows.ALL, Rows.UNIFORM_SAMPLE, Rows.ROW_NORM_SAMPLE
 
 
 def engine_of(kind, n, p):
-    """Return the engine for a matrix of this shape whose elements take no memory."""
+    """Return the engine for an n × p matrix whose elements take no memory."""
     if kind == "sparse":
         X = sparse.csr_array((n, p))
     else:
@@ -85,7 +85,7 @@ def test_a_fit_in_stages_or_from_given_coefficients(data, solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_fits_along_a_grid(data, solver):
     kind, n, p, _, whiten_by, follow = DATA[data]
-    # A grid starts from the least-squares fit to all rows and needs no sample.
+    # Fits along a grid start from the least-squares fit to all rows and need no sample.
     follow_path = follow and solver == "auto"
     expected = Plan(ALL, whiten_by, False, MINIMISERS[solver], follow_path)
     assert choose(engine_of(kind, n, p), solver, along_grid=True) == expected

@@ -1,4 +1,4 @@
-"""Kernels are imported once, in a separate thread, and one thread compiles at a time.
+"""Kernels are imported once, in a separate thread, and only one thread compiles at a time.
 
 Forks and signals are tested in test_runtime.py.
 """

@@ -1,8 +1,8 @@
-"""Fits to about 150 well-conditioned problems, in all modes, agree with recorded values.
+"""Fits to about 140 well-conditioned problems, in all modes, agree with recorded values.
 
-The last digits of sums depend on the versions of BLAS and the compiler. Newton's method is
-accurate to within rounding error, Anderson acceleration, which is used for tall data, to within
-`tol`, and the coefficients of float32 data to within float32 precision.
+The last digits of sums depend on the versions of BLAS and the compiler. Results of Newton's
+method are accurate to within rounding error, those of Anderson acceleration, which is used for
+tall data, to within `tol`, and those for float32 data to within float32 precision.
 """
 
 import json
@@ -26,8 +26,8 @@ def test_the_fit_is_the_recorded_one(name):
     for attribute, expected in FITS[name].items():
         size = np.abs(expected).max()
         if attribute == "intercept":
-            # The intercept is a difference of terms as large as y, so its error is relative to
-            # the size of y.
+            # The intercept is a difference of terms as large as y, so its error is measured
+            # relative to the size of y.
             size = max(size, np.abs(PROBLEMS[name][2]).max())
         assert_allclose(
             values[attribute], expected, rtol=0, atol=rtol * size, err_msg=attribute

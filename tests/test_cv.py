@@ -363,7 +363,7 @@ FOLDS = [
 
 
 def scorer_of(table):
-    """Return a scorer that looks up the score of a model on a fold in a table.
+    """Return a scorer that looks up, in a table, the score of a model on a fold.
 
     The keys of the table are thresholds or tuples of parameters. A fold of `FOLDS` is
     identified by its size.
@@ -542,7 +542,7 @@ def test_jobs_change_no_bit(prefer):
         assert_array_equal(other.cv_results_[name], column)
 
 
-# Python 3.12 and old versions of Polars warn about every fork.
+# Old versions of Polars warn about forks, as does Python 3.12 or later while threads run.
 BACKENDS = ["sequential", "threading", "loky", "multiprocessing"]
 may_fork = pytest.mark.filterwarnings(r"ignore:.*fork\(\)")
 
@@ -801,7 +801,7 @@ def test_a_monitor_sees_every_point_of_every_fold(n_jobs, y):
 @needs_callbacks
 @pytest.mark.parametrize("model", [SmoothL1Regressor(), SmoothL1RegressorCV(BETAS, cv=2)])
 def test_a_monitor_sees_the_names_of_the_features(model):
-    # scikit-learn would warn if either the model or the data, but not both, had feature names.
+    # scikit-learn would warn if only one of the model and the data had feature names.
     monitor = sklearn_callback.ScoringMonitor(scoring=MAE)
     frame = pd.DataFrame(X, columns=list("abcd"))
     model = clone(model).set_callbacks(monitor).fit(frame, Y)
@@ -873,7 +873,7 @@ def test_a_fold_without_weight_to_score_is_named():
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_level_that_is_absent_from_a_fold_has_no_coefficient_in_it(order):
-    # Because the levels are sorted, some training sets lack a level.
+    # Because the rows are sorted by level, some training sets lack a level.
     rng = np.random.default_rng(0)
     level = np.sort(rng.integers(0, 6, 300))
     X = np.asarray(np.column_stack([np.eye(6)[level], rng.normal(size=(300, 2))]), order=order)

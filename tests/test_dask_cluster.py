@@ -1,4 +1,4 @@
-"""Fits on a Dask cluster: equal results, no keys left on the scheduler, lost workers.
+"""Fits on a Dask cluster: reproducibility, keys left on the scheduler, and lost workers.
 
 The tests share a cluster of two worker processes. Each test has a time limit, since a bug might
 make a fit wait forever.
@@ -36,7 +36,8 @@ import skrobust._engines.cluster  # noqa: E402
 from skrobust._engines.dask_blocks import DaskBlocks  # noqa: E402
 
 pytestmark = [
-    # Dask issues these warnings on slow machines and if the task graph contains the data.
+    # Dask warns about scratch directories on slow machines, and about the size of the task
+    # graph if it contains the data.
     pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning"),
     pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning"),
     # Older versions of Dask warn if a single-machine scheduler is used while a client exists.
@@ -54,7 +55,7 @@ STAGES = {"beta_schedule": [9, 3, 1]}
 
 @pytest.fixture(autouse=True)
 def _time_limit():
-    """Make a test fail after a time limit, even while it waits for a lock."""
+    """Make a test fail after a time limit, even if it is waiting for a lock."""
 
     def end(*args):
         pytest.fail(f"the test took longer than {SECONDS} seconds")
@@ -68,7 +69,7 @@ def _time_limit():
 
 @pytest.fixture(autouse=True)
 def _default_scheduler():
-    """Restore the default scheduler, since a client closed during a fit leaves its own set."""
+    """Restore the default scheduler, since a client closed during a fit does not restore it."""
     with dask.config.set(scheduler=None):
         yield
 
@@ -82,7 +83,7 @@ def cluster():
 
 @pytest.fixture
 def client(cluster):
-    """Yield a client of the two-worker cluster, and assert that the test leaves no keys."""
+    """Yield a client of the two-worker cluster; assert that no keys are left after the test."""
     with distributed.Client(cluster) as client:
         client.wait_for_workers(2)
         yield client
@@ -97,7 +98,7 @@ def wait_until(condition, seconds=30):
 
 
 def assert_no_key_left(cluster):
-    """Assert that the scheduler has no keys left within ten seconds."""
+    """Assert that no keys are left on the scheduler after at most ten seconds."""
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not cluster.scheduler.tasks, 10)
     assert list(cluster.scheduler.tasks) == []
@@ -154,7 +155,7 @@ def assert_same_bits(found, expected):
 
 @pytest.fixture(scope="module")
 def three_stages():
-    """Return a three-stage fit with which several tests compare theirs."""
+    """Return a three-stage fit, the reference for several tests."""
     with dask.config.set(scheduler="synchronous"):
         return fit(*arrays(*numbers()), **STAGES)
 
@@ -379,7 +380,7 @@ def test_transfer_of_a_round_does_not_grow_with_the_rows(monkeypatch, n, params)
 
 
 def assert_fails_clean(cluster, error, est, *data):
-    """Assert that a fit fails, leaves the old model unchanged and leaves no keys.
+    """Assert that a fit fails, leaves the old model unchanged, and leaves no keys behind.
 
     The scheduler must have no keys even while the exception is still referenced.
     """

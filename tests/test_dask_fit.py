@@ -21,7 +21,7 @@ import dask.array as da  # noqa: E402
 import pandas as pd  # noqa: E402
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "scaleout.json").read_text())["cases"]
-# Block sizes. One block is empty, and one has a single row.
+# Block sizes. One block is empty, and another has a single row.
 BLOCKS = (40, 1, 0, 99, 60)
 N, P = sum(BLOCKS), 4
 MODES = {
@@ -68,7 +68,7 @@ def arrays(*values, blocks=BLOCKS):
 
 
 def assert_same_fit(model, expected, X, y, rtol=1e-8):
-    """Assert that a model fitted to Dask collections equals one fitted in memory."""
+    """Assert that a model fitted to Dask collections agrees with one fitted in memory."""
     X = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
     # Coefficients of float32 data are rounded to float32.
     rtol = max(rtol, 4 * float(np.finfo(expected.coef_.dtype).eps))
@@ -107,7 +107,7 @@ def total(model, name):
 
 
 class Counts:
-    """Counts Dask computations and reads of blocks of X."""
+    """A counter of Dask computations and of reads of blocks of X."""
 
     def __init__(self):
         self.executions = self.reads = 0
@@ -122,7 +122,7 @@ class Counts:
 
 
 def check(X, y, weight=None, blocks=BLOCKS, rtol=1e-8, **parameters):
-    """Fit arrays in memory and in blocks, and assert that the two models are equal."""
+    """Fit arrays in memory and in blocks, and assert that the two models agree."""
     expected, counts = SmoothL1Regressor(**parameters).fit(X, y, weight), Counts()
     data = arrays(X, y, weight, blocks=blocks)
     with dask.config.set(scheduler=counts.get):
@@ -340,7 +340,7 @@ def test_a_frame_beside_arrays_of_its_partitions_gives_the_fit_in_memory():
     "tune" not in dask.config.get("optimization", {}),
     reason="this version of Dask always chooses partitions by the columns that are read",
 )
-# Dask uses a deprecated pandas option.
+# Dask uses a deprecated keyword argument of pandas.
 @pytest.mark.filterwarnings("ignore:The inplace keyword")
 def test_columns_of_one_parquet_file_have_the_same_blocks(tmp_path):
     X, y, weight = problem(n=400)
@@ -424,8 +424,8 @@ def test_weights_that_are_all_equal_have_no_effect():
 def test_weights_of_widely_different_sizes_give_the_fit_in_memory():
     X, y, _ = problem()
     weight = 10.0 ** np.random.default_rng(0).uniform(-12, 0, size=N)
-    # Weights this small are rounded away when added to the other weights, but in one block all
-    # weights are this small.
+    # Weights this small are lost to rounding when they are added to the other weights, but one
+    # block has no other weights.
     weight[40:60] = 1e-320
     weight[41:] *= 1e3
     check(X, y, weight, rtol=1e-7)

@@ -1,4 +1,4 @@
-"""Dask collections outside `fit`: lazy predictions, scores, refused calls, pickles.
+"""Dask collections outside `fit`: lazy predictions, scores, refused calls, and pickles.
 
 The data are small, and all computations run in this process.
 """
@@ -504,8 +504,8 @@ def test_lazy_outliers_and_weights_are_those_in_memory(X, lazy, n_targets):
 
 
 def test_columns_of_one_file_have_the_same_blocks(tmp_path):
-    # Dask merges partitions if few columns of a file are read, and the number of merged
-    # partitions depends on the columns.
+    # Dask merges partitions if few columns of a file are read; how many it merges depends on
+    # the columns.
     X, y = problem()
     columns = {f"x{j}": X[:, j] for j in range(P)} | {"y": y}
     columns |= {f"other{j}": np.arange(N) for j in range(8)}
@@ -513,7 +513,7 @@ def test_columns_of_one_file_have_the_same_blocks(tmp_path):
         pd.DataFrame(columns).iloc[rows].to_parquet(tmp_path / f"part{k:02d}.parquet")
     table = dd.read_parquet(tmp_path)
     if dask.config.get("optimization.tune", None) is None:
-        # Without a setting that prevents merging, the table must be persisted.
+        # If Dask has no setting that prevents merging, the table must be persisted.
         table = table.persist()
     X_lazy, y_lazy = table[["x0", "x1", "x2"]], table["y"]
     model = SmoothL1Regressor().fit(X_lazy.compute(), y_lazy.compute())

@@ -19,11 +19,11 @@ class KilledError(Exception):
 
 
 class Cluster:
-    """A stub for a client, a round and a clock, whose workers change at given seconds.
+    """A stub for a client, a round and a clock; the workers change at given times.
 
-    `workers` maps a second to the workers that exist from then on, as a string with one letter
-    per worker, or to an exception that requests for the workers raise from then on. The round
-    ends at the second `ends` with a result or an exception.
+    `workers` maps a time in seconds to the workers that exist from then on, as a string with
+    one letter per worker, or to an exception that is raised from then on when the workers are
+    requested. The round ends at time `ends` with `result`, which may be an exception.
     """
 
     def __init__(self, workers, ends=np.inf, result="result"):

@@ -14,7 +14,7 @@ PAGE = f"{SITE}/api/skrobust.SmoothL1Regressor.html"
 
 @pytest.fixture
 def named_sites(monkeypatch):
-    """Return a function that replaces the Project-URL lines of the installed package."""
+    """Return a function that replaces the Project-URL lines in the package's metadata."""
 
     def name(*lines):
         message = metadata.metadata("skrobust")

@@ -391,7 +391,7 @@ def test_small_thresholds_with_any_penalty(beta, positive, penalty):
 
 
 def least_absolute_deviations(X, y, weight, alpha, positive):
-    """Return min Σ s|r| / S + α Σ|w|, a linear program in (b±, w±, r±)."""
+    """Return min Σ s|r| / S + α Σ|w|, found by a linear program in (b±, w±, r±)."""
     n, p = X.shape
     s = np.full(n, 1 / n) if weight is None else weight / weight.sum()
     costs = np.concatenate([[0, 0], np.full(2 * p, alpha), s, s])
@@ -799,7 +799,7 @@ def test_a_penalty_below_rounding_has_no_effect(mode, positive, alpha, l1_ratio)
 @pytest.mark.parametrize("scale", ["mad", "concomitant"])
 @pytest.mark.parametrize("positive", [False, True])
 def test_an_exact_fit_of_wide_data_has_the_least_sum_of_coefficients(scale, positive):
-    """With a small penalty, the fit solves basis pursuit, which is a linear program."""
+    """With a small penalty, the fit solves the basis-pursuit problem, a linear program."""
     X, y = data(20, 60)
     A = np.hstack([np.ones((20, 1)), -np.ones((20, 1)), X, *([] if positive else [-X])])
     costs = np.concatenate([[0.0, 0.0], np.ones(A.shape[1] - 2)])

@@ -1,4 +1,4 @@
-"""The duality gap bounds the suboptimality of any coefficients, also with an L1 penalty."""
+"""The duality gap bounds the suboptimality of any coefficients, even with an L1 penalty."""
 
 import warnings
 

@@ -47,7 +47,7 @@ def null_model(X=X, y=Y, weight=None, **parameters):
 
 
 def largest_penalty(X=X, y=Y, weight=None, **parameters):
-    """Return alpha_max by definition, from the gradient of the loss at the null model."""
+    """Return alpha_max, computed from the gradient of the loss at the null model."""
     model, penalised, q = null_model(X, y, weight, **parameters)
     v = loss_gradient(model, X, y, weight)[1:]
     v = np.maximum(v, 0.0) if parameters.get("positive") else np.abs(v)
@@ -436,7 +436,7 @@ def test_points_that_do_not_converge_give_one_warning_with_the_gap(mode):
 
 @pytest.mark.parametrize("seed", [4, 10, 11, 26])
 def test_all_coefficients_at_the_largest_penalty_are_zero_with_an_estimated_scale(seed):
-    # With the default tolerance for the scale, one coefficient is small but not zero.
+    # With the default tolerance for the scale, one coefficient would be small but not zero.
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(30, 6))
     y = X[:, :3].sum(axis=1) + rng.standard_t(2, size=30)

@@ -71,7 +71,7 @@ def random_weights(rng, n=N):
 
 
 def loss_gradient(engine, coef, y, weight=None, threshold=np.inf, out=None):
-    """Return the residuals and sums of a pass with the Huber loss (default: least squares)."""
+    """Return the residuals and sums of a pass; the default threshold gives least squares."""
     return engine.loss_gradient(coef, y, weight, HUBER, threshold, out)
 
 
@@ -258,7 +258,7 @@ def test_a_centre_near_zero_goes_through_algebra_without_loss(
     n, rng = 1_500, np.random.default_rng(0)
     X = (rng.normal(size=(n, P)) + distance).astype(np.float32).astype(np.float64)
     # The last feature is constant. Its scale is infinite, so its centre divided by its scale is
-    # zero at any distance.
+    # zero, whatever the centre.
     X[:, -1] = 7.0
     scale = np.append(np.ones(P - 1), np.inf)
     engine = make_engine(X, kind, np.append(np.full(P - 1, distance), 7.0), scale)

@@ -1,7 +1,7 @@
 """Fits do not depend on units or the form of X, and weights are equivalent to repeated rows.
 
 `Fit` transforms the solution of a changed problem back to the original units, in which every
-test compares two fits. The data lie on a dyadic grid: adding 1e8 or 1e9 is exact, and all
+test compares two fits. The data lie on a dyadic grid, so adding 1e8 or 1e9 is exact and all
 differences are due to the algorithm.
 """
 
@@ -85,8 +85,8 @@ class Fit:
         squared = est.loss == "huber" and est.scale is None
         squared |= est.loss == "huber" and est.scale == "mad"
         self.objective = est.objective_ / y_unit / (y_unit if squared else 1.0)
-        # Errors in a minimiser change the objective only to second order. This does not apply
-        # to the MAD, which does not minimise the objective.
+        # Errors in a minimiser change the objective only to second order. This does not hold
+        # for errors in the MAD, which does not minimise the objective.
         resolved = est.scale == "mad" or (est.scale is None and est.beta == "auto")
         self.accuracy = 1e-7 if resolved else 1e-10
         # The rounding errors of the terms that sum to the intercept limit its accuracy.
@@ -112,7 +112,7 @@ def rescaled(mode, unit):
     """Return the parameters of the same problem in another unit of y.
 
     For loss="huber" without a concomitant scale, the data term and the penalty have the same
-    unit. Otherwise the data term is proportional to y but the penalty to y², and alpha must be
+    unit. Otherwise, the data term is proportional to y and the penalty to y², so alpha must be
     adapted.
     """
     params = dict(MODES[mode])

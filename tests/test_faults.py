@@ -1,6 +1,6 @@
 """The state of models, threads and BLAS after failures.
 
-Most failures happen in another process, so a crash would not end the test run.
+Most failures are provoked in another process, so that a crash would not end the test run.
 """
 
 import pickle

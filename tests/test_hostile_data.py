@@ -94,7 +94,7 @@ def test_what_is_reported_as_converged_is_the_optimum(certificate, name, kind, p
         warnings.simplefilter("error")
         warnings.simplefilter("always", ConvergenceWarning)
         est = SmoothL1Regressor(**params).fit(X, y)
-    # With nearly equal columns, terms with coefficients of 1e9 cancel, and the fit may not
+    # With nearly equal columns, terms with coefficients of 1e9 cancel, so the fit may not
     # converge.
     assert not caught or name == "nearly equal"
     found = certificate(est, X, y)
@@ -117,8 +117,8 @@ def test_the_default_breaks_down_at_forty_percent_on_one_side_as_documented():
     assert not est.outliers_.any()
 
 
-# The required number of correct digits: half a digit less than the minimum over the OpenBLAS
-# kernels for six processors and the Numba code for three.
+# The required number of correct digits: half a digit less than the smallest number found with
+# OpenBLAS kernels for six processors and Numba code for three processors.
 DIGITS = {
     "Longley": 11.0,
     "Filip": 6.2,

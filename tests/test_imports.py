@@ -1,4 +1,4 @@
-"""Imports between modules of the package point downwards and are at the top of modules.
+"""Within the package, modules import only from lower layers and at the top of the file.
 
 Imports are read from the source without running it. Importing a module also imports the
 packages that contain it; these implicit imports are not counted.
@@ -174,7 +174,7 @@ def path_of(module):
 
 
 def is_module(name):
-    """Tell whether a full name denotes a module of the package."""
+    """Return whether a full name denotes a module of the package."""
     inside = name.removeprefix("skrobust").removeprefix(".")
     return name.partition(".")[0] == "skrobust" and path_of(inside).exists()
 
@@ -226,14 +226,14 @@ def called_name(call):
 
 
 def imported_by_call(call):
-    """Return the constant end of the argument to import_module, such as ".kernels"."""
+    """Return the constant suffix of the argument to import_module, such as ".kernels"."""
     argument = call.args[0]
     parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
     return parts[-1].value if isinstance(parts[-1], ast.Constant) else ast.unparse(argument)
 
 
 def within_package(module):
-    """Return the imports of other modules of the package as (name in LAYERS, Import)."""
+    """Return pairs (name in LAYERS, Import) for the imports of modules of the package."""
     return [
         (found.module.removeprefix("skrobust").removeprefix("."), found)
         for found in imports_of(module)
@@ -321,7 +321,7 @@ def test_imports_within_functions_are_those_with_a_reason():
 
 
 def imported_by(package):
-    """Return the modules and packages that a package imports, including for annotations."""
+    """Return what a package imports, including modules imported only for annotations."""
     modules = [m for m in LAYERS if m == package or m.startswith(f"{package}.")]
     imported = {name for module in modules for name, _ in within_package(module)}
     return {name.partition(".")[0] for name in imported} - {package}

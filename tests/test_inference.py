@@ -433,7 +433,7 @@ vectors = st.lists(st.floats(-10, 10), min_size=4, max_size=4).map(np.array)
 
 
 def assert_same_table(table, coef, covariance):
-    """Assert that coefficients and covariance are equal, in units of the standard errors."""
+    """Assert that coefficients and covariances agree, in units of the standard errors."""
     std_err = np.sqrt(np.diagonal(covariance))
     assert_allclose((table.coef - coef) / std_err, 0, atol=1e-6)
     assert_allclose((table.covariance - covariance) / np.outer(std_err, std_err), 0, atol=1e-6)

@@ -37,7 +37,7 @@ def log_cosh(r, threshold):
 
 
 def exact_log_cosh(r, threshold):
-    """Return the results of `log_cosh` for arrays in the precision of r."""
+    """Return the results of `log_cosh` for an array r, in the precision of r."""
     z = r / threshold
     rho = threshold**2 * (np.logaddexp(z, -z) - np.log(np.longdouble(2)))
     return rho, threshold * np.tanh(z)
@@ -69,7 +69,7 @@ class Case:
         return self
 
     def outputs(self):
-        """Return arrays of NaN for a pass to fill, which reveal any entry left out."""
+        """Return arrays of NaN for a pass to fill; any NaN that remains reveals an omission."""
         n, p = self.X.shape
         return np.full(n, np.nan), np.full((self.n_blocks, p + 3), np.nan)
 
@@ -145,7 +145,7 @@ def laid_out(X, layout):
 
 
 def layout_of(X):
-    """Return the layout as Numba sees it, in which a single row or column is always "C"."""
+    """Return the layout as Numba sees it; a single row or column always has layout "C"."""
     return "C" if X.flags.c_contiguous else "F" if X.flags.f_contiguous else "A"
 
 
@@ -371,7 +371,7 @@ def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(make, rho
     kernel = make(rho_psi)
     assert make(rho_psi) is kernel
     assert len(kernel.signatures) == 1
-    # An undeclared type raises an error instead of triggering another second of compilation.
+    # An undeclared type raises an error and does not trigger another compilation.
     with pytest.raises(TypeError):
         kernel(*[np.zeros(1, dtype=complex)] * len(kernel.signatures[0]))
     assert len(kernel.signatures) == 1

@@ -89,7 +89,7 @@ def test_duplicated_coordinates_share_the_value():
 
 @pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-200])
 def test_denormal_values_keep_their_signs(size):
-    """The product of two denormal numbers is zero, which loses its sign."""
+    """Products of numbers this small underflow to zero, which hides their signs."""
     H = np.array([[2.0, 0.5], [0.5, 1.0]])
     g, slope, lower = np.array([3.0, -1.0]), np.full(2, 0.2), np.full(2, -np.inf)
     start = np.array([-size, size])

@@ -146,7 +146,7 @@ def test_auto_runs_lbfgs_first_where_x_has_many_elements(
     objective, start = case.objective.at_threshold(beta), np.zeros(7)
     point = objective.evaluate(start)
     passes = case.solve(lbfgs_then_newton, beta, start=start).passes
-    # If few rows are inside the threshold, it is lowered in steps, without L-BFGS.
+    # If few rows are inside the threshold, the threshold is lowered in steps, without L-BFGS.
     few_inside = np.count_nonzero(np.abs(point.residual) <= beta) <= 5 * 7
     assert ("lbfgs" in passes) == (max_elements < 900 and not few_inside)
     if "lbfgs" in passes:

@@ -68,7 +68,7 @@ class Case:
         self.rng = rng
 
     def with_data(self, **data):
-        """Return the objective with other data."""
+        """Return the objective with the given data replaced."""
         linear = self.linear
         per_threshold = self.per_threshold
         penalty = linear.penalty.scaled(1 / BETA) if per_threshold else linear.penalty

@@ -20,7 +20,7 @@ from problems import Recorder, needs_callbacks
 from skrobust import MMRegressor, SmoothL1Regressor
 from skrobust._model.normal_constants import constant_of_breakdown, constant_of_efficiency
 
-# Fits of R's robustbase; the file names the sources of the data.
+# Fits by R's robustbase. The sources of the data are given in the file.
 REFERENCE = json.loads((Path(__file__).parent / "data" / "mm.json").read_text())
 SETS = sorted(REFERENCE["sets"])
 C_S, C_M = constant_of_breakdown(0.5), constant_of_efficiency(0.95)

@@ -1,4 +1,4 @@
-"""Newton's method finds the same minimum as other programs and estimates suboptimality."""
+"""Newton's method finds the same minimum as other programs and estimates its suboptimality."""
 
 from functools import partial
 from importlib import import_module
@@ -322,7 +322,7 @@ def test_the_estimated_suboptimality_is_of_the_size_of_the_true_one(
             assert estimate <= 20 * true
         else:
             assert estimate <= 1e-9 * least
-    # If all rows are inside, a single Newton step reaches the minimum.
+    # If all rows are inside the threshold, a single Newton step reaches the minimum.
     assert compared >= 1 or (step == "direct" and beta == 20.0)
 
 
@@ -458,7 +458,7 @@ def test_a_solution_cannot_be_changed(make_case):
 def test_a_vertex_whose_multiplier_is_beyond_the_threshold_is_no_minimum(make_objective):
     # At a vertex, one row has residual 0. The threshold is far below the rounding error of y,
     # so a Newton step at either vertex changes this residual by less than its rounding error.
-    # The minimum is the vertex of the second row, because the slope of the first is smaller.
+    # The minimum is at the vertex of the second row, because the first row has a smaller slope.
     X, y = np.array([[1.0], [3.0]]), np.array([1000.0, 3001.0])
     objective = make_objective(X, y, threshold=1e-16, fit_intercept=False)
 

@@ -288,5 +288,5 @@ def test_no_copy_of_x_is_made():
     observation_table(est, X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # A vector takes a hundredth of the memory of X; the table has eight.
+    # A vector takes a hundredth of the memory of X, and the table has eight vectors.
     assert peak < 0.3 * X.nbytes

@@ -21,7 +21,7 @@ from skrobust._solvers.result import Status
 
 @pytest.fixture
 def bisquare(make_objective):
-    """Return a function that creates the whitened bisquare objective, with X and y."""
+    """Return a function that returns the whitened bisquare objective, X and y."""
 
     def make(n=80, weight=None, threshold=4.685, outliers=0, fit_intercept=True):
         rng = np.random.default_rng(0)

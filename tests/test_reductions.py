@@ -210,7 +210,7 @@ def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
 
 
 def line_problem(seed, n=30, weighted=False):
-    """Return residuals, their changes, which reduce most of them, and weights."""
+    """Return residuals, changes that bring most residuals closer to zero, and weights."""
     rng = np.random.default_rng(seed)
     r = rng.standard_t(2, size=n)
     change = -r * rng.uniform(0, 1, size=n) + 0.3 * rng.normal(size=n)
@@ -257,8 +257,8 @@ def test_the_minimum_does_not_depend_on_the_probed_rows(
 
 
 def test_the_slope_is_linear_between_the_lengths_where_a_row_reaches_the_threshold():
-    # This checks `line_slope`, on which `minimum_by_all_breakpoints` relies, and that the
-    # objective is convex along the line.
+    # This verifies `line_slope`, on which `minimum_by_all_breakpoints` relies, and the
+    # convexity of the objective along the line.
     r, change, weight = line_problem(0, weighted=True)
     with np.errstate(divide="ignore"):
         lengths = np.sort(np.concatenate([(end - r) / change for end in (-0.5, 0.5)]))

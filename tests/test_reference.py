@@ -2,9 +2,9 @@
 
 The references are the R and SAS results in the tests of statsmodels, statsmodels' RLM with a
 small tolerance, Spark's tests of the Huber loss with their data, and scikit-learn's
-HuberRegressor. Only figures and formulas are taken from these projects. Data come from
-installed packages or a formula, or are the 24 numbers of a printed table. If a published figure
-had not converged, a comment at the tolerance states its error.
+HuberRegressor. Only figures and formulas are taken from these projects. The data come from
+installed packages, from a formula, or from a printed table of 24 numbers. If the iteration that
+produced a published figure had not converged, a comment at the tolerance states the error.
 """
 
 import functools
@@ -69,9 +69,9 @@ def test_stackloss_reaches_the_fixed_point_that_rlm_approaches(mode):
 
 @pytest.mark.parametrize("mode", RLM_MODES)
 def test_stackloss_agrees_with_r_rlm(mode):
-    # R's MASS::rlm from statsmodels (BSD-3), robust/tests/results/results_rlm.py, class Huber.
-    # R stopped at a change of 1e-4. The tolerances are therefore those of statsmodels'
-    # robust/tests/test_rlm.py: four decimals, and three for the scale.
+    # Results of R's MASS::rlm from statsmodels (BSD-3), robust/tests/results/results_rlm.py,
+    # class Huber. R stopped at a change of 1e-4. The tolerances are therefore those of
+    # statsmodels' robust/tests/test_rlm.py: four decimals, and three for the scale.
     X, y = load("stackloss")
     est = SmoothL1Regressor(**mode).fit(X, y)
     assert_allclose(est.coef_, [0.82937387, 0.92610818, -0.12784916], rtol=0, atol=1e-4)
@@ -91,8 +91,8 @@ def test_stackloss_agrees_with_r_rlm(mode):
 def test_fixed_threshold_gives_the_residuals_of_sas(loss):
     # Results of SAS from statsmodels (BSD-3), results_rlm.py, class HuberHuber: Huber's psi at
     # 1.345 and a scale that skrobust lacks (proposal 2 at 2.5). The threshold is fixed at 1.345
-    # times this scale, which is, to nine digits, the ratio of a residual to the corresponding
-    # standardised residual.
+    # times this scale. To nine digits, the scale is the ratio of a residual to the
+    # corresponding standardised residual.
     residuals = [2.909155172, -2.225912162, 4.134132661, 6.163172632, -1.741815737]
     residuals += [-2.789321552, -2.02642336, -1.02642336, -2.593402734, 0.698655]
     residuals += [1.914261011, 1.826699492, -2.031210331, -0.592975466, 2.306098648]
@@ -109,8 +109,8 @@ def test_fixed_threshold_gives_the_residuals_of_sas(loss):
 def test_phones_agree_with_the_help_page_of_r():
     # R's MASS (GPL), help page summary.rlm: rlm(calls ~ year, phones, maxit = 50). The
     # iteration converges slowly, and R stops at a change of 1e-4. In the limit, the intercept
-    # is -102.530 and the scale 9.009, from which the values that R prints differ by up to
-    # 0.3 %.
+    # is -102.530 and the scale 9.009. The values that R prints differ from these limits by up
+    # to 0.3 %.
     X, y = PHONES
     est = SmoothL1Regressor().fit(X, y)
     assert_allclose([est.coef_[0], est.intercept_], [2.041, -102.622], rtol=1e-3)

@@ -194,7 +194,7 @@ def test_schedule_of_one_stage_is_no_schedule(schedule):
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_a_scale_that_does_not_converge_is_that_of_the_objective(monkeypatch, rounds):
     # Found by a random search: the reported scale was the next candidate, whereas the reported
-    # objective was the value at the last one.
+    # objective was the value at the previous candidate.
     monkeypatch.setattr("skrobust._solvers.scale_fixed_point.MAX_ROUNDS", rounds)
     with pytest.warns(ConvergenceWarning, match="the scale did not converge"):
         est = SmoothL1Regressor().fit(X, Y)

@@ -150,7 +150,7 @@ def test_a_read_only_installation_without_home_or_cache_works(tmp_path):
         for place in places:
             place.chmod(0o755)
     assert output.split("\n") == [str(package / "__init__.py"), str([1.0] * 4)]
-    # For root, no directory is read-only, and the test checks only that nothing is written.
+    # For root, no directory is read-only, so the test checks only that nothing is written.
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -267,7 +267,7 @@ print(len(found))
 @pytest.mark.skipif(not FORK, reason="no fork here")
 @pytest.mark.parametrize("compiles", [False, True])
 def test_a_child_forked_within_a_first_fit_or_beside_other_fits_can_fit(compiles):
-    # A fork blocks forever in OpenBLAS while a thread uses OpenBLAS threads.
+    # A fork blocks forever in OpenBLAS if another thread is using OpenBLAS threads.
     assert run(PREAMBLE + FORK_WITHIN.format(compiles=compiles)) == "1"
 
 

@@ -157,8 +157,8 @@ def warm_scale(scale, residual, weight, epsilon):
 def test_one_step_from_a_near_scale_leads_to_the_concomitant_scale(epsilon, law, n):
     rng = np.random.default_rng(0)
     residual = rng.standard_t(3, size=n)
-    # Rows 3, 13, …. A sample of every k-th row contains none of them if k is a multiple of 2 or
-    # 5.
+    # Rows 3, 13, and so on. A sample of every k-th row contains none of these rows if k is a
+    # multiple of 2 or 5.
     outside = np.arange(n) % 10 == 3
     residual[outside] *= 100
     few = np.where(rng.random(n) < 0.01, 1.0, 1e-4)

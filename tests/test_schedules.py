@@ -40,7 +40,7 @@ def test_one_stage_is_the_final_threshold(schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("ulps", [1, 2, 3, 7])
 def test_stages_equal_to_rounding_are_dropped(schedule, ulps):
-    # There are fewer than 20 floats between 1 and a start so close to it.
+    # There are fewer than 20 floats between 1 and a start so close to 1.
     start = 1.0 + ulps * np.finfo(float).eps
     multipliers = schedule(start, 20)
     assert multipliers[0] == start

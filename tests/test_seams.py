@@ -243,7 +243,8 @@ def test_blocks_of_rows_give_the_fit_of_a_tall_array(monkeypatch, mode, tails):
 def test_every_solver_finds_the_minimum_on_blocks_of_rows(
     monkeypatch, solver, threshold, weighted, alpha
 ):
-    # With an odd number of rows, the median, the limit for a strong penalty, is unique.
+    # The number of rows is odd, so the median, which is the limit for a strong penalty, is
+    # unique.
     X, y = data(n=201)
     weight = np.random.default_rng(1).uniform(0.1, 1.0, size=201) if weighted else None
     solutions = []

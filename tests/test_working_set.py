@@ -59,7 +59,7 @@ def test_the_hessian_follows_features_and_rows(weighted, fit_intercept, monkeypa
 
 
 class Line:
-    """A step from a point, with the sums at the point and the formulas of the objective."""
+    """A step from a point, the sums at the point, and the formulas of the objective."""
 
     def __init__(self, every, seed=0, size=0.05, to_zero=False):
         X, self.y, weight = data(n=400, seed=seed)
