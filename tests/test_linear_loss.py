@@ -20,7 +20,7 @@ N, P, BETA = 60, 4, 0.8
 PENALTIES = [(0.0, False), (0.3, False), (0.5, True)]
 # Every combination of engine, intercept and weights.
 FORMS = itertools.product(["dense", "csr"], [True, False], [True, False])
-# Each of these combinations with one of the penalties in turn.
+# Each of these combinations, with the penalties assigned in rotation.
 MODES = [(*form, PENALTIES[i % len(PENALTIES)]) for i, form in enumerate(FORMS)]
 # The modes for least squares, that is, for an infinite threshold. Penalties multiplied by the
 # threshold would be infinite and are left out.

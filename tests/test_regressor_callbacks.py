@@ -27,8 +27,8 @@ from problems import (
 )
 from skrobust import SmoothL1Regressor
 
-# Names of functions that perform steps of a fit. In the modules that call them, tests replace
-# these functions by failing ones.
+# Names of functions that perform steps of a fit. Tests replace these functions, in the modules
+# that call them, with functions that fail.
 SAMPLING, STAGES, ENGINE = "RowSampler", "fit_stages", "as_engine"
 
 
