@@ -1,8 +1,8 @@
-"""Support for scikit-learn's array API dispatch by conversion to and from NumPy arrays.
+"""Support for scikit-learn's array API dispatch through conversion to and from NumPy arrays.
 
-Arrays of other libraries are converted to NumPy arrays, without a copy if they are in CPU
-memory (DLPack), and results are converted back to the library of X. Arrays are converted only
-under ``sklearn.config_context(array_api_dispatch=True)`` with scikit-learn 1.9 or newer.
+Arrays from other libraries are converted to NumPy arrays, without a copy if they are in CPU
+memory (DLPack), and results are converted back to the array library of X. The conversion
+requires scikit-learn 1.9 or newer and ``sklearn.config_context(array_api_dispatch=True)``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ except ImportError:
     HAS_DISPATCH = False
 
     def check_same_namespace(X: Any, estimator: Any, *, attribute: str, method: str) -> None:
-        """Accept any X, because older versions of scikit-learn have no dispatch."""
+        """Accept any X, because older versions of scikit-learn have no array API dispatch."""
 
 
 __all__ = [
@@ -47,7 +47,7 @@ CPU_DEVICES = {1, 3}
 def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     """Return the values of `data` as NumPy arrays, and a function that converts results back.
 
-    The keys of `data` are parameter names for error messages. Values that are not arrays of
+    The keys of `data` are parameter names for error messages. Values that are not arrays from
     another library are returned unchanged. The returned function converts a NumPy array, or the
     arrays in a dict, to the library and device of the first value of `data`; it leaves all
     other results unchanged.
@@ -71,9 +71,9 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
 
 
 def with_numpy_attributes(estimator: Any) -> Any:
-    """Return a copy of a fitted estimator with its attributes as NumPy arrays.
+    """Return a copy of a fitted estimator with its array attributes as NumPy arrays.
 
-    An estimator without attributes that are arrays of another library is returned unchanged.
+    If no attribute is an array from another library, the estimator itself is returned.
     """
     foreign = {name: value for name, value in vars(estimator).items() if _is_foreign(value)}
     if not foreign:
@@ -86,7 +86,7 @@ def with_numpy_attributes(estimator: Any) -> Any:
 
 
 def through_numpy(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that applies `as_numpy` to array parameters and to the result.
+    """Return a decorator that converts array parameters by `as_numpy`, and converts the result back.
 
     `names` are the names of the array parameters, which must come first in the signature of the
     function.
@@ -112,7 +112,7 @@ def _is_dispatched() -> bool:
 
 
 def _is_foreign(value: Any) -> bool:
-    """Tell whether a value is an array of a library other than NumPy and SciPy."""
+    """Return whether a value is an array from a library other than NumPy and SciPy."""
     is_array = hasattr(value, "__dlpack__") and hasattr(value, "shape")
     return is_array and not (isinstance(value, np.ndarray | np.generic) or issparse(value))
 
@@ -122,7 +122,7 @@ def _is_numeric(value: Any) -> bool:
 
 
 def _on_cpu(name: str, value: Any) -> Any:
-    """Return an array of another library as a NumPy array that shares its memory.
+    """Return an array from another library as a NumPy array that shares its memory.
 
     Other values are returned unchanged.
     """

@@ -13,7 +13,7 @@ from ._spec import FitSpec
 
 
 def documented_objective(result: StageResult, spec: FitSpec) -> tuple[float, float]:
-    """Return the objective as the estimator documents it, and its estimated suboptimality."""
+    """Return the objective that the estimator documents, and its estimated suboptimality."""
     value, factor = result.value, 1.0
     if isinstance(spec.scale, Concomitant):
         epsilon = spec.scale.factor
@@ -25,7 +25,7 @@ def documented_objective(result: StageResult, spec: FitSpec) -> tuple[float, flo
 
 
 def relative_suboptimality(result: StageResult, spec: FitSpec) -> float:
-    """Return the estimated suboptimality divided by the objective, at most 1."""
+    """Return the estimated suboptimality divided by the objective, capped at 1."""
     value, above = documented_objective(result, spec)
     return min(above / value, 1.0) if value else 0.0
 
@@ -57,7 +57,7 @@ def fitted_attributes(
     }
     attributes["coef_"] = coef[0] if one_target else coef
     # In a fit to blocks of rows, the `n_rounds` of a result counts the rounds since the start
-    # of the fit, whereas the history contains the number of rounds of each stage.
+    # of the fit, whereas the history contains the number of rounds in each stage.
     stages_done = [stage.n_rounds for stages in results for stage in stages]
     rounds = iter(np.diff([0, *stages_done]).tolist())
     attributes["history_"] = [

@@ -40,7 +40,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def _set_fitted(
         self, fit: Callable[..., dict[str, Any]], X: Any, y: Any, sample_weight: Any
     ) -> Self:
-        """Set the attributes that `fit` returns; if it fails, the model is not changed."""
+        """Set the attributes that `fit` returns; if `fit` fails, leave the model unchanged."""
         before = {name: vars(self)[name] for name in _FEATURES if name in vars(self)}
         data, convert = as_numpy(X=X, y=y, sample_weight=sample_weight)
         try:
@@ -60,16 +60,16 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         ----------
         X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
                 (n_samples, n_features)
-            Samples to predict.
+            Rows for which to predict the target.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_targets)
             Predicted values, in units of y. Their dtype is float32 if X and the coefficients
-            are float32, and float64 otherwise. For Dask collections the predictions are lazy: a
-            dask Array with the same blocks of rows as X if X is a dask Array; a Series with the
-            index of X if X is a DataFrame, or for several targets a DataFrame with the columns
-            0, 1, ….
+            are float32, and float64 otherwise. For Dask collections the predictions are lazy.
+            If X is a dask Array, they are a dask Array with the same blocks of rows. If X is a
+            DataFrame, they are a Series with the index of X or, for several targets, a
+            DataFrame with the columns 0, 1, ….
 
         Raises
         ------
@@ -77,12 +77,12 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             If the estimator is not fitted.
 
         ValueError
-            If X contains NaN or infinity, or if the features of X differ from the features seen
-            during `fit`. The features of a Dask collection are checked immediately, its values
+            If X contains NaN or infinity, or if the features of X differ from those seen during
+            `fit`. The features of a Dask collection are checked immediately, its values only
             when the predictions are computed.
 
         TypeError
-            If X is a Dask collection that is not numeric.
+            If X is a Dask collection with a non-numeric dtype.
         """
         check_is_fitted(self)
         if all_dask(f"{type(self).__name__}.predict", X=X):
@@ -105,7 +105,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         ----------
         X : {array-like, sparse matrix, dask Array, dask DataFrame} of shape \
                 (n_samples, n_features)
-            Samples to predict.
+            Rows for which to predict the target.
 
         y : {array-like, dask Array, Series or DataFrame} of shape (n_samples,) or \
                 (n_samples, n_targets)
@@ -149,7 +149,7 @@ class LinearRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
 
 def _documentation_url() -> str:
-    """Return the project URL "Documentation" of the package metadata, or ""."""
+    """Return the "Documentation" URL from the package metadata, or "" if there is none."""
     try:
         package = metadata.metadata("skrobust")
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks, and replacements for scikit-learn versions before 1.9."""
+"""scikit-learn's callback support, with replacements for versions before 1.9."""
 
 from collections.abc import Callable
 from contextlib import nullcontext

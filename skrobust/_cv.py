@@ -60,9 +60,9 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     In each fold of `cv`, a :class:`SmoothL1Regressor` is fitted for each pair of a threshold in
     `betas` and a penalty in `alphas`. The rule `refit` then selects a pair, by default the pair
     with the best mean score, and the model is fitted to all rows with this pair. Within a fold,
-    a fit in general starts from the solution for the previous candidate and takes about one
+    each fit generally starts from the solution for the previous candidate and takes about one
     pass over X. It reaches the same tolerance as a fit of :class:`SmoothL1Regressor`. Rows
-    outside the training fold have weight zero, which in general avoids copying the training
+    outside the training fold are given weight zero, which usually avoids copying the training
     rows.
 
     Read more in the :doc:`user guide </user_guide/choosing_beta>`.
@@ -74,13 +74,13 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         targets share the same candidates; use ``scale="mad"`` if the targets have different
         units.
 
-        - An array-like contains thresholds that are each "auto" or a number, as for the
-          parameter `beta` of :class:`SmoothL1Regressor`.
-        - An integer gives the default grid. It contains the threshold of ``beta="auto"`` and is
-          geometrically spaced from a tenth of this threshold to about ten times this threshold.
-          With ``scale="concomitant"``, the excesses of the thresholds over 1 are spaced in this
-          way instead. With ``scale=None``, the threshold of "auto" is computed from the
-          residuals of a fit to all rows.
+        - If array-like, each threshold is "auto" or a number, as for the parameter `beta` of
+          :class:`SmoothL1Regressor`.
+        - If an integer, the default grid has this many thresholds. It contains the threshold of
+          ``beta="auto"`` and is geometrically spaced from a tenth of this threshold to about
+          ten times this threshold. With ``scale="concomitant"``, the excesses of the thresholds
+          over 1 are spaced in this way instead. With ``scale=None``, the threshold of "auto" is
+          computed from the residuals of a fit to all rows.
 
     alphas : int or array-like, default=(0.0,)
         Candidate values of the constant `alpha` that multiplies the penalty, in any order, or
@@ -214,11 +214,11 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     outliers_ : ndarray of bool of shape (n_samples,) or (n_samples, n_targets)
         Boolean mask of the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`.
         These rows are downweighted but not necessarily wrong: with normal errors and the
-        threshold of "auto", 18 % of the rows of data without outliers exceed the threshold.
+        threshold of "auto", 18 % of the rows are beyond the threshold even without outliers.
 
     weights_ : ndarray of shape (n_samples,) or (n_samples, n_targets)
         Robustness weight :math:`\min(1, \beta/|r_i|)` of each row in the final fit, between 0
-        and 1 and in float64.
+        and 1, in float64.
 
     history_ : list of dict
         Stages of the final fit, as in :class:`SmoothL1Regressor`.
@@ -267,7 +267,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
 
     Penalties are thus compared only at the same threshold, because the effect of `alpha`
     depends on the threshold. Because the training sets overlap, the scores of different folds
-    are not independent, and the standard error is a rule of thumb, not a test.
+    are not independent. The comparison with the standard error is therefore a rule of thumb,
+    not a test.
 
     References
     ----------
@@ -390,7 +391,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Warns
         -----
         ConvergenceWarning
-            If any of the fits does not reach `tol`.
+            If any fit does not reach `tol`.
         """
         name = type(self).__name__
         require_in_memory(name, "search", X=X, y=y, sample_weight=sample_weight, **params)
@@ -469,7 +470,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         y: NDArray[Any],
         weight: NDArray[np.float64] | None,
     ) -> tuple[list[dict[str, Any]], list[SmoothL1Regressor], float]:
-        """Return the points of the grid, a model for each point, and the threshold of "auto".
+        """Return the grid points, a model for each point, and the threshold of "auto".
 
         `alphas` is None if the penalties form a default grid. The threshold of "auto" is NaN
         unless the grid or `refit` requires it.
@@ -639,11 +640,11 @@ def _fold(
     fold: tuple[Any, Any],
     context: Any,
 ) -> tuple[NDArray[np.float64], list[Convergence]]:
-    """Return the score of each model for fold k, and the convergence of each fit."""
+    """Return the score of each model on fold k, and the convergence of each fit."""
     train, test = fold
     # Rows outside the training fold have weight zero, which in general avoids copying X.
     inside = np.zeros(X.shape[0])
-    # The index of a row is repeated in `train` if the splitter samples with replacement.
+    # `train` contains repeated indices if the splitter samples with replacement.
     train_rows = np.arange(X.shape[0])[train]
     np.add.at(inside, train_rows, 1.0 if weight is None else weight[train_rows])
     X_test, y_test = X[test], y[test]

@@ -41,7 +41,7 @@ def duality_gap(
     dual objective at a feasible point u [1]_. If the threshold was estimated with the MAD, F is
     the objective at the threshold `beta_`.
 
-    The gap equals the attribute `optimality_` if the fit formed the Gram matrix of all rows.
+    The gap equals the attribute `optimality_` if the fit computed the Gram matrix of all rows.
     For tall data, for which `optimality_` is only an estimate, this function computes the
     bound. The gap is of first order in the gradient and the suboptimality is of second order,
     so the gap may be much larger than the suboptimality.
@@ -71,8 +71,8 @@ def duality_gap(
         If the estimator is not fitted.
 
     ValueError
-        If X has too many features for its Gram matrix (in general at least 5,000, or 200 if X
-        is sparse), or if the data do not match the fitted attributes.
+        If X has too many features for its Gram matrix to be computed (in general at least
+        5,000, or 200 if X is sparse), or if the data do not match the fitted attributes.
 
     References
     ----------
@@ -131,7 +131,7 @@ def duality_gap(
 
 
 def _spec_of(estimator: Any, k: int, n_features: int) -> FitSpec:
-    """Return the specification of the objective of target k at the fitted threshold."""
+    """Return the FitSpec of target k with its fitted threshold."""
     beta, scale = float(np.ravel(estimator.beta_)[k]), float(np.ravel(estimator.scale_)[k])
     joint = estimator.scale == "concomitant"
     model = SmoothL1Regressor(

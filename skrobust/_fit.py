@@ -53,9 +53,9 @@ SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
 SAMPLE_MAX_CONTRACTION = 0.7
 # Tolerance of the least-squares fit whose residuals give the first estimate of the scale.
 LEAST_SQUARES_TOL = 1e-3
-# Numbers of passes over X within which Anderson acceleration must halve its error, after a
-# uniform sample and otherwise. Fewer passes are allowed after a uniform sample, because another
-# sample can follow. MAX_RESTARTS is the maximum number of restarts.
+# Numbers of passes over X within which Anderson acceleration must halve its error if it starts
+# from the fit to a uniform sample, and otherwise. Fewer passes are allowed after a uniform
+# sample, because another sample can follow. MAX_RESTARTS is the maximum number of restarts.
 UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
 MAX_RESTARTS = 8
 # A warm start is ignored if any of its whitened coordinates, in units of the target, exceeds
@@ -63,8 +63,8 @@ MAX_RESTARTS = 8
 MAX_WARM_START = 1e8
 # With a concomitant scale and an L1 penalty, the fit is repeated, each time with the tolerance
 # multiplied by TIGHTER_TOL_FACTOR, until the joint duality gap for the coefficients and the
-# scale is small. If the gap is still too large after MAX_TIGHTER_FITS repetitions, the fit has
-# not converged.
+# scale is small enough. If the gap is still too large after MAX_TIGHTER_FITS repetitions, the
+# fit has not converged.
 TIGHTER_TOL_FACTOR, MAX_TIGHTER_FITS = 1e-2, 3
 # A named schedule starts at a threshold that exceeds this fraction of the absolute residuals.
 SCHEDULE_SHARE_INSIDE = 0.99
@@ -128,7 +128,7 @@ class Target:
         self.beta = max(spec.beta / self.units.unit, MIN_THRESHOLD)
 
     def threshold(self, scale: float) -> float:
-        """Return the threshold for a scale, both in units of the target."""
+        """Return the threshold for a given scale, both in units of the target."""
         return self.beta if self.estimator is None else self.estimator.threshold(scale)
 
     @property
@@ -148,8 +148,8 @@ class Target:
         penalty: Penalty | None = None
         alpha = 0.0
         if spec.alpha:
-            # The Huber loss is β times the smooth L1 loss. The penalty that belongs to the
-            # smooth L1 loss is therefore multiplied by β, which has the unit of y.
+            # The Huber loss is β times the smooth L1 loss. A penalty added to the smooth
+            # L1 loss is therefore multiplied by β, which has the unit of y.
             alpha = spec.alpha * units.unit if spec.alpha_per_threshold else spec.alpha
             penalty = Ridge.of_strength(alpha, engine, spec.penalty_weights)
         if spec.is_composite:
@@ -170,7 +170,7 @@ class Target:
 
 
 def _penalty_diagonal(linear: LinearLoss) -> FloatArray:
-    """Return the diagonal of the Hessian of the penalty, of shape (p,), without intercept."""
+    """Return the diagonal of the penalty's Hessian, of shape (p,), without the intercept."""
     zero = np.zeros(linear.data.engine.p + 1)
     return (zero if linear.penalty is None else linear.penalty.hessian_diagonal(zero))[1:]
 
@@ -204,8 +204,8 @@ def fit_stages(
         is_last = multiplier == multipliers[-1]
         budget = max(0, spec.max_iter - used)
         if is_last:
-            # The search for the scale always starts from the scale of the initial point. The
-            # scale of an earlier stage might lead to another fixed point.
+            # The search for the scale always starts from the scale of the initial point,
+            # because the scale of an earlier stage might lead to another fixed point.
             sensitivity = None
             if plan.accelerate:
                 sensitivity = initial.sensitivity or Sensitivity()
@@ -300,7 +300,7 @@ def _solve_final(
             residual = gather(solution.point.residual, sampler.problem.sample.rows)
         del solution
         objective, theta, scale, sensitivity = _restart(target, sampler, near, residual)
-        # The objective at the starting point from a new sample may be larger than at the best
+        # The objective may be larger at the starting point from a new sample than at the best
         # point so far.
         if improved and estimator is None:
             value = objective.at_threshold(target.beta).evaluate(theta).value
@@ -338,9 +338,9 @@ def _lowest(
 ) -> tuple[Solution, float]:
     """Return the solution with the lowest value of the final objective, and its scale.
 
-    The candidates are the solution, which did not converge, and the starting coefficients of
-    the stages, which `earlier` contains in units of the data. A concomitant scale is a variable
-    of the objective and is therefore computed for each candidate.
+    The candidates are the given solution, which has not converged, and the starting
+    coefficients of the stages, given by `earlier` in units of the data. A concomitant
+    scale is a variable of the objective and is therefore computed for each candidate.
     """
     coef = [target.units.from_data(start, objective.engine) for start in earlier]
     starts = [objective.whitening.coordinates(given) for given in coef]
@@ -360,7 +360,7 @@ def _lowest(
 
 
 class _LowestPoint:
-    """The lowest objective so far, at a fixed threshold, and the coefficients that attain it.
+    """The lowest objective found at a fixed threshold, and the coefficients that attain it.
 
     The coefficients are stored in units of the data.
     """
@@ -391,8 +391,8 @@ def _to_data_units(
 ) -> StageResult:
     unit, point, beta = target.units.unit, solution.point, objective.threshold
     estimator = target.estimator
-    # Passes not counted in `solution.passes` were taken for the starting point and the bound on
-    # the suboptimality.
+    # Passes not counted in `solution.passes` were needed for the starting point and the bound
+    # on the suboptimality.
     n_eval = objective.n_passes - n_passes
     others = n_eval - sum(solution.passes.values())
     passes = {"start and optimality": others, **solution.passes}
@@ -428,7 +428,7 @@ def _weights(
 ) -> RowVector:
     """Return the weight of each row: ψ(r)/r, or 1 if the residual is only rounding error.
 
-    If `overwrite` is True, the weights overwrite the residuals in memory.
+    If `overwrite` is True, the array of the residuals is overwritten with the weights.
     """
     theta, residual = solution.point.theta, solution.point.residual
     is_rounding = None
@@ -468,11 +468,11 @@ def _with_small_joint_gap(
     scale: float,
     max_iter: int,
 ) -> Solution:
-    """Return the solution, or a more accurate solution if its joint duality gap exceeds `tol`.
+    """Return the solution, refined if its joint duality gap exceeds the tolerance.
 
     With a concomitant scale and a small L1 penalty, the joint gap for the coefficients and the
-    scale may be much larger than the gap for the coefficients alone, which the stopping
-    criterion of the minimiser uses.
+    scale may be much larger than the gap for the coefficients alone, on which the stopping
+    criterion of the minimiser is based.
     """
     spec, tol = target.spec, target.spec.tol
     if not spec.is_composite or not isinstance(target.estimator, Concomitant):
@@ -499,7 +499,7 @@ def _with_small_joint_gap(
 
 
 def _initial_point(target: Target, sampler: RowSampler) -> InitialPoint:
-    """Return the starting point, computed from a sample if that is sufficient."""
+    """Return the starting point, computed from a sample if the sample is sufficient."""
     while sampler.problem.sample is not None:
         point = _sample_start(target, sampler)
         if point is not None:
@@ -527,7 +527,7 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
     if objective.n_variables > objective.engine.n + 1:
         # The coordinates are not whitened, so a gradient step does not lead to the
-        # least-squares fit. This fit, whose residuals may all be within the threshold, is
+        # least-squares fit. This fit, all of whose residuals may be within the threshold, is
         # computed by Newton's method instead.
         linear = LinearLoss(start.linear.data, HUBER, start.linear.penalty, np.inf)
         squares = Whitened(linear, objective.whitening)
@@ -631,13 +631,13 @@ def _restart(
 def _majorant_whitening(
     target: Target, near: InitialPoint, sample: Whitened, residual: FloatArray
 ) -> tuple[Whitening, FloatArray, Sensitivity]:
-    """Return the whitening of a quadratic that majorises the objective of a sample.
+    """Return the whitening for a quadratic that majorises the objective of a sample.
 
     θ and the sensitivity are also returned, in the new coordinates. The quadratic with Huber's
     weights ψ(r)/r touches the objective from above (Huber and Ronchetti, 2009, section 7.8).
     Near the minimiser its Hessian is close to that of the objective, because most rows beyond
-    the threshold have small weights. Far from the minimiser, its Hessian prevents overlong
-    steps.
+    the threshold have small weights. Far from the minimiser, its Hessian prevents steps
+    that are too long.
     """
     _, theta, scale, sensitivity = near
     assert sensitivity is not None
@@ -666,7 +666,7 @@ def solution_path(
 ) -> Iterator[tuple[int, StageResult]]:
     """Minimise the objective of one target for each of the specs, whose schedules are None.
 
-    Yield the index of each spec with its StageResult. The specs are processed in order of
+    Yield the index and the StageResult of each spec. The specs are processed in order of
     increasing penalty and, for each penalty, of decreasing threshold, or in the order of
     `_composite_path` if the penalty is composite. Rows of weight zero are ignored. If the fit
     for a spec without a composite penalty does not converge, `own_fit` fits this spec
@@ -693,7 +693,7 @@ def solution_path(
 def _composite_path(
     target: Target, problem: Problem, specs: Sequence[FitSpec]
 ) -> Iterator[tuple[int, StageResult]]:
-    """Yield the index of each spec and its StageResult, for specs with a composite penalty.
+    """Yield the index and the StageResult of each spec, all with a composite penalty.
 
     The specs are processed in order of decreasing threshold and, for each threshold, of
     decreasing penalty. Each fit starts from the previous coefficients, but the search for the
@@ -740,7 +740,7 @@ def _composite_path(
 
 
 def _path_order(spec: FitSpec) -> tuple[bool, float]:
-    """Return a sort key: estimated thresholds precede fixed ones, and both are decreasing.
+    """Return a key that sorts estimated thresholds before fixed ones, each in decreasing order.
 
     Estimated thresholds come first, because the search for them starts from a larger threshold.
     """
@@ -754,7 +754,7 @@ class _PathMinimiser(NamedTuple):
 
 
 def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
-    """Return a minimiser for the threshold of the target and all larger thresholds.
+    """Return a minimiser for thresholds no smaller than the threshold of the target.
 
     Return None if X is so wide that each spec is fitted separately.
     """

@@ -29,8 +29,8 @@ from ._unwrap import inner_estimator, innermost_estimator, unwrap
 from ._validation import drop_zero_weight
 
 # The data are regarded as the training data if the relative gradient is at most the largest of
-# GRADIENT_TOL, GRADIENT_PER_TOL · `tol` and GRADIENT_PER_FINAL · (the gradient at the end of
-# the fit). The tolerance is larger for float32 coefficients, which are rounded.
+# GRADIENT_TOL, GRADIENT_PER_TOL · `tol` and GRADIENT_PER_FINAL · (the relative gradient at the
+# end of the fit). The bound is larger for float32 coefficients, which are rounded.
 GRADIENT_TOL, GRADIENT_PER_TOL, GRADIENT_PER_FINAL = 1e-5, 100.0, 10.0
 FLOAT32_GRADIENT_TOL = 1e-4
 # Messages in `history_` of fits that ended because of rounding errors.
@@ -50,7 +50,7 @@ class FitDescription(NamedTuple):
     `outliers_` is True for the rows whose absolute residual exceeds `outlier_end`, in units of
     y; `beyond` is the name of this threshold. `scale_name` is None if the threshold was given
     in units of y. `gradient` is the relative gradient that the fit reached, and
-    `within_rounding` tells whether the fit ended because of rounding errors.
+    `within_rounding` is True if the fit ended because of rounding errors.
     """
 
     name: str
@@ -66,7 +66,7 @@ class FittedData(NamedTuple):
 
     `labels` contains the labels of the rows of positive weight, and `positive` their positions
     among all `n_rows` rows, or None if all weights are positive. `transformers` convert the X
-    of the estimator to the X of the regressor, and `is_wrapped` tells whether the regressor is
+    of the estimator to the X of the regressor, and `is_wrapped` is True if the regressor is
     part of another estimator.
     """
 
@@ -83,7 +83,7 @@ class FittedData(NamedTuple):
     target: int
 
     def title(self) -> str:
-        """Return a description of the fit, to be used as the title of a table."""
+        """Return a description of the fit for use as the title of a table."""
         fit, description = self.fit, self.description
         beyond = np.abs(fit.residual) > description.outlier_end / fit.units.unit
         share = float(fit.times_weight(beyond.astype(float)).sum()) / fit.total
@@ -108,7 +108,7 @@ def fitted_data(
     target: int | None,
     team: ThreadTeam,
 ) -> FittedData:
-    """Return the linearised fit of an estimator, and the data of this fit.
+    """Return the linearised fit of an estimator, together with its data.
 
     Raise a ValueError if the estimator was not fitted to the given data.
     """
@@ -116,7 +116,7 @@ def fitted_data(
     if not isinstance(regressor, SmoothL1Regressor | SmoothL1RegressorCV | MMRegressor):
         raise TypeError(
             "estimator must be a SmoothL1Regressor, SmoothL1RegressorCV or MMRegressor, or a "
-            "pipeline, search or TransformedTargetRegressor around one, got "
+            "pipeline, search or TransformedTargetRegressor that contains one, got "
             f"{type(regressor).__name__}."
         )
     if getattr(regressor, "positive", False) or _has_l1_part(regressor):
@@ -230,7 +230,7 @@ def _mm_fit(
     if fit.scale_is_rounding():
         raise ValueError(EXACT_MM_FIT)
     # The gradient that an MM fit reached is not stored. If the scale of the S-estimate shows
-    # that the data are the training data, their gradient is used instead.
+    # that the data are the training data, the gradient on these data is used instead.
     gradient = fit.relative_gradient()
     rounding = _rounding_gradient(fit, regressor)
     if gradient <= max(GRADIENT_TOL, rounding) or not fit.s_scale_agrees():
@@ -251,7 +251,7 @@ def _intercept_and_coef(intercept: Any, coef: Any, target: int = 0) -> FloatArra
 
 
 def _has_l1_part(regressor: Any) -> bool:
-    """Tell whether the objective of a fitted regressor has an L1 penalty."""
+    """Return whether the objective of a fitted regressor has an L1 penalty."""
     ratio = getattr(regressor, "l1_ratio_", getattr(regressor, "l1_ratio", 0.0))
     alpha = getattr(regressor, "alpha_", getattr(regressor, "alpha", 0.0))
     return bool(ratio > 0 and alpha > 0)
@@ -319,8 +319,8 @@ def _check_curvature(fit: LinearisedFit, names: list[str]) -> None:
     which = [names[j - 1] if j else "intercept" for j in undetermined]
     raise ValueError(
         "there are no standard errors: the matrix A = Σ s ψ′ zzᵀ is not positive definite in "
-        f"directions of {which}, since the rows that vary there are outliers of the fit, or "
-        "the fit has not converged. Drop these columns or rows."
+        f"directions of {which}, because the rows in which these columns vary are outliers of "
+        "the fit or the fit has not converged. Drop these columns or rows."
     )
 
 
@@ -346,8 +346,8 @@ def _check_gradient(fit: LinearisedFit, regressor: Any, description: FitDescript
     if gradient > max(limit, _rounding_gradient(fit, regressor)):
         raise ValueError(
             "X, y and sample_weight are not those of the fit: the gradient of its objective "
-            f"has the relative norm {gradient:.1e} on these data. Was it fitted with other "
-            "rows, or with sample_weight?"
+            f"has the relative norm {gradient:.1e} on these data. Was the estimator fitted "
+            "to other rows, or with other sample weights?"
         )
     if stopped:
         warnings.warn(

@@ -29,21 +29,21 @@ from ._validation import check_penalty_weights
 
 FloatArray = NDArray[np.float64]
 
-# A default grid extends from the threshold of "auto" divided by this factor to about this
-# threshold multiplied by the factor. The fit is close to least absolute deviations at the
-# smallest threshold, and close to least squares at the largest unless there are gross outliers.
+# A default grid extends from the threshold of "auto" divided by GRID_SPAN to about GRID_SPAN
+# times this threshold. The fit is close to least absolute deviations at the smallest threshold,
+# and close to least squares at the largest unless there are gross outliers.
 GRID_SPAN = 10.0
 # Smallest penalty of a default grid, as a fraction of the largest. GRID_ALPHA_MIN_WIDE applies
 # if there are more features than rows.
 GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
-# The largest penalty is computed from the null model, which contains the intercept and the
-# unpenalised features. NULL_MODEL_TOL is an upper bound on the tolerance of the fit of this
+# The largest penalty is computed from the null model, which contains only the intercept and
+# the unpenalised features. NULL_MODEL_TOL is an upper bound on the tolerance for fitting this
 # model, and NULL_MODEL_MAX_ITER a lower bound on its maximum number of iterations. The largest
 # penalty is increased by the fraction NULL_MODEL_MARGIN, so that all penalised coefficients are
 # zero despite this tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
 # Upper bound on the tolerance of the fit with the largest penalty. With the default tolerance,
-# the error of the scale could exceed NULL_MODEL_MARGIN, and a penalised coefficient could be
+# the error in the scale could exceed NULL_MODEL_MARGIN, and a penalised coefficient could be
 # nonzero.
 LARGEST_PENALTY_TOL = 1e-11
 # If the residual scale is at most this fraction of the mean absolute deviation of y, the fit is
@@ -83,9 +83,9 @@ def default_betas(
 
     The thresholds, or with scale="concomitant" their excesses over 1, are geometrically spaced.
     The thresholds are multiples of the residual scale if `model.scale` is "mad" or
-    "concomitant", and in units of y if it is None. In the latter case, the threshold of "auto"
-    is the geometric mean of the thresholds computed for the targets from the scale of the
-    fitted model.
+    "concomitant". If it is None, they are in units of y, and the threshold of "auto" is the
+    geometric mean over the targets of the thresholds computed from the scales of the fitted
+    model.
     """
     steps: FloatArray = GRID_SPAN ** ((np.arange(n) - n // 2) / max(n // 2, 1))
     if model.scale == "concomitant":
@@ -192,7 +192,7 @@ def _null_model(
 
 
 def _slopes(model: Any, X: Any, c: FloatArray, weight: FloatArray | None) -> FloatArray:
-    """Return Σ c x for each target and each centred feature x, or 0 for constant features."""
+    """Return Σ c x for each column of c and each centred feature x; 0 if x is constant."""
     with single_threaded_blas(), ThreadTeam() as team:
         engine = as_engine(X, team)
         plan = choose(engine, model.solver, composite=True)
@@ -216,8 +216,8 @@ def fit_grid(
 ) -> Iterator[tuple[int, list[StageResult]]]:
     """Fit the model for each spec; yield the index of the spec and a list of StageResults.
 
-    The list contains a StageResult for each target. Rows of weight zero are ignored. X is
-    copied only if more than half of the rows have weight zero or a spec is fitted separately.
+    The list contains one StageResult per target. Rows of weight zero are ignored. X is copied
+    only if more than half of the rows have weight zero, or if a spec is fitted separately.
     `excluded` is a mask of the features that are left out.
     """
     if weight is not None and np.count_nonzero(weight) < weight.size / 2:
@@ -294,7 +294,7 @@ class Convergence(NamedTuple):
         return cls(result.converged, result.relative_gradient, gap, result.message)
 
     def within(self, tol: float) -> Convergence:
-        """Return the convergence for a larger tolerance of the relative gap."""
+        """Return a copy that also counts as converged if the relative gap is at most `tol`."""
         gap = np.inf if self.relative_gap is None else self.relative_gap
         return self._replace(converged=self.converged or gap <= tol)
 

@@ -22,7 +22,7 @@ from ._engines.base import FloatArray
 
 SPATIAL_MEDIAN_STEPS = 10
 MAX_CONCENTRATION_STEPS = 30
-# Concentration ends with a step that lowers the log determinant by less than this.
+# Concentration ends with a step that lowers the log determinant by less than this value.
 LOG_DETERMINANT_ATOL = 1e-9
 # Lower bound on the variances along the axes of the spatial sign covariance, as a fraction of
 # the largest variance.
@@ -71,7 +71,7 @@ def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipso
 
 
 def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[NDArray[np.intp]]:
-    """Return the rows of the half-set from each start, in order of increasing determinant.
+    """Return the row indices of each half-set found, in order of increasing determinant.
 
     The features should have comparable units. Half-sets whose rows lie on a hyperplane are left
     out unless `ridge` is positive.
@@ -85,7 +85,7 @@ def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[ND
 
 
 def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
-    """Return the rows of smallest distance that together carry at least half of the weight."""
+    """Return the indices of the nearest rows that carry at least half of the weight."""
     order = np.argsort(distance, kind="stable")
     cumulated = np.cumsum(weight[order])
     n = int(np.searchsorted(cumulated, 0.5 * cumulated[-1])) + 1
@@ -95,7 +95,7 @@ def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
 def _concentrated(
     features: FloatArray, weight: FloatArray, rows: NDArray[np.intp], ridge: float
 ) -> tuple[float, NDArray[np.intp]] | None:
-    """Return the log determinant and the rows of the half-set after concentration steps.
+    """Return the log determinant and the row indices of the half-set after concentration.
 
     The result is None if the covariance of a half-set is singular.
     """
@@ -114,8 +114,8 @@ def _concentrated(
 def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatArray]:
     """Return the distances of the rows from the spatial median in two metrics.
 
-    The first are Euclidean distances. The second are squared Mahalanobis distances with the
-    axes of the spatial sign covariance and robust variances along these axes, and are left out
+    The first are Euclidean distances. The second are squared Mahalanobis distances based on the
+    axes of the spatial sign covariance and robust variances along these axes. They are left out
     if all of these variances are zero.
     """
     centre = np.median(features, axis=0)
@@ -142,5 +142,5 @@ def _lengths(rows: FloatArray) -> FloatArray:
 
 
 def _nonzero(size: FloatArray) -> FloatArray:
-    """Return the sizes for use as divisors, with zeros replaced by a small number."""
+    """Return the sizes for use as divisors, bounded below by a small positive number."""
     return np.maximum(size, 1e-12 * size.max(initial=0.0) or 1.0)

@@ -34,12 +34,12 @@ from ._model.scale import RESIDUAL_ROUNDING
 from ._robust_distance import RobustDistance
 from ._validation import check_data, drop_zero_weight, finite_weight
 
-# Threshold of `outliers_`, in scales. The absolute value of a normal residual exceeds this
-# threshold with probability 0.01.
+# Threshold of `outliers_`, as a multiple of `scale_`. The absolute value of a normal residual
+# exceeds this threshold with probability 0.01.
 OUTLIER_END = float(ndtri(0.995))
 # With fewer rows per coefficient, the fit is unreliable and `fit` issues a warning.
 RELIABLE_ROWS_PER_COEFFICIENT = 5
-# Number of elements of X in the blocks of rows in which distances are computed.
+# Number of elements of X in each block of rows when distances are computed in blocks.
 BLOCK_ELEMENTS = 2**14
 
 
@@ -48,8 +48,8 @@ class MMRegressor(LinearRegressor):
 
     The effect of outliers of any kind, including leverage points, is bounded even if nearly
     half of the rows are outliers. By default, the coefficients are asymptotically 95 % as
-    efficient as least squares under normal errors, and repeated fits to the same data are
-    equal, because the seed of the random starts is fixed.
+    efficient as least squares under normal errors, and repeated fits to the same data
+    give the same result, because the seed of the random starts is fixed.
 
     Let :math:`r_i` be the residuals, :math:`s_i` the sample weights, S their sum, k the rank of
     the features and the intercept, and :math:`\rho_c(u) = 1 - (1 - \min(|u|/c, 1)^2)^3` Tukey's
@@ -64,7 +64,7 @@ class MMRegressor(LinearRegressor):
 
     The constant :math:`c_S` is determined by `breakdown`, and :math:`c_M` by `efficiency`. The
     objective is not convex. The S-estimate is the best of the minima reached from several
-    deterministic and random starts, which is not guaranteed to be the global minimum.
+    deterministic and random starts. This minimum is not guaranteed to be global.
 
     Read more in the :doc:`user guide </user_guide/robust_mm>`.
 
@@ -86,8 +86,8 @@ class MMRegressor(LinearRegressor):
           It is limited to the range from :math:`\hat\sigma_S\,c_S/c_M` to
           :math:`\hat\sigma_S`, which preserves the breakdown point. In a simulation, the
           efficiency on clean data with at least ten rows per feature was at most 0.012 lower
-          than with "s". With 20 to 40 % outliers at 5 to 10 standard deviations, the error was
-          as low as a third of the error with "s".
+          than with "s". With 20 to 40 % outliers at 5 to 10 standard deviations, the error of
+          the coefficients was as low as a third of the error with "s".
         - "s": the scale :math:`\hat\sigma_S` of the S-estimate, as in R's ``lmrob``. Outliers
           inflate this scale, so moderate outliers keep a positive weight.
 
@@ -122,7 +122,7 @@ class MMRegressor(LinearRegressor):
         Intercept of the MM-estimate; 0.0 if ``fit_intercept=False``.
 
     scale_, s_scale_ : float
-        Scales :math:`\hat\sigma` and :math:`\hat\sigma_S`, in units of y, which are equal if
+        Scales :math:`\hat\sigma` and :math:`\hat\sigma_S`, in units of y. They are equal if
         ``scale="s"``. Both are zero if a majority of the rows is fitted exactly.
 
     s_coef_ : ndarray of shape (n_features,)
@@ -179,9 +179,9 @@ class MMRegressor(LinearRegressor):
     smaller than the number of rows with positive weight, the weights are rescaled to sum to
     this number.
 
-    If the data have more than 1.5 m rows, where m is max(2000, 20 n_features), the starts use a
-    random sample of m rows. Otherwise the starts use all rows, and the result does not depend
-    on the order of the rows. With more than 200 features, the starts from sensitivity
+    If the data have more than ``1.5 * m`` rows, where ``m = max(2000, 20 * n_features)``, the
+    starts use a random sample of m rows. Otherwise the starts use all rows, and the result does
+    not depend on the order of the rows. With more than 200 features, the starts from sensitivity
     components are omitted.
 
     With few rows per coefficient, the efficiency is lower than its asymptotic value. A cluster
@@ -301,13 +301,13 @@ class MMRegressor(LinearRegressor):
         return self._set_fitted(partial(self._fit, spec=spec), X, y, sample_weight)
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: MMSpec) -> dict[str, Any]:
-        """Return the fitted attributes that `validate_data` does not set; warn if needed."""
+        """Return the fitted attributes that `validate_data` does not set; issue warnings."""
         X, y, _ = check_data(partial(validate_data, self), X_raw, y_raw, None)
         weight = finite_weight(sample_weight, X)
         if y.ndim == 2 and y.shape[1] > 1:
             raise ValueError(
                 f"y must have one column, got {y.shape[1]}; use MultiOutputRegressor("
-                "MMRegressor()) of sklearn.multioutput for several targets."
+                "MMRegressor()) from sklearn.multioutput for several targets."
             )
         y = column_or_1d(y, warn=True).astype(np.float64, copy=False)
         used = drop_zero_weight(X, weight, type(self).__name__)
@@ -406,14 +406,14 @@ class MMRegressor(LinearRegressor):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows whose distances are computed.
+            Rows for which to compute the distances.
 
         Returns
         -------
         distances : ndarray of shape (n_samples,)
-            Distances, in float64. For normally distributed rows they follow approximately a
-            :math:`\chi` distribution with as many degrees of freedom as there are features that
-            are not left out.
+            Distances, in float64. For normally distributed rows they approximately follow a
+            :math:`\chi` distribution whose number of degrees of freedom is the number of
+            features that are not left out.
 
         Raises
         ------
@@ -465,7 +465,7 @@ class _FitRows(NamedTuple):
 
 
 class _DataDistance(NamedTuple):
-    """Robust distances of rows in the units of the data."""
+    """Robust distances of rows given in units of the data."""
 
     centre: FloatArray
     scale: FloatArray
@@ -555,7 +555,7 @@ def _row_attributes(
     zero: NDArray[np.intp] | None,
     spec: MMSpec,
 ) -> dict[str, Any]:
-    """Return `weights_`, `outliers_` and `leverage_` of all rows, including weight 0."""
+    """Return `weights_`, `outliers_` and `leverage_` for all rows, also those of weight 0."""
     if result.is_exact is None:
         outliers = np.abs(result.residual) > OUTLIER_END * result.scale
     else:

@@ -1,4 +1,4 @@
-"""Fit one target: compute the S-estimate from several starts, the scale, and the M-estimate."""
+"""Fit one target: S-estimate (from several starts), residual scale and M-estimate."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class MMSpec(NamedTuple):
     """The parameters of an MM-estimate.
 
     `s_constant` and `m_constant` are the bisquare constants of the S-estimate and the
-    M-estimate. `is_trimmed` tells whether the scale is the trimmed scale.
+    M-estimate. `is_trimmed` is True if the scale is the trimmed scale.
     """
 
     s_constant: float
@@ -71,7 +71,7 @@ class MMResult(NamedTuple):
 
     `weights` are ψ(r)/r. `is_exact` is a mask of the rows that are fitted exactly, or None if
     the scale is positive. `rank` is the number k of coefficients that the rows determine, and
-    `interpolates` tells whether the number of rows is at most k.
+    `interpolates` is True if the number of rows is at most k.
     """
 
     coef: FloatArray
@@ -98,7 +98,7 @@ def sample_size(p: int) -> int:
 
 
 def uses_all_rows(n: int, p: int) -> bool:
-    """Tell whether the starts use all of n rows with p features."""
+    """Return whether the starts use all rows of data with n rows and p features."""
     return n <= ALL_ROWS_FACTOR * sample_size(p)
 
 
@@ -217,7 +217,7 @@ class _Fit:
         if largest > MAX_SQUARABLE:
             raise ValueError(
                 f"X contains a value that is {largest:.1g} times the spread of its column away "
-                "from the median, so that its square overflows; remove or clip such values."
+                "from the median, so its square overflows; remove or clip such values."
             )
         self.whitening = _robust_whitening(
             self.features, self.sample_weight, self.engine, self.spec
@@ -383,10 +383,9 @@ class _Fit:
 def _interpolation(
     engine: Engine, y: RowVector, weight: RowVector | None, spec: MMSpec
 ) -> MMResult | None:
-    """Return the interpolating fit of minimum norm, or None if none exists.
+    """Return the minimum-norm interpolating fit, or None if there are more rows than the rank.
 
-    The result is None if the number of rows exceeds the rank. The norm is that of the
-    coefficients for standardised features.
+    The norm is that of the coefficients for standardised features.
     """
     plan = choose(engine, "auto", loss=BISQUARE)._replace(whiten_by="root")
     problem = standardised_problem(engine, weight, spec.fit_intercept, plan)
@@ -449,7 +448,7 @@ def _centre_and_size(y: RowVector) -> tuple[float, float]:
 def _without_extremes(y: RowVector) -> RowVector:
     """Return y with extreme outliers clipped.
 
-    If the unit of y were as large as such an outlier, the squares of other residuals would
+    If the unit of y were as large as such an outlier, the squares of the other residuals would
     underflow.
     """
     centre, size = _centre_and_size(y)

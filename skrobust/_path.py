@@ -35,7 +35,7 @@ _SHARED = ("beta", "loss", "scale", *_PENALTY, "fit_intercept", "solver", "max_i
 
 
 class Path(NamedTuple):
-    """Result of `smooth_l1_path`: the grid, and four arrays with the results at its points."""
+    """Result of `smooth_l1_path`: the grid, and four arrays of results at the grid points."""
 
     grid: np.ndarray
     coefs: np.ndarray
@@ -79,9 +79,9 @@ def smooth_l1_path(
     solution, takes about one pass over X if X has many more rows than columns, and reaches the
     same tolerance as a fit of :class:`SmoothL1Regressor`. If X is very wide (sparse with at
     least 200 columns, or dense with a rank above 2,000), each fit takes more passes. Fits
-    without an L1 penalty or ``positive=True`` do not use the previous solution on a path over
-    `alphas`, or if X is sparse and very wide, or dense with more than 5,000 rows and at least
-    5,000 columns.
+    with neither an L1 penalty nor ``positive=True`` do not use the previous solution on a path
+    over `alphas`. Such fits also do not use it if X is sparse and very wide, or dense with more
+    than 5,000 rows and at least 5,000 columns.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def smooth_l1_path(
     Warns
     -----
     ConvergenceWarning
-        If any of the fits does not reach `tol`.
+        If any fit does not reach `tol`.
 
     See Also
     --------
@@ -253,7 +253,7 @@ def smooth_l1_path(
         Convergence.of(result, spec) for i, spec in enumerate(specs) for result in results[i]
     ]
     if is_default_grid:
-        # The caller did not ask for the smaller tolerance of the first point.
+        # The user did not request the smaller tolerance of the first grid point.
         n_targets = len(results[0])
         reached[:n_targets] = [first.within(tol) for first in reached[:n_targets]]
     warn_unless_converged("smooth_l1_path", reached, tol, max_iter, stacklevel=4)

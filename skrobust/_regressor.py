@@ -27,8 +27,8 @@ from ._training_data import ArrayData, TrainingData
 from ._validation import check_penalty_weights, excluded_features
 from .schedules import N_STAGES
 
-# Attributes with a value for each row, which are lazy after a fit to Dask collections, and the
-# expressions that compute them from the data.
+# Attributes with a value for each row, which are lazy after a fit to Dask collections. Each is
+# mapped to an expression that computes it from the data.
 _LAZY_FORMULAS = {
     "outliers_": "abs(y - model.predict(X)) > model.beta_",
     "weights_": "numpy.minimum(1, model.beta_ / abs(y - model.predict(X)))",
@@ -38,10 +38,10 @@ _LAZY_FORMULAS = {
 class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     r"""Linear regression with the Smooth L1 or Huber loss.
 
-    The loss of a residual is quadratic below a threshold and linear above it, which limits the
-    influence of outliers in y. With the default ``beta="auto"``, the threshold is estimated
-    from the data. The features need not be scaled: without a penalty, the predictions do not
-    depend on the units of the features.
+    The loss is quadratic for absolute residuals below a threshold and linear above it, which
+    limits the influence of outliers in y. With the default ``beta="auto"``, the threshold is estimated
+    from the data. Without a penalty, the predictions do not depend on the units of the
+    features, so the features need not be scaled.
 
     Let :math:`r_i = y_i - x_i^T w - b` be the residuals, :math:`s_i` the sample weights,
     :math:`S` their sum and :math:`\beta` the threshold. The coefficients w and the intercept b
@@ -233,12 +233,12 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     outliers_ : ndarray or dask Array of bool of shape (n_samples,) or (n_samples, n_targets)
         Boolean mask of the rows with :math:`|r_i| > \beta`, where :math:`\beta` is `beta_`.
         These rows are downweighted but not necessarily wrong: with normal errors and the
-        default threshold, 18 % of the rows of data without outliers exceed the threshold. After
-        a fit to Dask collections, `outliers_` and `weights_` are lazy: they are computed from
-        the collections passed to `fit`, and are not pickled with the model.
+        default threshold, 18 % of the rows are beyond the threshold even without outliers.
+        After a fit to Dask collections, `outliers_` and `weights_` are lazy: they are computed
+        from the collections passed to `fit`, and are not pickled with the model.
 
     weights_ : ndarray or dask Array of shape (n_samples,) or (n_samples, n_targets)
-        Robustness weight :math:`\min(1, \beta/|r_i|)` of each row, between 0 and 1 and in
+        Robustness weight :math:`\min(1, \beta/|r_i|)` of each row, between 0 and 1, in
         float64. The fit is a weighted least-squares fit with these weights multiplied by
         `sample_weight`. The weight of a row is below 1 if and only if `outliers_` is True for
         this row. The corresponding attribute is ``weights`` in statsmodels' ``RLM`` and ``w``
@@ -271,18 +271,18 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
     Notes
     -----
-    The influence of outliers in y is bounded. The influence of leverage points, that is, of
-    rows whose features are far from those of the other rows, is not, and an L1 penalty does not
-    bound it either. Use :class:`MMRegressor` for data with leverage points.
+    The influence of outliers in y is bounded. The influence of leverage points (rows whose
+    features are far from those of the other rows) is not bounded, even with an L1 penalty. Use
+    :class:`MMRegressor` for data with leverage points.
 
     The effect of a penalty, including which features an L1 penalty selects, depends on the
     units of the features. Standardise the features in a pipeline if ``alpha > 0``. With more
     features than rows, use ``scale="concomitant"`` or a fixed threshold, because the MAD grows
     as coefficients are shrunk and tends to zero as the fit approaches interpolation.
 
-    The minimiser may not be unique if ``l1_ratio=1`` and columns are duplicated, or if
-    ``positive=True``, there is no penalty and columns are linearly dependent. Only the minimum
-    is unique in these cases.
+    The minimiser may not be unique if columns are duplicated and ``l1_ratio=1``, or if columns
+    are linearly dependent and ``positive=True`` is used without a penalty. In these cases, only
+    the minimum is unique.
 
     If features are linearly dependent and there is neither a penalty nor a constraint, the
     minimiser is not unique. `fit` selects the minimiser whose coefficients for standardised
@@ -387,7 +387,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
             Training data. Data of dtype float64 or float32 are not converted, and are copied
             only if some rows have weight zero. Dask collections are processed in blocks of rows
             by the current Dask client or, if there is no client, by the configured scheduler.
-            They are not gathered; see :doc:`/user_guide/out_of_memory`.
+            They are not gathered into one array; see :doc:`/user_guide/out_of_memory`.
 
         y : {array-like, dask Array, Series or DataFrame} of shape (n_samples,) or \
                 (n_samples, n_targets)
@@ -414,7 +414,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
 
         TypeError
             If y is sparse; if only some of the data are Dask collections; if a Dask collection
-            is not numeric; or if an L1 penalty or ``positive=True`` is used with Dask
+            has a non-numeric dtype; or if an L1 penalty or ``positive=True`` is used with Dask
             collections.
 
         RuntimeError
@@ -489,7 +489,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     def _warm_start_coefficients(
         self, n_features: int, n_targets: int
     ) -> list[NDArray[np.float64] | None]:
-        """Return the intercept and coefficients that each target starts from, or None."""
+        """Return the starting intercept and coefficients of each target; None for a cold start."""
         coef = np.atleast_2d(getattr(self, "coef_", np.empty((0, 0))))
         usable = coef.shape == (n_targets, n_features) and np.isfinite(coef).all()
         if not self.warm_start or not usable:
@@ -500,7 +500,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         return list(np.column_stack([intercept, coef]).astype(np.float64))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without lazy attributes, so that loading it does not need Dask."""
+        """Return the state without lazy attributes, so that Dask is not needed to load it."""
         state: dict[str, Any] = dict(super().__getstate__())
         for name in _LAZY_FORMULAS:
             if is_dask(state.get(name)):

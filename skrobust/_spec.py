@@ -17,7 +17,7 @@ Schedule = Callable[[float], NDArray[np.float64]] | Sequence[float] | NDArray[np
 
 
 class FitSpec(NamedTuple):
-    """The objective that a fit minimises, its tolerance and its maximum number of iterations.
+    """The objective, the tolerance and the maximum number of iterations of a fit.
 
     The threshold is `beta`, in units of y, if `scale` is None. Otherwise the threshold is a
     multiple of the estimated scale, and `beta` is NaN. The penalty is added to the Huber loss
@@ -43,10 +43,10 @@ class FitSpec(NamedTuple):
         return self.positive or (self.alpha > 0 and self.l1_ratio > 0)
 
     def with_penalty_weights(self, weights: FloatArray | None) -> FitSpec:
-        """Return the spec with validated penalty weights.
+        """Return the spec with the given, validated penalty weights.
 
-        Infinite weights are replaced by zero, because their features are excluded from the
-        fit.
+        Infinite weights are replaced by zero, because the fit excludes features with infinite
+        weight.
         """
         if weights is None:
             return self
@@ -55,7 +55,7 @@ class FitSpec(NamedTuple):
 
 
 def fit_spec(model: Any) -> FitSpec:
-    """Validate combinations of the parameters of an estimator, and return its FitSpec."""
+    """Check that the parameters of an estimator are compatible, and return its FitSpec."""
     beta = model.beta
     if beta != "auto":
         as_float("beta", beta)

@@ -36,9 +36,9 @@ class TargetUnits:
         """Return y in these units for the rows of a problem."""
         if problem.rows is not None:
             return self._scaled(gather(self._y_raw, problem.rows))
-        # To save memory, y of all rows is computed only after the fit to a sample. The method
-        # does not use a cached_property, because in Python 3.11 all instances share the lock of
-        # such a property, which would stay locked in a process that is forked during a fit.
+        # To save memory, y is converted for all rows only after the fit to a sample. A
+        # cached_property is not used, because in Python 3.11 its lock is shared by all
+        # instances and would stay locked in a process that is forked during a fit.
         if self._y is None:
             self._y = self._scaled(self._y_raw)
         return self._y
@@ -56,11 +56,12 @@ class TargetUnits:
         return y
 
     def to_data(self, coef: FloatArray, engine: Engine, dtype: Any = np.float64) -> FloatArray:
-        """Return the intercept and coefficients in units of the data, given (b, v).
+        """Return the intercept and coefficients in units of the data.
 
-        The coefficients are rounded to `dtype`. The intercept is computed for the rounded
-        coefficients, because rounding changes the best intercept considerably if features are
-        far from zero. The caller must check whether the coefficients overflow.
+        `coef` contains (b, v), the intercept and coefficients for standardised features, in
+        units of the target. The coefficients are rounded to `dtype`. The intercept is computed
+        for the rounded coefficients, because rounding changes the best intercept considerably
+        if features are far from zero. The caller must check whether the coefficients overflow.
         """
         coef = coef * self.unit
         with np.errstate(over="ignore", invalid="ignore"):
@@ -72,7 +73,7 @@ class TargetUnits:
         return np.concatenate([[intercept], slopes / engine.unit])
 
     def from_data(self, intercept_and_coef: FloatArray, engine: Engine) -> FloatArray:
-        """Return (b, v), given the intercept and coefficients in units of the data."""
+        """Convert an intercept and coefficients in units of the data to the (b, v) of `to_data`."""
         intercept, coef = intercept_and_coef[0], intercept_and_coef[1:]
         varies = np.isfinite(engine.scale)
         v = np.where(varies, coef, 0.0) * np.where(varies, engine.scale, 0.0) * engine.unit

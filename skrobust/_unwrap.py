@@ -1,4 +1,4 @@
-"""Access to the regressor inside pipelines, searches and transformed targets.
+"""Access to the regressor inside pipelines, searches and TransformedTargetRegressor.
 
 A display needs the innermost regressor of an estimator, the data that this regressor receives,
 and a single target.
@@ -27,7 +27,7 @@ MatrixLike: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 def inner_estimator(estimator: BaseEstimator) -> BaseEstimator | None:
     """Return the estimator that a fitted meta-estimator wraps, or None.
 
-    Meta-estimators are pipelines, TransformedTargetRegressor and searches.
+    The meta-estimators are pipelines, TransformedTargetRegressor and searches.
     """
     if isinstance(estimator, Pipeline):
         return estimator.steps[-1][1]
@@ -78,7 +78,7 @@ def unwrap(
 
     Inside a TransformedTargetRegressor, the target is transformed, because the threshold, the
     coefficients and the residuals of the regressor are in units of the transformed target.
-    Arrays of other libraries become NumPy arrays.
+    Arrays from other libraries are converted to NumPy arrays.
     """
     check_is_fitted(estimator)
     check_consistent_length(X, y)
@@ -112,7 +112,7 @@ def _transformed_name(regressor: TransformedTargetRegressor, target_name: str | 
 
 
 def column(values: ArrayLike, target: int | None, name: str) -> NDArray[np.float64]:
-    """Return the column of one target as a float64 vector; error messages use `name`."""
+    """Return the column of one target as a float64 vector; `name` is for error messages."""
     (values,), _ = as_numpy(**{name: values})
     array: NDArray[np.float64] = check_array(
         values, ensure_2d=False, dtype=np.float64, input_name=name
@@ -145,7 +145,7 @@ def check_target(target: int | None, n_targets: int) -> None:
 
 
 def target_name_of(y: ArrayLike, target: int | None) -> str | None:
-    """Return the name of a series, or of the target's column in a dataframe, or None."""
+    """Return the name of a series or of the target's column in a dataframe; None if unnamed."""
     name = getattr(y, "name", None)
     columns = column_names(y)
     if columns is not None and (len(columns) == 1 or isinstance(target, Integral)):

@@ -1,4 +1,4 @@
-"""Validation of X, y and sample weights."""
+"""Validation of X, y, sample weights and penalty weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ FloatArray = NDArray[np.float64]
 def check_data(
     check: Callable[..., tuple[Any, Any]], X: Any, y: Any, sample_weight: Any, **options: Any
 ) -> tuple[Any, NDArray[Any], FloatArray | None]:
-    """Validate X, y and the weights, using scikit-learn's function `check`, and return them."""
+    """Return the validated X, y and weights.
+
+    `check` is the scikit-learn function that validates X and y.
+    """
     if sparse.issparse(y):
         raise TypeError(
             "y must be dense, got a sparse matrix; pass a dense array, such as y.toarray()."
@@ -65,7 +68,7 @@ def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
 
 
 class WeightedRows(NamedTuple):
-    """X and weights of the rows of positive weight, and the indices of these rows.
+    """X and the weights of the rows of positive weight, and the indices of these rows.
 
     `weight` is None if all positive weights are equal. `positive` and `zero` are the indices of
     the rows of positive and of zero weight, or None if all weights are positive.
@@ -122,7 +125,7 @@ def check_penalty_weights(penalty_weights: Any, n_features: int) -> FloatArray |
 
 
 def excluded_features(penalty_weights: FloatArray | None) -> NDArray[np.bool_] | None:
-    """Return a mask of the features with infinite weight, or None if all are finite."""
+    """Return a mask of the features with infinite weight, or None if all weights are finite."""
     if penalty_weights is None or np.isfinite(penalty_weights).all():
         return None
     return np.isinf(penalty_weights)
