@@ -86,7 +86,7 @@ def with_numpy_attributes(estimator: Any) -> Any:
 
 
 def through_numpy(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that converts array parameters by `as_numpy`, and converts the result back.
+    """Return a decorator that applies `as_numpy` to array parameters and converts results back.
 
     `names` are the names of the array parameters, which must come first in the signature of the
     function.

@@ -53,9 +53,9 @@ SAMPLE_TOL, SAMPLE_MAX_ITER = 1e-2, 100
 SAMPLE_MAX_CONTRACTION = 0.7
 # Tolerance of the least-squares fit whose residuals give the first estimate of the scale.
 LEAST_SQUARES_TOL = 1e-3
-# Numbers of passes over X within which Anderson acceleration must halve its error if it starts
-# from the fit to a uniform sample, and otherwise. Fewer passes are allowed after a uniform
-# sample, because another sample can follow. MAX_RESTARTS is the maximum number of restarts.
+# Numbers of passes over X within which Anderson acceleration must halve its error: after a fit
+# to a uniform sample, and in all other cases. Fewer passes are allowed after a uniform sample,
+# because another sample can follow. MAX_RESTARTS is the maximum number of restarts.
 UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
 MAX_RESTARTS = 8
 # A warm start is ignored if any of its whitened coordinates, in units of the target, exceeds

@@ -86,8 +86,8 @@ class MMRegressor(LinearRegressor):
           It is limited to the range from :math:`\hat\sigma_S\,c_S/c_M` to
           :math:`\hat\sigma_S`, which preserves the breakdown point. In a simulation, the
           efficiency on clean data with at least ten rows per feature was at most 0.012 lower
-          than with "s". With 20 to 40 % outliers at 5 to 10 standard deviations, the error of
-          the coefficients was as low as a third of the error with "s".
+          than with "s". With 20 to 40 % outliers at 5 to 10 standard deviations, the mean
+          squared error was as low as a third of that with "s".
         - "s": the scale :math:`\hat\sigma_S` of the S-estimate, as in R's ``lmrob``. Outliers
           inflate this scale, so moderate outliers keep a positive weight.
 
@@ -181,8 +181,8 @@ class MMRegressor(LinearRegressor):
 
     If the data have more than ``1.5 * m`` rows, where ``m = max(2000, 20 * n_features)``, the
     starts use a random sample of m rows. Otherwise the starts use all rows, and the result does
-    not depend on the order of the rows. With more than 200 features, the starts from sensitivity
-    components are omitted.
+    not depend on the order of the rows. With more than 200 features, the starts from
+    sensitivity components are omitted.
 
     With few rows per coefficient, the efficiency is lower than its asymptotic value. A cluster
     of outliers that can be fitted by a small change in the coefficients may attract the

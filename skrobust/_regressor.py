@@ -39,9 +39,9 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     r"""Linear regression with the Smooth L1 or Huber loss.
 
     The loss is quadratic for absolute residuals below a threshold and linear above it, which
-    limits the influence of outliers in y. With the default ``beta="auto"``, the threshold is estimated
-    from the data. Without a penalty, the predictions do not depend on the units of the
-    features, so the features need not be scaled.
+    limits the influence of outliers in y. With the default ``beta="auto"``, the threshold is
+    estimated from the data. Without a penalty, the predictions do not depend on the units of
+    the features, so the features need not be scaled.
 
     Let :math:`r_i = y_i - x_i^T w - b` be the residuals, :math:`s_i` the sample weights,
     :math:`S` their sum and :math:`\beta` the threshold. The coefficients w and the intercept b
@@ -489,7 +489,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
     def _warm_start_coefficients(
         self, n_features: int, n_targets: int
     ) -> list[NDArray[np.float64] | None]:
-        """Return the starting intercept and coefficients of each target; None for a cold start."""
+        """Return the warm-start intercept and coefficients of each target, or None."""
         coef = np.atleast_2d(getattr(self, "coef_", np.empty((0, 0))))
         usable = coef.shape == (n_targets, n_features) and np.isfinite(coef).all()
         if not self.warm_start or not usable:

@@ -73,7 +73,7 @@ class TargetUnits:
         return np.concatenate([[intercept], slopes / engine.unit])
 
     def from_data(self, intercept_and_coef: FloatArray, engine: Engine) -> FloatArray:
-        """Convert an intercept and coefficients in units of the data to the (b, v) of `to_data`."""
+        """Convert the intercept and coefficients from units of the data back to (b, v)."""
         intercept, coef = intercept_and_coef[0], intercept_and_coef[1:]
         varies = np.isfinite(engine.scale)
         v = np.where(varies, coef, 0.0) * np.where(varies, engine.scale, 0.0) * engine.unit
