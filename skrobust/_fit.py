@@ -77,8 +77,8 @@ class StageResult(NamedTuple):
     of the concomitant objective. `suboptimality` is an estimate of the amount by which the
     objective exceeds its minimum. `weights` contains ψ(r)/r for each row, or is None for a fit
     along a grid. `algorithms` contains the number of passes over X taken by each algorithm, and
-    `n_eval` is their sum. `n_rounds` is the number of rounds over the blocks of rows since the
-    engine was created.
+    `n_eval` is the sum of these numbers. `n_rounds` is the number of rounds over the blocks of
+    rows since the engine was created.
     """
 
     coef: FloatArray

@@ -38,9 +38,9 @@ WITHIN_ROUNDING = {status.value for status in Status if status.within_rounding}
 # A value of ψ of at most this size, in units of y, is regarded as rounding error.
 EXACT_PSI = 1e-13
 EXACT_MM_FIT = (
-    "scale_ is 0 or rounding error, since a majority of the rows is fitted exactly: there are "
-    "no standard errors and no leverages. The attributes weights_ and outliers_ of the "
-    "estimator are valid for such fits as well."
+    "scale_ is 0 or rounding error, since a majority of the rows is fitted exactly. Standard "
+    "errors and leverages are not defined for such a fit, but the attributes weights_ and "
+    "outliers_ of the estimator are valid."
 )
 
 
@@ -319,8 +319,8 @@ def _check_curvature(fit: LinearisedFit, names: list[str]) -> None:
     which = [names[j - 1] if j else "intercept" for j in undetermined]
     raise ValueError(
         "there are no standard errors: the matrix A = Σ s ψ′ zzᵀ is not positive definite in "
-        f"directions of {which}, because the rows in which these columns vary are outliers of "
-        "the fit or the fit has not converged. Drop these columns or rows."
+        f"directions of {which}, either because the rows in which these columns vary are "
+        "outliers of the fit, or because the fit has not converged. Drop these columns or rows."
     )
 
 

@@ -30,7 +30,7 @@ _EPS = float(np.finfo(float).eps)
 SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE, ALL_ROWS_FACTOR = 2_000, 20, 1.5
 # Number of rows added to the sample for each direction outside its row space. The component of
 # a row outside this space is regarded as rounding error if its length is at most OUTSIDE_RTOL
-# times that of the component inside.
+# times that of the component inside (more if stored features have larger rounding errors).
 ROWS_PER_DIRECTION, OUTSIDE_RTOL = 10, 1e-8
 # Number of starts that are refined on the sample, and the tolerance and the maximum number of
 # iterations of the refinement.

@@ -97,7 +97,8 @@ def unwrap(
             target_name = _transformed_name(regressor, target_name)
         regressor = inner
     y_values = column(y_values, target, "y")
-    # X is converted only after the transformers, which are fitted to arrays of its library.
+    # X is converted only after the transformations, because the transformers were fitted to
+    # arrays from the library of X.
     (X,), _ = as_numpy(X=X)
     regressor = with_numpy_attributes(regressor)
     return UnwrappedData(regressor, X, y_values, target_name, feature_names)
