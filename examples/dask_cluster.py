@@ -6,8 +6,8 @@ stages. Dask starts another worker and regenerates the lost blocks. The coeffici
 fits are bit-for-bit identical.
 
 The script requires pip install ".[dask]" and scikit-learn 1.9, whose callbacks are used to show
-the progress and to kill the worker. With ten million rows the script needs a few GB of memory
-and takes a few minutes. The option `--rows` sets the number of rows.
+progress and to kill the worker. With ten million rows the script needs a few GB of memory and
+takes a few minutes. The option `--rows` sets the number of rows.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SCHEDULE = [4, 2, 1]
 
 
 class PrintStages:
-    """A callback that prints a line after each stage, if no progress bar is available."""
+    """A callback that replaces the progress bar: it prints a line after each stage."""
 
     def setup(self, estimator, context):
         self._start = time.perf_counter()
@@ -61,7 +61,7 @@ class KillWorker:
 
     def on_fit_task_end(self, estimator, context):
         if self._process is not None:
-            print(f"   killing the process {self._process} of a worker")
+            print(f"   killing the worker process {self._process}")
             os.kill(self._process, signal.SIGKILL)
             self._process = None
 

@@ -32,7 +32,7 @@ y[wrong] -= 100
 # but its optimiser stops before it reaches the minimum, and no warning is issued. The optimiser
 # takes steps in the units of the data, in which the problem is badly scaled: the years are near
 # 1980 and the intercept is near −2300. ``SmoothL1Regressor`` standardises the features
-# internally, and its slope is close to that of the correct records.
+# internally, and its slope is close to the slope fitted to the correct records.
 
 X = year[:, np.newaxis]
 models = [LinearRegression(), HuberRegressor(), SmoothL1Regressor()]

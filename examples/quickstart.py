@@ -1,9 +1,9 @@
 """Robust regression on real data with wrong targets: python examples/quickstart.py
 
 The data are scikit-learn's diabetes data, with features in their original units. Some training
-targets are corrupted by errors that also occur in real records. Three regressors are compared
-by their errors on a clean holdout set. The script takes about 20 seconds; the figure requires
-matplotlib.
+targets contain errors of kinds that occur in real records. Three regressors are
+compared by their errors on a clean holdout set. The script takes about 20 seconds; the figure
+requires matplotlib.
 """
 
 import time
@@ -61,7 +61,7 @@ def corrupt(y, seed):
 
 
 def pipeline(*steps):
-    """Return a pipeline that encodes sex, whose codes are 1 and 2, before the given steps."""
+    """Return a pipeline that encodes sex (coded 1 or 2) and then applies the given steps."""
     sex = OneHotEncoder(drop="if_binary"), [SEX]
     return make_pipeline(make_column_transformer(sex, remainder="passthrough"), *steps)
 
@@ -79,7 +79,7 @@ def candidates(beta):
 
 
 def fit(model, X, y):
-    """Fit a pipeline; return the fit time, iterations and convergence of its regressor.
+    """Fit a pipeline; return the fit time, iteration count and convergence of its regressor.
 
     The time is the median of 5 fits, in seconds. Convergence is given as text.
 
@@ -154,7 +154,7 @@ def draw_fits(axes, models, X, y, wrong):
 
 
 def draw_errors(axes, boxes):
-    """Draw a box plot of errors on clean rows for each (name, colour, errors) of `boxes`."""
+    """Draw a box plot of errors on clean rows for each (name, colour, errors) in `boxes`."""
     for place, (name, colour, errors) in enumerate(boxes):
         label = f"{name}\nmean |error| {np.abs(errors).mean():.1f}"
         shape = {"positions": [-place], "widths": 0.6, "orientation": "horizontal"}
@@ -212,7 +212,7 @@ def main():
         draw(models, X_train, y_train, wrong, errors, errors_unit, unharmed)
         print("The figure is in quickstart.png.")
     except ImportError:
-        print('For a figure, run pip install ".[plot]" and this script again.')
+        print('For a figure, run pip install ".[plot]", then run this script again.')
 
 
 if __name__ == "__main__":

@@ -76,10 +76,10 @@ FitDisplay.from_estimator(model, X, y, feature="bmi", partial_residuals=True)
 plt.show()
 
 # %%
-# Coefficients and score along β
-# ------------------------------
+# Coefficients and scores as functions of β
+# -----------------------------------------
 # The first plot shows the coefficients as functions of β, from median regression (small β) to
-# least squares (large β). The second plot shows the cross-validated error of each threshold.
+# least squares (large β). The second plot shows the cross-validated error for each threshold.
 # Where the band reaches the grey line, which marks the best score, the difference from the best
 # score may be due to chance. The ring marks the threshold selected by the
 # :doc:`one-standard-error rule </user_guide/choosing_beta>`.

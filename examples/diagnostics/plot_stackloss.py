@@ -36,8 +36,8 @@ for name, value, other in zip(names, values, rlm_values, strict=True):
 # its attribute ``weights``. Days 21, 4 and 3 have the smallest weights. Rousseeuw and Leroy
 # ("Robust Regression and Outlier Detection", 1987) also identify day 1 as an outlier, using
 # estimators with a high breakdown point. The days marked in ``outliers_`` have absolute
-# residuals beyond the threshold and are downweighted. A mark alone does not show that the
-# record is wrong.
+# residuals above the threshold and are downweighted. A mark alone does not show that the record
+# is wrong.
 
 residual = (y - model.predict(X)).to_numpy()
 weight = np.minimum(1, model.beta_ / np.abs(residual))

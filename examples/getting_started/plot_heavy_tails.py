@@ -5,8 +5,8 @@ Heavy-tailed and normal errors
 This example draws the errors of a linear model from Student's t-distribution. With 1 degree of
 freedom this is the Cauchy distribution, which has no mean; with 30 degrees of freedom it is
 close to the normal distribution. For each number of degrees of freedom, 100 data sets of 200
-rows and 5 features are drawn. The error of an estimator is the Euclidean norm of its
-coefficient error.
+rows and 5 features are generated. The error of an estimator is the Euclidean distance between
+its coefficients and the true coefficients.
 """
 
 import matplotlib.pyplot as plt

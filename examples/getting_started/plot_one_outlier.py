@@ -4,8 +4,8 @@ The effect of a single outlier
 
 Engel's data set, which is included in statsmodels, contains the annual income and food
 expenditure of 235 Belgian households in 1857. The slope of a regression of food expenditure on
-income is the share of an additional franc that is spent on food. This example shows how the
-slope changes if the expenditure of one household is wrong.
+income is the share of an additional franc of income that is spent on food. This example shows
+how the slope changes if the expenditure of one household is wrong.
 """
 
 import matplotlib.pyplot as plt
@@ -23,8 +23,8 @@ print(f"income {X[row, 0]:.0f}, food {y[row]:.0f} francs")
 # %%
 # The expenditure of this household is multiplied by factors from 0.1 to 1000, and two models
 # are fitted for each factor. The least-squares slope grows without bound. The slope of
-# :class:`~skrobust.SmoothL1Regressor` remains constant once the residual exceeds the threshold,
-# because the influence of the row is then constant.
+# :class:`~skrobust.SmoothL1Regressor` remains constant once the residual of the household
+# exceeds the threshold, because the influence of the household is then constant.
 
 factors = np.geomspace(0.1, 1000, 41)
 models = {"LinearRegression": LinearRegression(), "SmoothL1Regressor": SmoothL1Regressor()}
@@ -39,7 +39,7 @@ for name, found in slopes.items():
     print(f"{name:18} slope from {min(found):.3f} to {max(found):.3f}")
 
 # %%
-# The first figure shows the two fits for an expenditure that is ten times the true value.
+# The first figure shows the two fits if the recorded expenditure is ten times the true value.
 
 STYLES = {"LinearRegression": ("#D55E00", "--"), "SmoothL1Regressor": ("#009E73", "-")}
 wrong = y.copy()

@@ -55,7 +55,7 @@ for name in models:
 
 # %%
 # ``HuberRegressor`` is accurate only in a narrow range of units and does not warn outside this
-# range. It should therefore always be used after a scaler. The predictions of
+# range. It should therefore always be used with a scaler. The predictions of
 # ``SmoothL1Regressor`` differ from the reference by only about the numerical error of the
 # reference.
 

@@ -34,7 +34,7 @@ print(f"largest error of a coefficient: {np.abs(model.coef_ - coef).max():.4f}")
 print(f"{passes} passes over X in {rounds} rounds over the blocks")
 
 # %%
-# ``predict`` returns a lazy array. ``dask.array.histogram`` counts the residuals in each block
+# ``predict`` returns a lazy array. ``dask.array.histogram`` bins the residuals of each block
 # and adds the counts, so only the counts are kept in memory. Rows whose absolute residual is at
 # most ``beta_``, the threshold, have robustness weight 1. The influence of the other rows,
 # which include nearly all wrong rows, is limited.

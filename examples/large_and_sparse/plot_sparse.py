@@ -35,7 +35,7 @@ print(f"{X.shape[0]} × {X.shape[1]}, {X.nnz / np.prod(X.shape):.1%} nonzero ent
 
 # %%
 # The penalties of the two models are comparable, because ``Ridge(alpha=a * n)`` for n rows is
-# the limit of ``SmoothL1Regressor(loss="huber", alpha=a)`` for a large threshold. Both models
+# the limit of ``SmoothL1Regressor(loss="huber", alpha=a)`` as the threshold grows. Both models
 # are fitted to the first half of the documents and evaluated on the uncorrupted scores of the
 # second half.
 

@@ -4,8 +4,8 @@ Comparison of robust regressors
 
 This example compares six robust regressors and least squares on clean data, on data with 10 %
 outliers in the target, on data with 5 % outliers in the features, and on data with one feature
-in another unit. In each case, 20 data sets of 200 rows and 5 features are drawn. The error of
-an estimator is the Euclidean norm of its coefficient error.
+in another unit. In each case, 20 data sets of 200 rows and 5 features are generated. The error
+of an estimator is the Euclidean distance between its coefficients and the true coefficients.
 """
 
 import matplotlib.pyplot as plt

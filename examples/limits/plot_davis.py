@@ -5,8 +5,8 @@ A swapped height and weight: one high-leverage record
 Davis (1990) measured the weight and height of people who exercise regularly. In the record of
 one woman the two numbers are swapped: 166 kg and 57 cm. The other heights lie between 148 and
 178 cm, so this record has very high leverage in a regression of weight on height. This example
-shows its effect on least squares and on fits with a Huber loss, and shows that an MM-estimator
-resists it.
+shows the effect of the record on least squares and on fits with a Huber loss, and shows that an
+MM-estimator resists the record.
 """
 
 import matplotlib.pyplot as plt
@@ -24,7 +24,7 @@ from skrobust.displays import DiagnosticsDisplay
 # %%
 # The data
 # --------
-# The data are the measured weight (kg) and height (cm) of the 112 women. The two columns are
+# The data are the measured weights (kg) and heights (cm) of the 112 women. The two columns are
 # taken from C. Davis, "Body image and weight preoccupation: a comparison between exercising and
 # non-exercising women", Appetite 15, 13–21, 1990. They are published as the data set ``Davis``
 # of the R package carData (J. Fox, S. Weisberg and B. Price; licence GPL, version 2 or later).
@@ -56,9 +56,10 @@ print(f"record {swapped}: weight {weight[swapped]:.0f} kg, height {height[swappe
 # %%
 # Leverage
 # --------
-# The leverage of a row is its diagonal element of the hat matrix. It depends only on the
-# features and lies between 0 and 1. The mean leverage is the number of coefficients divided by
-# the number of rows. A common rule is to inspect rows whose leverage exceeds twice the mean.
+# The leverage of a row is the corresponding diagonal element of the hat matrix. It depends only
+# on the features and lies between 0 and 1. The mean leverage is the number of coefficients
+# divided by the number of rows. A common rule is to inspect rows whose leverage exceeds twice
+# the mean.
 
 design = np.column_stack([np.ones_like(height), height])
 leverage = (np.linalg.qr(design)[0] ** 2).sum(axis=1)
@@ -88,22 +89,22 @@ for name, model in models.items():
 # %%
 # The least-squares slope becomes negative. The three fits whose loss grows linearly
 # (``HuberRegressor``, ``QuantileRegressor`` and ``SmoothL1Regressor``) have positive slopes,
-# but 30 % to 50 % smaller than for the corrected data. The influence of a row on a fit is the
-# product of two factors, one of which depends on the residual and the other on the features.
-# The Huber loss bounds only the first factor. The height of 57 cm is 19 standard deviations
-# below the mean of the other heights, so the row has a large effect although its robustness
-# weight is small. The slope of ``TheilSenRegressor`` is 5 % smaller than for the corrected
-# data. The slope of ``MMRegressor`` hardly changes, because the bisquare loss gives the record
-# zero weight.
+# which are 30 % to 50 % smaller than for the corrected data. The influence of a row on a fit is
+# the product of two factors, one of which depends on the residual and the other on the
+# features. The Huber loss bounds only the first factor. The height of 57 cm is 19 standard
+# deviations below the mean of the other heights, so the row has a large effect although its
+# robustness weight is small. The slope of ``TheilSenRegressor`` is 5 % smaller than for the
+# corrected data. The slope of ``MMRegressor`` hardly changes, because the bisquare loss gives
+# the record zero weight.
 
 robust = models["SmoothL1Regressor"]
 residual = weight - robust.predict(height[:, np.newaxis])
 row_weight = min(1.0, robust.beta_ / abs(residual[swapped]))
 print(f"robustness weight of the swapped record: {row_weight:.3f}")
-print(f"flagged in outliers_: {bool(robust.outliers_[swapped])}")
+print(f"marked in outliers_: {bool(robust.outliers_[swapped])}")
 
 # %%
-# The record is flagged in ``outliers_`` because its residual is also large. This is not true of
+# The record is marked in ``outliers_`` because its residual is also large. This is not true of
 # every leverage point, because some attract the fit so strongly that their residuals are small.
 # Check the leverage of the rows before the fit, or inspect ``leverage_`` of ``MMRegressor``. In
 # these data the remedy is to correct the record.

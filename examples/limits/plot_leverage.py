@@ -5,8 +5,8 @@ Leverage points: outliers in the features
 A Huber fit is robust to outliers in the target, because it bounds the influence of large
 residuals. A row with extreme features has high leverage: it attracts the fit, so its residual
 may be small. No fit that minimises a convex loss is robust to high-leverage rows, but an
-MM-estimator is. This example corrupts seven of the 235 households in Engel's data by
-multiplying first their food expenditures and then their incomes by ten.
+MM-estimator is. This example multiplies either the food expenditures or the incomes of seven of
+the 235 households in Engel's data by ten.
 """
 
 import matplotlib.pyplot as plt

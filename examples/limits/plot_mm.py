@@ -4,9 +4,9 @@ MM-estimation: clusters of leverage points
 
 Rows with extreme features have high leverage. A cluster of such rows attracts any fit that
 minimises a convex loss, so the residuals of these rows may be small.
-:class:`~skrobust.MMRegressor` resists high-leverage rows as long as they are less than half of
-all rows. This example compares ``MMRegressor`` with three other estimators and shows the
-outlier map of its fit.
+:class:`~skrobust.MMRegressor` resists high-leverage rows as long as they make up less than half
+of all rows. This example compares ``MMRegressor`` with three other estimators and shows the
+outlier map of the MM-estimate.
 """
 
 import matplotlib.pyplot as plt
@@ -21,7 +21,7 @@ from skrobust.displays import OutlierMapDisplay
 # --------
 # Most rows follow the model y = 1 + x with normal errors. A cluster of 30 of the 150 rows is
 # far from this line at large values of x, a second cluster of 10 rows is on the line at even
-# larger values of x, and 10 rows have large errors.
+# larger values of x, and 10 other rows have large errors.
 
 rng = np.random.default_rng(0)
 x = np.concatenate(

@@ -66,16 +66,16 @@ for title, target in (("Original data", y_train), ("20 % multiplied by ten", sli
         print(f"  {name:34}{beta:8.1f}{error(search):8.1f}{1e3 * seconds:7.0f} ms")
 
 # %%
-# The two searches with the mean absolute error select the same threshold from the same scores,
-# but SmoothL1RegressorCV is faster because its fits share computations. On the original data a
-# search does not reduce the error. If a fifth of the targets are too large, the default
-# overestimates the scale, and a smaller threshold reduces the error.
+# The two searches that use the mean absolute error have the same scores and select the same
+# threshold, but SmoothL1RegressorCV is faster because its fits share computations. On the
+# original data a search does not reduce the error. If a fifth of the targets are too large, the
+# default overestimates the scale, and a smaller threshold reduces the error.
 
 # %%
-# Score and error along β
-# -----------------------
+# Score and error as functions of β
+# ---------------------------------
 # The figures show the cross-validated error, by which the search selects β, and the error on
-# the clean test rows, which is unknown in practice. Each curve is shown minus its minimum.
+# the clean test rows, which is unknown in practice. The minimum of each curve is subtracted.
 
 for title, target in (("Original data", y_train), ("20 % multiplied by ten", slipped)):
     figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")

@@ -2,7 +2,7 @@
 Non-negative coefficients: a mixture and its spectrum
 =====================================================
 
-The spectrum of a mixture is the sum of the spectra of its components, multiplied by their
+The spectrum of a mixture is the sum of the spectra of its components, weighted by their
 concentrations, which cannot be negative. In this example a few channels of the spectrum contain
 spikes, such as those that cosmic rays cause in Raman spectra. The concentrations are estimated
 by non-negative least squares and by ``SmoothL1Regressor(positive=True)``, which limits the
@@ -51,9 +51,9 @@ for name, model in models.items():
 
 # %%
 # The spikes distort the least-squares estimates: one component that is not in the mixture has a
-# positive concentration. Without the constraint, ``SmoothL1Regressor`` estimates a slightly
-# negative concentration for an absent component. With the constraint, coefficients at the bound
-# are exactly zero.
+# positive estimate. Without the constraint, ``SmoothL1Regressor`` estimates a slightly negative
+# concentration for an absent component. With the constraint, coefficients at the bound are
+# exactly zero.
 
 colors = ["#D55E00", "#56B4E9", "#009E73"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")

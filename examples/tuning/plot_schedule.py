@@ -38,8 +38,8 @@ print(f"with a schedule {model.coef_[0]:.9f}, without {direct.coef_[0]:.9f}")
 print(f"objectives      {model.objective_:.9f},        {direct.objective_:.9f}")
 
 # %%
-# The solution of each stage equals a fit of ``SmoothL1Regressor(beta)`` with the threshold of
-# the stage as ``beta``.
+# The solution of each stage equals that of ``SmoothL1Regressor(beta)`` with the threshold of
+# the stage as ``beta``. These fits are shown in the figure.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 axes.plot(X[:, 0], y, ".", color="0.75")
