@@ -41,7 +41,7 @@ def elastic_net_gap(
     scale: float | None = None,
     gradient: FloatArray | None = None,
 ) -> float:
-    """Return the duality gap for a penalty with an L1 part or bounds, or on only some features.
+    """Return the duality gap for a penalty with an L1 part, bounds or unpenalised features.
 
     The objective need not be whitened. The dual variable u is the component of ψ(r) orthogonal
     to the intercept and to the unpenalised features, scaled down until it is feasible. The
@@ -49,7 +49,7 @@ def elastic_net_gap(
     `gradient`, the gradient of the loss, is given.
 
     If rounding errors of the residuals are not small compared with the threshold, they dominate
-    ψ(r) of the rows inside the threshold. In this case, if X is in memory, the smaller of the
+    ψ(r) for the rows inside the threshold. In this case, if X is in memory, the smaller of the
     gaps for ψ(r) and for a corrected ψ(r) is returned. If the penalty is so small that rounding
     errors of u_v exceed its slope, the result may be the gap without the penalty plus the value
     of the penalty.
@@ -167,7 +167,7 @@ class _ElasticNetDual:
 
 
 def _leaves_features_out(linear: LinearLoss) -> bool:
-    """Tell whether the penalty is quadratic and some nonconstant feature is unpenalised."""
+    """Return whether the penalty is quadratic and some nonconstant feature is unpenalised."""
     penalty, engine = linear.penalty, linear.data.engine
     if penalty is None or not penalty.is_quadratic:
         return False
@@ -216,7 +216,8 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
         u_v = (slope - linear.evaluate(coef).gradient) / shrink
         positive = d > 0
         gap += float(((slope - u_v)[positive] ** 2 / (2.0 * d[positive])).sum())
-    # u = 0 is feasible. Its gap, F or, with a scale, F + σ²/2, is an upper bound on the result.
+    # u = 0 is feasible. Its gap, which is F without a scale and F + σ²/2 with a scale, is an
+    # upper bound on the result.
     value = point.value if scale is None else point.value + 0.5 * scale * scale
     return min(max(gap, 0.0), value)
 

@@ -101,7 +101,7 @@ class RegressionData(NamedTuple):
 
 
 class LinearLoss:
-    """The mean loss of the residuals y − b − z·v plus a penalty, at a fixed threshold.
+    """The mean loss of the residuals y − b − z·v, with a fixed threshold, plus a penalty.
 
     Parameters
     ----------
@@ -228,8 +228,9 @@ class LinearLoss:
         diagonal = None if self.penalty is None else self.penalty.hessian_diagonal(coef)
 
         def product(direction: FloatArray) -> FloatArray:
-            # The product is the gradient of a least-squares objective with the weights ψ′,
-            # whose loss is the Huber loss with an infinite threshold.
+            # The product is computed as the gradient of a least-squares objective with the
+            # weights ψ′, since the Huber loss with an infinite threshold is the squared error
+            # divided by 2.
             _, sums = engine.loss_gradient(direction, zeros, weight, HUBER, np.inf, out)
             Hd: FloatArray = -sums[:-2] / total
             if not self.data.fit_intercept:

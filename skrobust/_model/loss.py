@@ -102,7 +102,8 @@ class Huber(Loss):
     def weights(
         self, r: RowVector, threshold: float, out: RowVector | None = None
     ) -> RowVector:
-        # An infinite threshold is replaced, since ∞/∞ would be NaN.
+        # An infinite threshold is replaced by the largest finite number, since ∞/∞ would be
+        # NaN.
         threshold = min(threshold, float(np.finfo(float).max))
         size = np.abs(r, out=out)
         size = np.maximum(size, threshold, out=size)

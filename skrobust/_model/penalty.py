@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from .._engines.base import Engine, FloatArray
 
-# Maximum slope and second derivative of a penalty. A coefficient with this penalty is zero, and
-# a larger value could overflow.
+# Maximum slope and second derivative of a penalty. A coefficient with the maximum penalty is
+# zero, and larger values could overflow.
 MAX_CURVATURE = 1e300
 
 
@@ -121,7 +121,7 @@ class ElasticNet(Penalty):
     ) -> ElasticNet:
         """Return Σ_j q_j (l1 |w_j| + l2/2 w_j²) as a function of the standardised coefficients.
 
-        `weights` contains the q_j, which are 1 by default. `positive` tells whether the
+        `weights` contains the q_j, which are 1 by default. If `positive` is True, the
         coefficients w_j are bounded below by 0.
         """
         q = np.ones(engine.p) if weights is None else weights

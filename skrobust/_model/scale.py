@@ -67,7 +67,7 @@ M_SCALE_RTOL, M_SCALE_MAX_ITER, MAX_LOG_STEP = 4 * _EPS, 200, 2.0
 # limit that is increased if there are few rows per coefficient. The iteration ends when the
 # scale decreases by less than the fraction TRIMMED_RTOL.
 TRIMMED_END, TRIMMED_RTOL = 2.5, 1e-12
-# A value that most elements of the standardised features do not exceed.
+# A bound on the absolute values of most elements of the standardised features.
 TYPICAL_MAX_Z = 30
 
 
@@ -146,7 +146,7 @@ def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
 
 
 def is_at_rounding_floor(objective: Whitened, theta: FloatArray, scale: float) -> bool:
-    """Tell whether a scale is at most the rounding floor, and therefore not an estimate.
+    """Return whether a scale is at most the rounding floor, and therefore not an estimate.
 
     The comparison allows for rounding errors from a change of units, which may have increased
     the scale.
@@ -425,7 +425,7 @@ def trimmed_scale(
     k: int,
     s_constant: float,
 ) -> float:
-    """Return the standard deviation of the residuals of an S-estimate, without outliers.
+    """Return the standard deviation of the residuals of an S-estimate, excluding outliers.
 
     The scale σ is the limit of the iteration σ ← √(Σ_in s_i r_i² / (Σ_in s_i − k)) / κ, which
     starts from the S-scale and decreases. The sums are over the residuals with |r| ≤ Kσ, and κ²
@@ -450,7 +450,7 @@ def trimmed_scale(
 
 
 class TrimmedScores(NamedTuple):
-    """g and b for each row, where the trimmed scale σ solves Σ s g = 0, and two sums.
+    """g and b for each row, and two sums; the trimmed scale σ solves Σ s g = 0.
 
     `slope` contains b, which is defined by b z = −∂g/∂θ, where z contains the features of the
     row. The difference `squares` − `density` is −Σ s ∂g/∂σ. The term `density` is due to the

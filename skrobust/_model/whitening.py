@@ -6,7 +6,7 @@ of Z are [1, z] with the standardised features z, S is the diagonal matrix of th
 (b, v) = Mθ with MᵀHM = I. The curvature of the model is then the same in all directions of θ,
 and L-BFGS needs about ten evaluations of the objective, whatever the units and correlations of
 the features. If Z is rank-deficient, M spans only the directions that can be distinguished from
-rounding errors. No other module computes M.
+rounding errors.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .._engines.base import FloatArray, RowIndex
 from .._reductions import RowVector
 from .linear_loss import Evaluation, LinearLoss
 
-# A Cholesky factor of H, scaled to a unit diagonal, is used if its smallest squared pivot is at
-# least this value. Rounding errors of the Gram matrix then affect at most half of the digits of
-# the factor, and Newton's method corrects the resulting errors.
+# The Cholesky factor of H, after scaling H to a unit diagonal, is used if its smallest squared
+# pivot is at least this value. Rounding errors of the Gram matrix then affect at most half of
+# the digits of this factor, and Newton's method corrects the resulting errors.
 MIN_SQUARED_PIVOT = 1e-8
 # A feature is coarse if its rounding error exceeds this fraction of its standard deviation. A
 # coarse feature has a larger weight in the inner product of `_basis_beyond_rounding`.

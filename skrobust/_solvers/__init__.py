@@ -1,4 +1,4 @@
-"""Minimisation of an objective. Only `choose` selects the algorithms for a fit."""
+"""Minimisation of the objective. The algorithms for a fit are selected only in `choose`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["Plan", "Rows", "choose"]
 TALL_MIN_ROWS_PER_FEATURE = 400
 TALL_MIN_ELEMENTS = 2_000_000
 # If X consists of blocks of rows, TALL_MIN_ELEMENTS is multiplied by this fraction, because a
-# sample saves passes over the blocks, each of which takes longer than a pass over X in memory.
+# sample saves passes over the blocks, which take longer than passes over X in memory.
 TALL_MIN_FRACTION_OF_BLOCKS = 0.25
 # If X has at least as many features as rows, whitening requires an n × n matrix and, if X is
-# sparse, a dense copy of X. The matrix is too expensive if X has more than ROOT_MAX_ROWS rows.
-# The copy is too expensive if it has more than ROOT_MAX_CELLS elements and more than
-# ROOT_MAX_CELLS_PER_ELEMENT elements per stored element of X.
+# sparse, a dense copy of X. The features are only scaled if X has more than ROOT_MAX_ROWS rows,
+# or if the copy has more than ROOT_MAX_CELLS elements and more than ROOT_MAX_CELLS_PER_ELEMENT
+# elements per stored element of X.
 ROOT_MAX_ROWS = 5_000
 ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT = 100_000, 3
 
@@ -69,11 +69,11 @@ def choose(
     staged: bool = False,
     along_grid: bool = False,
 ) -> Plan:
-    """Return the algorithms for X and the given value of the parameter `solver`, as a Plan.
+    """Return the Plan of a fit to X with the given value of the parameter `solver`.
 
-    `composite` tells whether the penalty has an L1 part or bounds, `staged` whether the fit
-    starts from given coefficients or has a schedule, and `along_grid` whether the model is
-    fitted for a grid of parameters.
+    `composite` is True if the penalty has an L1 part or bounds, `staged` if the fit starts from
+    given coefficients or has a schedule, and `along_grid` if the model is fitted at each point
+    of a grid of parameters.
 
     ============================= ==========================================================
     data                          algorithms
@@ -93,11 +93,11 @@ def choose(
     along a grid                  least squares → `PathNewton`: Newton's method on the rows
                                   near the threshold. With "lbfgs" and "newton", the
                                   minimiser starts each fit from the previous solution
-    a penalty with an L1 part or  `WorkingSet`: proximal Newton steps on the nonzero
-    bounds                        coefficients, in scaled features, within the fixed-point
-                                  iteration for the scale if the scale is estimated. If X is
-                                  tall and dense and the threshold is fixed, a uniform sample
-                                  is fitted first
+    a penalty with an L1 part or  `WorkingSet`: proximal Newton steps on a working set of
+    bounds                        scaled features, within the fixed-point iteration for the
+                                  scale if the scale is estimated. If X is tall and dense and
+                                  the threshold is fixed, the fit starts from a fit to a
+                                  uniform sample
     a nonconvex loss              starting points (`_starts`) → `redescending`: Newton's
                                   method and iteratively reweighted least squares, for any X
     ============================= ==========================================================
@@ -109,19 +109,20 @@ def choose(
     if                            then
     ============================= ==========================================================
     few rows have |r| ≤ β         the threshold is lowered in steps (`newton`, step 4, and
-                                  `working_set`), until a vertex is near the minimiser
+                                  `working_set`), until the minimiser is near a vertex
                                   (`lad_simplex`)
-    X has more than 20,000        "auto" runs L-BFGS until it is near the minimiser
-    elements                      (`lbfgs`), since a pass costs less than a Newton step
-    a Hessian would cost more     Newton steps are computed by conjugate gradients, without
-    than a few passes             forming the Hessian (`newton.is_matrix_free`)
+    X has more than 20,000        "auto" starts with L-BFGS and continues with Newton's
+    elements                      method near the minimiser (`lbfgs`), since a pass over X
+                                  takes less time than a Newton step
+    forming the Hessian takes     Newton steps are computed by conjugate gradients, without
+    longer than a few passes      forming the Hessian (`newton.is_matrix_free`)
     the Gram matrix is nearly     the whitening is computed from a singular value
     singular                      decomposition of the rows (`_sampling.whiten`)
-    Anderson acceleration is      the fit restarts from a sample of rows drawn by their norms,
+    Anderson acceleration is      the fit restarts from a norm-weighted sample of the rows,
     slow                          and then continues with the minimiser and the fixed-point
                                   iteration for the scale (`_fit`)
     PathNewton does not converge  the minimiser continues from the best point. If it does not
-                                  converge, the fit is repeated without the grid
+                                  converge either, the fit is repeated without the grid
     ============================= ==========================================================
     """
     n, p = engine.n, engine.p

@@ -4,8 +4,8 @@ If the coordinates θ are whitened at the minimiser of the objective F, −∇F 
 step. Anderson acceleration of the iteration θ ← θ − ∇F (type II; Walker and Ni, SIAM J. Numer.
 Anal. 49, 2011) converges as fast as conjugate gradients, but requires neither Hessian-vector
 products nor differences of values of F, which are dominated by rounding errors near the
-minimiser. It requires a starting point near the minimiser, such as the fit to a sample of rows,
-and ends early from any other starting point.
+minimiser. It requires a starting point near the minimiser, such as the coefficients of a fit to
+a sample of rows, and ends early if started elsewhere.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .result import NewtonStep, Solution, Status
 from .scale_fixed_point import MAX_CONTRACTION, Sensitivity
 
 # Maximum number of stored moves of θ, and maximum length of a gradient step as a multiple of
-# −∇F. Longer steps are not useful, since only a few rows cause curvatures below 1/2. The moves
-# determine the smallest curvature only if the component of each move orthogonal to the earlier
+# −∇F. Longer steps are not useful, since curvatures below 1/2 are due to only a few rows. The
+# smallest curvature is estimated only if the component of each move orthogonal to the earlier
 # moves is larger than MIN_INDEPENDENT_PART times the largest of these components.
 MEMORY_MOVES = 8
 MAX_GRADIENT_STEP = 2.0
@@ -33,21 +33,22 @@ MIN_INDEPENDENT_PART = 1e-8
 # residuals. If the error is at most FREE_STEP_TOL, another step changes the objective by less
 # than its rounding error.
 FREE_STEP_TOL = 1e-7
-# A curvature below this value, in whitened coordinates, is attributed to rounding errors or to
-# an inaccurate whitening.
+# A curvature below this value, in whitened coordinates, is attributed to rounding errors or
+# inaccurate whitening.
 MIN_CURVATURE = 0.05
 # If the relative gradient is below this fraction of the error, the coefficients are regarded as
 # much more accurate than the scale.
 MAX_FIT_ERROR_RATIO = 0.1
-# The acceleration ends if one of the first errors exceeds half of this value.
+# The acceleration ends if the error in one of the first `patience` passes reaches half of this
+# value.
 MAX_ERROR = 1e3
 
 
 class Acceleration(NamedTuple):
     """The result of Anderson acceleration, converged or not.
 
-    `improved` tells whether the error was at least halved. At a fixed threshold, `lowest_value`
-    is the smallest value of F at any evaluated point, and `lowest_theta` is this point.
+    `improved` is True if the error was more than halved. With a fixed threshold, `lowest_value`
+    is the smallest value of F at any evaluated point, and `lowest_theta` is that point.
     """
 
     solution: Solution
@@ -67,13 +68,13 @@ def anderson(
     sensitivity: Sensitivity,
     patience: int,
 ) -> Acceleration:
-    """Update coefficients and scale together until both converge, in one pass over X per step.
+    """Update coefficients and scale together, in one pass over X per step, until both converge.
 
     The scale s is updated to s + (φ̂ − s)/(1 − contraction), where φ̂ is the scale of the
-    current residuals. The contraction dφ/ds is first taken from `sensitivity`, and later
-    estimated from two steps. At a fixed threshold, `estimator` is None, and s does not change.
-    The acceleration ends without convergence if the error is not halved within `patience`
-    passes.
+    current residuals. The contraction dφ/ds is first taken from `sensitivity` and later
+    estimated from two consecutive steps. With a fixed threshold, `estimator` is None, and s
+    does not change. The acceleration ends without convergence if the error is not halved within
+    `patience` passes.
 
     After convergence, the coefficients are updated once more if the error is at most
     FREE_STEP_TOL. This update makes them about ten times as accurate, but no further pass
@@ -141,7 +142,7 @@ class AndersonMemory:
 
     def update(self, theta: FloatArray, gradient: FloatArray, s: float) -> None:
         """Store the move from the previous point to `theta`."""
-        # The gradient and s have the unit of y, and their changes are of the same order of
+        # The gradient and s are in units of y, and their changes are of the same order of
         # magnitude.
         state = np.append(gradient, s)
         if self._theta is not None:

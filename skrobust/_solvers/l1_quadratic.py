@@ -45,9 +45,10 @@ def minimise_l1_quadratic(
     lower: FloatArray,
     tol: float,
 ) -> FloatArray:
-    """Minimise the function until the optimality conditions are violated by at most `tol`.
+    """Minimise the penalised quadratic function, subject to the bounds.
 
-    The violation may be larger if the maximum number of rounds is reached.
+    The optimality conditions are violated by at most `tol`, or by more if the maximum number of
+    rounds is reached.
     """
     x, q = start.copy(), g - H @ start
     descend = kernels().coordinate_descent()

@@ -4,8 +4,8 @@ A vertex is a point at which as many linearly independent rows as there are vari
 residual zero. These rows are called the rows of the vertex. An edge is a line along which all
 but one of the rows of a vertex have residual zero. If β is tiny, the minimiser is next to a
 vertex that minimises the sum of absolute residuals, and the rows of this vertex are inside the
-threshold. Because many rows cross the threshold in each Newton step, Newton's method approaches
-the vertex quickly but identifies its rows slowly. From a nearby vertex, a few edges lead to the
+threshold. Newton's method approaches the vertex quickly but identifies its rows slowly, because
+many rows cross the threshold in each step. From a nearby vertex, a few edges lead to the
 optimal vertex (Barrodale and Roberts, "An improved algorithm for discrete l1 linear
 approximation", SIAM J. Numer. Anal. 10, 1973). Only the rows with the smallest absolute
 residuals are considered. The other residuals are assumed not to change sign.
@@ -39,7 +39,7 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
 
     `point` approximates the minimiser of `objective`, whose threshold is larger than `beta`.
     The result is None if no vertex is found. The caller must check the coordinates, which may
-    be wrong because of ties or of rows that are not considered.
+    be wrong because of ties or because some rows are not considered.
     """
     threshold, k = objective.threshold, objective.n_variables
     size = np.abs(point.residual)
@@ -59,9 +59,9 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
 
 
 class L1Vertex(NamedTuple):
-    """The coefficients of the minimiser next to a vertex, the rows of the vertex, and ψ(r)/β.
+    """The coefficients of the minimiser next to a vertex, and the indices of the vertex's rows.
 
-    `psi` contains ψ(r)/β for the rows of the vertex.
+    `psi` contains ψ(r)/β for these rows.
     """
 
     coef: FloatArray
@@ -84,7 +84,7 @@ def l1_vertex(
     h_β is the Huber loss, and the elements of `lower` are 0 or −∞. `x` and `residual`
     approximate the coefficients and residuals at the minimiser for `threshold`, which is at
     least `beta`. The result is None if no vertex is found. As with `lad_vertex`, the vertex may
-    be wrong because of ties or of rows that are not considered.
+    be wrong because of ties or because some rows are not considered.
     """
     k, size = x.size, np.abs(residual)
     n_inside = int(np.count_nonzero(size <= threshold))
@@ -113,9 +113,9 @@ def l1_vertex(
 
 
 class _Vertex(NamedTuple):
-    """The step to the minimiser next to a vertex, the rows of the vertex, and ψ(r)/β.
+    """The step to the minimiser next to a vertex, and the indices of the vertex's rows.
 
-    `basis` contains the indices of these rows, and `psi` their values of ψ(r)/β.
+    `basis` contains these indices, and `psi` contains ψ(r)/β for the rows of the vertex.
     """
 
     step: FloatArray
@@ -155,7 +155,7 @@ def _vertex(
 def _basis(
     A: FloatArray, preference: FloatArray
 ) -> tuple[NDArray[np.intp] | None, FloatArray | None]:
-    """Return the indices of k linearly independent rows of A, and the inverse of their matrix.
+    """Return the indices of k linearly independent rows of A, and the inverse of A[indices].
 
     k is the number of columns of A. Rows with a larger `preference` are selected first. Both
     results are None if the rank of A is less than k.
@@ -180,7 +180,7 @@ def _simplex(
     basis: NDArray[np.intp],
     inverse: FloatArray,
 ) -> tuple[FloatArray, FloatArray | None]:
-    """Exchange rows of the basis (in place) until no edge is a descent direction.
+    """Exchange rows of the basis, in place, until no edge is a descent direction.
 
     `far_gradient` is the contribution to the negative gradient of all rows that are not in A.
     Returns the inverse of the basis matrix and the multipliers of its rows. The multipliers are

@@ -1,9 +1,9 @@
-"""SciPy's L-BFGS on the compiled loss and gradient, in whitened coordinates.
+"""Minimisation by SciPy's L-BFGS with a compiled loss and gradient, in whitened coordinates.
 
 Because the variables are whitened, L-BFGS approaches the minimiser in about ten passes over X.
 It does not require a Hessian. It cannot reduce the relative gradient much below 1e-7, because
 its line search compares values of the objective F, whose differences near the minimiser are
-dominated by rounding errors. Newton's method continues from the best point that L-BFGS has
+dominated by rounding errors. Newton's method then continues from the best point that L-BFGS has
 found.
 """
 
@@ -40,9 +40,8 @@ VALUE_RTOL = 4 * float(np.finfo(float).eps)
 def lbfgs(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
     """Minimise F by L-BFGS until rounding errors dominate, then by Newton's method to `tol`.
 
-    L-BFGS evaluates F at most LBFGS_LONG_MAX_EVALUATIONS times, and at most `max_iter` / 2
-    times, rounded up. With a tiny threshold, L-BFGS alone would need more than `max_iter`
-    iterations.
+    L-BFGS evaluates F at most min(⌈max_iter / 2⌉, LBFGS_LONG_MAX_EVALUATIONS) times. With a
+    tiny threshold, L-BFGS alone would need more than `max_iter` iterations.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
@@ -117,7 +116,7 @@ def lbfgs_descent(
         return (point.value - start.value) / unit**2, point.gradient / unit
 
     def stop(intermediate_result: object) -> None:
-        """Stop if the gradient is small or if F decreased by less than its rounding error."""
+        """Stop if the gradient is small or F has decreased by less than its rounding error."""
         nonlocal last_value
         decrease, last_value = last_value - best.value, best.value
         if best.relative_gradient <= gtol or decrease <= VALUE_RTOL * best.value:

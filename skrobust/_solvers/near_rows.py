@@ -2,7 +2,7 @@
 
 The loss of a row that stays on one side of the threshold is quadratic along a step δ of the
 coefficients: inside the threshold, ψ = r changes by −z·δ, and outside, ψ = ±β is constant. For
-a row that crosses the threshold, the change of s ψ differs from that of the quadratic model by
+a row that crosses the threshold, the change of s ψ differs from that in the quadratic model by
 
     e = s (ψ(r_new) − ψ(r) − [r inside] (r_new − r)),
 
@@ -20,8 +20,8 @@ from .working_columns import WorkingColumns
 
 # A row is near the threshold if | |r| − β | is at most NEAR_CHANGES times the root mean square
 # change of the residuals in the first step, taken over the rows inside the threshold. If more
-# than the fraction COPY_MAX_FRACTION of the rows are near the threshold, all rows are used,
-# without copying their features.
+# than the fraction COPY_MAX_FRACTION of the rows is near the threshold, all rows are used, and
+# no features are copied.
 NEAR_CHANGES, COPY_MAX_FRACTION = 4.0, 0.25
 # Maximum number of steps of the line search. The line search ends when the absolute directional
 # derivative is at most LINE_SEARCH_FACTOR times its value at the start of the Newton step. A
@@ -113,9 +113,9 @@ class NearRows:
         return t
 
     def move(self, t: float) -> FloatArray:
-        """Move the residuals along the step, and update the Hessian for the rows that cross.
+        """Update the residuals after a step of length t, and the Hessian for rows that cross β.
 
-        Returns Σ e z, by which the change of Σ s ψ z differs from that of the quadratic model.
+        Returns Σ e z, by which the change of Σ s ψ z differs from that in the quadratic model.
         """
         excess = self._excess(t)
         inside = self._psi == self._r

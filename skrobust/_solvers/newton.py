@@ -6,10 +6,11 @@ minimiser, a full Newton step leads to the minimiser. The steps of `minimise` ar
 1. A Newton step is computed by a Cholesky factorisation of the Hessian or, if forming the
    Hessian would take longer than a few passes over X, by conjugate gradients.
 2. If the full step reduces neither the objective nor the gradient sufficiently, a line search
-   finds the exact minimum along the step from the residuals at both ends, without a pass over X
-   (Clark and Osborne, SIAM J. Sci. Stat. Comput. 7, 1986; Madsen and Nielsen, BIT 30, 1990).
-3. The iteration stops if the gradient is within the tolerance or within rounding errors, or
-   after the maximum number of iterations.
+   uses the residuals at both ends of the step to find the exact minimum along it, without a
+   pass over X (Clark and Osborne, SIAM J. Sci. Stat. Comput. 7, 1986; Madsen and Nielsen, BIT
+   30, 1990).
+3. The iteration stops if the gradient is within the tolerance, if rounding errors alone can
+   account for it, or after the maximum number of iterations.
 4. If the threshold is much smaller than the scale of the residuals, few rows are inside it, and
    Newton's method converges only from a starting point near the minimiser. The threshold is
    then lowered in steps, and each minimisation starts from the previous minimiser (Madsen and
@@ -46,8 +47,8 @@ RESTART_SHARE_INSIDE = 0.95
 THRESHOLD_FACTOR = 0.1
 CONTINUATION_RTOL = 0.3
 # A vertex is sought if at most VERTEX_MAX_INSIDE_PER_VARIABLE rows per variable are inside the
-# threshold and the number of rows expected inside the final threshold exceeds the number of
-# variables by at most the fraction VERTEX_MAX_EXTRA_FRACTION. With more than
+# threshold and the number of rows expected inside the final threshold, minus the number of
+# variables, is at most VERTEX_MAX_EXTRA_FRACTION times the number of variables. With more than
 # VERTEX_MAX_VARIABLES variables, no vertex is sought, since edges are followed one by one. A
 # vertex is accepted if Newton's method, started there, reaches the relative gradient
 # VERTEX_GTOL in at most VERTEX_MAX_ITER iterations.
@@ -55,9 +56,9 @@ VERTEX_MAX_INSIDE_PER_VARIABLE, VERTEX_MAX_EXTRA_FRACTION = 3, 0.25
 VERTEX_MAX_VARIABLES = 1_000
 VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20
 # The Hessian is formed if this takes at most HESSIAN_OVERHEAD operations plus
-# HESSIAN_OPERATIONS_PER_ELEMENT operations per element of X, about as long as four passes over
-# X. It is also formed if conjugate gradients need more than CG_MAX_PRODUCTS Hessian-vector
-# products. It is never formed for more than HESSIAN_MAX_VARIABLES variables, or
+# HESSIAN_OPERATIONS_PER_ELEMENT operations per element of X, which take about as long as four
+# passes over X. It is also formed if conjugate gradients need more than CG_MAX_PRODUCTS
+# Hessian-vector products. It is never formed for more than HESSIAN_MAX_VARIABLES variables, or
 # SMALL_HESSIAN_MAX_VARIABLES if it would be larger than X.
 HESSIAN_OVERHEAD, HESSIAN_OPERATIONS_PER_ELEMENT = 3_000_000, 4
 CG_MAX_PRODUCTS = 30
@@ -78,7 +79,7 @@ MIN_STEP_LENGTH = 1e-10
 class _Descent(NamedTuple):
     """The last point and step of a sequence of Newton steps, and the number of iterations.
 
-    `stalled` tells whether the sequence ended because no step reduced the objective.
+    `stalled` is True if the sequence ended because no step reduced the objective.
     """
 
     point: Evaluation
@@ -134,7 +135,7 @@ def _status(objective: Whitened, descent: _Descent, tol: float) -> Status:
 def _descend(
     objective: Whitened, start: Evaluation, tol: float, max_iter: int
 ) -> tuple[_Descent, int]:
-    """Return the result of steps 1 to 4, and the number of vertices tried."""
+    """Return the result of steps 1 to 4 (module docstring) and the number of vertices tried."""
     threshold = _continuation_threshold(objective, start, None)
     point, used, n_vertices = start, 0, 0
     max_steps = MAX_STEPS_BEFORE_CONTINUATION
@@ -146,7 +147,7 @@ def _descend(
     ended = first.point.relative_gradient <= tol or used >= max_iter
     if ended or _decrement_is_negligible(objective, first.point):
         return first._replace(n_iter=used), n_vertices
-    # If rows are fitted exactly, Newton's method may fail to reduce the objective. The
+    # If some rows are fitted exactly, Newton's method may fail to reduce the objective. The
     # continuation is then restarted from a threshold with nearly all rows inside.
     threshold = _continuation_threshold(objective, first.point, RESTART_SHARE_INSIDE)
     point, n_iter, more = _continuation(
@@ -177,7 +178,7 @@ def suboptimality(objective: Whitened, solution: Solution) -> float:
 
 
 def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether the rounding errors of the coefficients Mθ require iterative refinement.
+    """Return whether the rounding errors of the coefficients Mθ require iterative refinement.
 
     This is the case if the whitening M is ill-conditioned, there is no penalty, and the fit is
     nearly exact.
@@ -190,9 +191,9 @@ def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
 def _iterative_refinement(
     objective: Whitened, descent: _Descent, tol: float, max_iter: int
 ) -> _Descent:
-    """Return the descent with its coordinates corrected by a second fit to its residuals.
+    """Return the descent with its coordinates corrected by a fit to its residuals.
 
-    The coefficients of the second fit are small, and so are their rounding errors. The rounding
+    The coefficients of this fit are small, and so are their rounding errors. The rounding
     errors of the residuals are not reduced.
     """
     point, used = descent.point, descent.n_iter
@@ -209,7 +210,7 @@ def _iterative_refinement(
 
 
 def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether a Hessian would be too large, or slower to form than a few passes over X."""
+    """Return whether the Hessian is too large, or slower to form than a few passes over X."""
     k = objective.n_variables
     if not can_form_hessian(objective):
         return True
@@ -220,7 +221,7 @@ def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
 
 
 def can_form_hessian(objective: Whitened) -> bool:
-    """Tell whether the number of variables is small enough to form a Hessian.
+    """Return whether the number of variables is small enough to form the Hessian.
 
     With more than n + 1 variables for n rows, no Hessian is formed, since the contribution of
     the data to the Hessian is singular.
@@ -240,7 +241,7 @@ def _newton_step(
     out: RowVector,
     try_cg: bool = True,
 ) -> NewtonStep:
-    """Return the Newton step −H⁻¹g, from a Cholesky factorisation or conjugate gradients.
+    """Return the Newton step −H⁻¹g, computed by Cholesky factorisation or conjugate gradients.
 
     Conjugate gradients are used if `is_matrix_free` returns True. If they converge slowly, the
     Hessian is formed afterwards, and the Hessian-vector products count as iterations of the
@@ -291,7 +292,7 @@ def _cg_step(
     max_iter: int,
     out: RowVector,
 ) -> tuple[NewtonStep, bool]:
-    """Return the step by conjugate gradients, and whether it satisfies the forcing condition.
+    """Return the conjugate-gradient step, and whether it satisfies the forcing condition.
 
     The forcing condition bounds the residual of the Newton equations. A more accurate step
     would not reduce the number of Newton steps.
@@ -330,8 +331,8 @@ def _cg_step(
 def _smallest_ritz_value(alphas: FloatArray, betas: FloatArray) -> float:
     """Return the smallest Ritz value, the Lanczos estimate of the smallest eigenvalue of H.
 
-    `alphas` contains the step lengths of the conjugate gradient method, and `betas` the
-    coefficients of the previous directions.
+    `alphas` contains the step lengths of the conjugate gradient method, and `betas` the factors
+    by which previous directions are multiplied.
     """
     if not alphas.size:
         return float(np.finfo(float).tiny)
@@ -376,7 +377,8 @@ def _newton_steps(
         trial_norm, rise = trial.relative_gradient, trial.value - point.value
         slope = float(step.direction @ point.gradient)
         # The gradient is a more reliable criterion than the value, which rounding errors may
-        # increase. If the value increases by more than that, the steps may cycle.
+        # increase. If the value increases by more than rounding errors can explain, the steps
+        # may cycle.
         nearer = trial_norm <= 0.5 * norm and rise <= VALUE_RISE_RTOL * point.value
         # A damped step may be much shorter than the step to the minimum along its direction.
         if step.damped or (rise > 1e-4 * slope and not nearer):
@@ -401,7 +403,8 @@ def _line_search(
     """Return the point at the minimum along a step; `trial` is the point after the full step.
 
     The residuals of `trial` are overwritten. If the objective is not piecewise quadratic,
-    backtracking finds a point with a sufficient decrease, which is not exactly at the minimum.
+    backtracking finds a point that decreases the objective sufficiently but is not exactly at
+    the minimum.
     """
     out = trial.residual
     if objective.linear.is_piecewise_quadratic:
@@ -419,9 +422,9 @@ def _line_search(
 
 
 def _near_exact_fit(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether rounding errors may make up a considerable part of the residuals.
+    """Return whether rounding errors may make up a considerable part of the residuals.
 
-    The answer is computed from bounds, without a pass over X.
+    The result is computed from bounds, without a pass over X.
     """
     size = objective.linear.data.y_abs_max
     size += TYPICAL_MAX_Z * float(np.abs(objective.coef(point.theta)).sum())
@@ -429,14 +432,14 @@ def _near_exact_fit(objective: Whitened, point: Evaluation) -> bool:
 
 
 def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) -> bool:
-    """Tell whether rounding errors alone can cause the gradient.
+    """Return whether rounding errors alone can account for the gradient.
 
     `rounding` is the rounding error of a residual, relative to the sum of |y| and the absolute
-    terms of the linear predictor. Only rows whose residuals exceed the threshold by no more
-    than rounding errors are considered. Rounding errors can cause the gradient if the Newton
-    step for these rows changes no residual by more than its rounding error. If there are at
-    most as many such rows as variables, ψ must also remain within the threshold after the step.
-    Rounding errors of the whitened features can cause a gradient as well.
+    terms of the linear predictor. Only rows whose absolute residuals exceed the threshold by no
+    more than rounding errors are considered. Rounding errors can account for the gradient if
+    the Newton step for these rows changes no residual by more than its rounding error. If there
+    are at most as many such rows as variables, ψ must also remain within the threshold after
+    the step. Rounding errors of the whitened features can account for a small gradient as well.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
@@ -473,7 +476,7 @@ def _decrement_is_negligible(objective: Whitened, point: Evaluation) -> bool:
 
 
 def few_rows_inside(objective: Whitened, point: Evaluation) -> bool:
-    """Tell whether so few rows are inside the threshold that step 4 is required."""
+    """Return whether so few rows are inside the threshold that it must be lowered in steps."""
     return _continuation_threshold(objective, point, None) is not None
 
 
@@ -554,11 +557,11 @@ def _continuation(
 def _predictor(
     objective: Whitened, passing: Whitened, point: Evaluation, max_iter: int
 ) -> NewtonStep:
-    """Return the step to the minimiser of `objective`, assuming that the same rows are inside.
+    """Return the step to the minimiser of `objective`, assuming that the same rows stay inside.
 
-    While the same rows are inside the threshold, and if the penalty does not depend on the
-    threshold, the minimiser is an affine function of the threshold (Allgower and Georg,
-    "Introduction to numerical continuation methods", 2003).
+    As long as the same rows are inside the threshold and the penalty does not depend on it, the
+    minimiser is an affine function of the threshold (Allgower and Georg, "Introduction to
+    numerical continuation methods", 2003).
     """
     out = np.empty_like(point.residual)
     gradient = passing.predicted_gradient(point, objective, out)

@@ -37,9 +37,9 @@ LEAST_SQUARES_THRESHOLD = 1e100
 # of the norm of the first Newton step. In whitened coordinates and without a penalty, this norm
 # is the root mean square change of the residuals.
 NEAR_STEP_LENGTHS = 4.0
-# Rows near the threshold are copied if they have at most COPY_MAX_ELEMENTS elements or at most
-# the fraction COPY_MAX_FRACTION of the elements of X. Rows that cross the threshold are copied
-# in blocks of BLOCK_ELEMENTS elements, which fit in the cache.
+# Rows near the threshold are copied if they have, in total, at most COPY_MAX_ELEMENTS elements
+# or at most the fraction COPY_MAX_FRACTION of the elements of X. Rows that cross the threshold
+# are copied in blocks of BLOCK_ELEMENTS elements, which fit in the cache.
 COPY_MAX_ELEMENTS = 500_000
 COPY_MAX_FRACTION = 0.25
 BLOCK_ELEMENTS = 100_000
@@ -96,7 +96,7 @@ class PathNewton:
         equal = weight is None or np.ptp(weight[self._positive]) == 0
         self._weight = None if equal else weight
         k = M.shape[1]
-        # The side of each row: 0 inside the threshold, otherwise the sign of the residual.
+        # The side of each row: 0 inside the threshold, and the sign of the residual outside.
         self._side = np.zeros(engine.n, dtype=np.int8)
         self._u, self._v = np.zeros(k), np.zeros(k)
         penalty, zero = linear.penalty, np.zeros(M.shape[0])
@@ -164,7 +164,7 @@ class PathNewton:
             self._u += P @ point.theta
 
     def _solve_near_rows(self, objective: Whitened) -> tuple[FloatArray, Any]:
-        """Return the coordinates that Newton's method on the rows near the threshold reaches.
+        """Return the coordinates reached by Newton's method on the rows near the threshold.
 
         They are the coordinates of the minimiser if no other rows cross the threshold. A
         Cholesky factor of the last Hessian is also returned.
@@ -239,7 +239,7 @@ class PathNewton:
 
 
 def _sign_outside(r: FloatArray, beta: float) -> NDArray[np.int8]:
-    """Return, for each row, 0 inside the threshold, otherwise the sign of the residual."""
+    """Return, for each row, 0 inside the threshold and the sign of the residual outside."""
     side: NDArray[np.int8] = (r > beta).astype(np.int8) - (r < -beta)
     return side
 

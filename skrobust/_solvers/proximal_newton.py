@@ -21,7 +21,7 @@ MAX_STEPS = 60
 # the full step, it is at least SHORT_STEP_DAMPING.
 MIN_DAMPING, SHORT_STEP_DAMPING, SHORT_STEP = 1e-8, 1e-4, 0.2
 # Minimum damping for coefficients that have a bound but no penalty. The minimiser over these
-# coefficients may not be unique, but must not depend on rounding errors.
+# coefficients may not be unique, but the result must not depend on rounding errors.
 BOUNDED_DAMPING = 1e-6
 # The minimum damping for a coefficient with a quadratic penalty is the curvature of the
 # penalty, clipped to the interval from MIN_DAMPING_WITH_RIDGE to MIN_DAMPING. A damping larger

@@ -53,14 +53,14 @@ VALUE_RISE_RTOL, ROUNDING_GRADIENT = 1e-13, 1e-6
 
 
 def redescending(objective: Whitened, start: FloatArray, tol: float, max_iter: int) -> Solution:
-    """Return a local minimum of the objective at its threshold, found by descent."""
+    """Return a Solution at a local minimum of the objective, found by descent from `start`."""
     return _descend(None, objective, start, tol, max_iter)[0]
 
 
 def minimise_m_scale(
     estimator: MScale, objective: Whitened, start: FloatArray, tol: float, max_iter: int
 ) -> tuple[Solution, float]:
-    """Return a local minimum of the M-scale of the residuals, as a Solution, and the M-scale.
+    """Return a Solution at a local minimum of the M-scale of the residuals, and the M-scale.
 
     The returned M-scale is 0 if it does not exceed the rounding errors of the residuals.
     """
@@ -132,7 +132,7 @@ def _rewhitened(objective: Whitened, point: Evaluation) -> tuple[Whitened, Evalu
 def _at_m_scale(
     estimator: MScale, objective: Whitened, point: Evaluation, near: float | None
 ) -> tuple[Whitened, Evaluation, float]:
-    """Return the objective with the threshold of the M-scale, its evaluation, and the M-scale.
+    """Return the objective with the threshold for the M-scale, its Evaluation, and the M-scale.
 
     The objective is evaluated at `point.theta`. `near` is an approximate M-scale, or None. If
     the M-scale does not exceed the rounding errors of the residuals, the result is the given

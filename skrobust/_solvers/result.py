@@ -11,7 +11,7 @@ from .._model.linear_loss import Evaluation
 
 
 class Status(Enum):
-    """The reason a minimisation ended; the values are the messages in `history_`."""
+    """The reason why a minimisation ended; the values are the messages in `history_`."""
 
     GRADIENT_WITHIN_TOL = "gradient within tol"
     GRADIENT_WITHIN_ROUNDING = "gradient within rounding"
@@ -37,8 +37,8 @@ class NewtonStep(NamedTuple):
     """A Newton step −H⁻¹g for the gradient g and the Hessian H.
 
     `decrement` is the function g ↦ gᵀH⁻¹g / 2, the predicted decrease of the objective.
-    `n_iter` is the number of iterations that the step counts as. `damped` tells whether a
-    multiple of the identity matrix was added to H.
+    `n_iter` is the number of iterations that the step counts as. `damped` is True if a multiple
+    of the identity matrix was added to H.
     """
 
     direction: FloatArray

@@ -37,7 +37,7 @@ PROBE_FRACTION, FLOOR_CLEARANCE = 1e-3, 1e4
 # reaches this limit, the next scale is the scale of its residuals, because the fixed point may
 # be at a much smaller scale.
 ROUND_MIN_ITER, MIN_ROUNDS = 100, 4
-# Tolerance of the next fit, as a fraction of the relative gap |φ(s)/s − 1| of the scale.
+# Tolerance of the next fit, as a fraction of the relative gap |φ(s)/s − 1|.
 FIT_PER_SCALE_ACCURACY = 0.03
 # If X has fewer than EXACT_INNER_MAX_ELEMENTS elements, every fit uses the final tolerance,
 # since a rough fit would save only the last Newton step. Otherwise the tolerance of the first
@@ -51,8 +51,8 @@ AFFINE_CONTRACTION_ATOL = 1e-3
 class Sensitivity(NamedTuple):
     """Derivatives of φ and of the minimiser with respect to the scale s.
 
-    `contraction` is dφ/ds, `is_affine` tells whether the last two values of dφ/ds are nearly
-    equal, and `dtheta_ds` is the derivative of the minimiser, or None if unknown.
+    `contraction` is dφ/ds, `is_affine` is True if the last two values of dφ/ds are nearly
+    equal, and `dtheta_ds` is the derivative of the minimiser, or None if it is unknown.
     """
 
     contraction: float = 0.0
@@ -150,7 +150,7 @@ def scale_fixed_point(
 def _is_fixed_point(
     objective: Whitened, theta: FloatArray, s: float, phi: float, accuracy: float
 ) -> bool:
-    """Tell whether φ(s) = s to within the relative error `accuracy` or rounding errors."""
+    """Return whether φ(s) = s to within the relative error `accuracy` or rounding errors."""
     if abs(phi / s - 1.0) <= accuracy:
         return True
     if rounding_floor_bound(objective, theta) <= accuracy * s:

@@ -72,7 +72,7 @@ class WorkingColumns:
         self.index = np.concatenate([self.index, new])
 
     def update(self, inside: NDArray[np.bool_]) -> None:
-        """Update the Hessian for the current features and a new mask of the rows inside."""
+        """Update the Hessian for new features and a new mask of rows inside the threshold."""
         crossing = inside ^ self.inside
         n_inside, n_crossing = np.count_nonzero(inside), np.count_nonzero(crossing)
         k, n_new = self.index.size, self.index.size - len(self.H)

@@ -46,10 +46,10 @@ from .working_vertex import psi_at_vertex, vertex_near
 FIRST, LATER = (50, 1.0), (10, 0.25)
 # Tolerance for early minimisations on the working set.
 ROUGH_TOL = 1e-2
-# Along a grid, features may join the working set before the first pass over X. If the gradient
-# for any feature outside the working set exceeded NEAR_PENALTY times the slope of its L1
-# penalty at the last point, the features whose gradient exceeded JOINING_PENALTY times this
-# slope join.
+# Along a grid, features may join the working set before the first pass over X. If, at the end
+# of the previous fit, the gradient for any feature outside the working set exceeded
+# NEAR_PENALTY times the slope of its L1 penalty, the features whose gradient exceeded
+# JOINING_PENALTY times this slope join.
 NEAR_PENALTY, JOINING_PENALTY = 0.9, 0.8
 # The penalty is multiplied by PENALTY_FACTOR while it is larger than twice the given penalty
 # and larger than MIN_PENALTY_FRACTION times the first penalty.
@@ -62,7 +62,7 @@ ROWS_PER_VARIABLE, THRESHOLD_FACTOR = 5, 0.2
 MIN_ACCURACY, ROUNDING_RTOL = 1e-15, 1e-13
 # A small penalty requires a smaller tolerance for the optimality conditions. The tolerance is
 # multiplied by the ratio of the smallest slope of the penalty to the root mean square of ψ, but
-# not by less than this value.
+# by no less than this value.
 MIN_PENALTY_SHARE = 1e-3
 # Maximum number of Newton steps in a minimisation over the intercept alone.
 INTERCEPT_STEPS = 50
@@ -94,7 +94,7 @@ class WorkingSet:
             descent.restore_lowest()
             self._columns.last = None
         passes = {"working_set": objective.n_passes - n_passes}
-        # A first pass is necessary even if no iteration is left.
+        # A first pass over X is necessary even if no iteration is left.
         return Solution(descent.point, min(descent.n_iter, max_iter), status, None, passes)
 
 
@@ -275,7 +275,7 @@ class _Descent:
         return gap <= tol * self.point.value
 
     def _is_exact_fit(self) -> bool:
-        """Tell whether there is no penalty and all residuals are rounding errors."""
+        """Return whether there is no penalty and all residuals are rounding errors."""
         if (self.penalty.slope + self.penalty.diagonal).any():
             return False
         floor = rounding_floor_bound(self.objective, self.point.theta)

@@ -1,4 +1,4 @@
-"""The vertex next to the minimiser on a working set if the threshold is small.
+"""The vertex next to the minimiser on a working set, for a small threshold.
 
 If the threshold is small, as many rows are inside it as there are nonzero coefficients,
 including the intercept. Since rounding errors of the residuals may dominate ψ(r) for these
@@ -49,9 +49,9 @@ def vertex_near(
 ) -> L1Vertex | None:
     """Return the minimiser on the working set at the threshold `beta`, as an L1Vertex.
 
-    The result is None if no vertex is found next to the minimiser. `residual` and `coef`, which
-    contains (b, v), approximate the residuals and coefficients at the minimiser for
-    `threshold`, which is at least the final threshold `beta`.
+    The result is None if no vertex is found next to the minimiser. The vectors `coef` = (b, v)
+    and `residual` approximate the coefficients and residuals at the minimiser for `threshold`,
+    which is at least the final threshold `beta`.
     """
     index = columns.index
     x, slope, lower = coef[index], penalty.slope[index], penalty.lower[index]

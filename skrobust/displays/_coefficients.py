@@ -295,9 +295,9 @@ class CoefficientsDisplay:
                 each is not None for each in (sample_weight, groups, target)
             ):
                 raise ValueError(
-                    "For results of statsmodels, which have their own confidence intervals, "
                     "sample_weight, covariance, groups, weights, scale and target must have "
-                    "their default values; choose the covariance in the call to statsmodels' "
+                    "their default values for statsmodels results, whose own confidence "
+                    "intervals are drawn; choose the covariance in the call to statsmodels' "
                     "fit."
                 )
             return cls._of_results(estimator.results, level, standardize, target_name).plot(
@@ -502,7 +502,7 @@ class CoefficientsDisplay:
 
 
 def _has_intercept(names: Sequence[str]) -> int:
-    """Return 1 if the first name is the name of the intercept, otherwise 0."""
+    """Return 1 if the first name is that of the intercept, and 0 otherwise."""
     return int(len(names) > 0 and names[0] == intercept_name(names[1:]))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import PolyCollection
     from matplotlib.lines import Line2D
 
-# Maximum number of curves, so that a reader can distinguish them.
+# Maximum number of curves, few enough for a reader to distinguish them.
 MAX_CURVES = 6
 
 
@@ -127,7 +127,7 @@ class CVDisplay:
 
     `from_estimator` draws the scores against α if all penalties are positive, each threshold
     has several penalties, and no two thresholds share a penalty. This is the case, for example,
-    for several penalties at a single threshold, and for an integer `alphas` in
+    for several penalties at a single threshold, and with an integer `alphas` in
     :class:`~skrobust.SmoothL1RegressorCV`.
 
     Examples
@@ -195,8 +195,8 @@ class CVDisplay:
             ``scale=None``, that threshold is known only if `betas` is an integer.
 
         metric : str, default=None
-            Name of the score to show if the search has several. By default, it is the one named
-            by the `refit` parameter of the search.
+            Name of the score to show if the search has several. By default, the score named by
+            the `refit` parameter of the search is shown.
 
         score_name : str, default=None
             Label of the vertical axis. By default, the name of the scorer is used.
@@ -345,8 +345,8 @@ class CVDisplay:
     def _draw_choices(self, candidates: _Candidates, scores: NDArray[np.float64]) -> None:
         """Mark the threshold of "auto" and up to two candidates.
 
-        These are the selected candidate and the choice of the one-standard-error rule, if
-        known.
+        The candidates are the selected one and, if known, the choice of the one-standard-error
+        rule.
         """
         self.auto_beta_line_: Line2D | None = None
         if self.auto_beta is not None and self.alphas is None:
@@ -440,7 +440,7 @@ def _distinct_labels(values: Sequence[Any]) -> list[str]:
 
 
 def _parameter_name(key: str) -> str:
-    """Return the name of the parameter for a key of `cv_results_`, with β for beta."""
+    """Return the parameter name in a key of `cv_results_`, with beta replaced by β."""
     name = key.removeprefix("param_").rpartition("__")[2]
     return "β" if name == "beta" else name
 
@@ -448,8 +448,8 @@ def _parameter_name(key: str) -> str:
 def _axis_key(results: Mapping[str, Any], parameters: list[str], beta_key: str) -> str:
     """Return the key of the parameter on the horizontal axis, which is beta or alpha.
 
-    It is alpha if all penalties are positive, each threshold has several penalties, and no two
-    thresholds share a penalty.
+    The parameter is alpha if all penalties are positive, each threshold has several penalties,
+    and no two thresholds share a penalty.
     """
     alpha_key = f"{beta_key.removesuffix('beta')}alpha"
     if alpha_key not in parameters:
@@ -467,7 +467,7 @@ def _axis_key(results: Mapping[str, Any], parameters: list[str], beta_key: str) 
 
 
 def _draw_mark(ax: Axes, value: float, score: float, **style: Any) -> Line2D:
-    """Draw and return a marker at the threshold or penalty, and the score, of a candidate.
+    """Draw and return a marker at a candidate's threshold or penalty (`value`) and score.
 
     If `value` is NaN, the marker is at the right edge of the axes.
     """
@@ -494,7 +494,7 @@ def _best_groups(
 
 
 def _metric_name(results: Mapping[str, Any], metric: str | None, refit: object) -> str:
-    """Return the name of a score used in the keys of `cv_results_`, such as "score" or "r2"."""
+    """Return the name of a score in the keys of `cv_results_`, such as "score" or "r2"."""
     prefix = "mean_test_"
     metrics = [key.removeprefix(prefix) for key in results if key.startswith(prefix)]
     default = metrics[0] if len(metrics) == 1 else refit

@@ -38,11 +38,11 @@ class DiagnosticsDisplay:
 
     The panels show the residuals against the fitted values, a normal quantile-quantile (Q-Q)
     plot of the residuals, the square roots of the absolute residuals against the fitted values,
-    and the influence of each row on the fit. They correspond to the panels of R's ``plot(lm)``.
-    For an :class:`~skrobust.MMRegressor`, the fourth panel is an outlier map, as in R's
-    ``plot(lmrob)``. If the `MMRegressor` has no robust distances, for example because all
-    features are indicators, or if the regressor is from another package, the fourth panel shows
-    the robustness weights.
+    and the influence of each row on the fit. The panels correspond to those of R's
+    ``plot(lm)``. For an :class:`~skrobust.MMRegressor`, the fourth panel is an outlier map, as
+    in R's ``plot(lmrob)``. If the `MMRegressor` has no robust distances, for example because
+    all features are indicators, or if the regressor is from another package, the fourth panel
+    shows the robustness weights.
 
     The same rows are labelled in all panels: those with the largest absolute residuals and, for
     a Huber fit, those with the largest Cook's distances. A leverage point that attracts the fit

@@ -27,8 +27,8 @@ else:
 # Keyword arguments for a matplotlib function.
 Kwargs: TypeAlias = Mapping[str, Any]
 
-# Okabe-Ito palette, whose colours readers with colour vision deficiency can distinguish,
-# without black and without yellow, which is too pale on white. Blue and vermillion come first
+# The Okabe-Ito palette without black and without yellow, which is too pale on white. Readers
+# with colour vision deficiency can distinguish its colours. Blue and vermillion come first
 # because they differ most.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 # Lines also differ in markers and dashes, so no distinction depends on colour alone.
@@ -43,8 +43,8 @@ GREY = "0.5"
 TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
 # Minimum fraction of the markers reserved for rows beyond the threshold.
 MIN_BEYOND_FRACTION = 0.25
-# One in this many markers beyond the threshold is reserved for a row with one of the largest
-# residuals.
+# One in this many of the markers for rows beyond the threshold is reserved for a row with one
+# of the largest absolute residuals.
 MARKERS_PER_EXTREME_ROW = 100
 # Default number of labelled rows.
 N_LABELLED = 5
@@ -359,7 +359,7 @@ def label_rows(
 
 
 def marker_area(n_markers: int) -> float:
-    """Return the marker area in square points, which decreases as `n_markers` increases."""
+    """Return the area of a marker in square points; it decreases as `n_markers` increases."""
     area = TOTAL_MARKER_AREA / max(n_markers, 1)
     return float(np.clip(area, MIN_MARKER_AREA, MAX_MARKER_AREA))
 
@@ -402,9 +402,9 @@ def thin(
 
     A quarter of the markers are reserved for rows beyond the threshold, or a larger fraction if
     more than a quarter of all rows are beyond it. If not all rows beyond the threshold can be
-    drawn, one in a hundred of their markers shows a row with one of the largest residuals, and
-    the others show a random sample. If only the largest residuals were drawn, there would seem
-    to be no rows just beyond the threshold.
+    drawn, one in a hundred of their markers shows a row with one of the largest absolute
+    residuals, and the others show a random sample. If only the largest residuals were drawn,
+    there would seem to be no rows just beyond the threshold.
     """
     within, beyond = np.flatnonzero(~is_beyond), np.flatnonzero(is_beyond)
     beyond_fraction = max(MIN_BEYOND_FRACTION, len(beyond) / len(abs_residuals))

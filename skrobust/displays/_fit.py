@@ -91,8 +91,8 @@ class FitDisplay:
         Curves of the estimators, in the order of `curves`.
 
     beyond_ : list of matplotlib PathCollection
-        Triangles at the upper and lower edges of the axes that represent the rows beyond them.
-        An edge with no rows beyond it has no entry.
+        Triangles at the upper and lower edges of the axes for the rows beyond these edges. An
+        edge with no rows beyond it has no entry.
 
     smooth_ : matplotlib Line2D or None
         Smooth curve through the partial residuals; None if `partial_residuals` is False.
@@ -188,9 +188,9 @@ class FitDisplay:
         ----------
         estimator : fitted estimator, or list or dict of fitted estimators
             Regressors, including meta-estimators such as pipelines, and results of statsmodels
-            linear models. The estimators in a list are named after their classes or, if these
-            are not distinct, by their representations with parameters. The keys of a dict are
-            used as names.
+            linear models. The estimators in a list are named after their classes or, if the
+            class names are not distinct, by their representations with parameters. The keys of
+            a dict are used as names.
 
         X : {array-like, dataframe} of shape (n_samples, n_features)
             Features. Sparse matrices are not supported.

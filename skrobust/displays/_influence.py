@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 # Number of positive residuals at which a contour is computed, and number of leverages searched
-# for the contour at each of them.
+# for the contour at each residual.
 N_CONTOUR_POINTS, N_LEVERAGE_STEPS = 600, 1000
 # Margin of the axes around the rows, as a fraction of the range of the rows.
 MARGIN = 0.08
@@ -118,10 +118,10 @@ class InfluenceDisplay:
     -----
     For a large threshold, the display is equivalent to R's ``plot(lm, which=5)``. The influence
     of a row beyond the threshold β is bounded in y. A row of leverage h is beyond the threshold
-    if its leave-one-out residual exceeds β/(1 − h), so the contours bend to the right along the
-    curve β/(1 − h) and end in vertical lines. With sample weights, the contours are valid for a
-    row of mean weight. A row with leverage 1, which alone determines a coefficient, is not
-    drawn, but the legend gives the number of such rows.
+    if its absolute leave-one-out residual exceeds β/(1 − h), so the contours bend to the right
+    along the curve β/(1 − h) and end in vertical lines. With sample weights, the contours are
+    valid for a row of mean weight. A row with leverage 1, which alone determines a coefficient,
+    is not drawn, but the legend gives the number of such rows.
 
     Examples
     --------
@@ -204,7 +204,7 @@ class InfluenceDisplay:
 
     @classmethod
     def _undrawn(cls, table: ObservationTable, target_name: str | None) -> Self:
-        """Return a display of the rows of a table without drawing it."""
+        """Return an undrawn display of the rows of a table."""
         if not table._rho.is_convex:
             raise ValueError(
                 "InfluenceDisplay draws the contours of Cook's distance for the Huber loss, "
@@ -423,7 +423,8 @@ class InfluenceDisplay:
         """Draw and return the contour at one level of Cook's distance.
 
         At each residual, the contour is at the smallest leverage for which Cook's distance is
-        at least `level`. Its label gives the number of rows beyond it, `n_beyond`.
+        at least `level`. The label of the contour gives `n_beyond`, the number of rows beyond
+        it.
         """
         ax, rows = self.ax_, count_label(n_beyond, "rows", n_beyond)
         largest = max(np.abs(ax.get_ylim()))

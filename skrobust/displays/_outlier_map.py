@@ -62,7 +62,7 @@ class OutlierMapDisplay:
     are unusual. Good leverage points have unusual features but small residuals and increase the
     precision of the fit. All other rows are regular. With normally distributed data and the
     default cutoffs, 2.5 % of the rows exceed the distance cutoff and 1 % exceed the residual
-    cutoff, so a few rows beyond the cutoffs are no evidence of outliers.
+    cutoff, so a few rows beyond the cutoffs are not evidence of outliers.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ class OutlierMapDisplay:
     def _undrawn(
         cls, estimator: BaseEstimator, X: MatrixLike, y: ArrayLike, target_name: str | None
     ) -> Self:
-        """Return a display for a fitted estimator without drawing it."""
+        """Return an undrawn display for a fitted estimator."""
         regressor = innermost_estimator(estimator)
         if not isinstance(regressor, MMRegressor):
             raise ValueError(
@@ -365,7 +365,7 @@ class OutlierMapDisplay:
     def _name_regions(
         self, kind: NDArray[np.intp], is_positive: NDArray[np.bool_], n_regular_drawn: int
     ) -> None:
-        """Write the name and the number of rows of each region into the region."""
+        """Label each region with its name and its number of rows."""
         ax, y_end = self.ax_, float(self.residual_cutoff)
         box = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1}
         above, below = (

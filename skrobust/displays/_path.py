@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-# Parameters of the estimator with which the path is computed, besides `alpha` and `l1_ratio`.
+# Parameters of the estimator that determine the path, besides `alpha` and `l1_ratio`.
 PENALTY_PARAMETERS = ("positive", "penalty_weights")
 SHARED_PARAMETERS = ("loss", "scale", *PENALTY_PARAMETERS, "fit_intercept", "max_iter", "tol")
 # Labels of the threshold axis, with the units for each value of the parameter `scale`.
@@ -335,7 +335,7 @@ class PathDisplay:
     ) -> Any:
         """Draw the number of nonzero coefficients above the axes.
 
-        Return the axis that shows it, or None if all coefficients are nonzero.
+        Return the axis that shows this number, or None if all coefficients are nonzero.
         """
         counts = np.count_nonzero(coefs, axis=0)
         if counts.min() == len(coefs):
@@ -400,7 +400,7 @@ def _check_grid(values: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
 def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
     """Return the parameters of a fitted regressor that are used to compute the path.
 
-    If the regressor has selected `alpha` and `l1_ratio`, these values are returned.
+    If the regressor has selected `alpha` and `l1_ratio`, the selected values are returned.
     """
     required = (*SHARED_PARAMETERS, "beta_", "scale_")
     if not all(hasattr(regressor, name) for name in required):
@@ -413,7 +413,7 @@ def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
 
 
 def _selected(regressor: BaseEstimator, name: str) -> Any:
-    """Return the value of a parameter, or the value that the regressor has selected for it."""
+    """Return the value that the regressor has selected for a parameter, or the given value."""
     if hasattr(regressor, f"{name}_") and name != "beta":
         return getattr(regressor, f"{name}_")
     best = getattr(regressor, "best_params_", {})

@@ -186,7 +186,7 @@ class RowsDisplay:
         target: int | None,
         target_name: str | None,
     ) -> Self:
-        """Return a display for a fitted estimator without drawing it."""
+        """Return an undrawn display for a fitted estimator."""
         estimator = as_estimator(estimator)
         data = unwrap(estimator, X, y, target)
         if beta is None:
@@ -378,7 +378,7 @@ class RowsDisplay:
             set_symlog_scale(self.ax_, self._residual_axis, beta, residuals)
 
     def _label(self, quantity: str) -> str:
-        """Return an axis label that contains the name of the target, if there is one."""
+        """Return an axis label, with the name of the target if it is known."""
         return f"{quantity} of {self.target_name}" if self.target_name else quantity
 
     def _residuals_and_threshold(self) -> tuple[NDArray[np.floating], float]:
@@ -500,8 +500,8 @@ def scale_of(regressor: MMRegressor) -> float:
     """Return the scale of a fitted MMRegressor; raise a ValueError if the scale is zero."""
     if not regressor.scale_ > 0:
         raise ValueError(
-            "The scale of the MMRegressor is 0, because its fit is exact for a majority of the "
-            "rows, and residuals cannot be divided by it. ResidualsDisplay shows the residuals "
+            "The scale of the MMRegressor is 0 because its fit is exact for a majority of the "
+            "rows. Residuals cannot be divided by this scale, but ResidualsDisplay shows them "
             "if you pass beta, a threshold in units of y."
         )
     return float(regressor.scale_)

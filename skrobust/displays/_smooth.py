@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 # Fraction of the data points to which each local line is fitted, and number of additional
 # iterations in which data points far from the curve are downweighted, as in R's `lowess`.
 FRACTION, N_ITERATIONS = 2 / 3, 3
-# Maximum number of points at which the curve is computed, with linear interpolation between.
+# Maximum number of points at which the curve is computed, with linear interpolation between
+# them.
 N_CURVE_POINTS = 100
 # A data point has weight zero if its absolute residual is at least this multiple of the median
 # absolute residual.
