@@ -93,8 +93,8 @@ class _ElasticNetDual:
     def gap(self, near: RowVector, gradient: FloatArray | None = None) -> float:
         """Return the duality gap for a feasible u that is computed from the row vector `near`.
 
-        `gradient` is −(1/S) Σ s near (1, z), or None if it is unknown. u is made orthogonal to
-        a feature that has a lower bound but no penalty only if its coefficient is nonzero or
+        `gradient` is −(1/S) Σ s near (1, z), or None if it is unknown. If a feature has a lower
+        bound but no penalty, u is made orthogonal to it only if its coefficient is nonzero or
         its dual constraint would otherwise be violated.
         """
         penalty, coef, data = self.penalty, self.coef, self.linear.data

@@ -229,8 +229,8 @@ class LinearLoss:
 
         def product(direction: FloatArray) -> FloatArray:
             # The product is computed as the gradient of a least-squares objective with the
-            # weights ψ′, since the Huber loss with an infinite threshold is the squared error
-            # divided by 2.
+            # weights ψ′, since the Huber loss with an infinite threshold is half the squared
+            # error.
             _, sums = engine.loss_gradient(direction, zeros, weight, HUBER, np.inf, out)
             Hd: FloatArray = -sums[:-2] / total
             if not self.data.fit_intercept:

@@ -261,9 +261,9 @@ def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
     Column j of A has the rounding error bounds_j. A direction v may be due to rounding errors
     if ‖Av‖ ≤ ‖diag(bounds) v‖. These directions correspond to the singular values of A / bounds
     that are at most 1. The basis is orthogonal to these directions in an inner product that
-    weights each column with a rounding error above COARSE_BOUND by this error. Since A is not
-    nearly zero along such a column, omitting the column's direction must not remove a component
-    of the other columns.
+    gives a larger weight to each column whose rounding error exceeds COARSE_BOUND. Since A is
+    not nearly zero along such a column, omitting the column's direction must not remove a
+    component of the other columns.
     """
     sigma, V = _row_space(A / bounds, 0.0)
     kept = V[:, sigma > 1.0]

@@ -27,9 +27,9 @@ TALL_MIN_ELEMENTS = 2_000_000
 # sample saves passes over the blocks, which take longer than passes over X in memory.
 TALL_MIN_FRACTION_OF_BLOCKS = 0.25
 # If X has at least as many features as rows, whitening requires an n × n matrix and, if X is
-# sparse, a dense copy of X. The features are only scaled if X has more than ROOT_MAX_ROWS rows,
-# or if the copy has more than ROOT_MAX_CELLS elements and more than ROOT_MAX_CELLS_PER_ELEMENT
-# elements per stored element of X.
+# sparse, a dense copy of X. The features are therefore scaled, not whitened, if X has more than
+# ROOT_MAX_ROWS rows or the copy has more than ROOT_MAX_CELLS elements and more than
+# ROOT_MAX_CELLS_PER_ELEMENT elements per stored element of X.
 ROOT_MAX_ROWS = 5_000
 ROOT_MAX_CELLS, ROOT_MAX_CELLS_PER_ELEMENT = 100_000, 3
 

@@ -1,6 +1,6 @@
 """Proximal Newton steps on a working set of features, with an L1 penalty and lower bounds.
 
-Each step leads to the minimum of a quadratic model of the loss plus the L1 penalty
+Each step leads to the minimum of the sum of a quadratic model of the loss and the L1 penalty
 (`l1_quadratic`). A line search along the step reads only the rows near the threshold
 (`near_rows`), and the Hessian is updated for the rows that cross it.
 """
