@@ -41,8 +41,8 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        Loss in the units of the residual. Its dtype is that of `residual` if floating-point,
-        and float64 otherwise.
+        Loss in the units of the residual. The dtype is that of `residual` if it is
+        floating-point, and float64 otherwise.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def smooth_l1(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
             |r| - \beta / 2  & \text{otherwise}
         \end{cases}
 
-    This is PyTorch's ``SmoothL1Loss``; with β = 1 it is the loss of [1]_. As β → 0 the loss
+    This is PyTorch's ``SmoothL1Loss``; with β = 1 it is the loss in [1]_. As β → 0 the loss
     tends to the absolute value, which is returned for β = 0. As β → ∞ the loss tends to 0,
     which is returned for β = ∞.
 
@@ -102,7 +102,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        Dimensionless derivative, between −1 and 1. Its dtype is that of `residual` if
+        Dimensionless derivative, between −1 and 1. The dtype is that of `residual` if it is
         floating-point, and float64 otherwise.
 
     Raises
@@ -124,7 +124,7 @@ def smooth_l1_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrSca
             \operatorname{sign}(r)  & \text{otherwise}
         \end{cases}
 
-    With β = 1 this is the derivative of the loss of [1]_. With β = 0 the loss is not
+    With β = 1 this is the derivative of the loss in [1]_. With β = 0 the loss is not
     differentiable at r = 0, where the subgradient 0 is returned.
 
     References
@@ -159,7 +159,7 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Returns
     -------
     loss : ndarray, or a NumPy scalar if both arguments are scalars
-        Loss in squared units of the residual. Its dtype is that of `residual` if
+        Loss in squared units of the residual. The dtype is that of `residual` if it is
         floating-point, and float64 otherwise.
 
     Raises
@@ -183,8 +183,8 @@ def huber(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
             \beta (|r| - \beta / 2)  & \text{otherwise}
         \end{cases}
 
-    This is the loss of [1]_, PyTorch's ``HuberLoss`` and Keras' ``Huber``. It is r²/2 for
-    β = ∞ and 0 for β = 0.
+    This loss was introduced in [1]_; it is called ``HuberLoss`` in PyTorch and ``Huber`` in
+    Keras. It is r²/2 for β = ∞ and 0 for β = 0.
 
     References
     ----------
@@ -219,8 +219,8 @@ def huber_gradient(residual: ArrayLike, beta: ArrayLike = 1.0) -> ArrayOrScalar:
     Returns
     -------
     gradient : ndarray, or a NumPy scalar if both arguments are scalars
-        Derivative in the units of the residual, between −β and β. Its dtype is that of
-        `residual` if floating-point, and float64 otherwise.
+        Derivative in the units of the residual, between −β and β. The dtype is that of
+        `residual` if it is floating-point, and float64 otherwise.
 
     Raises
     ------
@@ -274,7 +274,7 @@ def _check_loss_arguments(
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Validate residuals and thresholds and convert both to one floating-point dtype.
 
-    The common dtype is that of `residual` if floating-point, and float64 otherwise.
+    The common dtype is that of `residual` if it is floating-point, and float64 otherwise.
     """
     require_in_memory(loss, "loss", residual=residual, beta=beta)
     residual_array, beta_array = np.asarray(residual), np.asarray(beta)
@@ -293,7 +293,7 @@ def _check_loss_arguments(
 def _abs_slope(
     abs_residual: NDArray[np.floating], beta: NDArray[np.floating]
 ) -> NDArray[np.floating]:
-    """Return min(|r|, β)/β, the absolute value of the derivative of Smooth L1.
+    """Return min(|r|, β)/β, the absolute value of the Smooth L1 derivative.
 
     The Smooth L1 loss is computed from this ratio because r² may overflow.
     """
@@ -304,10 +304,10 @@ def _abs_slope(
 def _loss_over_slope(
     abs_residual: NDArray[np.floating], beta: NDArray[np.floating]
 ) -> NDArray[np.floating]:
-    """Return the loss divided by its absolute derivative, which is the same for both losses.
+    """Return the loss divided by its absolute derivative.
 
-    The quotient is |r|/2 if |r| < β and |r| − β/2 otherwise, and therefore always
-    max(|r|/2, |r| − β/2). For an infinite residual with β = ∞, `np.fmax` ignores the NaN from
-    ∞ − ∞, and the loss is infinite.
+    The quotient is the same for both losses: |r|/2 if |r| < β and |r| − β/2 otherwise, and
+    therefore always max(|r|/2, |r| − β/2). For an infinite residual with β = ∞, `np.fmax`
+    ignores the NaN from ∞ − ∞, and the loss is infinite.
     """
     return np.fmax(abs_residual - beta / 2, abs_residual / 2)

@@ -1,4 +1,4 @@
-"""Regression metrics for the Smooth L1 and Huber losses, with scikit-learn's conventions.
+"""Regression metrics for the Smooth L1 and Huber losses, following scikit-learn's conventions.
 
 The metrics evaluate a model by the loss that it was fitted to minimise. They can be used
 wherever scikit-learn accepts a metric; :func:`sklearn.metrics.make_scorer` turns them into
@@ -113,7 +113,7 @@ def mean_smooth_l1_loss(
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, \ell_\beta(y_i - \hat y_i)
 
     Without sample weights and for a single output, this metric equals PyTorch's
-    ``SmoothL1Loss(beta=beta)``; with β = 1 it is the mean of the loss of [1]_.
+    ``SmoothL1Loss(beta=beta)``; with β = 1 it is the mean of the loss in [1]_.
 
     References
     ----------
@@ -193,7 +193,7 @@ def mean_huber_loss(
     .. math:: \frac{1}{\sum_i s_i} \sum_i s_i\, h_\delta(y_i - \hat y_i)
 
     Without sample weights and for a single output, this metric equals PyTorch's
-    ``HuberLoss(delta=delta)`` and Keras' ``Huber(delta=delta)``. It is the mean of the loss of
+    ``HuberLoss(delta=delta)`` and Keras' ``Huber(delta=delta)``. It is the mean of the loss in
     [1]_.
 
     References
@@ -333,20 +333,20 @@ def _mean_loss(
 ) -> float | Floats:
     """Return the weighted mean of an elementwise loss, aggregated over the outputs."""
     data = _check_data(y_true, y_pred, sample_weight, multioutput)
-    with np.errstate(over="ignore"):  # a loss that exceeds float64 is infinite
+    with np.errstate(over="ignore"):  # a loss that overflows float64 is infinite
         losses = loss(data.y_true - data.y_pred, threshold)
         mean_losses: Floats = np.average(losses, weights=data.weights, axis=0)
     return _aggregate(mean_losses, data.multioutput)
 
 
 def _d2(y_true: Floats, y_pred: Floats, weights: Floats, beta: float) -> float:
-    """Return D² of one output."""
+    """Return D² for one output."""
     if np.array_equal(y_true, y_pred):
         return 1.0
     # D² is dimensionless and can be computed in any units of y. Division by a power of 2 is
-    # exact and brings the largest target close to 1, where squares of targets neither overflow
-    # nor underflow. A threshold or prediction that becomes 0 or infinite in these units is so
-    # extreme that the score does not change.
+    # exact and brings the largest |y| close to 1, so that its square neither overflows nor
+    # underflows. A threshold or prediction that becomes 0 or infinite in these units is so
+    # extreme that the score is not affected.
     exponent = np.frexp(np.abs(y_true).max())[1]
     y_true, y_pred = np.ldexp(y_true, -exponent), np.ldexp(y_pred, -exponent)
     threshold = float(np.ldexp(beta, -exponent))
@@ -363,16 +363,16 @@ def _d2(y_true: Floats, y_pred: Floats, weights: Floats, beta: float) -> float:
 def _deviations_from_best_constant(y: Floats, weights: Floats, beta: float) -> Floats:
     """Return y − c for the constant c that minimises the Smooth L1 loss of y − c.
 
-    The weights must be positive. The derivative of the total loss with respect to c,
-    Σ s_i h'_β(c − y_i), is non-decreasing and linear between the breakpoints y_i ± β. Bisection
-    over the sorted breakpoints finds the pair between which the derivative changes sign, and
-    linear interpolation between them gives the root.
+    The weights must be positive. The derivative of the total Huber loss with respect to c,
+    Σ s_i h'_β(c − y_i), is non-decreasing, and linear between the breakpoints y_i ± β.
+    Bisection over the sorted breakpoints finds the pair between which the derivative changes
+    sign, and linear interpolation between the two gives the root.
     """
     # Centring first keeps the result accurate if the mean of y is large.
     y = y - np.median(y)
     # Clipping β does not change the minimiser. If β exceeds the range of y, all residuals are
-    # within the threshold, and a larger β would only round off digits of y in y ± β. If β is
-    # below 1e-150, the minimiser is that for β = 0 (the largest |y| is about 1), but the
+    # within the threshold, and a larger β would only increase the rounding error of y ± β. If β
+    # is below 1e-150, the minimiser is that for β = 0 (the largest |y| is about 1), but the
     # derivative of the Huber loss, which is used here, would vanish.
     beta = float(np.clip(beta, 1e-150, np.ptp(y)))
 
@@ -415,8 +415,8 @@ def _check_data(
     predictions = predictions.reshape(len(predictions), -1)
     if targets.shape != predictions.shape:
         raise ValueError(
-            "y_true and y_pred must have the same number of samples and of outputs, got "
-            f"the shapes {targets.shape} and {predictions.shape}"
+            "y_true and y_pred must have the same number of samples and outputs, got "
+            f"shapes {targets.shape} and {predictions.shape}"
         )
     n_samples, n_outputs = targets.shape
     if sample_weight is None:
@@ -444,7 +444,7 @@ def _check_weights(weights: ArrayLike, name: str, size: int) -> Floats:
     if array.min() < 0:
         raise ValueError(f"{name} must be ≥ 0, got {array.min()}")
     if array.max() == 0:
-        raise ValueError(f"{name} must contain a positive value, got {weights!r}")
+        raise ValueError(f"{name} must contain at least one positive value, got {weights!r}")
     # Rescaling by a power of 2 is exact and prevents the sum of the weights from overflowing or
     # underflowing.
     rescaled: Floats = np.ldexp(array, -np.frexp(array.max())[1])

@@ -113,7 +113,7 @@ def linear(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
 
 
 def cosine(start: float, n_stages: int = N_STAGES) -> NDArray[np.float64]:
-    r"""Multipliers along half a period of a cosine, with small steps at both ends.
+    r"""Multipliers that follow half a period of a cosine, with small steps at both ends.
 
     Parameters
     ----------
@@ -175,12 +175,12 @@ _SCHEDULES_BY_NAME: dict[str, Schedule] = {
 def check_schedule(
     beta_schedule: str | ArrayLike | None,
 ) -> Schedule | NDArray[np.float64] | None:
-    """Validate `beta_schedule` and convert the name of a schedule to its function.
+    """Validate `beta_schedule` and convert a schedule name to the corresponding function.
 
     Parameters
     ----------
     beta_schedule : {"geometric", "linear", "cosine"}, array-like or None
-        Name of a schedule, or an array of multipliers of shape (n_stages,). The multipliers
+        Name of a schedule, or an array of shape (n_stages,) that contains the multipliers. They
         must be finite and strictly decreasing, and the last one must be exactly 1.
 
     Returns

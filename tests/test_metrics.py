@@ -329,7 +329,7 @@ def test_bad_threshold_is_refused_by_name_and_value(metric, value):
         ({"sample_weight": 2.0}, "'sample_weight' parameter"),
         ({"sample_weight": [1.0, np.nan]}, "Input sample_weight contains NaN"),
         ({"sample_weight": [1.0, -2.0]}, "sample_weight must be ≥ 0, got -2.0"),
-        ({"sample_weight": [0.0, 0.0]}, "sample_weight must contain a positive value"),
+        ({"sample_weight": [0.0, 0.0]}, "sample_weight must contain at least one positive"),
         ({"sample_weight": [1.0]}, r"sample_weight must have shape \(2,\), got \(1,\)"),
         ({"sample_weight": [[1.0], [1.0]]}, r"sample_weight must have shape \(2,\)"),
         ({"multioutput": "variance_weighted"}, "'multioutput' parameter"),
@@ -349,7 +349,7 @@ def test_bad_data_and_options_are_refused_by_name(metric, keywords, message):
     [
         ([1.0], r"multioutput must have shape \(2,\), got \(1,\)"),
         ([1.0, -1.0], "multioutput must be ≥ 0, got -1.0"),
-        ([0.0, 0.0], "multioutput must contain a positive value"),
+        ([0.0, 0.0], "multioutput must contain at least one positive"),
         ([1.0, np.nan], "Input multioutput contains NaN"),
     ],
 )
