@@ -65,7 +65,7 @@ class WaldTest(NamedTuple):
 
 
 class Standardised(NamedTuple):
-    """The fit in terms of standardised features, which avoids cancellation in variances.
+    """The fit in terms of standardised features, used to avoid cancellation in variances.
 
     (b, v) are the intercept and the coefficients of the standardised features z. Predictions
     are `offset` + Z (b, v), where Z has the rows (1, z). The covariance of (b, v) is
@@ -92,7 +92,10 @@ class Standardised(NamedTuple):
         return Z
 
     def is_determined(self, combinations: FloatArray) -> NDArray[np.bool_]:
-        """Tell which combinations of (b, v), one per row, have a standard error."""
+        """Return a mask of the linear combinations of (b, v) that have a standard error.
+
+        `combinations` has one linear combination per row.
+        """
         length = np.linalg.norm(combinations, axis=1, keepdims=True)
         unit = np.divide(
             combinations, length, out=np.zeros_like(combinations), where=length > 0
@@ -163,9 +166,9 @@ def _quantile(values: FloatArray, weight: FloatArray, fraction: float) -> float:
 class CoefficientTable:
     """Coefficients with standard errors, tests and confidence intervals.
 
-    The table is returned by :func:`coefficient_table`. It does not store the data, except for
-    the leave-one-out residuals and the weights of their rows. In the shapes below, p counts all
-    coefficients, including the intercept and those without a standard error.
+    The table is returned by :func:`coefficient_table`. The only values that it stores for
+    individual rows are the leave-one-out residuals and their weights. In the shapes below, p
+    counts all coefficients, including the intercept and those without a standard error.
 
     Attributes
     ----------
@@ -189,7 +192,7 @@ class CoefficientTable:
         Kind of covariance, such as "HC3".
 
     scale : {"joint", "fixed"}
-        Whether the uncertainty of the scale is included.
+        "joint" if the standard errors include the uncertainty of the scale, otherwise "fixed".
 
     n_samples : int
         Number of rows with positive weight, or the sum of the frequency weights.
@@ -209,7 +212,7 @@ class CoefficientTable:
         Coefficients of the bootstrap replicates; None for other kinds of covariance.
 
     title, footer : str
-        First and last line of the printed table: a description of the fit, and the assumptions
+        First and last lines of the printed table: a description of the fit, and the assumptions
         of the confidence intervals.
 
     penalized : bool
@@ -245,8 +248,8 @@ class CoefficientTable:
     title: str
     footer: str
     penalized: bool = False
-    # All coefficients, including those that are NaN in `coef`, because estimable combinations
-    # of these can be tested.
+    # All coefficients, including those that are NaN in `coef`, whose estimable combinations can
+    # be tested.
     _fitted_coef: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
     _fit_intercept: bool = field(default=True, repr=False)
     _standardised: Standardised | None = field(default=None, repr=False)
@@ -395,8 +398,9 @@ class CoefficientTable:
         absent = ~self._standardised.to_data.any(axis=1)
         if R[:, absent].any() or not self._standardised.is_determined(combinations).all():
             raise ValueError(
-                "wald_test cannot be used: the data do not determine the tested combinations "
-                "of coefficients; drop dependent columns or test estimable combinations."
+                "wald_test cannot be used because the data do not determine the tested "
+                "combinations of coefficients. Drop linearly dependent columns or test "
+                "estimable combinations."
             )
         if self.n_groups is not None and q > self.n_groups - 1:
             return WaldTest(np.nan, np.nan, q, df)
@@ -423,12 +427,13 @@ class CoefficientTable:
             repeated = [name for name in features if self.names.count(name) > 1]
             if repeated:
                 raise ValueError(
-                    f"features must be names that occur only once, got {repeated}; use R."
+                    "features must be names that occur only once in the table, got "
+                    f"{repeated}; use R to test these coefficients."
                 )
             R = np.eye(p)[[self.names.index(name) for name in features]]
         R = np.atleast_2d(np.asarray(R, dtype=np.float64))
         if R.ndim != 2 or R.shape[1] != p or not np.isfinite(R).all():
-            raise ValueError(f"R must be finite and of shape (q, {p}), got {R.shape}.")
+            raise ValueError(f"R must be finite and have shape (q, {p}), got shape {R.shape}.")
         unit = np.abs(R).max(axis=0)
         scaled = R / np.where(unit > 0, unit, 1.0)
         if np.linalg.matrix_rank(scaled) < R.shape[0]:
@@ -445,8 +450,8 @@ class CoefficientTable:
         tested = np.flatnonzero(R.any(axis=0))
         if R.shape[0] > 1 or tested.size != 1:
             raise ValueError(
-                "wald_test must test one coefficient if df='bell-mccaffrey', got "
-                f"{R.shape[0]} restrictions of {tested.size} coefficients."
+                "wald_test can test only one coefficient if df='bell-mccaffrey', got "
+                f"{R.shape[0]} restrictions on {tested.size} coefficients."
             )
         return float(np.asarray(self.df)[tested[0]])
 
@@ -458,7 +463,7 @@ class CoefficientTable:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (m, n_features)
-            Samples with the features that the estimator was fitted on.
+            Rows with the features on which the estimator was fitted.
 
         level : float, default=0.95
             Confidence level of the intervals.
@@ -498,8 +503,8 @@ class CoefficientTable:
         if n_unknown:
             warnings.warn(
                 f"The intervals of {n_unknown} rows of X are NaN, because these rows are "
-                "outside the row space of the training data or lie along a direction without "
-                "a standard error.",
+                "outside the row space of the training data or have a component along a "
+                "direction without a standard error.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -531,16 +536,16 @@ class CoefficientTable:
 
         The limits are the prediction ± the ⌈(n + 1) · level⌉-th smallest absolute leave-one-out
         residual (the jackknife), where n is the number of rows. With sample weights that sum to
-        S, the interval uses the smallest absolute residual for which the rows with absolute
+        S, the half-width is the smallest absolute residual for which the rows with absolute
         residuals up to and including it have a total weight of at least level · S(n + 1)/n. The
         coverage is `level` on average over the distribution of X, but not for each value of X.
-        The coverage also holds if outliers are as frequent among new observations as in the
-        training data.
+        The coverage also holds for data with outliers if these are as frequent among the new
+        observations as in the training data.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (m, n_features)
-            Samples with the features that the estimator was fitted on.
+            Rows with the features on which the estimator was fitted.
 
         level : float, default=0.95
             Coverage probability of the intervals.
@@ -565,8 +570,8 @@ class CoefficientTable:
         check_level(level)
         if self._left_out is None:
             raise ValueError(
-                "predict_interval needs the leave-one-out residuals of covariance='HC2', 'HC3' "
-                f"or 'CR3', got {self.kind!r}."
+                "predict_interval requires leave-one-out residuals, which are available only "
+                f"for covariance='HC2', 'HC3' and 'CR3', got {self.kind!r}."
             )
         fit = self._fitted(self._features("predict_interval", X))
         lower, upper = self._left_out.quantiles(self.n_samples, level, symmetric)
@@ -631,7 +636,7 @@ class CoefficientTable:
         hidden = len(self) - len(self._shown())
         if not hidden:
             return []
-        return [f"{hidden} of {len(self)} coefficients in the middle are left out; see frame."]
+        return [f"The middle {hidden} of {len(self)} coefficients are not shown; see frame."]
 
     def _cells(self) -> list[list[str]]:
         statistic, p_value, intervals = self.statistic, self.p_value, self.conf_int()
@@ -649,7 +654,7 @@ class CoefficientTable:
 def _checked_values(values: Any, q: int) -> FloatArray:
     given = np.asarray(values)
     if given.dtype.kind not in "iuf" or given.shape not in ((), (q,)):
-        raise ValueError(f"values must be a number or {q} numbers, got {values!r}.")
+        raise ValueError(f"values must be a number or have shape ({q},), got {values!r}.")
     if not np.isfinite(given).all():
         raise ValueError(f"values must be finite, got {values!r}.")
     return given.astype(np.float64)

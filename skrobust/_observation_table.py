@@ -40,7 +40,7 @@ TEXT_ROWS = 10
 def observation_table(
     estimator: Any, X: Any, y: Any, *, sample_weight: Any = None, target: int | None = None
 ) -> ObservationTable:
-    r"""Return residuals, weights, leverages and influences of the rows of a fit.
+    r"""Return the residual, weight, leverage and influence of each row of a fit.
 
     With :math:`z = (1, x)`, residuals :math:`r_i`, sample weights :math:`s_i`,
     :math:`c_i = \psi(r_i)`, :math:`d_i = \psi'(r_i)` and
@@ -82,8 +82,8 @@ def observation_table(
         Training targets.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Sample weights that were passed to ``fit``. Rows of weight zero have leverage and Cook's
-        distance 0.
+        Sample weights that were passed to ``fit``. Rows of weight zero have zero leverage and a
+        Cook's distance of zero.
 
     target : int, default=None
         Index of the target; required if there are several targets.
@@ -103,9 +103,9 @@ def observation_table(
         MMRegressor.
 
     ValueError
-        If the data differ from the training data, if there are no more rows than coefficients,
-        if `target` is missing or out of range, or if the estimated scale is only rounding error
-        because at least half of the rows are fitted exactly.
+        If the data differ from the training data, if there are too few rows for the number of
+        coefficients, if `target` is missing or out of range, or if the estimated scale is only
+        rounding error because at least half of the rows are fitted exactly.
 
     Warns
     -----
@@ -264,7 +264,7 @@ def _table(data: FittedData, rows: _Rows, index: Any) -> ObservationTable:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ObservationTable:
-    """Residuals, weights, leverages and influences of the rows of a fit.
+    """Residual, weight, leverage and influence of each row of a fit.
 
     The table is returned by :func:`observation_table`, which documents the formulas.
 
@@ -285,14 +285,14 @@ class ObservationTable:
         0 and 1, except for an MMRegressor.
 
     leave_one_out_residual : ndarray of shape (n_samples,)
-        Residual of each row in a fit without the row, approximated by one Newton step.
+        Residual of each row in a fit without that row, approximated by one Newton step.
 
     cooks_distance : ndarray of shape (n_samples,)
         Cook's distance of each row, computed from one Newton step.
 
     outlier : ndarray of bool of shape (n_samples,)
         True for rows whose absolute residual exceeds the threshold. Such rows are downweighted
-        but not necessarily erroneous: with the default threshold, 18 % of the rows of clean
+        but not necessarily erroneous: with the default threshold, 18 % of the rows in clean
         data with normal errors are outliers in this sense. For an MMRegressor the array equals
         the attribute `outliers_`.
 
@@ -390,7 +390,7 @@ class ObservationTable:
 
 
 def _formatted(values: FloatArray) -> list[str]:
-    """Format all numbers with the same number of decimals.
+    """Format all numbers with the same number of decimal places.
 
     The median absolute value is shown with four significant digits.
     """

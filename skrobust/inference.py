@@ -40,8 +40,8 @@ from ._lazy_data import require_in_memory
 from ._linearised import LinearisedFit
 from ._observation_table import ObservationTable, observation_table
 
-# Kinds of covariance that need the leverages of rows or clusters, and the maximum number of
-# features for which they are available if X is sparse.
+# Kinds of covariance that require row or cluster leverages, and the maximum number of features
+# for which these kinds are available if X is sparse.
 LEVERAGE_KINDS, LEVERAGE_MAX_FEATURES = ("HC2", "HC3", "CR3"), 5_000
 
 __all__ = [
@@ -85,9 +85,10 @@ def coefficient_table(
     n_resamples=999,
     random_state=None,
 ):
-    r"""Return the coefficients of a fitted estimator with standard errors and tests.
+    r"""Return a table of coefficients, standard errors and tests for a fitted estimator.
 
-    The default covariance, HC3, assumes independent rows and allows for heteroscedastic errors:
+    Without `groups`, the default covariance is HC3, which assumes independent rows and allows
+    for heteroscedastic errors:
 
     .. math:: V = A^{-1} \sum_i \frac{s_i^2 ψ(r_i)^2}{(1 - h_i)^2} z_i z_i^\top A^{-1},
         \qquad A = \sum_i s_i ψ'(r_i) z_i z_i^\top + S \tilde α D
@@ -95,8 +96,8 @@ def coefficient_table(
     where z = (1, x), r are the residuals, ψ is the derivative of the loss, s are the sample
     weights, S is their sum, h are the leverages, and S α̃ D is the curvature of the ridge
     penalty, if any [1]_ [2]_. If the threshold is a multiple of an estimated scale, the
-    standard errors include the uncertainty of the scale. The user guide describes the other
-    kinds of covariance.
+    standard errors by default include the uncertainty of the scale. The user guide describes
+    the other kinds of covariance.
 
     Parameters
     ----------
@@ -131,25 +132,26 @@ def coefficient_table(
 
     weights : {"importance", "frequency"}, default="importance"
         Meaning of `sample_weight`: the importance of each row, or the number of identical rows
-        that it represents.
+        that each row represents.
 
     scale : {"joint", "fixed"}, default="joint"
         "joint" includes the uncertainty of an estimated scale; "fixed" treats the scale as
-        known. Both give the same table if the threshold is fixed, and for H1 to H3. The scale
-        of an MMRegressor depends on the S-estimate, whose uncertainty "joint" includes [4]_.
+        known. Both give the same table if the threshold is fixed, and for H1 to H3. For an
+        MMRegressor, "joint" also includes the uncertainty of the S-estimate, on which the scale
+        depends [4]_.
 
     df : {"auto", "normal", "bell-mccaffrey"} or float, default="auto"
         Degrees of freedom of the t distribution. "auto" uses the number of clusters minus one
         if `groups` is given, and otherwise n − p, where n is the number of rows and p is the
         rank of the design matrix, including the intercept. "normal" uses the normal
         distribution. "bell-mccaffrey" computes separate degrees of freedom for each coefficient
-        [3]_ and requires ``covariance="HC2"`` without groups.
+        [3]_ and requires ``covariance="HC2"`` and ``groups=None``.
 
     target : int, default=None
         Index of the target; required if there are several targets.
 
     lags : int, default=None
-        Number of lags for "HAC"; None means ⌊4 (n/100)^(2/9)⌋.
+        Number of lags for "HAC"; None means ⌊4 (n/100)^(2/9)⌋ for n rows.
 
     n_resamples : int, default=999
         Number of bootstrap resamples.
@@ -179,7 +181,7 @@ def coefficient_table(
     -----
     UserWarning
         If some coefficients have no standard error, if the coefficients are penalised, if more
-        than 1 % of the bootstrap resamples are left out, or if the uncertainty of the scale is
+        than 1 % of the bootstrap resamples are discarded, or if the uncertainty of the scale is
         not included because the joint equations for the coefficients and the scale are nearly
         singular.
 
@@ -188,9 +190,9 @@ def coefficient_table(
 
     Notes
     -----
-    A threshold or penalty selected by cross-validation, in
-    :class:`~skrobust.SmoothL1RegressorCV` or a hyperparameter search, is treated as given: the
-    standard errors do not include the uncertainty of the selection.
+    A threshold or penalty selected by cross-validation, whether by
+    :class:`~skrobust.SmoothL1RegressorCV` or by a hyperparameter search, is treated as given:
+    the standard errors do not include the uncertainty of the selection.
 
     References
     ----------
@@ -245,11 +247,11 @@ def _check_options(
 ) -> None:
     if kind in CLUSTER_KINDS and groups is None:
         raise ValueError(
-            f"groups must hold the labels of the clusters for covariance={kind!r}, got None."
+            f"covariance={kind!r} requires groups (the cluster label of each row), got None."
         )
     if groups is not None and kind not in (*CLUSTER_KINDS, "bootstrap"):
         raise ValueError(
-            "covariance must be 'CR0', 'CR1', 'CR3' or 'bootstrap' if groups are given, got "
+            "covariance must be 'CR0', 'CR1', 'CR3' or 'bootstrap' if groups is given, got "
             f"{kind!r}."
         )
     if lags is not None and kind != "HAC":
@@ -264,12 +266,14 @@ def _check_options(
         )
     if df == "bell-mccaffrey" and (kind != "HC2" or groups is not None):
         raise ValueError(
-            f"covariance must be 'HC2', without groups, for df='bell-mccaffrey', got {kind!r}."
+            "df='bell-mccaffrey' requires covariance='HC2' and groups=None, got "
+            f"covariance={kind!r}."
         )
     if kind == "HAC" and frequency and sample_weight is not None:
         raise ValueError(
-            "covariance='HAC' needs rows in time order, but with weights='frequency' a row "
-            "represents observations at several times. Repeat the rows instead."
+            "covariance='HAC' requires rows in time order, but with weights='frequency' a row "
+            "represents observations at several times. Repeat the rows instead of passing "
+            "frequency weights."
         )
 
 
@@ -279,12 +283,12 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
         return None
     labels = np.asarray(groups)
     if labels.dtype.kind not in "biu":
-        # In an array of strings, a missing label would equal a string such as "None".
+        # In an array of strings, a missing label would become a string such as "None".
         labels = np.asarray(groups, dtype=object)
     if labels.shape != (data.n_rows,):
         raise ValueError(
-            f"groups must have a label for each of the {data.n_rows} rows for "
-            f"covariance={kind!r}, got an array of shape {labels.shape}."
+            f"groups must have shape ({data.n_rows},), with one label per row, for "
+            f"covariance={kind!r}, got shape {labels.shape}."
         )
     if data.positive is not None:
         labels = labels[data.positive]
@@ -294,8 +298,8 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
         distinct: Any = list(number)
         if any(_is_missing(label) for label in distinct):
             raise ValueError(
-                f"groups contains missing labels; covariance={kind!r} needs the label of each "
-                "row."
+                f"groups contains missing labels, but covariance={kind!r} requires a label for "
+                "each row."
             )
     else:
         distinct, code = np.unique(labels, return_inverse=True)
@@ -308,7 +312,7 @@ def _clusters(groups: Any, data: FittedData, kind: str) -> Clusters | None:
 
 
 def _is_missing(label: Any) -> bool:
-    """Tell whether a label is None or a value that does not equal itself, such as NaN."""
+    """Return whether a label is None or a value that does not equal itself, such as NaN."""
     differs = label is None or label != label
     return bool(differs) if isinstance(differs, bool | np.bool_) else True
 
@@ -317,9 +321,9 @@ def _check_kind(fit: LinearisedFit, kind: str) -> None:
     if kind == "bootstrap" and not fit.loss.rho.is_convex:
         raise ValueError(
             "covariance='bootstrap' is not available for MMRegressor: the objective of each "
-            "resample has several minima, so each resample would need its own search for "
-            "starts, and outliers may be the majority in a resample. Use 'HC3', or 'CR3' with "
-            "groups."
+            "resample has several minima and would require a separate search for starting "
+            "points, and outliers may form the majority of a resample. Use 'HC3', or 'CR3' "
+            "with groups."
         )
     if kind != "bootstrap" and fit.scale_is_rounding():
         raise ValueError(
@@ -329,8 +333,8 @@ def _check_kind(fit: LinearisedFit, kind: str) -> None:
     is_sparse = isinstance(fit.engine, SparseEngine)
     if is_sparse and kind in LEVERAGE_KINDS and fit.engine.p > LEVERAGE_MAX_FEATURES:
         raise ValueError(
-            f"covariance={kind!r} needs the leverages, and computing them takes too long for a "
-            f"sparse X with {fit.engine.p} features; use 'HC1'."
+            f"covariance={kind!r} requires leverages, which take too long to compute for a "
+            f"sparse X with {fit.engine.p} features; use 'HC1', or 'CR1' with groups."
         )
     if kind == "H2" and fit.weight_of_copy is not None:
         raise ValueError(
@@ -359,8 +363,9 @@ def _sandwich_table(
         and kind not in HUBER_KINDS
     ):
         warnings.warn(
-            "The scale depends so strongly on the coefficients that the joint equations are "
-            "close to singular; the table is computed with scale='fixed'.",
+            "The uncertainty of the scale is not included, because the joint equations for the "
+            "coefficients and the scale are nearly singular; the table is computed with "
+            "scale='fixed'.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
@@ -418,8 +423,8 @@ def _bootstrap_table(
     )
     if result.n_failed > 0.01 * n_resamples:
         warnings.warn(
-            f"{result.n_failed} of {n_resamples} resamples are left out, because a column is "
-            "constant in the resample or the fit did not converge.",
+            f"{result.n_failed} of {n_resamples} resamples were discarded, because their "
+            "design matrix is rank-deficient or their fit did not converge.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )
@@ -430,8 +435,9 @@ def _bootstrap_table(
     kept = ~np.isnan(result.coef).any(axis=1)
     if not kept.any():
         raise ValueError(
-            f"all {n_resamples} resamples failed, because a column is constant in the resample "
-            "or the fit did not converge; increase n_resamples, or use covariance='HC3'."
+            f"All {n_resamples} resamples were discarded, because their design matrix is "
+            "rank-deficient or their fit did not converge. Increase n_resamples, or use "
+            "covariance='HC3'."
         )
     lower, upper = np.quantile(replicates[kept], [0.25, 0.75], axis=0)
     standardised = _standardised(
@@ -577,7 +583,7 @@ def _warn_of_lost(
     if undetermined.any():
         which = [names[j] for j in np.flatnonzero(undetermined)]
         warnings.warn(
-            "All rows that determine some combination of the coefficients have residuals "
+            "A combination of the coefficients is determined only by rows with residuals "
             f"beyond the threshold, so the coefficients {which} have no standard error.",
             UserWarning,
             stacklevel=user_stacklevel(),
