@@ -4,11 +4,11 @@ Each fit to a resample is a replicate. Most replicates converge in a few Newton 
 original fit, and these steps are computed for a batch of replicates at once. Each row of X is
 represented by its coordinates q in the row space. The row weights of the batch form a matrix
 with one replicate per row, in which the weights of residuals beyond the threshold are set to
-zero. The product of this matrix and the matrix of all q_i q_j gives the Hessians of all
-replicates. If the scale is estimated, the equation to solve is u(θ, σ(θ)) = 0, where u is the
-sum of the scores and σ(θ) is the scale of the residuals. In the notation of `_covariance`, the
-Jacobian of −u is A − a bᵀ/e. Replicates that do not converge in this way are fitted
-individually.
+zero. The product of this matrix and the matrix of the products q_i q_j of the coordinates of
+each row of X gives the Hessians of all replicates. If the scale is estimated, the equation to
+solve is u(θ, σ(θ)) = 0, where u is the sum of the scores and σ(θ) is the scale of the
+residuals. In the notation of `_covariance`, the Jacobian of −u is A − a bᵀ/e. Replicates for
+which Newton's method does not converge are fitted individually.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from ._spec import FitSpec
 TOL = 2e-8
 # Maximum numbers of Newton steps in a batch and of iterations in an individual fit.
 NEWTON_MAX_STEPS, OWN_MAX_ITER = 20, 10_000
-# Maximum number of elements in the matrix of all q_i q_j. If the matrix would be larger, each
-# replicate is fitted individually.
+# Maximum number of elements in the matrix of the products q_i q_j. If the matrix would be
+# larger, each replicate is fitted individually.
 MAX_PRODUCTS = 2**21
-# Maximum numbers of elements in the weights of a batch, which should stay in the cache, and in
-# its Hessians.
+# Maximum numbers of elements in the weight matrix of a batch, which should stay in the cache,
+# and in the Hessians of a batch.
 BATCH_ELEMENTS, MAX_HESSIAN_ELEMENTS = 2**16, 2**19
-# A replicate has full rank if all squared Cholesky pivots of its Hessian at the original fit,
-# in whitened coordinates and divided by the total weight, exceed PROVEN_PIVOT. It is
-# rank-deficient if a squared pivot of its Gram matrix, divided in the same way, is at most
-# MIN_PIVOT.
+# A replicate is known to have full rank if all squared Cholesky pivots of its Hessian at the
+# original fit, in whitened coordinates and divided by the total weight, exceed PROVEN_PIVOT. It
+# is rank-deficient if a squared pivot of its Gram matrix, normalised in the same way, is at
+# most MIN_PIVOT.
 PROVEN_PIVOT, MIN_PIVOT = 1e-6, 1e-10
 # If the gradient norm after a step exceeds this fraction of the norm before the step, the next
 # step uses Huber's weights.
@@ -53,22 +53,22 @@ MAX_REMAINING_GRADIENT = 0.8
 # Multiple of the total weight that is added to the diagonal of a Hessian, which might otherwise
 # become singular during the iteration.
 HESSIAN_RIDGE = 1e-12
-# A replicate may have several scales σ that equal the MAD of the residuals at θ(σ). A scale
-# within this factor of the scale of the original fit is accepted.
+# Several scales of a replicate may each equal the MAD of the residuals of the fit with that
+# scale. A scale within this factor of the scale of the original fit is accepted.
 NEAR_SCALE_FACTOR = 2.0
-# The median of |r| is sought within a relative distance of its previous value: FIRST_REACH / √n
+# The median of |r| is sought within a relative distance of its last estimate: FIRST_REACH / √n
 # in the first step, and in later steps the last relative change of the median, but at least
 # MIN_REACH / n. If the median is farther away, the distance is multiplied by WIDER_REACH.
 FIRST_REACH, MIN_REACH, WIDER_REACH = 1.5, 12.0, 8.0
-# Step, counted from 0, from which the slope of a MAD is computed from the rows that determine
-# the median of |r|.
+# First step, counted from 0, in which the slope of a MAD is computed from the rows that
+# determine the median of |r|.
 LOCAL_SLOPE_STEP = 1
 
 Draw = Callable[[int], FloatArray]
 
 
 class Replicates(NamedTuple):
-    """Coefficients (b, v) of standardised features, one replicate per row.
+    """Intercept and coefficients (b, v) of the standardised features, one replicate per row.
 
     The target is in the units of `TargetUnits`. A row is NaN if its replicate did not converge
     or has a lower rank than the original fit. `n_failed` is the number of such rows.
@@ -129,7 +129,7 @@ def generator(random_state: object) -> np.random.Generator:
 def weight_sampler(
     fit: LinearisedFit, clusters: Clusters | None, rng: np.random.Generator
 ) -> Draw:
-    """Return a function that draws the row weights of a given number of replicates."""
+    """Return a function that draws the row weights for a given number of replicates."""
     if clusters is None and fit.copies is not None:
         n, share = round(fit.total), fit.copies / fit.total
         return lambda m: rng.multinomial(n, share, size=m).astype(float)
@@ -238,7 +238,7 @@ class _BatchNewton:
             self.slope = (fit.times_weight(b) @ Q) / (self.e * fit.total)
 
     def minimise(self, weight: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
-        """Return (b, v) of each replicate, and the indices of replicates to fit individually.
+        """Return (b, v) of each replicate, and the indices of those to be fitted individually.
 
         Rank-deficient replicates are not fitted individually; their (b, v) are NaN.
         """
@@ -264,8 +264,8 @@ class _BatchNewton:
             inner = now.weight * (psi == r)
             curvature = inner
             if stalls.any():
-                # Huber's weights β/max(|r|, β) majorise ψ′, so a step at a fixed scale does not
-                # increase the objective.
+                # With Huber's weights β/max(|r|, β) for ψ′, the quadratic model majorises the
+                # loss, so a step at a fixed scale does not increase the objective.
                 end = beta[~done][stalls, None]
                 curvature = inner.copy()
                 curvature[stalls] = (
@@ -280,7 +280,7 @@ class _BatchNewton:
         return coef, np.flatnonzero(not_known)
 
     def _first_step(self, weight: FloatArray) -> tuple[_State, NDArray[np.bool_]]:
-        """Return the state, after the first step, of the replicates proven to have full rank.
+        """Take the first step, and return the state of the replicates proven to have full rank.
 
         Also return a mask of the replicates to be fitted individually. The first step uses the
         residuals of the original fit, so all sums over the rows are linear in the weights.
@@ -342,26 +342,26 @@ class _BatchNewton:
         return now._replace(scale=scale, reach=reach), self.estimator.factor * scale, settled
 
     def _may_be_another_scale(self, now: _State) -> NDArray[np.bool_]:
-        """Tell for which replicates a fit may select a scale other than that of the state.
+        """Return a mask of the replicates for which an individual fit may select another scale.
 
         If there are few rows or most rows are fitted exactly, several scales may each equal the
-        MAD of the residuals of the fit with that scale. A fit selects the first such scale
-        below the scale of the least-squares residuals.
+        MAD of the residuals of the fit with that scale. An individual fit selects the first
+        such scale below the scale of the least-squares residuals.
         """
         factor = now.scale / self.fit.scale
         far = (factor < 1.0 / NEAR_SCALE_FACTOR) | (factor > NEAR_SCALE_FACTOR)
         return far & isinstance(self.estimator, Mad)
 
     def _penalty_weight(self, now: _State) -> FloatArray:
-        """Return the total weight S.
+        """Return the total weight S of each replicate.
 
-        If the penalty depends on the scale, S is multiplied by the ratio of the scale to that
-        of the original fit.
+        If the penalty depends on the scale, S is multiplied by the ratio of the replicate's
+        scale to that of the original fit.
         """
         return now.total * (now.scale / self.fit.scale) if self.moves else now.total
 
     def _shrinkage(self, now: _State) -> FloatArray:
-        """Return S α̃ Dθ of each replicate, the gradient of the penalty times S."""
+        """Return S α̃ Dθ of each replicate: the gradient of the penalty, multiplied by S."""
         gradient = self.penalty_gradient + now.theta @ self.penalty
         shrinkage: FloatArray = self._penalty_weight(now)[:, None] * gradient
         return shrinkage
@@ -384,9 +384,9 @@ class _BatchNewton:
     ) -> tuple[FloatArray, FloatArray]:
         """Return the Newton steps of θ and of the scale.
 
-        `outside` is Σ s k sign(r) q over the rows beyond the threshold, where k is the
-        threshold divided by the scale; it is None if the scale is not estimated. `gap` is the
-        Newton step of the scale at fixed θ.
+        `outside` is None if the scale is not estimated; otherwise it is Σ s k sign(r) q over
+        the rows beyond the threshold, where k is the threshold divided by the scale. `gap` is
+        the Newton step of the scale at fixed θ.
         """
         if outside is None:
             return _solve(H, u[:, :, None])[:, :, 0], np.zeros(len(u))
@@ -403,7 +403,7 @@ class _BatchNewton:
 
 
 def _solve(H: FloatArray, right: FloatArray) -> FloatArray:
-    """Return H⁻¹ right for each replicate; NaN where H is singular."""
+    """Return the solution of Hx = `right` for each replicate, or NaN if H is singular."""
     try:
         return np.asarray(np.linalg.solve(H, right), dtype=np.float64)
     except np.linalg.LinAlgError:
@@ -434,10 +434,10 @@ def _well_conditioned(H: FloatArray, min_pivot: FloatArray) -> NDArray[np.bool_]
 def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.intp]]]:
     """Return the normalised weighted medians of |r|, and the two rows that give each median.
 
-    For each replicate, only the values in a window around its current scale are sorted. If the
-    median is not in the window, the window is widened. If the values up to and including one of
-    them have half of the total weight, to within rounding error, the median is the mean of that
-    value and the next, as in `_reductions.median`.
+    For each replicate, only the values in a window around the median implied by its current
+    scale are sorted. If the new median is not in the window, the window is widened. If the
+    values up to and including some value have half of the total weight, to within rounding
+    error, the median is the mean of that value and the next, as in `_reductions.median`.
     """
     m, n = size.shape
     reach = now.reach[:, None]
@@ -476,7 +476,7 @@ def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.in
 
 
 def _concomitant_step(epsilon: float, size: FloatArray, now: _State) -> FloatArray:
-    """Return the concomitant scale of |r| after one Newton step, as in `Concomitant`."""
+    """Return the concomitant scale of each replicate after a Newton step (see `Concomitant`)."""
     inner = now.weight * (size <= epsilon * now.scale[:, None])
     outside = now.total - inner.sum(axis=1)
     inner *= size

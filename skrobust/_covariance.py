@@ -8,8 +8,8 @@ with the scores of preceding rows. If the scale is estimated, its score g is sta
 
     (δθ, δσ) = J⁻¹(u, g),   J = [[A, a], [bᵀ, e]]
 
-a is the negative derivative of Σ u with respect to σ, and b and e are the negative derivatives
-of Σ g with respect to θ and σ. In coordinates in which A is the identity,
+Here a is the negative derivative of Σ u − S α̃ Dθ with respect to σ, and b and e are the
+negative derivatives of Σ g with respect to θ and σ. In coordinates in which A is the identity,
 δθ = u + a (bᵀu − g) / (e − bᵀa). This is a linear map T of the stacked score (u, g), and
 therefore V = T (Σ (u, g)(u, g)ᵀ) Tᵀ.
 
@@ -56,7 +56,7 @@ class Covariance(NamedTuple):
     """The covariance matrix V of (b, v) in the coordinates of the linearised fit.
 
     `scale_kind` is "joint" if V includes the uncertainty of the scale, and "fixed" otherwise.
-    `lost` contains the directions that a single row or cluster alone determines, and
+    `lost` contains the directions that are determined by a single row or cluster, and
     `lost_rows` the indices of the rows concerned. The leave-one-out residuals are None for
     kinds that do not use leverages.
     """
@@ -69,7 +69,10 @@ class Covariance(NamedTuple):
 
 
 class _ScaleScores(NamedTuple):
-    """The scores g of one copy of each row, a and b in whitened coordinates, and e − bᵀa."""
+    """The terms of the scale in the stacked equations, in whitened coordinates.
+
+    `g` contains the scores of one copy of each row, and `pivot` is e − bᵀa.
+    """
 
     g: RowVector
     a: FloatArray
@@ -78,7 +81,7 @@ class _ScaleScores(NamedTuple):
 
 
 def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
-    """Return the terms of the scale in the stacked equations; None if the scale is fixed.
+    """Return the terms of the scale in the stacked equations, or None if the scale is fixed.
 
     An estimated scale is treated as fixed if the stacked equations are nearly singular.
     """
@@ -141,7 +144,7 @@ def _influence_map(fit: LinearisedFit, scale: _ScaleScores | None) -> FloatArray
 
 
 def _huber(fit: LinearisedFit, kind: str) -> FloatArray:
-    """Return H1, H2 or H3 in whitened coordinates, with weights that sum to n."""
+    """Return H1, H2 or H3 in whitened coordinates, with the weights rescaled to sum to n."""
     n, p = fit.n, fit.rank
     ones = np.ones_like(fit.residual)
     s = fit.times_weight(ones) * (n / fit.total)
@@ -173,8 +176,8 @@ def _row_moments(
 ) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
     """Return the moments Σ (u, g)(u, g)ᵀ over rows.
 
-    Also return the directions that a single row alone determines, the indices of those rows,
-    and the leave-one-out residuals.
+    Also return the directions that are determined by a single row, the indices of the rows
+    concerned, and the leave-one-out residuals.
     """
     factor = fit.times_copy(fit.psi)
     lost_rows, left_out = np.zeros(0, np.intp), None
@@ -210,8 +213,8 @@ def _stacked(moments: FloatArray, cross: FloatArray, square: float) -> FloatArra
 class _ClusterSums(NamedTuple):
     """Σ (U, g)(U, g)ᵀ over some clusters, with U and g summed over the rows of a cluster.
 
-    `lost` contains the directions that a single cluster alone determines, and `lost_rows` the
-    rows of these clusters.
+    `lost` contains the directions that are determined by a single cluster, and `lost_rows` the
+    rows of the clusters concerned.
     """
 
     moments: FloatArray
@@ -222,10 +225,10 @@ class _ClusterSums(NamedTuple):
 def _cluster_moments(
     fit: LinearisedFit, kind: str, scale: _ScaleScores | None, clusters: Clusters
 ) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
-    """Return the moments Σ (U, g)(U, g)ᵀ over clusters, which are processed in chunks.
+    """Return the moments Σ (U, g)(U, g)ᵀ over clusters, computed in chunks of clusters.
 
-    Also return the directions that a single cluster alone determines, the rows of these
-    clusters, and the leave-one-out residuals of CR3.
+    Also return the directions that are determined by a single cluster, the rows of the clusters
+    concerned, and the leave-one-out residuals of CR3.
     """
     k, G = fit.n_variables, clusters.n
     g: FloatArray = np.zeros(G)
@@ -267,7 +270,8 @@ def _chunks_of_clusters(
 ) -> list[tuple[NDArray[np.intp], list[NDArray[np.intp]]]]:
     """Divide the clusters into chunks of about `size` rows.
 
-    For each chunk, return the indices of its clusters and a list of the rows of each cluster.
+    For each chunk, return the indices of its clusters and a list of their row indices, with one
+    array per cluster.
     """
     order = np.argsort(clusters.code, kind="stable")
     ends = np.cumsum(np.bincount(clusters.code, minlength=clusters.n))
@@ -319,8 +323,9 @@ def _without_cluster(
     """Return (I − QᵀQ)⁺U for Q = √(s d) ZL, and a basis of the null space of I − QᵀQ.
 
     I − QᵀQ is the curvature A without the terms of the cluster, in whitened coordinates. If a
-    cluster has fewer rows than there are coefficients, the smaller matrix QQᵀ is used, since
-    (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. In QᵀQ, the terms of rows with negative d are subtracted.
+    cluster has fewer rows than there are coefficients and no negative d, the smaller matrix QQᵀ
+    is used, since (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. In QᵀQ, the terms of rows with negative d
+    are subtracted.
     """
     is_negative = curvature < 0
     small = Z.shape[0] < fit.n_variables and not is_negative.any()
@@ -362,8 +367,8 @@ def _hac_moments(
 ) -> FloatArray:
     """Return Γ₀ + Σ_l (1 − l/(L+1)) (Γ_l + Γ_lᵀ), computed in blocks of rows.
 
-    Γ_l is the sum, over all rows, of the product of the score (u, g) of a row and that of the
-    row l places before it; L is the number of lags.
+    Γ_l is the sum over all rows of the outer product of the score (u, g) of a row and that of
+    the row l places before it; L is the number of lags.
     """
     n_lags = default_lags(fit.n) if lags is None else lags
     k = fit.n_variables + (scale is not None)
@@ -391,7 +396,7 @@ def _hac_moments(
 def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     """Return the degrees of freedom of each coefficient with HC2 (Bell and McCaffrey, 2002).
 
-    If a is the row of A⁻¹ that corresponds to a coefficient, its degrees of freedom are
+    Let a be the row of A⁻¹ for a coefficient. The degrees of freedom of the coefficient are
     (Σ w(1 − h̃))² / (Σ w²(1 − 2h̃) + tr N²), where h̃ are the least-squares leverages,
     w = (zᵀa)² / (1 − h̃) and N = Zᵀ diag(w) Z (ZᵀZ)⁻¹.
     """
@@ -402,7 +407,7 @@ def bell_mccaffrey(fit: LinearisedFit) -> FloatArray:
     remaining = np.maximum(1.0 - h, MIN_REMAINING)
     df = np.empty(engine.p + 1)
     size = np.abs(fit.to_data).max(axis=1)
-    # The rows a can be rescaled, because rescaling a does not change df.
+    # Each row of A⁻¹ may be rescaled, because this does not change the degrees of freedom.
     for j, row in enumerate(fit.to_data / np.where(size > 0, size, 1.0)[:, None]):
         if not size[j] or fit.inestimable[j]:
             df[j] = np.nan

@@ -12,9 +12,10 @@ factor of the ridge penalty in the objective with the Huber loss, and D = diag(0
 For the Huber loss, d = 1[|r| < β]. If few residuals are within the threshold, d is replaced by
 (β/w) 1[|r| < w], whose mean estimates the same quantity as the mean of d, but from more rows.
 The half-width w is the maximum of β and the Hall–Sheather bandwidth ("On the distribution of a
-studentized quantile", JRSS B 50, 1988). For β → 0 this gives Powell's covariance for median
-regression (1991). For the bisquare, d is negative where the residual is large. Rows with large
-residuals therefore have negative leverages, and other rows may have leverages above 1.
+studentized quantile", JRSS B 50, 1988). For β → 0 the replacement gives Powell's covariance for
+median regression (1991). For the bisquare, d is negative for large residuals within the
+threshold. Rows with such residuals therefore have negative leverages, and other rows may have
+leverages above 1.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ COMPONENT_RTOL = 1e-8
 # A row or cluster alone determines some direction if 1 − h of the row, or the curvature that
 # remains without the cluster, is less than this.
 MIN_REMAINING = 1e-8
-# Maximum leverage of a row if the loss is not convex. Without this bound, rows of negative
+# Maximum leverage of a row if the loss is not convex. Without this bound, rows with negative
 # curvature could raise the leverages of other rows above 1.
 MAX_LEVERAGE = 0.99
 
@@ -70,8 +71,8 @@ class FittedLoss(NamedTuple):
     """The objective of a fitted estimator for one target, in the units of y.
 
     `estimator` is the scale estimator, or None if the threshold is fixed. `penalty` is the
-    factor α̃ in the objective with the Huber loss, which is proportional to the scale if
-    `penalty_moves_with_scale` is True. `rho` is the loss.
+    factor α̃ of the penalty in the objective with the Huber loss; the factor is proportional to
+    the scale if `penalty_moves_with_scale` is True. `rho` is the loss.
     """
 
     beta: float
@@ -105,7 +106,7 @@ class FittedLoss(NamedTuple):
 
 
 class LinearisedFit:
-    """One target of a fitted regressor, linearised at its coefficients.
+    """The fit of a regressor to one target, linearised at the fitted coefficients.
 
     The data must not contain rows of weight zero. The features are standardised, and y is in
     the units of `TargetUnits`; `to_data` converts coefficients to the units of the data. If the
@@ -131,8 +132,8 @@ class LinearisedFit:
         The matrix that maps (b, v) to (intercept, coefficients), apart from the shift of y. The
         rows of constant features are zero.
     inestimable, undetermined : boolean ndarrays of shape (p + 1,)
-        Coefficients that the features do not determine, and coefficients with a component in a
-        direction without curvature.
+        Masks of the coefficients that the features do not determine, and of those with a
+        component in a direction without curvature.
     """
 
     def __init__(
@@ -178,15 +179,15 @@ class LinearisedFit:
     # Sums over rows ----------------------------------------------------------------------
 
     def times_weight(self, rows: RowVector) -> RowVector:
-        """Return s times a row vector."""
+        """Return a row vector multiplied by the weight of each row."""
         return rows if self.weight is None else rows * self.weight
 
     def times_copy(self, rows: RowVector) -> RowVector:
-        """Return a row vector times the weight of one copy of the row."""
+        """Return a row vector multiplied by the weight of one copy of each row."""
         return rows if self.weight_of_copy is None else rows * self.weight_of_copy
 
     def times_copies(self, rows: RowVector) -> RowVector:
-        """Return a row vector times the number of copies of the row."""
+        """Return a row vector multiplied by the number of copies of each row."""
         return rows if self.copies is None else rows * self.copies
 
     def sum_features(self, rows: RowVector) -> FloatArray:
@@ -238,8 +239,8 @@ class LinearisedFit:
     def _whiten(self, problem: Problem, robustness: RowVector | None) -> None:
         """Compute the root of A⁻¹, by Cholesky decomposition if its pivots prove full rank.
 
-        Otherwise the row space is computed from the singular values of the rows, and the
-        directions with curvature from the eigenvalues of A restricted to the row space.
+        Otherwise the row space is computed from a singular value decomposition of the rows, and
+        the directions with curvature from an eigendecomposition of A restricted to this space.
         """
         engine = self.engine
         varies = np.concatenate([[self.fit_intercept], np.isfinite(engine.scale)])
@@ -256,8 +257,8 @@ class LinearisedFit:
         else:
             if robustness is not None:
                 # Each row has at least the weight that scales it to unit length, so that
-                # outliers do not determine which directions are rounding error, and features
-                # that vary only in outliers are not treated as constant.
+                # outliers do not determine which directions are treated as rounding error, and
+                # features that vary only in outliers are not treated as constant.
                 least = 1.0 / engine.squared_norms(np.eye(varies.size))
                 rows = self.times_weight(np.maximum(robustness, least))
                 problem = problem._replace(weight=rows)
@@ -277,7 +278,10 @@ class LinearisedFit:
         self.root = root / np.sqrt(self.total)
 
     def is_estimable(self, combinations: FloatArray) -> NDArray[np.bool_]:
-        """Tell which combinations of (b, v), one per row, are in the row space."""
+        """Return a mask of the linear combinations of (b, v) that are in the row space.
+
+        `combinations` has one linear combination per row.
+        """
         norm = np.linalg.norm(combinations, axis=1, keepdims=True)
         row = np.divide(combinations, norm, out=np.zeros_like(combinations), where=norm > 0)
         Q = qr(self.row_space, mode="economic")[0]
@@ -285,7 +289,7 @@ class LinearisedFit:
         return outside < ESTIMABLE_TOL
 
     def depends_on(self, directions: FloatArray) -> NDArray[np.bool_]:
-        """Tell which coefficients have a component along the given directions of (b, v)."""
+        """Return a mask of the coefficients with a component along any of the `directions`."""
         back = self.to_data / self.units.unit
         along = np.linalg.norm(back @ directions, axis=1)
         size = np.linalg.norm(back @ self.row_space, axis=1)
@@ -314,7 +318,7 @@ class LinearisedFit:
         return float(np.finfo(dtype).eps * size / rms) if rms else np.inf
 
     def scale_is_rounding(self) -> bool:
-        """Tell whether the estimated scale is only rounding error of the residuals."""
+        """Return whether the estimated scale is only rounding error of the residuals."""
         size = 1.0 + abs(self.units.shift / self.units.unit)
         size += TYPICAL_MAX_Z * float(np.abs(self.coef).sum())
         return self.loss.estimator is not None and self.scale <= 2 * RESIDUAL_ROUNDING * size
@@ -353,7 +357,7 @@ class LinearisedFit:
         return remaining, np.flatnonzero(remaining < MIN_REMAINING)
 
     def scale_slope(self) -> FloatArray:
-        """Return a, the negative derivative of Σ u − S α̃ Dθ with respect to the scale."""
+        """Return the vector a = −∂(Σ u − S α̃ Dθ)/∂σ, where σ is the scale."""
         # ∂ψ/∂σ is (ψ − r ψ′)/σ, where ψ′ is computed from the threshold, not from the window.
         change = self.residual * self.loss.rho.psi_deriv(self.residual, self.beta)
         np.subtract(self.psi, change, out=change)
@@ -363,9 +367,9 @@ class LinearisedFit:
         return a
 
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
-        """Return the terms of the scale equation: g for one copy of each row, b and e.
+        """Return the terms of the scale equation, with g for one copy of each row.
 
-        The result is None if the scale is not estimated.
+        The result is (g, b, e), or None if the scale is not estimated.
         """
         if self.loss.estimator is None:
             return None
@@ -390,7 +394,7 @@ def _standardised(
     assert problem.engine is not None
     centre, scale = problem.engine.centre, problem.engine.scale
     if np.isinf(scale).any():
-        # Features that are constant in the rows of nonzero weight may vary in the others.
+        # Features that are constant in the rows of nonzero weight may vary in the other rows.
         every = standardised_problem(problem.engine, weight, fit_intercept, plan).engine
         assert every is not None
         scale = np.where(np.isinf(scale), every.scale, scale)
@@ -400,7 +404,10 @@ def _standardised(
 
 
 def _signed_gram(gram: Callable[[RowVector], FloatArray], weight: RowVector) -> FloatArray:
-    """Return Σ weight zzᵀ for weights of any sign, given a function for weights ≥ 0."""
+    """Return Σ weight zzᵀ for weights of any sign.
+
+    `gram` is a function that computes the sum for non-negative weights.
+    """
     if not (weight < 0).any():
         return gram(weight)
     return gram(np.maximum(weight, 0.0)) - gram(np.maximum(-weight, 0.0))

@@ -12,9 +12,9 @@ This formula has no term in the coefficients of the S-estimate, because they min
 
     Σ s g = 0,    g = (r² − κ²σ²) 1[|r| ≤ Kσ] + κ²σ²k/S,    δσ = (g − bᵀδθ_S) / e
 
-where b and e are now the sums of −∂g/∂θ and −∂g/∂σ. The influence δθ_S on the coefficients of
-the S-estimate equals the influence on an M-estimate with the scale σ_S. A trimmed scale that is
-at one of its bounds is a multiple of σ_S.
+where b and e are now the weighted sums of −∂g/∂θ and −∂g/∂σ. The influence δθ_S on the
+coefficients of the S-estimate equals the influence on an M-estimate with the scale σ_S. A
+trimmed scale that is at one of its bounds is a multiple of σ_S.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from ._reductions import RowVector
 S_SCALE_RTOL, FLOAT32_S_SCALE_RTOL = 1e-7, 1e-4
 # The trimmed scale is at a bound if its relative distance from the bound is less than this.
 BOUND_RTOL = 1e-9
-# e is the difference between a sum of squares and a term for the density of the residuals at
-# ±Kσ. The trimmed scale is treated as fixed if e is less than this fraction of the sum of
-# squares.
+# For the trimmed scale, e is the difference between a sum of squares and a term for the density
+# of the residuals at ±Kσ. The scale is treated as fixed if e is less than this fraction of the
+# sum of squares.
 MIN_TRIMMED_SHARE = 0.1
 
 
@@ -89,7 +89,7 @@ class LinearisedMM(LinearisedFit):
         estimator.target = share * self.n
 
     def s_scale_agrees(self) -> bool:
-        """Tell whether the scale of the S-estimate solves its equation on these data."""
+        """Return whether the scale of the S-estimate solves its equation on these data."""
         assert self.loss.estimator is not None
         scale = self._s.scale / self.units.unit
         g, _, _ = self.loss.estimator.scores(self._s_residual(), scale, self.n)
@@ -103,7 +103,7 @@ class LinearisedMM(LinearisedFit):
         return residual
 
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
-        """Return the influences of observations on the scale as g, with b = 0 and e = 1.
+        """Return the influence of each observation on the scale as g, with b = 0 and e = 1.
 
         The result is None if the trimmed scale is treated as fixed or if the S-estimate has
         directions without curvature.

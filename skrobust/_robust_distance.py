@@ -71,7 +71,7 @@ def robust_distance(
         )
     if d > MAX_FEATURES:
         return RobustDistance(columns, None, f"there are more than {MAX_FEATURES} features")
-    # Usually the first rows contain enough distinct ones, so the others need not be sorted.
+    # The first rows usually include enough distinct rows, so the others need not be sorted.
     n_distinct = 0
     for n in (8 * (d + 1), len(used)):
         n_distinct = n_distinct if n_distinct > 2 * d + 1 else len(np.unique(used[:n], axis=0))
@@ -110,7 +110,7 @@ def _shape(
 def _columns_with_spread(
     features: FloatArray, weight: FloatArray, rounding: FloatArray
 ) -> NDArray[np.intp]:
-    """Return the indices of independent columns in which at most half the values are equal."""
+    """Return the indices of independent columns with at most half of their values equal."""
     half = 0.5 * weight.sum()
     centre = np.array([median(column, weight) for column in features.T])
     varying = np.flatnonzero(weight @ (features == centre) <= half)

@@ -32,26 +32,26 @@ from ._engines.base import FloatArray
 from ._half_sets import half_sets
 from ._model.scale import NORMAL_MAD, m_scale_root
 
-# Maximum numbers of elements in the residual matrix of a batch and in the table of the products
-# of two features in each row.
+# Maximum numbers of elements in the residual matrix of a batch and in the array of the pairwise
+# products of the features in each row.
 BATCH_ELEMENTS = 2**16
 PRODUCTS_MAX_ELEMENTS = 2**18
 # Numbers of reweighting steps for fits to random subsets and for all other candidates.
 SUBSET_STEPS, DETERMINISTIC_STEPS = 2, 10
 # Number of random subsets in a group. In every second group, the rows of the first half-set are
-# drawn before all others.
+# drawn before all other rows.
 SUBSET_GROUP = 100
 # A row is treated as linearly dependent on earlier rows if its component orthogonal to them is
 # at most this fraction of its norm.
 MIN_INDEPENDENT_PART = 1e-8
 # If the first k rows are linearly dependent, independent rows are sought among this number of
-# random rows per coefficient. If this fails, all rows are searched.
+# random rows per coefficient. If this search fails, all rows are searched.
 SUBSET_ROWS_PER_COEFFICIENT = 8
 # Number of reweighting steps of an approximate LAD fit, and lower bound on the absolute
 # residuals in the weights 1/|r|, as a fraction of the median absolute residual.
 LAD_STEPS, LAD_MIN_RESIDUAL = 15, 1e-4
 # Maximum number of rounds of the search by sensitivity components, and maximum number k of
-# coefficients for which it is used, because each round takes about k³ operations.
+# coefficients for which this search is used. Each round takes about k³ operations.
 SENSITIVITY_ROUNDS, SENSITIVITY_MAX_COEFFICIENTS = 10, 201
 # Each new round uses the rows whose absolute residuals from the best fit so far are at most
 # SENSITIVITY_END times the scale of that fit. The search ends if a round lowers the scale by
@@ -62,8 +62,8 @@ MAX_LEVERAGE = 1.0 - 1e-8
 # Fraction of the mean variance of the features that is added to all variances when the
 # half-sets are computed.
 HALF_SET_RIDGE = 1e-2
-# Fraction of the mean diagonal element that is added to the diagonal of a step's matrix to keep
-# it nonsingular, and relative tolerance of the M-scales of candidates.
+# Fraction of the mean diagonal element that is added to the diagonal of the matrix of a step to
+# keep it nonsingular, and relative tolerance of the M-scales of candidates.
 STEP_RIDGE, SCALE_RTOL = 1e-12, 1e-6
 # Two candidates are treated as equal if the norm of the difference between their coefficients,
 # in whitened coordinates, is at most this fraction of the scale.
@@ -143,7 +143,7 @@ class StartProblem:
         return self.weighted_steps(weights, self.residuals(zero))
 
     def squared_ratios(self, residuals: FloatArray, scales: FloatArray) -> FloatArray:
-        """Return min((r/(c s))², 1) of each residual, where s is the scale of the candidate.
+        """Return min((r/(c s))², 1) for each residual r, where s is the scale of the candidate.
 
         c is `constant`, and `residuals` has one row per candidate.
         """
@@ -278,7 +278,7 @@ def _differ(theta: FloatArray, other: Start, scale: float) -> bool:
 def _solved(matrices: FloatArray, right_sides: FloatArray) -> FloatArray:
     """Return the solution of the linear system of each matrix and right-hand side.
 
-    If any of the systems is singular, minimum-norm solutions are returned.
+    If any of the systems is singular, the minimum-norm solutions of all systems are returned.
     """
     columns = right_sides[:, :, None]
     try:
@@ -369,7 +369,7 @@ def _sensitivity_fits(problem: StartProblem) -> FloatArray:
 
 
 def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> FloatArray | None:
-    """Return the fit to all given rows, and fits without rows with extreme components.
+    """Return the fit to all given rows, and fits without the rows with extreme components.
 
     For each sensitivity component there are three fits: without the half of the rows with the
     smallest values, without the half with the largest values, and without the half with the
