@@ -476,7 +476,7 @@ def _mads(size: FloatArray, now: _State) -> tuple[FloatArray, list[NDArray[np.in
 
 
 def _concomitant_step(epsilon: float, size: FloatArray, now: _State) -> FloatArray:
-    """Return the concomitant scale of each replicate after one step, as in `Concomitant`."""
+    """Return each replicate's concomitant scale after a Newton step, as in `Concomitant`."""
     inner = now.weight * (size <= epsilon * now.scale[:, None])
     outside = now.total - inner.sum(axis=1)
     inner *= size
