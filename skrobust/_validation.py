@@ -63,7 +63,9 @@ def finite_weight(sample_weight: Any, X: Any) -> FloatArray | None:
         # scikit-learn does not check whether a scalar weight is finite.
         raise ValueError("sample_weight contains NaN or infinity.")
     if not largest > 0:
-        raise ValueError("sample_weight must contain a positive value, got only zeros.")
+        raise ValueError(
+            "sample_weight must contain at least one positive value, got only zeros."
+        )
     return weight
 
 

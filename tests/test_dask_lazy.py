@@ -408,7 +408,7 @@ FAULTS = {
     "weights of zero": (
         Y64,
         0 * ONES,
-        "sample_weight must contain a positive value, got only zeros",
+        "sample_weight must contain at least one positive value, got only zeros",
     ),
 }
 

@@ -225,7 +225,7 @@ def _r2(blocks: tuple[_BlockSums, ...]) -> float:
     used = [block for block in blocks if block.total > 0]
     if not used:
         raise ValueError(
-            "sample_weight must contain a positive value, got only zeros."
+            "sample_weight must contain at least one positive value, got only zeros."
             if n
             else "Found array with 0 sample(s) while a minimum of 1 is required."
         )
