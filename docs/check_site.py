@@ -1,8 +1,9 @@
 """Check the built site: python docs/check_site.py docs/_build/html
 
 The script checks that the targets of all internal links exist, that no page loads a file from
-another site, that every page has a description, that the search finds the pages for some common
-terms, and that every public name has a page and an example. It needs no network access.
+another site, that every page has a description, that the search finds the expected pages for
+some common terms, and that every public name has a page and an example. It needs no network
+access.
 """
 
 import inspect
@@ -15,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import skrobust
 
-# Word stems, as in the search index, and the page that a search for them must find.
+# Word stems, as in the search index, each with a page that a search for it must find.
 SEARCHES = {
     "beta": "user_guide/choosing_beta",
     "outlier": "user_guide/glossary",
@@ -24,8 +25,8 @@ SEARCHES = {
     "breakdown": "user_guide/robust_mm",
     "standard error": "user_guide/limits",
 }
-# HTML elements whose files a browser loads automatically, each with the attribute that contains
-# the address of the file.
+# HTML elements that make a browser load a file automatically, each with the attribute that
+# contains the address of the file.
 FETCHED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 
 
@@ -68,7 +69,7 @@ def faults_of_links(site, pages):
             if not target.is_file():
                 yield f"{path.relative_to(site)}: link to a missing file, {address}"
             elif parts.fragment and target in pages:
-                # The part after :~: is a text that the browser highlights, not an anchor.
+                # The part after :~: is text for the browser to highlight, not an anchor.
                 fragment = unquote(parts.fragment).split(":~:")[0]
                 if fragment and fragment not in pages[target].anchors:
                     yield f"{path.relative_to(site)}: link to a missing anchor, {address}"

@@ -44,14 +44,14 @@ autodoc_typehints = "none"
 autosummary_generate = True
 autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
-# The build fails for docstrings with the following faults: sections or parameters that are
-# unknown or out of order, missing parameters, a missing summary or a missing return value.
+# The build fails if a docstring has one of the following faults: sections or parameters that
+# are unknown or out of order, missing parameters, a missing summary or a missing return value.
 numpydoc_validation_checks = {
     *("GL06", "GL07", "GL08", "SS01", "SS03"),
     *("PR01", "PR02", "PR03", "PR04", "RT01"),
 }
-# Tables are created by functions, so their docstrings list attributes rather than parameters.
-# The method docstrings of a named tuple come from Python.
+# Tables are returned by functions, so the docstrings of their classes list attributes rather
+# than parameters. The method docstrings of a named tuple come from Python.
 numpydoc_validation_exclude = {
     r"skrobust\.inference\.(Coefficient|Observation)Table$",
     r"skrobust\.inference\.WaldTest\.(count|index)$",
@@ -85,7 +85,7 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
-# The site name, which each page shows.
+# The name of the site, which every page shows.
 html_title = f"skrobust {release}"
 # The menu of a page shows the methods of a class without the name of the class.
 toc_object_entries_show_parents = "hide"

@@ -12,7 +12,7 @@ from docutils import nodes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-# URL patterns for the pages of other projects, in which a name replaces {}. Intersphinx
+# URL patterns for the pages of other projects; {} stands for the documented name. Intersphinx
 # inventories are not used, because they would have to be downloaded.
 PAGES = {
     "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
@@ -21,7 +21,7 @@ PAGES = {
     "pandas": "https://pandas.pydata.org/docs/reference/api/{}.html",
     "statsmodels": "https://www.statsmodels.org/stable/generated/{}.html",
 }
-# Labels in scikit-learn's documentation to which inherited docstrings refer.
+# Pages for labels of scikit-learn's documentation to which inherited docstrings refer.
 LABELS = {"r2_score": "https://scikit-learn.org/stable/modules/model_evaluation.html#r2-score"}
 # Order of the examples within each section of the gallery. Examples that are not listed here
 # come last.
@@ -51,7 +51,7 @@ _filters: list = []
 
 
 def link_elsewhere(app, env, node, content):
-    """Return a link to the page for a name in the documentation of another project.
+    """Return a link to the page of another project's documentation that describes a name.
 
     The result is None if no pattern is known for the name.
     """
@@ -63,9 +63,9 @@ def link_elsewhere(app, env, node, content):
 
 
 def prepare(app, docname, source):
-    """Insert the benchmark results that a page names, as in {{ peers.md }}.
+    """Insert the benchmark results that a page requests by a line such as {{ peers.md }}.
 
-    The blank line before a closing fence, which doctests in Markdown need, is removed.
+    Blank lines before closing fences, which doctests in Markdown need, are removed.
     """
 
     def result(match):
