@@ -27,9 +27,9 @@ def timed(function, *args):
 
 
 def _rested(task):
-    """Return the run time of a task in seconds, once no other thread of this process is busy.
+    """Wait until no other thread of this process is busy; return the run time of a task.
 
-    BLAS threads remain busy for a tenth of a second after their work and would slow down the
+    BLAS threads remain busy for a tenth of a second after they finish and would slow down the
     task. The function waits in a busy loop, because the processor might reduce its frequency
     during a sleep.
     """
@@ -51,8 +51,8 @@ def in_turn(tasks, seconds, least=5, most=51, long=5.0):
     """Run several tasks in turn; return a dict of their run times in seconds.
 
     The runs of the tasks alternate, so that a temporary load on the machine affects all tasks.
-    Each task is run as often as fits into `seconds`, but at least `least` and at most `most`
-    times. A task that takes longer than `long` seconds is run only once.
+    Each task is run as many times as fit into `seconds`, but at least `least` and at most
+    `most` times. A task that takes longer than `long` seconds is run only once.
     """
     times = {name: [_rested(task)] for name, task in tasks.items()}
     for name, task in tasks.items():
@@ -72,7 +72,7 @@ def in_turn(tasks, seconds, least=5, most=51, long=5.0):
 
 
 class Progress:
-    """A progress bar on standard error, or one line per step if that is not a terminal."""
+    """A progress bar on standard error; if that is not a terminal, one line per step."""
 
     def __init__(self, total):
         self._total, self._done, self._start = total, -1, time.perf_counter()
@@ -115,7 +115,7 @@ def machine():
 
 
 def described(facts):
-    """Return the facts of `machine` as a sentence for a Markdown file."""
+    """Return the result of `machine` as a sentence for a Markdown file."""
     facts = dict(facts)
     cores, processor = facts.pop("cores"), facts.pop("processor")
     date, load = facts.pop("date"), facts.pop("load before")

@@ -115,7 +115,7 @@ def _shape(rng):
 
 
 def _features(rng, n, p, form):
-    """Return features in float64 that the dtype of X represents exactly, and their traits."""
+    """Return float64 features that the dtype of X represents exactly, and their traits."""
     kind = _choice(rng, normal=4, integers=2, heavy=2, levels=1)
     X = {
         "normal": lambda: rng.normal(size=(n, p)) + rng.integers(2) * rng.normal(size=(n, 1)),
@@ -257,7 +257,7 @@ def flags_of(problem):
 def _call_single(problem):
     """Fit the problem; return a function that checks the fit.
 
-    The argument of this function tells whether the fit issued a ConvergenceWarning.
+    The argument of this function is True if the fit issued a ConvergenceWarning.
     """
     est = SmoothL1Regressor(**problem.params)
     est.fit(problem.X, problem.y, problem.weight)

@@ -103,8 +103,7 @@ SHAPES = {"200 × 5": (200, 5), "100,000 × 20": (100_000, 20)}
 KINDS = ["C", "F", "strided", "float32", "CSR", "CSR, int64"]
 DEFAULT = "SmoothL1Regressor()"
 WITH_C = ["SmoothL1Regressor(1.345)", "HuberRegressor()"]
-# Sparse data with about 60 nonzeros per row, fitted with the same penalty as HuberRegressor
-# with alpha=1.
+# Sparse data with about 60 nonzeros per row, and two estimators with the same penalty.
 SPARSE_WIDE = "2,000 × 4,000", (2_000, 4_000)
 WITH_SPARSE_WIDE = [
     'SmoothL1Regressor(loss="huber", alpha=1 / 2000)',
@@ -162,10 +161,10 @@ def targets_table(seconds):
 
 
 def second_kind(shape, kind, n_runs):
-    """Return the additional time and the compilations for a fit to another kind of input.
+    """Return the additional time and the number of compilations for another kind of input.
 
-    This fit follows a fit to a C-contiguous array in the same process. The additional time is
-    relative to later fits to the same input.
+    The fit to this input follows a fit to a C-contiguous array in the same process. The
+    additional time is relative to later fits to this input.
     """
     return in_fresh_processes(prepared(shape, kind) + _SECOND.format(kind=kind), n_runs)
 

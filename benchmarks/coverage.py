@@ -3,8 +3,8 @@
 The coverage is simulated for every kind of covariance in coefficient_table, for the default
 intervals of RLM from statsmodels, for least squares, and for prediction intervals. The error
 distributions satisfy the assumptions of some kinds of covariance and violate those of others.
-The exit status is nonzero if a limit on which the user guide relies is not met. The benchmark
-takes about half an hour with 1,000 replications.
+The exit status is nonzero unless the coverage meets all limits on which the user guide relies.
+The benchmark takes about half an hour with 1,000 replications.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def contaminated(rng, X):
 def in_clusters(rng, n, p):
     """Return a sample whose rows form clusters.
 
-    Half of the error variance and nearly all of the variance of x₁ is between clusters.
+    Half of the error variance and nearly all of the variance of x₁ are between clusters.
     """
     n_groups = 10 if n < 100 else 20
     groups = np.arange(n) % n_groups
@@ -175,7 +175,7 @@ def simulate(cell, seeds, truths, n_bootstrap):
 
 
 def outcome(ends, truth):
-    """Return an array: whether each interval covers the truth, and its half width.
+    """Return an array of two rows: whether each interval covers the truth, and its half width.
 
     An interval whose ends are NaN does not cover the truth.
     """
@@ -254,7 +254,7 @@ def bar(text, values, lowest, highest=100.0):
 
 
 def summary(found):
-    """Return a table of the coverage range of each kind, over the cells with enough rows."""
+    """Return a table of the range of coverage of each kind over the cells with enough rows."""
     rows = []
     for kind in KINDS:
         row = [kind]

@@ -2,9 +2,9 @@
 
 SmoothL1RegressorCV with 20 thresholds and 5 folds is compared with GridSearchCV of
 SmoothL1Regressor on the same grid, with GridSearchCV of HuberRegressor over 20 values of
-epsilon, and with 20 fits of SmoothL1Regressor without cross-validation. All of them run in turn
-in one process. The benchmark takes two minutes, mostly for HuberRegressor, and writes cv.md to
-benchmarks/results/. It should be run on an idle machine.
+epsilon, and with 20 fits of SmoothL1Regressor without cross-validation. All of these run in
+turn in one process. The benchmark takes two minutes, mostly for HuberRegressor, and writes
+cv.md to benchmarks/results/. It should be run on an idle machine.
 """
 
 import argparse
@@ -53,9 +53,9 @@ def tasks(X, y):
 
 
 def difference(X, y):
-    """Compare the mean scores of SmoothL1RegressorCV with those of GridSearchCV.
+    """Return the largest relative difference between the mean scores of two searches.
 
-    The result is their largest relative difference.
+    The searches are SmoothL1RegressorCV and GridSearchCV of SmoothL1Regressor.
     """
     ours = SmoothL1RegressorCV(BETAS).fit(X, y).cv_results_["mean_test_score"]
     theirs = search(SmoothL1Regressor(), X, y, beta=BETAS).cv_results_["mean_test_score"]
@@ -84,8 +84,8 @@ def section(title, times, apart):
         )
     header = ["", "median", "fastest", "runs", "CV / this, medians", "CV / this, fastest"]
     note = (
-        "The largest relative difference between these mean scores and GridSearchCV's is "
-        f"{apart:.0e}."
+        "The largest relative difference between the mean scores of SmoothL1RegressorCV and "
+        f"GridSearchCV is {apart:.0e}."
     )
     return f"## {title}\n\n{table(header, rows)}\n\n{note}"
 

@@ -42,7 +42,7 @@ def far_above(X, error, rows, rng):
 
 
 def above_on_one_side(X, error, rows, rng):
-    """Add 10 to errors, mostly where the first feature is large, which biases its slope."""
+    """Add 10 to errors, mostly of rows with a large first feature, which biases its slope."""
     order = np.argsort(X[:, 0] + rng.normal(size=len(X)))
     error[order[len(X) - rows.size :]] += 10
 
@@ -100,7 +100,7 @@ def make(rng, n, p, law, contamination):
 
 
 def prices(rng, n, p, law, contamination):
-    """Return the cost of selecting by each score, for a single data set."""
+    """Return the cost of the selection by each score, for one data set."""
     X, y = make(rng, n, p, law, contamination)
     auto = SmoothL1Regressor().fit(X, y)
     fold = rng.permutation(np.arange(n) % N_FOLDS)
@@ -112,7 +112,8 @@ def prices(rng, n, p, law, contamination):
         size = np.abs(y[test, None] - X[test] @ part.coefs - part.intercepts)
         for name, score in SCORES.items():
             scores[name][k] = -score(size, auto.scale_)
-    # For a skewed distribution, the intercept depends on the threshold and is not compared.
+    # For a skewed distribution, the intercept depends on the threshold and is therefore not
+    # compared.
     with_intercept = law != "exponential"
 
     def error(coef, intercept):
@@ -192,10 +193,10 @@ def simulate_penalties(share, progress):
 
 
 def with_error(log_ratios):
-    """Return a geometric mean and its standard error over the last axis as text.
+    """Return the geometric mean of ratios and its standard error, as text.
 
-    The logarithms are averaged over the other axes first, because the data sets along these
-    axes have the same features and are not independent.
+    The logarithms are first averaged over all axes except the last, because the data sets along
+    these axes have the same features and are not independent.
     """
     log_ratios = log_ratios.reshape(-1, log_ratios.shape[-1]).mean(axis=0)
     mean = np.exp(log_ratios.mean())
@@ -203,7 +204,7 @@ def with_error(log_ratios):
 
 
 def risk_table(found, share):
-    """Return a table of the risk with the one-standard-error rule, relative to the default."""
+    """Return a table of risk ratios: one-standard-error rule over best mean score."""
     shapes = repeated(share)
     best, rule = NAMES.index(ABSOLUTE), NAMES.index(ONE_SE)
     # The excess risk is the square of the error, hence the factor of 2.

@@ -2,9 +2,9 @@
 
 The efficiency of an estimator is the variance of least squares, which is optimal for normal
 errors, divided by the variance of the estimator. It is simulated for HuberRegressor with its
-default epsilon and for SmoothL1Regressor with its default threshold and either scale, with many
-and with few rows per column, and compared with the asymptotic theory. The benchmark takes about
-half a minute.
+default epsilon and for SmoothL1Regressor with its default threshold and either scale, for many
+and for few rows per column, and compared with asymptotic theory. The benchmark takes about half
+a minute.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def asymptotic_efficiency(c):
 
 
 def concomitant_scale(epsilon):
-    """Return the limit of σ̂ / σ for normal errors N(0, σ²), where σ̂ is the concomitant scale.
+    """Return the limit of σ̂ / σ for N(0, σ²) errors, where σ̂ is the concomitant scale.
 
     The derivative of the objective with respect to σ̂ is zero if E min(r² / σ̂², ε²) = 1. Hence
     σ̂ < σ for every finite ε.
@@ -65,7 +65,7 @@ def print_row(name, scale, threshold, efficiency, error=None):
 def simulate(n, p, n_replications, seed=0):
     """Return the squared errors of least squares and the results of each estimator.
 
-    The results are the squared error, the scale and the threshold of each replication.
+    The results are the squared error, the scale and the threshold in each replication.
     """
     rng = np.random.default_rng(seed)
     least_squares = np.empty(n_replications)

@@ -49,7 +49,7 @@ def exponent(sizes, times):
 
 
 def expected(sizes, times, size):
-    """Return the time at the next size, extrapolated with an exponent of at least 1.
+    """Return the time at `size`, extrapolated with an exponent of at least 1.
 
     The result is 0 if fewer than three times are known.
     """

@@ -1,4 +1,4 @@
-"""MM-estimates of clean and contaminated data: python -m benchmarks.high_breakdown
+"""MM-estimates for clean and contaminated data: python -m benchmarks.high_breakdown
 
 The default of the parameter `scale` of MMRegressor is based on this simulation. A cell of the
 simulation combines a shape of X, a distribution of the data and a contamination. The default
@@ -47,8 +47,8 @@ TRIMMED, S, SMOOTH_L1, LEAST_SQUARES, RANSAC = NAMES = [
 ]
 SEED, N_SUBSAMPLES, CHUNK, ROUND, N_EXTENSIONS = 20_261, 100, 50, 100, 3
 # RANSAC takes longer than all other estimators together and therefore runs only in the first
-# N_RANSAC replications of each cell. The fits with "s" are checked in the first N_CHECKED
-# replications.
+# N_RANSAC replications of the cells with the shape COMPLETE. The fits with "s" are checked in
+# the first N_CHECKED replications of each cell.
 N_RANSAC, N_CHECKED = 50, 3
 M_CONSTANT = constant_of_efficiency(0.95)
 IRLS_STEPS, IRLS_TOL = 500, 1e-9
@@ -87,7 +87,7 @@ def cluster(X, y, rng, slope):
 
 
 def spread(X, y, rng, slope):
-    """Multiply all features by ten, and change y so that all slopes increase equally."""
+    """Multiply all features by ten, and change y so that all slopes increase by `slope`."""
     X *= 10
     y += slope * X.sum(axis=1)
 
@@ -155,9 +155,9 @@ def all_cells():
 
     All combinations of contamination and share are simulated for the shape COMPLETE. For the
     other shapes, each contamination (or every other one, if there are 20 columns) is simulated
-    with one share. For shapes with fewer columns, cells with many distant outliers are added.
-    These outliers inflate the S-scale and have weight zero with either scale, so "s" is more
-    efficient than "trimmed".
+    with one share. For shapes with fewer than 20 columns, cells with many distant outliers are
+    added. These outliers inflate the S-scale and have weight zero with either scale, so "s" is
+    more efficient than "trimmed".
     """
     shapes = SHAPES + FEW_ROWS
     cells = [Cell(*shape, NORMAL, law) for shape, law in product(shapes, LAWS)]
@@ -214,7 +214,7 @@ def ransac(X, y):
 
 
 def estimates(X, y, seed):
-    """Return the parameters of each estimator, and a check of the fit with "s".
+    """Return the parameters of each estimator, and a check of the MM-estimate with "s".
 
     The check consists of two numbers: the largest difference from the fitted values of
     MMRegressor, relative to its scale, and the ratio of the S-scales. The first number is NaN
@@ -332,20 +332,20 @@ class Result(NamedTuple):
     def is_accurate(self):
         """Whether the standard error of the difference in efficiency is small enough.
 
-        If the efficiency exceeds 1, the standard error is divided by the efficiency.
+        If the efficiency of "s" exceeds 1, the standard error is divided by this efficiency.
         """
         return 2 * self.difference_error < WANTED_ACCURACY * max(1, self.efficiencies[S])
 
 
 def counts_against(cell, result):
-    """Tell whether a cell counts against "trimmed"."""
+    """Return whether a cell counts against "trimmed"."""
     loss = -result.difference - EFFICIENCY_LIMIT
     inefficient = cell.decides and loss > 2 * result.difference_error
     return bool(inefficient or result.ratio - ERROR_LIMIT > 2 * result.ratio_error)
 
 
 def is_near(cell, result):
-    """Tell whether a cell violates a requirement by less than two standard errors."""
+    """Return whether a cell violates a requirement by at most two standard errors."""
     beyond = result.ratio > ERROR_LIMIT
     beyond |= cell.decides and result.difference < -EFFICIENCY_LIMIT
     return bool(beyond and not counts_against(cell, result))
@@ -389,7 +389,7 @@ def outcome(results):
     else:
         text = 'No cell counts against "trimmed".'
     if near:
-        text += f" Violated by less than two standard errors: {'; '.join(near)}."
+        text += f" Violations by at most two standard errors: {'; '.join(near)}."
     return text
 
 
@@ -426,8 +426,8 @@ def report(simulation, facts):
             f"{min(gains):.2g} and {max(gains):.3f}, with a geometric mean of "
             f"{np.exp(np.log(gains).mean()):.2f}.",
             '## Efficiency of MM "trimmed"\n\nThe efficiency is the mean squared error of the '
-            "coefficients of least squares divided by that of the estimator. With Cauchy "
-            'errors, MM "s" takes the place of least squares.',
+            "least-squares coefficients divided by that of the estimator's coefficients. With "
+            'Cauchy errors, MM "s" takes the place of least squares.',
             clean_table(results, lambda r: f"{r.efficiencies[TRIMMED]:.2f}"),
             '## Efficiency of MM "trimmed" minus that of MM "s"',
             clean_table(results, lambda r: f"{r.difference:+.3f} ± {r.difference_error:.3f}"),
@@ -444,8 +444,8 @@ def report(simulation, facts):
             f"more than 1e-6 in {np.sum(scale_ratios > 1 + 1e-6)} of "
             f"{len(scale_ratios)} fits, and larger in {np.sum(scale_ratios < 1 - 1e-6)}. "
             'The fitted values of MMRegressor(scale="s") from the same S-estimate differed '
-            "from those used here, relative to the scale, by at most "
-            f"{np.nanmax(distances):.0e}.",
+            f"from those used here by at most {np.nanmax(distances):.0e}, relative to the "
+            "scale.",
         ]
     )
 
@@ -568,7 +568,7 @@ def main():
 def add_replications(simulation, n_replications, pool):
     """Add replications to clean cells whose standard errors are too large.
 
-    Up to three times `n_replications` are added.
+    At most three times `n_replications` are added to a cell.
     """
     for _ in range(N_EXTENSIONS):
         inaccurate = [

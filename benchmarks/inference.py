@@ -1,9 +1,9 @@
 """Time to compute standard errors, relative to the fit time: python -m benchmarks.inference
 
 Calls of coefficient_table and fits with default parameters are timed in turn. The bootstrap and
-the fits with which it is compared run in one thread. Their CPU time is measured, because other
-programs have little effect on it. The benchmark takes three minutes and writes inference.md to
-benchmarks/results/. The exit status is nonzero unless all limits are met.
+the fits with which it is compared run in one thread. Their CPU times are measured, because
+other programs have little effect on CPU times. The benchmark takes three minutes and writes
+inference.md to benchmarks/results/. The exit status is nonzero unless all limits are met.
 """
 
 import sys
@@ -49,7 +49,7 @@ BARS = [
 
 
 def tasks_of(shape):
-    """Return functions that fit a model and compute the tables for a shape, and the data."""
+    """Return the tasks for a shape (a fit and the tables), and the data."""
     data = make(normal, *shape)
     fitted = SmoothL1Regressor().fit(data.X, data.y)
     groups = np.arange(shape[0]) % N_GROUPS
@@ -140,8 +140,8 @@ def main():
     text = [
         "# Cost of standard errors\n",
         f"`python -m benchmarks.inference`: {described(machine())}\n",
-        'The times are medians of runs in turn in one process; "fits" is the time divided by '
-        f"that of a fit with default parameters. A fit takes {', '.join(fits)}. CR has "
+        'The times are medians; the tasks run in turn in one process. "fits" is the time '
+        f"divided by that of a default fit. A fit takes {', '.join(fits)}. CR has "
         f"{N_GROUPS:,} clusters. For the bootstrap, CPU times are compared. The memory is the "
         "peak allocated memory divided by the size of X; its limit is "
         f"{100 * MEMORY_BAR:.0f} % for HC and CR.\n",

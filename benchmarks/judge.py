@@ -94,7 +94,7 @@ class Verdict(NamedTuple):
 
 
 def judge(data, fit, rtol=RTOL):
-    """Return a Verdict whose bounds are close enough to detect an excess of `rtol`."""
+    """Return a Verdict whose bounds are tight enough to detect an excess of `rtol`."""
     near = Neighbourhood(data, fit)
     value = near.documented(near.r, near.w, near.sigma)
     reported = LONG(fit.objective)
@@ -108,7 +108,7 @@ def judge(data, fit, rtol=RTOL):
 
 
 def is_unique(data, fit):
-    """Tell whether the rows with residuals below the threshold determine the minimiser."""
+    """Return whether the rows inside the threshold determine the minimiser."""
     near = Neighbourhood(data, fit)
     inside = np.abs(near.r) < near.beta * (1 - LONG(1e-6))
     if fit.alpha:
@@ -182,7 +182,7 @@ class Neighbourhood:
     def lower(self, u, sigma):
         """Return the lower bound on the documented objective that u gives.
 
-        u is first modified to satisfy the conditions.
+        u is first modified to satisfy the conditions in the module docstring.
         """
         data, fit, share = self.data, self.fit, self.data.share
         if not fit.alpha:
@@ -245,7 +245,7 @@ class Neighbourhood:
         lower, upper, best_u, best = LONG(-np.inf), LONG(np.inf), None, None
         for u, d in InteriorPoint(self.r, Q, share, B, c, beta).points():
             r = self.r - Q @ d
-            # Without a penalty the objective depends on w through r only.
+            # Without a penalty, the objective depends on w only through r.
             w = self.w + (B @ d) / np.sqrt(a) if a else LONG(0) * self.w
             bound, value = self.lower(u, sigma), self.documented(r, w, sigma)
             if best_u is None or bound >= lower:
@@ -271,7 +271,7 @@ class Directions:
     def Q(self):
         """The rows in orthonormal coordinates of the directions that exceed rounding errors.
 
-        The intercept is one of the directions.
+        With an intercept, the constant is one of the directions.
         """
         if self._found is None:
             self._found = self._certain()
@@ -342,9 +342,9 @@ class Directions:
 class InteriorPoint:
     """Mehrotra's method for minimising Σ π h_β(r − Qd) + ‖c + Bd‖²/2.
 
-    The iterates tend to r − Qd = u + p⁺ − p⁻ with p⁺ (β − u) = μ = p⁻ (β + u), where μ → 0. In
-    the code p⁺ is `above` and p⁻ is `below`. A step takes one factorisation and solves for two
-    right-hand sides.
+    The iterates approach solutions of r − Qd = u + p⁺ − p⁻ and p⁺ (β − u) = μ = p⁻ (β + u),
+    where μ → 0. In the code, p⁺ is `above` and p⁻ is `below`. A step takes one factorisation
+    and solves for two right-hand sides.
     """
 
     def __init__(self, r, Q, share, B, c, beta):
@@ -388,7 +388,8 @@ class InteriorPoint:
     def _step(self, L, omega, of_above, of_below):
         """Return the changes of d, u, p⁺ and p⁻.
 
-        To first order p⁺ (β − u) then equals `of_above`, and p⁻ (β + u) equals `of_below`.
+        After these changes, p⁺ (β − u) equals `of_above` and p⁻ (β + u) equals `of_below`, to
+        first order.
         """
         above, below, high, low, Q = self.above, self.below, self.high, self.low, self.Q
         e = self.r - Q @ self.d - self.u - above + below
@@ -416,7 +417,7 @@ class InteriorPoint:
 
 
 def cholesky(H):
-    """Return the lower Cholesky factor; a pivot within rounding errors of 0 becomes huge."""
+    """Return the lower Cholesky factor; a pivot within rounding errors of 0 is set to 1e300."""
     L, k = H.copy(), len(H)
     for j in range(k):
         if L[j, j] > 1e-18 * H[j, j]:

@@ -142,7 +142,7 @@ def mm_fit(data):
 
 
 def small_times(lmrob, rlm):
-    """Return the times of each program, run in turn, for data sets of the small shape."""
+    """Return the times of the programs, run in turn, for data sets of the small shape."""
     times = {MM: [], LMROB: [], RLM: []}
     mm_fit(with_cluster(SMALL))
     for seed in range(ROUNDS):
@@ -175,7 +175,7 @@ def first_fits(n_runs):
 
 
 def memory(shape):
-    """Return the memory of MMRegressor and of SmoothL1Regressor beyond X, in per cent of X."""
+    """Return the peak memory of MMRegressor and SmoothL1Regressor beyond X, in % of X."""
     data = with_cluster(shape)
     mm_fit(data)
     smooth_l1 = memory_share(lambda: SmoothL1Regressor().fit(data.X, data.y), data)
@@ -199,7 +199,7 @@ def ratio(times, name):
 
 
 def times_text(times):
-    """Return the medians of the programs that ran, as text."""
+    """Return the median times of the programs that ran, as text."""
     ran = {name: found for name, found in times.items() if found}
     return ", ".join(f"{name} {in_seconds(np.median(t))}" for name, t in ran.items())
 
@@ -237,7 +237,7 @@ def measure(lmrob, rlm, quick):
         name = f"{shape[0]:,} × {shape[1]}"
         measured.append((MEMORY._replace(what=f"{MEMORY.what}, {name}"), size))
         sentences.append(
-            f"Memory of SmoothL1Regressor beyond X at {name}: {of_smooth_l1:.1f} % of X."
+            f"Peak memory of SmoothL1Regressor beyond X at {name}: {of_smooth_l1:.1f} % of X."
         )
     return measured, sentences
 

@@ -31,8 +31,8 @@ from . import RESULTS, Progress, cold_start, in_turn, machine, write
 from .peers_report import FAILED, draw, judged, report, scenario_table
 from .scenarios import BETA, COMPILED, EPSILON, HUBER, KINDS, MISSING, SCENARIOS, UNSEEN
 
-# Approximate total time, in seconds, that each estimator is fitted in a scenario; --quick uses
-# a tenth of it.
+# Approximate total fit time of each estimator in a scenario, in seconds; --quick uses a tenth
+# of it.
 SECONDS = 2.0
 # A fit is exact if its objective is below this fraction of the mean absolute deviation of y.
 EXACT = 1e-6
@@ -213,7 +213,7 @@ def excesses(todo, fitted):
 
 
 def objective(data, coef, threshold, goal):
-    """Return the mean smooth L1 loss plus penalty; the concomitant objective adds σ / (2ε)."""
+    """Return the mean smooth L1 loss plus penalty, plus σ / (2ε) for a concomitant scale."""
     residual = residuals(data, coef)
     size = np.abs(residual)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -226,9 +226,9 @@ def objective(data, coef, threshold, goal):
 def penalty(data, threshold, goal):
     """Return the factor a of the penalty a ‖w‖²/2 that is added to the mean smooth L1 loss.
 
-    The penalty of HuberRegressor is divided by the number of rows, and by the factor by which
-    the objective in this module is smaller: the threshold for the Huber loss, and ε for the
-    concomitant objective.
+    The penalty of HuberRegressor is divided by the number of rows, and by the ratio of the
+    objective with loss="huber" to the objective in this module: the threshold for the Huber
+    loss, and ε for the concomitant objective.
     """
     if data.alpha == 0:
         return 0.0

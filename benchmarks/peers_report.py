@@ -27,7 +27,7 @@ from .scenarios import (
     sparse_wide_names,
 )
 
-# A solution with a larger relative excess of the objective is not the minimiser.
+# A solution with a larger relative excess of the objective is not regarded as the minimiser.
 WRONG = 1e-5
 # The memory relative to X is stated only for at least this many rows.
 SMALL = 1_000
@@ -36,7 +36,7 @@ FAILED = "failed"
 # The verdict on a target that is not met.
 MISSED = "MISSED"
 # Memory that a fit to wide sparse X may use in addition to three times the size of X: VECTORS
-# vectors of n + p numbers and, if min(n, p) is at most GRAM, a square matrix of this order.
+# vectors of n + p numbers and, if m = min(n, p) is at most GRAM, an m × m matrix.
 VECTORS, GRAM = 30, 2_000
 
 
@@ -145,7 +145,8 @@ UNITS = {
 def measured(target, results):
     """Return the largest value over the pairs, for the medians and for the fastest runs.
 
-    A value is None if a row is missing or the quantity is not a time.
+    Both values are None if a row is missing. The value for the fastest runs is also None if the
+    quantity is not a time.
     """
     found = {(name, row["label"]): row for name, rows in results.items() for row in rows}
     pairs = [[found.get(row) for row in pair] for pair in target.pairs]
@@ -293,7 +294,7 @@ matrices of all rows. "Memory" is the peak memory in addition to the input, meas
 tracemalloc in a separate run; "/ X" is the memory divided by the size of X. tracemalloc does
 not measure the memory of HiGHS and BLAS. The allowed memory of a fit to wide sparse X is three
 times the size of X, {VECTORS} vectors of n + p numbers and, if min(n, p) is at most {GRAM:,}, a
-square matrix of this order.
+square matrix of order min(n, p).
 
 In the table of targets, "a over b" is the time of a divided by the time of b, and "a in X @ w"
 is the time of a divided by the time of the product. A target is met if both the medians and the

@@ -123,7 +123,7 @@ def skglm(problem, alpha, tol):
 
 
 def skglm_tolerance(problem, alpha):
-    """Return the largest tolerance for which the gap of skglm is small enough, or None."""
+    """Return the largest tolerance for which the gap of skglm is at most GAP, or None."""
     for power in range(4, 12):
         tol = alpha * 10.0**-power
         start = time.perf_counter()

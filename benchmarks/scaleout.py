@@ -1,7 +1,7 @@
 """Fits on a Dask cluster and to a memory-mapped array: python -m benchmarks.scaleout
 
 The cluster consists of two workers on this machine, which have one thread each and hold the
-data. The fits on the cluster run in turn with two kinds of fits to the same rows on two
+data. The fits on the cluster run in turn with two kinds of fits to the same rows, which use two
 threads: to arrays in memory, and to a memory-mapped array in the page cache. The benchmark also
 counts the rounds over the blocks, kills a worker in the middle of a fit, and measures the peak
 memory during a fit to the memory-mapped array in a separate process. LinearRegression from
@@ -142,7 +142,7 @@ def read_rows(path, rows):
 
 
 def file_blocks(path, n):
-    """Return a file as a Dask Array whose blocks are read by the workers."""
+    """Return a Dask Array whose blocks the workers read from a file."""
     width = np.load(path, mmap_mode="r").shape[1:]
     read = dask.delayed(read_rows, pure=True)
     blocks = [
@@ -180,7 +180,7 @@ def passes_of(model):
 
 
 def times_in_turn(folder, X, y, seconds):
-    """Return a dict of median fit times for rows in memory, in a file and on workers."""
+    """Return a dict of median fit times for rows in memory, in a file and on the workers."""
     mapped = np.load(folder / "X.npy", mmap_mode="r")
     array, target = np.array(mapped), np.load(folder / "y.npy")
     least_squares = dask_ml_fit()
@@ -198,7 +198,7 @@ def times_in_turn(folder, X, y, seconds):
 
 
 def random_blocks(n, p, n_blocks, heavy=False):
-    """Return random X and y as Dask Arrays with this number of blocks."""
+    """Return random X and y as Dask Arrays with `n_blocks` blocks."""
     rng = da.random.default_rng(0)
     chunk = -(-n // n_blocks)
     size, chunks = (n, p), (chunk, p)
@@ -222,7 +222,7 @@ def round_times():
 
 
 def counted_rounds(n):
-    """Return a dict of fitted models, whose rounds are counted."""
+    """Return a dict of the fitted models whose rounds are reported."""
     X, y = persisted(*random_blocks(n, 20, 8))
     models = {name: fit(X, y, **options) for name, options in MODES.items()}
     X, y = persisted(*random_blocks(n, 20, 8, heavy=True))
@@ -241,7 +241,7 @@ def killed_worker(client, X, y):
 
 
 def peak_memory(folder):
-    """Return the peak anonymous memory during a fit: beyond the data, and in total."""
+    """Return the increase and the peak of the anonymous memory for two kinds of fits."""
     found = {}
     for kind in (MAP, MEMORY):
         command = [sys.executable, "-c", _PEAK, kind]
@@ -255,7 +255,7 @@ def peak_memory(folder):
 
 @contextmanager
 def cluster():
-    """Start a cluster, and return its client; the cluster is closed at the end."""
+    """Start a cluster and yield its client; the cluster is closed when the context exits."""
     options = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
     with (
         LocalCluster(N_WORKERS, threads_per_worker=1, memory_limit=None, **options) as workers,
@@ -306,7 +306,7 @@ def measure(folder, n, n_counted, seconds):
         f"A fit with the schedule {SCHEDULE} takes {in_seconds(without)}, and "
         f"{in_seconds(with_loss)} if one of the two workers is killed after the first stage. "
         f"The coefficients are {'identical' if same else 'DIFFERENT'}.",
-        f"A round over blocks of {SMALL_ROWS:,} rows takes: {rounds}.",
+        f"Time per round over blocks of {SMALL_ROWS:,} rows: {rounds}.",
         f"The numbers of rounds in the table are for fits to {n_counted:,} × 20 in 8 blocks.",
     ]
     return measured, sentences, same

@@ -116,8 +116,8 @@ MISSING = {
     SKGLM: GeneralizedLinearEstimator is None,
     PINBALL: InteriorPoint is None,
 }
-# Estimators whose names start with an element of COMPILED are compiled in the first fit, which
-# is not measured. tracemalloc cannot measure the memory of the estimators in UNSEEN.
+# The first fit of an estimator whose name starts with an element of COMPILED compiles functions
+# and is not measured. tracemalloc cannot measure the memory of the estimators in UNSEEN.
 COMPILED, UNSEEN = (OURS, SKGLM), (QUANTILE, PINBALL)
 ALL = [FIXED, SKGLM, SGD, AUTO, RLM_, CONCOMITANT, HUBER, RIDGE, LINEAR]
 FAST = [name for name in ALL if name != RLM_]
@@ -301,8 +301,8 @@ def sparse_wide(n, p, stored, alpha):
     )
 
 
-# Numbers of rows, of columns and of nonzeros per row. The second penalty is the default of
-# HuberRegressor.
+# Numbers of rows, columns and nonzeros per row, and values of α. The second value of α is the
+# default of HuberRegressor.
 SPARSE_WIDE_SHAPES = [
     (2_000, 4_000, 60),
     (4_001, 4_000, 40),

@@ -4,9 +4,9 @@ The same problems are fitted without a schedule and with each named schedule, fo
 thresholds and numbers of stages. The problems differ in β/σ, in the number of rows per column
 and in the share of outliers. The benchmark counts evaluations (passes over X), whose number is
 the same on every machine, and compares the objective with the lowest value that any of the fits
-reached. It also compares the CPU times, on which other programs have little effect, of linear
-programming and of a fit with a small threshold. The benchmark takes two minutes and writes
-schedules.md and schedules.png to benchmarks/results/.
+reached. It also compares the CPU times of linear programming and of a fit with a small
+threshold, because other programs have little effect on CPU times. The benchmark takes two
+minutes and writes schedules.md and schedules.png to benchmarks/results/.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def trial(progress):
 
 
 def evaluations(found, name, ratio=None, beta=None):
-    """Return the geometric mean over the problems of the number of evaluations.
+    """Return the geometric mean of the number of evaluations over the problems.
 
     If `ratio` or `beta` is given, only the problems with this n/p or β/σ are included.
     """
@@ -130,7 +130,7 @@ def named_table(found):
         f"{np.mean([tried[name].n_eval < tried[NONE].n_eval for tried in found.values()]):.0%}"
         for name in names
     )
-    rows.append(["fewer than without a schedule in", *fewest])
+    rows.append(["fewer than without a schedule, share of problems", *fewest])
     rows.append(["largest excess", *(f"{excess(found, name):.0e}" for name in names)])
     return table(["β/σ", *names], rows)
 

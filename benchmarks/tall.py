@@ -5,7 +5,8 @@ Ridge(solver="cholesky") and LinearRegression are fitted in turn to the same dat
 process, so that other programs affect all of the times. The columns have equal scales in the
 first part, and scales from 1 to 1000 in the second part. In the first part, HuberRegressor is
 fitted once and compared with the concomitant fit, which has the same objective. The benchmark
-takes one to two minutes and three times the memory of X, which is 400 MB by default.
+takes one to two minutes and uses three times as much memory as X, whose size is 400 MB by
+default.
 
 The benchmark should be run on an idle machine. If other programs run, BLAS threads wait for
 each other, which slows down least squares more than SmoothL1Regressor. The printed times of the
@@ -26,7 +27,7 @@ CONCOMITANT = "SmoothL1(1.35, concomitant)"
 
 
 def make_data(n_rows, n_features, seed=0):
-    """Return normal columns, and y, for which a tenth of the errors are multiplied by 10."""
+    """Return normal columns, and y with errors of which a tenth are multiplied by 10."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_rows, n_features))
     error = rng.normal(size=n_rows)
@@ -82,7 +83,7 @@ def huber_regressor(X, y, concomitant, ours):
     difference = np.abs(huber.coef_ - concomitant.coef_).max()
     print(f"{seconds:.2f} s, {huber.n_iter_} iterations")
     print(f"  {seconds / ours:.0f} times the median of {CONCOMITANT};", end=" ")
-    print(f"the coefficients differ by {difference:.0e} at most\n")
+    print(f"the coefficients differ by at most {difference:.0e}\n")
 
 
 def main():

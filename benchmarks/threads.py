@@ -62,7 +62,7 @@ CASES = {
 
 
 def measure(case):
-    """Return a hash of the coefficients, and the times of fits, in the current process."""
+    """Return a hash of the coefficients, and the fit times, in the current process."""
     estimator, data = CASES[case]()
     estimator.fit(data.X, data.y)
     answer = np.r_[estimator.intercept_, estimator.coef_].astype(float)
@@ -119,7 +119,7 @@ def main():
             "`python -m benchmarks.threads`: " + described(facts),
             f"The times are medians of {N_RUNS} fits in each of {N_PROCESSES} processes for "
             "each value of `OMP_NUM_THREADS`, 1 and 2; the processes run in turn. The last "
-            "column tells whether intercepts and coefficients are bit-for-bit identical.",
+            "column states whether intercepts and coefficients are bit-for-bit identical.",
             table(header, rows),
         ]
     )
