@@ -51,7 +51,7 @@ _filters: list = []
 
 
 def link_elsewhere(app, env, node, content):
-    """Return a link to the page of another project's documentation that describes a name.
+    """Return a link to the page that documents a name of another project.
 
     The result is None if no pattern is known for the name.
     """
