@@ -30,7 +30,7 @@ SCHEDULE = [4, 2, 1]
 
 
 class PrintStages:
-    """A callback that replaces the progress bar: it prints a line after each stage."""
+    """A callback that prints a line after each stage, for use without a progress bar."""
 
     def setup(self, estimator, context):
         self._start = time.perf_counter()
@@ -88,7 +88,7 @@ def progress():
 
 
 def fit(X, y, *callbacks):
-    """Return a fitted model, and print the fit time and the number of rounds."""
+    """Return a fitted model; print the fit time and how often the blocks were processed."""
     model = SmoothL1Regressor(beta_schedule=SCHEDULE).set_callbacks(progress(), *callbacks)
     start = time.perf_counter()
     model.fit(X, y)
@@ -102,7 +102,7 @@ def main():
     parser.add_argument("--rows", type=int, default=10_000_000, help="number of rows")
     n = parser.parse_args().rows
     X, y = make_rows(n)
-    # Without `silence_logs` the scheduler logs the loss of the worker and of its results.
+    # Without `silence_logs` the scheduler would log that the worker and its results are lost.
     options = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,

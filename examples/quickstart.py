@@ -1,9 +1,9 @@
 """Robust regression on real data with wrong targets: python examples/quickstart.py
 
 The data are scikit-learn's diabetes data, with features in their original units. Some training
-targets contain errors of kinds that occur in real records. Three regressors are
-compared by their errors on a clean holdout set. The script takes about 20 seconds; the figure
-requires matplotlib.
+targets contain errors of kinds that occur in real records. Three regressors are compared by
+their prediction errors on a clean holdout set. The script takes about 20 seconds; the figure
+that it saves requires matplotlib.
 """
 
 import time
@@ -51,7 +51,7 @@ def corrupt(y, seed):
     """Return corrupted targets, and the indices of the corrupted rows.
 
     4 % of the targets are multiplied by 10 (decimal error) and 4 % are divided by 100 (wrong
-    unit). The fraction and the factors were chosen before any result was seen.
+    unit). These percentages and factors were chosen before any result was seen.
     """
     rows = np.random.default_rng(seed).permutation(len(y))[: round(0.08 * len(y))]
     y = y.copy()
@@ -67,7 +67,7 @@ def pipeline(*steps):
 
 
 def candidates(beta):
-    """Return the pipelines to compare, by name. The last pipeline has the threshold `beta`."""
+    """Return a dict of the named pipelines to compare; the last has the threshold `beta`."""
     return {
         LEAST_SQUARES: pipeline(LinearRegression()),
         "HuberRegressor, defaults": pipeline(HuberRegressor()),
@@ -83,7 +83,7 @@ def fit(model, X, y):
 
     The time is the median of 5 fits, in seconds. Convergence is given as text.
 
-    BLAS is limited to one thread, which is fastest for few rows.
+    BLAS is limited to one thread, because this is fastest for few rows.
     """
     features, regressor, times = model[:-1].fit_transform(X), model[-1], []
     with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
@@ -117,7 +117,7 @@ def search(X, y, scoring, refit=True):
 
 
 def compare_scorings(X, y, n_splits):
-    """Print how often each score selects each beta, and the mean error of the selected fits."""
+    """Print how often each score selects each beta, and the mean error with these betas."""
     chosen = {"neg_mean_absolute_error": [], "r2": []}
     errors = {scoring: [] for scoring in chosen}
     for seed in range(n_splits):

@@ -70,7 +70,8 @@ plt.show()
 # -----------------------
 # If a model has several features, the curve shows the predictions as a function of one feature,
 # averaged over the observed values of the other features. Each row is drawn at the value of the
-# curve plus its residual, so a smooth curve through the points shows the shape of the effect.
+# curve plus the residual of the row, so a smooth curve through the points shows the shape of
+# the effect of the feature.
 
 FitDisplay.from_estimator(model, X, y, feature="bmi", partial_residuals=True)
 plt.show()
@@ -80,9 +81,9 @@ plt.show()
 # -----------------------------------------
 # The first plot shows the coefficients as functions of β, from median regression (small β) to
 # least squares (large β). The second plot shows the cross-validated error for each threshold.
-# Where the band reaches the grey line, which marks the best score, the difference from the best
-# score may be due to chance. The ring marks the threshold selected by the
-# :doc:`one-standard-error rule </user_guide/choosing_beta>`.
+# The band shows the standard error of the difference from the best score. Where it reaches the
+# grey line, which marks the best score, the difference may be due to chance. The ring marks the
+# threshold selected by the :doc:`one-standard-error rule </user_guide/choosing_beta>`.
 
 search = SmoothL1RegressorCV().fit(X, y)
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5), layout="constrained")

@@ -25,9 +25,9 @@ model = SmoothL1Regressor().fit(X, y)
 # %%
 # Kinds of standard errors
 # ------------------------
-# H1 is the default of ``RLM``, so the first two standard errors printed are equal up to the
-# tolerance of ``RLM``. HC3, the default of this package, allows each row to have a different
-# error variance.
+# The covariance H1, which assumes identically distributed errors, is the default of ``RLM``, so
+# the first two standard errors printed are equal up to the tolerance of ``RLM``. HC3, the
+# default of this package, allows each row to have a different error variance.
 
 rlm = sm.RLM(y, sm.add_constant(X)).fit(tol=1e-10, maxiter=1000)
 print(f"{'RLM':11}{rlm.bse['income']:.5f}")
@@ -46,8 +46,8 @@ print(table)
 # %%
 # Intervals for the mean and for a new household
 # ----------------------------------------------
-# The band shows the confidence interval for the mean with HC3, and the dashed lines show the
-# same interval with H1. The dotted lines show the prediction interval for a new household,
+# The band shows the confidence interval for the mean expenditure with HC3, and the dashed lines
+# show the interval with H1. The dotted lines show the prediction interval for a new household,
 # which has the same width for all incomes. It covers 95 % of all households, but less than 95 %
 # of those with high incomes.
 

@@ -39,7 +39,8 @@ for name, found in slopes.items():
     print(f"{name:18} slope from {min(found):.3f} to {max(found):.3f}")
 
 # %%
-# The first figure shows the two fits if the recorded expenditure is ten times the true value.
+# The first figure shows the two fits if the recorded expenditure of the household is ten times
+# the true value.
 
 STYLES = {"LinearRegression": ("#D55E00", "--"), "SmoothL1Regressor": ("#009E73", "-")}
 wrong = y.copy()
@@ -63,7 +64,7 @@ axes.legend(loc="lower right", frameon=False)
 plt.show()
 
 # %%
-# The second figure shows the slope as a function of the factor.
+# The second figure shows the slopes as functions of the factor.
 
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")
 for name, (colour, dashes) in STYLES.items():

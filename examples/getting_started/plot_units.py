@@ -26,8 +26,9 @@ BLOOD_PRESSURE = 3
 
 # %%
 # Both models minimise the same objective: ``epsilon=1.35`` corresponds to ``beta=1.35`` with
-# ``scale="concomitant"``. The reference is ``HuberRegressor`` after a ``StandardScaler``. All
-# models have ``alpha=0``, because the effect of a penalty would depend on the units.
+# ``scale="concomitant"``. The reference predictions are those of ``HuberRegressor`` after a
+# ``StandardScaler``. All models have ``alpha=0``, because the effect of a penalty would depend
+# on the units.
 
 scaled = make_pipeline(StandardScaler(), HuberRegressor(alpha=0, max_iter=10_000, tol=1e-9))
 reference = scaled.fit(X, y).predict(X)

@@ -37,7 +37,7 @@ print(f"{passes} passes over X in {rounds} rounds over the blocks")
 # ``predict`` returns a lazy array. ``dask.array.histogram`` bins the residuals of each block
 # and adds the counts, so only the counts are kept in memory. Rows whose absolute residual is at
 # most ``beta_``, the threshold, have robustness weight 1. The influence of the other rows,
-# which include nearly all wrong rows, is limited.
+# which include nearly all rows with wrong values, is limited.
 
 residual = y - model.predict(X)
 counts, edges = da.histogram(residual, bins=120, range=(-3, 12))

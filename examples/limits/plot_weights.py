@@ -21,8 +21,8 @@ X = income[:, np.newaxis]
 
 # %%
 # Incomes are rounded to multiples of 100 and expenditures to multiples of 50, so that some
-# households have the same income and expenditure. A fit to the distinct households, weighted by
-# their counts, equals the fit to all households.
+# households have the same income and expenditure. A fit to the distinct pairs of income and
+# expenditure, weighted by their counts, equals the fit to all households.
 
 pairs = np.column_stack([100 * np.round(income / 100), 50 * np.round(food / 50)])
 distinct, count = np.unique(pairs, axis=0, return_counts=True)

@@ -75,7 +75,8 @@ for title, target in (("Original data", y_train), ("20 % multiplied by ten", sli
 # Score and error as functions of β
 # ---------------------------------
 # The figures show the cross-validated error, by which the search selects β, and the error on
-# the clean test rows, which is unknown in practice. The minimum of each curve is subtracted.
+# the clean test rows, which is unknown in practice. The minimum of each curve is subtracted
+# from the curve.
 
 for title, target in (("Original data", y_train), ("20 % multiplied by ten", slipped)):
     figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")

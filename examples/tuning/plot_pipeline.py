@@ -67,8 +67,8 @@ for name, model in models.items():
 search.best_estimator_
 
 # %%
-# The score changes little around its minimum, so the choice of β is not critical. The default
-# threshold is close to the best threshold and does not require a search.
+# The median absolute error changes little around its minimum, so the choice of β is not
+# critical. The default threshold is close to the best threshold and does not require a search.
 
 scores = search.cv_results_
 figure, axes = plt.subplots(figsize=(6.4, 4.5), layout="constrained")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
-# Heights in inches: one row, the horizontal axis with its label, and the minimum for the whole
-# figure.
+# Height in inches of one row, height of the horizontal axis with its label, and minimum height
+# of the figure.
 ROW_HEIGHT, AXIS_HEIGHT, MIN_HEIGHT = 0.28, 1.2, 2.4
 
 
@@ -216,8 +216,8 @@ class CoefficientsDisplay:
             :class:`~skrobust.MMRegressor`, or a pipeline, a hyperparameter search or a
             :class:`~sklearn.compose.TransformedTargetRegressor` that contains one. statsmodels
             results, such as those of ``RLM``, are also accepted. The display then shows their
-            own confidence intervals, and the parameters from `sample_weight` to `target` must
-            keep their default values.
+            own confidence intervals, and `sample_weight`, `covariance`, `groups`, `weights`,
+            `scale` and `target` must keep their default values.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training features.
@@ -441,8 +441,8 @@ class CoefficientsDisplay:
         self.errorbar_ = ax.errorbar(
             coef, rows, xerr=reach, **(style | dict(errorbar_kwargs or {}))
         )
-        # `xerr` requires each interval to contain its coefficient. A bootstrap percentile
-        # interval may not contain it, so the ends are set here.
+        # `xerr` misplaces the ends of an interval that does not contain its coefficient, as a
+        # bootstrap percentile interval may not, so the ends are set here.
         ends = np.stack(
             [np.stack([lower, rows], axis=1), np.stack([upper, rows], axis=1)], axis=1
         )
@@ -526,7 +526,7 @@ def _selected(
 ) -> NDArray[np.intp]:
     """Return the indices of the coefficients to show, from top to bottom.
 
-    NaN values are sorted last.
+    NaN ranks last in the selection and in the order by magnitude.
     """
     size = np.abs(coef)
     if len(candidates) > max_features:

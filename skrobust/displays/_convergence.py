@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.container import BarContainer
     from matplotlib.lines import Line2D
 
-# Keys of a stage whose values are shown.
+# Keys that the dict of each stage must have.
 KEYS = ["beta", "algorithms", "gradient_norm", "message"]
-# Height in inches that each stage adds to a figure, and height of a figure without stages.
+# The height of a new figure in inches is AXES_HEIGHT plus STAGE_HEIGHT for each stage.
 STAGE_HEIGHT, AXES_HEIGHT = 0.35, 2.4
 # Maximum number of stages whose thresholds are shown as tick labels.
 MAX_TICKS = 20
@@ -39,8 +39,8 @@ class ConvergenceDisplay:
 
     Each stage minimises the objective at one threshold, and a fit without a schedule has one
     stage. The bars show the number of passes over X that each algorithm made. The markers show
-    the gradient norm at the end of each stage, and a vertical line the tolerance. Objective
-    values are not drawn because they are not comparable between thresholds.
+    the gradient norm at the end of each stage, and a vertical line marks the tolerance.
+    Objective values are not drawn because they are not comparable between thresholds.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class ConvergenceDisplay:
     Attributes
     ----------
     bars_ : dict of str to matplotlib BarContainer
-        Bars for the passes of each algorithm, one bar per stage.
+        Bars with the number of passes over X that each algorithm made, one bar per stage.
 
     line_ : matplotlib Line2D
         Gradient norm at the end of each stage.
@@ -225,7 +225,8 @@ class ConvergenceDisplay:
             legend(right, [self.tol_line_])
         self.bars_ = self._draw_passes(left)
         self.legend_ = legend(left, list(self.bars_.values()))
-        # Align the limits: a legend may have extended the vertical axis of one panel.
+        # Set the same vertical limits in both panels, because a legend may have extended the
+        # vertical axis of one panel.
         top = min(panel.get_ylim()[1] for panel in self.ax_)
         for panel in self.ax_:
             panel.set_ylim(top=top)

@@ -38,11 +38,11 @@ class CVDisplay:
     """Mean cross-validation score against β or α, with standard errors and the selected value.
 
     For each candidate, the band shows the standard error of the difference between its mean
-    score and the best mean score, computed from the differences within the folds. If the band
-    reaches the line at the best mean score, the candidate is within one standard error of the
-    best and the difference may be due to chance. The standard deviation of the scores over the
-    folds is not shown because it mostly reflects that some folds are difficult for all
-    candidates.
+    score and the best mean score, computed from the differences between the two scores in each
+    fold. If the band reaches the line at the best mean score, the candidate is within one
+    standard error of the best and the difference may be due to chance. The standard deviation
+    of the scores over the folds is not shown because it mostly reflects that some folds are
+    difficult for all candidates.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class CVDisplay:
         Index of the candidate to mark as the choice of the one-standard-error rule.
 
     auto_beta : float, default=None
-        Threshold to which "auto" corresponds. It is marked by a vertical line unless `alphas`
+        Numerical value of the threshold "auto". It is marked by a vertical line unless `alphas`
         is given.
 
     alphas : array-like of shape (n_candidates,), default=None
@@ -75,8 +75,8 @@ class CVDisplay:
         penalties instead of the thresholds.
 
     groups : array-like of shape (n_candidates,) of str, default=None
-        Other parameters of each candidate, such as "alpha = 0.1". Candidates with the same
-        entry form a group, drawn as one curve.
+        Parameters of each candidate other than the one on the horizontal axis, as text such as
+        "alpha = 0.1". Candidates with the same entry form a group, drawn as one curve.
 
     score_name : str, default="Score"
         Label of the vertical axis.
@@ -191,8 +191,8 @@ class CVDisplay:
             under the keys "split0_test_score" and so on. The selected candidate is the one at
             `best_index_` or, if the estimator lacks this attribute, the one with the best mean
             score. For a SmoothL1RegressorCV, the candidate selected by the one-standard-error
-            rule and the threshold to which "auto" corresponds are also marked. With
-            ``scale=None``, that threshold is known only if `betas` is an integer.
+            rule and the numerical value of the threshold "auto" are also marked. With
+            ``scale=None``, that value is known only if `betas` is an integer.
 
         metric : str, default=None
             Name of the score to show if the search has several. By default, the score named by
@@ -366,7 +366,7 @@ class CVDisplay:
         self.best_ = mark(candidates.best_index, "chosen", **star)
         self.one_standard_error_: Line2D | None = None
         if self.one_standard_error_index is not None:
-            # The marker is a ring so that the star remains visible if the candidates coincide.
+            # A ring does not hide the star if both markers are at the same candidate.
             ring = {"marker": "o", "ms": 16, "mew": 1.5, "mfc": "none", "mec": GREY}
             index = self.one_standard_error_index
             self.one_standard_error_ = mark(index, "one std. error", **ring)
@@ -430,7 +430,7 @@ def _candidate_label(prefix: str, value: float | str, group: str) -> str:
 
 
 def _distinct_labels(values: Sequence[Any]) -> list[str]:
-    """Return the values as text, rounded to four digits if they remain distinct."""
+    """Return the values as text, with four significant digits if they remain distinct."""
     full = [str(value) for value in values]
     short = [
         f"{value:.4g}" if isinstance(value, Real) and not isinstance(value, Integral) else text
@@ -455,7 +455,8 @@ def _axis_key(results: Mapping[str, Any], parameters: list[str], beta_key: str) 
     if alpha_key not in parameters:
         return beta_key
     alphas, betas = list(results[alpha_key]), list(map(str, results[beta_key]))
-    # The values of a parameter are masked for grids that lack it.
+    # In a search over several grids, the parameter is masked for candidates of a grid without
+    # it.
     if not all(isinstance(alpha, Real) and float(alpha) > 0 for alpha in alphas):
         return beta_key
     of_beta: dict[str, set[float]] = {beta: set() for beta in betas}
@@ -469,7 +470,7 @@ def _axis_key(results: Mapping[str, Any], parameters: list[str], beta_key: str) 
 def _draw_mark(ax: Axes, value: float, score: float, **style: Any) -> Line2D:
     """Draw and return a marker at a candidate's threshold or penalty (`value`) and score.
 
-    If `value` is NaN, the marker is at the right edge of the axes.
+    If `value` is NaN, as for a non-numeric threshold, the marker is at the right edge.
     """
     if np.isnan(value):
         x, transform = 0.97, ax.get_yaxis_transform()
@@ -481,7 +482,7 @@ def _draw_mark(ax: Axes, value: float, score: float, **style: Any) -> Line2D:
 def _best_groups(
     groups: NDArray[np.str_], scores: NDArray[np.float64], best_index: int
 ) -> list[str]:
-    """Return at most MAX_CURVES groups to draw, in order of appearance.
+    """Return at most MAX_CURVES groups to draw, in the order of their first candidates.
 
     They are the group of the selected candidate and the other groups with the best scores.
     """
@@ -505,7 +506,7 @@ def _metric_name(results: Mapping[str, Any], metric: str | None, refit: object) 
 
 
 def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.float64] | None:
-    """Return the standard error of the difference between each mean score and the best.
+    """Return the standard error of the difference between each mean score and the best one.
 
     The result is None if there are fewer than two splits.
     """
@@ -518,9 +519,9 @@ def _standard_errors(results: Mapping[str, Any], metric: str) -> NDArray[np.floa
 
 
 def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]:
-    """Return the threshold of "auto" and the index that the one-standard-error rule selects.
+    """Return the numerical value of "auto" and the choice of the one-standard-error rule.
 
-    An unknown value is returned as None.
+    The choice is the index of a candidate. Either value is None if it is unknown.
     """
     if not isinstance(search, SmoothL1RegressorCV):
         return None, None
@@ -534,9 +535,9 @@ def _automatic_choices(search: BaseEstimator) -> tuple[float | None, int | None]
         return auto_beta, None
     reference = np.nan if auto_beta is None else auto_beta
     index = one_standard_error_index(search.cv_results_, reference, search.scale)
-    # Among candidates close to the best, the rule prefers thresholds close to that of "auto".
-    # If the threshold of "auto" is unknown, the index is valid only if "auto" itself is
-    # selected.
+    # Among candidates within one standard error of the best, the rule prefers thresholds close
+    # to that of "auto". If the latter is unknown, so are the distances from it, and the index
+    # is valid only if "auto" itself is selected.
     is_known = auto_beta is not None or betas[index] == "auto"
     return auto_beta, index if is_known else None
 
@@ -548,8 +549,8 @@ def _score_name(search: BaseEstimator, metric: str) -> str:
         scoring = "neg_mean_absolute_error"
     elif scoring is None and is_regressor(search):
         scoring = "r2"
-    # A scorer from make_scorer stores the score function and the sign of the score. Other
-    # callables have a name.
+    # A scorer from make_scorer stores the score function and the sign of the score. For another
+    # callable, its own name is used.
     function = getattr(scoring, "_score_func", scoring)
     name = scoring if isinstance(scoring, str) else getattr(function, "__name__", "")
     if not name.isidentifier():  # a lambda expression

@@ -26,8 +26,8 @@ from ._weights import WeightsDisplay
 # Type of the display in the fourth panel.
 FourthDisplay: TypeAlias = InfluenceDisplay | OutlierMapDisplay | WeightsDisplay
 
-# Default number of rows labelled for large residuals, and of rows labelled for large Cook's
-# distances.
+# Default number of rows labelled by each criterion: the largest absolute residuals and the
+# largest Cook's distances.
 N_DIAGNOSTIC_LABELS = 3
 # Width and height of a new figure in inches.
 FIGURE_SIZE = (10, 8)
@@ -51,13 +51,13 @@ class DiagnosticsDisplay:
     Parameters
     ----------
     residuals : ResidualsDisplay
-        Residuals against the fitted values.
+        Plot of the residuals against the fitted values.
 
     quantiles : QQDisplay
         Normal Q-Q plot of the residuals.
 
     scale_location : ScaleLocationDisplay
-        Square roots of the absolute residuals against the fitted values.
+        Plot of the square roots of the absolute residuals against the fitted values.
 
     influence : InfluenceDisplay, OutlierMapDisplay or WeightsDisplay
         Display in the fourth panel.
@@ -68,7 +68,7 @@ class DiagnosticsDisplay:
         Displays in the panels, which store the matplotlib artists as attributes.
 
     labelled_ : ndarray
-        Positions of the labelled rows.
+        Positions in y of the labelled rows.
 
     ax_ : ndarray of shape (2, 2) of matplotlib Axes
         Axes of the panels.
@@ -176,7 +176,7 @@ class DiagnosticsDisplay:
 
         ValueError
             If the data differ from the training data, `beta` is required but not given, a Huber
-            fit has no more rows than coefficients, or a parameter is out of range.
+            fit does not have more rows than coefficients, or a parameter is out of range.
         """
         caller = "DiagnosticsDisplay.from_estimator"
         check_matplotlib(caller)

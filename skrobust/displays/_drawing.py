@@ -34,17 +34,18 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 # Lines also differ in markers and dashes, so no distinction depends on colour alone.
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 DASHES = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3))]
-# Bars also differ in hatches.
+# Bars also differ in hatch patterns.
 HATCHES = ["", "//", "..", "xx", "\\\\", "--"]
 # A grey that is visible on light and on dark backgrounds.
 GREY = "0.5"
 
-# Areas in square points: all markers together, and the minimum and maximum for one marker.
+# Areas in square points: of all markers together, and the minimum and maximum of one marker.
 TOTAL_MARKER_AREA, MIN_MARKER_AREA, MAX_MARKER_AREA = 5000, 8, 24
-# Minimum fraction of the markers reserved for rows beyond the threshold.
+# Minimum fraction of the markers reserved for rows whose absolute residuals exceed the
+# threshold.
 MIN_BEYOND_FRACTION = 0.25
-# One in this many of the markers for rows beyond the threshold is reserved for a row with one
-# of the largest absolute residuals.
+# If not all rows whose absolute residuals exceed the threshold can be drawn, one in this many
+# of their markers shows a row with one of the largest absolute residuals.
 MARKERS_PER_EXTREME_ROW = 100
 # Default number of labelled rows.
 N_LABELLED = 5
@@ -91,8 +92,8 @@ def panel_axes(
 ) -> NDArray[np.object_]:
     """Return a grid of axes.
 
-    If `ax` is None, the axes belong to a new figure. A single Axes is replaced by new axes in
-    the same position. Several Axes are returned as an array.
+    If `ax` is None, the axes belong to a new figure. A single Axes is replaced by a grid of new
+    axes in the same position. Several Axes are returned as an array with the given shape.
     """
     import matplotlib.pyplot as plt
 
@@ -126,7 +127,8 @@ def scatter(
 ) -> PathCollection:
     """Draw and return markers.
 
-    Each entry of `kwargs` overrides the corresponding default, even if its key is an alias.
+    Each entry of `kwargs` overrides the corresponding default, even if its key is an alias such
+    as "lw" for "linewidth".
     """
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.collections import PathCollection
@@ -140,7 +142,7 @@ def scatter(
 def line(
     ax: Axes, x: ArrayLike, y: ArrayLike, kwargs: Kwargs | None, **defaults: Any
 ) -> Line2D:
-    """Draw and return a line, with `kwargs` as in `scatter`."""
+    """Draw and return a line; `kwargs` overrides the defaults, as in `scatter`."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -161,11 +163,12 @@ def line_style(i: int) -> dict[str, Any]:
 
 
 def legend(ax: Axes, handles: Any = None) -> Legend:
-    """Draw and return a legend of `handles`, or of all labelled artists, that hides no data.
+    """Draw and return a legend that hides no data.
 
-    The legend is placed at a corner or edge of the axes where there is space. If there is none,
-    the vertical axis is extended to make space above the data. If the extension would be too
-    large even with a smaller font, the legend is placed to the right of the axes.
+    It lists the artists in `handles` or, if None, all labelled artists. The legend is placed at
+    a corner or edge of the axes where there is space. If there is none, the vertical axis is
+    extended to make space above the data. If the extension would be too large even with a
+    smaller font, the legend is placed to the right of the axes.
     """
     if handles is None:
         handles = ax.get_legend_handles_labels()[0]
@@ -184,7 +187,8 @@ def legend(ax: Axes, handles: Any = None) -> Legend:
 def _legend_within(ax: Axes, draw: Callable[..., Legend], n_handles: int) -> Legend | None:
     """Draw and return a legend within the axes, or return None if there is no space.
 
-    `draw` draws a legend with the given style. The vertical axis is extended if necessary.
+    `draw` is a function that draws a legend, given its location and number of columns. The
+    vertical axis is extended if necessary.
     """
     for corner in (*CORNERS, *EDGES):
         drawn = draw(loc=corner)
@@ -226,7 +230,7 @@ def _extend_upwards(ax: Axes, fraction: float) -> None:
 
 
 def _is_free(ax: Axes, artist: Artist) -> bool:
-    """Return whether an artist within the axes hides nothing but the background.
+    """Return whether an artist within the axes hides no other artist, except the background.
 
     The background consists of the artists with a zorder below 1.
     """
@@ -261,10 +265,10 @@ def draw_rows(
     labels: tuple[str, str],
     kwargs: tuple[Kwargs | None, Kwargs | None],
 ) -> tuple[PathCollection, PathCollection]:
-    """Draw and return dots for rows within a threshold and crosses for rows beyond it.
+    """Draw rows as dots or, if their residuals exceed a threshold, as crosses; return both.
 
-    The first entry of each pair is for the rows within the threshold and the second for those
-    beyond it. `drawn` gives the positions of the rows to draw and `kwargs` the keyword
+    The first entry of each pair is for the dots and the second for the crosses. `drawn` gives
+    the positions of the rows to draw, `labels` their legend labels and `kwargs` the keyword
     arguments passed to `scatter`.
     """
     (within, beyond), area = drawn, marker_area(sum(map(len, drawn)))
@@ -292,7 +296,7 @@ def labelled_rows(
         return rows.astype(np.intp)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n_rows:
         raise ValueError(
-            "labelled must be a non-negative number of rows or a vector of their positions in "
+            "labelled must be a non-negative number of rows or a vector of row positions in "
             f"the range [0, {n_rows - 1}], got {labelled!r}."
         )
     return np.unique(rows).astype(np.intp)
@@ -301,7 +305,8 @@ def labelled_rows(
 def row_labels(names: Sequence[Any] | None, rows: NDArray[np.intp]) -> list[str]:
     """Return the names of the given rows as text, or the row numbers if `names` is None.
 
-    The levels of a MultiIndex are separated by commas. A time of midnight is omitted.
+    The levels of a MultiIndex are separated by commas. A time of 00:00:00 after a date is
+    omitted.
     """
     if names is None:
         return [str(row) for row in rows.tolist()]
@@ -319,10 +324,10 @@ def row_labels(names: Sequence[Any] | None, rows: NDArray[np.intp]) -> list[str]
 def label_rows(
     ax: Axes, points: NDArray[np.floating], names: Sequence[str]
 ) -> list[Annotation]:
-    """Label each point at the position with the fewest overlaps, and return the labels.
+    """Label each point where the label has the fewest overlaps, and return the labels.
 
-    Overlaps with other texts and with the edges of the axes count more than overlaps with
-    markers.
+    The position of each label is chosen from LABEL_OFFSETS. Overlaps with other texts and with
+    the edges of the axes count more than overlaps with markers.
     """
     apply_layout(ax)
     labels: list[Annotation] = []
@@ -383,7 +388,7 @@ def sample(rows: NDArray[np.intp], size: int) -> NDArray[np.intp]:
     """Return a random sample of `size` rows, or all rows if there are at most `size`.
 
     The seed is fixed, so repeated calls return the same rows. The rows are not taken at regular
-    intervals because these could coincide with a period of the data.
+    intervals because these could coincide with a period in the order of the rows.
     """
     if len(rows) <= size:
         return rows
@@ -396,15 +401,16 @@ def thin(
     max_markers: int,
     required: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the positions of the rows to draw within the threshold and beyond it.
+    """Select the rows to draw; return the positions of those within and beyond the threshold.
 
-    At most `max_markers` rows are selected, and the rows in `required` are added.
+    A row is beyond the threshold if its absolute residual exceeds it. At most `max_markers`
+    rows are selected, and the rows in `required` are added.
 
     A quarter of the markers are reserved for rows beyond the threshold, or a larger fraction if
     more than a quarter of all rows are beyond it. If not all rows beyond the threshold can be
     drawn, one in a hundred of their markers shows a row with one of the largest absolute
-    residuals, and the others show a random sample. If only the largest residuals were drawn,
-    there would seem to be no rows just beyond the threshold.
+    residuals, and the others show a random sample of the remaining rows beyond it. If only the
+    largest residuals were drawn, there would seem to be no rows just beyond the threshold.
     """
     within, beyond = np.flatnonzero(~is_beyond), np.flatnonzero(is_beyond)
     beyond_fraction = max(MIN_BEYOND_FRACTION, len(beyond) / len(abs_residuals))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 N_AVERAGED_ROWS = 100
 # The vertical axis covers the rows within this many interquartile ranges of the quartiles of y.
 N_INTERQUARTILE_RANGES = 3
-# Number of grid points from one marker on a curve to the next.
+# Spacing of the markers on a curve, in grid points.
 MARKER_SPACING = 15
 
 
@@ -50,9 +50,9 @@ class FitDisplay:
     """Fitted curves of one or more estimators over a scatter plot of y against one feature.
 
     If the estimators use several features, each curve is the average of the predictions over
-    the other features (partial dependence), as stated in the title. The distance of a row from
-    the curve is then not its residual, unless partial residuals are drawn instead of the
-    targets (a component-plus-residual plot [1]_).
+    the other features (partial dependence), as stated in the title. The vertical distance of a
+    row from the curve is then not the residual of the row, unless partial residuals are drawn
+    instead of the targets (a component-plus-residual plot [1]_).
 
     Parameters
     ----------
@@ -503,7 +503,7 @@ def _check_arrays(
     curves: Mapping[str, NDArray[Any]],
     line_kwargs: Mapping[str, Kwargs],
 ) -> None:
-    """Raise a ValueError unless the shapes match and the keys of `line_kwargs` name curves."""
+    """Raise a ValueError if shapes differ, or a key of `line_kwargs` names no curve."""
     if x.ndim != 1 or x.shape != y.shape or x.size == 0:
         raise ValueError(
             "x and y must be non-empty vectors of the same length, got the shapes "
@@ -514,11 +514,12 @@ def _check_arrays(
     for name, curve in curves.items():
         if curve.shape != grid.shape:
             raise ValueError(
-                f"curves[{name!r}] must have the shape {grid.shape} of grid, got {curve.shape}."
+                f"curves[{name!r}] must have the same shape as grid, {grid.shape}, got "
+                f"{curve.shape}."
             )
     unknown = set(line_kwargs) - set(curves)
     if unknown:
         raise ValueError(
-            f"The keys of line_kwargs must be names of curves, {list(curves)}, got "
+            f"Each key of line_kwargs must be one of the curve names {list(curves)}, got "
             f"{unknown.pop()!r}."
         )

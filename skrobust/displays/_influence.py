@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # Number of positive residuals at which a contour is computed, and number of leverages searched
 # for the contour at each residual.
 N_CONTOUR_POINTS, N_LEVERAGE_STEPS = 600, 1000
-# Margin of the axes around the rows, as a fraction of the range of the rows.
+# Margin of the axes around the data, as a fraction of the range of the data.
 MARGIN = 0.08
 
 
@@ -56,8 +56,8 @@ class InfluenceDisplay:
     Parameters
     ----------
     leverage : array-like of shape (n_samples,)
-        Leverage of each row. For a row beyond the threshold, whose leverage in the fit is 0,
-        the entry is the leverage that the row would have with a residual of zero.
+        Leverage of each row. A row whose absolute residual exceeds the threshold has leverage 0
+        in the fit; its entry is the leverage that it would have with a residual of zero.
 
     residual : array-like of shape (n_samples,)
         Leave-one-out residual of each row, divided by the scale.
@@ -66,18 +66,19 @@ class InfluenceDisplay:
         Cook's distance of each row.
 
     outlier : array-like of bool of shape (n_samples,)
-        Mask of the rows beyond the threshold.
+        Whether the absolute residual of each row exceeds the threshold.
 
     beta : float
         Threshold in units of the scale.
 
     cook_factor : float
-        Factor k such that a row of mean sample weight within the threshold has Cook's distance
-        k r² h, where r is the entry of `residual` and h the entry of `leverage`.
+        Factor k in Cook's distance k r² h, where r is the entry of `residual` and h the entry
+        of `leverage`, for a row that has the mean sample weight and whose absolute residual is
+        at most the threshold.
 
     psi_deriv : float, default=1.0
-        Derivative ψ′ within the threshold, where ψ is the derivative of the loss. If the
-        threshold is small, the mean of ψ′ over a wider window is used instead and is less than
+        Second derivative ψ′ of the loss at absolute residuals up to the threshold β. If β is
+        small, the mean of ψ′ over a window wider than [−β, β] is used instead and is less than
         1.
 
     names : sequence of shape (n_samples,), default=None
@@ -89,10 +90,10 @@ class InfluenceDisplay:
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the rows within the threshold.
+        Markers of the rows whose absolute residuals are at most the threshold.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the rows beyond the threshold.
+        Markers of the rows whose absolute residuals exceed the threshold.
 
     contours_ : list of matplotlib Line2D
         Contours of Cook's distance, one per level.
@@ -117,11 +118,12 @@ class InfluenceDisplay:
     Notes
     -----
     For a large threshold, the display is equivalent to R's ``plot(lm, which=5)``. The influence
-    of a row beyond the threshold β is bounded in y. A row of leverage h is beyond the threshold
-    if its absolute leave-one-out residual exceeds β/(1 − h), so the contours bend to the right
-    along the curve β/(1 − h) and end in vertical lines. With sample weights, the contours are
-    valid for a row of mean weight. A row with leverage 1, which alone determines a coefficient,
-    is not drawn, but the legend gives the number of such rows.
+    of a row whose absolute residual exceeds the threshold β is bounded in y. A row of leverage
+    h has an absolute residual above β if its absolute leave-one-out residual exceeds β/(1 − h),
+    so the contours bend to the right along the curve β/(1 − h) and end in vertical lines. With
+    sample weights, the contours are valid for a row of mean weight. A row with leverage 1,
+    which alone determines a coefficient, is not drawn, but the legend gives the number of such
+    rows.
 
     Examples
     --------
@@ -204,7 +206,7 @@ class InfluenceDisplay:
 
     @classmethod
     def _undrawn(cls, table: ObservationTable, target_name: str | None) -> Self:
-        """Return an undrawn display of the rows of a table."""
+        """Return an undrawn display of the rows of an observation table."""
         if not table._rho.is_convex:
             raise ValueError(
                 "InfluenceDisplay draws the contours of Cook's distance for the Huber loss, "
@@ -331,8 +333,8 @@ class InfluenceDisplay:
             Maximum number of rows to draw, not counting the labelled rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Keyword arguments passed to matplotlib's ``scatter`` for the rows within and beyond
-            the threshold, respectively.
+            Keyword arguments passed to matplotlib's ``scatter`` for the rows whose absolute
+            residuals are at most the threshold and for the other rows, respectively.
 
         Returns
         -------
@@ -445,15 +447,17 @@ class InfluenceDisplay:
     def _cooks_distances(
         self, leverage: NDArray[np.float64], residual: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return Cook's distances of rows of mean sample weight.
+        """Return Cook's distances of rows that have the mean sample weight.
 
         `residual` contains leave-one-out residuals, which must be positive. A row with residual
-        r and leverage h has the leave-one-out residual r + ψ(r) t with t = h/(ψ′(1 − h)).
+        r and leverage h has the leave-one-out residual r + ψ(r) t with t = h/(ψ′(1 − h)), where
+        ψ is the derivative of the loss and ψ′ is `psi_deriv`.
         """
         beta, slope = float(self.beta), float(self.psi_deriv)
         t = leverage / (slope * (1 - leverage))
         c = np.minimum(residual / (1 + t), beta)
-        # The curvature of the loss is ψ′ at residuals below β/ψ′ and 0 otherwise.
+        # The second derivative of the loss is `slope` at residuals below β/`slope` and 0 at
+        # larger residuals.
         is_inside = (residual - c * t) * slope < beta
         distances: NDArray[np.float64] = (
             self.cook_factor * c**2 * t * (1 + slope * t * is_inside)
@@ -467,8 +471,8 @@ class InfluenceDisplay:
     ]:
         """Validate the array parameters and return them as vectors.
 
-        Return the leverages, the residuals, Cook's distances and the mask of the rows beyond
-        the threshold.
+        Return the leverages, the residuals, Cook's distances and the mask of the rows whose
+        absolute residuals exceed the threshold.
         """
         leverage = np.asarray(self.leverage, dtype=float)
         arrays = {

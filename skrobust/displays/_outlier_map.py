@@ -38,17 +38,18 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.text import Text
 
-# The kinds of rows, numbered by 2 · (is an outlier) + (is a leverage point), and their plurals.
+# Kinds of rows and their plurals. The index of a kind is 2 · (is an outlier) + (is a leverage
+# point).
 KINDS = np.array(["regular", "good leverage", "vertical outlier", "bad leverage"])
 NOUNS = ["regular\nrows", "good\nleverage points", "vertical\noutliers", "bad\nleverage points"]
-# Coordinates in which the lower left corner of the axes is (0, 0) and the upper right corner is
-# (1, 1).
+# matplotlib's name of the coordinates in which the lower left corner of the axes is (0, 0) and
+# the upper right corner is (1, 1).
 AXES = "axes fraction"
-# An axis is logarithmic beyond the cutoff if an absolute value exceeds this multiple of the
-# cutoff.
+# An axis is logarithmic beyond the cutoff if any absolute value on it exceeds this multiple of
+# the cutoff.
 MAX_CUTOFFS_ON_LINEAR_AXIS = 10
-# An axis extends to at least MIN_CUTOFFS times the cutoff, and beyond the last row by MARGIN
-# times the length of the axis, to leave space for the names of the regions.
+# An axis extends to at least MIN_CUTOFFS times the cutoff, and beyond the extreme rows by
+# MARGIN times the length of the axis, to leave space for the names of the regions.
 MIN_CUTOFFS, MARGIN = 1.5, 0.18
 # Minimum size of the random sample of regular rows, as a fraction of `max_markers`.
 MIN_REGULAR_FRACTION = 0.25
@@ -384,7 +385,7 @@ class OutlierMapDisplay:
                 fontsize="small",
                 bbox=box,
             )
-            # The regular region is named in its upper left corner, where there are few rows.
+            # The regular region is labelled in its upper left corner, where there are few rows.
             for number, count, x, ha, y, y_units, va in (
                 (0, both[0], 0, "left", y_end, "data", "top"),
                 (1, both[1], 1, "right", y_end, "data", "top"),
@@ -397,12 +398,16 @@ class OutlierMapDisplay:
 
     @property
     def quadrants(self) -> NDArray[np.str_]:
-        # Without a docstring here, numpydoc shows the description from the class docstring.
+        # This property has no docstring, so numpydoc shows its description from the class
+        # docstring.
         kinds: NDArray[np.str_] = KINDS[self._rows()[2]]
         return kinds
 
     def _rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-        """Validate the parameters; return distances, residuals and indices into KINDS."""
+        """Validate the parameters; return the distance, residual and kind of each row.
+
+        A kind is an index into KINDS.
+        """
         distance, residual = (
             check_array(getattr(self, name), ensure_2d=False, dtype=np.float64, input_name=name)
             for name in ("robust_distances", "standardized_residuals")

@@ -38,7 +38,7 @@ BETA_LABELS = {
     "mad": "β, in normalised MADs of the residuals",
     "concomitant": "β, in concomitant scales of the residuals",
 }
-# Number of path points from one marker on a curve to the next.
+# Spacing of the markers on a curve, in points of the path.
 MARKER_SPACING = 3
 ALPHA_LABEL = "α"
 # Maximum number of ticks on the axis that shows the number of nonzero coefficients.
@@ -171,7 +171,7 @@ class PathDisplay:
         alphas : int or array-like of shape (n_alphas,), default=None
             Penalties. If given, the coefficients are drawn against the penalty, at the
             threshold of the estimator, and `betas` has no effect. If an integer, it gives the
-            number of penalties and requires an estimator with ``l1_ratio > 0``.
+            number of penalties, and the estimator must have ``l1_ratio > 0``.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights, non-negative and not all zero. By default, all rows have the same
@@ -238,7 +238,8 @@ class PathDisplay:
             feature_scales = scaler.fit(data.X, sample_weight=sample_weight).scale_
         beta = value_of_target(regressor.beta_, target)
         if regressor.scale is not None:
-            # `beta_` is in units of y, unlike the thresholds of the path.
+            # `beta_` is in units of y, but the thresholds of the path are multiples of the
+            # scale.
             beta /= value_of_target(regressor.scale_, target)
         display = cls(
             betas=path.grid,
@@ -309,7 +310,7 @@ class PathDisplay:
                 style = {"color": GREY, "lw": 0.8, "alpha": 0.6}
             self.lines_.append(line(ax, betas, path, line_kwargs, label=names[j], **style))
         ax.axhline(0, color=GREY, lw=0.8, zorder=0.5)
-        # The legend lists the curves in their vertical order at the right edge.
+        # The legend lists the curves in their vertical order at the right edge of the axes.
         handles = [self.lines_[j] for j in sorted(labelled, key=lambda j: -coefs[j, -1])]
         unlabelled = [self.lines_[j] for j in range(len(coefs)) if j not in labelled]
         if unlabelled:
@@ -398,9 +399,10 @@ def _check_grid(values: ArrayLike, name: str = "betas") -> NDArray[np.float64]:
 
 
 def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
-    """Return the parameters of a fitted regressor that are used to compute the path.
+    """Return the arguments of `smooth_l1_path` that are parameters of a fitted regressor.
 
-    If the regressor has selected `alpha` and `l1_ratio`, the selected values are returned.
+    If `alpha` and `l1_ratio` were selected by cross-validation, the selected values are
+    returned.
     """
     required = (*SHARED_PARAMETERS, "beta_", "scale_")
     if not all(hasattr(regressor, name) for name in required):
@@ -413,7 +415,7 @@ def _path_parameters(regressor: BaseEstimator) -> dict[str, Any]:
 
 
 def _selected(regressor: BaseEstimator, name: str) -> Any:
-    """Return the value that the regressor has selected for a parameter, or the given value."""
+    """Return the value of a parameter selected by cross-validation, or else the given value."""
     if hasattr(regressor, f"{name}_") and name != "beta":
         return getattr(regressor, f"{name}_")
     best = getattr(regressor, "best_params_", {})

@@ -22,9 +22,10 @@ N_LINE_POINTS = 400
 class QQDisplay(RowsDisplay):
     r"""Normal quantile-quantile (Q-Q) plot of the residuals.
 
-    With normal errors, the points scatter along the line. With heavy-tailed errors, they rise
-    more steeply than the line at both ends. With skewed errors, they leave the line at one end
-    or form a curve. The lines at ±β show which part of the tails is downweighted.
+    With normal errors, the points scatter along the line through the quartiles. With
+    heavy-tailed errors, they rise more steeply than the line at both ends. With skewed errors,
+    they leave the line at one end or form a curve. The lines at the thresholds ±β show which
+    part of the tails is downweighted.
 
     Parameters
     ----------
@@ -46,10 +47,10 @@ class QQDisplay(RowsDisplay):
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the rows within the threshold.
+        Markers of the rows whose absolute residuals are at most the threshold.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the rows beyond the threshold.
+        Markers of the rows whose absolute residuals exceed the threshold.
 
     line_ : matplotlib Line2D
         Line through the quartiles.

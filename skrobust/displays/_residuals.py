@@ -19,10 +19,10 @@ class ResidualsDisplay(TrendDisplay):
     """Residuals against fitted values, with the band ±β and the rows beyond it marked.
 
     For a well-specified model, the residuals scatter around zero with the same spread at all
-    fitted values, and most of them are within the band. A smooth curve that departs from zero
-    suggests that the model lacks a term, and a funnel shape suggests heteroscedastic errors.
-    Rows beyond the band are downweighted in the fit but not necessarily erroneous: with normal
-    errors and the default threshold, 18 % of the rows of clean data are beyond it.
+    fitted values, and most of them are within the band ±β. A smooth curve that departs from
+    zero suggests that the model lacks a term, and a funnel shape suggests heteroscedastic
+    errors. Rows beyond the band are downweighted in the fit but not necessarily erroneous: with
+    normal errors and the default threshold, 18 % of the rows of clean data are beyond it.
 
     Parameters
     ----------
@@ -44,10 +44,10 @@ class ResidualsDisplay(TrendDisplay):
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the rows within the threshold.
+        Markers of the rows whose absolute residuals are at most the threshold.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the rows beyond the threshold.
+        Markers of the rows whose absolute residuals exceed the threshold.
 
     band_ : matplotlib Rectangle
         Band of residuals between −β and β.
@@ -80,12 +80,13 @@ class ResidualsDisplay(TrendDisplay):
     -----
     If there are more than `max_markers` rows, a random sample with a fixed seed is drawn, but
     the legend counts all rows. A quarter of the markers are reserved for rows beyond the
-    threshold, so all of these rows are drawn if there are few. If more than a quarter of the
-    rows are beyond the threshold, the rows within and beyond it are drawn in proportion to
-    their numbers. If not all rows beyond the threshold can be drawn, one in a hundred of their
-    markers shows a row with one of the largest absolute residuals, and the others show a random
-    sample. The display uses markers rather than hexagonal bins because a single distant row
-    would put all other rows into one bin.
+    threshold (absolute residual greater than β), so all of these rows are drawn if there are
+    few. If more than a quarter of the rows are beyond the threshold, the rows within and beyond
+    it are drawn in proportion to their numbers. If not all rows beyond the threshold can be
+    drawn, one in a hundred of their markers shows a row with one of the largest absolute
+    residuals, and the others show a random sample of the remaining ones. The display uses
+    markers rather than hexagonal bins because a single distant row would put all other rows
+    into one bin.
 
     Examples
     --------

@@ -49,13 +49,14 @@ if TYPE_CHECKING:
 
 # Suffix of the residual-axis label for each axis scale.
 LABEL_SUFFIXES = {"linear": "", "symlog": " (logarithmic beyond ±β)"}
-# With residual_axis="auto", the axis is symlog if the largest residual exceeds this multiple of
-# the threshold.
+# With residual_axis="auto", the axis is symlog if the largest absolute residual exceeds this
+# multiple of the threshold.
 MAX_BETAS_ON_LINEAR_AXIS = 20
 # Maximum number of ticks at powers of 10 on either side of a symlog axis.
 MAX_POWER_TICKS = 5
-# Minimum number of decades between the tick at the threshold and the first tick at a power of
-# 10: MIN_TICK_GAP plus TICK_GAP_PER_DECADE for each decade of the axis, at most MAX_TICK_GAP.
+# The first tick at a power of 10 is at least this number of decades above the threshold:
+# MIN_TICK_GAP plus TICK_GAP_PER_DECADE times the number of decades from the threshold to the
+# largest value, or MAX_TICK_GAP if this is less.
 MIN_TICK_GAP, TICK_GAP_PER_DECADE, MAX_TICK_GAP = 0.1, 0.15, 0.6
 # The linear part of a symlog axis is at least as long as one decade, and at least as long as
 # the logarithmic part divided by this number.
@@ -97,7 +98,7 @@ class RowsDisplay:
 
     @staticmethod
     def _parameters_of(regressor: BaseEstimator) -> dict[str, Any]:
-        """Return the display parameters that apply only to some kinds of regressor."""
+        """Return the parameters of the display that only some kinds of regressor determine."""
         return {}
 
     @classmethod
@@ -302,8 +303,8 @@ class RowsDisplay:
             Maximum number of rows to draw, not counting the labelled rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Keyword arguments passed to matplotlib's ``scatter`` for the rows within and beyond
-            the threshold, respectively.
+            Keyword arguments passed to matplotlib's ``scatter`` for the rows whose absolute
+            residuals are at most the threshold and for the other rows, respectively.
 
         Returns
         -------
@@ -422,8 +423,8 @@ class TrendDisplay(RowsDisplay):
         residual_axis : {"auto", "linear", "symlog"}, default="auto"
             Scale of the residual axis. "symlog" is linear within ±β and logarithmic beyond.
             "auto" selects "symlog" if the largest absolute residual exceeds 20 β, because a
-            linear axis would then compress the other residuals. For the square roots in a
-            :class:`ScaleLocationDisplay`, these limits are √β and 20 √β.
+            linear axis would then compress the other residuals. In a
+            :class:`ScaleLocationDisplay`, which shows square roots, √β takes the place of β.
 
         labelled : int or array-like of int, default=5
             Rows to label. If an integer k, the k rows with the largest absolute residuals are
@@ -436,8 +437,8 @@ class TrendDisplay(RowsDisplay):
             Maximum number of rows to draw, not counting the labelled rows.
 
         scatter_kwargs, outlier_kwargs : dict, default=None
-            Keyword arguments passed to matplotlib's ``scatter`` for the rows within and beyond
-            the threshold, respectively.
+            Keyword arguments passed to matplotlib's ``scatter`` for the rows whose absolute
+            residuals are at most the threshold and for the other rows, respectively.
 
         smooth_kwargs : dict, default=None
             Keyword arguments passed to matplotlib's ``plot`` for the smooth curve.
@@ -477,7 +478,7 @@ def draw_smooth(
 
 
 def row_names(*data: Any) -> Sequence[Any] | None:
-    """Return the index of the first pandas object in `data`, or None if there is none."""
+    """Return the row labels of the first pandas object in `data`, or None if there is none."""
     return next((each.index for each in data if hasattr(each, "iloc")), None)
 
 
@@ -486,7 +487,7 @@ def threshold_of(
 ) -> float:
     """Return the threshold of a fitted estimator, in units of y.
 
-    `regressor` is the innermost estimator of `estimator`.
+    `regressor` is the regressor inside all meta-estimators of `estimator`.
     """
     if isinstance(regressor, MMRegressor):
         return OUTLIER_END * scale_of(regressor)
@@ -510,7 +511,7 @@ def scale_of(regressor: MMRegressor) -> float:
 def axis_scale(
     residual_axis: str, abs_residuals: NDArray[np.floating], beta: float
 ) -> Literal["linear", "symlog"]:
-    """Validate the parameter `residual_axis` and return the scale that it selects."""
+    """Validate the parameter `residual_axis` and return the axis scale that it selects."""
     if residual_axis not in ("auto", "linear", "symlog"):
         raise ValueError(
             f"residual_axis must be 'auto', 'linear' or 'symlog', got {residual_axis!r}."

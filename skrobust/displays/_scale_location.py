@@ -40,10 +40,10 @@ class ScaleLocationDisplay(TrendDisplay):
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the rows within the threshold.
+        Markers of the rows whose absolute residuals are at most the threshold.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the rows beyond the threshold.
+        Markers of the rows whose absolute residuals exceed the threshold.
 
     threshold_line_ : matplotlib Line2D
         Horizontal line at the square root of β.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Fraction of the data points to which each local line is fitted, and number of additional
-# iterations in which data points far from the curve are downweighted, as in R's `lowess`.
+# Fraction of the data points to which each local line is fitted, and number of iterations after
+# the first fit, in which data points far from the curve are downweighted, as in R's `lowess`.
 FRACTION, N_ITERATIONS = 2 / 3, 3
 # Maximum number of points at which the curve is computed, with linear interpolation between
 # them.
@@ -34,7 +34,8 @@ def lowess(
     offsets = x - grid[:, np.newaxis]
     distances = np.abs(offsets)
     width = np.partition(distances, nearest, axis=1)[:, [nearest]]
-    # If all abscissae of a neighbourhood are equal, its width is 0.
+    # If all abscissae of a neighbourhood are equal, its width is 0 and all its points have
+    # relative distance 0.
     relative = np.divide(distances, width, out=(distances > 0).astype(float), where=width > 0)
     tricube = (1 - np.minimum(relative, 1) ** 3) ** 3
     curve = _local_lines(tricube, offsets, y)
@@ -45,7 +46,7 @@ def lowess(
             break
         weight = (1 - np.minimum(residual / end, 1) ** 2) ** 2
         refined = _local_lines(tricube * weight, offsets, y)
-        # Where all points of a neighbourhood have weight zero, the curve is unchanged.
+        # Where all points of a neighbourhood have weight zero, the previous value is kept.
         curve = np.where(np.isnan(refined), curve, refined)
     return grid, curve
 
@@ -53,9 +54,9 @@ def lowess(
 def _local_lines(
     weight: NDArray[np.float64], offsets: NDArray[np.floating], y: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Return the values of weighted least-squares lines at offset 0.
+    """Return the values at offset 0 of weighted least-squares lines.
 
-    There is one line for each row of `weight` and `offsets`.
+    For each row of `weight` and `offsets`, one line is fitted to the points (offset, y).
     """
     total = weight.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Adapter that lets the displays use statsmodels results as a fitted regressor.
+"""Adapter with which the displays use statsmodels results like a fitted regressor.
 
 This module does not import statsmodels.
 """
@@ -31,7 +31,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return True
 
     def fit(self, X: Any, y: Any) -> StatsmodelsRegressor:
-        """Return the regressor unchanged; scikit-learn requires this method."""
+        """Return the regressor unchanged; scikit-learn requires a `fit` method."""
         return self
 
     @property
@@ -42,7 +42,7 @@ class StatsmodelsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.results.predict(X), dtype=float)
 
     def has_norm(self, name: str) -> bool:
-        """Return whether the results are those of an ``RLM`` with the named norm."""
+        """Return whether the results are those of an ``RLM`` with the norm called `name`."""
         norms = sys.modules.get("statsmodels.robust.norms")
         return norms is not None and isinstance(
             getattr(self.results.model, "M", None), getattr(norms, name)

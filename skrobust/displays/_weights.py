@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Number of points on the weight curve for residuals of each sign.
 N_WEIGHT_CURVE_POINTS = 200
-# First positive residual on the curve of bisquare weights, relative to the rejection point.
+# Smallest absolute residual on the curve of bisquare weights, relative to the rejection point.
 FIRST_BISQUARE_POINT = 0.01
 
 
@@ -29,10 +29,10 @@ class WeightsDisplay(RowsDisplay):
     r"""Robustness weights :math:`\min(1, \beta/|r|)` against the residuals r.
 
     A fit with the Smooth L1 or Huber loss is a weighted least-squares fit with these weights.
-    Rows within the threshold have weight 1; beyond it, the weight decreases as the absolute
-    residual increases. By default, the rows with the smallest weights are labelled. For an
-    :class:`~skrobust.MMRegressor`, the weights are :math:`(1 - (r/c)^2)_+^2`, which decrease
-    from 1 at r = 0 to 0 at :math:`|r| = c` and remain 0 beyond.
+    The weight is 1 if the absolute residual is at most the threshold β, and otherwise decreases
+    as the absolute residual increases. By default, the rows with the smallest weights are
+    labelled. For an :class:`~skrobust.MMRegressor`, the weights are :math:`(1 - (r/c)^2)_+^2`,
+    which decrease from 1 at r = 0 to 0 at :math:`|r| = c` and remain 0 beyond.
 
     Parameters
     ----------
@@ -59,14 +59,14 @@ class WeightsDisplay(RowsDisplay):
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        Markers of the rows within the threshold, whose weight is 1 for the Smooth L1 and Huber
-        losses.
+        Markers of the rows whose absolute residuals are at most the threshold. With the Smooth
+        L1 and Huber losses, these rows have weight 1.
 
     outlier_scatter_ : matplotlib PathCollection
-        Markers of the rows beyond the threshold.
+        Markers of the rows whose absolute residuals exceed the threshold.
 
     line_ : matplotlib Line2D
-        Weight as a function of the residual.
+        Curve of the weight as a function of the residual.
 
     threshold_lines_ : list of matplotlib Line2D
         Vertical lines at −β and β.
@@ -91,8 +91,8 @@ class WeightsDisplay(RowsDisplay):
     -----
     The weight of a row with residual r is :math:`\ell'(r)/r` up to a constant factor, where
     :math:`\ell` is the loss [1]_. The weight does not include `sample_weight`, which is a
-    separate factor. At most `max_markers` rows, selected as in :class:`ResidualsDisplay`, and
-    the labelled rows are drawn.
+    separate factor in the weighted least-squares fit. At most `max_markers` rows, selected as
+    in :class:`ResidualsDisplay`, and the labelled rows are drawn.
 
     References
     ----------
@@ -146,7 +146,8 @@ class WeightsDisplay(RowsDisplay):
             end = check_positive(self.rejection_point, "rejection_point")
             loss, label = BISQUARE, f"(1 − (r/c)²)², c = {end:.4g}"
             start = FIRST_BISQUARE_POINT * end
-        # The spacing is geometric because residuals may have any magnitude.
+        # The points of the curve are spaced geometrically because residuals may have any
+        # magnitude.
         negative_end = max(2 * end, -residuals.min())
         positive_end = max(2 * end, residuals.max())
         negative = -np.geomspace(start, negative_end, N_WEIGHT_CURVE_POINTS)[::-1]

@@ -150,7 +150,7 @@ ERRORS = {
     "x and y": (lambda m, X, y, Y: fits(y=V[:2]).plot(), r"x and y must .* \(5,\) and \(2,\)"),
     "line": (
         lambda m, X, y, Y: fits().plot(line_kwargs={"b": {}}),
-        r"keys of line_kwargs must be names of curves, \['a'\], got 'b'",
+        r"Each key of line_kwargs must be one of the curve names \['a'\], got 'b'",
     ),
     "path of another": (
         lambda m, X, y, Y: PathDisplay.from_estimator(LinearRegression().fit(X, y), X, y),
@@ -264,7 +264,7 @@ ERRORS = {
     ),
     "labelled positions": (
         lambda m, X, y, Y: residuals().plot(labelled=[5]),
-        r"vector of their positions in the range \[0, 4\], got \[5\]",
+        r"vector of row positions in the range \[0, 4\], got \[5\]",
     ),
     "labelled names": (
         lambda m, X, y, Y: residuals().plot(labelled=["a"]),
