@@ -3,12 +3,12 @@
 Each fit to a resample is a replicate. Most replicates converge in a few Newton steps from the
 original fit, and these steps are computed for a batch of replicates at once. Each row of X is
 represented by its coordinates q in the row space. The row weights of the batch form a matrix
-with one replicate per row, in which the weights of residuals beyond the threshold are set to
-zero. The product of this matrix and the matrix of the products q_i q_j of the coordinates of
-each row of X gives the Hessians of all replicates. If the scale is estimated, the equation to
-solve is u(θ, σ(θ)) = 0, where u is the sum of the scores and σ(θ) is the scale of the
-residuals. In the notation of `_covariance`, the Jacobian of −u is A − a bᵀ/e. Replicates for
-which Newton's method does not converge are fitted individually.
+with one replicate per row, in which the weights of rows with |r| > β are set to zero. The
+product of this matrix and the matrix of the products q_i q_j of the coordinates of each row of
+X gives the Hessians of all replicates. If the scale is estimated, the equation to solve is
+u(θ, σ(θ)) = 0, where u is the sum of the scores and σ(θ) is the scale of the residuals. In the
+notation of `_covariance`, the Jacobian of −u is A − a bᵀ/e. Replicates for which Newton's
+method does not converge are fitted individually.
 """
 
 from __future__ import annotations
@@ -233,8 +233,8 @@ class _BatchNewton:
         if estimator is not None:
             self.g, b, e = estimator.scores(fit.residual, fit.scale, fit.n)
             self.e = float(fit.times_weight(e).sum()) / fit.total
-            # All replicates start with the slope of the original fit, because their slopes
-            # differ little from it.
+            # All replicates start with the slope −dσ/dθ of the original fit, because their
+            # slopes differ little from it.
             self.slope = (fit.times_weight(b) @ Q) / (self.e * fit.total)
 
     def minimise(self, weight: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
@@ -280,10 +280,10 @@ class _BatchNewton:
         return coef, np.flatnonzero(not_known)
 
     def _first_step(self, weight: FloatArray) -> tuple[_State, NDArray[np.bool_]]:
-        """Take the first step, and return the state of the replicates proven to have full rank.
+        """Take a Newton step, and return the state of the replicates proven to have full rank.
 
-        Also return a mask of the replicates to be fitted individually. The first step uses the
-        residuals of the original fit, so all sums over the rows are linear in the weights.
+        Also return a mask of the replicates to be fitted individually. This first step uses
+        the residuals of the original fit, so all sums over the rows are linear in the weights.
         """
         fit, m = self.fit, weight.shape[0]
         inside = np.abs(fit.residual) <= fit.beta
@@ -318,7 +318,7 @@ class _BatchNewton:
     def _with_scale(
         self, now: _State, r: FloatArray, local: bool
     ) -> tuple[_State, FloatArray, NDArray[np.bool_] | bool]:
-        """Return the state with new scales, the thresholds, and a mask of converged scales.
+        """Return the state with new scales, the new thresholds, and a mask of converged scales.
 
         A concomitant scale is updated by one Newton step, and a MAD is computed exactly. With
         `local`, the slope of the MAD is computed from the rows that determine the median of
@@ -342,7 +342,7 @@ class _BatchNewton:
         return now._replace(scale=scale, reach=reach), self.estimator.factor * scale, settled
 
     def _may_be_another_scale(self, now: _State) -> NDArray[np.bool_]:
-        """Return a mask of the replicates for which an individual fit may select another scale.
+        """Return a mask of the replicates whose individual fit may select a different scale.
 
         If there are few rows or most rows are fitted exactly, several scales may each equal the
         MAD of the residuals of the fit with that scale. An individual fit selects the first
@@ -385,8 +385,8 @@ class _BatchNewton:
         """Return the Newton steps of θ and of the scale.
 
         `outside` is None if the scale is not estimated; otherwise it is Σ s k sign(r) q over
-        the rows beyond the threshold, where k is the threshold divided by the scale. `gap` is
-        the Newton step of the scale at fixed θ.
+        the rows with |r| > kσ, where kσ is the threshold. `gap` is the Newton step of the scale
+        at fixed θ.
         """
         if outside is None:
             return _solve(H, u[:, :, None])[:, :, 0], np.zeros(len(u))
@@ -484,5 +484,5 @@ def _concomitant_step(epsilon: float, size: FloatArray, now: _State) -> FloatArr
     remaining = now.total - epsilon * (epsilon * outside)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale: FloatArray = np.sqrt(squares / remaining)
-    # Where too many rows are beyond the threshold, the scale is doubled.
+    # If so many rows have |r| > εσ that the Newton step is undefined, the scale is doubled.
     return np.where(remaining > 0, scale, 2.0 * now.scale)

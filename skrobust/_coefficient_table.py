@@ -32,7 +32,7 @@ PREDICT_BLOCK_ROWS = 4_096
 # component outside the row space is at least ESTIMABLE_TOL or its component along undetermined
 # directions is at least COMPONENT_TOL.
 ESTIMABLE_TOL, COMPONENT_TOL = 1e-7, 1e-7
-# Bound on the relative rounding error of a sum of weights and of n + 1 times a level.
+# Bound on the relative rounding error of a sum of weights and of (n + 1) · level.
 ROUNDING = 1e-12
 
 
@@ -134,7 +134,7 @@ class LeftOut(NamedTuple):
         weights, it is the ⌈(n + 1) · q⌉-th smallest residual.
         """
         share = level if symmetric else (1.0 + level) / 2.0
-        # The factor allows for rounding errors in the share and in sums of weights.
+        # The factor 1 − ROUNDING allows for rounding errors in `share` and in sums of weights.
         wanted = (n + 1.0) * share * (1.0 - ROUNDING)
         if wanted > n:
             needed = int(np.ceil(share / (1.0 - share) * (1.0 - ROUNDING)))
@@ -195,7 +195,7 @@ class CoefficientTable:
         "joint" if the standard errors include the uncertainty of the scale, otherwise "fixed".
 
     n_samples : int
-        Number of rows with positive weight, or the sum of the frequency weights.
+        Number of rows with positive weight or, with frequency weights, their sum.
 
     n_groups : int or None
         Number of groups; None if the rows are not grouped.
@@ -248,8 +248,8 @@ class CoefficientTable:
     title: str
     footer: str
     penalized: bool = False
-    # All coefficients, including those that are NaN in `coef`, whose estimable combinations can
-    # be tested.
+    # All coefficients of the fit, including those that are NaN in `coef`, because `wald_test`
+    # can test estimable combinations of them.
     _fitted_coef: FloatArray = field(default_factory=lambda: np.zeros(0), repr=False)
     _fit_intercept: bool = field(default=True, repr=False)
     _standardised: Standardised | None = field(default=None, repr=False)

@@ -40,7 +40,7 @@ KINDS = (*HUBER_KINDS, *ROW_KINDS, *CLUSTER_KINDS, "HAC")
 LEVERAGE_POWER = {"HC2": 0.5, "HC3": 1.0}
 # The scale is treated as fixed if (e − bᵀa) / e is less than this.
 MIN_SCALE_PIVOT = 0.1
-# Number of partial sums over clusters.
+# The sum over clusters is computed as this number of partial sums.
 CLUSTER_SUMS = 16
 
 
@@ -69,7 +69,7 @@ class Covariance(NamedTuple):
 
 
 class _ScaleScores(NamedTuple):
-    """The terms of the scale in the stacked equations, in whitened coordinates.
+    """The terms g, a, b and e − bᵀa of the stacked equations, in whitened coordinates.
 
     `g` contains the scores of one copy of each row, and `pivot` is e − bᵀa.
     """
@@ -81,7 +81,7 @@ class _ScaleScores(NamedTuple):
 
 
 def scale_scores(fit: LinearisedFit) -> _ScaleScores | None:
-    """Return the terms of the scale in the stacked equations, or None if the scale is fixed.
+    """Return the terms of the stacked equations, or None if the scale is treated as fixed.
 
     An estimated scale is treated as fixed if the stacked equations are nearly singular.
     """
@@ -164,7 +164,7 @@ def _huber(fit: LinearisedFit, kind: str) -> FloatArray:
 
 
 def _squared_gram(fit: LinearisedFit, s: RowVector, G: FloatArray) -> FloatArray:
-    """Return Σ s² zzᵀ for importance weights, and G = Σ s zzᵀ otherwise."""
+    """Return Σ s² zzᵀ for importance weights, and G = Σ s zzᵀ for frequency weights."""
     return G if fit.weight_of_copy is None else fit.gram(s**2)
 
 
@@ -211,7 +211,7 @@ def _stacked(moments: FloatArray, cross: FloatArray, square: float) -> FloatArra
 
 
 class _ClusterSums(NamedTuple):
-    """Σ (U, g)(U, g)ᵀ over some clusters, with U and g summed over the rows of a cluster.
+    """Σ (U, g)(U, g)ᵀ over some clusters, where (U, g) is the sum of the scores in a cluster.
 
     `lost` contains the directions that are determined by a single cluster, and `lost_rows` the
     rows of the clusters concerned.
@@ -227,8 +227,9 @@ def _cluster_moments(
 ) -> tuple[FloatArray, FloatArray, NDArray[np.intp], RowVector | None]:
     """Return the moments Σ (U, g)(U, g)ᵀ over clusters, computed in chunks of clusters.
 
-    Also return the directions that are determined by a single cluster, the rows of the clusters
-    concerned, and the leave-one-out residuals of CR3.
+    (U, g) is the sum of the scores (u, g) in a cluster. Also return the directions that are
+    determined by a single cluster, the rows of the clusters concerned, and the leave-one-out
+    residuals of CR3.
     """
     k, G = fit.n_variables, clusters.n
     g: FloatArray = np.zeros(G)
@@ -291,7 +292,7 @@ def _chunk_sums(
     g: FloatArray,
     left_out: RowVector | None,
 ) -> _ClusterSums:
-    """Return the sums over the clusters of a chunk.
+    """Return the _ClusterSums for one chunk of clusters.
 
     If the curvatures s d are given, the scores are corrected as in CR3, and the leave-one-out
     residuals are written to `left_out`.
@@ -322,10 +323,11 @@ def _without_cluster(
 ) -> tuple[FloatArray, FloatArray]:
     """Return (I − QᵀQ)⁺U for Q = √(s d) ZL, and a basis of the null space of I − QᵀQ.
 
-    I − QᵀQ is the curvature A without the terms of the cluster, in whitened coordinates. If a
-    cluster has fewer rows than there are coefficients and no negative d, the smaller matrix QQᵀ
-    is used, since (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. In QᵀQ, the terms of rows with negative d
-    are subtracted.
+    Z contains the rows of one cluster, and U is the sum of their scores. I − QᵀQ is the
+    curvature A without the terms of the cluster, in whitened coordinates. If the cluster has
+    fewer rows than there are coefficients and no negative d, the smaller matrix QQᵀ is used,
+    since (I − QᵀQ)⁻¹ = I + Qᵀ(I − QQᵀ)⁻¹Q. In QᵀQ, the terms of rows with negative d are
+    subtracted.
     """
     is_negative = curvature < 0
     small = Z.shape[0] < fit.n_variables and not is_negative.any()
@@ -355,7 +357,7 @@ def _without_cluster(
 
 
 def default_lags(n: float) -> int:
-    """Return the number of lags ⌊4 (n/100)^(2/9)⌋ of Newey and West.
+    """Return the number of lags ⌊4 (n/100)^(2/9)⌋ proposed by Newey and West.
 
     Reference: Review of Economic Studies 61, 1994.
     """

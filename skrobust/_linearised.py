@@ -9,13 +9,12 @@ A is the curvature of the objective. The u_i are the scores, which sum to S α̃
 and the h_i are the leverages. A⁻¹u_i is the influence of row i on the coefficients. α̃ is the
 factor of the ridge penalty in the objective with the Huber loss, and D = diag(0, 1, …, 1).
 
-For the Huber loss, d = 1[|r| < β]. If few residuals are within the threshold, d is replaced by
+For the Huber loss, d = 1[|r| < β]. If |r| < β for only a few rows, d is replaced by
 (β/w) 1[|r| < w], whose mean estimates the same quantity as the mean of d, but from more rows.
 The half-width w is the maximum of β and the Hall–Sheather bandwidth ("On the distribution of a
 studentized quantile", JRSS B 50, 1988). For β → 0 the replacement gives Powell's covariance for
-median regression (1991). For the bisquare, d is negative for large residuals within the
-threshold. Rows with such residuals therefore have negative leverages, and other rows may have
-leverages above 1.
+median regression (1991). For the bisquare, d is negative if β/√5 < |r| < β. Rows with such
+residuals therefore have negative leverages, and other rows may have leverages above 1.
 """
 
 from __future__ import annotations
@@ -45,13 +44,13 @@ from ._sampling import Problem, standardised_problem, whiten
 from ._solvers import choose
 from ._units import TargetUnits
 
-# On either side of the median, the window contains the fraction WINDOW_SHARE_FACTOR · n^(−1/3)
-# of normal residuals, but at most WINDOW_MAX_SHARE.
+# On either side of zero, the window |r| < w contains the fraction
+# WINDOW_SHARE_FACTOR · n^(−1/3), but at most WINDOW_MAX_SHARE, of normal residuals.
 WINDOW_SHARE_FACTOR, WINDOW_MAX_SHARE = 0.971, 0.45
-# A direction is undetermined if its curvature is less than this fraction of its curvature for
-# least squares.
+# A direction is undetermined if the objective's curvature along it is less than this fraction
+# of the curvature of the least-squares objective.
 MIN_CURVATURE = 1e-8
-# A coefficient is estimable if the component of its unit direction outside the row space is
+# A coefficient is estimable if the component of its unit vector orthogonal to the row space is
 # shorter than this.
 ESTIMABLE_TOL = 1e-7
 # A coefficient depends on a direction if its component along the direction exceeds this
@@ -117,8 +116,8 @@ class LinearisedFit:
     Attributes
     ----------
     n, total : float
-        The number of observations (rows, or the sum of the frequencies), and the sum S of the
-        weights.
+        The number of observations (the number of rows or, with frequency weights, their sum)
+        and the sum S of the weights.
     residual, psi, psi_deriv : row vectors
         The residuals r, c = ψ(r) and d = ψ′(r). `slope` is d for a residual of zero.
     copies, weight_of_copy : row vector or None
@@ -223,7 +222,7 @@ class LinearisedFit:
     # At the fit --------------------------------------------------------------------------
 
     def _window(self) -> float:
-        """Return the maximum of β and the Hall–Sheather bandwidth at the median."""
+        """Return w, the maximum of β and the Hall–Sheather bandwidth for the median."""
         share = min(WINDOW_MAX_SHARE, WINDOW_SHARE_FACTOR * self.n ** (-1.0 / 3.0))
         spread = mad(self.residual, self.weight) * float(ndtri(0.5 + share))
         return max(self.beta, spread)
@@ -237,7 +236,7 @@ class LinearisedFit:
         return self.units.unit * back
 
     def _whiten(self, problem: Problem, robustness: RowVector | None) -> None:
-        """Compute the root of A⁻¹, by Cholesky decomposition if its pivots prove full rank.
+        """Compute L with LLᵀ = A⁻¹, by Cholesky decomposition if its pivots prove full rank.
 
         Otherwise the row space is computed from a singular value decomposition of the rows, and
         the directions with curvature from an eigendecomposition of A restricted to this space.
@@ -256,9 +255,9 @@ class LinearisedFit:
             self.row_space = root
         else:
             if robustness is not None:
-                # Each row has at least the weight that scales it to unit length, so that
-                # outliers do not determine which directions are treated as rounding error, and
-                # features that vary only in outliers are not treated as constant.
+                # Robustness weights less than 1/‖z‖² are raised to this value, so that outliers
+                # do not determine which directions are treated as rounding error, and features
+                # that vary only in outliers are not treated as constant.
                 least = 1.0 / engine.squared_norms(np.eye(varies.size))
                 rows = self.times_weight(np.maximum(robustness, least))
                 problem = problem._replace(weight=rows)
@@ -311,7 +310,7 @@ class LinearisedFit:
         return float(np.linalg.norm(self.root.T @ gradient)) / size if size else 0.0
 
     def rounding_gradient(self, dtype: Any) -> float:
-        """Return a bound on the relative gradient due to rounding of the coefficients."""
+        """Return a bound on the relative gradient caused by rounding of the coefficients."""
         engine = self.engine
         size = np.abs(self.coef[1:]) @ np.hypot(1.0, engine.centre / engine.scale)
         rms = float(np.sqrt(self._sums[-1] / self.total))
@@ -345,7 +344,7 @@ class LinearisedFit:
         return self.times_copy(self.engine.squared_norms(self.root))
 
     def remaining_curvature(self, q: RowVector) -> tuple[RowVector, NDArray[np.intp]]:
-        """Return 1 − h for each row, and the rows that alone determine a direction.
+        """Return 1 − h for each row, and the indices of rows that alone determine a direction.
 
         `q` is h/d. If the loss is not convex, the leverages of all other rows are limited to
         MAX_LEVERAGE.
@@ -367,9 +366,10 @@ class LinearisedFit:
         return a
 
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
-        """Return the terms of the scale equation, with g for one copy of each row.
+        """Return the terms (g, b, e) of the scale equation, as defined in `_covariance`.
 
-        The result is (g, b, e), or None if the scale is not estimated.
+        g contains the score of one copy of each row. The result is None if the scale is not
+        estimated.
         """
         if self.loss.estimator is None:
             return None

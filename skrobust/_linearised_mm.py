@@ -103,7 +103,7 @@ class LinearisedMM(LinearisedFit):
         return residual
 
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
-        """Return the influence of each observation on the scale as g, with b = 0 and e = 1.
+        """Return g, b and e, where g is each observation's influence on the scale, b = 0 and e = 1.
 
         The result is None if the trimmed scale is treated as fixed or if the S-estimate has
         directions without curvature.

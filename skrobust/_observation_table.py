@@ -62,10 +62,10 @@ def observation_table(
     where p is the rank, :math:`V = v A^{-1} / m` is Huber's covariance,
     :math:`m = \sum_i s_i d_i / \sum_i s_i` and :math:`v = \sum_i s_i c_i^2 / (n - p)`. For a
     large threshold these quantities equal the least-squares diagnostics of R's ``plot(lm)`` and
-    statsmodels' ``OLSInfluence``. A row whose residual is beyond the threshold has leverage 0.
-    Its influence is bounded in y, but grows with its distance in X from the other rows. With
-    the bisquare of an :class:`~skrobust.MMRegressor`, rows beyond the threshold have no
-    influence, and other rows with large residuals have negative leverages.
+    statsmodels' ``OLSInfluence``. A row whose absolute residual exceeds the threshold has
+    leverage 0. Its influence is bounded in y, but grows with its distance in X from the other
+    rows. With the bisquare of an :class:`~skrobust.MMRegressor`, such a row has no influence,
+    and other rows with large residuals have negative leverages.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ class _Rows(NamedTuple):
         h = fit.psi_deriv * q
         remaining, alone = fit.remaining_curvature(q)
         remaining[alone] = np.nan
-        # If the residual were zero, d_i would be `slope`, and A would change as well.
+        # If the residual of row i were zero, d_i would be `slope`, also in the matrix A.
         potential = fit.slope * q / (1.0 + (fit.slope - fit.psi_deriv) * q)
         change = q / remaining
         change *= fit.psi
@@ -223,7 +223,10 @@ class _Rows(NamedTuple):
 
 
 def cook_factor(fit: LinearisedFit) -> float:
-    """Return m/(p v), the factor of s c² q/(1 − h)² in Cook's distance; NaN if all c are 0."""
+    """Return m/(p v), the factor of s c² q/(1 − h)² in Cook's distance; NaN if all c are 0.
+
+    The symbols are those of `observation_table`.
+    """
     m: float = fit.times_weight(fit.psi_deriv).sum() / fit.total
     v: float = fit.times_weight(fit.psi**2).sum() / (fit.n - fit.rank)
     return m / (fit.rank * v) if fit.rank * v > 0 else np.nan

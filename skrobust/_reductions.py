@@ -42,7 +42,7 @@ MAX_STEP_LENGTH = 1e12
 
 
 class RowLoss(Protocol):
-    """The part of a loss's interface that this module uses."""
+    """The interface of a loss, reduced to the method that this module uses."""
 
     def rho_and_psi(self, r: RowVector, threshold: float) -> tuple[RowVector, RowVector]: ...
 
@@ -58,8 +58,8 @@ def median(
 
     An integer weight is equivalent to repeating the value. If the values up to and including
     one of them have half of the total weight, to within rounding error, the result is the
-    mean of that value and the next, as in ``np.median``. `near` is an approximate median, which
-    saves time and does not change the result.
+    mean of that value and the next, as in ``np.median``. `near` is an approximation to
+    the median; passing it saves time and does not change the result.
     """
     raise _not_implemented("median", rows)
 
@@ -98,7 +98,7 @@ def clipped_sums(rows: RowVector, weight: RowVector | None, end: float) -> tuple
 def share_outside(rows: RowVector, weight: RowVector | None, end: float) -> tuple[float, float]:
     """Return the share of the total weight in rows with |r| > end, and its standard error.
 
-    In memory, both are estimated from random rows, so the other rows are not read.
+    For data in memory, both are estimated from a random sample of the rows.
     """
     raise _not_implemented("share_outside", rows)
 
@@ -193,9 +193,9 @@ def _median_window(
 
 
 def _middle(values: FloatArray, n: int, below: int = 0) -> float:
-    """Return the median of n values, given a subset `values` that contains the middle ones.
+    """Return the median of n values, given a subset that contains the one or two middle values.
 
-    `below` of the n values are less than all values in the subset.
+    `values` is the subset. `below` of the n values are less than all values in it.
     """
     # Partitioning at one index is much faster than at both middle indices.
     k = n // 2 - below
@@ -206,7 +206,10 @@ def _middle(values: FloatArray, n: int, below: int = 0) -> float:
 def _sorted_window(
     rows: FloatArray, weight: FloatArray, window: tuple[float, float], absolute: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weight below a window, the sorted values in it, and the cumulative weights."""
+    """Return the weight below a window, and the sorted values in it with cumulative weights.
+
+    The cumulative weights include the weight below the window.
+    """
     below, values, weights = _inside(rows, weight, window, absolute)
     order = np.argsort(values)
     return below, values[order], below + np.cumsum(weights[order])
@@ -261,7 +264,7 @@ def _gather(rows: NDArray[Any], index: slice | NDArray[Any]) -> NDArray[Any]:
 def _smallest(rows: FloatArray, m: int) -> NDArray[np.intp]:
     if m >= rows.size:
         return np.arange(rows.size)
-    # The copy allows the index array of all rows to be freed.
+    # A view would keep the index array of all rows in memory.
     return np.argpartition(rows, m)[:m].copy()
 
 
@@ -337,7 +340,7 @@ def _line_minimum(
         return float(out @ weighted_change) / total + constant + t * rate
 
     def breakpoints(low: float, high: float, stride: int) -> FloatArray:
-        """Return the sorted step lengths at which |r| = β in the rows 0, stride, 2 stride, …"""
+        """Return the sorted step lengths at which |r| = β in rows 0, stride, 2·stride, …"""
         lengths = []
         for end in (-threshold, threshold):
             t = np.subtract(end, residual[::stride], out=out[::stride])

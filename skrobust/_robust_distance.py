@@ -58,9 +58,9 @@ def chi_quantile(probability: float, d: int) -> float:
 def robust_distance(
     features: FloatArray, weight: FloatArray, rounding: FloatArray
 ) -> RobustDistance:
-    """Return the robust distance whose centre and covariance are estimated from these rows.
+    """Return the robust distance with centre and covariance estimated from `features`.
 
-    `features` are standardised. `rounding` contains a bound on the rounding error of each
+    The features are standardised. `rounding` contains a bound on the rounding error of each
     feature.
     """
     columns = _columns_with_spread(features, weight, rounding)
@@ -71,7 +71,8 @@ def robust_distance(
         )
     if d > MAX_FEATURES:
         return RobustDistance(columns, None, f"there are more than {MAX_FEATURES} features")
-    # The first rows usually include enough distinct rows, so the others need not be sorted.
+    # Usually, the first 8(d + 1) rows include at least 2d + 2 distinct rows. Only otherwise are
+    # the distinct rows of the whole array counted.
     n_distinct = 0
     for n in (8 * (d + 1), len(used)):
         n_distinct = n_distinct if n_distinct > 2 * d + 1 else len(np.unique(used[:n], axis=0))
@@ -110,7 +111,7 @@ def _shape(
 def _columns_with_spread(
     features: FloatArray, weight: FloatArray, rounding: FloatArray
 ) -> NDArray[np.intp]:
-    """Return the indices of independent columns with at most half of their values equal."""
+    """Return the indices of independent columns, each with at most half of its values equal."""
     half = 0.5 * weight.sum()
     centre = np.array([median(column, weight) for column in features.T])
     varying = np.flatnonzero(weight @ (features == centre) <= half)

@@ -34,10 +34,10 @@ STORED_ROUNDING = 2.0
 class Problem(NamedTuple):
     """The engine, weights and Gram matrix shared by all targets.
 
-    `gram` is the weighted mean of (1, z)(1, z)ᵀ, where z contains the standardised features of
-    a row, or None if the whitening does not need it. `sample` is the problem restricted to a
-    sample of the rows, whose indices are in `sample.rows`, or None. `sample.engine` is None;
-    the engine is created when the fit of a target starts.
+    `gram` is None if the whitening does not need the Gram matrix, and otherwise the weighted
+    mean of (1, z)(1, z)ᵀ, where z contains the standardised features of a row. `sample` is None
+    or the problem restricted to a sample of the rows, whose indices are in `sample.rows`.
+    `sample.engine` is None; the engine is created when the fit of a target starts.
     """
 
     engine: Engine | None
@@ -52,7 +52,7 @@ class Problem(NamedTuple):
 class RowSampler:
     """Holds the current problem, which `next_level` replaces with one that uses more data.
 
-    For tall X there are three problems:
+    If X has many more rows than columns, there are three problems:
 
     1. The first has a uniform sample of the rows, in which rare levels of a categorical feature
        and high-leverage rows may be missing.
@@ -60,8 +60,8 @@ class RowSampler:
        Computing the norms takes two passes over X.
     3. The last has no sample, but the Gram matrix of all rows.
 
-    The first problem is omitted if `plan.rows` is `ROW_NORM_SAMPLE`. If X is not tall, there is
-    only the last problem.
+    The first problem is omitted if `plan.rows` is `ROW_NORM_SAMPLE`. If `plan.rows` is `ALL`,
+    there is only the last problem.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ def _centre_and_scale(
     """
     if not fit_intercept:
         mean, std = np.zeros_like(mean), np.hypot(mean, std)
-    # The reciprocal of a standard deviation below `tiny` may overflow.
+    # A standard deviation below `tiny` is treated as zero, because its reciprocal may overflow.
     constant = (std <= 8 * _EPS * np.abs(mean)) | (std < np.finfo(float).tiny)
     return mean, np.where(constant, np.inf, std)
 
@@ -238,8 +238,8 @@ def feature_rank(problem: Problem) -> int:
     """Return the numerical rank of the matrix of standardised features.
 
     If the whitening only scales the features, the result is an upper bound on the rank: the
-    minimum of the number of non-constant features and the number of rows (minus 1 with an
-    intercept).
+    number of non-constant features or, if it is smaller, the number of rows, minus 1 if there
+    is an intercept.
     """
     known = problem if problem.sample is None else problem.sample
     assert problem.engine is not None

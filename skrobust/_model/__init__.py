@@ -1,1 +1,1 @@
-"""The objective: loss, penalty, scale, and the linear model in whitened coordinates."""
+"""The objective (loss, penalty and linear model), the scale of the residuals, and whitening."""

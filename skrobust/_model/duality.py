@@ -5,14 +5,15 @@ function of F is
 
     D(u) = (1/S) Σ s (u r − u²/2) + u_v·v − Σ_j u_v,j² / (2 d_j),    u_v = (1/S) Σ s u z,
 
-where r contains the residuals at any (b, v). u is feasible if |u_i| ≤ β for each row and, with
-an intercept, Σ s u = 0. Without a penalty, u_v must be zero. The gap F − D(u) is
+where z contains the standardised features of a row and r is its residual at any intercept b and
+coefficients v. u is feasible if |u_i| ≤ β for each row and, with an intercept, Σ s u = 0.
+Without a penalty, u_v must be zero. The gap F − D(u) at (b, v) is
 
     (1/S) Σ s (c − u) (r − (c + u)/2) + Σ_j (d_j v_j − u_v,j)² / (2 d_j),    c = clip(r, ±β),
 
 a sum of non-negative terms, which can be evaluated without cancellation. With a concomitant
-scale σ and β = εσ, a feasible u also satisfies (1/S) Σ s u² ≤ σ², and the gap has the
-additional term (σ² − (1/S) Σ s u²)/2 (Owen, 2007).
+scale σ and β = εσ, a feasible u must also satisfy (1/S) Σ s u² ≤ σ², and the gap also contains
+the term (σ² − (1/S) Σ s u²)/2 (Owen, 2007).
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ def elastic_net_gap(
     function takes at least one pass over X, or none if every feature is penalised and
     `gradient`, the gradient of the loss, is given.
 
-    If rounding errors of the residuals are not small compared with the threshold, they dominate
-    ψ(r) for the rows inside the threshold. In this case, if X is in memory, the smaller of the
-    gaps for ψ(r) and for a corrected ψ(r) is returned. If the penalty is so small that rounding
-    errors of u_v exceed its slope, the result may be the gap without the penalty plus the value
-    of the penalty.
+    If rounding errors of the residuals are not negligible compared with the threshold β, ψ(r)
+    is inaccurate for rows with |r| ≤ β. In this case, if X is in memory, u is also computed
+    from a corrected ψ(r), and the smaller of the two gaps is returned. If the gradient of the
+    penalty is below the rounding errors of u_v, the result may be the gap of the objective
+    without the penalty plus the value of the penalty.
     """
     linear = objective.linear
     penalty = linear.penalty
@@ -76,7 +77,7 @@ def elastic_net_gap(
 
 
 class _ElasticNetDual:
-    """The dual of an objective with an elastic-net penalty, with the residuals at a point."""
+    """The dual of an objective with an elastic-net penalty, evaluated at a point."""
 
     def __init__(
         self,
@@ -91,11 +92,13 @@ class _ElasticNetDual:
         self.psi = self.linear.loss.psi(self.residual, self.beta)
 
     def gap(self, near: RowVector, gradient: FloatArray | None = None) -> float:
-        """Return the duality gap for a feasible u that is computed from the row vector `near`.
+        """Return the duality gap for the u that results from projecting and scaling `near`.
 
-        `gradient` is −(1/S) Σ s near (1, z), or None if it is unknown. If a feature has a lower
-        bound but no penalty, u is made orthogonal to it only if its coefficient is nonzero or
-        its dual constraint would otherwise be violated.
+        The row vector `near` is projected onto the complement of the unpenalised features and
+        then scaled down until u is feasible. A feature with a lower bound but no penalty is
+        included in the projection only if its coefficient is nonzero or its dual constraint
+        would otherwise be violated. `gradient` is −(1/S) Σ s near (1, z), or None if it is
+        unknown.
         """
         penalty, coef, data = self.penalty, self.coef, self.linear.data
         c, r, scale = self.psi, self.residual, self.scale
@@ -129,10 +132,11 @@ class _ElasticNetDual:
         return gap
 
     def corrected(self, rounding: float) -> RowVector:
-        """Return ψ(r) with the smallest corrections for which (1/S) Σ s ψ z_j = ∂P/∂v_j.
+        """Return ψ(r), corrected so that (1/S) Σ s ψ z_j = ∂P/∂v_j.
 
-        There is one equation for each nonzero coefficient v_j and, with an intercept, the
-        equation Σ s ψ = 0. Only the rows inside the threshold are corrected.
+        There is one such equation for each nonzero coefficient v_j and, with an intercept, the
+        equation Σ s ψ = 0. The correction δ is the one with the smallest Σ s δ², and it is zero
+        for rows with |r| > β.
         """
         data, coef = self.linear.data, self.coef
         inside = np.abs(self.residual) <= self.beta + rounding
@@ -150,7 +154,7 @@ class _ElasticNetDual:
         return corrected
 
     def _orthogonal_part(self, near: RowVector, features: NDArray[np.intp]) -> RowVector:
-        """Return the component of a row vector orthogonal to the intercept and `features`."""
+        """Return the component of `near` orthogonal to the intercept and the given features."""
         data, loss = self.linear.data, self.linear.loss
         if not features.size:
             return near - (_mean(near, data.weight, data.total) if data.fit_intercept else 0.0)
@@ -178,9 +182,9 @@ def _leaves_features_out(linear: LinearLoss) -> bool:
 def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> float:
     """Return the duality gap at a point, an upper bound on F − min F.
 
-    The objective must be whitened over all rows, unless its penalty is an `ElasticNet`. `scale`
-    is the concomitant scale, or None if the threshold is fixed. The function takes one pass
-    over X, or more if some features are unpenalised.
+    Without a penalty, the weighted Gram matrix of all rows must be the identity in the whitened
+    coordinates. `scale` is the concomitant scale, or None if the threshold is fixed. The
+    function takes one pass over X, or more if the penalty leaves some features unpenalised.
     """
     linear, r, beta = objective.linear, point.residual, objective.threshold
     weight, total = linear.data.weight, linear.data.total
@@ -216,8 +220,8 @@ def duality_gap(objective: Whitened, point: Evaluation, scale: float | None) -> 
         u_v = (slope - linear.evaluate(coef).gradient) / shrink
         positive = d > 0
         gap += float(((slope - u_v)[positive] ** 2 / (2.0 * d[positive])).sum())
-    # u = 0 is feasible. Its gap, which is F without a scale and F + σ²/2 with a scale, is an
-    # upper bound on the result.
+    # u = 0 is feasible, and its gap is F for a fixed threshold and F + σ²/2 for a concomitant
+    # scale. The smaller of the two gaps is returned.
     value = point.value if scale is None else point.value + 0.5 * scale * scale
     return min(max(gap, 0.0), value)
 

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 # the rows, not to the Gram matrix.
 MAX_GRAM_CONDITION = 100.0
 # A Hessian may be computed as the difference between the Gram matrix of all rows and that of
-# the rows outside the threshold. If high-leverage rows are outside, cancellation may make the
-# difference inaccurate. The difference is used only if its smallest squared pivot is larger
-# than this value.
+# the rows with |r| > β. If these include high-leverage rows, cancellation may make the
+# difference inaccurate. The difference is used only if its smallest squared Cholesky pivot is
+# larger than this value.
 MIN_DOWNDATED_PIVOT = 1e-3
 
 
@@ -65,7 +65,7 @@ class Evaluation(NamedTuple):
 class RegressionData(NamedTuple):
     """The data shared by all objectives for a target.
 
-    `gram` is ZᵀSZ / Σ s for the rows Z = [1, z] and S = diag(s), or None if it is unknown, and
+    `gram` is ZᵀSZ / Σ s, where Z has the rows [1, z] and S = diag(s), or None if it is unknown.
     `total` is Σ s. `y_shift` is the location that was subtracted from y. The rounding errors of
     y are proportional to y before this subtraction. The rounding errors of the residuals are
     proportional to the deviations of y from `y_location`, or from the mean of y if `y_location`
@@ -114,8 +114,8 @@ class LinearLoss:
     threshold : float
         The threshold of the loss.
     penalty_per_threshold : bool
-        Whether P is added to the mean loss divided by the threshold. If so, the objective is
-        the mean loss plus the threshold times P.
+        If True, the objective is the mean loss plus the threshold times P, as for the smooth L1
+        loss. Otherwise it is the mean loss plus P.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class LinearLoss:
         self.penalty = penalty.scaled(threshold) if penalty and scale_up else penalty
 
     def at_threshold(self, threshold: float) -> LinearLoss:
-        """Return the objective with another threshold."""
+        """Return the same objective with the given threshold."""
         return LinearLoss(
             self.data, self.loss, self._unit_penalty, threshold, self._per_threshold
         )
@@ -200,8 +200,9 @@ class LinearLoss:
     def n_hessian_rows(self, row_weight: RowVector, basis: Whitening) -> int:
         """Return the number of rows from which `hessian` computes the Hessian.
 
-        If the Gram matrix of all rows is known, the Hessian is computed from the rows inside
-        the threshold or from the rows outside, whichever are fewer.
+        These are the rows whose row weight is not 0 or, if they are fewer, the rows whose row
+        weight is not 1. The latter are used only if the Gram matrix of all rows is known and
+        the whitening is well-conditioned.
         """
         n_rows = int(np.count_nonzero(row_weight))
         if self.data.gram is None or basis.condition > MAX_GRAM_CONDITION:
@@ -228,9 +229,8 @@ class LinearLoss:
         diagonal = None if self.penalty is None else self.penalty.hessian_diagonal(coef)
 
         def product(direction: FloatArray) -> FloatArray:
-            # The product is computed as the gradient of a least-squares objective with the
-            # weights ψ′, since the Huber loss with an infinite threshold is half the squared
-            # error.
+            # ∇²F d is the gradient at d of a least-squares objective with y = 0 and the weights
+            # s ψ′. The Huber loss with an infinite threshold is half the squared error.
             _, sums = engine.loss_gradient(direction, zeros, weight, HUBER, np.inf, out)
             Hd: FloatArray = -sums[:-2] / total
             if not self.data.fit_intercept:
@@ -242,7 +242,7 @@ class LinearLoss:
     def inside_gradient(
         self, point: Evaluation, coef: FloatArray, out: RowVector
     ) -> FloatArray:
-        """Return −(1/S) Σ_inside s r (1, z), summed over the rows inside the threshold.
+        """Return −(1/S) Σ s r (1, z), summed over the rows with |r| ≤ β.
 
         This is the contribution of these rows to ∇F. The method takes one pass over X and
         overwrites `out`.

@@ -18,7 +18,7 @@ from .._reductions import RowVector
 class Loss(ABC):
     """An even loss function ρ with ρ(0) = 0."""
 
-    # If both properties are True, the loss must be the Huber loss or consist of the same
+    # If both attributes are True, the loss must be the Huber loss or consist of the same
     # quadratic and linear pieces. The exact line search, the continuation in the threshold, the
     # least-absolute-deviations vertex and the sums along a grid require such a loss.
     is_convex: bool
@@ -49,10 +49,10 @@ class Loss(ABC):
         """
 
     def windowed_psi_deriv(self, r: RowVector, threshold: float, window: float) -> RowVector:
-        """Return ψ′ at each residual or, if ψ′ is a step function, values with a similar mean.
+        """Return ψ′ at each residual or, for the Huber loss, (β/w) 1[|r| < w].
 
-        These values are positive for |r| < `window`. The window is at least the threshold, so
-        the mean of the values depends on at least as many residuals as the mean of ψ′.
+        `window` is w and must be at least β. The mean of (β/w) 1[|r| < w] is similar to that of
+        ψ′ = 1[|r| < β] but depends on at least as many residuals.
         """
         return self.psi_deriv(r, threshold)
 

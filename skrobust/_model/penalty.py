@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from .._engines.base import Engine, FloatArray
 
-# Maximum slope and second derivative of a penalty. A coefficient with the maximum penalty is
-# zero, and larger values could overflow.
+# Maximum of the factors of |v_j| and of v_j²/2 in a penalty. A coefficient with the maximum
+# factor is zero, and larger factors could overflow.
 MAX_CURVATURE = 1e300
 
 
@@ -49,7 +49,8 @@ class Penalty(ABC):
 class Ridge(Penalty):
     """The penalty ½ Σ_j d_j v_j².
 
-    With d_j = α / scale_j² the penalty is α/2 ‖w‖², where w_j = v_j / scale_j.
+    With d_j = α / scale_j² the penalty is α/2 ‖w‖², where w_j = v_j / scale_j is the
+    coefficient of the unstandardised feature j.
 
     Parameters
     ----------
@@ -68,7 +69,8 @@ class Ridge(Penalty):
     ) -> Ridge:
         """Return the penalty α/2 Σ_j q_j w_j² as a function of the standardised coefficients.
 
-        `alpha` is α, and `weights` contains the q_j, which are 1 by default.
+        The w_j are the coefficients of the unstandardised features, `alpha` is α, and `weights`
+        contains the q_j, which are 1 by default.
         """
         with np.errstate(over="ignore"):
             strength = alpha if weights is None else alpha * weights
@@ -121,8 +123,8 @@ class ElasticNet(Penalty):
     ) -> ElasticNet:
         """Return Σ_j q_j (l1 |w_j| + l2/2 w_j²) as a function of the standardised coefficients.
 
-        `weights` contains the q_j, which are 1 by default. If `positive` is True, the
-        coefficients w_j are bounded below by 0.
+        The w_j are the coefficients of the unstandardised features; if `positive` is True, they
+        are bounded below by 0. `weights` contains the q_j, which are 1 by default.
         """
         q = np.ones(engine.p) if weights is None else weights
         unit = 1.0 / engine.scale / engine.unit
@@ -186,9 +188,9 @@ class ElasticNet(Penalty):
     def dual_scale(self, slope: FloatArray) -> float:
         """Return the largest t ≤ 1 for which t · slope is dual feasible.
 
-        `slope` is (1/S) Σ s u z for a dual variable u. A slope is dual feasible if, for each
-        feature with λ_j > 0 and d_j = 0, |slope_j| ≤ λ_j or, for a coefficient with a lower
-        bound, slope_j ≤ λ_j.
+        `slope` is (1/S) Σ s u z for a dual variable u. It is dual feasible if each feature with
+        λ_j > 0 and d_j = 0 satisfies slope_j ≤ λ_j and, unless its coefficient has a lower
+        bound, slope_j ≥ −λ_j.
         """
         size = self.limited_part(slope)
         exceeds = (self.diagonal == 0) & (self.slope > 0) & (size > self.slope)
@@ -207,8 +209,8 @@ class ElasticNet(Penalty):
         return self.value(coef) - product + float(conjugate.sum())
 
     def limited_part(self, slope: FloatArray) -> FloatArray:
-        """Return, for each feature, the quantity that the optimality conditions limit to λ_j.
+        """Return |slope_j| for each feature j, or slope_j if its coefficient has a lower bound.
 
-        The quantity is |slope_j|, or slope_j if the coefficient has a lower bound.
+        If v_j = 0, the optimality conditions require that this quantity be at most λ_j.
         """
         return np.where(self.lower == 0, slope, np.abs(slope))

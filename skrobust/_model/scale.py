@@ -45,9 +45,10 @@ SCALE_PROBE_ROWS = 2_000
 # Maximum number of rows for which the concomitant scale is computed by sorting, which is then
 # faster than Newton's method.
 SORT_MAX_ROWS = 4_000
-# A Newton step from an approximate scale is used if it changes the scale by a factor of less
-# than WARM_MAX_FACTOR. The step is computed from an estimate of the fraction of rows beyond the
-# threshold if the relative error of the step is at most WARM_STEP_RTOL.
+# A Newton step from an approximate scale uses an estimate of the fraction of rows with |r| > εσ̂
+# if the resulting relative error of the step is below WARM_STEP_RTOL, and otherwise the exact
+# fraction. A step that uses the estimate is discarded if it changes the scale by a factor of
+# WARM_MAX_FACTOR or more.
 WARM_MAX_FACTOR, WARM_STEP_RTOL = 2.0, 0.1
 # A first estimate of the scale, relative to the largest absolute residual, is used only if it
 # exceeds this value, so that its square does not underflow.
@@ -98,10 +99,10 @@ class ScaleEstimator(ABC):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return g, b and e for each row, where the scale σ solves Σ s g = 0.
+        """Return g, b = ∂g/∂r and e = −∂g/∂σ for each row, where the scale σ solves Σ s g = 0.
 
-        b and e are defined by e = −∂g/∂σ and b z = −∂g/∂θ, where z contains the features of the
-        row. `n` is the number of observations.
+        With r = y − z·θ, where z contains the features of a row, b z = −∂g/∂θ. `n` is the
+        number of observations.
         """
 
     def threshold(self, scale: float) -> float:
@@ -187,7 +188,7 @@ class Mad(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return g = ½ − 1[|r| ≤ qσ], where q = Φ⁻¹(¾), and smoothed derivatives for each row.
+        """Return g = ½ − 1[|r| ≤ qσ], where q = Φ⁻¹(¾), and estimates of ∂g/∂r and −∂g/∂σ.
 
         The indicator function is not differentiable at ±qσ. Its contribution to the derivatives
         of Σ s g is estimated from the density of r at ±qσ, with a normal kernel of standard
@@ -208,9 +209,10 @@ class Mad(ScaleEstimator):
 def _density_terms(
     residual: RowVector, end: float, scale: float, n: float
 ) -> tuple[RowVector, RowVector]:
-    """Return the contributions of each row to the estimated densities at `end` and at −`end`.
+    """Return the contributions of each row to kernel estimates of the density of r at ±`end`.
 
-    The bandwidth of the estimate is that for `n` observations with the given scale.
+    The first array is for `end` and the second for −`end`. The bandwidth is that for `n`
+    observations with the given scale.
     """
     width = KERNEL_WIDTH * scale * n**-0.2
     unit = 1.0 / (np.sqrt(2.0 * np.pi) * width)
@@ -230,7 +232,7 @@ def _density_terms(
 def mad(
     residual: RowVector, weight: RowVector | None = None, near: float | None = None
 ) -> float:
-    """Return the median of |r| divided by Φ⁻¹(3/4); `near` is an approximate result."""
+    """Return the median of |r| divided by Φ⁻¹(3/4); `near` is an approximation to it."""
     expected = None if near is None else near * NORMAL_MAD
     return median(residual, weight, expected, absolute=True) / NORMAL_MAD
 
@@ -275,7 +277,7 @@ class Concomitant(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return g = c² − σ², b and e for each row, where c is the residual clipped at ±εσ."""
+        """Return g = c² − σ², ∂g/∂r and −∂g/∂σ for each row, where c is r clipped at ±εσ."""
         end = self.factor * scale
         outside = np.abs(residual) > end
         clipped = np.clip(residual, -end, end)
@@ -283,7 +285,7 @@ class Concomitant(ScaleEstimator):
         return clipped**2 - scale**2, np.where(outside, 0.0, 2.0 * residual), e
 
     def _sorted_root(self, size: FloatArray, weight: FloatArray | None) -> float:
-        """Return σ̂ of the absolute residuals `size`, from cumulative sums of sorted values."""
+        """Return σ̂ for the absolute residuals `size`, from cumulative sums of sorted values."""
         epsilon = self.factor
         if weight is None:
             size, s = np.sort(size), np.ones(size.size)
@@ -307,9 +309,9 @@ class Concomitant(ScaleEstimator):
     ) -> float | None:
         """Return the scale after one Newton step from an approximate scale.
 
-        The result is None if the step is too long. The sums that the step requires are known,
-        except for the fraction of the rows with |r| > εσ. An estimate of this fraction
-        suffices, because at the root the step is zero for any value of the fraction.
+        The result is None if the step is too long. The step depends on `warm` and on the
+        fraction of the rows with |r| > εσ. An estimate of this fraction suffices, because at
+        the root the step is zero for any value of the fraction.
         """
         epsilon = self.factor
         outside, error = share_outside(residual, weight, epsilon * warm.scale)
@@ -323,9 +325,9 @@ class Concomitant(ScaleEstimator):
         return float(u**-0.5) if 0 < u < np.inf else None
 
     def _newton_step(self, u: float, residual: RowVector, weight: RowVector | None) -> float:
-        """Return the root of the linear piece of Σ s min(u r², ε²) − Σ s that contains u.
+        """Return the root of the linear function that equals Σ s min(u r², ε²) − Σ s near u.
 
-        The result is 0 if the root is not positive, and infinite if the piece is constant.
+        The result is 0 if the root is not positive, and infinite if the function is constant.
         """
         epsilon = self.factor
         end = epsilon / np.sqrt(u) if u else np.inf
@@ -374,7 +376,7 @@ class MScale(ScaleEstimator):
     def scores(
         self, residual: RowVector, scale: float, n: float
     ) -> tuple[RowVector, RowVector, RowVector]:
-        """Return g = ρ_c(r/σ) − target/n, b and e for each row."""
+        """Return g = ρ_c(r/σ) − target/n, ∂g/∂r and −∂g/∂σ for each row."""
         threshold = self.factor * scale
         rho, psi = BISQUARE.rho_and_psi(residual, threshold)
         unit = 6.0 / threshold / threshold
@@ -450,11 +452,11 @@ def trimmed_scale(
 
 
 class TrimmedScores(NamedTuple):
-    """g and b for each row, and two sums; the trimmed scale σ solves Σ s g = 0.
+    """The scores g of the trimmed scale σ, which solves Σ s g = 0, and their derivatives.
 
-    `slope` contains b, which is defined by b z = −∂g/∂θ, where z contains the features of the
-    row. The difference `squares` − `density` is −Σ s ∂g/∂σ. The term `density` is due to the
-    ends of the interval |r| ≤ Kσ of `trimmed_scale`.
+    `slope` contains ∂g/∂r. The difference `squares` − `density` is −Σ s ∂g/∂σ. The term
+    `density` arises because the endpoints of the interval |r| ≤ Kσ used by `trimmed_scale`
+    depend on σ.
     """
 
     g: RowVector

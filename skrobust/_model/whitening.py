@@ -5,8 +5,8 @@ of Z are [1, z] with the standardised features z, S is the diagonal matrix of th
 λ is the diagonal of the penalty's Hessian. The whitened coordinates θ are defined by
 (b, v) = Mθ with MᵀHM = I. The curvature of the model is then the same in all directions of θ,
 and L-BFGS needs about ten evaluations of the objective, whatever the units and correlations of
-the features. If Z is rank-deficient, M spans only the directions that can be distinguished from
-rounding errors.
+the features. If Z is rank-deficient, the columns of M span only the directions that can be
+distinguished from rounding errors.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Whitened:
         return self.engine.n_passes
 
     def at_threshold(self, threshold: float) -> Whitened:
-        """Return the objective with another threshold, in the same coordinates."""
+        """Return the same objective with the given threshold, in the same coordinates."""
         return Whitened(self.linear.at_threshold(threshold), self.whitening)
 
     def coef(self, theta: FloatArray) -> FloatArray:
@@ -115,11 +115,11 @@ class Whitened:
     def predicted_gradient(
         self, point: Evaluation, lower: Whitened, out: RowVector
     ) -> FloatArray:
-        """Return the gradient that `lower` would have at a point if the same rows were inside.
+        """Return the gradient of `lower` at a point, predicted from the present threshold.
 
-        `lower` is the objective with a lower threshold. The contribution of the rows outside
-        the threshold to the gradient is proportional to the threshold. The method takes one
-        pass over X and overwrites `out`.
+        `lower` is the objective with a lower threshold. The prediction is exact if |r| exceeds
+        both thresholds in the same rows, whose contribution to the gradient is proportional to
+        the threshold. The method takes one pass over X and overwrites `out`.
         """
         M, coef = self._M, self._M @ point.theta
         inside = M.T @ self.linear.inside_gradient(point, coef, out)
@@ -189,8 +189,9 @@ def whiten_rows(
     rounding errors relative to the scale of the feature. With a penalty, the minimiser is
     unique, and no direction is omitted because of rounding errors. The coefficients at the
     minimiser, in the *original* units, are then a linear combination of the rows of X, because
-    the gradient of the loss is a linear combination of these rows. M therefore spans only
-    linear combinations of the rows. `tol` is the relative rounding error of singular values.
+    the gradient of the loss is a linear combination of these rows. The columns of M therefore
+    span only such vectors of coefficients. `tol` is the relative rounding error of singular
+    values.
     """
     features = R[:, 1:]
     if not penalty.any():
@@ -205,9 +206,9 @@ def whiten_rows(
     if sigma.size == features.shape[1]:
         basis = np.eye(sigma.size)
     else:
-        # w = v/scale is a linear combination of the rows x = z·scale, so v is a linear
-        # combination of the rows z·scale². The coefficient of each unpenalised feature is an
-        # additional direction, unless the feature is constant.
+        # The coefficients w = v/scale in the original units are a linear combination of the rows
+        # x = z·scale, so v is a linear combination of the rows z·scale². The columns of M must
+        # also span the coefficient of each unpenalised feature that is not constant.
         penalised = penalty > 0
         free = np.flatnonzero(~penalised & (features != 0).any(axis=0))
         V = _row_space(features[:, penalised], tol)[1] if free.size else V[penalised]
@@ -247,8 +248,8 @@ def rewhiten(
 ) -> tuple[Whitening, FloatArray | None]:
     """Return the whitening for the Hessian with the given row weights, and the matrix T.
 
-    The new transform is MT, and the new coordinates are T⁻¹θ. If the Hessian is nearly
-    singular, T is None, and the whitening is unchanged.
+    If M is the transform of the objective, the new transform is MT, and the new coordinates are
+    T⁻¹θ. If the Hessian is nearly singular, T is None, and the whitening is unchanged.
     """
     T = inverse_cholesky(objective.hessian(theta, row_weight))
     transform, condition = objective.whitening
@@ -281,7 +282,7 @@ def _basis_beyond_rounding(A: FloatArray, bounds: FloatArray) -> FloatArray:
 
 
 def _row_space(R: FloatArray, tol: float) -> tuple[FloatArray, FloatArray]:
-    """Return the singular values above `tol` times the largest one, and the matrix V.
+    """Return the singular values of R above `tol` times the largest one, and the matrix V.
 
     The columns of V are the corresponding right singular vectors.
     """
