@@ -103,10 +103,10 @@ class LinearisedMM(LinearisedFit):
         return residual
 
     def scale_equation(self) -> tuple[RowVector, FloatArray, float] | None:
-        """Return g, b and e, where g is each observation's influence on the scale, b = 0 and e = 1.
+        """Return (g, b, e), where g is the influence of each observation on the scale.
 
-        The result is None if the trimmed scale is treated as fixed or if the S-estimate has
-        directions without curvature.
+        b is 0 and e is 1. The result is None if the trimmed scale is treated as fixed or if the
+        S-estimate has directions without curvature.
         """
         s, scale = self._s, self._s.scale / self.units.unit
         bounds = scale * s.constant / (self.beta / self.scale), scale

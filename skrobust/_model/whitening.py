@@ -206,9 +206,9 @@ def whiten_rows(
     if sigma.size == features.shape[1]:
         basis = np.eye(sigma.size)
     else:
-        # The coefficients w = v/scale in the original units are a linear combination of the rows
-        # x = z·scale, so v is a linear combination of the rows z·scale². The columns of M must
-        # also span the coefficient of each unpenalised feature that is not constant.
+        # The coefficients w = v/scale, in the original units, are a linear combination of the
+        # rows x = z·scale, so v is a linear combination of the rows z·scale². The columns of M
+        # must also span the coefficient of each unpenalised feature that is not constant.
         penalised = penalty > 0
         free = np.flatnonzero(~penalised & (features != 0).any(axis=0))
         V = _row_space(features[:, penalised], tol)[1] if free.size else V[penalised]
