@@ -4,7 +4,8 @@ The first table is for outliers in y that are all on the same side of the model.
 parameters, SmoothL1Regressor breaks down when between 30 and 33 % of the rows are outliers. RLM
 from statsmodels, which has the same estimating equations and also starts from least squares,
 breaks down in the same range. SmoothL1Regressor tolerates more outliers with about half of the
-default threshold, or with a fixed threshold that is known beforehand. The second table is for
+default threshold, with a threshold selected by cross-validation, or with a fixed threshold
+that is known beforehand. The second table is for
 outliers in X (leverage points), of which no Huber fit tolerates many. MMRegressor tolerates the
 outliers in both tables. The benchmark takes a minute and requires statsmodels.
 """
@@ -14,7 +15,7 @@ import statsmodels.api as sm
 from sklearn.linear_model import LinearRegression
 from threadpoolctl import threadpool_limits
 
-from skrobust import MMRegressor, SmoothL1Regressor
+from skrobust import MMRegressor, SmoothL1Regressor, SmoothL1RegressorCV
 
 N, P, REPLICATIONS = 500, 5, 20
 COEF, INTERCEPT = np.arange(1.0, P + 1), 10.0
@@ -42,6 +43,7 @@ FITS = {
     "SmoothL1()": fitted(SmoothL1Regressor()),
     "SmoothL1(0.7, mad)": fitted(SmoothL1Regressor(0.7, scale="mad")),
     "SmoothL1(beta=1.345)": fitted(SmoothL1Regressor(1.345)),
+    "SmoothL1RegressorCV()": fitted(SmoothL1RegressorCV()),
     "MMRegressor()": fitted(MMRegressor()),
 }
 

@@ -640,4 +640,5 @@ def _footer(
         distribution = "t with Bell-McCaffrey degrees of freedom"
     else:
         distribution = "normal" if np.isinf(df) else f"t with {df:.4g} degrees of freedom"
-    return f"{kind}: {assumption}; {about}; {distribution}"
+    tests = "; no tests, since the coefficients are penalised" if data.fit.penalty.any() else ""
+    return f"{kind}: {assumption}; {about}; {distribution}{tests}"

@@ -929,6 +929,7 @@ def test_penalised_fits(parameters):
     assert np.isfinite(table.conf_int()).all()
     assert np.isnan(table.statistic).all()
     assert np.isnan(table.p_value).all()
+    assert table.footer.endswith("no tests, since the coefficients are penalised")
     assert 1 < table.rank < 4
     with pytest.raises(ValueError, match="penalized"):
         table.wald_test(["x0"])
