@@ -1,11 +1,11 @@
-"""Functions that read a display's Matplotlib artists, and a stub for a fitted search."""
+"""Functions that read a display's artists, and a stub for a fitted hyperparameter search."""
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 
 def scatter_of(display):
-    """Return the marker positions of all rows, including the outliers."""
+    """Return the marker positions of all rows, outliers last."""
     parts = [display.scatter_, display.outlier_scatter_]
     return np.vstack([part.get_offsets().data for part in parts])
 
@@ -19,7 +19,7 @@ def sorted_rows(points):
 
 
 class Searched(BaseEstimator):
-    """An estimator with the given `cv_results_` and other fitted attributes."""
+    """A stub for a fitted search, with the given `cv_results_` and other attributes."""
 
     def __init__(self, results, **attributes):
         vars(self).update(attributes, cv_results_=results)

@@ -36,12 +36,12 @@ class Certificate:
     """Checks of a fitted single-target model that do not use the package's code.
 
     The coefficients (b, w) minimise the mean Huber loss + a‖w‖²/2 if and only if
-    Σ s_i u_i (1, x_i) = a S (0, w), where u_i = clip(r_i, ±β) and S = Σ s_i. Since the
-    residuals are known up to the rounding errors of their terms, each u_i lies in a known
-    interval. `distance` is the smallest norm of the gradient over these intervals, divided by
-    the weighted root mean square of u. The norm is taken in coordinates in which the penalised
-    least-squares Hessian is the identity. Without a penalty, the condition above tends to the
-    optimality condition for median regression as the threshold tends to zero.
+    Σ s_i u_i (1, x_i) = a S (0, w), where u_i = clip(r_i, ±β), s_i are the sample weights, and
+    S is their sum. Since the residuals are known up to the rounding errors of their terms, each
+    u_i lies in a known interval. `distance` is the smallest norm of the gradient over these intervals,
+    divided by the weighted root mean square of u. The norm is taken in coordinates in which the
+    penalised least-squares Hessian is the identity. Without a penalty, the condition above
+    tends to the optimality condition for median regression as the threshold tends to zero.
     """
 
     def __init__(self, est, X, y, weight=None):
@@ -53,8 +53,8 @@ class Certificate:
         fitted = X @ w + est.intercept_
         self.residual = y - fitted
         self.centre = (s @ X / s.sum()) * bool(est.fit_intercept)
-        # The intercept is computed as a location of y minus the linear predictor at a location
-        # of X.
+        # The intercept is a location of y minus the linear predictor at a location of X, and
+        # has the rounding errors of both.
         moved = abs(est.intercept_) + np.median(np.abs(y)) * bool(est.fit_intercept)
         moved = np.abs(y) + moved + np.abs(self.centre) @ np.abs(w)
         eps = np.finfo(est.coef_.dtype).eps
@@ -64,7 +64,7 @@ class Certificate:
         self.X = X
 
     def _ratio(self):
-        """Return a / α, where a/2 ‖w‖² is the penalty added to the mean Huber loss."""
+        """Return a / alpha, where a/2 ‖w‖² is the penalty added to the mean Huber loss."""
         est = self.est
         if est.loss == "smooth_l1":
             return self.beta
@@ -99,8 +99,9 @@ class Certificate:
         """Return an orthonormal basis of the column space of the stacked data and penalty rows.
 
         Also return the square roots of the normalised weights, the diagonal of the penalty
-        rows, the retained coefficients and centred columns, and the changes in these
-        coefficients along the basis vectors.
+        rows, the coefficients, the centred columns, and the changes in the coefficients along
+        the basis vectors. Without a penalty, columns that are constant up to rounding are left
+        out.
         """
         s, intercept = self.weight, int(self.est.fit_intercept)
         root = np.sqrt(s / s.sum())
@@ -110,7 +111,8 @@ class Certificate:
         if self.ridge == 0:
             kept = scale > 8 * EPS * np.abs(self.centre)
             Z, scale, w = Z[:, kept], scale[kept], w[kept]
-        # For a constant column, whose scale is 0, the penalty alone determines the unit.
+        # For a constant column, whose scale is 0, the penalty alone determines the column's
+        # unit.
         unit = np.sqrt(scale**2 + self.ridge)
         ridge = np.full(w.size, np.sqrt(self.ridge))
         if intercept:
@@ -146,8 +148,9 @@ class Certificate:
         """Return the largest relative decrease in the objective along a few directions.
 
         The directions are the gradient, the whitened axes, and directions that change none or
-        only one of the residuals inside the threshold. At a vertex that is not the minimum, one
-        of the directions that change a single residual is a descent direction.
+        only one of the residuals between −β and β. At a vertex, where at least as many
+        residuals are zero as there are coefficients, one of the directions that change a single
+        residual is a descent direction unless the vertex is the minimum.
         """
         U, root, ridge, w, Z, steps = self._whitened()
         r, beta = self.residual, self.beta
@@ -232,7 +235,7 @@ def make_objective():
 
 @pytest.fixture(params=["array", pytest.param("blocks", marks=pytest.mark.slow)])
 def each_engine(request, monkeypatch):
-    """Run a test twice: with a dense X as a single array and as blocks of rows."""
+    """Run a test twice, with a dense X in a single array and with the same X in blocks."""
     if request.param == "blocks":
 
         def as_engine(X, team):

@@ -1,7 +1,7 @@
-"""About 200 regression problems, in all modes, for comparing fits between versions.
+"""About 200 combinations of data and parameters, for comparing fits between versions.
 
-``python tests/corpus.py`` fits the well-conditioned problems and writes the coefficients,
-scales and objectives to ``tests/data/corpus.json``. ``python tests/corpus.py OLD NEW`` compares
+``python tests/corpus.py`` fits the well-conditioned data and writes the coefficients, scales
+and objectives to ``tests/data/corpus.json``. ``python tests/corpus.py OLD NEW`` compares
 two importable packages, such as an older copy of skrobust and the current one, and prints the
 fits that differ.
 """

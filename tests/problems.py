@@ -1,4 +1,4 @@
-"""Data, modes and formulas shared by several test files.
+"""Data, sets of parameters (modes) and formulas shared by several test files.
 
 The objective is computed by the documented formulas, with the losses in `skrobust.losses`.
 """
@@ -138,12 +138,12 @@ DEGENERATE_MODES = [
     {"beta": 1.0, "beta_schedule": "linear"},
 ]
 OF_SCALE = [mode for mode in DEGENERATE_MODES if mode.get("beta", 0) == 0 or "scale" in mode]
-# Modes whose tests are not marked as slow.
+# Sets of parameters whose tests are not marked as slow.
 QUICK_MODES = [{}, {"beta": 1e-6}, {"scale": "concomitant"}]
 
 
 def in_modes(modes):
-    """Parametrise a test over the modes, and mark all but `QUICK_MODES` as slow."""
+    """Parametrise a test over sets of parameters, and mark all but `QUICK_MODES` as slow."""
     slow = pytest.mark.slow
     modes = [m if m in QUICK_MODES else pytest.param(m, marks=slow) for m in modes]
     return pytest.mark.parametrize("mode", modes)

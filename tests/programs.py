@@ -85,7 +85,7 @@ CASES = [
     ("tall", "float32", {"scale": "concomitant"}),
     ("whole", "C", {"beta": 1e-3}),
 ]
-# Fits in these modes use the kernels compiled by a fit with default parameters.
+# Fits with these parameters use the kernels compiled by a fit with default parameters.
 SAME_KERNELS = [
     {"beta": 1.0},
     {"beta": 1e-9},

@@ -14,8 +14,8 @@ from skrobust._solvers.scale_fixed_point import Sensitivity
 
 
 def test_a_linear_gradient_leads_to_the_minimiser_that_moves_with_the_scale():
-    # ∇F = H(θ − θ₀ − s dθ/ds), where H has three distinct eigenvalues, and θ₀ and dθ/ds have
-    # components in all three eigenspaces.
+    # At scale s, the gradient is H(θ − θ₀ − s dθ/ds), where H has three distinct eigenvalues,
+    # and θ₀ and dθ/ds have components in all three eigenspaces.
     rng = np.random.default_rng(0)
     Q = np.linalg.qr(rng.normal(size=(30, 30)))[0]
     H = Q * np.repeat([0.7, 0.9, 1.1], 10) @ Q.T
@@ -40,7 +40,7 @@ def test_at_the_minimiser_the_step_is_the_known_derivative_times_the_change_of_t
 
 
 def test_moves_whose_squares_vanish_are_used():
-    # Steps this small can occur if the penalty is much larger than the loss.
+    # Steps of the order of 1e-170 can occur if the penalty is much larger than the loss.
     memory, theta = AndersonMemory(None), np.full(3, 1e-170)
     for _ in range(3):
         memory.update(theta, 0.8 * theta, 0.0)
@@ -102,7 +102,7 @@ def test_fit_and_scale_agree_at_the_end(make_objective, weighted, estimator):
 
 
 def test_it_ends_where_the_error_is_not_halved(make_objective):
-    # At such a small threshold, the whitening is inaccurate and the gradient decreases slowly.
+    # At a threshold of 1e-3, the whitening is inaccurate and the gradient decreases slowly.
     objective = whitened_problem(make_objective)
     start = near_start(objective, 1.0)
     narrow = objective.at_threshold(1e-3)

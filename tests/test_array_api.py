@@ -1,6 +1,7 @@
 """scikit-learn's array API dispatch, in a process in which SciPy supports the array API.
 
-SciPy supports it only if the environment variable SCIPY_ARRAY_API is set before the import.
+SciPy supports it only if the environment variable SCIPY_ARRAY_API is set before SciPy is
+imported.
 """
 
 import os
@@ -252,7 +253,7 @@ def test_a_tensor_with_a_gradient_is_detached(monkeypatch):
             return 1, 0
 
         def __dlpack__(self):
-            raise AssertionError("A tensor with a gradient has no view.")
+            raise AssertionError("Tensors that require a gradient cannot be exported.")
 
         def detach(self):
             return np.arange(3.0)

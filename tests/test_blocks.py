@@ -1,4 +1,4 @@
-"""Row vectors and X in blocks give the same results as NumPy and the in-memory engines."""
+"""Operations on vectors and X in blocks of rows agree with NumPy and the in-memory engines."""
 
 import pickle
 
@@ -35,7 +35,7 @@ from skrobust._reductions import (
 def limits(request):
     """Run a test with default limits on the size of a block's results and with small limits.
 
-    With small limits, medians and line searches need several rounds.
+    With small limits, medians and line searches need several rounds of tasks on the blocks.
     """
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "small":
@@ -411,8 +411,8 @@ def test_the_engine_of_blocks_computes_what_that_of_an_array_does(layout, kind, 
         r_array, sums_array = array.loss_gradient(coef, y, weight, HUBER, threshold)
         assert_close(gather(r, slice(None)), r_array)
         assert_close(sums, sums_array)
-        # A pass also returns sums, and values near the previous median; the next median is
-        # computed from both.
+        # Besides the residuals, a pass returns sums, and the values near the previous median.
+        # The next median is computed from these sums and values.
         for _ in range(2):
             expected = median(r_array, weight, None, True)
             assert_allclose(median(r, s, None, True), expected, rtol=1e-12)
@@ -563,7 +563,7 @@ def test_a_row_norm_sample_is_unbiased_with_heavy_tails(layout, weighted):
     grams, expected = np.array(grams), np.einsum("i,ij,ik->jk", given, Z, Z)
     error = grams.std(axis=0) / np.sqrt(60)
     assert (np.abs(grams.mean(axis=0) - expected) <= 4.5 * error + 1e-12).all()
-    # The Gram matrix of the sample varies much less than it would for a uniform sample.
+    # The Gram matrix varies much less from sample to sample than for uniform samples.
     unit = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert (np.std(grams, axis=0) / unit).max() < 0.2
 
@@ -574,7 +574,7 @@ def test_an_error_about_x_names_the_block(as_matrix, value):
     X = np.random.default_rng(0).normal(size=(20, 2))
     BlockEngine(as_matrix(X), ThreadTeam()).check_finite()
     X[10, 1] = value
-    # The blocks end at 1, 2, 6, 7, 14, 18, 18 and 20.
+    # The blocks end before rows 1, 2, 6, 7, 14, 18, 18 and 20.
     with pytest.raises(ValueError, match=r"X contains NaN or infinity.*\(rows 7 to 13\)"):
         BlockEngine(as_matrix(X), ThreadTeam()).check_finite()
 
@@ -627,7 +627,7 @@ def test_the_order_of_the_tasks_does_not_change_a_bit(monkeypatch, mode, tall):
 
 
 class MeasuredBlocks(LocalBlocks):
-    """Blocks that record the largest size of a round's results, not counting samples."""
+    """Blocks that record the largest total size of a round's results, excluding samples."""
 
     largest = 0
 

@@ -154,8 +154,9 @@ def test_weights_are_those_of_a_multinomial_distribution(frequency):
     s = np.arange(1.0, 9.0)
     fit = linearised(SmoothL1Regressor().fit(X, y, sample_weight=s), X, y, s, frequency)
     weights = weight_sampler(fit, None, generator(0))(20_000)
-    # With importance weights, 8 rows are drawn, and a row drawn m times has weight m s. With
-    # frequency weights, 36 rows are drawn with probabilities proportional to s.
+    # With importance weights, 8 rows are drawn, and a row of weight s that is drawn m times
+    # gets weight m s. With frequency weights, 36 rows are drawn with probabilities proportional
+    # to s.
     n, share = (36, s / 36) if frequency else (8, np.full(8, 1 / 8))
     counts = weights if frequency else weights / s
     assert_array_equal(counts.sum(axis=1), n)

@@ -1,4 +1,4 @@
-"""A short campaign of random fits, and the judge that checks them.
+"""A short campaign of random fits, and the function `judge`, which checks each fit.
 
 ``python -m benchmarks.campaign`` runs the long campaign.
 """
@@ -111,7 +111,7 @@ def test_the_bounds_of_the_judge_enclose_the_minimum_of_scipy(beta):
     options = {"loss": "huber", "f_scale": beta, "xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
     found = least_squares(lambda w: A @ w - y, np.zeros(5), **options).x
     value = huber(A @ found - y, beta).mean()
-    # The judge's interior-point method finds the minimum even from this distant start.
+    # The interior-point method of `judge` finds the minimum even from this distant start.
     start = Fit(np.zeros(4), 0.0, beta, 1.0, huber(y, beta).mean(), "huber", 0.0)
     verdict = judge(Data.of(X, y, None, True), start)
     assert verdict.lower <= verdict.upper <= value * (1 + 1e-12)

@@ -1,4 +1,4 @@
-"""`choose` returns the expected plan for each kind of data, solver and fit."""
+"""`choose` selects the expected algorithms for each kind of data, solver and fit."""
 
 import numpy as np
 import pytest
@@ -62,9 +62,9 @@ DATA = {
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fit_at_one_threshold(data, solver):
     kind, n, p, rows, whiten_by, _ = DATA[data]
-    # Only "auto" accelerates the iteration to the fixed point of coefficients and scale: for
-    # tall X, and for sparse X with more rows than features if the whitening only scales the
-    # features.
+    # Only the solver "auto" accelerates the iteration to the fixed point of coefficients and
+    # scale. It does so for tall X, and for sparse X with more rows than features if the
+    # whitening only scales the features.
     scaled = kind == "sparse" and whiten_by == "scaling" and n > p
     accelerate = (rows is UNIFORM or scaled) and solver == "auto"
     expected = Plan(rows, whiten_by, accelerate, MINIMISERS[solver], follow_path=False)
@@ -75,7 +75,8 @@ def test_a_fit_at_one_threshold(data, solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fit_in_stages_or_from_given_coefficients(data, solver):
     kind, n, p, rows, whiten_by, _ = DATA[data]
-    # The start may be far from the minimiser, where a uniform sample is not accurate enough.
+    # The starting point may be far from the minimiser, where a uniform sample is not accurate
+    # enough.
     rows = ROW_NORM if rows is UNIFORM else ALL
     expected = Plan(rows, whiten_by, False, MINIMISERS[solver], follow_path=False)
     assert choose(engine_of(kind, n, p), solver, staged=True) == expected

@@ -1,4 +1,4 @@
-"""scikit-learn's estimator checks, with default parameters and in every mode."""
+"""scikit-learn's estimator checks, with default and with other parameters."""
 
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks

@@ -1,4 +1,4 @@
-"""Fits to about 140 well-conditioned problems, in all modes, agree with recorded values.
+"""About 140 fits to well-conditioned data, with various parameters, agree with recorded values.
 
 The last digits of sums depend on the versions of BLAS and the compiler. Results of Newton's
 method are accurate to within rounding error, those of Anderson acceleration, which is used for

@@ -62,7 +62,7 @@ GROUPS = np.random.default_rng(8).integers(0, 6, len(Y))
 @parametrize_with_checks(
     [
         SmoothL1RegressorCV(),
-        # To save time, searches in other modes have only a few thresholds and folds.
+        # To save time, searches with other parameters have only a few thresholds and folds.
         SmoothL1RegressorCV([0.1, 1.0, "auto"], alphas=[0.01, 0.1], loss="huber", cv=3),
         SmoothL1RegressorCV(3, scale="mad", scoring="r2", cv=2),
         SmoothL1RegressorCV(3, scale="concomitant", cv=2),
@@ -73,8 +73,8 @@ def test_estimator_checks(estimator, check):
     check(estimator)
 
 
-# Some checks have folds with no more rows than features. With the smallest penalties, fits
-# nearly interpolate these folds and need not converge.
+# Some of scikit-learn's checks use folds with no more rows than features. With the smallest
+# penalties, fits nearly interpolate these folds and need not converge.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.slow
 @parametrize_with_checks(
@@ -415,8 +415,8 @@ def test_a_difficult_fold_changes_no_standard_error():
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        # In the first two cases, the mean score of "auto" is 0.2 below that of 0.5; the
-        # standard errors of this difference are 0.32 and 0.
+        # In the first two cases, the mean score for beta="auto" is 0.2 below that for beta=0.5;
+        # the standard errors of this difference are 0.32 and 0.
         ({0.5: [1, 1, 1], "auto": [1.3, 0.2, 0.9], 50.0: [0, 0, 0]}, "auto"),
         ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [0, 0, 0]}, 0.5),
         ({0.5: [1, 1, 1], "auto": [0.8, 0.8, 0.8], 50.0: [1.3, 0.2, 0.9]}, 0.5),
@@ -527,8 +527,8 @@ def test_folds_need_no_copies_of_x(order):
     model.fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # The validation rows take a fifth of the memory of X, the rows near a threshold a tenth,
-    # and a row vector a sixtieth.
+    # Copies of the validation rows and of the rows near a threshold take a fifth and a tenth of
+    # the memory of X, and a vector with one number per row takes a sixtieth.
     assert peak < 0.65 * X.nbytes
 
 
@@ -873,7 +873,8 @@ def test_a_fold_without_weight_to_score_is_named():
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_level_that_is_absent_from_a_fold_has_no_coefficient_in_it(order):
-    # Because the rows are sorted by level, some training sets lack a level.
+    # Because the rows are sorted by the level of a categorical feature, some training sets lack
+    # a level.
     rng = np.random.default_rng(0)
     level = np.sort(rng.integers(0, 6, 300))
     X = np.asarray(np.column_stack([np.eye(6)[level], rng.normal(size=(300, 2))]), order=order)

@@ -171,7 +171,8 @@ def loads(tmp_path):
 def counted(array, loads, max_loads=np.inf):
     """Return an array that counts the loads of its blocks; loads beyond `max_loads` fail."""
 
-    # A local function is pickled by value; the workers cannot import this module.
+    # The function is local and therefore pickled by value, since the workers cannot import this
+    # module.
     def load(rows):
         with loads.open("ab", buffering=0) as file:
             file.write(b"x")
@@ -217,7 +218,7 @@ def test_bits_do_not_depend_on_the_workers(client, mode):
     assert_array_equal(found.outliers_.compute(), expected.outliers_.compute())
 
 
-# Most forms are slow to test, because workers compile the loss for each layout and dtype.
+# Most forms of X are slow to test, because workers compile the loss for each layout and dtype.
 @pytest.mark.parametrize(
     "form",
     [
@@ -367,7 +368,7 @@ def test_transfer_of_a_round_does_not_grow_with_the_rows(monkeypatch, n, params)
     with dask.config.set(scheduler="synchronous"):
         fit(*arrays(X, y, rng.uniform(1, 2, size=n), chunks=(n // 4,) * 4), **params)
     assert transfers
-    # A few rounds gather a sample.
+    # At most two rounds gather a sample of rows, for which the limit below is larger.
     samples = [size for task, _, size in transfers if task == "_take"]
     assert len(samples) <= 2
     for task, n_blocks, size in transfers:
@@ -380,7 +381,7 @@ def test_transfer_of_a_round_does_not_grow_with_the_rows(monkeypatch, n, params)
 
 
 def assert_fails_clean(cluster, error, est, *data):
-    """Assert that a fit fails, leaves the old model unchanged, and leaves no keys behind.
+    """Assert that a fit fails, does not change the fitted model, and leaves no keys.
 
     The scheduler must have no keys even while the exception is still referenced.
     """
@@ -397,7 +398,7 @@ def assert_fails_clean(cluster, error, est, *data):
 
 @pytest.fixture
 def fitted():
-    """Return a model fitted to other data."""
+    """Return a fitted model, which the tests refit to other data."""
     X, y = numbers(40, 2)
     return SmoothL1Regressor(beta=1.0).fit(X, y)
 
@@ -490,7 +491,7 @@ def test_interruption_of_a_round_leaves_no_key(client, cluster, fitted, loads):
 
 
 def assert_recovers(functions, three_stages):
-    """Assert that a fit is bitwise unchanged if `functions[k]` is called after stage k."""
+    """Assert that calling `functions[k]` after stage k does not change any bit of a fit."""
     callback = AfterStage(functions)
     est = SmoothL1Regressor(**STAGES).set_callbacks(callback).fit(*arrays(*numbers()))
     assert_same_bits(est, three_stages)

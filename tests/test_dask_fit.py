@@ -72,7 +72,7 @@ def assert_same_fit(model, expected, X, y, rtol=1e-8):
     X = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=float)
     # Coefficients of float32 data are rounded to float32.
     rtol = max(rtol, 4 * float(np.finfo(expected.coef_.dtype).eps))
-    # Without this unit, the squares of extreme values would overflow or underflow.
+    # Without division by this unit, the squares of extreme values would overflow or underflow.
     unit = np.abs(X).max(axis=0)
     scale = unit * np.maximum((X / unit).std(axis=0), 1e-12)
     size = np.abs(expected.coef_ * scale).max()
@@ -563,7 +563,8 @@ def test_negative_weights_are_refused():
 
 def test_weights_that_are_all_zero_are_refused_as_in_memory():
     X, y, _ = problem()
-    # In memory, scikit-learn raises the error if the installed version checks the weights.
+    # For data in memory, the error is scikit-learn's if the installed version checks the
+    # weights.
     message = "Sample weights must contain at least one non-zero number|got only zeros"
     for data in ((X, y, np.zeros(N)), arrays(X, y, np.zeros(N))):
         with pytest.raises(ValueError, match=message):

@@ -687,7 +687,7 @@ def test_losses_apply_to_blocks(name):
 
 
 def fitted_lazily():
-    """Return a model with the lazy attributes of a fit to Dask collections."""
+    """Return a model whose `outliers_` and `weights_` are lazy, as after a fit to Dask data."""
     model = SmoothL1Regressor().fit(X64, Y64)
     lazy = model, array(X64), array(Y64)
     model.outliers_ = dask_engine.outliers(*lazy)

@@ -235,7 +235,7 @@ def test_loss_of_data_without_a_recipe_ends_the_fit_at_once(guarded):
 
 
 def misaligned(array):
-    """Return a copy of an array at an odd address."""
+    """Return a copy of an array at an odd-numbered memory address."""
     buffer = np.frombuffer(bytearray(array.nbytes + 1), np.uint8)[1:].view(array.dtype)
     copy = np.lib.stride_tricks.as_strided(buffer, array.shape, array.strides)
     copy[...] = array

@@ -118,7 +118,7 @@ def test_a_scale_at_the_rounding_floor_is_not_a_variable_of_the_gap(alpha, most)
 
 
 def test_the_units_of_y_do_not_move_a_scale_above_the_rounding_floor():
-    # In this case, multiplication by the unit of y rounds the scale up.
+    # With these data, the conversion of the scale to the units of y rounds it up.
     rng = np.random.default_rng(29)
     n, p = int(rng.integers(15, 80)), int(rng.integers(1, 5))
     X = rng.normal(size=(n, p))

@@ -55,7 +55,7 @@ def diabetes_wide():
     X, y = load_diabetes(return_X_y=True, scaled=False)
     X, y = standardised(X)[:40], y[:40].copy()
     y[::8] += 400
-    # The square of a two-valued feature is a linear function of the feature.
+    # Feature 1 has two values. Its square is therefore a linear function of it and is left out.
     pairs = np.stack(np.triu_indices(10), axis=1)
     i, j = pairs[(pairs != 1).any(axis=1)].T
     X = np.column_stack([X, X[:, i] * X[:, j]])
@@ -391,7 +391,7 @@ def test_small_thresholds_with_any_penalty(beta, positive, penalty):
 
 
 def least_absolute_deviations(X, y, weight, alpha, positive):
-    """Return min Σ s|r| / S + α Σ|w|, found by a linear program in (b±, w±, r±)."""
+    """Return min Σ s|r| / S + α Σ|w|, by linear programming in the parts b±, w±, r± ≥ 0."""
     n, p = X.shape
     s = np.full(n, 1 / n) if weight is None else weight / weight.sum()
     costs = np.concatenate([[0, 0], np.full(2 * p, alpha), s, s])
@@ -501,7 +501,7 @@ def test_penalty_weights_compensate_for_other_units_of_the_features(mode, l1_rat
 @pytest.mark.parametrize("t", [1e-6, 1e8])
 @in_every_mode
 def test_another_unit_of_the_target_moves_the_penalty(mode, t):
-    """If y is multiplied by t, so are the coefficients, for suitable alpha and l1_ratio.
+    """With suitable alpha and l1_ratio, multiplying y by t multiplies the coefficients by t.
 
     The data term is multiplied by t² for the Huber loss without a concomitant scale, and by t
     otherwise.

@@ -28,7 +28,7 @@ SCALES = [
 ]
 
 
-# At these thresholds, rounding errors of the residuals affect ψ(r) inside the threshold.
+# For |r| below such a small threshold, rounding errors of the residuals r affect ψ(r).
 SMALL = [{"beta": 1e-7}, {"beta": 1e-12, "loss": "huber"}]
 
 

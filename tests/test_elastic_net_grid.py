@@ -151,8 +151,8 @@ def test_the_largest_penalty_is_accurate_for_other_types_and_ranges_of_the_featu
     expected = grid(X)
     rounded = X.astype(np.float32)
     assert_allclose(grid(rounded), grid(rounded.astype(float)), rtol=1e-12)
-    # The residuals of the null model inherit the rounding errors of the unpenalised features,
-    # which would exceed the tolerance with a shift of 1e8.
+    # The residuals of the null model inherit the rounding errors of the unpenalised features.
+    # With a shift of 1e8, these errors would exceed the tolerance.
     shift = 1e5 if (q == 0).any() else 1e8
     assert_allclose(grid(X + shift), grid((X + shift) - shift), rtol=1e-10)
     constant = np.full(len(Y), 1e13)
@@ -229,7 +229,8 @@ def test_the_grid_of_sparse_features_is_that_of_dense_ones(mode, kind):
 
 def test_the_limit_of_large_thresholds_has_the_grid_of_the_elastic_net():
     path = smooth_l1_path(X, Y, alphas=7, beta=1e6, loss="huber", l1_ratio=0.5)
-    # scikit-learn before version 1.7 uses another name for the number of penalties.
+    # Before version 1.7 of scikit-learn, the parameter for the number of penalties has another
+    # name.
     names = inspect.signature(ElasticNetCV).parameters
     number = "n_alphas" if names["alphas"].default is None else "alphas"
     other = ElasticNetCV(l1_ratio=0.5, cv=2, **{number: 7}).fit(X, Y)
@@ -446,7 +447,8 @@ def test_all_coefficients_at_the_largest_penalty_are_zero_with_an_estimated_scal
 
 
 def test_the_first_point_of_a_default_grid_need_not_reach_a_smaller_tolerance():
-    # Because the features are far from zero, the gap cannot be much smaller than tol.
+    # Because the features are far from zero, rounding errors keep the gap from being much
+    # smaller than tol.
     rng = np.random.default_rng(11)
     n, p = int(rng.integers(20, 200)), int(rng.integers(2, 30))
     X = rng.normal(size=(n, p)) * 10.0 ** rng.integers(-3, 4, size=p)

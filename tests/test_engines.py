@@ -71,7 +71,7 @@ def random_weights(rng, n=N):
 
 
 def loss_gradient(engine, coef, y, weight=None, threshold=np.inf, out=None):
-    """Return the residuals and sums of a pass; the default threshold gives least squares."""
+    """Return the residuals and sums of a pass, by default for least squares (threshold ∞)."""
     return engine.loss_gradient(coef, y, weight, HUBER, threshold, out)
 
 
@@ -83,7 +83,7 @@ def problem_of(X, kind, weight, fit_intercept):
 
 @pytest.fixture
 def small_tasks(monkeypatch):
-    """Limit tasks to 256 rows, the minimum, so that Gram matrices have several partial sums."""
+    """Limit tasks to 256 rows, the least allowed, so that Gram matrices are sums of parts."""
     for module in (base, dense):
         monkeypatch.setattr(module, "TASK_BYTES", 1)
 
@@ -183,8 +183,8 @@ def test_a_pass_returns_residuals_and_their_sums(monkeypatch, kind, weighted, th
     ],
 )
 def test_a_part_of_an_array_gives_the_bits_of_its_copy(monkeypatch, kind, part):
-    # Parts of column-major arrays occur, for example, if the rows of a fold are selected from a
-    # data frame. The elements outside the part are NaN, so any use of them would change the
+    # X is a part of a column-major array if, for example, the rows of a fold are selected from
+    # a data frame. The elements outside the part are NaN, so any use of them would change the
     # results.
     monkeypatch.setattr(dense, "BLOCK_ELEMENTS", 64)
     X, rng = data(N, 9)
@@ -338,7 +338,7 @@ def test_take_is_the_same_engine_of_fewer_rows(kind):
         loss_gradient(part, coef, y[rows])[0], loss_gradient(engine, coef, y)[0][rows], 1e-12
     )
     assert part.dtype == engine.dtype
-    # The sample is contiguous and has the layout of X, so one kernel suffices.
+    # The sample is contiguous and has the layout of X, so both use the same kernel.
     assert part._X.flags.forc
     assert part._layout == engine._layout
 
@@ -374,8 +374,8 @@ def test_the_two_index_arrays_of_a_sparse_matrix_may_have_different_types(types)
 
 
 def test_sparse_blocks_are_few():
-    # Each block has p sums. The total number of sums must be small relative to the number of
-    # elements of X.
+    # A pass computes p sums for each block. The total number of these sums must be small
+    # relative to the number of stored elements of X.
     X = sparse.random_array((40_000, 300), density=0.3, rng=np.random.default_rng(0)).tocsr()
     engine = as_engine(X, ThreadTeam())
     assert isinstance(engine, SparseEngine)
@@ -400,7 +400,7 @@ def test_row_vectors_in_memory_are_arrays_of_float64(kind):
     zeros = engine.zeros()
     assert zeros.dtype == np.float64
     assert_array_equal(zeros, np.zeros(N))
-    # Each call allocates new memory, because callers write to the array.
+    # Each call of `zeros` allocates new memory, because callers write to the array.
     assert not np.shares_memory(zeros, engine.zeros())
     assert_array_equal(engine.row_vector(values), values)
 
@@ -542,7 +542,7 @@ def test_rescaled_is_x_in_a_larger_unit(kind):
         assert_array_equal(twice.rows(slice(None))[:, 1:] * twice.unit, X)
         residual, _ = loss_gradient(engine, coef, y)
         # The copy of a strided X has a different layout, so terms are added in a different
-        # order.
+        # order and rounding errors differ.
         assert_allclose(loss_gradient(twice, in_unit, y)[0], residual, 1e-13, 1e-13)
     # Whatever the unit of the engine, the penalty applies to coefficients in the units of X.
     penalties = [Ridge.of_strength(0.5, e).hessian_diagonal(coef) for e in (engine, twice)]
@@ -577,7 +577,7 @@ def test_check_finite_raises_for_nan_and_infinity_only(kind, bad):
 
 
 def probabilities(engine, weight, m):
-    """Return inclusion probabilities proportional to s (1 + ‖z‖²) but at most one."""
+    """Return the inclusion probability min(1, c s (1 + ‖z‖²)) of each row z of weight s."""
     size = (engine.rows(slice(None)) ** 2).sum(axis=1) * (1.0 if weight is None else weight)
     low, high = 0.0, 1e6 * m / size.max()
     for _ in range(200):

@@ -321,7 +321,7 @@ def test_imports_within_functions_are_those_with_a_reason():
 
 
 def imported_by(package):
-    """Return what a package imports, including modules imported only for annotations."""
+    """Return the packages and modules that a package imports, even if only for annotations."""
     modules = [m for m in LAYERS if m == package or m.startswith(f"{package}.")]
     imported = {name for module in modules for name, _ in within_package(module)}
     return {name.partition(".")[0] for name in imported} - {package}

@@ -409,7 +409,7 @@ def test_units(kind, parameters, exponents, y_unit, seed):
 
 @st.composite
 def fits(draw):
-    """Draw X, y and a function that fits a model and returns its coefficient table."""
+    """Return a function that computes the coefficient table of a drawn model, and X, y."""
     n = draw(st.integers(60, 63))
     X, y = data(n, seed=draw(st.integers(0, 1000)))
     kind, parameters = draw(st.sampled_from(ALL_KINDS)), draw(st.sampled_from(SCALES))
@@ -871,8 +871,8 @@ def test_dependent_columns(kind):
 def test_a_direction_without_rows_inside():
     X, y = data()
     X = np.column_stack([X[:, 0], np.r_[np.ones(6), np.zeros(74)]])
-    # The six rows of the indicator lie far above or below the fit, so none of their residuals
-    # is inside the threshold.
+    # The six rows in which the indicator is 1 lie so far above or below the fit that their
+    # absolute residuals exceed the threshold.
     y[:6] = [100, 101, 102, -100, -101, -102]
     model = SmoothL1Regressor(1.0).fit(X, y)
     with pytest.warns(UserWarning, match=r"\['x1'\] have no standard error"):

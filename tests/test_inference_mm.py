@@ -383,7 +383,7 @@ def test_a_table_keeps_no_rows_and_can_be_pickled():
     lower, upper = table.predict_interval(X)[:, 1:].T
     assert 0.93 < np.mean((lower < y) & (y < upper)) < 0.97
     assert table.wald_test(["x0", "x1", "x2"]).p_value < 1e-10
-    # Only the vector of leave-one-out residuals has one entry per row.
+    # Of the table's arrays, only that of the leave-one-out residuals has one entry per row.
     assert len(pickle.dumps(table)) < 1.5 * 8 * 2000
     observations = observation_table(model, X, y)
     assert str(pickle.loads(pickle.dumps(observations))) == str(observations)
@@ -448,8 +448,9 @@ def test_the_bootstrap_is_refused():
 
 @pytest.mark.parametrize("size", [3.0, 30.0])
 def test_a_bread_that_is_not_positive_definite_is_an_error(size):
-    # The added feature indicates two rows whose residuals are ±size times the scale. At
-    # coefficient 0, the gradient is zero and the curvature is negative or zero.
+    # The added feature is 1 in two rows, whose residuals are ±size times the scale, and 0
+    # elsewhere. If its coefficient is 0, the gradient with respect to this coefficient is
+    # zero and the curvature is negative or zero.
     X, y = data(outliers=0)
     model = fit(X, y)
     pair = np.zeros(82)

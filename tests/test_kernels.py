@@ -100,7 +100,7 @@ class Case:
 
     def losses(self, r, size):
         """Return ρ, ψ and the rounding error of ψ; `size` is the rounding error of r."""
-        # ψ has the rounding error of r inside the threshold, and that of β outside.
+        # If |r| < β, ψ has the rounding error of r, otherwise that of β.
         bound = np.where(np.abs(r) < 1.001 * self.beta, size, self.beta)
         return losses.huber(r, self.beta), losses.huber_gradient(r, self.beta), bound
 
@@ -294,7 +294,7 @@ def test_a_value_that_is_not_finite_shows_in_the_sums(layout, bad):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_column_of_large_offset_keeps_its_digits(layout):
-    # The values 2²⁷ + noise are exact, and so are their differences from the centre.
+    # The values 2²⁷ + noise and their differences from the centre have no rounding errors.
     rng = np.random.default_rng(0)
     z = np.round(rng.normal(size=(40, 3)) * 2**20) / 2**20
     case = Case(n=40, p=3)
@@ -371,7 +371,8 @@ def test_a_kernel_is_made_once_for_a_type_and_never_compiled_on_a_call(make, rho
     kernel = make(rho_psi)
     assert make(rho_psi) is kernel
     assert len(kernel.signatures) == 1
-    # An undeclared type raises an error and does not trigger another compilation.
+    # Arguments of types other than those declared raise an error and do not trigger another
+    # compilation.
     with pytest.raises(TypeError):
         kernel(*[np.zeros(1, dtype=complex)] * len(kernel.signatures[0]))
     assert len(kernel.signatures) == 1

@@ -1,4 +1,8 @@
-"""At tiny thresholds, the minimiser is near a vertex, which a simplex method finds quickly."""
+"""At tiny thresholds, the minimiser is near a vertex, which a simplex method finds quickly.
+
+At a vertex, at least as many residuals are zero as there are variables. With an L1 penalty,
+coefficients that are zero also count.
+"""
 
 from functools import partial
 from importlib import import_module
@@ -140,7 +144,8 @@ def test_a_small_threshold_takes_few_passes(make_case, n, beta):
 
 def test_rows_without_weight_are_no_rows_of_a_vertex(make_objective):
     # Validation rows of a fold, for example, have zero weight. In the first group, the rows
-    # above and below the zero-weight row have equal total weights, so its multiplier is zero.
+    # above and below the zero-weight row have equal total weights, so the multiplier of this
+    # row is zero.
     rng, beta = np.random.default_rng(0), 1e-7
     X = np.repeat(np.eye(3), [5, 15, 15], axis=0)
     y = np.concatenate([[0.3, 0.3, -0.3, -0.3, 0.0], rng.normal(size=30)])
@@ -178,7 +183,7 @@ def test_the_vertex_of_an_l1_penalty_is_the_minimiser(seed, shape, bounded):
     lower[1:] = 0.0 if bounded else -np.inf
     x, beta = np.zeros(k), 1e-9
     x[0] = np.median(y)
-    # All rows are inside this threshold, so any of them may become a row of the vertex.
+    # No absolute residual exceeds this threshold, so any row may become a row of the vertex.
     threshold = float(np.abs(y - Z @ x).max())
     vertex = l1_vertex(Z, y - Z @ x, weight, x, slope, lower, threshold, beta)
     residual = y - Z @ vertex.coef

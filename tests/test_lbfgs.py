@@ -146,7 +146,8 @@ def test_auto_runs_lbfgs_first_where_x_has_many_elements(
     objective, start = case.objective.at_threshold(beta), np.zeros(7)
     point = objective.evaluate(start)
     passes = case.solve(lbfgs_then_newton, beta, start=start).passes
-    # If few rows are inside the threshold, the threshold is lowered in steps, without L-BFGS.
+    # If few absolute residuals are at most beta, Newton's method runs at a sequence of
+    # decreasing thresholds, without L-BFGS.
     few_inside = np.count_nonzero(np.abs(point.residual) <= beta) <= 5 * 7
     assert ("lbfgs" in passes) == (max_elements < 900 and not few_inside)
     if "lbfgs" in passes:
@@ -177,8 +178,8 @@ def test_auto_hands_over_to_newton_near_the_minimiser(never_small, make_case):
     assert set(solution.passes) == {"newton"}
     passes = case.solve(lbfgs_then_newton, 5.0).passes
     assert passes["newton"] > 0
-    # SciPy may exceed the limit by the evaluations in one line search, and the starting point
-    # needs one more evaluation.
+    # SciPy may exceed its limit on evaluations by those of one line search (at most 20), and
+    # the starting point needs one more evaluation.
     assert passes["lbfgs"] <= LBFGS_MAX_EVALUATIONS + 21
 
 
@@ -247,8 +248,8 @@ def test_more_iterations_never_increase_the_value(
         for m in (*range(20), 30, 50, 1000)
     ]
     assert values[-1] < values[0]
-    # While the threshold is lowered, iterates are minimisers at larger thresholds, and the
-    # value may increase slightly.
+    # While the threshold is lowered, iterates are minimisers at larger thresholds, so the
+    # objective at threshold beta may increase slightly from one to the next.
     assert np.all(np.diff(values) <= 1e-12 * np.array(values[1:]) + beta * beta / 2)
 
 

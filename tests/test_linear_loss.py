@@ -22,8 +22,8 @@ PENALTIES = [(0.0, False), (0.3, False), (0.5, True)]
 FORMS = itertools.product(["dense", "csr"], [True, False], [True, False])
 # Each of these combinations, with the penalties assigned in rotation.
 MODES = [(*form, PENALTIES[i % len(PENALTIES)]) for i, form in enumerate(FORMS)]
-# The modes for least squares, that is, for an infinite threshold. Penalties multiplied by the
-# threshold would be infinite and are left out.
+# The combinations for least squares, that is, for an infinite threshold. Those with a penalty
+# that is multiplied by the threshold are left out, because the penalty would be infinite.
 LEAST_SQUARES = [(mode, np.inf) for mode in MODES if not mode[3][1]]
 
 
@@ -338,7 +338,7 @@ def test_the_predicted_gradient_is_that_of_the_lower_threshold_if_the_same_rows_
     case = make_case(*mode)
     point = case.objective.evaluate(case.theta)
     size = np.abs(point.residual)
-    # No residual lies between the two thresholds.
+    # No absolute residual lies between the two thresholds.
     middle = float(np.sort(size)[N // 2]) if outside else 1e3
     upper, lower = case.objective.at_threshold(1.001 * middle), 0.999 * middle
     assert outside == bool(np.any(size > upper.threshold))

@@ -55,5 +55,5 @@ def test_a_fit_of_a_map_takes_a_fifth_of_its_memory_and_has_the_bits_of_memory(t
     digest, of_map, of_copy = run(PREAMBLE + MAPPED, cwd=tmp_path).split()
     assert digest == fitted(X, y)
     assert float(of_map) < 0.2
-    # The measurement detects a copy of X.
+    # The measurement detects the copy of X that is made on purpose in the second fit.
     assert float(of_copy) > 0.9

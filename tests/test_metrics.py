@@ -196,7 +196,7 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
     weights = weights if weighted else np.ones(len(y))
 
     def scores(constants):
-        # Each column of `targets` is y, and its predictions are one of the constants.
+        # Every column of `targets` is y; each is predicted by one of the constants.
         predictions = np.tile(constants, (len(y), 1))
         targets = np.tile(y[:, None], len(constants))
         keywords = {"sample_weight": weights, "beta": beta, "multioutput": "raw_values"}

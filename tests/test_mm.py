@@ -270,8 +270,8 @@ def test_a_tight_cluster_of_leverage_points_has_no_influence(p, share):
     m = int(share * n)
     X[:m] = 0.1 * rng.normal(size=(m, p))
     X[:m, 0] += 10.0
-    # With a smaller slope, even the fit at the global minimum of the scale would pass through
-    # the cluster.
+    # If the line to the cluster had a slope much smaller than 6, even the fit at the global
+    # minimum of the scale would pass through the cluster.
     y[:m] = 10.0 * 6 + 0.1 * rng.normal(size=m)
     model = fit(X, y)
     assert (model.coef_**2).sum() < 4 * p / (n - m)

@@ -288,7 +288,8 @@ def test_the_line_search_returns_zero_where_the_direction_ascends(make_objective
 
 
 def test_the_line_search_goes_to_the_last_breakpoint_where_no_row_stays_inside(make_objective):
-    # Each row crosses the threshold once; afterwards, the slope remains zero.
+    # Each residual crosses the threshold once; beyond the last crossing, the slope remains
+    # zero.
     objective = make_objective(np.zeros((2, 1)), np.array([-5.0, 5.0]))
     point = objective.evaluate(np.array([-20.0]))
     change = objective.evaluate(np.array([-19.0])).residual - point.residual
@@ -316,13 +317,15 @@ def test_the_estimated_suboptimality_is_of_the_size_of_the_true_one(
         true, estimate = solution.point.value - least, case.suboptimality(solution, beta)
         if true > 1e-11 * least:
             compared += 1
-            # Because rows cross the threshold along the step, the quadratic model is accurate
-            # only up to a factor. Conjugate gradients overestimate the smallest eigenvalue.
+            # Because residuals cross the threshold along the step, the quadratic model gives
+            # the suboptimality only to within a factor. Conjugate gradients overestimate the
+            # smallest eigenvalue.
             assert estimate >= true * (0.5 if step == "direct" else 0.2)
             assert estimate <= 20 * true
         else:
             assert estimate <= 1e-9 * least
-    # If all rows are inside the threshold, a single Newton step reaches the minimum.
+    # If all absolute residuals are below the threshold, a single Newton step reaches the
+    # minimum, and there is nothing to compare.
     assert compared >= 1 or (step == "direct" and beta == 20.0)
 
 
@@ -379,8 +382,8 @@ def test_more_iterations_never_increase_the_value(make_case, beta):
     case = make_case()
     values = [case.solve(beta, tol=0.0, max_iter=m).point.value for m in range(30)]
     assert values[-1] < values[0]
-    # While the threshold is lowered, iterates are minimisers at larger thresholds, and the
-    # value may increase slightly.
+    # While the threshold is lowered, iterates are minimisers at larger thresholds, so the
+    # objective at threshold beta may increase slightly from one to the next.
     assert np.all(np.diff(values) <= 1e-12 * np.array(values[1:]) + beta * beta / 2)
 
 
@@ -435,8 +438,8 @@ def test_a_flat_minimum_between_two_clusters_is_found(make_objective):
 
 @pytest.mark.parametrize("beta", [1e-4, 1e-2, 0.5])
 def test_on_data_with_ties_the_value_is_that_of_the_given_threshold(make_objective, beta):
-    # With repeated rows and integers, many points are optimal at only one threshold of the
-    # continuation.
+    # With repeated rows and integer data, many points are optimal at only one of the decreasing
+    # thresholds of the continuation.
     for seed in range(60):
         rng = np.random.default_rng(seed)
         X, y = rng.integers(0, 2, size=(8, 2)).astype(float), 10.0 * rng.integers(-3, 4, 8)
@@ -458,7 +461,8 @@ def test_a_solution_cannot_be_changed(make_case):
 def test_a_vertex_whose_multiplier_is_beyond_the_threshold_is_no_minimum(make_objective):
     # At a vertex, one row has residual 0. The threshold is far below the rounding error of y,
     # so a Newton step at either vertex changes this residual by less than its rounding error.
-    # The minimum is at the vertex of the second row, because the first row has a smaller slope.
+    # The minimum is at the vertex of the second row, whose absolute residual changes faster
+    # with the coefficient.
     X, y = np.array([[1.0], [3.0]]), np.array([1000.0, 3001.0])
     objective = make_objective(X, y, threshold=1e-16, fit_intercept=False)
 

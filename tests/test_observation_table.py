@@ -86,7 +86,8 @@ def test_a_row_left_out_leaves_the_residual_of_a_fit_without_it():
         rest = np.arange(N) != i
         other = SmoothL1Regressor(2.0).fit(X[rest], Y[rest])
         if (other.outliers_ == est.outliers_[rest]).all():
-            # Without the row, the objective is quadratic between the two minimisers.
+            # Without row i, the objective is quadratic between the minimisers with and without
+            # this row.
             residual = Y[i] - other.predict(X[i : i + 1])[0]
             assert_allclose(table.leave_one_out_residual[i], residual, rtol=1e-6)
             n_exact += 1
@@ -288,5 +289,6 @@ def test_no_copy_of_x_is_made():
     observation_table(est, X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # A vector takes a hundredth of the memory of X, and the table has eight vectors.
+    # A vector with one entry per row takes a hundredth of the memory of X, and the table has
+    # eight.
     assert peak < 0.3 * X.nbytes

@@ -216,7 +216,7 @@ def regular(draw):
     y = np.round(y * 2**20) / 2**20
     params = draw(modes())
     if isinstance(params["beta"], float):
-        # If no row is inside the threshold, the minimiser need not be unique.
+        # If all absolute residuals exceed the threshold, the minimiser need not be unique.
         params["beta"] = max(params["beta"], 1.01)
     return Problem(X, y, draw(weights(n=n)), params)
 

@@ -75,7 +75,7 @@ def test_the_m_scale_descends_to_a_stationary_point_that_solves_its_equation(bis
     u = np.minimum(np.abs(r) / scale / c, 1)
     assert (1 - (1 - u**2) ** 3).sum() == pytest.approx(target, rel=1e-12)
     assert scale <= estimator.estimate(objective.evaluate(start).residual, None)
-    # The scale is at a local minimum: it is not lower at nearby coefficients.
+    # The solution is a local minimum of the scale, which is not lower at nearby coefficients.
     Z = np.column_stack([np.ones(80), X])
     theta = np.linalg.lstsq(Z, y - r)[0]
     rng = np.random.default_rng(2)
@@ -165,5 +165,6 @@ def test_the_trimmed_scale_ends_at_its_bounds():
     assert trimmed_scale(residual, None, 0.3, 0.1, **parameters) == 0.3
     free = trimmed_scale(residual, None, 1.5, 0.5, **parameters)
     assert free == pytest.approx(1.0, abs=0.1)
-    # Almost no residual is small enough to be included, so the upper bound is returned.
+    # Almost no residual is small enough to enter the trimmed scale, so the upper bound is
+    # returned.
     assert trimmed_scale(residual, None, 1e-9, 1e-10, **parameters) == 1e-9

@@ -1,4 +1,4 @@
-"""Operations on row vectors: median, kth value, gather, sums, minimum along a line."""
+"""Operations on vectors of one number per row: medians, sums, selection, line minimum."""
 
 import itertools
 
@@ -193,7 +193,7 @@ def line_slope(t, r, change, weight, beta, penalty_slope):
 
 
 def minimum_by_all_breakpoints(r, change, weight, beta, penalty_slope):
-    """Return the first zero of the slope; the slope is linear between the breakpoints."""
+    """Return the first zero of the slope, which is linear between the breakpoints."""
     with np.errstate(divide="ignore", invalid="ignore"):
         lengths = np.concatenate([(end - r) / change for end in (-beta, beta)])
     ends = [0.0, *np.unique(lengths[(lengths > 0) & np.isfinite(lengths)])]

@@ -91,8 +91,8 @@ def test_stackloss_agrees_with_r_rlm(mode):
 def test_fixed_threshold_gives_the_residuals_of_sas(loss):
     # Results of SAS from statsmodels (BSD-3), results_rlm.py, class HuberHuber: Huber's psi at
     # 1.345 and a scale that skrobust lacks (proposal 2 at 2.5). The threshold is fixed at 1.345
-    # times this scale. To nine digits, the scale is the ratio of a residual to the
-    # corresponding standardised residual.
+    # times this scale. The ratio of a residual to the corresponding standardised residual gives
+    # this scale to nine digits.
     residuals = [2.909155172, -2.225912162, 4.134132661, 6.163172632, -1.741815737]
     residuals += [-2.789321552, -2.02642336, -1.02642336, -2.593402734, 0.698655]
     residuals += [1.914261011, 1.826699492, -2.031210331, -0.592975466, 2.306098648]

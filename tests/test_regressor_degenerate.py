@@ -316,7 +316,8 @@ def test_few_rows_and_a_penalty_give_a_minimum_without_a_warning(alpha, mode, se
 @in_modes(OF_SCALE)
 def test_a_small_group_is_fitted_although_most_rows_are_fitted_exactly(mode):
     # The scale of the least-squares residuals is already zero. The fit to the second group is
-    # then far from the median of the group, and none of its residuals is inside the threshold.
+    # then far from the median of the group, and all absolute residuals of the group exceed the
+    # threshold.
     X = np.eye(2)[[0] * 6 + [1] * 3]
     y = np.array([4.0] * 6 + [1.0, 1.0, 6.45])
     est = SmoothL1Regressor(**mode).fit(X, y)

@@ -125,11 +125,11 @@ def test_auto_with_and_without_mad_is_the_same_fit():
 
 @pytest.mark.parametrize("seed", [722, 871, 1027])
 def test_a_concomitant_scale_is_not_taken_for_zero_because_rows_are_exact(seed):
-    """Near σ = 0, the share of exact rows, 2 of 30, exceeds 1 − 1/ε², but the minimum is not 0.
+    """Near σ = 0, 2 of 30 residuals are zero, more than 1 − 1/ε², but the minimum is not at 0.
 
     Found by a random search: a secant step overshot the minimum and ended at the rounding
-    floor, where the exact rows cause another fixed point. A scale at the floor is accepted only
-    if the scale also decreases from a value somewhat above the floor.
+    floor, where the rows that are fitted exactly cause another fixed point. A scale at the
+    floor is accepted only if the scale also decreases from a value somewhat above the floor.
     """
     rng, epsilon = np.random.default_rng(seed), 1.01
     x = rng.normal(size=(30, 1))

@@ -95,7 +95,7 @@ def test_powers_of_calendar_years_are_fitted_as_far_as_float64_holds_them(degree
     best = basis @ np.linalg.lstsq(basis, y, rcond=None)[0]
     model = SmoothL1Regressor(1e6).fit(X, y)
     assert model.rank_ == degree
-    # Each degree loses about two and a half digits to the rounding of the powers.
+    # Each additional degree loses about two and a half digits to the rounding of the powers.
     assert np.abs(model.predict(X) - best).max() < 1e-8 * 10.0 ** (2.2 * (degree - 3))
 
 
@@ -160,7 +160,7 @@ def test_a_csr_column_far_from_zero_is_fitted_as_its_dense_form(ratio, duplicate
         X = np.column_stack([d, x])
         csr = sparse.csr_array(X)
         if duplicates:
-            # Each element of the second column is stored in two halves.
+            # Each element of the second column is stored as two entries of half its value.
             rows = np.r_[np.flatnonzero(d), np.arange(60), np.arange(60)]
             columns = np.r_[np.zeros(int(d.sum()), int), np.ones(120, int)]
             values = np.r_[d[d > 0], x / 2, x / 2]

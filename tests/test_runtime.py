@@ -109,8 +109,8 @@ print(found == [alone] * {n}, before == after, max(compiled.values()))
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "main_first"), [(8, False), (3, True)])
 def test_threads_at_once_find_the_bits_of_one_and_leave_blas_as_it_was(n, main_first):
-    # The kernels are also compiled only once. Otherwise, each thread would wait for the kernels
-    # of all others, since Numba compiles one kernel at a time.
+    # The threads also share the kernels, which are compiled only once. If each thread compiled
+    # its own, it would wait for those of all others, since Numba compiles one kernel at a time.
     program = PREAMBLE + EIGHT_AT_ONCE.format(n=n, main_first=main_first)
     output = run(program, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2")
     same_bits, blas_restored, compilations = output.split()
@@ -150,7 +150,7 @@ def test_a_read_only_installation_without_home_or_cache_works(tmp_path):
         for place in places:
             place.chmod(0o755)
     assert output.split("\n") == [str(package / "__init__.py"), str([1.0] * 4)]
-    # For root, no directory is read-only, so the test checks only that nothing is written.
+    # Root can write to read-only directories, so the test checks only that nothing is written.
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -58,7 +58,7 @@ def test_the_scale_is_that_of_the_residuals_at_its_threshold(
     assert estimate == pytest.approx(scale, rel=1e-8)
     assert scale < start[1]
     # dθ/ds and dφ/ds are approximated by finite differences, with a change in the scale so
-    # small that the same rows remain inside the threshold.
+    # small that no absolute residual crosses the threshold.
     ahead = objective.at_threshold(estimator.threshold(scale * (1 + 1e-4)))
     end = newton(ahead, point.theta, 1e-12, 100).point
     dtheta_ds = (end.theta - point.theta) / (1e-4 * scale)

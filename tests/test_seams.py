@@ -168,7 +168,7 @@ def fit(X, y, weight=None, **parameters):
 
 
 def check_passes(model, expected):
-    """Assert that the fit in blocks takes about as many passes as the expected fit.
+    """Assert that the fit in blocks takes about as many passes as the fit in memory.
 
     L-BFGS is excluded: rounding errors determine when it ends, so the numbers of passes may
     differ.
@@ -243,8 +243,8 @@ def test_blocks_of_rows_give_the_fit_of_a_tall_array(monkeypatch, mode, tails):
 def test_every_solver_finds_the_minimum_on_blocks_of_rows(
     monkeypatch, solver, threshold, weighted, alpha
 ):
-    # The number of rows is odd, so the median, which is the limit for a strong penalty, is
-    # unique.
+    # The number of rows is odd, so the median of y, to which the fit tends as the penalty
+    # increases, is unique.
     X, y = data(n=201)
     weight = np.random.default_rng(1).uniform(0.1, 1.0, size=201) if weighted else None
     solutions = []

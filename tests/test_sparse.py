@@ -53,15 +53,15 @@ def test_without_a_gram_matrix_the_fit_is_that_of_dense_x(
     assert_allclose(est.objective_, dense.objective_, rtol=1e-7)
     assert_allclose(est.scale_, dense.scale_, rtol=1e-7)
     if kind == "one-hot" and mode.get("beta") == 1e-3:
-        # The median of a level with an even number of rows is not unique, and neither is the
-        # minimiser of the objective.
+        # The median of y over a level with an even number of rows is not unique, and neither is
+        # the minimiser of the objective.
         return
     assert_allclose(est.coef_ * spread, dense.coef_ * spread, rtol=0, atol=2e-6 * size)
     assert_allclose(est.predict(X), dense.predict(X), rtol=0, atol=1e-6 * size)
 
 
 def scaled_only(kind, n=3_000, p=250):
-    """Return sparse features that are only scaled, and a heavy-tailed target."""
+    """Return sparse features, which the whitening only scales, and a heavy-tailed target."""
     rng = np.random.default_rng(0)
     X = sparse.random_array((n, p), density=0.03, rng=rng, format="csc")
     if kind == "power law":

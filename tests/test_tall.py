@@ -153,7 +153,7 @@ def test_one_large_value_in_a_row_outside_the_sample(cell, params):
     X[12_345, 3] = cell
     found = SmoothL1Regressor(**params).fit(X, y)
     # The row with the large value determines the coefficient of feature 3 and does not
-    # influence the others.
+    # influence the other coefficients.
     assert abs(found.coef_[3]) < 1e-3
     assert_allclose(np.delete(found.coef_, 3), 1.0, atol=0.05)
 

@@ -1,8 +1,8 @@
-"""The whitening turns the Hessian of the quadratic model into the identity on its range.
+"""In whitened coordinates, the Hessian of the quadratic model is the identity.
 
-The rows Z = [1, z] are scaled such that ZᵀZ is a mean over the rows. With H = ZᵀZ + diag(0, λ),
-the transform M satisfies MᵀHM = I, and its columns span all (b, v) that the data and penalty
-distinguish.
+The rows Z = [1, z] are scaled such that ZᵀZ is a mean over the rows. With H = ZᵀZ + diag(0, λ)
+for penalties λ, the transform M satisfies MᵀHM = I, and its columns span all coefficients
+(b, v) that the data and penalty distinguish.
 """
 
 from fractions import Fraction
@@ -232,7 +232,7 @@ def test_rows_with_a_penalty_reach_the_ridge_solution(fit_intercept, n, p, alpha
     v = (np.array(solution[:n]) @ z / exact_penalty).astype(float)
     b = float(solution[n]) if fit_intercept else 0.0
     assert_allclose(found[0], b, rtol=0, atol=1e-12 * np.abs(target).max())
-    size = np.sqrt(penalty)  # errors are measured in the penalty norm
+    size = np.sqrt(penalty)  # errors are weighted by the square roots of the penalties
     assert_allclose(size * found[1:], size * v, rtol=0, atol=1e-9 * (size * np.abs(v)).max())
 
 
@@ -405,7 +405,8 @@ def test_there_is_no_new_whitening_where_rows_do_not_span_all_directions(make_ob
 def test_coordinates_are_those_of_the_nearest_coefficients():
     M = np.random.default_rng(0).normal(size=(6, 2))
     coef = np.random.default_rng(1).normal(size=6)
-    # The distance is measured relative to the largest entry of each row of M.
+    # Each coefficient's difference is measured relative to the largest absolute entry in its
+    # row of M.
     unit = 1.0 / np.abs(M).max(axis=1)
     expected = np.linalg.lstsq(unit[:, None] * M, unit * coef)[0]
     assert_allclose(Whitening(M, 1.0).coordinates(coef), expected, rtol=1e-12)

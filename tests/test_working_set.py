@@ -1,4 +1,4 @@
-"""The columns and rows of a working set give the sums over all rows; fits along grids."""
+"""Sums over all rows, computed from the columns and rows of a working set; fits along grids."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ class Line:
             self.step[1] = -self.x[1]
         residual = self.y - self.Z @ self.x
         self.columns.update(np.abs(residual) <= BETA)
-        # An ascent direction is reversed.
+        # An ascent direction is reversed, except where it makes a coefficient zero.
         q = self.loss_slope(self.x)
         if (self.slope * np.sign(self.x) - q) @ self.step > 0:
             self.step = np.where(self.step == -self.x, self.step, -self.step)
@@ -124,8 +124,8 @@ def test_the_length_is_near_the_minimum_along_the_step(seed, every, size):
 
 def test_a_step_that_ends_where_a_coefficient_is_zero_is_taken_in_full():
     line = Line(every=False, to_zero=True)
-    # The minimum of the smooth part is beyond t = 1, where a coefficient becomes zero. The
-    # large penalty on this coefficient keeps the minimum at t = 1.
+    # The minimum of the smooth part along the step is beyond t = 1, where a coefficient becomes
+    # zero. The large penalty on this coefficient keeps the minimum of the objective at t = 1.
     line.slope[1] = 10.0
     line.step[2:] = line.step[0] = 0.0
     line.curvature = line.columns.H @ line.step
@@ -227,8 +227,8 @@ def test_a_fit_that_is_stopped_after_a_sample_is_not_above_the_null_model(
 
 @pytest.mark.parametrize("fold", range(5))
 def test_paths_near_interpolation_converge(fold):
-    # With fewer rows than features, the step to the minimum for the rows inside the threshold
-    # may move a residual from above β to below −β, or from below −β to above β.
+    # With fewer rows than features, the step to the minimum of the loss over the rows with
+    # |r| ≤ β may move a residual from above β to below −β, or vice versa.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 300))
     y = X[:, :5] @ [3.0, -2.0, 2.0, -1.5, 1.0] + rng.normal(size=100)
