@@ -38,10 +38,11 @@ class Certificate:
     The coefficients (b, w) minimise the mean Huber loss + a‖w‖²/2 if and only if
     Σ s_i u_i (1, x_i) = a S (0, w), where u_i = clip(r_i, ±β), s_i are the sample weights, and
     S is their sum. Since the residuals are known up to the rounding errors of their terms, each
-    u_i lies in a known interval. `distance` is the smallest norm of the gradient over these intervals,
-    divided by the weighted root mean square of u. The norm is taken in coordinates in which the
-    penalised least-squares Hessian is the identity. Without a penalty, the condition above
-    tends to the optimality condition for median regression as the threshold tends to zero.
+    u_i lies in a known interval. `distance` is the smallest norm of the gradient over these
+    intervals, divided by the weighted root mean square of u. The norm is taken in coordinates
+    in which the penalised least-squares Hessian is the identity. Without a penalty, the
+    condition above tends to the optimality condition for median regression as the threshold
+    tends to zero.
     """
 
     def __init__(self, est, X, y, weight=None):
@@ -214,8 +215,8 @@ def _make_objective(
 ):
     """Return the mean Huber loss plus a ridge penalty, as a function of whitened coordinates θ.
 
-    The whitening is that for least squares on all rows. The penalty is alpha/2 ‖w‖², multiplied
-    by the threshold if `per_threshold` is True. Unlike in a fit, y is not rescaled.
+    The whitening is computed for least squares on all rows. The penalty is alpha/2 ‖w‖²,
+    multiplied by the threshold if `per_threshold` is True. Unlike in a fit, y is not rescaled.
     """
     engine = as_engine(X, ThreadTeam())
     problem = whole_problem(engine, weight, fit_intercept, choose(engine, "auto"))

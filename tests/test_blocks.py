@@ -356,7 +356,7 @@ LAYOUTS = ["dense", "small", "float32", "csr"]
 
 
 def features(layout, n=N):
-    """Return columns with different units and locations, and about 30 % zeros."""
+    """Return columns with different units and locations; about 30 % of the values are zero."""
     rng = np.random.default_rng(0)
     n = 6_000 if layout == "dense" else n
     X = np.linspace(-3, 5, P) + rng.normal(size=(n, P)) * np.logspace(-1, 1, P)

@@ -23,7 +23,7 @@ N, P = 83, 4
 
 
 def data(n=N, p=P, seed=0):
-    """Return columns with different units and locations, and about 30 % zeros."""
+    """Return columns with different units and locations; about 30 % of the values are zero."""
     rng = np.random.default_rng(seed)
     X = np.linspace(-3, 5, p) + rng.normal(size=(n, p)) * np.logspace(-1, 1, p)
     X[rng.random((n, p)) < 0.3] = 0.0
@@ -345,9 +345,9 @@ def test_take_is_the_same_engine_of_fewer_rows(kind):
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
 def test_sparse_agrees_with_dense_as_far_as_the_offset_leaves_digits(offset):
-    # Sparse columns are centred through their sums. For a column with mean μ and standard
-    # deviation σ, this amplifies rounding errors by μ/σ in a sum and by (μ/σ)² in the Gram
-    # matrix.
+    # Unless a sparse column is centred in a copy, its centre is subtracted from sums. For a
+    # column with mean μ and standard deviation σ, this amplifies rounding errors by μ/σ in a
+    # sum and by (μ/σ)² in the Gram matrix.
     X, rng = data()
     X = X + offset * np.array([1.0, 0.0, -1.0, 1.0])
     centre, scale = X.mean(axis=0), X.std(axis=0)

@@ -156,5 +156,5 @@ def test_filip_agrees_with_the_data_of_nist():
     X, y, certified = table.PROBLEMS["Filip"]()
     powers = np.array([[Fraction(x) ** j for j in range(1, 11)] for x in X[:, 0]])
     assert_allclose(table._exact(powers, y), certified, rtol=1e-13)
-    # Rounding the powers to float64 leaves 7.9 correct digits in the coefficients.
+    # Rounding the powers of x to float64 leaves 7.9 correct digits in the coefficients.
     assert np.abs(table._exact(X, y) / certified - 1).max() == pytest.approx(10**-7.9, 0.01)

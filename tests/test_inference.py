@@ -414,7 +414,7 @@ def fits(draw):
     X, y = data(n, seed=draw(st.integers(0, 1000)))
     kind, parameters = draw(st.sampled_from(ALL_KINDS)), draw(st.sampled_from(SCALES))
     keywords = options(kind, n) | {"scale": draw(st.sampled_from(["joint", "fixed"]))}
-    # H2 is not available with unequal importance weights.
+    # The covariance H2 is not available with unequal importance weights.
     weight = None
     if kind != "H2" and draw(st.booleans()):
         weight = np.random.default_rng(n).uniform(0.2, 2, n)

@@ -16,7 +16,7 @@ from sklearn.linear_model import QuantileRegressor
 from skrobust._solvers.lad_simplex import l1_vertex, lad_vertex
 from skrobust._solvers.newton import newton
 
-# The package attribute `newton` is the function, not the module.
+# The module is imported by name, because the package attribute `newton` is the function.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
 SHAPES = [(60, 2), (150, 7), (90, 30), (600, 12)]
 

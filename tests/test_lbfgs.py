@@ -17,7 +17,8 @@ from skrobust._solvers.lbfgs import (
 )
 from skrobust._solvers.newton import is_matrix_free, newton
 
-# The package attributes `newton` and `lbfgs` are functions, not the modules.
+# The modules are imported by name, because the package attributes `newton` and `lbfgs` are
+# functions.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
 LBFGS_MODULE = import_module("skrobust._solvers.lbfgs")
 BETAS = [1e-6, 1e-3, 0.1, 1.0, 20.0]

@@ -216,7 +216,10 @@ def test_null_model_is_the_best_constant(scale, relative_beta, weighted):
 
 
 def exact_d2(y, prediction, weights, beta):
-    """Return D² in rational arithmetic, with the null model found from all breakpoints."""
+    """Return D² in rational arithmetic.
+
+    The null model is the zero of the slope of its loss, which is linear between breakpoints.
+    """
     y, prediction, weights = (
         [Fraction(float(v)) for v in values] for values in (y, prediction, weights)
     )

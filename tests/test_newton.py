@@ -12,7 +12,7 @@ from skrobust._model.linear_loss import LinearLoss
 from skrobust._solvers.lbfgs import lbfgs_then_newton
 from skrobust._solvers.newton import newton, suboptimality
 
-# The package attribute `newton` is the function, not the module.
+# The module is imported by name, because the package attribute `newton` is the function.
 NEWTON_MODULE = import_module("skrobust._solvers.newton")
 BETAS = [1e-3, 0.1, 1.0, 20.0]
 

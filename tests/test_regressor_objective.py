@@ -48,7 +48,7 @@ def independent_minimum(X, y, beta, alpha=0.0, weight=None, intercept=True):
     stacked, target = np.vstack([A, ridge]), np.concatenate([y, np.zeros(p)])
 
     def rho(z):
-        """Return the loss as a function of z = r²: Huber for the rows, z for the penalty."""
+        """Return the loss at z = r²: the Huber loss for data rows, z for penalty rows."""
         root = np.sqrt(np.maximum(z, 1.0))
         inside = (z <= 1) | (np.arange(n + p) >= n)
         value = np.where(inside, z, 2 * root - 1)

@@ -125,7 +125,7 @@ def test_auto_with_and_without_mad_is_the_same_fit():
 
 @pytest.mark.parametrize("seed", [722, 871, 1027])
 def test_a_concomitant_scale_is_not_taken_for_zero_because_rows_are_exact(seed):
-    """Near σ = 0, 2 of 30 residuals are zero, more than 1 − 1/ε², but the minimum is not at 0.
+    """Near σ = 0, 2 of 30 residuals are 0, a share above 1 − 1/ε², but the minimum is not at 0.
 
     Found by a random search: a secant step overshot the minimum and ended at the rounding
     floor, where the rows that are fitted exactly cause another fixed point. A scale at the

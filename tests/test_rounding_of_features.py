@@ -2,7 +2,7 @@
 
 Whether a direction is due to rounding depends only on the rounding errors of the columns that
 contribute to it. The reference is least squares or ridge regression on centred columns by QR in
-extended precision; the thresholds of the fits exceed all residuals.
+extended precision, since the thresholds of the fits exceed all residuals.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The search for the scale at which fit and threshold agree."""
+"""The search for a scale equal to that of the residuals of the fit at this scale."""
 
 import numpy as np
 import pytest
