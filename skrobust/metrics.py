@@ -444,7 +444,7 @@ def _check_weights(weights: ArrayLike, name: str, size: int) -> Floats:
     if array.min() < 0:
         raise ValueError(f"{name} must be ≥ 0, got {array.min()}")
     if array.max() == 0:
-        raise ValueError(f"{name} must contain at least one positive value, got {weights!r}")
+        raise ValueError(f"{name} must contain at least one positive value, got only zeros")
     # Rescaling by a power of 2 is exact and prevents the sum of the weights from overflowing or
     # underflowing.
     rescaled: Floats = np.ldexp(array, -np.frexp(array.max())[1])
