@@ -27,11 +27,11 @@ def timed(function, *args):
 
 
 def _rested(task):
-    """Wait until no other thread of this process is busy; return the run time of a task.
+    """Wait until the other threads of this process are idle, run a task, and return its time.
 
-    BLAS threads remain busy for a tenth of a second after they finish and would slow down the
-    task. The function waits in a busy loop, because the processor might reduce its frequency
-    during a sleep.
+    BLAS threads remain busy for a tenth of a second after their last computation and would slow
+    down the task. The function waits in a busy loop, because the processor might reduce its
+    frequency during a sleep.
     """
     busy = True
     while busy:
@@ -72,19 +72,19 @@ def in_turn(tasks, seconds, least=5, most=51, long=5.0):
 
 
 class Progress:
-    """A progress bar on standard error; if that is not a terminal, one line per step."""
+    """A progress bar on standard error or, without a terminal, one line of text per step."""
 
     def __init__(self, total):
         self._total, self._done, self._start = total, -1, time.perf_counter()
         self._text = ""
 
     def __call__(self, text):
-        """Show that a new step starts."""
+        """Show that the next step of the benchmark starts."""
         self._done, self._text = self._done + 1, text
         self._draw(text, "\n")
 
     def detail(self, text):
-        """Show the current part of the step, in a terminal only."""
+        """Show, in a terminal only, which part of the step is running."""
         if sys.stderr.isatty():
             self._draw(f"{self._text}: {text}", "")
 

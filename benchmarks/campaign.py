@@ -4,11 +4,11 @@ Each problem is drawn with its own seed. The problems differ in shape, units, er
 outliers, rows that can be fitted exactly, storage of X, weights and all parameters. Some
 problems have columns that are collinear, constant or far from zero. Every fit that is reported
 as converged is checked: the objective is compared with certified bounds on the minimum
-(`judge`), the scale with the scale of the residuals, and the number of passes with a multiple
-of `max_iter`. No fit may raise an exception or issue a warning other than ConvergenceWarning.
-Paths and cross-validation results are compared with single fits. Each violation is reported as
-a flag; `--one 123` prints the flags of problem 123. The benchmark takes about 20 minutes on two
-idle cores.
+(`judge`), the reported scale with that computed from the residuals, and the number of passes
+with a multiple of `max_iter`. No fit may raise an exception or issue a warning other than
+ConvergenceWarning. Paths and cross-validation results are compared with single fits. Each
+violation is reported as a flag; `--one 123` prints the flags of problem 123. The benchmark
+takes about 20 minutes on two idle cores.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from .judge import RTOL, Data, Fit, is_unique, judge, scale_bounds
 
 ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 CONVERGED = {"gradient within tol", "gradient within rounding", "objective within rounding"}
-# Relative tolerances for the scale and for the mean cross-validation scores.
+# Relative tolerances for the scale and for the cross-validation score of a fold.
 SCALE_RTOL, SCORE_RTOL = 1e-6, 1e-6
 # A fit may take PASSES_PER_ITERATION passes over X per iteration, and OTHER_PASSES more per
 # stage, for the starting point (least squares may take a hundred L-BFGS iterations) and for the
@@ -56,7 +56,7 @@ class Problem(NamedTuple):
 
 
 class Flag(NamedTuple):
-    """A violation: its name, and the numbers that show it."""
+    """The name of a violated requirement, and the numbers that show the violation."""
 
     name: str
     detail: str
@@ -115,7 +115,7 @@ def _shape(rng):
 
 
 def _features(rng, n, p, form):
-    """Return float64 features that the dtype of X represents exactly, and their traits."""
+    """Return float64 features, exact in the dtype of X, and the names of their traits."""
     kind = _choice(rng, normal=4, integers=2, heavy=2, levels=1)
     X = {
         "normal": lambda: rng.normal(size=(n, p)) + rng.integers(2) * rng.normal(size=(n, 1)),
@@ -203,7 +203,7 @@ def _weight(rng, n):
 
 
 def _parameters(rng, X, y, call):
-    """Return parameters, with beta and alpha in the units of the data."""
+    """Return parameters of SmoothL1Regressor, with beta and alpha in the units of the data."""
     loss, scale = str(rng.choice(["smooth_l1", "huber"])), None
     mode = _choice(rng, fixed=3, auto=2, mad=2, concomitant=3)
     unit = float(np.median(np.abs(y - np.median(y, axis=0)))) or 1.0
@@ -374,18 +374,19 @@ def _call_path(problem):
 
 
 def _point_flags(problem, point, where):
-    """Return the flags of a fit on a path; `point` has the threshold and scale of a single fit.
+    """Return the flags of a fit on a path.
 
-    `where` gives the name and value of the parameter that varies along the path. A scale that
-    differs from the scale of the residuals is not flagged if the minimiser is not unique,
-    because the MAD may then have several fixed points.
+    `point` combines the coefficients and the objective of this fit with the threshold and the
+    scale of a single fit. `where` gives the name and value of the parameter that varies along
+    the path. A scale that differs from the scale of the residuals is not flagged if the
+    minimiser is not unique, because the MAD may then have several fixed points.
     """
     params, rtol = problem.params, RTOL
     if params["scale"] == "mad" or params["beta"] == "auto":
         data = Data.of(problem.X, problem.y, problem.weight, params["fit_intercept"])
         low, high, floor = scale_bounds(data, point)
         if high - low + floor > SCALE_RTOL * point.scale:
-            return []  # Rounding errors prevent a check.
+            return []  # Rounding errors are too large for a check.
         if not low * (1 - SCALE_RTOL) - floor <= point.scale <= high * (1 + SCALE_RTOL) + floor:
             if is_unique(data, point):
                 return [Flag("path, scale", f"{where}: {low} … {high} for {point.scale}")]
@@ -433,7 +434,8 @@ def _score_flags(problem, params, results, i):
             warnings.simplefilter("always", ConvergenceWarning)
             est.fit(X[train], y[train], of_train)
         if caught:
-            # The search may converge where a single fit needs more than max_iter iterations.
+            # The search may have converged in this fold although the single fit did not within
+            # max_iter iterations.
             continue
         data = Data.of(X[train], y[train], of_train, params["fit_intercept"])
         if not is_unique(data, _fit_of(est, params, 0)):
@@ -466,7 +468,7 @@ def verdict(number, seed):
 
 
 def run(n, seed, jobs):
-    """Yield the verdicts of problems 0 … n − 1."""
+    """Yield the result of `verdict` for problems 0 … n − 1."""
     numbers = range(n)
     if jobs == 1:
         yield from map(partial(verdict, seed=seed), numbers)
@@ -476,7 +478,7 @@ def run(n, seed, jobs):
 
 
 def summary(verdicts):
-    """Return a table of the counts by kind of problem, and tables of the flags."""
+    """Return a table of the numbers of problems by kind, and tables of the flags."""
     problems, unconverged, flagged = Counter(), Counter(), Counter()
     for _, kinds, converged, flags in verdicts:
         for kind in ("all", *kinds):

@@ -117,7 +117,7 @@ SECOND_KINDS = [*KINDS[1:], "read-only", "rows of C", "rows of F"]
 
 
 def in_fresh_processes(script, n_runs):
-    """Return the medians of the values that a script measures in `n_runs` processes."""
+    """Run a script in `n_runs` processes; return the median of each value that it measures."""
     found = []
     for _ in range(n_runs):
         command = [sys.executable, "-c", script + _PRINT]
@@ -161,10 +161,10 @@ def targets_table(seconds):
 
 
 def second_kind(shape, kind, n_runs):
-    """Return the additional time and the number of compilations for another kind of input.
+    """Return the extra time and the number of compilations of the first fit to another input.
 
-    The fit to this input follows a fit to a C-contiguous array in the same process. The
-    additional time is relative to later fits to this input.
+    The process has already fitted a model to a C-contiguous array. The extra time is the time
+    of the first fit to the input of the given kind minus that of later fits to it.
     """
     return in_fresh_processes(prepared(shape, kind) + _SECOND.format(kind=kind), n_runs)
 

@@ -39,7 +39,7 @@ for scale in ["fixed", "joint"]:
 ROW_KINDS["HC2 Bell–McCaffrey"] = {"covariance": "HC2", "df": "bell-mccaffrey"}
 CLUSTER_KINDS = {kind: {"covariance": kind} for kind in ["CR0", "CR1", "CR3"]}
 RLM, BOOTSTRAP, LEAST_SQUARES = "statsmodels RLM", "bootstrap", "least squares HC3"
-DEFAULTS = ["HC3 joint", "CR3"]  # without groups, with groups
+DEFAULTS = ["HC3 joint", "CR3"]  # default covariance without and with groups
 KINDS = [RLM, *ROW_KINDS, *CLUSTER_KINDS, BOOTSTRAP, LEAST_SQUARES]
 PREDICTION, SIMPLE_PREDICTION = "jackknife", "fit ± t √(MAD² + se²)"
 
@@ -51,7 +51,7 @@ class Sample(NamedTuple):
 
 
 def independent(draw):
-    """Return a function that draws independent rows with errors draw(rng, X)."""
+    """Return a function that draws a Sample of independent rows with errors draw(rng, X)."""
 
     def sample(rng, n, p):
         X = features(rng, n, p)
@@ -72,7 +72,7 @@ def contaminated(rng, X):
 
 
 def in_clusters(rng, n, p):
-    """Return a sample whose rows form clusters.
+    """Return a Sample whose rows form clusters.
 
     Half of the error variance and nearly all of the variance of x₁ are between clusters.
     """
@@ -112,9 +112,10 @@ def true_intercepts():
 
 
 def intervals(sample, kinds, bootstrap):
-    """Return the fitted model, a dict of the intervals of each kind, and a coefficient table.
+    """Return the fitted model, a dict of the intervals of each kind in KINDS, and a table.
 
-    The table has the default covariance and is used to compute prediction intervals.
+    The table is the coefficient table with the default covariance, from which prediction
+    intervals are computed.
     """
     X, y, groups = sample
     fit = SmoothL1Regressor().fit(X, y)
@@ -149,9 +150,9 @@ def prediction_intervals(fit, default, X):
 
 
 def simulate(cell, seeds, truths, n_bootstrap):
-    """Return a dict that maps each kind of interval to the outcomes of all replications.
+    """Return a dict that maps each kind of interval to its outcomes in the given replications.
 
-    An array of outcomes has the shape (replications, 2, coefficients or new rows).
+    The outcomes form an array of shape (replications, 2, number of intervals); see `outcome`.
     """
     errors, n, p = CELLS[cell]
     found = {}
@@ -175,7 +176,7 @@ def simulate(cell, seeds, truths, n_bootstrap):
 
 
 def outcome(ends, truth):
-    """Return an array of two rows: whether each interval covers the truth, and its half width.
+    """Return an array of two rows: whether each interval covers the truth, and its half-width.
 
     An interval whose ends are NaN does not cover the truth.
     """
@@ -184,7 +185,7 @@ def outcome(ends, truth):
 
 
 def simulate_all(n_replications, n_bootstrap):
-    """Return {cell: {kind: outcomes}}, computed in two processes.
+    """Simulate all cells in two processes; return {cell: {kind of interval: outcomes}}.
 
     The outcomes do not depend on the number of processes.
     """
@@ -210,7 +211,7 @@ def simulate_all(n_replications, n_bootstrap):
 
 
 class Coverage(NamedTuple):
-    """Percentages of intervals that cover the truth, and the median half width for slopes."""
+    """Percentages of intervals that cover the truth, and the median half-width for slopes."""
 
     slopes: float
     x1: float
@@ -254,7 +255,7 @@ def bar(text, values, lowest, highest=100.0):
 
 
 def summary(found):
-    """Return a table of the range of coverage of each kind over the cells with enough rows."""
+    """Return a table of the range of the coverage over the cells with enough rows, by kind."""
     rows = []
     for kind in KINDS:
         row = [kind]
@@ -333,8 +334,8 @@ def prediction_rows(results):
 def draw(found, path):
     """Draw the coverage for the coefficient of x₁.
 
-    This coefficient is shown because, in some of the samples, the error variance depends on x₁,
-    or x₁ depends on the cluster.
+    This coefficient is shown because the error variance of some data sets depends on x₁, and x₁
+    of others depends on the cluster.
     """
     figure, axes = plt.subplots(1, len(ERRORS), figsize=(14, 5), sharex=True, sharey=True)
     ns = sorted({n for n, _ in SHAPES})

@@ -3,11 +3,11 @@
 Outliers in the validation folds should not determine the threshold. Data sets with known
 coefficients are contaminated, and each score selects one of 20 thresholds with 5 folds. The
 cost of a selection is the error of the coefficients at the selected threshold divided by the
-smallest error on the grid, which is unknown in practice. The comparison includes `beta="auto"`,
-which involves no selection, and the one-standard-error rule with the mean absolute error. Two
-further tables compare this rule with the selection of the best mean score: by number of rows,
-and for the selection of an L1 penalty. The benchmark takes six minutes and writes cv_score.md
-and cv_score.png to benchmarks/results/.
+smallest error on the grid; in practice, both errors are unknown. The comparison includes
+`beta="auto"`, which involves no selection, and the one-standard-error rule with the mean
+absolute error. Two further tables compare this rule with the selection of the best mean score:
+by number of rows, and for the selection of an L1 penalty. The benchmark takes six minutes and
+writes cv_score.md and cv_score.png to benchmarks/results/.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def far_above(X, error, rows, rng):
 
 
 def above_on_one_side(X, error, rows, rng):
-    """Add 10 to errors, mostly of rows with a large first feature, which biases its slope."""
+    """Add 10 to errors, mostly in rows with a large first feature, which biases its slope."""
     order = np.argsort(X[:, 0] + rng.normal(size=len(X)))
     error[order[len(X) - rows.size :]] += 10
 
@@ -65,9 +65,9 @@ def trimmed(size, scale):
     return np.sort(size, axis=0)[: -(len(size) // 4)].mean(axis=0)
 
 
-# A score is the negative mean of a function over the folds. The function has two arguments: the
-# absolute residuals of the validation rows, of shape (rows, thresholds), and the scale of the
-# default fit.
+# A score is the negative mean, over the folds, of a function with two arguments: the absolute
+# residuals of the validation rows, of shape (rows, thresholds), and the scale of the default
+# fit.
 SCORES = {
     "mean square (r2)": lambda size, scale: (size**2).mean(axis=0),
     "mean absolute": lambda size, scale: size.mean(axis=0),
@@ -100,7 +100,7 @@ def make(rng, n, p, law, contamination):
 
 
 def prices(rng, n, p, law, contamination):
-    """Return the cost of the selection by each score, for one data set."""
+    """Return the cost of each method in `NAMES`, for one data set."""
     X, y = make(rng, n, p, law, contamination)
     auto = SmoothL1Regressor().fit(X, y)
     fold = rng.permutation(np.arange(n) % N_FOLDS)
@@ -139,15 +139,16 @@ def within_one_standard_error(scores, betas):
 
 
 def repeated(share):
-    """Return a list of the data shapes of all replications."""
+    """Return a list that contains the shape of X for each replication."""
     return [shape for shape, n in SHAPES.items() for _ in range(max(1, round(share * n)))]
 
 
 def simulate(share, progress):
     """Return a dict of the logarithms of the costs, with one array per contamination.
 
-    Each array has the shape (laws, replications, names), in the order of `LAWS`, of the
-    replications and of `NAMES`. For each data shape, the seeds of the replications are 0, 1, ….
+    Each array has the shape (error distributions, replications, methods), in the order of
+    `LAWS`, `repeated(share)` and `NAMES`. For each shape of X, the seeds of the replications
+    are 0, 1, ….
     """
     shapes = repeated(share)
     seeds = [shapes[:i].count(shape) for i, shape in enumerate(shapes)]
@@ -165,7 +166,7 @@ def simulate(share, progress):
 
 
 def penalised(n, law, contamination, seed):
-    """Return the excess risk and number of nonzero coefficients for both values of `refit`."""
+    """Return the excess risk and number of nonzero coefficients for both selection rules."""
     X, error = make(np.random.default_rng(seed), n, P_PENALISED, law, contamination)
     truth = np.where(np.arange(P_PENALISED) < N_NONZERO, 1.0, 0.0)
     search = SmoothL1RegressorCV([BETA], alphas=N_ALPHAS, l1_ratio=1.0, loss="huber")
@@ -180,7 +181,7 @@ def penalised(n, law, contamination, seed):
 def simulate_penalties(share, progress):
     """Return a dict of the results of `penalised` for each kind of data and number of rows.
 
-    The arrays have the shape (replications, rules, 2).
+    The arrays have the shape (replications, selection rules, 2).
     """
     found = {}
     for name, (law, contamination) in DATA_PENALISED.items():
@@ -204,10 +205,10 @@ def with_error(log_ratios):
 
 
 def risk_table(found, share):
-    """Return a table of risk ratios: one-standard-error rule over best mean score."""
+    """Return a table of the risk of the one-standard-error rule over that of the best score."""
     shapes = repeated(share)
     best, rule = NAMES.index(ABSOLUTE), NAMES.index(ONE_SE)
-    # The excess risk is the square of the error, hence the factor of 2.
+    # The excess risk is the square of the error, so its logarithm is multiplied by 2.
     ratios = {
         name: 2 * (values[..., rule] - values[..., best]) for name, values in found.items()
     }
@@ -234,7 +235,10 @@ def penalty_table(found):
 
 
 def summary(found):
-    """Return the geometric mean, ninth decile and worst combination of each score's cost."""
+    """Return the geometric mean, ninth decile and worst combination of each score's cost.
+
+    The last is the largest geometric mean for a contamination and an error distribution.
+    """
     cells = np.array([values.mean(axis=1) for values in found.values()])
     whole = np.concatenate([values.reshape(-1, values.shape[-1]) for values in found.values()])
     return np.exp([whole.mean(axis=0), np.quantile(whole, 0.9, axis=0), cells.max(axis=(0, 1))])

@@ -126,7 +126,8 @@ def digits(estimator, X, y, certified):
 
 
 def main():
-    # These imports are local, because the tests load this file by its path.
+    # These imports are local, because the tests load this file by its path, outside the
+    # package.
     from . import RESULTS, described, machine, table, write
 
     facts, rows = machine(), []

@@ -2,9 +2,9 @@
 
 SmoothL1Regressor, with a fixed threshold and with its defaults, is compared with other
 estimators. The estimators are fitted in turn. An estimator is omitted at sizes where a fit
-would take more than 20 s. The exponent is the slope of log(time) against log(size) over the
-three largest sizes. The benchmark takes five minutes and 2 GB of memory, and writes growth.md
-and growth.png to benchmarks/results/.
+would take more than 20 s. The reported exponent is the slope of log(time) against log(size)
+over the three largest sizes. The benchmark takes five minutes and 2 GB of memory, and writes
+growth.md and growth.png to benchmarks/results/.
 """
 
 import argparse

@@ -14,9 +14,9 @@ compared with MMRegressor(scale="s"). The S-estimate starts from 100 random subs
 500, which saves half of the time.
 
 The benchmark writes high_breakdown.md, high_breakdown_cells.md and high_breakdown.json to
-benchmarks/results/ after every hundred replications, and finally the picture
+benchmarks/results/ after every hundred replications, and finally the figure
 docs/_static/high_breakdown.png. It takes forty minutes on two cores. With --quick, it takes two
-minutes and writes nothing. With --picture, it only draws the picture, which takes a minute.
+minutes and writes nothing. With --picture, it only draws the figure, which takes a minute.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def symmetric(X, y, rng, distance):
 
 
 def cluster(X, y, rng, slope):
-    """Move all rows to a cluster at 10 in the first column, on a line with the given slope."""
+    """Move the given rows to a cluster at 10 in the first column, on a line with this slope."""
     X[:] = 0.1 * rng.normal(size=X.shape)
     X[:, 0] += 10
     y[:] = slope * 10 + 0.1 * rng.normal(size=y.size)
@@ -145,7 +145,7 @@ def normal_features(rng, n, p):
 
 
 def t3_and_factor(rng, n, p):
-    """Return t(3) columns and two indicators of a factor with levels of unequal frequency."""
+    """Return t(3) columns and two indicator columns of a factor with unequal frequencies."""
     level = rng.choice(3, n, p=[0.6, 0.3, 0.1])
     return np.column_stack([rng.standard_t(3, (n, p - 2)), level == 1, level == 2])
 
@@ -181,7 +181,7 @@ def all_cells():
 
 
 def m_estimate(A, y, theta, scale):
-    """Return the bisquare M-estimate that a descent from `theta` reaches.
+    """Return the bisquare M-estimate that reweighted least squares reaches from `theta`.
 
     A contains the features and a column of ones.
     """
@@ -205,7 +205,7 @@ def parameters(estimator):
 
 
 def ransac(X, y):
-    """Return the parameters of RANSAC, or NaN if RANSAC finds no consensus set."""
+    """Return slopes and intercept of a RANSAC fit, or NaN if it finds no consensus set."""
     try:
         fit = RANSACRegressor(random_state=0).fit(X, y)
     except ValueError:
@@ -214,11 +214,12 @@ def ransac(X, y):
 
 
 def estimates(X, y, seed):
-    """Return the parameters of each estimator, and a check of the MM-estimate with "s".
+    """Return slopes and intercept of each estimator, and a check of the MM-estimate with "s".
 
-    The check consists of two numbers: the largest difference from the fitted values of
-    MMRegressor, relative to its scale, and the ratio of the S-scales. The first number is NaN
-    if the S-estimates differ, and both are NaN if the replication is not checked.
+    The check consists of two numbers: the largest difference of its fitted values from those of
+    MMRegressor(scale="s"), relative to the scale of that fit, and the ratio of the S-scales of
+    the two fits of MMRegressor. The first number is NaN if the S-estimates differ, and both are
+    NaN if the replication is not checked.
     """
     A = np.column_stack([X, np.ones(len(y))])
     trimmed = MMRegressor(n_subsamples=N_SUBSAMPLES).fit(X, y)
@@ -286,7 +287,8 @@ class Simulation:
 class Result(NamedTuple):
     """Mean squared errors, and the paired comparison of "trimmed" and "s".
 
-    `ratio` is the ratio of the errors, and `difference` the difference in efficiency.
+    `ratio` is the error of "trimmed" divided by that of "s", and `difference` is the efficiency
+    of "trimmed" minus that of "s".
     """
 
     n_replications: int
@@ -566,7 +568,7 @@ def main():
 
 
 def add_replications(simulation, n_replications, pool):
-    """Add replications to clean cells whose standard errors are too large.
+    """Add replications to clean cells until their standard errors are small enough.
 
     At most three times `n_replications` are added to a cell.
     """

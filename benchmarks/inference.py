@@ -49,7 +49,7 @@ BARS = [
 
 
 def tasks_of(shape):
-    """Return the tasks for a shape (a fit and the tables), and the data."""
+    """Return the tasks to time for a shape of X (a fit and the tables), and the data."""
     data = make(normal, *shape)
     fitted = SmoothL1Regressor().fit(data.X, data.y)
     groups = np.arange(shape[0]) % N_GROUPS
@@ -65,7 +65,7 @@ def tasks_of(shape):
 
 
 def processor_times(tasks):
-    """Return the CPU times of fits and of tables; several fits precede each table."""
+    """Return the CPU times of fits and of tables; N_FITS fits are timed before each table."""
     times = {name: [] for name in tasks}
     with threadpool_limits(1):
         for name, task in tasks.items():

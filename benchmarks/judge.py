@@ -1,8 +1,7 @@
 """A check of fits in extended precision, independent of the formulas of the package.
 
-A fit has residuals r and coefficients w. Let π_i = s_i / S, and let a be the factor of the
-penalty in Huber form, that is, with the Huber loss. A change d of the coefficients gives the
-objective
+A fit has residuals r and coefficients w. Let π_i = s_i / S, and let a be the penalty parameter
+in the objective written with the Huber loss. A change d of the coefficients gives the objective
 
     F(d) = Σ π_i h_β(r_i − x_iᵀd) + (a/2) ‖w + d‖².
 
@@ -72,14 +71,14 @@ class Fit(NamedTuple):
 
     @property
     def factor(self):
-        """The documented objective divided by the objective in Huber form."""
+        """The documented objective divided by the objective written with the Huber loss."""
         if self.loss == "smooth_l1":
             return 1 / LONG(self.beta)
         return LONG(1) if self.epsilon is None else 1 / LONG(self.scale)
 
 
 class Verdict(NamedTuple):
-    """The documented objective at the fit, bounds on its minimum, and effects of rounding.
+    """The documented objective at the fit, and bounds on its minimum and on rounding errors.
 
     `slack` bounds the rounding error of the reported objective, and `stored` bounds the effect
     of the rounding of the stored coefficients on the objective.
@@ -94,7 +93,7 @@ class Verdict(NamedTuple):
 
 
 def judge(data, fit, rtol=RTOL):
-    """Return a Verdict whose bounds are tight enough to detect an excess of `rtol`."""
+    """Return a Verdict whose bounds are tight enough to detect a relative excess of `rtol`."""
     near = Neighbourhood(data, fit)
     value = near.documented(near.r, near.w, near.sigma)
     reported = LONG(fit.objective)
@@ -108,7 +107,7 @@ def judge(data, fit, rtol=RTOL):
 
 
 def is_unique(data, fit):
-    """Return whether the rows inside the threshold determine the minimiser."""
+    """Return whether the rows with |r| < β determine the minimiser."""
     near = Neighbourhood(data, fit)
     inside = np.abs(near.r) < near.beta * (1 - LONG(1e-6))
     if fit.alpha:
@@ -173,7 +172,7 @@ class Neighbourhood:
     # Bounds on the minimum
 
     def ridge(self, sigma):
-        """Return the factor a of the penalty in Huber form."""
+        """Return a, the penalty parameter in the objective written with the Huber loss."""
         alpha, fit = LONG(self.fit.alpha), self.fit
         if fit.loss == "smooth_l1":
             return alpha * (self.beta if fit.epsilon is None else fit.epsilon * sigma)
@@ -269,7 +268,7 @@ class Directions:
 
     @property
     def Q(self):
-        """The rows in orthonormal coordinates of the directions that exceed rounding errors.
+        """The coordinates of the rows along orthonormal directions that exceed rounding errors.
 
         With an intercept, the constant is one of the directions.
         """
@@ -476,7 +475,8 @@ def proposal_2(size, share, epsilon):
     size, share = size[order], share[order]
     outside = np.append(LONG(0), np.cumsum(share))[:-1]
     inside = np.cumsum((share * size * size)[::-1])[::-1]
-    # If the k largest |r| exceed εσ, then σ² = Σ_inside π r² / (1 − ε² Σ_outside π).
+    # If the k rows with the largest |r| are outside (|r| > εσ) and the other rows inside, then
+    # σ² = Σ_inside π r² / (1 − ε² Σ_outside π).
     denominator = 1 - LONG(epsilon) ** 2 * outside
     for k in np.flatnonzero(denominator > 0):
         sigma = np.sqrt(inside[k] / denominator[k])

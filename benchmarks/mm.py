@@ -1,14 +1,15 @@
 """Cost of an MM-estimate compared with lmrob and RLMDetSMM: python -m benchmarks.mm
 
 MMRegressor, lmrob from R's robustbase and RLMDetSMM from statsmodels are fitted to the same
-data in turn, each with its defaults. The CPU times of all threads are compared, because other
-programs have little effect on them. lmrob is omitted if Rscript does not find robustbase, and
-RLMDetSMM is omitted if the installed statsmodels does not have it. The time of the first fit in
-a process is compared with that of SmoothL1Regressor, and the peak memory with the size of X.
+data in turn, each with its defaults. The times compared are CPU times, summed over all threads,
+because other programs have little effect on them. lmrob is omitted if Rscript does not find
+robustbase, and RLMDetSMM is omitted if the installed statsmodels does not have it. The time of
+the first fit in a process is compared with that of SmoothL1Regressor, and the peak memory with
+the size of X.
 
 The benchmark takes five minutes and writes mm.md to benchmarks/results/. The exit status is
-nonzero unless all limits are met. With --quick, it takes one minute, omits lmrob for many rows
-and writes nothing.
+nonzero unless all limits are met. With --quick, it takes one minute, omits the fit of lmrob to
+many rows, and writes nothing.
 """
 
 import argparse
@@ -109,7 +110,7 @@ class Lmrob:
 
 
 def start_lmrob(stack):
-    """Return an R process that ends when the stack is closed, or None without robustbase."""
+    """Return an R process that ends when `stack` is closed, or None without robustbase."""
     rscript = shutil.which("Rscript")
     test = [rscript, "-e", "library(robustbase)"]
     if rscript is None or subprocess.run(test, capture_output=True, check=False).returncode:
@@ -142,7 +143,7 @@ def mm_fit(data):
 
 
 def small_times(lmrob, rlm):
-    """Return the times of the programs, run in turn, for data sets of the small shape."""
+    """Return the CPU times of the estimators, run in turn, for data sets of shape SMALL."""
     times = {MM: [], LMROB: [], RLM: []}
     mm_fit(with_cluster(SMALL))
     for seed in range(ROUNDS):
@@ -175,7 +176,7 @@ def first_fits(n_runs):
 
 
 def memory(shape):
-    """Return the peak memory of MMRegressor and SmoothL1Regressor beyond X, in % of X."""
+    """Return the peak memory that MMRegressor and SmoothL1Regressor allocate, in % of X."""
     data = with_cluster(shape)
     mm_fit(data)
     smooth_l1 = memory_share(lambda: SmoothL1Regressor().fit(data.X, data.y), data)

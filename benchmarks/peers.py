@@ -55,7 +55,7 @@ def run(scenario, share, seconds, detail):
     todo = scenario.rows(share)
     outcomes, rows = {}, []
     with warnings.catch_warnings(record=True):
-        warnings.simplefilter("always")  # the objective shows whether a fit converged
+        warnings.simplefilter("always")  # convergence is judged by the objective
         for entry in todo:
             detail(entry.label)
             outcomes[entry.label], memory = first_fits(entry, scenario.limit)
@@ -283,7 +283,8 @@ def newton_step(data, coef, threshold, goal):
 def sparse_step(Z, ridge, force):
     """Return the Newton step, computed by conjugate gradients.
 
-    The step is zero in columns that are zero in all rows of Z.
+    Z contains the rows inside the threshold, multiplied by the square roots of their weights.
+    The step is zero in columns that are zero in all these rows.
     """
     diagonal = Z.power(2).sum(axis=0) + ridge
     unit = np.divide(1.0, np.sqrt(diagonal), out=np.zeros(ridge.size), where=diagonal > 0)

@@ -1,4 +1,4 @@
-"""Performance targets, tables and the picture for benchmarks.peers."""
+"""Performance targets, tables and figure of the report of benchmarks.peers."""
 
 import math
 from typing import NamedTuple
@@ -31,9 +31,9 @@ from .scenarios import (
 WRONG = 1e-5
 # The memory relative to X is stated only for at least this many rows.
 SMALL = 1_000
-# The outcome of a fit that raised an error.
+# Text reported for a fit that raised an error.
 FAILED = "failed"
-# The verdict on a target that is not met.
+# Text reported for a target that is not met.
 MISSED = "MISSED"
 # Memory that a fit to wide sparse X may use in addition to three times the size of X: VECTORS
 # vectors of n + p numbers and, if m = min(n, p) is at most GRAM, an m × m matrix.
@@ -43,10 +43,10 @@ VECTORS, GRAM = 30, 2_000
 class Target(NamedTuple):
     """An upper limit on a quantity, and a stretch target.
 
-    For each pair of rows, the quantity of the first row is divided by that of the second row,
-    or the difference is taken if the quantity is "excess". If a pair has a single row, the
-    quantity of this row is used. The largest value over the pairs is compared with the limit. A
-    row is given as (scenario, label).
+    For each pair of rows of the report, the quantity of the first row is divided by that of the
+    second row, or the difference is taken if the quantity is "excess". If a pair has a single
+    row, the quantity of this row is used. The largest value over the pairs is compared with the
+    limit. A row is given as (scenario, label).
     """
 
     what: str
@@ -57,7 +57,7 @@ class Target(NamedTuple):
 
 
 def _rows(scenario, *labels):
-    """Return a pair of rows of a scenario."""
+    """Return the (scenario, label) tuples of rows of a scenario."""
     return tuple((scenario, label) for label in labels)
 
 
@@ -67,7 +67,7 @@ def _variants(scenario, variants, base, kinds=(FIXED,)):
 
 _EVEN = ["light", "unequal scales", "correlated"]
 _TAILS = ["leverage points", "rare levels", "t(1.5)"]
-# Dense X with at least 1,000 rows per feature.
+# Rows of the report with dense X that has at least 1,000 rows per feature.
 _TALL = [
     *((s, k) for s in ("medium", "tall") for k in (FIXED, AUTO, CONCOMITANT)),
     *(("tall hard", f"{k}, {c}") for k in (FIXED, AUTO) for c in COLUMNS),
@@ -143,7 +143,7 @@ UNITS = {
 
 
 def measured(target, results):
-    """Return the largest value over the pairs, for the medians and for the fastest runs.
+    """Return the largest value over a target's pairs, for the medians and the fastest runs.
 
     Both values are None if a row is missing. The value for the fastest runs is also None if the
     quantity is not a time.
@@ -191,7 +191,7 @@ def amount(row, quantity, time):
 
 
 def judged(results, first_fit):
-    """Return a dict for each target whose scenario was run.
+    """Return a dict of results for each target that involves a scenario that was run.
 
     The list of dicts is the item "bars" of the JSON file. In each dict, "bar" is the target and
     "hope" is the stretch target.
@@ -346,7 +346,7 @@ def draw(record, path):
 
 
 def draw_times(axes, record):
-    """Draw a row of markers for each scenario with HuberRegressor or QuantileRegressor."""
+    """Draw a line of markers for each scenario that has HuberRegressor or QuantileRegressor."""
     compared = {
         record["titles"][name]: rows
         for name, rows in record["scenarios"].items()

@@ -1,12 +1,13 @@
 """Sparse fits compared with skglm and scikit-learn's Lasso: python -m benchmarks.penalties
 
-The Huber loss at β = 1.345 is minimised with an L1 penalty. The features are correlated, few of
-them have an effect, and a tenth of the rows are outliers in y. All fits run in turn in one
-thread. SmoothL1Regressor has `tol=1e-8`, and skglm has the largest tolerance for which the
-relative duality gap is at most 1e-8. Lasso minimises squared errors; its penalty is the same
-fraction of the smallest penalty for which all its coefficients are zero. The benchmark takes
-about ten minutes and writes penalties.md to benchmarks/results/. skglm is omitted if it is not
-installed. `--quick` uses a tenth of the rows and features and writes nothing.
+The Huber loss at β = 1.345 is minimised with an L1 penalty, which is a given fraction of the
+smallest penalty for which all coefficients are zero. The features are correlated, few of them
+have an effect, and a tenth of the rows are outliers in y. All fits run in turn in one thread.
+SmoothL1Regressor has `tol=1e-8`, and skglm has the largest tolerance for which the relative
+duality gap is at most 1e-8. Lasso minimises squared errors; its penalty is the same fraction of
+the corresponding smallest penalty for squared errors. The benchmark takes about ten minutes and
+writes penalties.md to benchmarks/results/. skglm is omitted if it is not installed. `--quick`
+uses a tenth of the rows and features and writes nothing.
 """
 
 import argparse
@@ -38,7 +39,7 @@ LARGEST_SECONDS = 120.0
 
 
 class Case(NamedTuple):
-    """A shape, the number of features with an effect, and a penalty.
+    """The shape of X, the number of features with an effect, and a penalty.
 
     The penalty is `fraction` times the "largest penalty", which is the smallest one for which
     all coefficients are zero. If `n_alphas` is positive, a path of `n_alphas` penalties is
@@ -123,7 +124,7 @@ def skglm(problem, alpha, tol):
 
 
 def skglm_tolerance(problem, alpha):
-    """Return the largest tolerance for which the gap of skglm is at most GAP, or None."""
+    """Return the largest tolerance for which skglm's duality gap is at most GAP, or None."""
     for power in range(4, 12):
         tol = alpha * 10.0**-power
         start = time.perf_counter()
@@ -136,7 +137,7 @@ def skglm_tolerance(problem, alpha):
 
 
 def tasks_of(case, problem):
-    """Return the tasks, and the gap and number of nonzero coefficients of SmoothL1Regressor."""
+    """Return the fits to time, and the duality gap and nonzero count of SmoothL1Regressor."""
     alpha, lasso_alpha = problem.largest * case.fraction, problem.largest_lasso * case.fraction
     X, y, tasks = problem.X, problem.y, {}
     if case.n_alphas:

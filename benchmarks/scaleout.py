@@ -38,8 +38,8 @@ from . import RESULTS, described, in_seconds, in_turn, machine, say, table, time
 
 N_ROWS, N_FEATURES, N_BLOCKS = 2_000_000, 50, 10
 N_WORKERS = 2
-# Two numbers of blocks, and the number of rows per block. With so few rows, nearly all of the
-# round time is overhead.
+# For the time per round: two numbers of blocks, and the number of rows per block. With so few
+# rows, nearly all of this time is overhead.
 SMALL_BLOCKS, SMALL_ROWS = (2, 64), 1_000
 MODES = {
     "default": {},
@@ -222,7 +222,7 @@ def round_times():
 
 
 def counted_rounds(n):
-    """Return a dict of the fitted models whose rounds are reported."""
+    """Return a dict of fitted models, whose numbers of rounds are reported."""
     X, y = persisted(*random_blocks(n, 20, 8))
     models = {name: fit(X, y, **options) for name, options in MODES.items()}
     X, y = persisted(*random_blocks(n, 20, 8, heavy=True))
@@ -241,7 +241,7 @@ def killed_worker(client, X, y):
 
 
 def peak_memory(folder):
-    """Return the increase and the peak of the anonymous memory for two kinds of fits."""
+    """Return the increase and the peak of the anonymous memory, for X mapped and in memory."""
     found = {}
     for kind in (MAP, MEMORY):
         command = [sys.executable, "-c", _PEAK, kind]
@@ -265,7 +265,10 @@ def cluster():
 
 
 def measure(folder, n, n_counted, seconds):
-    """Return limits with measured values, sentences about them, and whether the fits agree."""
+    """Return limits with measured values, sentences about them, and whether two fits agree.
+
+    The two fits are those without and with a lost worker.
+    """
     shape = f"{n:,} × {N_FEATURES}"
     say(f"{shape} ... ")
     write_rows(folder, n)

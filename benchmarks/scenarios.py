@@ -65,7 +65,7 @@ def _skglm():
 
 
 def _ours(data, *args, **kwargs):
-    """Return a SmoothL1Regressor with the penalty that HuberRegressor has for `data.alpha`."""
+    """Return a SmoothL1Regressor with the same penalty as HuberRegressor(alpha=data.alpha)."""
     if data.alpha:
         kwargs |= {"loss": "huber", "alpha": data.alpha / data.y.size}
     return SmoothL1Regressor(*args, **kwargs)
@@ -142,7 +142,7 @@ class Data(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A row of a scenario: the label of the row, a kind of estimator, and the data."""
+    """A row in the table of a scenario: its label, a kind of estimator, and the data."""
 
     label: str
     kind: str
@@ -150,7 +150,7 @@ class Entry(NamedTuple):
 
 
 def entries(kinds, data, variant=""):
-    """Return a row for each estimator that is installed."""
+    """Return an Entry for each kind of estimator that is installed."""
     suffix = f", {variant}" if variant else ""
     return [Entry(kind + suffix, kind, data) for kind in kinds if not MISSING.get(kind)]
 
@@ -180,7 +180,7 @@ def leverage(rng, n, p):
 
 
 def rare_levels(rng, n, p):
-    """Return columns, half of them indicators of levels that occur in 3 to n / 20 rows."""
+    """Return columns, half of them normal, half indicators of levels with 3 to n / 20 rows."""
     X = normal(rng, n, p)
     count = np.geomspace(3, n / 20, p // 2).astype(int)
     level = np.repeat(np.arange(p // 2), count)
@@ -218,7 +218,7 @@ def make(columns, n, p, n_targets=None, seed=0):
 
 
 def make_sparse(n, p, density, stored="standard_normal", seed=0):
-    """Return data with a CSR matrix; `stored` names the method that draws its stored values."""
+    """Return data with a CSR matrix; the method `stored` of `rng` draws its stored values."""
     rng = np.random.default_rng(seed)
     X = sparse.random_array(
         (n, p), density=density, format="csr", rng=rng, data_sampler=getattr(rng, stored)
@@ -249,9 +249,9 @@ def targets(data):
 
 
 class Scenario(NamedTuple):
-    """A title, a function that returns the rows, and the time limit of a fit in seconds.
+    """A title, a function that returns the entries, and the time limit of a fit in seconds.
 
-    The argument of the function is the share of the rows to use.
+    The argument of the function is the fraction of the rows of X to use.
     """
 
     title: str
@@ -268,7 +268,7 @@ def hard(columns):
 
 
 def varied(variants, n, p, n_targets=None):
-    """Return a function that returns rows for each variant of the data.
+    """Return a function that returns the entries for all variants of the data.
 
     The estimators are SmoothL1Regressor with a fixed and with the default threshold, and ridge
     regression.
@@ -281,7 +281,7 @@ def varied(variants, n, p, n_targets=None):
 
 
 def tall_hard(share):
-    """Return rows with the estimators of `varied` for each kind of columns."""
+    """Return entries with the estimators of `varied` for each kind of columns."""
     return [
         entry
         for name, columns in COLUMNS.items()

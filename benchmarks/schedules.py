@@ -36,7 +36,7 @@ NONE, MARKERS = "none", ["o", "s", "^", "D"]
 
 
 class Run(NamedTuple):
-    """The cost and the result of a fit."""
+    """The number of evaluations of a fit, its objective, and whether it converged."""
 
     n_eval: int
     objective: float
@@ -44,7 +44,7 @@ class Run(NamedTuple):
 
 
 def make(n, p, contamination, seed=0):
-    """Return normal columns, and y with errors of variance 1 and outliers 10 to 100 higher."""
+    """Return normal columns, and y with errors of variance 1 and outliers raised by 10–100."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p))
     y = X @ rng.normal(size=p) + rng.normal(size=n)
@@ -67,9 +67,10 @@ def run(X, y, beta, schedule=None):
 
 
 def all_runs(X, y, beta):
-    """Return a dict of the Run without a schedule and the runs with schedules.
+    """Fit a problem without and with schedules; return a dict of Runs.
 
-    The keys are "none", the names of schedules, and (name, start, number of stages).
+    The keys are "none", the names of schedules, and (name, start, number of stages), where
+    start is the share of the least-squares residuals below the first threshold.
     """
     design = np.column_stack([np.ones(len(y)), X])
     size = np.abs(y - design @ np.linalg.lstsq(design, y)[0])
@@ -94,7 +95,7 @@ def trial(progress):
 
 
 def evaluations(found, name, ratio=None, beta=None):
-    """Return the geometric mean of the number of evaluations over the problems.
+    """Return the geometric mean, over the problems, of the evaluations with key `name`.
 
     If `ratio` or `beta` is given, only the problems with this n/p or β/σ are included.
     """
@@ -108,7 +109,7 @@ def evaluations(found, name, ratio=None, beta=None):
 
 
 def excess(found, name):
-    """Return the largest relative excess of the objective over the lowest value of all runs."""
+    """Return the largest excess of the objective over the lowest of all runs, as a fraction."""
     return max(
         tried[name].objective / min(other.objective for other in tried.values()) - 1
         for tried in found.values()
@@ -182,7 +183,7 @@ def lad_rows(progress):
 
 
 def draw(found, path):
-    """Draw the evaluations against β/σ, and the ratio of evaluations against stages."""
+    """Draw the evaluations against β/σ, and their ratio to no schedule against the stages."""
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")

@@ -57,7 +57,7 @@ def row(n, p, name, parameters, seconds):
 
 
 def main():
-    """Measure all shapes and modes, and write results/solvers.md."""
+    """Measure all shapes and kinds of threshold, and write results/solvers.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each solver and row")
     seconds = parser.parse_args().seconds

@@ -60,7 +60,7 @@ def fit_in_turn(X, y, n_runs):
 
 
 def print_table(estimators, times):
-    """Print the medians and the fastest runs, whose ratios differ if the machine was busy."""
+    """Print a table; ratios of medians and of fastest runs differ if the machine was busy."""
     ridge, least_squares = list(times.values())[:2]
     say(f"\n  {'':28}{'median':>8}{'/Ridge':>8}{'/Linear':>8}{'fastest':>10}{'/Ridge':>8}")
     print(f"{'passes':>8}{'suboptimality':>15}")
