@@ -4,10 +4,10 @@ The first table is for outliers in y that are all on the same side of the model.
 parameters, SmoothL1Regressor breaks down when between 30 and 33 % of the rows are outliers. RLM
 from statsmodels, which has the same estimating equations and also starts from least squares,
 breaks down in the same range. SmoothL1Regressor tolerates more outliers with about half of the
-default threshold, with a threshold selected by cross-validation, or with a fixed threshold
-that is known beforehand. The second table is for
-outliers in X (leverage points), of which no Huber fit tolerates many. MMRegressor tolerates the
-outliers in both tables. The benchmark takes a minute and requires statsmodels.
+default threshold, with a threshold selected by cross-validation, or with a fixed threshold that
+is known beforehand. The second table is for outliers in X (leverage points), of which no Huber
+fit tolerates many. MMRegressor tolerates the outliers in both tables. The benchmark takes a
+minute and requires statsmodels.
 """
 
 import numpy as np
