@@ -71,7 +71,7 @@ def as_numpy(**data: Any) -> tuple[list[Any], Callable[[Any], Any]]:
 
 
 def with_numpy_attributes(estimator: Any) -> Any:
-    """Return a copy of a fitted estimator with its array attributes as NumPy arrays.
+    """Return a copy of a fitted estimator whose array attributes are NumPy arrays.
 
     If no attribute is an array from another library, the estimator itself is returned.
     """

@@ -13,7 +13,7 @@ from ._spec import FitSpec
 
 
 def documented_objective(result: StageResult, spec: FitSpec) -> tuple[float, float]:
-    """Return the objective that the estimator documents, and its estimated suboptimality."""
+    """Return the objective as the estimator defines it, and its estimated suboptimality."""
     value, factor = result.value, 1.0
     if isinstance(spec.scale, Concomitant):
         epsilon = spec.scale.factor

@@ -205,7 +205,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         Value of the objective at the solution of the final fit, including the penalty.
 
     optimality_ : float or ndarray of shape (n_targets,)
-        Upper bound on the relative suboptimality of `objective_`, or an estimate of it, as in
+        Upper bound on, or estimate of, the relative suboptimality of `objective_`, as in
         :class:`SmoothL1Regressor`.
 
     rank_ : int
@@ -260,8 +260,9 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
     of the best candidate. From these, ``refit="one_standard_error"`` selects by the following
     criteria, in order of priority:
 
-    1. the threshold closest to that of "auto" on a logarithmic scale (of the excesses over 1 if
-       ``scale="concomitant"``); "auto" itself is selected if it is among these candidates;
+    1. the threshold closest to that of "auto" on a logarithmic scale (applied to the excesses
+       of the thresholds over 1 if ``scale="concomitant"``); "auto" itself is selected if it is
+       among these candidates;
     2. the largest `l1_ratio`, and then the largest `alpha`;
     3. the best mean score.
 
@@ -379,8 +380,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         ValueError
             If a parameter is out of range, if there are more folds than rows, if a score is not
             a number, if ``refit="one_standard_error"`` and there is a single fold, or if the
-            data contain NaN or infinity. If the scorer raises an exception, a note that states
-            the fold and the parameters is added to it.
+            data contain NaN or infinity. If the scorer raises an exception, the fold and
+            the parameters are added to the exception as a note.
 
         TypeError
             If y is sparse, or if a callable `refit` does not return an integer.
@@ -616,7 +617,7 @@ def _refit(
     sample_weight: NDArray[np.float64] | None,
     data: dict[str, Any],
 ) -> None:
-    """Fit the selected model to all rows, as a task with the given callback context.
+    """Fit the selected model to all rows, reporting the fit to the given callback context.
 
     No ConvergenceWarning is issued here, because the caller issues a single warning for this
     fit and the folds.
@@ -640,7 +641,7 @@ def _fold(
     fold: tuple[Any, Any],
     context: Any,
 ) -> tuple[NDArray[np.float64], list[Convergence]]:
-    """Return the score of each model on fold k, and the convergence of each fit."""
+    """Fit the models to the training rows of fold k; return their scores and convergence."""
     train, test = fold
     # Rows outside the training fold have weight zero, which in general avoids copying X.
     inside = np.zeros(X.shape[0])
@@ -727,11 +728,10 @@ def _results(points: list[dict[str, Any]], scores: NDArray[np.float64]) -> dict[
 
 
 def paired_standard_errors(scores: NDArray[np.float64], best: int) -> NDArray[np.float64]:
-    """Return the standard errors of the mean differences from the scores of the best candidate.
+    """Return the standard error of each candidate's mean score difference from the best one.
 
     The scores have shape (n_splits, n_candidates), and `best` is the index of the best
-    candidate. The result has one element per candidate; with a single split all elements are
-    NaN.
+    candidate. With a single split, all standard errors are NaN.
     """
     n_splits = len(scores)
     if n_splits == 1:

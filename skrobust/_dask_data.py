@@ -39,7 +39,7 @@ class DaskData:
             blocks.close()
 
     def _blocks(self) -> DaskBlocks:
-        """Return the blocks of rows, processed by the scheduler that Dask would use."""
+        """Return the blocks of rows for the current Dask client or the configured scheduler."""
         data, client = (self._arrays, self.n_features, self.dtype), current_client()
         if client is None:
             return DaskBlocks(*data)

@@ -163,7 +163,8 @@ def _relative_gap(estimator: Any, problem: Problem, y: NDArray[Any], k: int) -> 
     value, scale_in_units = point.value, None
     if joint:
         value += 0.5 * (scale / unit) ** 2
-        # A scale at the rounding floor is not a variable, so the threshold is fixed.
+        # A scale that is only rounding error is not a variable of the objective, so the gap is
+        # computed for a fixed threshold.
         if not is_at_rounding_floor(objective, point.theta, scale / unit):
             scale_in_units = scale / unit
     gap = huber_duality_gap(objective, point, scale_in_units)

@@ -55,7 +55,7 @@ SAMPLE_MAX_CONTRACTION = 0.7
 LEAST_SQUARES_TOL = 1e-3
 # Numbers of passes over X within which Anderson acceleration must halve its error: after a fit
 # to a uniform sample, and in all other cases. Fewer passes are allowed after a uniform sample,
-# because another sample can follow. MAX_RESTARTS is the maximum number of restarts.
+# because another sample can follow. MAX_RESTARTS is the maximum number of calls of `_restart`.
 UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
 MAX_RESTARTS = 8
 # A warm start is ignored if any of its whitened coordinates, in units of the target, exceeds
@@ -117,7 +117,8 @@ class Target:
     def __init__(self, y: RowVector, fit_intercept: bool, spec: FitSpec, plan: Plan) -> None:
         self.units = TargetUnits(y, fit_intercept)
         self.plan = plan
-        # The minimiser is copied, because it may store sums over the rows between calls.
+        # Each target has its own copy of the minimiser, which may store sums over the rows
+        # between calls.
         self.minimiser = copy(plan.minimiser)
         self.set_spec(spec)
 
@@ -442,7 +443,7 @@ def _weights(
 def _suboptimality(
     target: Target, problem: Problem, objective: Whitened, solution: Solution, scale: float
 ) -> float:
-    """Return an upper bound on F − min F, or an estimate of this difference.
+    """Return an upper bound on, or an estimate of, F − min F, where F is the objective.
 
     The bound is the duality gap, which is available for a composite penalty and for an
     objective whose whitening is computed from all rows. Otherwise the difference is estimated
@@ -452,7 +453,8 @@ def _suboptimality(
     if problem.sample is not None or (problem.whiten_by == "scaling" and not composite):
         return suboptimality(objective, solution) if solution.converged else np.nan
     point = solution.point
-    # A scale at the rounding floor is not a variable, so the threshold is fixed.
+    # A scale that is only rounding error is not a variable of the objective, so the gap is
+    # computed for a fixed threshold.
     joint = isinstance(target.estimator, Concomitant) and not is_at_rounding_floor(
         objective, point.theta, scale
     )
@@ -527,8 +529,8 @@ def _least_squares_start(target: Target, problem: Problem) -> InitialPoint:
     theta = -start.evaluate(np.zeros(objective.n_variables)).gradient
     if objective.n_variables > objective.engine.n + 1:
         # The coordinates are not whitened, so a gradient step does not lead to the
-        # least-squares fit. This fit, all of whose residuals may be within the threshold, is
-        # computed by Newton's method instead.
+        # least-squares fit. This fit, which is the minimiser if all its absolute residuals are
+        # below the threshold, is computed by Newton's method instead.
         linear = LinearLoss(start.linear.data, HUBER, start.linear.penalty, np.inf)
         squares = Whitened(linear, objective.whitening)
         theta = newton(squares, theta, LEAST_SQUARES_TOL, SAMPLE_MAX_ITER).point.theta
@@ -543,8 +545,9 @@ def _composite_start(
 ) -> InitialPoint:
     """Return the starting point and the scale for a penalty with an L1 part or bounds.
 
-    The starting point is the penalised least-squares fit if its residuals determine the scale,
-    and otherwise the fit to a sample or the null model.
+    The starting point is the penalised least-squares fit if the scale is computed from its
+    residuals, the fit to a sample if the threshold is fixed and the plan starts from a sample,
+    and the null model otherwise.
     """
     theta = np.zeros(objective.n_variables)
     if target.estimator is None and target.plan.start_from_sample:
@@ -572,7 +575,7 @@ def _null_scale(target: Target, problem: Problem) -> float:
 
 
 def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
-    """Return the minimiser for the sample as a starting point, with a whitening at this point.
+    """Return the minimiser for the sample as a starting point, and a whitening computed there.
 
     The result is None if the sample is insufficient, that is, if it is rank-deficient or if the
     scale converges so slowly that another fixed point may be near.
@@ -602,7 +605,7 @@ def _sample_start(target: Target, sampler: RowSampler) -> InitialPoint | None:
     point = solution.point
     near = InitialPoint(objective, point.theta, scale, sensitivity)
     whitening, theta, sensitivity = _majorant_whitening(target, near, objective, point.residual)
-    # The memory of the sample is released before all of y is converted to units of the target.
+    # To save memory, release the sample before all of y is converted to units of the target.
     del objective, near, point, solution
     linear = target.linear_loss(problem, target.threshold(scale))
     return InitialPoint(Whitened(linear, whitening), theta, scale, sensitivity)
@@ -742,7 +745,8 @@ def _composite_path(
 def _path_order(spec: FitSpec) -> tuple[bool, float]:
     """Return a key that sorts estimated thresholds before fixed ones, each in decreasing order.
 
-    Estimated thresholds come first, because the search for them starts from a larger threshold.
+    Estimated thresholds come first, because the search for each of them starts from a threshold
+    above its final value.
     """
     estimated = spec.scale is not None
     return not estimated, -(spec.scale.factor if spec.scale is not None else spec.beta)
@@ -761,7 +765,8 @@ def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
     plan, spec = target.plan, target.spec
     if plan.whiten_by == "scaling":
         return None
-    # The whitening includes the penalty, which may dominate in some directions.
+    # The whitening includes the Hessian of the penalty, which may exceed that of the loss in
+    # some directions.
     scale = _null_scale(target, problem) if target.penalty_moves_with_scale else np.nan
     per_threshold = spec.alpha > 0 and spec.alpha_per_threshold
     linear = target.linear_loss(problem, target.threshold(scale) if per_threshold else 1.0)
@@ -800,6 +805,6 @@ def _path_point(
     if not solution.converged:
         return None, scale
     at_scale = objective.at_threshold(target.threshold(new_scale))
-    above = np.nan  # Computing the suboptimality would double the passes.
+    above = np.nan  # Computing the suboptimality would double the number of passes.
     result = _to_data_units(target, at_scale, solution, 1.0, new_scale, n_passes, above, True)
     return result, new_scale

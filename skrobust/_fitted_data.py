@@ -1,4 +1,4 @@
-"""A fitted estimator with its training data, checked and linearised."""
+"""Linearisation of a fitted estimator at its training data, and checks of these data."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class FitDescription(NamedTuple):
     """Description of a fit for titles and messages.
 
     `outliers_` is True for the rows whose absolute residual exceeds `outlier_end`, in units of
-    y; `beyond` is the name of this threshold. `scale_name` is None if the threshold was given
-    in units of y. `gradient` is the relative gradient that the fit reached, and
-    `within_rounding` is True if the fit ended because of rounding errors.
+    y; `beyond` is the expression for this threshold in titles, such as "β". `scale_name` is
+    None if the threshold was given in units of y. `gradient` is the relative gradient that the
+    fit reached, and `within_rounding` is True if the fit ended because of rounding errors.
     """
 
     name: str
@@ -136,7 +136,8 @@ def fitted_data(
         y = y[rows.positive]
         labels = rows.positive if labels is None else labels[rows.positive]
     number = 0 if target is None else int(target)
-    # Equal weights are dropped, but equal frequencies are kept, because they count rows.
+    # `drop_zero_weight` replaces equal weights by None. Equal frequencies are restored, because
+    # they count rows.
     weight = rows.weight
     if frequency and sample_weight is not None and weight is None:
         weight = np.full(y.size, float(np.max(sample_weight)))
@@ -306,8 +307,8 @@ def _check_enough_rows(fit: LinearisedFit) -> None:
         )
     if inside <= fit.rank:
         raise ValueError(
-            f"standard errors need more rows: only {inside:.0f} rows are inside the threshold "
-            f"or close to it, for {fit.rank:.0f} coefficients."
+            f"standard errors need more rows: only {inside:.0f} rows have absolute residuals "
+            f"below the threshold or close to it, for {fit.rank:.0f} coefficients."
         )
 
 
@@ -334,8 +335,8 @@ def _rounding_gradient(fit: LinearisedFit, regressor: Any) -> float:
 def _check_gradient(fit: LinearisedFit, regressor: Any, description: FitDescription) -> None:
     """Raise a ValueError if the gradient shows that the data are not the training data.
 
-    Residuals that are only rounding error are not checked, because the gradient then consists
-    of rounding errors as well and may have any size relative to the residuals.
+    Nothing is checked if the residuals are only rounding error, because the gradient then
+    consists of rounding errors as well and may have any size relative to the residuals.
     """
     if fit.scale_is_rounding() or float(np.abs(fit.psi).max()) <= EXACT_PSI:
         return

@@ -43,8 +43,8 @@ GRID_ALPHA_MIN, GRID_ALPHA_MIN_WIDE = 1e-3, 1e-2
 # zero despite this tolerance.
 NULL_MODEL_TOL, NULL_MODEL_MAX_ITER, NULL_MODEL_MARGIN = 1e-12, 1000, 1e-10
 # Upper bound on the tolerance of the fit with the largest penalty. With the default tolerance,
-# the error in the scale could exceed NULL_MODEL_MARGIN, and a penalised coefficient could be
-# nonzero.
+# the relative error in the scale could exceed NULL_MODEL_MARGIN, and a penalised coefficient
+# could be nonzero.
 LARGEST_PENALTY_TOL = 1e-11
 # If the residual scale is at most this fraction of the mean absolute deviation of y, the fit is
 # regarded as exact. Such a scale is due to rounding errors, so no threshold is derived from it.
@@ -134,14 +134,16 @@ def alpha_grid(
 def _check_alpha_grid(model: Any, n_features: int) -> None:
     if not model.l1_ratio > 0:
         raise ValueError(
-            f"alphas can only be an integer if l1_ratio > 0, got l1_ratio={model.l1_ratio}: "
-            "without an L1 part no penalty makes all coefficients zero; pass the penalties."
+            f"alphas can be an integer only if l1_ratio > 0, got l1_ratio={model.l1_ratio}: "
+            "without an L1 part, no penalty makes all coefficients zero; pass the penalties as "
+            "an array in alphas."
         )
     q = check_penalty_weights(model.penalty_weights, n_features)
     if q is not None and not ((q > 0) & np.isfinite(q)).any():
         raise ValueError(
-            "alphas can only be an integer if a feature is penalised, got penalty_weights that "
-            "are all 0 or inf; pass the penalties."
+            "alphas can be an integer only if at least one feature is penalised, but all "
+            "penalty_weights are 0 or inf. In this case, pass the penalties as an array in "
+            "alphas."
         )
 
 
@@ -175,7 +177,8 @@ def _null_model(
 ) -> tuple[FloatArray, Any]:
     """Return the residuals of the null model for each target, and the fitted null model."""
     free = np.flatnonzero(q == 0) if (q == 0).any() else np.zeros(1, dtype=int)
-    # Predictions have the dtype of X, and float32 would be too inaccurate.
+    # X is converted to float64, because predictions have the dtype of X, and float32 would be
+    # too inaccurate.
     X_free = X[:, free].astype(np.float64)
     null = clone(model).set_params(
         alpha=0.0,
@@ -192,7 +195,10 @@ def _null_model(
 
 
 def _slopes(model: Any, X: Any, c: FloatArray, weight: FloatArray | None) -> FloatArray:
-    """Return Σ c x for each column of c and each centred feature x; 0 if x is constant."""
+    """Return Σ c x over the rows, for each column of c and each centred feature x.
+
+    The sum is 0 if x is constant.
+    """
     with single_threaded_blas(), ThreadTeam() as team:
         engine = as_engine(X, team)
         plan = choose(engine, model.solver, composite=True)

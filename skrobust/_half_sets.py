@@ -85,7 +85,10 @@ def half_sets(features: FloatArray, weight: FloatArray, ridge: float) -> list[ND
 
 
 def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
-    """Return the indices of the nearest rows that carry at least half of the weight."""
+    """Return the indices of the rows with the smallest distances.
+
+    These are the fewest rows that carry at least half of the weight.
+    """
     order = np.argsort(distance, kind="stable")
     cumulated = np.cumsum(weight[order])
     n = int(np.searchsorted(cumulated, 0.5 * cumulated[-1])) + 1
@@ -95,7 +98,7 @@ def nearest_half(distance: FloatArray, weight: FloatArray) -> NDArray[np.intp]:
 def _concentrated(
     features: FloatArray, weight: FloatArray, rows: NDArray[np.intp], ridge: float
 ) -> tuple[float, NDArray[np.intp]] | None:
-    """Return the log determinant and the row indices of the half-set after concentration.
+    """Return the log determinant and row indices of the half-set after all concentration steps.
 
     The result is None if the covariance of a half-set is singular.
     """
@@ -115,8 +118,8 @@ def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatAr
     """Return the distances of the rows from the spatial median in two metrics.
 
     The first are Euclidean distances. The second are squared Mahalanobis distances based on the
-    axes of the spatial sign covariance and robust variances along these axes. They are left out
-    if all of these variances are zero.
+    axes of the spatial sign covariance and robust variances along these axes. The second are
+    left out if all of these variances are zero.
     """
     centre = np.median(features, axis=0)
     for _ in range(SPATIAL_MEDIAN_STEPS):
@@ -142,5 +145,5 @@ def _lengths(rows: FloatArray) -> FloatArray:
 
 
 def _nonzero(size: FloatArray) -> FloatArray:
-    """Return the sizes for use as divisors, bounded below by a small positive number."""
+    """Return the sizes, bounded below by a small positive number, for use as divisors."""
     return np.maximum(size, 1e-12 * size.max(initial=0.0) or 1.0)

@@ -39,7 +39,7 @@ from ._validation import check_data, drop_zero_weight, finite_weight
 OUTLIER_END = float(ndtri(0.995))
 # With fewer rows per coefficient, the fit is unreliable and `fit` issues a warning.
 RELIABLE_ROWS_PER_COEFFICIENT = 5
-# Number of elements of X in each block of rows when distances are computed in blocks.
+# Robust distances are computed in blocks of rows of X with about this number of elements each.
 BLOCK_ELEMENTS = 2**14
 
 
@@ -301,7 +301,7 @@ class MMRegressor(LinearRegressor):
         return self._set_fitted(partial(self._fit, spec=spec), X, y, sample_weight)
 
     def _fit(self, X_raw: Any, y_raw: Any, sample_weight: Any, spec: MMSpec) -> dict[str, Any]:
-        """Return the fitted attributes that `validate_data` does not set; issue warnings."""
+        """Return the fitted attributes not set by `validate_data`, and issue any warnings."""
         X, y, _ = check_data(partial(validate_data, self), X_raw, y_raw, None)
         weight = finite_weight(sample_weight, X)
         if y.ndim == 2 and y.shape[1] > 1:
@@ -399,9 +399,10 @@ class MMRegressor(LinearRegressor):
         sample, from such rows of the sample. The estimation has two steps [1]_. The first step
         uses the half of the rows whose covariance has the smallest determinant. The second step
         uses all rows whose squared distance after the first step is at most the 97.5 % quantile
-        of :math:`\chi^2`. In both steps C is scaled so that the median squared distance equals
-        the median of :math:`\chi^2`. Features in which more than half of the values are equal,
-        such as indicators, and features that depend linearly on others are left out.
+        of :math:`\chi^2_d`, where d is the number of features used. In both steps C is scaled
+        so that the median squared distance equals the median of :math:`\chi^2_d`. Features in
+        which more than half of the values are equal, such as indicators, and features that
+        depend linearly on others are left out.
 
         Parameters
         ----------
@@ -423,8 +424,8 @@ class MMRegressor(LinearRegressor):
         ValueError
             If the robust centre and covariance could not be computed from the training data:
             if all features are left out, if there are fewer than 2d + 2 distinct rows for the d
-            remaining features, if d > 500, if half of the rows lie on a hyperplane, or if there
-            are no more rows than coefficients.
+            remaining features, if d > 500, if half of the rows lie on a hyperplane, or if the
+            number of rows does not exceed the number of coefficients.
 
         References
         ----------
@@ -448,10 +449,10 @@ class MMRegressor(LinearRegressor):
 
 
 class _FitRows(NamedTuple):
-    """The rows of the fit, which are sorted and distinct if the starts use all rows.
+    """The rows to which the model is fitted: sorted and distinct if the starts use all rows.
 
-    For each data row of positive weight, `inverse` contains the index of the equal row of the
-    fit. It is None if the rows of the fit are these data rows themselves.
+    For each data row of positive weight, `inverse` contains the index of the fitted row that is
+    equal to it. `inverse` is None if the fitted rows are these data rows themselves.
     """
 
     X: Any
@@ -465,7 +466,7 @@ class _FitRows(NamedTuple):
 
 
 class _DataDistance(NamedTuple):
-    """Robust distances of rows given in units of the data."""
+    """The centre, scales and shape for computing robust distances of rows of the original X."""
 
     centre: FloatArray
     scale: FloatArray
@@ -477,7 +478,7 @@ class _DataDistance(NamedTuple):
         return cls(engine.centre[columns], engine.scale[columns], result.distance)
 
     def of(self, X: Any) -> FloatArray:
-        """Return the distance of each row of X."""
+        """Return the robust distance of each row of X."""
         columns, distances = self.distance.columns, np.empty(X.shape[0])
         size = max(1, BLOCK_ELEMENTS // X.shape[1])
         for start in range(0, X.shape[0], size):
@@ -498,8 +499,8 @@ def _spec(model: MMRegressor) -> MMSpec:
             f"S-estimate is already more efficient. breakdown must be at least {least:.4f} for "
             "this efficiency."
         )
-    # If `breakdown` equals the rounded bound, rounding error may make the constant of the
-    # S-estimate slightly too large.
+    # If `breakdown` equals `least`, which is rounded, the constant of the S-estimate could
+    # slightly exceed `m_constant` without this limit.
     s_constant = min(constant_of_breakdown(float(model.breakdown)), m_constant)
     return MMSpec(
         s_constant,
@@ -521,9 +522,9 @@ def _generator(random_state: Any) -> np.random.Generator:
 
 
 def _fit_rows(X: Any, y: FloatArray, weight: FloatArray | None) -> _FitRows:
-    """Return the rows of the fit, sorted and without duplicates if the starts use all rows.
+    """Return the rows to fit: sorted and without duplicates if the starts use all rows.
 
-    The weights of equal rows are summed. The fit then depends neither on the order of the rows
+    The weights of duplicates are summed. The fit then depends neither on the order of the rows
     nor on whether a row is repeated or has a larger weight.
     """
     n, p = X.shape
@@ -604,7 +605,7 @@ class _Callbacks:
         self._task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
 
     def _end_task(self, coef: FloatArray, intercept: float) -> bool:
-        """End the current task, and return whether a callback asks the fit to stop."""
+        """Report the end of the task, and return whether a callback asks the fit to stop."""
         stop: bool = self._task.call_on_fit_task_end(
             estimator=self._estimator,
             reconstruction_attributes=lambda: {"coef_": coef, "intercept_": intercept},
@@ -613,7 +614,10 @@ class _Callbacks:
         return stop
 
     def after_s(self, coef: FloatArray, intercept: float) -> bool:
-        """End the first task, begin the second, and return whether a callback asks to stop."""
+        """Report the end of the S-estimate and the beginning of the M-estimate.
+
+        Return whether a callback asks the fit to stop.
+        """
         stop = self._end_task(coef, intercept)
         self._begin("M-estimate")
         return stop

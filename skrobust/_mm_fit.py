@@ -25,8 +25,8 @@ from ._starts import Start, StartProblem, best_starts
 from ._units import TargetUnits
 
 _EPS = float(np.finfo(float).eps)
-# The starts use a sample of m = max(SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE · p) rows, or all
-# rows if there are at most ALL_ROWS_FACTOR · m of them.
+# The starts use a sample of m = max(SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE · p) rows for p
+# features, or all rows if there are at most ALL_ROWS_FACTOR · m of them.
 SAMPLE_MIN_ROWS, SAMPLE_ROWS_PER_FEATURE, ALL_ROWS_FACTOR = 2_000, 20, 1.5
 # Number of rows added to the sample for each direction outside its row space. The component of
 # a row outside this space is regarded as rounding error if its length is at most OUTSIDE_RTOL
@@ -39,13 +39,14 @@ N_REFINED, REFINE_TOL, REFINE_MAX_ITER = 5, 1e-4, 30
 S_BUDGET = 0.75
 # For the whitening, rows whose largest standardised feature exceeds WHITENING_MAX_LENGTH in
 # absolute value are scaled down to this maximum. Then, in WHITENING_ROUNDS rounds, rows whose
-# leverage exceeds WHITENING_MAX_LEVERAGE times the median are scaled down to this leverage.
+# leverage exceeds WHITENING_MAX_LEVERAGE times the median leverage are scaled down to this
+# bound.
 WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
-# Deviations of y from the median are clipped at MAX_DEVIATION times their median absolute
-# value, which is computed from about LOCATION_PROBE_ROWS rows.
+# Deviations of y from the median are clipped at MAX_DEVIATION times the median of their nonzero
+# absolute values. Both medians are computed from about LOCATION_PROBE_ROWS rows.
 MAX_DEVIATION, LOCATION_PROBE_ROWS = 1e100, 10_000
-# Number of least-squares solutions: the second, which is fitted to the residuals of the first,
-# corrects the rounding errors of the first.
+# Number of times that a least-squares problem is solved. The second solution is fitted to the
+# residuals of the first and corrects its rounding errors.
 LEAST_SQUARES_ROUNDS = 2
 
 
@@ -53,7 +54,7 @@ class MMSpec(NamedTuple):
     """The parameters of an MM-estimate.
 
     `s_constant` and `m_constant` are the bisquare constants of the S-estimate and the
-    M-estimate. `is_trimmed` is True if the scale is the trimmed scale.
+    M-estimate. `is_trimmed` is True if the M-estimate uses the trimmed scale.
     """
 
     s_constant: float
@@ -67,7 +68,7 @@ class MMSpec(NamedTuple):
 
 
 class MMResult(NamedTuple):
-    """An MM-estimate in units of the data, with vectors for the rows of the fit.
+    """An MM-estimate in units of the data, with a residual and a weight per row of `engine`.
 
     `weights` are ψ(r)/r. `is_exact` is a mask of the rows that are fitted exactly, or None if
     the scale is positive. `rank` is the number k of coefficients that the rows determine, and
@@ -228,7 +229,7 @@ class _Fit:
         return np.ones(m) if self.weight is None else gather(self.weight, self.rows)
 
     def _rows_in_other_directions(self, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Return some rows that lie outside the row space of the sample.
+        """Return the indices of some rows that lie outside the row space of the sample.
 
         Such rows may have, for example, a rare level of a factor. Without them, the sample does
         not determine all coefficients.
@@ -265,7 +266,7 @@ class _Fit:
         return MScale(self.spec.s_constant, target)
 
     def best_start(self, rng: np.random.Generator) -> Start:
-        """Return the refined start with the smallest M-scale on the sample."""
+        """Refine the best starts on the sample; return the one with the smallest M-scale."""
         if not self.rank:
             return Start(np.zeros(0), np.nan, "least_squares")
         transform = self.whitening.dense_transform()
@@ -383,7 +384,7 @@ class _Fit:
 def _interpolation(
     engine: Engine, y: RowVector, weight: RowVector | None, spec: MMSpec
 ) -> MMResult | None:
-    """Return the minimum-norm interpolating fit, or None if there are more rows than the rank.
+    """Return the minimum-norm interpolating fit, or None if n exceeds the design matrix's rank.
 
     The norm is that of the coefficients for standardised features.
     """
@@ -401,7 +402,7 @@ def _interpolation(
     theta = _least_squares(objective, theta, np.ones(engine.n, dtype=bool))
     coef = units.to_data(objective.coef(theta), engine, engine.dtype)
     no_distance = RobustDistance(
-        np.arange(0), None, "there are not more rows than coefficients"
+        np.arange(0), None, "the number of rows does not exceed the number of coefficients"
     )
     slopes, intercept = coef[1:], float(coef[0])
     return MMResult(
@@ -428,7 +429,7 @@ def _interpolation(
 def _least_squares(
     objective: Whitened, theta: FloatArray, rows: NDArray[np.bool_]
 ) -> FloatArray:
-    """Return the least-squares fit to the masked rows, whatever the loss of the objective."""
+    """Return the least-squares fit to the rows where `rows` is True, whatever the loss."""
     for _ in range(LEAST_SQUARES_ROUNDS):
         residual = objective.evaluate(theta).residual
         Z = objective.rows(np.flatnonzero(rows))
@@ -483,7 +484,7 @@ def _robust_standardisation(
 
 
 def _stored_rounding(engine: Engine) -> FloatArray:
-    """Return the rounding errors of the stored features, relative to their scales."""
+    """Return the rounding error of each stored feature, relative to the feature's scale."""
     varies = np.isfinite(engine.scale)
     shift = np.abs(np.where(varies, engine.centre, 0.0)) / engine.scale
     return STORED_ROUNDING * float(np.finfo(engine.dtype).eps) * shift

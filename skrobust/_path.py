@@ -253,7 +253,8 @@ def smooth_l1_path(
         Convergence.of(result, spec) for i, spec in enumerate(specs) for result in results[i]
     ]
     if is_default_grid:
-        # The user did not request the smaller tolerance of the first grid point.
+        # The fits at the first grid point use a smaller tolerance than `tol`, but also count
+        # as converged if their relative gap is at most `tol`.
         n_targets = len(results[0])
         reached[:n_targets] = [first.within(tol) for first in reached[:n_targets]]
     warn_unless_converged("smooth_l1_path", reached, tol, max_iter, stacklevel=4)

@@ -218,10 +218,10 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         Relative duality gap, an upper bound on the relative suboptimality
         :math:`(F - \min F) / F` of `objective_`. For tall data, where the fit starts from a
         sample, and for X whose Gram matrix is not computed (see `rank_`), the attribute is
-        instead an estimate from the Newton decrement, or NaN if the fit did not converge. For
-        tall data, :func:`duality_gap` computes the upper bound. With an L1 penalty, or with
-        ``positive=True`` and a penalty, the attribute is always the upper bound, even if the
-        fit did not converge.
+        instead an estimate of the suboptimality from the Newton decrement, or NaN if the fit
+        did not converge. For tall data, :func:`duality_gap` computes the upper bound. With an
+        L1 penalty, or with ``positive=True`` and a penalty, the attribute is always the upper
+        bound, even if the fit did not converge.
 
     rank_ : int
         Numerical rank of the centred features, not counting the intercept. The rank is less
@@ -248,7 +248,7 @@ class SmoothL1Regressor(MultiOutputMixin, LinearRegressor):
         One dict for each stage of each target, with the keys "target", "beta", "scale",
         "n_iter", "n_eval" (number of passes over X for gradients and Hessian products),
         "objective", "gradient_norm" (the quantity that `tol` limits), "message" (why the stage
-        ended), "algorithms" (number of passes taken by each algorithm, which add up to
+        ended), "algorithms" (numbers of passes taken by the algorithms, which add up to
         "n_eval") and "n_active" (number of nonzero coefficients). After a fit to Dask
         collections, the key "n_rounds" gives the number of times that the stage waited for
         results from all blocks of rows.

@@ -1,6 +1,6 @@
 """Starting points of an S-estimate, whose objective has several local minima.
 
-No single kind of starting point leads to the lowest minimum for all data. These kinds are used:
+No single kind of starting point leads to the lowest minimum for all data, so several are used:
 
 - least squares and least absolute deviations (LAD) on all rows;
 - least squares and LAD on each half-set of the rows (`_half_sets`), for data with clusters of
@@ -32,8 +32,8 @@ from ._engines.base import FloatArray
 from ._half_sets import half_sets
 from ._model.scale import NORMAL_MAD, m_scale_root
 
-# Maximum numbers of elements in the residual matrix of a batch and in the array of the pairwise
-# products of the features in each row.
+# Maximum numbers of elements in the residual matrix of a batch of candidates and in the array of
+# the pairwise products of the features in each row.
 BATCH_ELEMENTS = 2**16
 PRODUCTS_MAX_ELEMENTS = 2**18
 # Numbers of reweighting steps for fits to random subsets and for all other candidates.
@@ -44,8 +44,8 @@ SUBSET_GROUP = 100
 # A row is treated as linearly dependent on earlier rows if its component orthogonal to them is
 # at most this fraction of its norm.
 MIN_INDEPENDENT_PART = 1e-8
-# If the first k rows are linearly dependent, independent rows are sought among this number of
-# random rows per coefficient. If this search fails, all rows are searched.
+# If the first k random rows are linearly dependent, independent rows are sought among the first
+# k times this number of random rows and, if this search fails, among all rows.
 SUBSET_ROWS_PER_COEFFICIENT = 8
 # Number of reweighting steps of an approximate LAD fit, and lower bound on the absolute
 # residuals in the weights 1/|r|, as a fraction of the median absolute residual.
@@ -59,18 +59,18 @@ SENSITIVITY_ROUNDS, SENSITIVITY_MAX_COEFFICIENTS = 10, 201
 SENSITIVITY_END, SENSITIVITY_RTOL = 2.0, 1e-6
 # Upper bound on the leverage of a row in the divisor 1 − leverage.
 MAX_LEVERAGE = 1.0 - 1e-8
-# Fraction of the mean variance of the features that is added to all variances when the
-# half-sets are computed.
+# Fraction of the mean variance of the features that is added to the variance of each feature
+# when the half-sets are computed.
 HALF_SET_RIDGE = 1e-2
-# Fraction of the mean diagonal element that is added to the diagonal of the matrix of a step to
-# keep it nonsingular, and relative tolerance of the M-scales of candidates.
+# Fraction of the mean diagonal element that is added to the diagonal of the Gram matrix of a
+# reweighting step to keep it nonsingular, and relative tolerance of the M-scales of candidates.
 STEP_RIDGE, SCALE_RTOL = 1e-12, 1e-6
 # Two candidates are treated as equal if the norm of the difference between their coefficients,
 # in whitened coordinates, is at most this fraction of the scale.
 SAME_START_RTOL = 1e-2
-# Relative tolerance for rounding errors of a sum of weights.
+# Relative tolerance, for rounding errors, in comparisons of sums of weights.
 HALF_RTOL = 1e-12
-# Lower bound on a scale in a divisor.
+# Lower bound on scales that are used as divisors.
 _SMALLEST = 1e-150
 
 
@@ -115,12 +115,12 @@ class StartProblem:
             self._products = np.einsum("ij,il->ijl", Z, Z).reshape(self.m, -1)
 
     def residuals(self, thetas: FloatArray) -> FloatArray:
-        """Return the residuals of each candidate, of shape (n_candidates, m)."""
+        """Return the residuals of all m rows for each candidate, of shape (n_candidates, m)."""
         R = thetas @ self.Z.T
         return np.subtract(self.y, R, out=R)
 
     def weighted_steps(self, weights: FloatArray, residuals: FloatArray) -> FloatArray:
-        """Return the steps from the candidates to weighted least-squares fits.
+        """Return, for each candidate, the step from it to its weighted least-squares fit.
 
         `weights`, `residuals` and the result have one row per candidate.
         """
@@ -128,8 +128,8 @@ class StartProblem:
         if self._products is not None:
             G = (weights @ self._products).reshape(-1, self.k, self.k)
         else:
-            # NumPy multiplies a matrix by its own transpose in half the time of a general
-            # product.
+            # NumPy multiplies a matrix by its own transpose in half the time that it takes for
+            # a general product.
             roots = (np.sqrt(w)[:, None] * self.Z for w in weights)
             G = np.stack([root.T @ root for root in roots])
         diagonal = np.einsum("ijj->ij", G)
@@ -155,7 +155,8 @@ class StartProblem:
     def m_scales(self, residuals: FloatArray, near: FloatArray) -> FloatArray:
         """Return the M-scale of the residuals of each candidate.
 
-        An M-scale is 0 if too few residuals are nonzero. `near` contains approximate scales.
+        An M-scale is 0 if too few residuals are nonzero. `near` contains initial values of the
+        scales.
         """
 
         def sums(s: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -222,7 +223,7 @@ class StartProblem:
         """Return, for each candidate, the midpoint of the shortest half of its residuals.
 
         The shortest half is the shortest interval in which the residuals have a total weight of
-        at least (S + k)/2, where S is the weight of all rows.
+        at least (S + k)/2, where S is the total weight and k the number of coefficients.
         """
         rows = np.arange(len(residuals))
         if self.equal_weights:
@@ -250,7 +251,7 @@ def best_starts(
 ) -> list[Start]:
     """Return up to `n_kept` distinct candidates with the smallest M-scales, sorted by M-scale.
 
-    `n_subsamples` is the number of random subsets of rows.
+    `n_subsamples` is the number of candidates that are fits to random subsets of rows.
     """
     halves = _feature_half_sets(problem)
     groups = [_deterministic_starts(problem, halves)]
@@ -306,7 +307,7 @@ def _feature_half_sets(problem: StartProblem) -> list[NDArray[np.intp]]:
 def _deterministic_starts(
     problem: StartProblem, halves: list[NDArray[np.intp]]
 ) -> tuple[FloatArray, FloatArray, list[str]]:
-    """Return the improved deterministic candidates, their M-scales and their kinds."""
+    """Return the deterministic candidates after reweighting, their M-scales and their kinds."""
     subsets = [np.arange(problem.m), *halves]
     weights = np.concatenate([_weights_of(problem, rows[None]) for rows in subsets])
     least_squares = problem.weighted_fits(weights)
@@ -340,10 +341,10 @@ def _lad_fits(problem: StartProblem, weights: FloatArray, thetas: FloatArray) ->
 def _sensitivity_fits(problem: StartProblem) -> FloatArray:
     """Return the best fit so far after each round of the search by sensitivity components.
 
-    A sensitivity component is a principal component of the changes in the fitted values when
-    single rows are left out. In each round, the model is fitted several times, each time
-    without the rows that are extreme in one component. The next round uses only the rows with
-    small residuals from the best fit so far.
+    A sensitivity component is a principal component of the changes in the fitted values that
+    are caused by leaving out single rows. In each round, the model is fitted several times,
+    each time without the rows that are extreme in one component. The next round uses only the
+    rows with small residuals from the best fit so far.
     """
     rows, scale = np.arange(problem.m), np.inf
     found: list[FloatArray] = []
@@ -369,11 +370,12 @@ def _sensitivity_fits(problem: StartProblem) -> FloatArray:
 
 
 def _fits_without_extremes(problem: StartProblem, rows: NDArray[np.intp]) -> FloatArray | None:
-    """Return the fit to all given rows, and fits without the rows with extreme components.
+    """Return the fit to all given rows, and fits without the rows extreme in a component.
 
     For each sensitivity component there are three fits: without the half of the rows with the
-    smallest values, without the half with the largest values, and without the half with the
-    largest absolute values. The result is None if the rows do not determine the coefficients.
+    smallest values of the component, without the half with the largest values, and without the
+    half with the largest absolute values. The result is None if the rows do not determine the
+    coefficients.
     """
     y, root_weight = problem.y[rows], np.sqrt(problem.weight[rows])
     A = problem.Z[rows]
@@ -445,8 +447,9 @@ def _subset_fits(
 def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
     """Return, for each row of `times`, the indices of the first k independent rows of Z.
 
-    The rows of Z are taken in the order of the times. A row of `times` is left out of the
-    result if fewer than k rows are linearly independent.
+    Each row of `times` has one random time per row of Z, and the rows of Z are taken in
+    increasing order of these times. A row of `times` is left out of the result if Z has fewer
+    than k linearly independent rows.
     """
     m, k = Z.shape
     found = np.full((len(times), k), -1)
@@ -464,7 +467,7 @@ def independent_rows(Z: FloatArray, times: FloatArray) -> NDArray[np.intp]:
 
 
 def _first_rows(times: FloatArray, length: int) -> NDArray[np.intp]:
-    """Return the indices of the `length` smallest times in each row, sorted by time."""
+    """Return the indices of the `length` smallest times in each row, in order of time."""
     if length < times.shape[1]:
         part = np.argpartition(times, length - 1, axis=1)[:, :length]
         return np.take_along_axis(
@@ -476,8 +479,8 @@ def _first_rows(times: FloatArray, length: int) -> NDArray[np.intp]:
 def _pivot_rows(Z: FloatArray, order: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return, for each row of `order`, the first k rows that are linearly independent.
 
-    `order` and the result contain indices of rows of Z. If fewer than k of the rows in a row of
-    `order` are linearly independent, the row of the result contains only −1.
+    `order` and the result contain indices of rows of Z. If a row of `order` contains fewer than
+    k linearly independent rows, the corresponding row of the result contains only −1.
     """
     k = Z.shape[1]
     A = Z[order]

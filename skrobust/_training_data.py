@@ -1,4 +1,4 @@
-"""The training data of a fit: validated X, y and weights, as an engine and row vectors."""
+"""The training data of a fit: an engine for the validated X, and vectors of y and weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from ._validation import WeightedRows, check_data, drop_zero_weight
 class OpenData(NamedTuple):
     """The engine for X, and the weights and targets, all restricted to rows of positive weight.
 
-    `weight` is None if all weights are equal. `targets` yields a row vector for each target.
+    `weight` is None if all weights are equal. `targets` yields, for each target, a vector with
+    one element per row.
     """
 
     engine: Engine
@@ -42,7 +43,7 @@ class TrainingData(Protocol):
         """Return a context manager that yields an `OpenData`."""
 
     def keep_weights(self, target: int, result: StageResult) -> None:
-        """Keep the weights ψ(r)/r of a target after its last stage."""
+        """Store the weights ψ(r)/r of a target, from its last stage, for `row_attributes`."""
 
     def row_attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return `weights_` and `outliers_`, given the other fitted attributes."""

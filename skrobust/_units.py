@@ -33,7 +33,7 @@ class TargetUnits:
         self.shift, self.unit = shift * first, first * second
 
     def y_for(self, problem: Problem) -> RowVector:
-        """Return y in these units for the rows of a problem."""
+        """Return y in these units, for the rows that the problem uses."""
         if problem.rows is not None:
             return self._scaled(gather(self._y_raw, problem.rows))
         # To save memory, y is converted for all rows only after the fit to a sample. A

@@ -136,9 +136,9 @@ def coefficient_table(
 
     scale : {"joint", "fixed"}, default="joint"
         "joint" includes the uncertainty of an estimated scale; "fixed" treats the scale as
-        known. Both give the same table if the threshold is fixed, and for H1 to H3. For an
-        MMRegressor, "joint" also includes the uncertainty of the S-estimate, on which the scale
-        depends [4]_.
+        known. Both give the same table if the threshold is fixed or `covariance` is "H1", "H2"
+        or "H3". For an MMRegressor, "joint" also includes the uncertainty of the S-estimate, on
+        which the scale depends [4]_.
 
     df : {"auto", "normal", "bell-mccaffrey"} or float, default="auto"
         Degrees of freedom of the t distribution. "auto" uses the number of clusters minus one
