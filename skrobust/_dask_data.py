@@ -53,7 +53,7 @@ class DaskData:
 
     def row_attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
         # The attributes are lazy and may be computed long after the fit, so they refer to the
-        # collections of the caller.
+        # collections of the caller and not to the blocks of the fit, which are closed.
         model = SimpleNamespace(**attributes)
         return {
             "weights_": robustness_weights(model, self._X, self.y),

@@ -87,7 +87,7 @@ class MMRegressor(LinearRegressor):
           :math:`\hat\sigma_S`, which preserves the breakdown point. In a simulation, the
           efficiency on clean data with at least ten rows per feature was at most 0.012 lower
           than with "s". With 20 to 40 % outliers at 5 to 10 standard deviations, the mean
-          squared error was as low as a third of that with "s".
+          squared error of the coefficients was as low as a third of that with "s".
         - "s": the scale :math:`\hat\sigma_S` of the S-estimate, as in R's ``lmrob``. Outliers
           inflate this scale, so moderate outliers keep a positive weight.
 
@@ -174,10 +174,10 @@ class MMRegressor(LinearRegressor):
 
     Notes
     -----
-    An integer sample weight is equivalent to repeating the row. The sum S of the weights counts
-    as the number of rows, so multiplying all weights by a constant changes the fit. If S is
-    smaller than the number of rows with positive weight, the weights are rescaled to sum to
-    this number.
+    An integer sample weight is equivalent to repeating the row. The sum S of the weights takes
+    the place of the number of rows, so multiplying all weights by a constant changes the fit.
+    If S is smaller than the number of rows with positive weight, the weights are rescaled to
+    sum to this number.
 
     If the data have more than ``1.5 * m`` rows, where ``m = max(2000, 20 * n_features)``, the
     starts use a random sample of m rows. Otherwise the starts use all rows, and the result does
@@ -515,7 +515,7 @@ def _spec(model: MMRegressor) -> MMSpec:
 
 
 def _generator(random_state: Any) -> np.random.Generator:
-    """Return a new generator, so that NumPy's global random state is not used."""
+    """Return a generator seeded from `random_state`, without NumPy's global random state."""
     if isinstance(random_state, np.random.RandomState):
         random_state = random_state.randint(2**31)
     return np.random.default_rng(random_state)

@@ -46,7 +46,8 @@ class Path(NamedTuple):
 
 @validate_params(
     {
-        # X and y are validated in the function, so that error messages name them.
+        # X and y are not listed: they are validated in the function, whose error messages name
+        # them.
         "betas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "alphas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "sample_weight": ["array-like", None],

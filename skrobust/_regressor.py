@@ -27,8 +27,8 @@ from ._training_data import ArrayData, TrainingData
 from ._validation import check_penalty_weights, excluded_features
 from .schedules import N_STAGES
 
-# Attributes with a value for each row, which are lazy after a fit to Dask collections. Each is
-# mapped to an expression that computes it from the data.
+# Attributes with a value for each row, which are lazy after a fit to Dask collections, and the
+# expressions that error messages give for computing them from the data.
 _LAZY_FORMULAS = {
     "outliers_": "abs(y - model.predict(X)) > model.beta_",
     "weights_": "numpy.minimum(1, model.beta_ / abs(y - model.predict(X)))",

@@ -32,8 +32,8 @@ from ._engines.base import FloatArray
 from ._half_sets import half_sets
 from ._model.scale import NORMAL_MAD, m_scale_root
 
-# Maximum numbers of elements in the residual matrix of a batch of candidates and in the array of
-# the pairwise products of the features in each row.
+# Maximum numbers of elements in the residual matrix of a batch of candidates, and in the array
+# of the pairwise products of the features in each row.
 BATCH_ELEMENTS = 2**16
 PRODUCTS_MAX_ELEMENTS = 2**18
 # Numbers of reweighting steps for fits to random subsets and for all other candidates.
