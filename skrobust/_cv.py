@@ -401,8 +401,8 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         is_default_grid = isinstance(self.alphas, Integral)
         alphas = None if is_default_grid else check_grid("alphas", self.alphas)
         ratios = _check_ratios(self.l1_ratio)
-        # Validation sets attributes such as the feature names. It is given a copy, because
-        # `self` must not change before the fit is complete.
+        # Validation sets attributes such as the feature names. It is given a copy of the
+        # estimator, because `self` must not change before the fit is complete.
         checked = copy(self)
         X_used, y_used, weight = check_data(
             partial(validate_data, checked), X, y, sample_weight
@@ -760,8 +760,8 @@ def one_standard_error_index(
         1.0 if isinstance(beta, str) else (beta - origin) / (auto_beta - origin)
         for beta in results["param_beta"]
     ]
-    # The distances are rounded, because rounding errors may make equal distances on either side
-    # of "auto" differ slightly.
+    # The distances of the thresholds from that of "auto" are rounded, because rounding errors
+    # may make equal distances on either side differ slightly.
     distance = np.abs(np.log(ratio)).round(9)
     l1_ratio = results.get("param_l1_ratio", np.zeros(len(mean)))
     # The last key of lexsort has the highest priority.

@@ -337,7 +337,7 @@ def _lowest(
     scale: float,
     earlier: list[FloatArray],
 ) -> tuple[Solution, float]:
-    """Return the solution with the lowest value of the final objective, and its scale.
+    """Return the candidate with the lowest final objective, and the scale at this candidate.
 
     The candidates are the given solution, which has not converged, and the starting
     coefficients of the stages, given by `earlier` in units of the data. A concomitant
@@ -696,7 +696,7 @@ def solution_path(
 def _composite_path(
     target: Target, problem: Problem, specs: Sequence[FitSpec]
 ) -> Iterator[tuple[int, StageResult]]:
-    """Yield the index and the StageResult of each spec, all with a composite penalty.
+    """Yield the index and the StageResult of each spec; all specs have a composite penalty.
 
     The specs are processed in order of decreasing threshold and, for each threshold, of
     decreasing penalty. Each fit starts from the previous coefficients, but the search for the
@@ -743,7 +743,7 @@ def _composite_path(
 
 
 def _path_order(spec: FitSpec) -> tuple[bool, float]:
-    """Return a key that sorts estimated thresholds before fixed ones, each in decreasing order.
+    """Return a sort key: estimated thresholds precede fixed ones, both in decreasing order.
 
     Estimated thresholds come first, because the search for each of them starts from a threshold
     above its final value.
@@ -758,7 +758,7 @@ class _PathMinimiser(NamedTuple):
 
 
 def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
-    """Return a minimiser for thresholds no smaller than the threshold of the target.
+    """Return a minimiser for thresholds that are at least the threshold of the target.
 
     Return None if X is so wide that each spec is fitted separately.
     """
@@ -780,7 +780,7 @@ def _path_minimiser(target: Target, problem: Problem) -> _PathMinimiser | None:
 def _path_point(
     target: Target, problem: Problem, minimiser: _PathMinimiser, scale: float
 ) -> tuple[StageResult | None, float]:
-    """Return the StageResult for the spec of the target, and the scale.
+    """Fit the spec of the target; return the StageResult and the scale.
 
     If the fit did not converge, the StageResult is None and `scale` is returned unchanged.
     """

@@ -313,7 +313,7 @@ def _check_enough_rows(fit: LinearisedFit) -> None:
 
 
 def _check_curvature(fit: LinearisedFit, names: list[str]) -> None:
-    """Raise a ValueError if a non-convex objective is not positively curved at the fit."""
+    """Raise a ValueError if a non-convex objective lacks positive curvature at the fit."""
     if fit.loss.rho.is_convex or not fit.without_curvature.shape[1]:
         return
     undetermined = np.flatnonzero(fit.undetermined)
@@ -360,7 +360,7 @@ def _check_gradient(fit: LinearisedFit, regressor: Any, description: FitDescript
 
 
 def user_stacklevel() -> int:
-    """Return the `stacklevel` that makes a warning of the calling function refer to user code.
+    """Return the `stacklevel` with which the caller's warning is attributed to user code.
 
     User code starts at the first stack frame outside this package and scikit-learn, whose
     decorators and meta-estimators may call this package.

@@ -300,7 +300,7 @@ class Convergence(NamedTuple):
         return cls(result.converged, result.relative_gradient, gap, result.message)
 
     def within(self, tol: float) -> Convergence:
-        """Return a copy that also counts as converged if the relative gap is at most `tol`."""
+        """Return a copy with `converged` also True if the relative gap is at most `tol`."""
         gap = np.inf if self.relative_gap is None else self.relative_gap
         return self._replace(converged=self.converged or gap <= tol)
 

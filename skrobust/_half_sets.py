@@ -49,8 +49,8 @@ class Ellipsoid(NamedTuple):
 def ellipsoid(features: FloatArray, weight: FloatArray, ridge: float) -> Ellipsoid | None:
     """Return the ellipsoid of the weighted mean and covariance of the rows.
 
-    `ridge` times the mean variance is added to each variance. The result is None if the
-    covariance is singular.
+    `ridge` times the mean variance is added to the variance of each feature. The result is None
+    if the covariance is singular.
     """
     total = weight.sum()
     centre = weight @ features / total
@@ -117,9 +117,9 @@ def _concentrated(
 def _initial_distances(features: FloatArray, weight: FloatArray) -> list[FloatArray]:
     """Return the distances of the rows from the spatial median in two metrics.
 
-    The first are Euclidean distances. The second are squared Mahalanobis distances based on the
-    axes of the spatial sign covariance and robust variances along these axes. The second are
-    left out if all of these variances are zero.
+    The first metric gives Euclidean distances, and the second squared Mahalanobis distances
+    based on the axes of the spatial sign covariance and robust variances along these axes. The
+    second metric is left out if all of these variances are zero.
     """
     centre = np.median(features, axis=0)
     for _ in range(SPATIAL_MEDIAN_STEPS):

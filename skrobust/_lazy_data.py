@@ -1,7 +1,7 @@
 """Data that are not in memory: Dask collections and polars LazyFrames.
 
-Neither library is imported here, because objects of a library can exist only if the library has
-already been imported.
+Dask and polars are not imported here, because objects of a library can exist only if the
+library has already been imported.
 """
 
 from __future__ import annotations

@@ -231,8 +231,8 @@ class _Fit:
     def _rows_in_other_directions(self, rng: np.random.Generator) -> NDArray[np.intp]:
         """Return the indices of some rows that lie outside the row space of the sample.
 
-        Such rows may have, for example, a rare level of a factor. Without them, the sample does
-        not determine all coefficients.
+        Rows outside this space may have, for example, a rare level of a factor. Without them,
+        the sample does not determine all coefficients.
         """
         first = 0 if self.spec.fit_intercept else 1
         transform = self.whitening.dense_transform()[first:]
@@ -386,7 +386,7 @@ def _interpolation(
 ) -> MMResult | None:
     """Return the minimum-norm interpolating fit, or None if n exceeds the design matrix's rank.
 
-    The norm is that of the coefficients for standardised features.
+    The norm that is minimised is that of the coefficients for standardised features.
     """
     plan = choose(engine, "auto", loss=BISQUARE)._replace(whiten_by="root")
     problem = standardised_problem(engine, weight, spec.fit_intercept, plan)
@@ -449,8 +449,8 @@ def _centre_and_size(y: RowVector) -> tuple[float, float]:
 def _without_extremes(y: RowVector) -> RowVector:
     """Return y with extreme outliers clipped.
 
-    If the unit of y were as large as such an outlier, the squares of the other residuals would
-    underflow.
+    If the unit of y were as large as an extreme outlier, the squares of the other residuals
+    would underflow.
     """
     centre, size = _centre_and_size(y)
     end = MAX_DEVIATION * (size or max(1.0, abs(centre)))

@@ -53,9 +53,9 @@ LAD_STEPS, LAD_MIN_RESIDUAL = 15, 1e-4
 # Maximum number of rounds of the search by sensitivity components, and maximum number k of
 # coefficients for which this search is used. Each round takes about k³ operations.
 SENSITIVITY_ROUNDS, SENSITIVITY_MAX_COEFFICIENTS = 10, 201
-# Each new round uses the rows whose absolute residuals from the best fit so far are at most
-# SENSITIVITY_END times the scale of that fit. The search ends if a round lowers the scale by
-# less than the fraction SENSITIVITY_RTOL.
+# Each new round of the search by sensitivity components uses the rows whose absolute residuals
+# from the best fit so far are at most SENSITIVITY_END times the scale of that fit. The search
+# ends if a round lowers the scale by less than the fraction SENSITIVITY_RTOL.
 SENSITIVITY_END, SENSITIVITY_RTOL = 2.0, 1e-6
 # Upper bound on the leverage of a row in the divisor 1 − leverage.
 MAX_LEVERAGE = 1.0 - 1e-8
@@ -339,7 +339,7 @@ def _lad_fits(problem: StartProblem, weights: FloatArray, thetas: FloatArray) ->
 
 
 def _sensitivity_fits(problem: StartProblem) -> FloatArray:
-    """Return the best fit so far after each round of the search by sensitivity components.
+    """Return, for each round of the search by sensitivity components, the best fit so far.
 
     A sensitivity component is a principal component of the changes in the fitted values that
     are caused by leaving out single rows. In each round, the model is fitted several times,

@@ -33,7 +33,7 @@ class TargetUnits:
         self.shift, self.unit = shift * first, first * second
 
     def y_for(self, problem: Problem) -> RowVector:
-        """Return y in these units, for the rows that the problem uses."""
+        """Return y in the units of the target, for the rows that the problem uses."""
         if problem.rows is not None:
             return self._scaled(gather(self._y_raw, problem.rows))
         # To save memory, y is converted for all rows only after the fit to a sample. A
@@ -73,7 +73,7 @@ class TargetUnits:
         return np.concatenate([[intercept], slopes / engine.unit])
 
     def from_data(self, intercept_and_coef: FloatArray, engine: Engine) -> FloatArray:
-        """Convert the intercept and coefficients from units of the data back to (b, v)."""
+        """Return (b, v) in units of the target, for standardised features: invert `to_data`."""
         intercept, coef = intercept_and_coef[0], intercept_and_coef[1:]
         varies = np.isfinite(engine.scale)
         v = np.where(varies, coef, 0.0) * np.where(varies, engine.scale, 0.0) * engine.unit

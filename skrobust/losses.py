@@ -295,7 +295,7 @@ def _abs_slope(
 ) -> NDArray[np.floating]:
     """Return min(|r|, β)/β, the absolute value of the Smooth L1 derivative.
 
-    The Smooth L1 loss is computed from this ratio because r² may overflow.
+    The Smooth L1 loss is computed from the ratio min(|r|, β)/β, because r² may overflow.
     """
     clipped = np.minimum(abs_residual, beta)
     return np.where(clipped == beta, 1.0, clipped / beta)
@@ -306,8 +306,8 @@ def _loss_over_slope(
 ) -> NDArray[np.floating]:
     """Return the loss divided by its absolute derivative.
 
-    The quotient is the same for both losses: |r|/2 if |r| < β and |r| − β/2 otherwise, and
-    therefore always max(|r|/2, |r| − β/2). For an infinite residual with β = ∞, `np.fmax`
-    ignores the NaN from ∞ − ∞, and the loss is infinite.
+    The quotient is the same for the Smooth L1 and the Huber loss: |r|/2 if |r| < β and
+    |r| − β/2 otherwise, and therefore always max(|r|/2, |r| − β/2). For an infinite residual
+    with β = ∞, `np.fmax` ignores the NaN from ∞ − ∞, and the loss is infinite.
     """
     return np.fmax(abs_residual - beta / 2, abs_residual / 2)

@@ -405,8 +405,8 @@ def _check_data(
 ) -> _MetricData:
     """Return the validated arguments of a metric, without the rows of weight zero.
 
-    scikit-learn's function for this purpose is private, and its signature differs between
-    versions.
+    The function with which scikit-learn validates these arguments is private, and its signature
+    differs between versions.
     """
     options = {"ensure_2d": False, "dtype": np.float64}
     targets: Floats = check_array(y_true, input_name="y_true", **options)
