@@ -45,8 +45,8 @@ class FitSpec(NamedTuple):
     def with_penalty_weights(self, weights: FloatArray | None) -> FitSpec:
         """Return the spec with the given, validated penalty weights.
 
-        Infinite penalty weights are replaced by zero, because the fit excludes the features that
-        have them.
+        Infinite penalty weights are replaced by zero, because the fit excludes the features
+        that have them.
         """
         if weights is None:
             return self
