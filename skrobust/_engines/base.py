@@ -1,9 +1,9 @@
-"""The engine interface: computations with the n × (1 + p) matrix Z = [1, z].
+"""The engine interface: computations with Z, a column of ones and the standardised features.
 
-The standardised features z_ij = (x_ij − centre_j) / scale_j are stored only if X is small. All
-operations on X are methods of `Engine`. To add an engine, subclass `Engine` and extend
-`as_engine`. An engine may use its own class for row vectors, which hold one number per row (see
-`_reductions`).
+The matrix Z = [1, z] has shape (n, 1 + p). The standardised features z_ij = (x_ij − centre_j) /
+scale_j are stored only if X is small. All operations on X are methods of `Engine`. To add an
+engine, subclass `Engine` and extend `as_engine`. An engine may use its own class for row
+vectors, which hold one number per row (see `_reductions`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TASK_BYTES = 2**18
 
 
 class CompiledLoss(Protocol):
-    """The part of a loss that an engine uses.
+    """The attributes of a loss that an engine uses.
 
     An engine either compiles the scalar function `rho_psi` or evaluates `rho_and_psi` on row
     vectors.
@@ -72,7 +72,7 @@ class Engine(ABC):
     eps : float
         Machine epsilon of the arithmetic used.
     n_passes : int
-        Number of passes over X so far, under all standardisations.
+        Number of passes over X so far, including those of engines with other standardisations.
     centre, scale : ndarray of shape (p,)
         Centre and scale of each feature. A constant feature has scale inf, which makes z_ij 0.
     unit : float
@@ -179,7 +179,7 @@ class Engine(ABC):
         return norms
 
     def run(self, task: Callable[[int, int], None]) -> None:
-        """Run task(first, step) for first = 0 … step − 1, in several threads if X is large."""
+        """Run task(first, step) for first = 0 … step − 1, each in one of `step` threads."""
         self._team.run(task, self.n * self.p)
 
     def blocks(self) -> list[slice]:
@@ -192,16 +192,17 @@ class Engine(ABC):
         """Return the standardised rows [1, z] selected by an index, as an ndarray."""
 
     def columns(self, index: NDArray[np.intp], out: FloatArray | None = None) -> FloatArray:
-        """Return an array of shape (n, m): the m standardised columns z_j selected by an index.
+        """Return the m standardised columns z_j selected by an index, an array of shape (n, m).
 
         The columns are written to `out` if it is given.
         """
         raise NotImplementedError
 
     def row_combination(self, c: RowVector, loss: CompiledLoss) -> FloatArray:
-        """Return Σ c (1, z) over all rows, an array of shape (p + 1,), in one pass.
+        """Return Σ c (1, z) over all rows, an array of shape (p + 1,), in one pass over X.
 
-        The loss must satisfy ψ(r) = r at an infinite threshold.
+        By default, this is Σ ψ(r) (1, z) at the residuals r = c and an infinite threshold, at
+        which `loss` must satisfy ψ(r) = r.
         """
         zero = np.zeros(self.p + 1)
         sums: FloatArray = self.loss_gradient(zero, c, None, loss, np.inf)[1][:-2]
@@ -228,21 +229,21 @@ class Engine(ABC):
 
     @abstractmethod
     def gram(self, weight: RowVector | None = None) -> FloatArray:
-        """Return the Gram matrix Σ s ZᵀZ over the rows with positive weight."""
+        """Return the Gram matrix Σ s (1, z)(1, z)ᵀ over the rows with positive weight s."""
 
     def transformed_gram(self, weight: RowVector | None, transform: FloatArray) -> FloatArray:
-        """Return Mᵀ (Σ s ZᵀZ) M, where M is `transform`.
+        """Return MᵀGM, where G is the Gram matrix that `gram` returns and M is `transform`.
 
-        A dense engine computes the result from ZM, which is more accurate than multiplying the
-        Gram matrix by M.
+        A dense engine computes the result from ZM, which is more accurate than multiplying G by
+        M.
         """
         return transform.T @ self.gram(weight) @ transform
 
     def root(self, weight: RowVector | None = None) -> FloatArray:
-        """Return R with RᵀR = Σ s ZᵀZ / Σ s, without the rounding errors of a Gram matrix.
+        """Return R with RᵀR = G / Σ s, without the rounding errors of the Gram matrix G.
 
-        R is the triangular factor of a QR decomposition of √(s / Σ s) Z or, if Z has at most
-        p + 1 rows, √(s / Σ s) Z itself.
+        Let A be Z with each row multiplied by √(s / Σ s), where s is its weight. R is the
+        triangular factor of a QR decomposition of A or, if A has at most p + 1 rows, A itself.
         """
         unit = np.sqrt(self.n if weight is None else weight.sum())
         size = max(ROOT_BLOCK_ROWS, 4 * (self.p + 1))
@@ -265,7 +266,7 @@ class Engine(ABC):
         """Return the weighted mean and standard deviation of each column.
 
         The mean of a column that contains NaN or infinity is not finite. `index` selects rows
-        from which an engine may compute a first estimate of the mean.
+        from which an engine may compute a preliminary estimate of the mean.
         """
 
     @abstractmethod
@@ -287,17 +288,17 @@ class Engine(ABC):
     ) -> tuple[NDArray[np.intp], FloatArray]:
         """Draw about m rows with probabilities that increase with the norm of z_i.
 
-        Returns the indices of the drawn rows and, for each of them, its weight divided by its
-        probability. The weighted Gram matrix of the drawn rows approximates that of all rows,
-        even if the features are heavy-tailed (M. W. Mahoney, "Randomized algorithms for
-        matrices and data", 2011, section 4).
+        Returns the indices of the drawn rows and, for each of them, its weight divided by the
+        probability of drawing it. The weighted Gram matrix of the drawn rows approximates that
+        of all rows, even if the features are heavy-tailed (M. W. Mahoney, "Randomized
+        algorithms for matrices and data", 2011, section 4).
         """
         probability = self.row_norms_squared() + 1.0
         if weight is not None:
             probability *= weight
         probability *= m / probability.sum()
-        # Probabilities above one are replaced by one, and the others are increased to keep the
-        # sum at m.
+        # Probabilities above one are replaced by one, and the others are increased so that the
+        # sum of all probabilities remains m.
         for _ in range(10):
             certain = probability >= 1.0
             factor = (m - certain.sum()) / probability[~certain].sum()
@@ -311,14 +312,14 @@ class Engine(ABC):
         with np.errstate(invalid="ignore", over="ignore"):
             assert_all_finite(self._X, input_name="X", estimator_name=_ESTIMATOR)
         if not np.isfinite(abs(self._X).max()):
-            # scikit-learn skips its check if its `assume_finite` option is set.
+            # `assert_all_finite` does nothing if scikit-learn's `assume_finite` option is set.
             raise ValueError("X contains NaN or infinity.")
 
 
 def standardised_sums(
     raw: FloatArray, centre: FloatArray, scale: FloatArray, subtracted: bool
 ) -> FloatArray:
-    """Convert the sums that a kernel returns to those of `Engine.loss_gradient`.
+    """Convert the sums that a kernel returns to those that `Engine.loss_gradient` returns.
 
     The kernel returns `raw` = (Σ s ψ x̃, Σ s ψ, Σ s ρ, Σ s ψ²), where x̃ is x − centre if
     `subtracted` is True, and x otherwise.

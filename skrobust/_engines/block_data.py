@@ -1,4 +1,4 @@
-"""Conversion and checks of blocks of rows passed by the caller, and blocks in this process."""
+"""Conversion and checks of the caller's blocks of rows, and blocks that this process holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from .vectors import (
     run_task,
 )
 
-# Maximum number of values that a block returns for estimating the location of a vector.
+# Maximum number of values of a vector that each block returns for estimating the median of the
+# vector.
 PROBE_VALUES = 200
 
 
@@ -77,9 +78,9 @@ def as_matrix(X: Any, dtype: Any) -> Any:
 
 
 def check_real(name: str, dtype: np.dtype[Any]) -> None:
-    """Raise a TypeError unless the dtype of a block is real.
+    """Raise a TypeError unless the dtype of a loaded block is real.
 
-    Dask may not know this dtype before the block is loaded.
+    Before the block is loaded, Dask may not know its dtype.
     """
     if dtype.kind not in "fiub":
         raise TypeError(f"{name} must consist of real numbers, but a block has dtype {dtype}.")
@@ -108,9 +109,9 @@ def as_columns(y: Any) -> list[FloatArray]:
 def prepare(
     dtype: Any, X: Any, y: Any, weight: Any = None
 ) -> tuple[BlockSummary, PreparedBlock | None]:
-    """Return the summary of a block and the prepared block.
+    """Return the BlockSummary and the PreparedBlock of a block.
 
-    The prepared block is None if the block has a fault or no rows with positive weight.
+    The PreparedBlock is None if the block has a fault or no rows with positive weight.
     """
     X, targets = as_matrix(X, dtype), as_columns(y)
     s = None if weight is None else as_columns(weight)[0]
@@ -159,7 +160,7 @@ def _figures(vector: FloatArray) -> Figures:
 
 
 def _combined(figures: Sequence[Figures]) -> Figures:
-    """Combine the statistics of the blocks of a vector."""
+    """Combine the statistics of a vector in each block into those of the whole vector."""
     lowest, highest, sums, values, shares = zip(*figures, strict=True)
     values, shares = np.concatenate(values), np.concatenate(shares)
     return Figures(min(lowest), max(highest), sum(sums), values, shares)
@@ -180,7 +181,7 @@ class CheckedBlocks(Blocks):
         self._given_vectors: list[StoredVector] = []
 
     def adopt(self, summaries: Sequence[BlockSummary], n_features: int, dtype: Any) -> None:
-        """Check the summaries of all blocks and set the attributes."""
+        """Check the summaries of all blocks, and set the attributes of `self` from them."""
         self._check_lengths(summaries)
         given = [summary.lengths[0] for summary in summaries]
         self._first_rows = np.concatenate([[0], np.cumsum(given)])
@@ -216,9 +217,9 @@ class CheckedBlocks(Blocks):
                     raise unequal_rows(number, n, name, length)
 
     def set_vectors(self, targets: Sequence[Any], weight: Any) -> None:
-        """Set `targets` and `weight`, given handles to their values in the blocks.
+        """Set the attributes `targets` and `weight`, given handles to the values in the blocks.
 
-        Later calls replace only the handles.
+        Later calls, after the blocks have been loaded again, replace only the handles.
         """
         if not self._given_vectors:
             figures = [*self.target_figures, self.weight_figures]

@@ -18,18 +18,18 @@ from .base import FloatArray
 from .vectors import Block, BlockVector
 
 # Approximate number of rows from which the minimum is first located, and relative distances
-# from this location of the step lengths at which slopes are computed first.
+# from it of the first step lengths at which the slope over all rows is computed.
 PROBE_ROWS = 5_000
 DISTANCES = np.array([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3])
-# Number of step lengths at which each later round computes slopes, maximum number of rounds,
-# and maximum number of rows gathered from a block.
+# Number of step lengths at which each later round of tasks computes the slope, maximum number
+# of these rounds, and maximum number of rows gathered from a block.
 LENGTHS, MAX_ROUNDS, MAX_ROWS_PER_BLOCK = 16, 40, 500
 
 
 def _line_probe(
     block: Block, vectors: list[Any], step: int, threshold: float
 ) -> tuple[FloatArray, list[Any]]:
-    """Return the slopes of a block at step lengths 0 and 1, and every `step`-th row."""
+    """Return the slopes over a block at step lengths 0 and 1, and every `step`-th row of it."""
     some = [None if v is None else v[::step] for v in vectors]
     return _line_slopes(vectors, np.array([0.0, 1.0]), threshold), some
 
@@ -42,11 +42,11 @@ def _line_step(
     low: float,
     high: float,
 ) -> tuple[FloatArray, list[Any] | None]:
-    """Return the slopes of a block at the given step lengths, and the rows with breakpoints.
+    """Return the slopes over a block at the given step lengths, and the rows with breakpoints.
 
     A row has a breakpoint if its absolute residual equals the threshold at a step length
-    between `low` and `high`. None replaces the rows if there are more than MAX_ROWS_PER_BLOCK
-    of them.
+    between `low` and `high`. If more than MAX_ROWS_PER_BLOCK rows have one, None is returned
+    instead of the rows.
     """
     r, change, _ = vectors
     crosses = np.zeros(r.size, dtype=bool)
@@ -121,7 +121,7 @@ def _block_line_minimum(
 
 
 class _Line(NamedTuple):
-    """The slopes at two step lengths, and the rows with breakpoints in between.
+    """The slopes at two step lengths, and the rows with breakpoints between them.
 
     Between the two step lengths, the contribution of all other rows to the slope is linear.
     """

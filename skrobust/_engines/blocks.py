@@ -44,7 +44,7 @@ EPS = float(np.finfo(float).eps)
 
 
 class Standardisation(NamedTuple):
-    """Centre, scale and unit of X, and the mask of the excluded features, or None."""
+    """The centre, scale and unit of an engine, and its mask of excluded features, or None."""
 
     centre: FloatArray
     scale: FloatArray
@@ -78,7 +78,8 @@ def _loss_gradient(
     """Return the results of a pass over a block, and the residuals r.
 
     The results are the sums of `Engine.loss_gradient`, the total weight of the rows with |r|
-    above the threshold, Σ s r² over the other rows, and the values of |r| in each interval.
+    above the threshold, Σ s r² over the other rows, and, for each interval, the values of |r|
+    in it or their histogram.
     """
     y, s = vectors
     engine = standardised(block.X, standardisation)
@@ -119,7 +120,7 @@ def _gram(
 def _root(
     block: Block, vectors: list[Any], standardisation: Standardisation
 ) -> tuple[float, FloatArray]:
-    """Return the total weight of a block, and a matrix R with RᵀR = Σ s ZᵀZ."""
+    """Return the total weight of a block, and a matrix R with RᵀR = Σ s (1, z)(1, z)ᵀ."""
     (s,) = vectors
     total = float(block.n if s is None else s.sum())
     if not total:
@@ -172,7 +173,7 @@ def _take(
 def _norm_histogram(
     block: Block, vectors: list[Any], standardisation: Standardisation
 ) -> tuple[Any, FloatArray]:
-    """Return counts and sums of q = s(|z|² + 1) in bins of log q, and the vector q."""
+    """Return the vector q = s(|z|² + 1) and, for each bin of log q, the number and sum of q."""
     q = standardised(block.X, standardisation).row_norms_squared() + 1.0
     q = q if vectors[0] is None else q * vectors[0]
     n_bins = BINS_PER_OCTAVE * MAX_OCTAVES
@@ -329,7 +330,7 @@ class BlockEngine(Engine):
         return mean * unit, std * unit
 
     def _taken(self, index: RowIndex) -> Any:
-        """Gather rows of X, y and the weights, and return the rows of X."""
+        """Gather rows of X, y and weights in `self._blocks.gathered`; return the rows of X."""
         blocks = self._blocks
         index = blocks.positions(index)
         if blocks.gathered is None or not np.array_equal(blocks.gathered[0], index):
@@ -347,7 +348,7 @@ class BlockEngine(Engine):
         return list(dict.fromkeys(map(_stored, vectors)))
 
     def _gather(self, index: NDArray[np.intp], found: list[Any], order: Any) -> None:
-        """Store the rows returned by the blocks as the rows at `index`.
+        """Store the rows at `index`, returned by the blocks, in `self._blocks.gathered`.
 
         `order` permutes the returned rows into the order of `index`.
         """
@@ -371,7 +372,8 @@ class BlockEngine(Engine):
         q = BlockVector(blocks, stored)
         counts, sums = _summed(f[0] for f in found), _summed(f[1] for f in found)
         factor = _sampling_factor(counts, sums, m)
-        # The features and indices of the drawn rows are returned together, which saves a round.
+        # The features and indices of the drawn rows are returned together, which saves a round
+        # of tasks.
         vectors = [q, *(BlockVector(blocks, v) for v in self._given_vectors())]
         drawn = blocks.run(_drawn, vectors, factor, int(rng.integers(2**31)), with_X=True)
         starts = blocks.starts()[:-1]
@@ -389,7 +391,7 @@ class BlockEngine(Engine):
 
 
 def _stored(vector: BlockVector) -> StoredVector:
-    """Return the only stored vector in the expression of a vector."""
+    """Return the StoredVector in the expression of a vector, which contains only one."""
     e = vector.expression
     while not isinstance(e, StoredVector):
         e = next(part for part in e[1:] if isinstance(part, (tuple, StoredVector)))
@@ -401,8 +403,8 @@ def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
 
     The sum equals m only to within the resolution of the histogram.
     """
-    # If the values of q in bins k and above have probability one, there are certain[k] of them,
-    # and the other values sum to rest[k].
+    # Bins k and above contain certain[k] values of q, and the values in lower bins sum to
+    # rest[k]. If the former have probability one, the sum is m for c = factor[k].
     certain = np.concatenate([np.cumsum(counts[::-1])[::-1], [0.0]])
     rest = np.concatenate([[0.0], np.cumsum(sums)])
     n_bins = counts.size
@@ -410,8 +412,8 @@ def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = (m - certain) / rest
     usable = (rest > 0) & (factor > 0)
-    # In bin k and above, c q is at least one, so the probability is one. k is the lowest such
-    # bin.
+    # k is the lowest bin such that, in this bin and all higher bins, c q is at least one and
+    # the probability is therefore one.
     k = int(np.flatnonzero(usable & (factor * np.append(ends[:-1], np.inf) >= 1.0))[0])
     return float(factor[k])
 

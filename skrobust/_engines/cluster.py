@@ -42,8 +42,8 @@ class ClusterBlocks(DaskBlocks):
     """Blocks whose vectors are held by the workers of a cluster.
 
     The workers also hold X if the data fit into their memory. If workers are lost, the blocks
-    are loaded again and the vectors in use are recomputed from their recipes, which does not
-    change the results of the fit.
+    are loaded again and the vectors in use are recomputed by the tasks that produced them,
+    which does not change the results of the fit.
     """
 
     def __init__(
@@ -56,7 +56,8 @@ class ClusterBlocks(DaskBlocks):
         # traceback of an exception could keep them alive.
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()
         self._is_loaded = False
-        # Handles to the blocks of X in each unit, or None if each round that uses X loads it.
+        # Futures of the blocks of X in each unit, or None if each round of tasks that uses X
+        # loads X again.
         self._X: list[Any] | None = None
         super().__init__(arrays, n_features, dtype)
 
@@ -89,7 +90,7 @@ class ClusterBlocks(DaskBlocks):
     # Lost workers
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
-        """Return the result of an action, repeating the action if workers are lost."""
+        """Return action(); if workers are lost, load the data again and repeat the call."""
         while True:
             try:
                 if not self._is_loaded:
@@ -110,7 +111,7 @@ class ClusterBlocks(DaskBlocks):
         return any(future.cancelled() for future in futures)
 
     def _load_all(self) -> None:
-        """Load the blocks, and recompute the vectors in use from their recipes."""
+        """Load the blocks, and recompute the vectors in use (see `StoredVector.recipe`)."""
         self._load_blocks()
         for vector in sorted(self.live, key=lambda vector: vector.number):
             if vector.recipe is not None:
@@ -153,7 +154,7 @@ class ClusterBlocks(DaskBlocks):
         return self._own(submit(column_of, b, field, j, pure=False) for b in self._blocks)
 
     def _by_worker(self, held: list[Any]) -> list[Unit]:
-        """Group the blocks of each worker into at most one unit per thread."""
+        """Group the blocks of each worker into units, at most one per thread of the worker."""
         where, threads = self._client.who_has(held), self._client.nthreads()
         numbers = defaultdict(list)
         for k, future in enumerate(held):
@@ -165,7 +166,7 @@ class ClusterBlocks(DaskBlocks):
         return [Unit(part, [self.sizes[k] for k in part]) for part in units]
 
     def _fits_into_memory(self, present: set[str]) -> bool:
-        """Return whether the data fit into the permitted share of the workers' memory."""
+        """Return whether the data take at most MAX_MEMORY_SHARE of the workers' memory."""
         limits = memory_limits(self._client)
         return not all(limits) or self._n_bytes(present) <= MAX_MEMORY_SHARE * sum(limits)
 
@@ -194,7 +195,7 @@ class ClusterBlocks(DaskBlocks):
             found = self._own(self._submitted(call, stored, self._X if with_X else None))
         small, kept = client.map(operator.itemgetter(0), found, pure=False), None
         if call.value.keep:
-            # The vectors are extracted while the results are gathered.
+            # The workers extract the vectors while this process waits for the other results.
             kept = self._own(client.map(operator.itemgetter(1), found, pure=False))
         results: list[Any] = [None] * len(self.sizes)
         parts = self._results(small, present)
@@ -206,7 +207,7 @@ class ClusterBlocks(DaskBlocks):
     def _submitted(
         self, call: Opaque, stored: Sequence[StoredVector], X: list[Any] | None
     ) -> list[Any]:
-        """Submit the task for each unit of data held by the workers; return the futures."""
+        """Submit the task of a call for each unit of blocks; return the futures."""
         name = f"skrobust-{call.value.task.__name__.strip('_')}-{uuid.uuid4().hex}"
         found = []
         for u, unit in enumerate(self._units):
@@ -243,6 +244,7 @@ def memory_limits(client: Any) -> list[int]:
     try:
         info = client.scheduler_info(n_workers=-1)
     except TypeError:
-        # Older versions of distributed lack the parameter n_workers and return all workers.
+        # Older versions of distributed do not have the parameter n_workers and always return
+        # all workers.
         info = client.scheduler_info()
     return [worker["memory_limit"] or 0 for worker in info["workers"].values()]

@@ -21,7 +21,7 @@ _compile_lock = threading.RLock()
 def compile_once(builder: Callable[..., Any]) -> Callable[..., Any]:
     """Return a cached version of a function that compiles code.
 
-    Only one thread at a time can call the returned function.
+    The returned function can be called from several threads; a lock makes them run it in turn.
     """
     cached = functools.cache(builder)
 
@@ -50,20 +50,21 @@ def kernels() -> ModuleType:
 
 
 def _import_kernels() -> ModuleType:
-    # The importing thread itself holds the lock, since the waiting thread may be interrupted.
+    # The lock is held by this thread, not by the thread that waits for it, which Ctrl-C may
+    # interrupt.
     with _compile_lock:
         return import_module(f"{__package__}.kernels")
 
 
 def _acquire() -> None:
-    """Acquire the lock before a fork, even if a signal handler raises an exception.
+    """Acquire the lock before a fork, even if a signal handler raises an exception meanwhile.
 
-    Such an exception does not prevent the fork.
+    The exception would not prevent the fork, after which the lock is released.
     """
     acquired: list[bool] = []
     try:
         # A single call acquires the lock and records the acquisition, so no signal handler can
-        # run in between.
+        # run between the two.
         acquired.extend(map(_compile_lock.acquire, [True]))
     finally:
         if not acquired:

@@ -46,7 +46,7 @@ def score(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
     """Return R², averaged over the targets, computed from sums over the blocks of rows."""
     dtype = np.result_type(check_features(model, X), model.coef_.dtype)
     fitted = model.coef_, model.intercept_, dtype
-    # NaN in X propagates to the predictions, which are checked in each block.
+    # NaN in X propagates to the predictions, and `_block_sums` checks the predictions for NaN.
     prediction = row_array("X", _prediction(X, *fitted, ensure_all_finite=False))
     data = {"y": row_array("y", y)}
     if sample_weight is not None:
@@ -71,8 +71,8 @@ def row_array(name: str, data: Any, dtype: Any = np.float64) -> da.Array:
     """Convert a collection to a numeric array whose chunks are blocks of complete rows."""
     check_numeric(name, data)
     if not isinstance(data, da.Array):
-        # If this setting were True, Dask would merge file partitions according to the columns
-        # that are read, so X and y would have different blocks.
+        # If `optimization.tune.active` were True, Dask would merge file partitions according to
+        # the columns that are read, so X and y would have different blocks.
         with dask.config.set({"optimization.tune.active": False}):
             meta = np.empty(data._meta.shape, dtype)
             return data.map_partitions(_float_rows, dtype, meta=meta)
@@ -165,9 +165,9 @@ class _BlockSums(NamedTuple):
     """Weighted sums over the rows of a block; vectors have one element per target.
 
     `total` is the sum of the weights, and the weighted mean of y is `first` + `shift`.
-    `squares` is the weighted sum of squared deviations of y from its mean, and `errors` that of
-    y from its prediction. `fault` is an error or a message about invalid data, or None. The
-    task returns the fault instead of raising an error, so that the error raised later always
+    `squares` and `errors` are the weighted sums of squared deviations of y from its mean and
+    from its prediction. `fault` is an error or a message about invalid data, or None. The task
+    returns the fault instead of raising an error, so that the error raised later always
     describes the first invalid block.
     """
 
@@ -183,7 +183,7 @@ class _BlockSums(NamedTuple):
 def _block_sums(
     k: int, prediction: NDArray[Any], y: NDArray[Any], weight: NDArray[Any] | None = None
 ) -> _BlockSums:
-    """Return the sums of block k, or the fault in its data."""
+    """Return the sums over block k or, if its data are invalid, a _BlockSums with the fault."""
     n = prediction.shape[0]
     weight = np.ones(n) if weight is None else weight
     for name, data in (("y", y), ("sample_weight", weight)):
@@ -271,7 +271,7 @@ def _predict_frame(frame: Any, **options: Any) -> Any:
 
 
 def _abs_difference(a: NDArray[Any], b: NDArray[Any]) -> FloatArray:
-    """Return the absolute differences in float64."""
+    """Return |a − b|, computed in float64."""
     difference: FloatArray = np.abs(np.subtract(a, b, dtype=np.float64))
     return difference
 

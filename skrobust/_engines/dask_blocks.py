@@ -1,9 +1,9 @@
 """Blocks of Dask arrays computed by a scheduler in this process.
 
-In each round that uses X, one task per block loads the block of X and discards it afterwards.
-On a cluster, the `cluster` module is used instead: if the workers have enough memory, they hold
-X during a fit, and a round has at most one task per worker thread, which processes blocks held
-by that worker.
+In each round of tasks that uses X, one task per block loads the block of X and discards it
+afterwards. On a cluster, the `cluster` module is used instead: if the workers have enough
+memory, they hold X during a fit, and a round has at most one task per worker thread, which
+processes blocks held by that worker.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Unit(NamedTuple):
 class Call(NamedTuple):
     """A task on blocks, with its arguments other than X and the vectors.
 
-    `keep` tells whether the task also returns a vector that is to be stored.
+    If `keep` is True, the task also returns a vector, which is stored.
     """
 
     task: Task
@@ -59,8 +59,8 @@ class Call(NamedTuple):
 def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> Any:
     """Run the task of a call on each block of a unit.
 
-    Returns the results for the blocks, and the vectors returned by the task, or None in their
-    place if the call does not keep vectors.
+    Returns the results for the blocks and, if the `keep` of the call is True, the vectors that
+    the task returned for them; otherwise None.
     """
     task, expressions, arguments, keep = call.value
     vectors = [parts.value if isinstance(parts, Opaque) else parts for parts in stored]
@@ -77,7 +77,7 @@ def run_unit(call: Opaque, unit: Opaque, X: list[Any] | None, *stored: Any) -> A
 def load(
     number: int, X: Any, prepared: Any, n_features: int, dtype: Any, is_sparse: bool
 ) -> list[Any]:
-    """Return a list whose only element is a block of X without its rows of zero weight.
+    """Return a block of X without its rows of zero weight, in a list, as `run_unit` requires.
 
     `prepared` contains the vectors of the block and the mask of the rows with positive weight.
     """
@@ -132,7 +132,7 @@ def current_client() -> Any:
 class DaskBlocks(CheckedBlocks):
     """Blocks of Dask arrays; this process holds their vectors.
 
-    Each round that uses X loads it again.
+    Each round of tasks that uses X loads X again.
     """
 
     def __init__(self, arrays: dict[str, Any], n_features: int, dtype: Any) -> None:
@@ -161,7 +161,7 @@ class DaskBlocks(CheckedBlocks):
         unread = self._unread()
         prepared = self._prepare_vectors(unread)
         if unread and any(summary.n_rows < summary.lengths[0] for summary, _ in prepared):
-            # X is read as well in order to check the features of the rows of zero weight.
+            # Some rows have zero weight. X is read as well, in order to check their features.
             prepared = self._prepare_vectors(None)
         self._adopt_all([summary for summary, _ in prepared])
         self._blocks = [Opaque([prepared[k][1]]) for k in self.numbers]
@@ -200,8 +200,8 @@ class DaskBlocks(CheckedBlocks):
     def close(self) -> None:
         """Release the data.
 
-        The blocks and the vectors refer to each other; without this method, only the garbage
-        collector would free their memory.
+        Without this method, only the garbage collector would free the memory of the blocks and
+        the vectors, since they refer to each other.
         """
         self._arrays, self._delayed, self._blocks, self.gathered = {}, [], [], None
         for vector in self.live:

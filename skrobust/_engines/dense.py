@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 BLOCK_ELEMENTS, MIN_COLUMN_BYTES = 65_536, 512
 # Number of features at which computing a Gram matrix takes as long as a pass over X.
 GRAM_FEATURES_PER_PASS = 20
-# Number of partial sums of a Gram matrix, fixed so that the matrix does not depend on the
-# number of threads.
+# Number of partial sums that are added to form a Gram matrix. It is fixed so that the matrix
+# does not depend on the number of threads.
 GRAM_LANES = 4
 # To save time, a pass does not subtract the centre if X has at least CENTRE_FREE_MIN_ELEMENTS
 # elements and the centre of each column is at most CENTRE_FREE_MAX_SHIFT standard deviations
@@ -250,7 +250,7 @@ class DenseEngine(Engine):
         return norms
 
     def _for_each(self, task: Callable[[int], None], n: int) -> None:
-        """Run task(k) for k = 0 … n − 1."""
+        """Run task(k) for k = 0 … n − 1, in several threads if X is large."""
 
         def some(first: int, step: int) -> None:
             # Threads do not inherit the floating-point error handling of their caller.
@@ -280,7 +280,7 @@ class DenseEngine(Engine):
 
 
 def _contiguous(X: NDArray[Any]) -> tuple[Literal["C", "F", "A"], NDArray[Any]]:
-    """Return the layout of X, and X extended by the gaps between its rows or columns.
+    """Return the layout of X, and X with any gaps between its rows or columns included.
 
     The layout is "C", "F", or "A" for any other strides. A slice of a contiguous array may have
     gaps in memory between its rows or columns. With the gaps included, the slice is contiguous

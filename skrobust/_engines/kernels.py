@@ -47,7 +47,7 @@ RhoPsi = Callable[[float, float], tuple[float, float]]
 
 
 def _jit(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Compile a function for a single signature; other types do not trigger a compilation."""
+    """Compile a function for one signature; no call with other types compiles it again."""
     compiler = numba.njit(
         types.void(*arguments), nogil=True, fastmath=_FASTMATH, error_model="numpy"
     )
@@ -68,7 +68,7 @@ def _common_signature() -> tuple[Any, ...]:
 
 
 def dense_pass(rho_psi: RhoPsi, X: Any, layout: str, centred: bool) -> Any:
-    """Return the pass for a loss and a dense X of this dtype and layout.
+    """Return the pass for a loss and for dense X with the dtype of X and the given layout.
 
     The layout is "C", "F" or "A" (any strides). The pass reads as many rows as there are
     residuals and as many columns as there are coefficients; X may have more rows or columns.
@@ -90,7 +90,7 @@ def _dense_pass(
 
 @compile_once
 def sparse_pass(rho_psi: RhoPsi, dtype: Any, index_dtype: Any) -> Any:
-    """Return the pass for a loss and a CSR X of these dtypes; the pass does not subtract μ."""
+    """Return the pass for a loss and a CSR X of the given dtypes, which does not subtract μ."""
     index = _array(numba.from_dtype(index_dtype), 1)
     data = _array(numba.from_dtype(dtype), 1)
     return _jit(_sparse_pass(rho_psi), data, index, index, *_common_signature())
@@ -142,11 +142,11 @@ def _row_function(rho_psi: RhoPsi) -> Any:
 
 
 def _rows_pass(rho_psi: RhoPsi, together: int) -> Callable[..., None]:
-    """Return the pass over a dense X that processes two or four rows at a time."""
+    """Return the pass over a dense X that processes `together` (two or four) rows at a time."""
     row = _row_function(rho_psi)
 
     def rows_pass(X, centre, w, b, y, weight, threshold, residual, sums, first, step, size):
-        """Process the blocks first, first + step, …"""
+        """Process the blocks with indices first, first + step, …"""
         n, p = residual.shape[0], w.shape[0]
         common = b, y, weight, 1 if weight.shape[0] == n else 0, threshold, residual
         width, length = X.strides[0], p * X.itemsize
@@ -228,7 +228,7 @@ def _columns_pass(rho_psi: RhoPsi) -> Callable[..., None]:
     loss = _compiled_loss(rho_psi)
 
     def columns_pass(X, centre, w, b, y, weight, threshold, residual, sums, first, step, size):
-        """Process the blocks first, first + step, …; each block should fit in the cache."""
+        """Process blocks with indices first, first + step, …; each should fit in the cache."""
         n, p = residual.shape[0], w.shape[0]
         stride = 1 if weight.shape[0] == n else 0
         for k in range(first, sums.shape[0], step):
@@ -297,7 +297,7 @@ def _sparse_pass(rho_psi: RhoPsi) -> Callable[..., None]:
     def sparse_pass(
         data, indices, indptr, w, b, y, weight, threshold, residual, sums, first, step, size
     ):
-        """Process the blocks first, first + step, …"""
+        """Process the blocks with indices first, first + step, …"""
         n = residual.shape[0]
         p = w.shape[0]
         common = b, y, weight, 1 if weight.shape[0] == n else 0, threshold, residual
@@ -327,7 +327,7 @@ def _sparse_pass(rho_psi: RhoPsi) -> Callable[..., None]:
 
 @compile_once
 def coordinate_descent() -> Any:
-    """Return the compiled version of `_coordinate_descent`."""
+    """Return `_coordinate_descent`, compiled."""
     matrix = types.Array(types.float64, 2, "C")
     vector, writable = _array(types.float64, 1), types.Array(types.float64, 1, "C")
     return _jit(
@@ -343,7 +343,7 @@ def coordinate_descent() -> Any:
 
 
 def _coordinate_descent(H, q, x, slope, lower, n_cycles, tol):
-    """Minimise ½ xᵀHx − gᵀx + Σ slope |x| subject to x ≥ lower by coordinate descent.
+    """Minimise ½ xᵀHx − gᵀx + Σ_j slope_j |x_j| subject to x ≥ lower by coordinate descent.
 
     x and q = g − Hx are updated in place. Zero coordinates with a positive slope are visited
     only in every fifth cycle and in the cycle that confirms convergence.

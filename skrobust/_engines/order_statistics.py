@@ -3,8 +3,8 @@
 The value of a given rank is sought in an interval. Each block returns the total weight of its
 values below the interval, and the values inside it or, if there are many, their histogram,
 which yields a smaller interval. A pass over X returns these quantities for intervals around the
-last median of |r|, so the new median requires no further round or, if it is far from the last
-one, a single round.
+last median of |r|, so the new median requires no further round of tasks or, if it is far from
+the last one, a single round.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Around(NamedTuple):
     """Sums and values of |r| that a pass over X returns.
 
     `outside` is Σ s over the rows with |r| above the threshold, and `squares` is Σ s r² over
-    the other rows. `inside` contains the results of the blocks for each interval.
+    the other rows. `inside` maps each interval to the `Inside` of every block.
     """
 
     threshold: float
@@ -85,7 +85,7 @@ def values_inside(block: Block, vectors: list[Any], low: float, high: float) -> 
 def _histogram(
     values: FloatArray, weights: FloatArray | None, low: float, high: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the weight, smallest value and largest value of each bin.
+    """Return the total weight, smallest value and largest value of each bin of a histogram.
 
     All bins span the same number of floating-point numbers, so a few successive histograms
     locate a rank whatever the range of the values.
@@ -111,7 +111,7 @@ def _keys(values: FloatArray) -> NDArray[np.uint64]:
 def _probe(
     block: Block, vectors: list[Any], step: int
 ) -> tuple[float, float, FloatArray, FloatArray]:
-    """Return the smallest and largest value, and every `step`-th value with its weight."""
+    """Return the extreme values in a block, and every `step`-th value with its weight."""
     v, s = vectors
     some = v[::step]
     weights = np.ones(some.size) if s is None else s[::step]
@@ -175,7 +175,7 @@ def _ranks(
     interval: Interval,
     parts: list[Inside] | None = None,
 ) -> Ranks | None:
-    """Return the values between two ranks, or None if these values are not in the interval."""
+    """Return the values between two ranks, or None if the interval does not contain them."""
     low, high = interval
     located = False
     while True:
@@ -192,8 +192,8 @@ def _ranks(
             return found if located or _encloses(below, found.cumulated, ranks) else None
         heights, lowest, highest = _sum_of_histograms(parts, low, high)
         cumulated = below + np.cumsum(heights)
-        # After the first histogram, the interval encloses the ranks, even if rounding errors in
-        # the sums suggest otherwise.
+        # Later intervals are bins of this histogram. They enclose the ranks even if the sums,
+        # because of rounding errors, suggest otherwise.
         if not located and not _encloses(below, cumulated, ranks):
             return None
         located = True
@@ -240,7 +240,7 @@ def _encloses(below: float, cumulated: FloatArray, ranks: tuple[float, float]) -
 def _ranks_anywhere(
     rows: BlockVector, weight: BlockVector | None, ranks: tuple[float, float], total: float
 ) -> Ranks:
-    """Return the values between two ranks, which are first located in a subset of the rows."""
+    """Return the values between two ranks, after locating the ranks in a subset of the rows."""
     step = max(1, rows.size // PROBE_VALUES)
     probes = rows.blocks.run(_probe, [rows, weight], step)
     ends = np.min([p[0] for p in probes]), np.max([p[1] for p in probes])
@@ -290,7 +290,7 @@ def _median(
 
 
 def _intervals(found: Ranks, median: float, n_blocks: int, moved: bool) -> list[Interval]:
-    """Return the intervals of |r| for which the next pass is to return values."""
+    """Return the intervals in which the next pass is to return the values of |r|."""
     spacing = (float(found.values[-1]) - float(found.values[0])) / found.values.size
     distance = min(0.5 * VALUES_PER_BLOCK * n_blocks * spacing, WINDOW_RTOL * median)
     intervals = []

@@ -1,8 +1,9 @@
-"""Waiting for the results of a round on a cluster, and detection of lost workers.
+"""Waiting for the results of a round of tasks on a cluster, and detection of lost workers.
 
-A cluster recomputes lost results from their recipes, but it waits forever if no worker is left,
-and it cancels results that have no recipe. `Guard` distinguishes these two situations from a
-slow round. After a loss, the caller loads its data again and repeats the round.
+A cluster recomputes a lost result by running its task again, but it cancels a result that no
+task produced, such as scattered data, and it waits forever if no worker is left. `Guard`
+distinguishes the last two situations from a slow round. After a loss, the caller loads its data
+again and repeats the round.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ class Client(Protocol):
 
 
 class LostWorkersError(Exception):
-    """A round cannot end because a worker, or data held only by that worker, has been lost."""
+    """Raised if a round cannot end because a worker, or data held only by it, has been lost."""
 
 
 class Guard:
-    """Waits for the rounds of a fit and counts losses of workers.
+    """Waits for the rounds of tasks of a fit, and counts losses of workers.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ class Guard:
         return workers
 
     def result(self, pending: Future[Any], present: set[str]) -> Any:
-        """Return the result of a round.
+        """Wait for the result of a round, and return it.
 
         `present` contains the addresses of the workers at the start of the round. A
         LostWorkersError is raised if the result is lost; an exception raised by a task is
@@ -103,13 +104,13 @@ class Guard:
             elif now - since >= self._timeout and not workers:
                 raise self._no_worker()
             elif now - since >= self._timeout:
-                raise LostWorkersError("a round did not end in time after a worker had left")
+                raise LostWorkersError("a round of tasks timed out after a worker had left")
             present = present | workers
         try:
             return pending.result()
         except self._losses as error:
-            # This call raises a RuntimeError if the scheduler is lost, since that causes the
-            # same exceptions as the loss of a worker.
+            # The loss of the scheduler causes the same exceptions as the loss of a worker. In
+            # this case, the call raises a RuntimeError.
             self.workers()
             raise LostWorkersError(f"{type(error).__name__}: {error}") from error
 

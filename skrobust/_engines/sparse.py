@@ -98,7 +98,7 @@ class SparseEngine(Engine):
         return residual, standardised_sums(raw, self._shift, self.scale, subtracted=False)
 
     def abs_dot(self, coef: FloatArray) -> RowVector:
-        """Return |Z| coef: the value for a row of zeros plus a term for the stored elements."""
+        """Return |Z| coef, the value for a row of zeros plus a term for the stored elements."""
         X, shift, unit = self._X, self._shift, coef[1:] / self.scale
         change = np.abs(X.data - shift[X.indices]) - np.abs(shift[X.indices])
         stored = type(X)((change, X.indices, X.indptr), shape=X.shape) @ unit

@@ -29,7 +29,8 @@ def n_threads() -> int:
     This is the number of cores, but at most OMP_NUM_THREADS and NUMBA_NUM_THREADS. In a joblib
     worker, it is 1.
     """
-    # In a worker of the threading backend, joblib.effective_n_jobs returns the number of cores.
+    # joblib.effective_n_jobs is not used, since it returns the number of cores in a worker of
+    # the threading backend.
     if get_active_backend()[0].nesting_level:
         return 1
     limits: list[int] = [joblib.cpu_count()]
@@ -41,7 +42,7 @@ def n_threads() -> int:
 
 
 class ThreadTeam:
-    """Runs ``task(first, step)`` for first = 0 … step − 1, in threads if that saves time.
+    """Runs ``task(first, step)`` for first = 0 … step − 1, each in one of `step` threads.
 
     The team is a context manager. Its threads end with the fit, so none is running when the
     process is forked later.
@@ -109,9 +110,10 @@ def _blas() -> Any:
 
 
 def _take_over_threadpoolctl() -> None:
-    """Allow this thread to limit the BLAS threads even if another thread has already done so.
+    """Allow this thread to set the number of BLAS threads even if another thread has set it.
 
-    Since version 3.7, threadpoolctl ignores all threads except the first that sets a limit.
+    Since version 3.7, threadpoolctl ignores a limit set by any thread except the first to set
+    one.
     """
     for library in _blas().lib_controllers:
         clear = getattr(library, "clear_controlling_thread", None)
@@ -150,7 +152,8 @@ def single_threaded_blas() -> Iterator[None]:
 def _limit_blas() -> None:
     """Limit BLAS to one thread.
 
-    All original numbers of threads are saved first, so Ctrl-C cannot lose any of them.
+    The original numbers of threads of all BLAS libraries are saved before any of them is
+    changed, so none is lost after Ctrl-C.
     """
     global _saved
     if not _saved:

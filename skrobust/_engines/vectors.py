@@ -107,8 +107,8 @@ class Blocks(ABC):
 
     def __init__(self) -> None:
         self.n_rounds = 0
-        # Intervals of |r| for which the next pass over X returns values, or None before the
-        # first pass.
+        # Intervals; the next pass over X returns the values of |r| that lie in them. None
+        # before the first pass.
         self.intervals: list[tuple[float, float]] | None = None
         # The rows gathered last: their indices, features, and values in stored vectors.
         self.gathered: tuple[NDArray[np.intp], Any, dict[int, NDArray[Any]]] | None = None
@@ -127,15 +127,15 @@ class Blocks(ABC):
         with_X: bool,
         keep: bool,
     ) -> tuple[list[Any], Any]:
-        """Run `run_task` for each block.
+        """Run `run_task` on each block.
 
-        Returns the results in the order of the blocks, and a handle to the vectors that the
-        tasks also returned, or None if `keep` is False.
+        Returns the results in the order of the blocks and, if `keep` is True, a handle to the
+        vectors that the tasks also returned; otherwise None.
         """
 
     @abstractmethod
     def describe(self, number: int) -> str:
-        """Return a text that gives the number and rows of a block in the caller's data."""
+        """Return text that identifies a block by its number and rows in the caller's data."""
 
     @property
     def n(self) -> int:
@@ -259,7 +259,7 @@ def _value(e: Expression, stored: Sequence[Any]) -> Any:
 def _compiled(
     vectors: Sequence[BlockVector | None],
 ) -> tuple[list[StoredVector], list[Expression]]:
-    """Return the stored vectors in expressions, and the expressions with slots in their place.
+    """Return the stored vectors in expressions, and the expressions with a Slot for each.
 
     For an entry of `vectors` that is None, the expression is None.
     """
@@ -383,9 +383,9 @@ class BlockVector(NDArrayOperatorsMixin):
 def _known(e: Expression) -> tuple[float, float, float] | None:
     """Return the minimum, maximum and sum of an expression, or None if they are unknown.
 
-    They are known for a vector with known statistics, and remain known if numbers are
-    subtracted from the vector or it is divided by positive numbers. Both operations are
-    monotone in floating-point arithmetic. After a subtraction, the sum is NaN.
+    They are known for a stored vector whose statistics are known, and remain known after a
+    number is subtracted from the vector or the vector is divided by a positive number. Both
+    operations are monotone in floating-point arithmetic. After a subtraction, the sum is NaN.
     """
     if isinstance(e, StoredVector):
         return None if e.known is None else e.known[:3]
