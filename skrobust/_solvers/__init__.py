@@ -49,7 +49,7 @@ class Rows(Enum):
 
 
 class Plan(NamedTuple):
-    """The algorithms that `_fit` uses for a fit."""
+    """The algorithms of a fit, which the module `_fit` runs."""
 
     rows: Rows
     whiten_by: str

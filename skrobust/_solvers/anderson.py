@@ -39,7 +39,7 @@ MIN_CURVATURE = 0.05
 # If the relative gradient is below this fraction of the error, the coefficients are regarded as
 # much more accurate than the scale.
 MAX_FIT_ERROR_RATIO = 0.1
-# The acceleration ends if the error in one of the first `patience` passes reaches half of this
+# In the first `patience` passes, the acceleration ends if the error is at least half of this
 # value.
 MAX_ERROR = 1e3
 
@@ -47,8 +47,9 @@ MAX_ERROR = 1e3
 class Acceleration(NamedTuple):
     """The result of Anderson acceleration, converged or not.
 
-    `improved` is True if the error was more than halved. With a fixed threshold, `lowest_value`
-    is the smallest value of F at any evaluated point, and `lowest_theta` is that point.
+    `improved` is True if the last error is less than half the first error. With a fixed
+    threshold, `lowest_value` is the smallest value of F at any evaluated point, and
+    `lowest_theta` is that point.
     """
 
     solution: Solution
@@ -198,9 +199,10 @@ class AndersonMemory:
 
 
 def _observed_step(point: Evaluation, memory: AndersonMemory) -> NewtonStep | None:
-    """Return the gradient step, with a decrement computed from the smallest curvature.
+    """Return the step −∇F, with a decrement computed from the smallest curvature.
 
-    The result is None if the smallest curvature is too small for a whitened objective.
+    The result is None if the smallest curvature along the stored moves does not exceed
+    MIN_CURVATURE.
     """
     smallest = memory.smallest_curvature()
     if not smallest > MIN_CURVATURE:

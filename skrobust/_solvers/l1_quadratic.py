@@ -72,7 +72,7 @@ def _exact_steps(
     slope: FloatArray,
     lower: FloatArray,
 ) -> FloatArray:
-    """Return the point after exact steps from x, given q = g − Hx.
+    """Return the point to which exact steps lead from x, given q = g − Hx.
 
     An exact step leads to the minimum for the current signs of the free coordinates.
     """

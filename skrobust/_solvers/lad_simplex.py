@@ -2,16 +2,16 @@
 
 A vertex is a point at which as many linearly independent rows as there are variables have
 residual zero. These rows are called the rows of the vertex. An edge is a line along which all
-but one of the rows of a vertex have residual zero. If β is tiny, the minimiser is next to a
-vertex that minimises the sum of absolute residuals, and the rows of this vertex are inside the
-threshold. Newton's method approaches the vertex quickly but identifies its rows slowly, because
-many rows cross the threshold in each step. From a nearby vertex, a few edges lead to the
-optimal vertex (Barrodale and Roberts, "An improved algorithm for discrete l1 linear
-approximation", SIAM J. Numer. Anal. 10, 1973). Only the rows with the smallest absolute
-residuals are considered. The other residuals are assumed not to change sign.
+but one of the rows of a vertex have residual zero. If the threshold β is tiny, the minimiser is
+next to a vertex that minimises the sum of absolute residuals, and the rows of this vertex have
+|r| ≤ β. Newton's method approaches the vertex quickly but identifies its rows slowly, because
+|r| crosses β for many rows in each step. From a nearby vertex, a few edges lead to the optimal
+vertex (Barrodale and Roberts, "An improved algorithm for discrete l1 linear approximation",
+SIAM J. Numer. Anal. 10, 1973). Only the rows with the smallest absolute residuals are
+considered. The other residuals are assumed not to change sign.
 
-With an L1 penalty, the minimiser is also next to a vertex: each term λ|x| acts as the loss of
-an additional row with residual −x.
+With an L1 penalty, the minimiser is also next to a vertex if each term λ|x| is regarded as the
+loss of an additional row with residual −x.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .._model.whitening import Whitened
 from .._reductions import gather, smallest
 
 # The number of rows considered is the maximum of NEAR_ROWS_PER_VARIABLE times the number of
-# variables and NEAR_ROWS_PER_INSIDE times the number of rows inside the threshold. At most
-# MAX_EDGES_PER_VARIABLE edges per variable are followed.
+# variables and NEAR_ROWS_PER_INSIDE times the number of rows with |r| at most the current
+# threshold. At most MAX_EDGES_PER_VARIABLE edges per variable are followed.
 NEAR_ROWS_PER_VARIABLE, NEAR_ROWS_PER_INSIDE = 3, 2
 MAX_EDGES_PER_VARIABLE = 3
 
@@ -79,7 +79,7 @@ def l1_vertex(
     threshold: float,
     beta: float,
 ) -> L1Vertex | None:
-    """Return the vertex next to the minimiser of Σ weight h_β(r)/β + Σ slope |x|, x ≥ lower.
+    """Return the L1Vertex at the minimiser of Σ weight h_β(r)/β + Σ slope |x| with x ≥ lower.
 
     h_β is the Huber loss, and the elements of `lower` are 0 or −∞. `x` and `residual`
     approximate the coefficients and residuals at the minimiser for `threshold`, which is at
@@ -131,7 +131,7 @@ def _vertex(
     beta: FloatArray,
     threshold: float,
 ) -> _Vertex | None:
-    """Return the vertex that minimises Σ weight |r − A step| − far_gradient·step over the step.
+    """Return the _Vertex for the minimum of Σ weight |r − A step| − far_gradient·step.
 
     `beta` contains the final threshold of each row, and `threshold` is the current threshold.
     The result is None if the minimum is not found.
@@ -184,7 +184,8 @@ def _simplex(
 
     `far_gradient` is the contribution to the negative gradient of all rows that are not in A.
     Returns the inverse of the basis matrix and the multipliers of its rows. The multipliers are
-    None if the maximum number of edges is reached or an edge is unbounded.
+    None if the maximum number of edges is reached or the objective decreases along the whole of
+    an edge.
     """
     r[basis] = 0.0
     signed_weight = weight * np.sign(r)

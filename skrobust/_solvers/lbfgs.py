@@ -55,8 +55,8 @@ def lbfgs_then_newton(
     """Minimise F approximately by L-BFGS, then to `tol` by Newton's method.
 
     L-BFGS is used first because a pass over X takes less time than a Newton step. Newton's
-    method is used alone if X is small, if `start` is near the minimiser, or if few rows are
-    inside the threshold. If few rows are inside, Newton's method lowers the threshold in steps.
+    method is used alone if X is small, if `start` is near the minimiser, or if few rows have
+    |r| at most the threshold. In the last case, Newton's method lowers the threshold in steps.
     """
     n_passes = objective.n_passes
     point = objective.evaluate(start)
@@ -89,7 +89,7 @@ def _with_newton(
 def lbfgs_descent(
     objective: Whitened, start: Evaluation, gtol: float, max_iter: int, max_evaluations: int
 ) -> tuple[Evaluation, int]:
-    """Return the evaluated point with the lowest objective, and the number of iterations.
+    """Return the evaluated point with the smallest value of F, and the number of iterations.
 
     SciPy's first step always has length one. The coordinates are therefore divided by the norm
     of the first gradient, which makes the first step the Newton step for a quadratic function
@@ -98,8 +98,8 @@ def lbfgs_descent(
     """
     unit = float(np.sqrt(start.gradient @ start.gradient))
     if max_iter <= 0 or not unit or start.relative_gradient <= gtol:
-        # The unit is also zero if the residuals are so small (1e-170, for example) that their
-        # squares underflow.
+        # The norm of the gradient is also zero if the residuals are so small (1e-170, for
+        # example) that their squares underflow.
         return start, 0
     best, last_value = start, start.value
     spare: Any = None
@@ -116,7 +116,7 @@ def lbfgs_descent(
         return (point.value - start.value) / unit**2, point.gradient / unit
 
     def stop(intermediate_result: object) -> None:
-        """Stop if the gradient is small or F has decreased by less than its rounding error."""
+        """Stop if the gradient is small or F has decreased by at most its rounding error."""
         nonlocal last_value
         decrease, last_value = last_value - best.value, best.value
         if best.relative_gradient <= gtol or decrease <= VALUE_RTOL * best.value:

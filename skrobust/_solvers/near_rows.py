@@ -1,13 +1,13 @@
-"""The rows near the threshold β, which may cross it in a Newton step.
+"""The rows whose |r| is near the threshold β and may cross it in a Newton step.
 
-The loss of a row that stays on one side of the threshold is quadratic along a step δ of the
-coefficients: inside the threshold, ψ = r changes by −z·δ, and outside, ψ = ±β is constant. For
-a row that crosses the threshold, the change of s ψ differs from that in the quadratic model by
+The loss of a row whose |r| stays on one side of β is quadratic along a step δ of the
+coefficients: if |r| ≤ β, ψ = r changes by −z·δ, and if |r| > β, ψ = ±β is constant. For a row
+whose |r| crosses β, the change of s ψ differs from that in the quadratic model by
 
-    e = s (ψ(r_new) − ψ(r) − [r inside] (r_new − r)),
+    e = s (ψ(r_new) − ψ(r) − [|r| ≤ β] (r_new − r)),
 
-where s is the weight of the row. Since e is zero for all other rows, only rows near the
-threshold are read (Madsen and Nielsen, 1993).
+where s is the weight of the row, and [|r| ≤ β] is 1 if |r| ≤ β and 0 otherwise. Since e is zero
+for all other rows, only rows near the threshold are read (Madsen and Nielsen, 1993).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .._engines.base import FloatArray
 from .working_columns import WorkingColumns
 
 # A row is near the threshold if | |r| − β | is at most NEAR_CHANGES times the root mean square
-# change of the residuals in the first step, taken over the rows inside the threshold. If more
-# than the fraction COPY_MAX_FRACTION of the rows is near the threshold, all rows are used, and
-# no features are copied.
+# change of the residuals in the first step, taken over the rows with |r| ≤ β. If more than the
+# fraction COPY_MAX_FRACTION of the rows is near the threshold, all rows are used, and no
+# features are copied.
 NEAR_CHANGES, COPY_MAX_FRACTION = 4.0, 0.25
 # Maximum number of steps of the line search. The line search ends when the absolute directional
 # derivative is at most LINE_SEARCH_FACTOR times its value at the start of the Newton step. A
@@ -36,8 +36,8 @@ class NearRows:
     Parameters
     ----------
     columns : WorkingColumns
-        The columns of the working set and the Hessian over the rows inside the threshold. The
-        Hessian is updated when rows cross the threshold.
+        The columns of the working set and the Hessian over the rows with |r| ≤ β. The Hessian
+        is updated when rows cross the threshold.
     residual : ndarray of shape (n,)
         The residuals at the start of the first step.
     beta : float
@@ -45,7 +45,7 @@ class NearRows:
     step : ndarray of shape (k,)
         The first step of the coefficients.
     every : bool
-        Whether all rows are used.
+        Whether all rows are used, not only those near the threshold.
     """
 
     def __init__(
@@ -87,7 +87,8 @@ class NearRows:
 
         def derivative(t: float) -> float:
             at = x + t * step
-            # This is the left derivative: a coordinate that reaches zero at t keeps its sign.
+            # This is the left derivative, so a coordinate that reaches zero at t keeps its
+            # sign.
             sign = np.where(at == 0, -np.sign(step), np.sign(at))
             crossing = float(self._excess(t) @ self._change)
             return float((slope * sign - q) @ step) + t * second + crossing

@@ -1,7 +1,8 @@
 """Semismooth Newton method with an exact line search and continuation in the threshold.
 
-The objective F is piecewise quadratic. If the rows inside the threshold are the same as at the
-minimiser, a full Newton step leads to the minimiser. The steps of `minimise` are:
+The objective F is piecewise quadratic. If the rows with |r| at most the threshold β are the
+same as at the minimiser, a full Newton step leads to the minimiser. The steps of `minimise`
+are:
 
 1. A Newton step is computed by a Cholesky factorisation of the Hessian or, if forming the
    Hessian would take longer than a few passes over X, by conjugate gradients.
@@ -11,11 +12,12 @@ minimiser, a full Newton step leads to the minimiser. The steps of `minimise` ar
    30, 1990).
 3. The iteration stops if the gradient is within the tolerance, if rounding errors alone can
    account for it, or after the maximum number of iterations.
-4. If the threshold is much smaller than the scale of the residuals, few rows are inside it, and
-   Newton's method converges only from a starting point near the minimiser. The threshold is
-   then lowered in steps, and each minimisation starts from the previous minimiser (Madsen and
-   Nielsen, "A finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993),
-   until the minimiser is near a least-absolute-deviations vertex (`lad_simplex`).
+4. If the threshold β is much smaller than the scale of the residuals, few rows have |r| ≤ β,
+   and Newton's method converges only from a starting point near the minimiser. A larger
+   threshold is then lowered to β in steps, and each minimisation starts from the previous
+   minimiser (Madsen and Nielsen, "A finite smoothing algorithm for linear l1 estimation", SIAM
+   J. Optim. 3, 1993), until the minimiser is near a least-absolute-deviations vertex
+   (`lad_simplex`).
 
 If the loss or the penalty is not piecewise quadratic, step 4 is omitted, and step 2 uses
 backtracking.
@@ -37,21 +39,21 @@ from .lad_simplex import lad_vertex
 from .result import NewtonStep, Solution, Status
 
 _EPS = float(np.finfo(float).eps)
-# The continuation (step 4) starts at a threshold with MIN_INSIDE_PER_VARIABLE rows per variable
-# inside. If it fails, it is restarted at a threshold with the fraction RESTART_SHARE_INSIDE of
-# all rows inside. Each threshold is at least THRESHOLD_FACTOR times the previous threshold. The
-# minimisation at a threshold ends when a Newton step changes the residuals by about
-# CONTINUATION_RTOL times the threshold.
+# The continuation (step 4) starts at a threshold that |r| does not exceed for
+# MIN_INSIDE_PER_VARIABLE rows per variable. If it fails, it is restarted at a threshold that
+# |r| does not exceed for the fraction RESTART_SHARE_INSIDE of all rows. Each threshold is at
+# least THRESHOLD_FACTOR times the previous threshold. The minimisation at a threshold ends when
+# a Newton step changes the residuals by about CONTINUATION_RTOL times the threshold.
 MIN_INSIDE_PER_VARIABLE = 5
 RESTART_SHARE_INSIDE = 0.95
 THRESHOLD_FACTOR = 0.1
 CONTINUATION_RTOL = 0.3
-# A vertex is sought if at most VERTEX_MAX_INSIDE_PER_VARIABLE rows per variable are inside the
-# threshold and the number of rows expected inside the final threshold, minus the number of
-# variables, is at most VERTEX_MAX_EXTRA_FRACTION times the number of variables. With more than
-# VERTEX_MAX_VARIABLES variables, no vertex is sought, since edges are followed one by one. A
-# vertex is accepted if Newton's method, started there, reaches the relative gradient
-# VERTEX_GTOL in at most VERTEX_MAX_ITER iterations.
+# A vertex is sought if at most VERTEX_MAX_INSIDE_PER_VARIABLE rows per variable have |r| at
+# most the current threshold and the number of rows expected to have |r| at most the final
+# threshold, minus the number of variables, is at most VERTEX_MAX_EXTRA_FRACTION times the
+# number of variables. With more than VERTEX_MAX_VARIABLES variables, no vertex is sought, since
+# edges are followed one by one. A vertex is accepted if Newton's method, started there, reaches
+# the relative gradient VERTEX_GTOL in at most VERTEX_MAX_ITER iterations.
 VERTEX_MAX_INSIDE_PER_VARIABLE, VERTEX_MAX_EXTRA_FRACTION = 3, 0.25
 VERTEX_MAX_VARIABLES = 1_000
 VERTEX_GTOL, VERTEX_MAX_ITER = 1e-6, 20
@@ -97,7 +99,7 @@ def newton(objective: Whitened, start: FloatArray, tol: float, max_iter: int) ->
 def minimise(
     objective: Whitened, start: Evaluation, tol: float, max_iter: int, n_passes: int
 ) -> Solution:
-    """Minimise F from an evaluated point; return the solution without issuing a warning.
+    """Minimise F from an evaluated point; return the solution, converged or not.
 
     `n_passes` is the value of `objective.n_passes` before the first pass over X that counts
     towards Newton's method.
@@ -148,7 +150,8 @@ def _descend(
     if ended or _decrement_is_negligible(objective, first.point):
         return first._replace(n_iter=used), n_vertices
     # If some rows are fitted exactly, Newton's method may fail to reduce the objective. The
-    # continuation is then restarted from a threshold with nearly all rows inside.
+    # continuation is then restarted from a threshold that |r| does not exceed for nearly all
+    # rows.
     threshold = _continuation_threshold(objective, first.point, RESTART_SHARE_INSIDE)
     point, n_iter, more = _continuation(
         objective, first.point, threshold or objective.threshold, max_iter - used
@@ -191,7 +194,7 @@ def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
 def _iterative_refinement(
     objective: Whitened, descent: _Descent, tol: float, max_iter: int
 ) -> _Descent:
-    """Return the descent with its coordinates corrected by a fit to its residuals.
+    """Return `descent` with its coordinates corrected by fitting the model to its residuals.
 
     The coefficients of this fit are small, and so are their rounding errors. The rounding
     errors of the residuals are not reduced.
@@ -210,7 +213,7 @@ def _iterative_refinement(
 
 
 def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
-    """Return whether the Hessian is too large, or slower to form than a few passes over X."""
+    """Return whether the Hessian is too large, or forming it takes too long."""
     k = objective.n_variables
     if not can_form_hessian(objective):
         return True
@@ -265,7 +268,7 @@ def _direct_step(
     k = H.shape[0]
     if k == 0:
         return NewtonStep(np.zeros(0), 1, lambda gradient: 0.0)
-    # If no row is inside the threshold, the curvature of a single row is used.
+    # If no row has |r| at most the threshold, the curvature of a single row is used.
     curvature = max(float(np.trace(H)) / k, 1.0 / objective.linear.data.total)
     if not np.isfinite(curvature):
         return NewtonStep(np.zeros(k), 1, lambda gradient: np.inf)
@@ -435,11 +438,11 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
     """Return whether rounding errors alone can account for the gradient.
 
     `rounding` is the rounding error of a residual, relative to the sum of |y| and the absolute
-    terms of the linear predictor. Only rows whose absolute residuals exceed the threshold by no
-    more than rounding errors are considered. Rounding errors can account for the gradient if
-    the Newton step for these rows changes no residual by more than its rounding error. If there
-    are at most as many such rows as variables, ψ must also remain within the threshold after
-    the step. Rounding errors of the whitened features can account for a small gradient as well.
+    values of the terms of the linear predictor. Only rows whose |r| is at most the threshold
+    plus this rounding error are considered. Rounding errors can account for the gradient if the
+    Newton step for these rows changes no residual by more than its rounding error. If there are
+    at most as many such rows as variables, ψ must also remain within the threshold after the
+    step. Rounding errors of the whitened features can account for a small gradient as well.
     """
     if point.relative_gradient <= 4 * _EPS * objective.whitening.condition:
         return True
@@ -476,14 +479,14 @@ def _decrement_is_negligible(objective: Whitened, point: Evaluation) -> bool:
 
 
 def few_rows_inside(objective: Whitened, point: Evaluation) -> bool:
-    """Return whether so few rows are inside the threshold that it must be lowered in steps."""
+    """Return whether so few rows have |r| ≤ β that the threshold β must be lowered in steps."""
     return _continuation_threshold(objective, point, None) is not None
 
 
 def _continuation_threshold(
     objective: Whitened, point: Evaluation, share: float | None
 ) -> float | None:
-    """Return the first threshold of the continuation, or None if enough rows are inside.
+    """Return the first threshold of the continuation, or None if enough rows have |r| ≤ β.
 
     If `share` is None, MIN_INSIDE_PER_VARIABLE rows per variable are enough, or half of all
     rows if that is fewer. Otherwise the fraction `share` of all rows is enough.
@@ -514,7 +517,7 @@ def _continuation(
         passing = objective.at_threshold(threshold)
         point = passing.evaluate(theta)
         # A Newton step changes the residuals by about |g|·threshold divided by the fraction of
-        # the rows that are inside the threshold.
+        # the rows with |r| at most the threshold.
         tol = CONTINUATION_RTOL * max(_n_inside(point, threshold), k) / point.residual.size
         descent = _newton_steps(passing, point, tol, max_iter - used)
         used, point = used + descent.n_iter, descent.point
@@ -543,9 +546,9 @@ def _continuation(
             point = objective.evaluate(theta + step.direction)
             if point.relative_gradient <= VERTEX_GTOL:
                 return point, used, n_vertices
-        # The number of rows inside minus the number of variables is roughly proportional to the
-        # threshold. At the next threshold, this difference should be at least the number of
-        # variables.
+        # The number of rows with |r| at most the threshold, minus the number of variables, is
+        # roughly proportional to the threshold. At the next threshold, this difference should
+        # be at least the number of variables.
         factor = THRESHOLD_FACTOR if few else max(THRESHOLD_FACTOR, k / (n_inside - k))
         lower = max(factor * threshold, beta)
         theta = theta + (threshold - lower) / (threshold - beta) * step.direction
@@ -557,11 +560,12 @@ def _continuation(
 def _predictor(
     objective: Whitened, passing: Whitened, point: Evaluation, max_iter: int
 ) -> NewtonStep:
-    """Return the step to the minimiser of `objective`, assuming that the same rows stay inside.
+    """Return the predicted step to the minimiser of `objective`, whose threshold is smaller.
 
-    As long as the same rows are inside the threshold and the penalty does not depend on it, the
-    minimiser is an affine function of the threshold (Allgower and Georg, "Introduction to
-    numerical continuation methods", 2003).
+    The prediction assumes that the set of rows with |r| at most the threshold does not change.
+    If the penalty does not depend on the threshold either, the minimiser is then an affine
+    function of the threshold (Allgower and Georg, "Introduction to numerical continuation
+    methods", 2003).
     """
     out = np.empty_like(point.residual)
     gradient = passing.predicted_gradient(point, objective, out)

@@ -1,7 +1,8 @@
 """Newton's method along a grid of thresholds, in about one pass over X per threshold.
 
-When the threshold β and the minimiser change little, few rows cross the threshold. With the
-whitened rows ζ = Mᵀ(1, z), the weights s, S = Σ s and
+When the threshold β and the minimiser change little, |r| crosses β for few rows. With the
+whitened rows ζ = Mᵀ(1, z), the weights s, S = Σ s, sums over the rows inside (|r| ≤ β) and
+outside (|r| > β), and
 
     H = (1/S) Σ_inside s ζζᵀ    u = (1/S) Σ_inside s ζ r    v = (1/S) Σ_outside s ζ sign(r)
 
@@ -30,8 +31,8 @@ from .scale_fixed_point import Minimiser
 # Maximum number k of variables for `PathNewton`. With more variables, computing the k × k
 # matrices takes longer than the passes over X that they save.
 PATH_MAX_VARIABLES = 2_000
-# Threshold for a least-squares fit. It exceeds every residual in the target's own units, and
-# its square is finite.
+# Threshold for a least-squares fit. It exceeds every residual in the units in which the target
+# is fitted, and its square is finite.
 LEAST_SQUARES_THRESHOLD = 1e100
 # A row is near the threshold if the distance of |r| from the threshold is at most this multiple
 # of the norm of the first Newton step. In whitened coordinates and without a penalty, this norm
@@ -96,7 +97,7 @@ class PathNewton:
         equal = weight is None or np.ptp(weight[self._positive]) == 0
         self._weight = None if equal else weight
         k = M.shape[1]
-        # The side of each row: 0 inside the threshold, and the sign of the residual outside.
+        # The side of each row, which is 0 if |r| ≤ β and the sign of r otherwise.
         self._side = np.zeros(engine.n, dtype=np.int8)
         self._u, self._v = np.zeros(k), np.zeros(k)
         penalty, zero = linear.penalty, np.zeros(M.shape[0])
@@ -196,7 +197,7 @@ class PathNewton:
     def _newton(
         self, theta: FloatArray, beta: float, P: FloatArray | None
     ) -> tuple[FloatArray, Any]:
-        """Return the Newton step for the rows' current sides, and a Cholesky factor of H + P.
+        """Return the Newton step for the current H, u and v, and a Cholesky factor of H + P.
 
         P is the Hessian of the penalty, or None if it is zero.
         """
@@ -210,7 +211,7 @@ class PathNewton:
     def _move_rows(
         self, rows: NDArray[np.intp], Z: FloatArray, r: FloatArray, side: NDArray[np.int8]
     ) -> None:
-        """Update H, u and v for rows that move to new sides of the threshold.
+        """Update H, u and v for rows whose side changes to the given one (see `_side`).
 
         `Z` contains the standardised rows [1, z], and `r` their residuals.
         """
@@ -239,13 +240,13 @@ class PathNewton:
 
 
 def _sign_outside(r: FloatArray, beta: float) -> NDArray[np.int8]:
-    """Return, for each row, 0 inside the threshold and the sign of the residual outside."""
+    """Return, for each row, 0 if |r| ≤ β and the sign of the residual r otherwise."""
     side: NDArray[np.int8] = (r > beta).astype(np.int8) - (r < -beta)
     return side
 
 
 def _newton_step(factor: Any) -> NewtonStep:
-    """Return a NewtonStep of length zero with the decrement that `suboptimality` needs."""
+    """Return a NewtonStep of length zero, since `suboptimality` uses only the decrement."""
 
     def decrement(gradient: FloatArray) -> float:
         return 0.5 * float(gradient @ cho_solve(factor, gradient, check_finite=False))

@@ -1,8 +1,8 @@
 """Proximal Newton steps on a working set of features, with an L1 penalty and lower bounds.
 
 Each step leads to the minimum of the sum of a quadratic model of the loss and the L1 penalty
-(`l1_quadratic`). A line search along the step reads only the rows near the threshold
-(`near_rows`), and the Hessian is updated for the rows that cross it.
+(`l1_quadratic`). A line search along the step reads only the rows near the threshold β
+(`near_rows`), and the Hessian is updated for the rows whose |r| crosses β.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def proximal_newton(
         else:
             damping = 0.1 * damping if damping > 0.1 * SHORT_STEP_DAMPING else 0.0
     # Setting these small coefficients to zero keeps the optimality conditions satisfied to
-    # within the tolerance, whichever rows are inside the threshold, since Σ s z² over all rows
-    # is 1.
+    # within the tolerance, whichever rows have |r| at most the threshold, since Σ s z² over all
+    # rows is 1.
     tiny = (slope > 0) & (np.abs(x) * (1.0 + ridge) <= tol * slope)
     return np.where(tiny, 0.0, x), n_steps

@@ -9,8 +9,8 @@ quadratic function with the weights w majorises the objective and is tangent to 
 current point. Reweighting converges linearly. Near the minimum, Newton's method, with ψ′ in
 place of w in the matrix, converges quadratically. Each iteration takes the Newton step if the
 Hessian is positive definite and the step does not increase the objective. Otherwise, the
-iteration takes a step with a weighted mean of the two matrices or, if that step increases the
-objective, the reweighted step.
+iteration takes a step with a weighted mean of the Hessian and the matrix Σ s w ζζᵀ or, if that
+step increases the objective, the reweighted step d.
 
 An S-estimate minimises the M-scale σ(θ), which is defined implicitly by Σ s ρ(r/σ) = constant.
 Since dσ/dθ is zero at the minimum, both steps can be computed as for an M-estimate with the
@@ -145,8 +145,8 @@ def _at_m_scale(
         off = (np.abs(point.residual) > rounding).astype(float)
         weight = objective.linear.data.weight
         n_off = float(off.sum() if weight is None else off @ weight)
-        # If n_off does not exceed the target, the M-scale is positive only because of rounding
-        # errors in the rows that are fitted exactly.
+        # If the weight n_off of the rows that are not fitted exactly does not exceed the
+        # target, the M-scale is positive only because of rounding errors in the other rows.
         if scale <= floor or n_off <= estimator.target * (1.0 + TARGET_RTOL):
             return objective, point, 0.0
     objective = objective.at_threshold(estimator.threshold(scale))
@@ -154,11 +154,11 @@ def _at_m_scale(
 
 
 def _step(objective: Whitened, point: Evaluation, longest: float) -> Evaluation | None:
-    """Return the point after the first step that descends, or None if no step descends.
+    """Return the point after the first step that `descends` accepts, or None if there is none.
 
     The steps are tried in the order of the module docstring: the Newton step, the steps with
-    weighted means of the two matrices, and the reweighted step. Except for the reweighted step,
-    a step longer than `longest` is rejected.
+    weighted means of the two matrices (see NEWTON_SHARES), and the reweighted step. Except for
+    the reweighted step, a step longer than `longest` is rejected.
     """
     linear = objective.linear
 

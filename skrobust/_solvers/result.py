@@ -37,8 +37,8 @@ class NewtonStep(NamedTuple):
     """A Newton step −H⁻¹g for the gradient g and the Hessian H.
 
     `decrement` is the function g ↦ gᵀH⁻¹g / 2, the predicted decrease of the objective.
-    `n_iter` is the number of iterations that the step counts as. `damped` is True if a multiple
-    of the identity matrix was added to H.
+    `n_iter` is the number of iterations as which the step is counted. `damped` is True if a
+    multiple of the identity matrix was added to H.
     """
 
     direction: FloatArray

@@ -81,10 +81,10 @@ def scale_fixed_point(
     The search starts from `theta` and from a scale above the fixed point, such as the scale of
     the least-squares residuals.
 
-    For typical data, each round multiplies the distance between the scale and the fixed point
-    by 0.1. If most rows are fitted exactly, the factor is 0.6 or more. The fit at the next
-    scale starts from a linear extrapolation of the minimiser, which is a piecewise linear
-    function of the scale.
+    For typical data, each round (a fit at one scale) multiplies the distance between the scale
+    and the fixed point by 0.1. If most rows are fitted exactly, the factor is 0.6 or more. The
+    fit at the next scale starts from a linear extrapolation of the minimiser, which is a
+    piecewise linear function of the scale.
     """
     used, search = 0, _SafeguardedSecant(sensitivity or Sensitivity())
     accuracy = max(0.1 * tol, 1e-14)

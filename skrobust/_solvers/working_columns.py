@@ -1,9 +1,9 @@
 """The columns of a working set of features, and the Hessian of the loss for these features.
 
-The Hessian is H = Σ s zzᵀ over the rows inside the threshold β. For each row, z contains the
-standardised values of the features in the working set. The weights s add up to one. H is
-updated when features are added and when rows cross the threshold. Each row of the array `Z`
-holds one feature, so that the values of the feature are contiguous in memory.
+The Hessian is H = Σ s zzᵀ over the rows with |r| ≤ β, where β is the threshold. For each row, z
+contains the standardised values of the features in the working set. The weights s add up to
+one. H is updated when features are added and when |r| crosses β for some rows. Each row of the
+array `Z` holds one feature, so that the values of the feature are contiguous in memory.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class WorkingColumns:
         self.index = np.concatenate([self.index, new])
 
     def update(self, inside: NDArray[np.bool_]) -> None:
-        """Update the Hessian for new features and a new mask of rows inside the threshold."""
+        """Update the Hessian for new features and a new mask of the rows with |r| ≤ β."""
         crossing = inside ^ self.inside
         n_inside, n_crossing = np.count_nonzero(inside), np.count_nonzero(crossing)
         k, n_new = self.index.size, self.index.size - len(self.H)

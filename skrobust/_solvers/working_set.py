@@ -11,10 +11,10 @@ the optimality conditions most. Each outer iteration has three steps:
 
 If the gradient of the loss at the start is much larger than the slopes of the L1 penalty, the
 model is first fitted with a larger penalty, to keep the working set small. This penalty is then
-halved until it is near the given penalty. If few rows are inside the threshold, the threshold
-is lowered in steps (Madsen and Nielsen, "A finite smoothing algorithm for linear l1
-estimation", SIAM J. Optim. 3, 1993), until the minimiser is next to a vertex
-(`working_vertex`).
+halved until it is near the given penalty. If few rows have |r| at most the threshold β, the
+minimisation starts with a larger threshold, which is lowered to β in steps (Madsen and Nielsen,
+"A finite smoothing algorithm for linear l1 estimation", SIAM J. Optim. 3, 1993) until the
+minimiser is next to a vertex (`working_vertex`).
 
 References: Lee, Sun and Saunders, "Proximal Newton-type methods for minimizing composite
 functions", SIAM J. Optim. 24, 2014; Massias, Gramfort and Salmon, "Celer: a fast solver for the
@@ -54,8 +54,8 @@ NEAR_PENALTY, JOINING_PENALTY = 0.9, 0.8
 # The penalty is multiplied by PENALTY_FACTOR while it is larger than twice the given penalty
 # and larger than MIN_PENALTY_FRACTION times the first penalty.
 PENALTY_FACTOR, MIN_PENALTY_FRACTION = 0.5, 1e-6
-# The threshold is lowered in steps if fewer than ROWS_PER_VARIABLE rows per nonzero coefficient
-# are inside it. Each step multiplies the threshold by THRESHOLD_FACTOR.
+# The threshold β is lowered in steps if fewer than ROWS_PER_VARIABLE rows per nonzero
+# coefficient have |r| ≤ β. Each step multiplies the threshold by THRESHOLD_FACTOR.
 ROWS_PER_VARIABLE, THRESHOLD_FACTOR = 5, 0.2
 # Smallest tolerance for the optimality conditions on the working set, and largest relative
 # violation and duality gap that are attributed to rounding errors.
@@ -131,7 +131,8 @@ class _Descent:
         """Store the point for the next fit, with a copy of the residuals."""
         residual, gradient = self.point.residual.copy(), self.loss_gradient
         last = LastPoint(self.coef, self.beta, residual, gradient)
-        # At a vertex the gradient is computed from the multipliers, not from the residuals.
+        # At a vertex, the gradient is computed from the multipliers, not from the residuals, so
+        # the next fit cannot use it.
         self.columns.last = last if self.vertex is None else None
 
     def minimise(self, tol: float, max_iter: int) -> Status:
@@ -198,7 +199,7 @@ class _Descent:
     def shorten_unpenalised(self) -> None:
         """Minimise the norm of the unpenalised coefficients without changing the residuals.
 
-        The coefficients are changed only if their features are linearly dependent.
+        The coefficients are changed only if the unpenalised features are linearly dependent.
         """
         index = self.columns.index
         free = np.flatnonzero(self.penalty.unpenalised(self.usable[1:])[1][index])
@@ -211,7 +212,7 @@ class _Descent:
             self.point = self.objective.evaluate(self.coef[self.first :])
 
     def restore_lowest(self) -> None:
-        """Set the point to the candidate with the smallest objective.
+        """Set the point to the candidate with the smallest value of the objective.
 
         The candidates are the evaluated points and the intercept-only model.
         """
@@ -292,13 +293,13 @@ class _Descent:
         self.columns.add(np.sort(new))
 
     def _outside(self) -> NDArray[np.bool_]:
-        """Return a mask of the usable features that are not in the working set."""
+        """Return a mask of the features that are neither constant nor in the working set."""
         outside = self.usable.copy()
         outside[self.columns.index] = False
         return outside
 
     def _accuracy(self, tol: float) -> float:
-        """Return the tolerance for the optimality conditions that keeps the gap within `tol`.
+        """Return the tolerance of the optimality conditions for a duality gap within `tol`.
 
         For a feature without a quadratic penalty, the duality gap is proportional to the ratio
         of the violation of the optimality conditions to the slope of the L1 penalty.
@@ -312,12 +313,12 @@ class _Descent:
     def _solve(self, penalty: ElasticNet, tol: float, max_iter: int) -> None:
         """Minimise over the coefficients of the working set.
 
-        If few rows are inside the threshold, the threshold is lowered in steps. One iteration
-        is reserved for the pass over X that follows.
+        If few rows have |r| ≤ β, a larger threshold is lowered to β in steps. One iteration is
+        reserved for the pass over X that follows.
         """
         max_iter -= 1
         rounding = rounding_floor_bound(self.objective, self.coef[self.first :])
-        # The rounding errors of the residuals may determine which rows are inside.
+        # The rounding errors of the residuals may determine which rows have |r| ≤ β.
         is_near = self.vertex is not None or rounding > ROUNDING_OF_PSI * self.beta
         if is_near and self._move_to_vertex(penalty, tol, self.beta, max_iter):
             return
@@ -382,8 +383,8 @@ class _Descent:
         self.coef[index] = x
         self._compute_residual()
         if self._value(penalty, beta) > (1.0 + VALUE_RTOL) * value and not self.use_all_rows:
-            # A row that was not regarded as near the threshold has crossed it. The steps are
-            # repeated with all rows.
+            # |r| has crossed the threshold for a row that was not regarded as near it. The
+            # steps are repeated with all rows.
             self.coef[index], self.residual, self.use_all_rows = start, residual, True
             self._newton(penalty, tol, beta, max_iter)
         else:
@@ -398,7 +399,7 @@ class _Descent:
         """Minimise over the intercept alone, so that Σ s ψ(r) is zero.
 
         The duality gap can only be computed if this sum is zero. Newton steps are restricted to
-        a bracket, because they may fail if few or no rows are inside the threshold.
+        a bracket, because they may fail if few or no rows have |r| ≤ β.
         """
         if self.first or self.vertex is not None:
             return

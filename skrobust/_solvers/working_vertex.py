@@ -1,8 +1,8 @@
 """The vertex next to the minimiser on a working set, for a small threshold.
 
-If the threshold is small, as many rows are inside it as there are nonzero coefficients,
-including the intercept. Since rounding errors of the residuals may dominate ψ(r) for these
-rows, ψ(r) is computed from the multipliers of the linear program (`lad_simplex`).
+If the threshold β is small, the number of rows with |r| ≤ β equals the number of nonzero
+coefficients, including the intercept. Since rounding errors of the residuals may dominate ψ(r)
+for these rows, ψ(r) is computed from the multipliers of the linear program (`lad_simplex`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from .l1_quadratic import violation
 from .lad_simplex import L1Vertex, l1_vertex
 from .working_columns import WorkingColumns
 
-# A vertex is sought if at most MAX_INSIDE_PER_VARIABLE rows per nonzero coefficient are inside
-# the threshold and the working set has at most MAX_VARIABLES features. In addition, the number
-# of rows that are expected inside the final threshold but do not belong to the vertex must be
-# at most MAX_EXTRA_FRACTION times the number of nonzero coefficients.
+# A vertex is sought if at most MAX_INSIDE_PER_VARIABLE rows per nonzero coefficient have |r| at
+# most the current threshold and the working set has at most MAX_VARIABLES features. In
+# addition, the expected number of rows that have |r| at most the final threshold but do not
+# belong to the vertex must be at most MAX_EXTRA_FRACTION times the number of nonzero
+# coefficients.
 MAX_INSIDE_PER_VARIABLE, MAX_EXTRA_FRACTION = 3, 0.25
 MAX_VARIABLES = 1_000
 # A vertex is accepted if, on the working set, the largest violation of the optimality
