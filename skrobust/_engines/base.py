@@ -131,7 +131,7 @@ class Engine(ABC):
         return engine
 
     def rescaled(self) -> Self:
-        """Return an engine for X / 2**64, used if sums over X overflow."""
+        """Return an engine for X / 2**64, which is used if sums over X overflow."""
         engine = type(self)(self._X * 2.0**-64, self._team)  # type: ignore[call-arg]
         engine.unit, engine._passes = self.unit * 2.0**64, self._passes
         engine._excluded = self._excluded
@@ -192,7 +192,7 @@ class Engine(ABC):
         """Return the standardised rows [1, z] selected by an index, as an ndarray."""
 
     def columns(self, index: NDArray[np.intp], out: FloatArray | None = None) -> FloatArray:
-        """Return the m standardised columns z_j selected by an index, an array of shape (n, m).
+        """Return m standardised columns z_j, selected by an index, as an array of shape (n, m).
 
         The columns are written to `out` if it is given.
         """
@@ -201,8 +201,8 @@ class Engine(ABC):
     def row_combination(self, c: RowVector, loss: CompiledLoss) -> FloatArray:
         """Return Σ c (1, z) over all rows, an array of shape (p + 1,), in one pass over X.
 
-        By default, this is Σ ψ(r) (1, z) at the residuals r = c and an infinite threshold, at
-        which `loss` must satisfy ψ(r) = r.
+        By default, the result is computed as Σ ψ(r) (1, z) with the residuals r = c and an
+        infinite threshold, at which `loss` must satisfy ψ(r) = r.
         """
         zero = np.zeros(self.p + 1)
         sums: FloatArray = self.loss_gradient(zero, c, None, loss, np.inf)[1][:-2]
@@ -234,8 +234,8 @@ class Engine(ABC):
     def transformed_gram(self, weight: RowVector | None, transform: FloatArray) -> FloatArray:
         """Return MᵀGM, where G is the Gram matrix that `gram` returns and M is `transform`.
 
-        A dense engine computes the result from ZM, which is more accurate than multiplying G by
-        M.
+        A dense engine multiplies the rows of Z by `transform` before it sums their products,
+        which is more accurate than multiplying the Gram matrix by `transform`.
         """
         return transform.T @ self.gram(weight) @ transform
 

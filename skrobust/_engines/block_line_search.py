@@ -123,7 +123,7 @@ def _block_line_minimum(
 class _Line(NamedTuple):
     """The slopes at two step lengths, and the rows with breakpoints between them.
 
-    Between the two step lengths, the contribution of all other rows to the slope is linear.
+    Between the two step lengths, the contribution of the rows without breakpoints is linear.
     """
 
     low: float

@@ -173,7 +173,7 @@ def _take(
 def _norm_histogram(
     block: Block, vectors: list[Any], standardisation: Standardisation
 ) -> tuple[Any, FloatArray]:
-    """Return the vector q = s(|z|² + 1) and, for each bin of log q, the number and sum of q."""
+    """Return q = s(|z|² + 1), and the number and sum of its elements in each bin of log q."""
     q = standardised(block.X, standardisation).row_norms_squared() + 1.0
     q = q if vectors[0] is None else q * vectors[0]
     n_bins = BINS_PER_OCTAVE * MAX_OCTAVES
@@ -401,7 +401,7 @@ def _stored(vector: BlockVector) -> StoredVector:
 def _sampling_factor(counts: FloatArray, sums: FloatArray, m: int) -> float:
     """Return the factor c for which Σ min(c q, 1) is m, given a histogram of q.
 
-    The sum equals m only to within the resolution of the histogram.
+    Σ min(c q, 1) equals m only to within the resolution of the histogram.
     """
     # Bins k and above contain certain[k] values of q, and the values in lower bins sum to
     # rest[k]. If the former have probability one, the sum is m for c = factor[k].

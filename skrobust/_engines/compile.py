@@ -59,7 +59,8 @@ def _import_kernels() -> ModuleType:
 def _acquire() -> None:
     """Acquire the lock before a fork, even if a signal handler raises an exception meanwhile.
 
-    The exception would not prevent the fork, after which the lock is released.
+    An exception raised by a signal handler does not prevent the fork, after which the lock is
+    released.
     """
     acquired: list[bool] = []
     try:

@@ -172,7 +172,7 @@ class DenseEngine(Engine):
     def _sums(
         self, features: Callable[[RowIndex], FloatArray], weight: RowVector | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Return Σ s f and Σ s ffᵀ over the rows with positive weight.
+        """Return Σ s f and Σ s ffᵀ over the rows with positive weight s.
 
         Each f is a row of the matrix features(index).
         """

@@ -68,7 +68,7 @@ def _common_signature() -> tuple[Any, ...]:
 
 
 def dense_pass(rho_psi: RhoPsi, X: Any, layout: str, centred: bool) -> Any:
-    """Return the pass for a loss and for dense X with the dtype of X and the given layout.
+    """Return the pass for a loss and a dense array with the dtype of X and the given layout.
 
     The layout is "C", "F" or "A" (any strides). The pass reads as many rows as there are
     residuals and as many columns as there are coefficients; X may have more rows or columns.

@@ -102,7 +102,7 @@ def _histogram(
 
 def _keys(values: FloatArray) -> NDArray[np.uint64]:
     """Map floats to integers, preserving order; adjacent floats map to consecutive integers."""
-    # Adding 0.0 turns −0.0 into 0.0.
+    # Adding 0.0 turns −0.0 into 0.0, so that both are mapped to the same integer.
     bits = (values + 0.0).view(np.uint64)
     sign = np.uint64(2**63)
     return np.where(bits & sign, ~bits, bits | sign)

@@ -26,8 +26,8 @@ MIN_ELEMENTS_PER_EXTRA_THREAD = 1_000_000
 def n_threads() -> int:
     """Return the number of threads that a fit uses.
 
-    This is the number of cores, but at most OMP_NUM_THREADS and NUMBA_NUM_THREADS. In a joblib
-    worker, it is 1.
+    A fit uses as many threads as there are cores, but at most OMP_NUM_THREADS and
+    NUMBA_NUM_THREADS. In a joblib worker, it uses one thread.
     """
     # joblib.effective_n_jobs is not used, since it returns the number of cores in a worker of
     # the threading backend.
@@ -81,7 +81,8 @@ class ThreadTeam:
         try:
             futures = [self._pool.submit(task, t, size) for t in range(1, size)]
         except RuntimeError:
-            # No thread can be started: the main thread has ended, or too many threads exist.
+            # No thread can be started, because the main thread has ended or too many threads
+            # exist.
             self._close()
             self._size = 1
             task(0, 1)
@@ -144,7 +145,7 @@ def single_threaded_blas() -> Iterator[None]:
         try:
             _release(fit)
         except BaseException:
-            # Ctrl-C may have interrupted the release.
+            # The release is repeated, since Ctrl-C may have interrupted it.
             _release(fit)
             raise
 

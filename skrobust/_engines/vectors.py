@@ -351,7 +351,8 @@ class BlockVector(NDArrayOperatorsMixin):
 
     def sum(self) -> float:
         known = _known(self.expression)
-        # A known sum may have overflowed before the values were divided.
+        # Only a finite known sum is used: it may have overflowed before the values were
+        # divided.
         if known is not None and np.isfinite(known[2]):
             return known[2]
         return float(sum(self.blocks.reduce(_sum, [self])))
@@ -369,7 +370,7 @@ class BlockVector(NDArrayOperatorsMixin):
         known = _known(self.expression)
         if known is not None:
             return known[:2]
-        # NumPy's minimum and maximum propagate NaN.
+        # NumPy's minimum and maximum propagate NaN, unlike those of Python.
         lowest, highest = zip(*self.blocks.reduce(_ends, [self]), strict=True)
         return float(np.min(lowest)), float(np.max(highest))
 
@@ -383,9 +384,10 @@ class BlockVector(NDArrayOperatorsMixin):
 def _known(e: Expression) -> tuple[float, float, float] | None:
     """Return the minimum, maximum and sum of an expression, or None if they are unknown.
 
-    They are known for a stored vector whose statistics are known, and remain known after a
-    number is subtracted from the vector or the vector is divided by a positive number. Both
-    operations are monotone in floating-point arithmetic. After a subtraction, the sum is NaN.
+    The three values are known for a stored vector whose statistics are known, and remain known
+    after a number is subtracted from the vector or the vector is divided by a positive number.
+    Both operations are monotone in floating-point arithmetic. After a subtraction, the sum is
+    NaN.
     """
     if isinstance(e, StoredVector):
         return None if e.known is None else e.known[:3]

@@ -143,8 +143,8 @@ class AndersonMemory:
 
     def update(self, theta: FloatArray, gradient: FloatArray, s: float) -> None:
         """Store the move from the previous point to `theta`."""
-        # The gradient and s are in units of y, and their changes are of the same order of
-        # magnitude.
+        # The gradient and s can be stacked without rescaling: both are in units of y, and their
+        # changes are of the same order of magnitude.
         state = np.append(gradient, s)
         if self._theta is not None:
             move, change = theta - self._theta, state - self._state

@@ -61,7 +61,7 @@ def lad_vertex(objective: Whitened, point: Evaluation, beta: float) -> FloatArra
 class L1Vertex(NamedTuple):
     """The coefficients of the minimiser next to a vertex, and the indices of the vertex's rows.
 
-    `psi` contains ψ(r)/β for these rows.
+    `psi` contains ψ(r)/β for the rows of the vertex.
     """
 
     coef: FloatArray
@@ -115,7 +115,7 @@ def l1_vertex(
 class _Vertex(NamedTuple):
     """The step to the minimiser next to a vertex, and the indices of the vertex's rows.
 
-    `basis` contains these indices, and `psi` contains ψ(r)/β for the rows of the vertex.
+    `basis` contains the indices of the rows of the vertex, and `psi` contains their ψ(r)/β.
     """
 
     step: FloatArray

@@ -1,8 +1,8 @@
 """Semismooth Newton method with an exact line search and continuation in the threshold.
 
-The objective F is piecewise quadratic. If the rows with |r| at most the threshold β are the
-same as at the minimiser, a full Newton step leads to the minimiser. The steps of `minimise`
-are:
+The objective F is piecewise quadratic. If the same rows have |r| ≤ β at the current point and
+at the minimiser, where β is the threshold, a full Newton step leads to the minimiser. The steps
+of `minimise` are:
 
 1. A Newton step is computed by a Cholesky factorisation of the Hessian or, if forming the
    Hessian would take longer than a few passes over X, by conjugate gradients.
@@ -115,7 +115,8 @@ def minimise(
         refined_status = _status(objective, refined, tol)
         if refined_status.converged or not status.converged:
             descent, status = refined, refined_status
-    # If the descent failed, the last step may be damped and its decrement too small.
+    # The last step of a failed descent is not returned, since it may be damped and its
+    # decrement too small.
     step = descent.step if status.converged else None
     passes = {"newton": objective.n_passes - n_passes - n_vertices}
     if n_vertices:
@@ -176,15 +177,15 @@ def suboptimality(objective: Whitened, solution: Solution) -> float:
     decrement = (
         _newton_decrement(objective, point) if step is None else step.decrement(point.gradient)
     )
-    # F is never negative.
+    # Since F is never negative, F − min F is at most F.
     return min(decrement, point.value)
 
 
 def _needs_refinement(objective: Whitened, point: Evaluation) -> bool:
     """Return whether the rounding errors of the coefficients Mθ require iterative refinement.
 
-    This is the case if the whitening M is ill-conditioned, there is no penalty, and the fit is
-    nearly exact.
+    Refinement is required if the whitening M is ill-conditioned, there is no penalty, and the
+    fit is nearly exact.
     """
     ill_conditioned = objective.whitening.condition > MAX_GRAM_CONDITION
     no_penalty = objective.linear.penalty is None
@@ -196,8 +197,8 @@ def _iterative_refinement(
 ) -> _Descent:
     """Return `descent` with its coordinates corrected by fitting the model to its residuals.
 
-    The coefficients of this fit are small, and so are their rounding errors. The rounding
-    errors of the residuals are not reduced.
+    The coefficients of the fit to the residuals are small, and so are their rounding errors.
+    The rounding errors of the residuals are not reduced.
     """
     point, used = descent.point, descent.n_iter
     residual_fit = Whitened(objective.linear.for_residuals(point.residual), objective.whitening)
@@ -213,7 +214,7 @@ def _iterative_refinement(
 
 
 def is_matrix_free(objective: Whitened, point: Evaluation) -> bool:
-    """Return whether the Hessian is too large, or forming it takes too long."""
+    """Return whether the Hessian is too large or takes too long to form (HESSIAN_OVERHEAD)."""
     k = objective.n_variables
     if not can_form_hessian(objective):
         return True
@@ -383,7 +384,8 @@ def _newton_steps(
         # increase. If the value increases by more than rounding errors can explain, the steps
         # may cycle.
         nearer = trial_norm <= 0.5 * norm and rise <= VALUE_RISE_RTOL * point.value
-        # A damped step may be much shorter than the step to the minimum along its direction.
+        # A damped step always requires a line search, since it may be much shorter than the
+        # step to the minimum along its direction.
         if step.damped or (rise > 1e-4 * slope and not nearer):
             trial = _line_search(objective, point, step, trial)
             trial_norm = trial.relative_gradient

@@ -156,7 +156,8 @@ class PathNewton:
         self.point = point
         side = _sign_outside(point.residual, objective.threshold)
         for rows in self._blocks(self._with_weight(side != self._side)):
-            # The residuals are needed only for u, which is computed from the gradient below.
+            # The residuals are replaced by zeros: only u depends on them, and u is computed
+            # from the gradient below.
             self._move_rows(rows, self._engine.rows(rows), np.zeros(rows.size), side[rows])
         self._side = side
         self._u = -point.gradient - objective.threshold * self._v
@@ -167,7 +168,7 @@ class PathNewton:
     def _solve_near_rows(self, objective: Whitened) -> tuple[FloatArray, Any]:
         """Return the coordinates reached by Newton's method on the rows near the threshold.
 
-        They are the coordinates of the minimiser if no other rows cross the threshold. A
+        The coordinates are those of the minimiser if only rows near the threshold cross it. A
         Cholesky factor of the last Hessian is also returned.
         """
         beta, theta, P = objective.threshold, self.point.theta, self._penalty_hessian(objective)

@@ -44,7 +44,7 @@ from .working_vertex import psi_at_vertex, vertex_near
 # LATER is smaller because, with more features than rows, Newton steps on a large working set
 # take longer than additional passes over X.
 FIRST, LATER = (50, 1.0), (10, 0.25)
-# Tolerance for early minimisations on the working set.
+# Tolerance for preliminary minimisations on the working set.
 ROUGH_TOL = 1e-2
 # Along a grid, features may join the working set before the first pass over X. If, at the end
 # of the previous fit, the gradient for any feature outside the working set exceeded
@@ -94,7 +94,8 @@ class WorkingSet:
             descent.restore_lowest()
             self._columns.last = None
         passes = {"working_set": objective.n_passes - n_passes}
-        # A first pass over X is necessary even if no iteration is left.
+        # `descent.n_iter` may exceed `max_iter`, since a first pass over X is necessary even if
+        # no iteration is left.
         return Solution(descent.point, min(descent.n_iter, max_iter), status, None, passes)
 
 
@@ -398,7 +399,7 @@ class _Descent:
     def _exact_intercept(self) -> None:
         """Minimise over the intercept alone, so that Σ s ψ(r) is zero.
 
-        The duality gap can only be computed if this sum is zero. Newton steps are restricted to
+        The duality gap can only be computed if Σ s ψ(r) is zero. Newton steps are restricted to
         a bracket, because they may fail if few or no rows have |r| ≤ β.
         """
         if self.first or self.vertex is not None:

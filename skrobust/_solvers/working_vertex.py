@@ -31,7 +31,7 @@ VERTEX_TOL = 1e-10
 def psi_at_vertex(residual: FloatArray, beta: float, vertex: L1Vertex | None) -> FloatArray:
     """Return ψ(r) for each row, taken from `vertex` for the rows of the vertex.
 
-    For these rows, the multipliers are more accurate than the residuals.
+    For the rows of the vertex, the multipliers are more accurate than the residuals.
     """
     psi = np.clip(residual, -beta, beta)
     if vertex is not None:
