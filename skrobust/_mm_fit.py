@@ -14,7 +14,13 @@ from ._engines.small import SmallEngine
 from ._engines.threads import ThreadTeam
 from ._model.linear_loss import LinearLoss, RegressionData
 from ._model.loss import BISQUARE, HUBER
-from ._model.scale import MIN_THRESHOLD, MScale, rounding_floor, trimmed_scale
+from ._model.scale import (
+    MIN_THRESHOLD,
+    MScale,
+    centre_and_size,
+    rounding_floor,
+    trimmed_scale,
+)
 from ._model.whitening import Whitened, Whitening, inverse_cholesky, whiten_gram, whiten_rows
 from ._reductions import RowVector, gather, median
 from ._robust_distance import RobustDistance, robust_distance
@@ -43,8 +49,8 @@ S_BUDGET = 0.75
 # bound.
 WHITENING_MAX_LENGTH, WHITENING_MAX_LEVERAGE, WHITENING_ROUNDS = 3.0, 3.0, 2
 # Deviations of y from the median are clipped at MAX_DEVIATION times the median of their nonzero
-# absolute values. Both medians are computed from about LOCATION_PROBE_ROWS rows.
-MAX_DEVIATION, LOCATION_PROBE_ROWS = 1e100, 10_000
+# absolute values (`centre_and_size`).
+MAX_DEVIATION = 1e90
 # Number of times that a least-squares problem is solved. The second solution is fitted to the
 # residuals of the first and corrects its rounding errors.
 LEAST_SQUARES_ROUNDS = 2
@@ -256,9 +262,7 @@ class _Fit:
 
     def _objective(self, engine: Engine, y: RowVector, weight: RowVector | None) -> Whitened:
         shift = self.units.shift / self.units.unit
-        data = RegressionData.of(
-            engine, y, weight, self.spec.fit_intercept, None, shift, sum(_centre_and_size(y))
-        )
+        data = RegressionData.of(engine, y, weight, self.spec.fit_intercept, None, shift)
         return Whitened(LinearLoss(data, BISQUARE, None, 1.0), self.whitening)
 
     def estimator(self, total: float) -> MScale:
@@ -437,22 +441,13 @@ def _least_squares(
     return theta
 
 
-def _centre_and_size(y: RowVector) -> tuple[float, float]:
-    """Return the median m of y, and the median of the nonzero values of |y − m|."""
-    some = slice(None, None, max(1, y.size // LOCATION_PROBE_ROWS))
-    probe = gather(y, some)
-    centre = median(probe)
-    size = np.abs(probe - centre)
-    return centre, median(size[size > 0]) if size.any() else 0.0
-
-
 def _without_extremes(y: RowVector) -> RowVector:
     """Return y with extreme outliers clipped.
 
     If the unit of y were as large as an extreme outlier, the squares of the other residuals
     would underflow.
     """
-    centre, size = _centre_and_size(y)
+    centre, size = centre_and_size(y)
     end = MAX_DEVIATION * (size or max(1.0, abs(centre)))
     if y.max() <= centre + end and y.min() >= centre - end:
         return y

@@ -409,6 +409,29 @@ def test_one_huge_leverage_point_does_not_hide_the_other_rows():
     assert model.leverage_[0]
 
 
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
+@pytest.mark.parametrize("value", [1e20, 1e90, 1e101, 1e200, 1e300])
+def test_the_size_of_a_code_for_missing_values_has_no_effect(value, unit):
+    X, y = data(100, 5)
+    y *= unit
+    y[:30] = 1e6 * unit
+    expected = fit(X, y)
+    y[:30] = value
+    model = fit(X, y)
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-9)
+    assert_allclose(model.scale_, expected.scale_, rtol=1e-9)
+
+
+def test_codes_for_missing_values_in_every_third_row():
+    X, y = data(30_000, 3)
+    y[::3] = 1e6
+    expected = fit(X, y)
+    y[::3] = 1e20
+    model = fit(X, y)
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-7)
+    assert_allclose(model.scale_, expected.scale_, rtol=1e-7)
+
+
 @pytest.mark.parametrize("value", [1e20, 1e100, 1e200, 1e307])
 def test_codes_for_missing_values_do_not_hide_the_other_rows(value):
     X, y = data(100, 2)

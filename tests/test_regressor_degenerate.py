@@ -350,6 +350,49 @@ def test_the_scale_is_at_its_floor_where_most_of_y_is_zero():
     assert_allclose(est.predict(X), 0, atol=1e-12)
 
 
+@pytest.mark.parametrize("value", [1e15, 1e20, 3.4e38, -1e50])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"scale": "concomitant"},
+        {"solver": "newton"},
+        {"fit_intercept": False},
+        {"loss": "huber", "alpha": 0.1},
+        {"loss": "huber", "scale": "mad", "alpha": 0.05, "l1_ratio": 1},
+        {"beta_schedule": "geometric"},
+    ],
+    ids=str,
+)
+def test_the_size_of_a_sentinel_value_in_y_has_no_effect(parameters, value):
+    # A residual beyond the threshold contributes only its sign to the gradient. The rounding
+    # error of the sentinel values must not be attributed to the residuals of the other rows.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5))
+    y = X @ np.arange(1.0, 6) + 5 + rng.normal(size=300)
+    y[:20] = np.copysign(1e6, value)
+    expected = SmoothL1Regressor(**parameters).fit(X, y)
+    y[:20] = value
+    model = SmoothL1Regressor(**parameters).fit(X, y)
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-7)
+    assert_allclose(model.scale_, expected.scale_, rtol=1e-7)
+    assert_array_equal(model.outliers_, expected.outliers_)
+
+
+@pytest.mark.parametrize("n", [30_000, 300_000])
+def test_sentinel_values_in_every_third_row(n):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 10))
+    y = X @ np.arange(1.0, 11) + rng.normal(size=n)
+    sign = np.where(np.arange(n) % 2, -1.0, 1.0)
+    y[::3] = 1e6 * sign[::3]
+    expected = SmoothL1Regressor().fit(X, y)
+    y[::3] = 1e20 * sign[::3]
+    model = SmoothL1Regressor().fit(X, y)
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-7)
+    assert_allclose(model.scale_, expected.scale_, rtol=1e-7)
+
+
 def test_every_third_value_of_y_may_be_an_outlier():
     # The location of y is computed from a sample. If the sampled rows were equally spaced, all
     # of them could be outliers.

@@ -15,6 +15,7 @@ from skrobust._model.scale import (
     Concomitant,
     Mad,
     WarmScale,
+    centre_and_size,
     mad,
     null_scale,
     rounding_floor,
@@ -306,6 +307,19 @@ def test_the_bound_of_the_floor_takes_no_pass_and_is_not_below_the_floor(
         bound = rounding_floor_bound(objective, theta)
         assert objective.n_passes == before
         assert rounding_floor(objective, theta)[1] <= bound
+
+
+def test_the_centre_and_size_of_y():
+    y = np.array([3.0, 3.0, 3.0, 4.0, 1e20])
+    assert centre_and_size(y) == (3.0, 1.0 + (1e20 - 4.0) / 2)
+    assert centre_and_size(y, np.array([1.0, 1.0, 2.0, 2.0, 1.0])) == (3.0, 1.0)
+    assert centre_and_size(np.ones(4)) == (1.0, 0.0)
+    # An evenly spaced sample could contain only extreme values.
+    y = np.random.default_rng(0).normal(size=30_000)
+    y[::3] = 1e20
+    centre, size = centre_and_size(y)
+    assert 0.6 < centre < 0.8
+    assert 1 < size < 2
 
 
 def test_the_floor_knows_the_rounding_of_the_location_that_was_subtracted(make_objective):

@@ -67,9 +67,7 @@ class RegressionData(NamedTuple):
 
     `gram` is ZᵀSZ / Σ s, where Z has the rows [1, z] and S = diag(s), or None if it is unknown.
     `total` is Σ s. `y_shift` is the location that was subtracted from y. The rounding errors of
-    y are proportional to y before this subtraction. The rounding errors of the residuals are
-    proportional to the deviations of y from `y_location`, or from the mean of y if `y_location`
-    is None.
+    y are proportional to y before this subtraction.
     """
 
     engine: Engine
@@ -80,7 +78,6 @@ class RegressionData(NamedTuple):
     y_shift: float
     total: float
     y_abs_max: float
-    y_location: float | None
 
     @classmethod
     def of(
@@ -91,13 +88,10 @@ class RegressionData(NamedTuple):
         fit_intercept: bool = True,
         gram: FloatArray | None = None,
         y_shift: float = 0.0,
-        y_location: float | None = None,
     ) -> RegressionData:
         total = float(engine.n) if weight is None else float(weight.sum())
         y_abs_max = max(float(y.max()), -float(y.min()))
-        return cls(
-            engine, y, weight, fit_intercept, gram, y_shift, total, y_abs_max, y_location
-        )
+        return cls(engine, y, weight, fit_intercept, gram, y_shift, total, y_abs_max)
 
 
 class LinearLoss:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from .._engines.base import FloatArray
@@ -56,6 +57,8 @@ MIN_RELATIVE_SCALE = 1e-150
 # Bound on the rounding error of a residual, relative to the sum of |y| and the absolute terms
 # of the linear predictor.
 RESIDUAL_ROUNDING = 32 * _EPS
+# Number of random rows from which the centre and the size of y are computed, approximately.
+SIZE_PROBE_ROWS = 10_000
 # An absolute residual within this relative distance of the median is regarded as equal to the
 # median.
 MEDIAN_RTOL = 1e-6
@@ -130,13 +133,28 @@ def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, f
     """
     data = objective.linear.data
     y, weight = data.y, data.weight
-    location = data.y_location
-    if location is None:
-        location = np.average(y, weights=weight)
-    size = np.abs(y - location) + objective.abs_linear_predictor(theta)
+    size = np.abs(y - sum(centre_and_size(y, weight))) + objective.abs_linear_predictor(theta)
     rounding = RESIDUAL_ROUNDING * size + _EPS * np.abs(y + data.y_shift)
     rounding = rounding + _stored_rounding(objective, theta)
     return rounding, median(rounding, weight) or _EPS**2
+
+
+def centre_and_size(y: RowVector, weight: RowVector | None = None) -> tuple[float, float]:
+    """Return the median m of y, and the median of the nonzero values of |y − m|.
+
+    For many rows, the medians are computed from a random sample of the rows.
+    """
+    some: slice | NDArray[np.intp] = slice(None)
+    if y.size > SIZE_PROBE_ROWS:
+        some = np.sort(np.random.default_rng(0).integers(y.size, size=SIZE_PROBE_ROWS))
+    probe = gather(y, some)
+    probe_weight = None if weight is None else gather(weight, some)
+    centre = median(probe, probe_weight)
+    size = np.abs(probe - centre)
+    varies = size > 0
+    if not varies.any():
+        return centre, 0.0
+    return centre, median(size[varies], None if probe_weight is None else probe_weight[varies])
 
 
 def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
