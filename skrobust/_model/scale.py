@@ -140,8 +140,10 @@ def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, f
 
 
 def centre_and_size(y: RowVector, weight: RowVector | None = None) -> tuple[float, float]:
-    """Return the median m of y, and the median of the nonzero values of |y − m|.
+    """Return the median m of y, and a positive typical value of |y − m| (0 if y is constant).
 
+    The typical value is the mean of |y − m| or, if smaller, the median of its nonzero values:
+    extreme values of y inflate the mean, and if most values are equal, the median is too large.
     For many rows, the medians are computed from a random sample of the rows.
     """
     some: slice | NDArray[np.intp] = slice(None)
@@ -154,7 +156,10 @@ def centre_and_size(y: RowVector, weight: RowVector | None = None) -> tuple[floa
     varies = size > 0
     if not varies.any():
         return centre, 0.0
-    return centre, median(size[varies], None if probe_weight is None else probe_weight[varies])
+    varying_weight = None if probe_weight is None else probe_weight[varies]
+    with np.errstate(over="ignore"):
+        mean = float(np.average(size, weights=probe_weight))
+    return centre, min(mean, median(size[varies], varying_weight))
 
 
 def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
