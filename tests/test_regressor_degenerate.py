@@ -1,9 +1,12 @@
 """SmoothL1Regressor on degenerate data: exact fits, constants, dependent columns, ties."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import QuantileRegressor
 
 from problems import (
@@ -377,6 +380,22 @@ def test_the_size_of_a_sentinel_value_in_y_has_no_effect(parameters, value):
     assert_allclose(model.coef_, expected.coef_, rtol=1e-7)
     assert_allclose(model.scale_, expected.scale_, rtol=1e-7)
     assert_array_equal(model.outliers_, expected.outliers_)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_fit_with_a_sentinel_value_and_few_rows_is_right_or_warns(seed):
+    rng = np.random.default_rng(seed)
+    p = int(rng.integers(3, 30))
+    X = rng.normal(size=(5 * p // 2 + 2, p))
+    y = X @ rng.normal(size=p) + rng.standard_t(3, size=len(X))
+    y[0] = 1e7
+    expected = SmoothL1Regressor().fit(X, y)
+    y[0] = 1e20
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model = SmoothL1Regressor().fit(X, y)
+    if not caught:
+        assert_allclose(model.coef_, expected.coef_, atol=1e-5 * expected.scale_)
 
 
 @pytest.mark.parametrize("n", [30_000, 300_000])
