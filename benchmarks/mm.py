@@ -8,8 +8,8 @@ the first fit in a process is compared with that of SmoothL1Regressor, and the p
 the size of X.
 
 The benchmark takes five minutes and writes mm.md to benchmarks/results/. The exit status is
-nonzero unless all limits are met. With --quick, it takes one minute, omits the fit of lmrob to
-many rows, and writes nothing.
+nonzero unless all limits are met. With --quick, it takes one minute, skips the lmrob fit to the
+largest data set, and writes nothing.
 """
 
 import argparse

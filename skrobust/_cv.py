@@ -553,7 +553,7 @@ class SmoothL1RegressorCV(MultiOutputMixin, LinearRegressor):
         return routed
 
     def _selected(self, results: dict[str, Any], auto_beta: float) -> int:
-        """Return the index of the pair that the rule `refit` selects."""
+        """Return the index of the parameter pair that `refit` selects."""
         if self.refit == "best":
             return int(np.argmax(results["mean_test_score"]))
         if self.refit == "one_standard_error":
@@ -745,7 +745,7 @@ def paired_standard_errors(scores: NDArray[np.float64], best: int) -> NDArray[np
 def one_standard_error_index(
     results: dict[str, Any], auto_beta: float, scale: str | None
 ) -> int:
-    """Return the index of the pair that the rule "one_standard_error" selects.
+    """Return the index of the parameter pair that the one-standard-error rule selects.
 
     `auto_beta` is the threshold of "auto", in the units of the parameter `beta`.
     """

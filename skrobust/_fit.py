@@ -55,7 +55,8 @@ SAMPLE_MAX_CONTRACTION = 0.7
 LEAST_SQUARES_TOL = 1e-3
 # Numbers of passes over X within which Anderson acceleration must halve its error: after a fit
 # to a uniform sample, and in all other cases. Fewer passes are allowed after a uniform sample,
-# because another sample can follow. MAX_RESTARTS is the maximum number of calls of `_restart`.
+# because the fit can restart from another sample if progress is slow. MAX_RESTARTS is the
+# maximum number of calls of `_restart`.
 UNIFORM_PATIENCE_PASSES, PATIENCE_PASSES = 2, 3
 MAX_RESTARTS = 8
 # A warm start is ignored if any of its whitened coordinates, in units of the target, exceeds

@@ -66,8 +66,8 @@ class FittedData(NamedTuple):
 
     `labels` contains the labels of the rows of positive weight, and `positive` their positions
     among all `n_rows` rows, or None if all weights are positive. `transformers` convert the X
-    of the estimator to the X of the regressor, and `is_wrapped` is True if the regressor is
-    part of another estimator.
+    passed to the estimator to the X that the regressor receives, and `is_wrapped` is True if
+    the regressor is part of another estimator.
     """
 
     fit: LinearisedFit
@@ -116,7 +116,8 @@ def fitted_data(
     if not isinstance(regressor, SmoothL1Regressor | SmoothL1RegressorCV | MMRegressor):
         raise TypeError(
             "estimator must be a SmoothL1Regressor, SmoothL1RegressorCV or MMRegressor, or a "
-            "pipeline, search or TransformedTargetRegressor that contains one, got "
+            "pipeline, hyperparameter search or TransformedTargetRegressor that contains one, "
+            "got "
             f"{type(regressor).__name__}."
         )
     if getattr(regressor, "positive", False) or _has_l1_part(regressor):

@@ -565,8 +565,8 @@ def _degrees_of_freedom(fit: LinearisedFit, df: Any, clusters: Clusters | None) 
 def _warn_of_penalty(fit: LinearisedFit) -> None:
     if fit.penalty.any():
         warnings.warn(
-            "The coefficients are penalized (alpha > 0): the intervals are for the mean of the "
-            "penalized estimates, not for the true coefficients.",
+            "The coefficients are penalized (alpha > 0): the intervals are for the expected "
+            "values of the penalized estimates, not for the true coefficients.",
             UserWarning,
             stacklevel=user_stacklevel(),
         )

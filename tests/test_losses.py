@@ -54,8 +54,8 @@ def test_huber_has_the_values_in_the_documentation_of_keras():
 @pytest.mark.parametrize(("loss", "gradient"), LOSS_AND_GRADIENT)
 @pytest.mark.parametrize("beta", BETAS)
 def test_gradient_equals_central_differences_on_both_sides_of_each_kink(loss, gradient, beta):
-    # Central differences of quadratic or linear functions are exact up to rounding, unless they
-    # step over a kink.
+    # Central differences of a piecewise quadratic function are exact up to rounding, unless the
+    # interval between the two points contains a kink.
     step = beta / 128
     residuals = beta * np.array([-50, -2, -1.01, -0.99, -0.5, 0, 0.5, 0.99, 1.01, 2, 50])
     difference = (loss(residuals + step, beta) - loss(residuals - step, beta)) / (2 * step)

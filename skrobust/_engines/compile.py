@@ -50,8 +50,8 @@ def kernels() -> ModuleType:
 
 
 def _import_kernels() -> ModuleType:
-    # The lock is held by this thread, not by the thread that waits for it, which Ctrl-C may
-    # interrupt.
+    # This thread holds the lock, because Ctrl-C may interrupt the thread that waits for this
+    # thread to finish.
     with _compile_lock:
         return import_module(f"{__package__}.kernels")
 

@@ -9,8 +9,9 @@ import numpy as np
 from .base import CompiledLoss, FloatArray, RowVector
 from .dense import DenseEngine
 
-# Maximum number of elements of X for this engine. Up to this size, two products with the
-# standardised rows take no longer than a compiled pass, and Numba need not be imported.
+# Maximum number of elements of X for this engine. Up to this size, two
+# matrix-vector products take no longer than one pass of the compiled kernel, and Numba need not
+# be imported.
 SMALL_MAX_ELEMENTS = 20_000
 
 

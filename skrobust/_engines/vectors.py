@@ -1,10 +1,10 @@
 """Row vectors in blocks, which hold one number per row of X.
 
-A `BlockVector` is an expression in vectors that are stored block by block. NumPy's elementwise
-functions build larger expressions, which are evaluated block by block when a vector is reduced
-to a number. Only the results of reductions are sent to this process. A reduction is one
-*round*: a task runs for each block, and the results are combined in the order of the blocks.
-The combined result therefore does not depend on where the tasks ran.
+A `BlockVector` is an expression in vectors that are stored block by block. Applying NumPy's
+elementwise functions to it builds a larger expression, which is evaluated block by block when
+it is reduced to a number. Only the results of reductions are sent to this process. A reduction
+is one *round*: a task runs for each block, and the results are combined in the order of the
+blocks. The combined result therefore does not depend on where the tasks ran.
 """
 
 from __future__ import annotations

@@ -190,8 +190,8 @@ def whiten_rows(
     unique, and no direction is omitted because of rounding errors. The coefficients at the
     minimiser, in the *original* units, are then a linear combination of the rows of X, because
     the gradient of the loss is a linear combination of these rows. The columns of M therefore
-    span only such vectors of coefficients. `tol` is the relative rounding error of singular
-    values.
+    span only such vectors of coefficients. Singular values below `tol` times the largest one
+    are treated as rounding errors.
     """
     features = R[:, 1:]
     if not penalty.any():

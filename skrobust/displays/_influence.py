@@ -206,7 +206,7 @@ class InfluenceDisplay:
 
     @classmethod
     def _undrawn(cls, table: ObservationTable, target_name: str | None) -> Self:
-        """Return an undrawn display of the rows of an observation table."""
+        """Return a display of the rows of an observation table, without drawing it."""
         if not table._rho.is_convex:
             raise ValueError(
                 "InfluenceDisplay draws the contours of Cook's distance for the Huber loss, "

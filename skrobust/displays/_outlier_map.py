@@ -237,12 +237,13 @@ class OutlierMapDisplay:
     def _undrawn(
         cls, estimator: BaseEstimator, X: MatrixLike, y: ArrayLike, target_name: str | None
     ) -> Self:
-        """Return an undrawn display for a fitted estimator."""
+        """Return a display for a fitted estimator, without drawing it."""
         regressor = innermost_estimator(estimator)
         if not isinstance(regressor, MMRegressor):
             raise ValueError(
                 f"{type(regressor).__name__} has no robust distances; pass an MMRegressor, or "
-                "a pipeline, search or TransformedTargetRegressor that contains one."
+                "a pipeline, hyperparameter search or TransformedTargetRegressor that contains "
+                "one."
             )
         scale = scale_of(regressor)
         data = unwrap(estimator, X, y)

@@ -187,7 +187,7 @@ class RowsDisplay:
         target: int | None,
         target_name: str | None,
     ) -> Self:
-        """Return an undrawn display for a fitted estimator."""
+        """Return a display for a fitted estimator, without drawing it."""
         estimator = as_estimator(estimator)
         data = unwrap(estimator, X, y, target)
         if beta is None:
