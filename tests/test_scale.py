@@ -313,7 +313,7 @@ def test_the_centre_and_size_of_y():
     y = np.array([3.0, 3.0, 3.0, 3.0, 4.0, 5.0, 1e20])
     assert centre_and_size(y) == (3.0, 2.0)
     assert centre_and_size(y, np.array([1.0, 1.0, 2.0, 1.0, 2.0, 1.0, 1.0])) == (3.0, 1.5)
-    assert centre_and_size(np.r_[np.zeros(99), 5.0]) == (0.0, 0.05)
+    assert centre_and_size(np.r_[np.zeros(99), 5.0]) == (0.0, 5.0)
     assert centre_and_size(np.ones(4)) == (1.0, 0.0)
     # An evenly spaced sample could contain only extreme values.
     y = np.random.default_rng(0).normal(size=30_000)

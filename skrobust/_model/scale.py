@@ -59,6 +59,9 @@ MIN_RELATIVE_SCALE = 1e-150
 RESIDUAL_ROUNDING = 32 * _EPS
 # Number of random rows from which the centre and the size of y are computed, approximately.
 SIZE_PROBE_ROWS = 10_000
+# Values of y whose distance from the centre exceeds this multiple of the size of y are regarded
+# as extreme.
+MAX_DEVIATION_FROM_CENTRE = 1e3
 # An absolute residual within this relative distance of the median is regarded as equal to the
 # median.
 MEDIAN_RTOL = 1e-6
@@ -133,17 +136,19 @@ def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, f
     """
     data = objective.linear.data
     y, weight = data.y, data.weight
-    size = np.abs(y - sum(centre_and_size(y, weight))) + objective.abs_linear_predictor(theta)
+    # The location is the mean of y, without the effect of extreme values such as 1e20.
+    centre, end = centre_and_size(y, weight)
+    end *= MAX_DEVIATION_FROM_CENTRE
+    location = np.average(np.minimum(np.maximum(y, centre - end), centre + end), weights=weight)
+    size = np.abs(y - location) + objective.abs_linear_predictor(theta)
     rounding = RESIDUAL_ROUNDING * size + _EPS * np.abs(y + data.y_shift)
     rounding = rounding + _stored_rounding(objective, theta)
     return rounding, median(rounding, weight) or _EPS**2
 
 
 def centre_and_size(y: RowVector, weight: RowVector | None = None) -> tuple[float, float]:
-    """Return the median m of y, and a positive typical value of |y − m| (0 if y is constant).
+    """Return the median m of y, and the median of the nonzero values of |y − m|.
 
-    The typical value is the mean of |y − m| or, if smaller, the median of its nonzero values:
-    extreme values of y inflate the mean, and if most values are equal, the median is too large.
     For many rows, the medians are computed from a random sample of the rows.
     """
     some: slice | NDArray[np.intp] = slice(None)
@@ -156,10 +161,7 @@ def centre_and_size(y: RowVector, weight: RowVector | None = None) -> tuple[floa
     varies = size > 0
     if not varies.any():
         return centre, 0.0
-    varying_weight = None if probe_weight is None else probe_weight[varies]
-    with np.errstate(over="ignore"):
-        mean = float(np.average(size, weights=probe_weight))
-    return centre, min(mean, median(size[varies], varying_weight))
+    return centre, median(size[varies], None if probe_weight is None else probe_weight[varies])
 
 
 def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:
