@@ -19,7 +19,7 @@ from ._engines import as_engine
 from ._engines.threads import ThreadTeam, single_threaded_blas
 from ._fit import StageResult, fit_stages, solution_path
 from ._model.loss import HUBER
-from ._model.scale import AUTO_CONCOMITANT, AUTO_MAD, mad
+from ._model.scale import AUTO_CONCOMITANT, AUTO_MAD, centre_and_size, mad
 from ._reductions import median
 from ._sampling import Problem, RowSampler, whole_problem
 from ._solvers import Plan, choose
@@ -106,13 +106,15 @@ def default_betas(
 def _reference_scale(y: FloatArray, scale: float, weight: FloatArray | None) -> float:
     """Return the given residual scale, or a scale of y if the fit is exact.
 
-    The scale of y is its MAD or, if the MAD is zero, its mean absolute deviation. The result is
-    1 if y is constant.
+    The scale of y is its MAD or, if the MAD is zero, its mean absolute deviation. If y has
+    extreme values, the median of the nonzero deviations takes the place of their mean. The
+    result is 1 if y is constant.
     """
     deviation = y - median(y, weight)
     mean = float(np.average(np.abs(deviation), weights=weight))
-    scales = (scale, mad(deviation, weight), mean)
-    return next((size for size in scales if size > EXACT_FIT_RTOL * mean > 0), 1.0)
+    typical = min(mean, centre_and_size(y, weight)[1])
+    scales = (scale, mad(deviation, weight), typical)
+    return next((size for size in scales if size > EXACT_FIT_RTOL * typical > 0), 1.0)
 
 
 def alpha_grid(

@@ -398,6 +398,17 @@ def test_a_fit_with_a_sentinel_value_and_few_rows_is_right_or_warns(seed):
         assert_allclose(model.coef_, expected.coef_, atol=1e-5 * expected.scale_)
 
 
+@pytest.mark.parametrize("n_other", [1, 3])
+def test_nearly_all_of_many_targets_are_equal(n_other):
+    # The sample of rows from which the size of y is computed contains only equal values.
+    X = np.random.default_rng(0).normal(size=(100_000, 2))
+    y = np.zeros(100_000)
+    y[7 : 7 + n_other] = 1.0
+    model = SmoothL1Regressor().fit(X, y)
+    assert_array_equal(model.outliers_, y > 0)
+    assert 0 < model.scale_ < 1e-15
+
+
 @pytest.mark.parametrize("n", [30_000, 300_000])
 def test_sentinel_values_in_every_third_row(n):
     rng = np.random.default_rng(0)

@@ -61,7 +61,7 @@ RESIDUAL_ROUNDING = 32 * _EPS
 SIZE_PROBE_ROWS = 10_000
 # Values of y whose distance from the centre exceeds this multiple of the size of y are regarded
 # as extreme.
-MAX_DEVIATION_FROM_CENTRE = 1e3
+MAX_DEVIATION_FROM_CENTRE = 1e9
 # An absolute residual within this relative distance of the median is regarded as equal to the
 # median.
 MEDIAN_RTOL = 1e-6
@@ -149,7 +149,8 @@ def rounding_floor(objective: Whitened, theta: FloatArray) -> tuple[RowVector, f
 def centre_and_size(y: RowVector, weight: RowVector | None = None) -> tuple[float, float]:
     """Return the median m of y, and the median of the nonzero values of |y − m|.
 
-    For many rows, the medians are computed from a random sample of the rows.
+    For many rows, the medians are computed from a random sample of the rows. If all values in
+    the sample are equal, the largest |y − m| takes the place of the second median.
     """
     some: slice | NDArray[np.intp] = slice(None)
     if y.size > SIZE_PROBE_ROWS:
@@ -160,7 +161,7 @@ def centre_and_size(y: RowVector, weight: RowVector | None = None) -> tuple[floa
     size = np.abs(probe - centre)
     varies = size > 0
     if not varies.any():
-        return centre, 0.0
+        return centre, float(np.abs(y - centre).max())
     return centre, median(size[varies], None if probe_weight is None else probe_weight[varies])
 
 
