@@ -315,6 +315,10 @@ def test_the_centre_and_size_of_y():
     assert centre_and_size(y, np.array([1.0, 1.0, 2.0, 1.0, 2.0, 1.0, 1.0])) == (3.0, 1.5)
     assert centre_and_size(np.r_[np.zeros(99), 5.0]) == (0.0, 5.0)
     assert centre_and_size(np.ones(4)) == (1.0, 0.0)
+    assert centre_and_size(np.array([0.0, 0.0, 1.0, 7.0]), np.array([2.0, 2.0, 1.0, 0.0])) == (
+        0,
+        1,
+    )
     rare = np.zeros(100_000)
     rare[7] = 3.0
     assert centre_and_size(rare) == (0.0, 3.0)
