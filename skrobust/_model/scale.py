@@ -157,13 +157,13 @@ def centre_and_size(y: RowVector, weight: RowVector | None = None) -> tuple[floa
     if y.size > SIZE_PROBE_ROWS:
         some = np.sort(np.random.default_rng(0).integers(y.size, size=SIZE_PROBE_ROWS))
     probe = gather(y, some)
-    probe_weight = np.ones(probe.size) if weight is None else gather(weight, some)
+    probe_weight = None if weight is None else gather(weight, some)
     centre = median(probe, probe_weight)
     size = np.abs(probe - centre)
-    varies = (size > 0) & (probe_weight > 0)
+    varies = size > 0 if probe_weight is None else (size > 0) & (probe_weight > 0)
     if not varies.any():
         return centre, float(np.abs(y - centre).max())
-    return centre, median(size[varies], probe_weight[varies])
+    return centre, median(size[varies], None if probe_weight is None else probe_weight[varies])
 
 
 def rounding_floor_bound(objective: Whitened, theta: FloatArray) -> float:

@@ -32,7 +32,12 @@ from scipy.linalg import eigvalsh_tridiagonal, lapack
 
 from .._engines.base import FloatArray
 from .._model.linear_loss import MAX_GRAM_CONDITION, Evaluation
-from .._model.scale import RESIDUAL_ROUNDING, TYPICAL_MAX_Z, centre_and_size
+from .._model.scale import (
+    MAX_DEVIATION_FROM_CENTRE,
+    RESIDUAL_ROUNDING,
+    TYPICAL_MAX_Z,
+    centre_and_size,
+)
 from .._model.whitening import Whitened
 from .._reductions import RowVector, kth
 from .lad_simplex import lad_vertex
@@ -70,9 +75,6 @@ MAX_STEPS_BEFORE_CONTINUATION = 50
 # Largest ratio of gᵀH⁻¹g / 2 to F that is attributed to rounding errors, and largest relative
 # increase of F that rounding errors may cause if X is ill-conditioned.
 DECREMENT_RTOL, VALUE_RISE_RTOL = 500 * _EPS, 1e-6
-# In the value of F with which gᵀH⁻¹g / 2 is compared, absolute residuals are limited to this
-# multiple of the typical size of y.
-MAX_TYPICAL_RATIO = 1e9
 # Largest relative amount by which ψ may exceed the threshold after a step that tests whether
 # the gradient is due to rounding errors.
 PSI_RTOL = 1e-6
@@ -478,7 +480,7 @@ def _within_rounding(objective: Whitened, point: Evaluation, rounding: float) ->
 
 def _decrement_is_negligible(objective: Whitened, point: Evaluation) -> bool:
     value, data = point.value, objective.linear.data
-    limit = MAX_TYPICAL_RATIO * centre_and_size(data.y, data.weight)[1]
+    limit = MAX_DEVIATION_FROM_CENTRE * centre_and_size(data.y, data.weight)[1]
     if 0 < limit < data.y_abs_max:
         # Extreme values of y, such as sentinel values, make up nearly all of F. Every decrement
         # would be negligible compared with F.
